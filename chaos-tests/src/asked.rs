@@ -8,14 +8,14 @@ use tokio_stream::StreamExt as _;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use turnpike_proto::SENT;
+use turnpike_proto::REFERRED;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, ShowResponse, Subscribe};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
-    Standing, SubBatchAnswer, Verdict, WatchRequest,
+    NodeApplyRequest, NodeReassignRequest, NodeRecycleRequest, NodeShowRequest,
+    NodeSuspenseRequest, Reassignment, RecycleKey, Standing, SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Epoch, PartitionId, Timestamp, UsageRecord};
@@ -37,25 +37,33 @@ pub enum Rpc {
     Show,
     ListSuspense,
     Recycle,
+    Reassign,
     Watch,
 }
 
 impl Rpc {
     /// All RPCs; a test compares their names with those of the service.
-    pub const ALL: [Self; 6] =
-        [Self::Forward, Self::Apply, Self::Show, Self::ListSuspense, Self::Recycle, Self::Watch];
+    pub const ALL: [Self; 7] = [
+        Self::Forward,
+        Self::Apply,
+        Self::Show,
+        Self::ListSuspense,
+        Self::Recycle,
+        Self::Reassign,
+        Self::Watch,
+    ];
 }
 
 /// A partition and its accounts, each for a purpose of the test.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct TestPartition {
     /// The partition.
     pub partition: PartitionId,
     /// Its first account.
     pub first: u64,
 }
 
-impl Place {
+impl TestPartition {
     /// The account with usage.
     pub const fn known(self) -> u64 {
         self.first
@@ -86,13 +94,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(at: Place, asked: &str, standing: Option<Standing>, told: Vec<String>) -> Self {
+    fn new(at: TestPartition, asked: &str, standing: Option<Standing>, told: Vec<String>) -> Self {
         let standing = Ok(standing.unwrap_or_default());
         Self { partition: at.partition, asked: asked.to_owned(), standing, told }
     }
 
     /// No answer, with the status as the reason.
-    pub fn none(at: Place, asked: &str, why: &Status) -> Self {
+    pub fn none(at: TestPartition, asked: &str, why: &Status) -> Self {
         let (partition, standing) = (at.partition, Err(why.to_string()));
         Self { partition, asked: asked.to_owned(), standing, told: Vec::new() }
     }
@@ -113,7 +121,7 @@ impl Answer {
 }
 
 /// Sends a request to a node and waits for the answer.
-pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
+pub async fn ask(node: Node, rpc: Rpc, at: TestPartition, when: &str) -> Answer {
     let asked = format!("{rpc:?} {when}");
     let answer = async {
         match rpc {
@@ -122,6 +130,7 @@ pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
             Rpc::Show => show(node, at, &asked).await,
             Rpc::ListSuspense => list(node, at, &asked).await,
             Rpc::Recycle => recycle(node, at, &asked).await,
+            Rpc::Reassign => reassign(node, at, &asked).await,
             Rpc::Watch => watch(node, at, &asked).await,
         }
     };
@@ -136,11 +145,16 @@ pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
 ///
 /// # Errors
 /// The node's status.
-pub async fn forward(mut node: Node, at: Place, id: &str, sent: bool) -> Result<Answer, Status> {
+pub async fn forward(
+    mut node: Node,
+    at: TestPartition,
+    id: &str,
+    sent: bool,
+) -> Result<Answer, Status> {
     let frame = sub_batch(at, 0, &[record(at.known(), id, 1)]);
     let mut call = Request::new(tokio_stream::once(frame).chain(tokio_stream::pending()));
     if sent {
-        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
     }
     let mut answers = node.forward(call).await?.into_inner();
     let answer = answers.message().await?;
@@ -148,7 +162,7 @@ pub async fn forward(mut node: Node, at: Place, id: &str, sent: bool) -> Result<
 }
 
 /// The answer to a sub-batch.
-pub fn answer_to(answer: SubBatchAnswer, at: Place, id: &str) -> Answer {
+pub fn answer_to(answer: SubBatchAnswer, at: TestPartition, id: &str) -> Answer {
     let SubBatchAnswer { standing, accepted, duplicates, exceptions, .. } = answer;
     let accepted = (accepted > 0).then(|| format!("{accepted} accepted"));
     let told = accepted
@@ -164,7 +178,7 @@ pub fn answer_to(answer: SubBatchAnswer, at: Place, id: &str) -> Answer {
 /// The node's status.
 pub async fn apply(
     mut node: Node,
-    at: Place,
+    at: TestPartition,
     commands: Vec<AccountCommand>,
     asked: &str,
 ) -> Result<Answer, Status> {
@@ -174,7 +188,7 @@ pub async fn apply(
     Ok(Answer::new(at, asked, answer.standing, told))
 }
 
-async fn show(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+async fn show(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let request = NodeShowRequest { partition: at.partition.0, account_number: at.known() };
     let answer = node.show(request).await?.into_inner();
     let told = answer.account.iter().map(|account| format!("{} octets", octets(account)));
@@ -186,14 +200,14 @@ pub fn octets(account: &ShowResponse) -> i64 {
     account.variables.iter().filter_map(|variable| variable.value.parse::<i64>().ok()).sum()
 }
 
-async fn list(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+async fn list(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let request = NodeSuspenseRequest { partition: at.partition.0, filter: None };
     let answer = node.list_suspense(request).await?.into_inner();
     let told = answer.records.iter().map(|record| format!("{} waits", record.record_id));
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-async fn recycle(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+async fn recycle(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let key = RecycleKey {
         account_number: at.unknown(),
         record_id: WAITING.to_owned(),
@@ -205,9 +219,20 @@ async fn recycle(mut node: Node, at: Place, asked: &str) -> Result<Answer, Statu
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
+/// The record's first holder holds its identity again, so that the decision changes nothing.
+async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
+    let mut bytes = Vec::new();
+    encode(&record(at.known(), asked, 1), &mut bytes);
+    let records = vec![Reassignment { record: bytes.into(), to_account: at.known() }];
+    let request = NodeReassignRequest { partition: at.partition.0, records, recycled: false };
+    let answer = node.reassign(request).await?.into_inner();
+    let told = answer.outcomes.iter().map(|one| format!("to account {}", one.to_account));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
 /// Heartbeats on this stream are about the process, not about a partition: the text is the id of
 /// the process.
-async fn watch(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+async fn watch(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let watcher = "test".to_owned();
     let mut signs = node.watch(WatchRequest { watcher }).await?.into_inner();
     let sign = signs.message().await?.ok_or_else(|| Status::aborted("the stream ended"))?;
@@ -232,7 +257,7 @@ pub fn record(account: u64, id: &str, octets: i64) -> UsageRecord {
 }
 
 /// A sub-batch as a front sends it to a node.
-pub fn sub_batch(at: Place, sequence: u64, records: &[UsageRecord]) -> SubBatchFrame {
+pub fn sub_batch(at: TestPartition, sequence: u64, records: &[UsageRecord]) -> SubBatchFrame {
     let mut run = Vec::new();
     for record in records {
         let mut bytes = Vec::new();

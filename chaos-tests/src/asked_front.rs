@@ -14,13 +14,13 @@ use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
 
-use crate::asked::{Place, Rpc, octets, open, record};
+use crate::asked::{Rpc, TestPartition, octets, open, record};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The answer of a front.
 #[derive(Debug)]
-pub enum Told {
+pub enum FrontAnswer {
     /// The record, whose id names the request, was accepted; `false` if the batch must be retried.
     Taken(bool),
     /// The account was opened; `false` if the command must be retried.
@@ -37,7 +37,12 @@ pub enum Told {
 ///
 /// # Errors
 /// The status from the front, or a time-out.
-pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option<Told>, Status> {
+pub async fn ask(
+    front: Channel,
+    rpc: Rpc,
+    at: TestPartition,
+    id: &str,
+) -> Result<Option<FrontAnswer>, Status> {
     let answer = async {
         Ok(Some(match rpc {
             Rpc::Forward => ingest(front, at, id).await?,
@@ -45,45 +50,48 @@ pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option
             Rpc::Show => show(front, at).await?,
             Rpc::ListSuspense => list(front, at).await?,
             Rpc::Recycle => recycle(front, at).await?,
-            Rpc::Watch => return Ok(None),
+            // A front sends this only for a record whose identity changed hands.
+            Rpc::Reassign | Rpc::Watch => return Ok(None),
         }))
     };
     let late = |_| Err(Status::deadline_exceeded("the time-out of the test"));
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
 }
 
-async fn ingest(front: Channel, at: Place, id: &str) -> Result<Told, Status> {
+async fn ingest(front: Channel, at: TestPartition, id: &str) -> Result<FrontAnswer, Status> {
     let mut bytes = Vec::new();
     encode(&record(at.known(), id, 1), &mut bytes);
     let batch = BatchFrame::build("frozen", 1, [bytes.as_slice()]);
     let ack = IngestServiceClient::new(front).ingest_once(batch).await?.into_inner();
-    Ok(Told::Taken(ack.status() == BatchStatus::Done))
+    Ok(FrontAnswer::Taken(ack.status() == BatchStatus::Done))
 }
 
-async fn apply(front: Channel, at: Place) -> Result<Told, Status> {
+async fn apply(front: Channel, at: TestPartition) -> Result<FrontAnswer, Status> {
     let request = ApplyRequest { commands: vec![open(at.fresh())] };
     let answer = AccountServiceClient::new(front).apply(request).await?.into_inner();
-    Ok(Told::Opened(answer.results.iter().all(|one| one.outcome() == AccountOutcome::Applied)))
+    Ok(FrontAnswer::Opened(
+        answer.results.iter().all(|one| one.outcome() == AccountOutcome::Applied),
+    ))
 }
 
-async fn show(front: Channel, at: Place) -> Result<Told, Status> {
+async fn show(front: Channel, at: TestPartition) -> Result<FrontAnswer, Status> {
     let request = ShowRequest { account_number: at.known() };
     let shown = AccountServiceClient::new(front).show(request).await?.into_inner();
-    Ok(Told::Octets(octets(&shown), shown.epoch))
+    Ok(FrontAnswer::Octets(octets(&shown), shown.epoch))
 }
 
-async fn list(front: Channel, at: Place) -> Result<Told, Status> {
+async fn list(front: Channel, at: TestPartition) -> Result<FrontAnswer, Status> {
     let request = ListRequest { account_number: at.unknown(), ..ListRequest::default() };
     let mut listed = SuspenseServiceClient::new(front).list(request).await?.into_inner();
     let mut waiting = Vec::new();
     while let Some(record) = listed.message().await? {
         waiting.push(record.record_id);
     }
-    Ok(Told::Waiting(waiting))
+    Ok(FrontAnswer::Waiting(waiting))
 }
 
-async fn recycle(front: Channel, at: Place) -> Result<Told, Status> {
+async fn recycle(front: Channel, at: TestPartition) -> Result<FrontAnswer, Status> {
     let request = RecycleRequest { account_number: at.unknown(), ..RecycleRequest::default() };
     let done = SuspenseServiceClient::new(front).recycle(request).await?.into_inner();
-    Ok(Told::Recycled(done.rated, done.still_suspended))
+    Ok(FrontAnswer::Recycled(done.rated, done.still_suspended))
 }

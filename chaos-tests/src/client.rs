@@ -19,7 +19,7 @@ const WINDOW: usize = 6;
 
 /// The answers that a client received.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct AnswerCounts {
     /// Records acknowledged as rated now.
     pub accepted: u64,
     /// Records acknowledged as rated before.
@@ -40,9 +40,9 @@ pub async fn send_all(
     source: String,
     batches: Vec<Vec<UsageRecord>>,
     seed: u64,
-) -> Result<Told> {
+) -> Result<AnswerCounts> {
     let mut chance = StdRng::seed_from_u64(seed);
-    let mut told = Told::default();
+    let mut told = AnswerCounts::default();
     let numbers = 0..batches.len() as u64;
     let again: Vec<u64> = numbers.clone().filter(|_| chance.random_ratio(1, 10)).collect();
     told.resent += again.len() as u64;
@@ -81,7 +81,7 @@ async fn stream(
     source: &str,
     batches: &[Vec<UsageRecord>],
     waiting: &mut BTreeSet<Sending>,
-    told: &mut Told,
+    told: &mut AnswerCounts,
 ) -> Result<()> {
     let mut client = IngestServiceClient::connect(address.to_owned()).await?;
     let (sender, requests) = mpsc::channel(WINDOW);
@@ -118,7 +118,7 @@ fn settle(
     ack: &BatchAck,
     under_way: &mut BTreeSet<(u64, usize)>,
     waiting: &mut BTreeSet<Sending>,
-    told: &mut Told,
+    told: &mut AnswerCounts,
 ) -> Result<()> {
     // Of two copies, the one that was sent first.
     let number = ack.batch_number;

@@ -7,7 +7,7 @@ use crate::frozen_support;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use chaos_tests::asked::{Answer, Place, Rpc, answer_to, record, sub_batch};
+use chaos_tests::asked::{Answer, Rpc, TestPartition, answer_to, record, sub_batch};
 use fault_proxy::{Direction, Flow};
 use frozen_support::{Asked, World};
 use prost::Message as _;
@@ -31,14 +31,14 @@ fn every_rpc_of_a_node_is_tried() -> Result<()> {
 
 /// The last statements of A have not reached the database when A is stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_appended_before_the_freeze_is_not_answered_after_it() -> Result<()> {
+async fn records_not_appended_before_the_freeze_are_not_answered_after_it() -> Result<()> {
     freeze_and_wake(Direction::ToServer).await
 }
 
 /// The last statements of A have committed, but their answers have not reached A when it is
 /// stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() -> Result<()> {
+async fn requests_after_the_freeze_are_not_answered_from_the_old_state() -> Result<()> {
     freeze_and_wake(Direction::ToClient).await
 }
 
@@ -71,8 +71,10 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     asked.everywhere(&world, "a moment later");
 
-    let answers = asked.answers().await?;
+    let mut answers = asked.answers().await?;
     println!("{}", answers.summary());
+    ensure!(answers.refused() > 0, "A refused nothing: no request met its old state");
+    answers.of_node.extend(world.a_owns_again().await?);
     let on_old_stream = old_stream.answers().await;
     for answer in answers.of_node.iter().chain(&on_old_stream) {
         let betrayed = answer.betrays_age(epochs[&answer.partition]);
@@ -84,18 +86,25 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.check_logs(&answers.accepted()).await
 }
 
-/// Heartbeats on a watch stream name the process, which stays the same.
+/// Heartbeats on a watch stream name the process, which stays the same: some came from before the
+/// freeze and some from after it.
 fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
+    let (mut before, mut after) = (0, 0);
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
         let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];
         ensure!(is_its_own, "process {process:x}: {sign:?}");
+        match sign.asked.ends_with("before the freeze") {
+            true => before += sign.told.len(),
+            false => after += sign.told.len(),
+        }
     }
+    ensure!(before > 0 && after > 0, "heartbeats of A: {before} before the freeze, {after} later");
     Ok(())
 }
 
 /// The stream of a front that was answered before the freeze and is still used afterwards.
 struct OldStream {
-    at: Place,
+    at: TestPartition,
     next: u64,
     frames: mpsc::Sender<SubBatchFrame>,
     answers: Streaming<SubBatchAnswer>,

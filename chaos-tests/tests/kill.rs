@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use chaos_tests::client::{Told, send_all};
+use chaos_tests::client::{AnswerCounts, send_all};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{
-    Key, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -36,7 +36,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
     let mut cluster = Cluster::new(database.clone())?;
     let db = set_up(&mut cluster, &database).await?;
     let records = records(seed);
-    let sent: BTreeMap<Key, i64> = records
+    let sent: BTreeMap<SentKey, i64> = records
         .iter()
         .map(|r| ((r.account.0, r.record_id.clone()), r.quantity.unwrap_or_default()))
         .collect();
@@ -50,7 +50,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
         })
         .collect();
     kill_and_restart(&mut cluster, db.as_ref(), seed).await?;
-    let mut told = Told::default();
+    let mut told = AnswerCounts::default();
     for client in clients {
         let one = client.await??;
         told.accepted += one.accepted;

@@ -11,7 +11,7 @@ use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::dates::{Dues, MAY};
 use chaos_tests::oracle::{
-    Key, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    SentKey, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -293,7 +293,7 @@ fn check(lines: &[ChargeLine], records: &[UsageRecord], dues: &Dues) -> Result<(
         missing.is_empty() && surplus.is_empty(),
         "expected but missing: {missing:#?}\nfound but not expected: {surplus:#?}"
     );
-    let sent: BTreeMap<Key, i64> = records
+    let sent: BTreeMap<SentKey, i64> = records
         .iter()
         .map(|r| ((r.account.0, r.record_id.clone()), r.quantity.unwrap_or_default()))
         .collect();

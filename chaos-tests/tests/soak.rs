@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{
-    Key, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -129,7 +129,7 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
 
 /// Sends one round of records after another until `end`, each on a new connection; returns all
 /// records.
-async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<Key, i64>> {
+async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<SentKey, i64>> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut sent = BTreeMap::new();
     let mut pace = interval(ROUND_EVERY);
@@ -152,7 +152,7 @@ async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<Key, i6
             .collect();
         for record in &records {
             let key = (record.account.0, record.record_id.clone());
-            sent.insert(key, record.quantity.unwrap_or_default());
+            sent.insert(key, record.quantity.context("a record without a quantity")?);
         }
         let batches = records.chunks(25).map(<[UsageRecord]>::to_vec).collect();
         let told = send_all(front.clone(), format!("soak-{round}"), batches, seed + round).await?;
@@ -197,7 +197,7 @@ async fn watch(
 async fn check(
     cluster: &Cluster,
     db: &dyn SharedDatabase,
-    sent: &BTreeMap<Key, i64>,
+    sent: &BTreeMap<SentKey, i64>,
 ) -> Result<()> {
     let lines = pull_everything(&cluster.front()).await?;
     check_each_rated_once(&lines, sent)?;

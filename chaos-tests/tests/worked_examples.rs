@@ -254,7 +254,7 @@ async fn an_oversized_batch_is_refused_in_words() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
+async fn a_full_disk_is_reported_by_name_and_loses_nothing() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("t.db");

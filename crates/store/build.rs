@@ -1,7 +1,7 @@
 //! Lists the cases of the conformance suite, so that a new case runs for every store.
 //!
-//! A case is a function `pub async fn NAME(s: &Subject)` in a file of `src/conformance/`. The list
-//! is the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
+//! A case is a function `pub async fn NAME(s: &TestedStore)` in a file of `src/conformance/`. The
+//! list is the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -49,7 +49,7 @@ fn cases(text: &str) -> Vec<&str> {
             one.trim()
                 .trim_end_matches(',')
                 .split_once(": &")
-                .is_some_and(|(_, of)| of == "Subject")
+                .is_some_and(|(_, of)| of == "TestedStore")
         })
     };
     functions

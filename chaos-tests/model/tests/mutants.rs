@@ -48,7 +48,7 @@ fn p1_an_append_that_reads_its_fence_and_then_inserts() {
 }
 
 #[test]
-fn p1_a_fence_that_does_not_ask_who_appends() {
+fn p1_a_fence_that_does_not_check_the_owner() {
     let lines = Lines { epoch_in_fence: false, claim_in_fence: false, ..plain_barrier() };
     falls("no epoch in the fence", I6, asked(lines));
 }
@@ -94,7 +94,7 @@ fn p18_fronts_that_hold_on_to_the_epochs_of_a_lost_history() {
 }
 
 #[test]
-fn p1_an_owner_that_serves_what_it_remembers() {
+fn p1_an_owner_that_serves_without_reading_the_log() {
     let lines = Lines { reload: false, position_after_claim: false, ..Lines::ALL };
     for property in [I2, I4] {
         falls("no reload after a claim", property, warm(lines.clone()));

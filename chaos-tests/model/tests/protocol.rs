@@ -4,7 +4,7 @@ use protocol_model::check::holds;
 use protocol_model::model::Protocol;
 
 #[test]
-fn clients_retry_owners_crash_statements_come_late_and_whoever_is_left_serves() {
+fn clients_retry_owners_crash_statements_come_late_and_the_surviving_members_serve() {
     holds("retries", Protocol { faults: 2, checks_healing: true, ..Protocol::small() });
 }
 
@@ -54,7 +54,7 @@ fn failover() -> Protocol {
 }
 
 #[test]
-fn whoever_is_left_serves_after_a_failover_too() {
+fn the_surviving_members_serve_after_a_failover_too() {
     let protocol =
         Protocol { checks_healing: true, has_consumer: false, questions: 0, ..failover() };
     holds("healing after failover", protocol);

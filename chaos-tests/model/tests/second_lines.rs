@@ -34,7 +34,7 @@ fn the_claim_and_the_number_say_all_that_the_hash_in_the_fence_says() {
 
 /// The position check detects an owner that did not read the log after its claim.
 #[test]
-fn the_position_after_the_claim_catches_who_did_not_reload() {
+fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     let lines = Lines { reload: false, ..Lines::ALL };
     holds("no reload, but the position", plain(lines.clone()));
     holds("no reload, but the position, failover", rolled_back(lines));
@@ -43,7 +43,7 @@ fn the_position_after_the_claim_catches_who_did_not_reload() {
 /// It also detects an owner that read the log before its claim, if a late statement committed in
 /// between.
 #[test]
-fn the_position_after_the_claim_catches_who_read_first() {
+fn the_position_after_the_claim_catches_an_owner_that_read_before_its_claim() {
     let lines = Lines { unknown: Unknown::ReadThenClaim, ..Lines::ALL };
     holds("read first, but the position", plain(lines));
 }

@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
+use crate::database_link::Ailment;
 use crate::late::Lateness;
-use crate::line::Ailment;
 
 /// A fault with a duration.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +27,11 @@ pub enum Fault {
     /// Connections between two hosts break. (This fault has no duration.)
     Cut(String, String),
     /// The connection of a process to the database is disturbed.
-    Line(String, Ailment),
+    DatabaseLink(String, Ailment),
     /// A node and a front reach only clients and each other: neither learns of a takeover.
     Island(String, String),
     /// The connections of all processes to the database are disturbed.
-    Lines(Ailment),
+    AllDatabaseLinks(Ailment),
     /// The database does not execute.
     FreezeDatabase,
     /// Appends stop between the check of their fence and their commit.
@@ -106,8 +106,8 @@ impl Temper {
                 let (one, other) = cast.pair(chance)?;
                 Fault::Cut(one, other)
             }
-            7 | 8 => Fault::Line(process, ailment(chance)),
-            9 => Fault::Lines(ailment(chance)),
+            7 | 8 => Fault::DatabaseLink(process, ailment(chance)),
+            9 => Fault::AllDatabaseLinks(ailment(chance)),
             10 => Fault::FreezeDatabase,
             11 => Fault::PauseAppends,
             12 => {

@@ -142,9 +142,9 @@ impl SharedDatabase for Late {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.db.pin(partition, wish).await
+        self.db.pin(partition, pin).await
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

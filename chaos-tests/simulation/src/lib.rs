@@ -6,7 +6,7 @@
 //!  (client)  |                      |   (process)       its clock paused, run tick by tick (world)
 //!            +-- fronts ----------- +
 //!                (process)          |
-//!         network: held, cut,       line: errors, unknown outcomes, delays, cuts
+//!         network: held, cut,       link: errors, unknown outcomes, delays, cuts
 //!         refused, slow (network)   |
 //!                                 memory database, a separate process (late)
 //!
@@ -30,9 +30,9 @@
 pub mod book;
 pub mod chaos;
 pub mod client;
+pub mod database_link;
 pub mod entropy;
 pub mod late;
-pub mod line;
 pub mod network;
 pub mod oracle;
 pub mod plan;

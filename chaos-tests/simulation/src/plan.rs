@@ -149,7 +149,7 @@ fn node(chance: &mut StdRng) -> NodeConfig {
 fn front(chance: &mut StdRng) -> FrontConfig {
     FrontConfig {
         answer_deadline_beats: *[8, 20, 80].choose(chance).unwrap_or(&8),
-        lane_window_batches: *[1, 3, 16].choose(chance).unwrap_or(&1),
+        sender_window_batches: *[1, 3, 16].choose(chance).unwrap_or(&1),
         stream_batches_max: *[2, 64].choose(chance).unwrap_or(&2),
         seed: 0,
         ..FrontConfig::default()

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
-use turnpike_front::{Front, FrontConfig};
+use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::dial::Dial;
 use turnpike_store::SharedDatabase;
@@ -80,7 +80,7 @@ pub async fn front(
     sockets: mpsc::UnboundedReceiver<End>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let front = match Front::start(config, db, dial) {
+    let front = match FrontServer::start(config, db, dial) {
         Ok(front) => front,
         Err(error) => return tracing::error!(%error, "the front did not start"),
     };

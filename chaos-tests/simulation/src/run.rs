@@ -17,8 +17,8 @@ use turnpike_types::{NodeName, PartitionId, Timestamp, UsageRecord};
 use crate::book::{SharedBook, open};
 use crate::chaos::Fault;
 use crate::client::Client;
+use crate::database_link::{Ailment, DatabaseLink};
 use crate::late::{Late, Lateness};
-use crate::line::{Ailment, Line};
 use crate::network::Network;
 use crate::oracle::{self, Found};
 use crate::plan::Plan;
@@ -54,7 +54,7 @@ pub struct Verdict {
 /// The process with a name, and its state.
 struct Host {
     process: Option<Process>,
-    line: Arc<Line>,
+    link: Arc<DatabaseLink>,
     stop: watch::Sender<bool>,
     starts: u64,
     /// It stays stopped until its fault is repaired.
@@ -62,7 +62,7 @@ struct Host {
     again_at_us: Option<u64>,
 }
 
-struct Run {
+struct SimulatedRun {
     plan: Plan,
     story: Story,
     network: Network,
@@ -89,7 +89,7 @@ pub fn run(seed: u64) -> Verdict {
         .finish();
     tracing::subscriber::with_default(subscriber, || {
         let mut healed = Duration::ZERO;
-        let found = Run::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
+        let found = SimulatedRun::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
         Verdict { story: story.text(), found, healed }
     })
 }
@@ -99,7 +99,7 @@ fn level() -> tracing::Level {
     std::env::var("STORY").ok().and_then(|l| l.parse().ok()).unwrap_or(tracing::Level::INFO)
 }
 
-impl Run {
+impl SimulatedRun {
     fn new(seed: u64, story: Story) -> Result<Self> {
         let plan = Plan::draw(seed);
         let clock = story.clone();
@@ -185,10 +185,10 @@ impl Run {
         };
         done.now_or_never().context("memory answers at once")??;
         for (at, name) in self.plan.cast.all().cloned().enumerate().collect::<Vec<_>>() {
-            let line = Arc::new(Line::new(self.plan.seed ^ (100 + at as u64)));
+            let link = Arc::new(DatabaseLink::new(self.plan.seed ^ (100 + at as u64)));
             let stop = watch::channel(false).0;
             let host =
-                Host { process: None, line, stop, starts: 0, down: false, again_at_us: None };
+                Host { process: None, link, stop, starts: 0, down: false, again_at_us: None };
             if !self.plan.cast.clients.contains(&name) {
                 self.hosts.insert(name.clone(), host);
                 self.start(&name)?;
@@ -288,7 +288,7 @@ impl Run {
         host.stop = watch::channel(false).0;
         let stop = host.stop.subscribe();
         let late: Arc<dyn SharedDatabase> = Arc::new(self.late.clone());
-        let db: Arc<dyn SharedDatabase> = Arc::new(Interposed::new(late, Arc::clone(&host.line)));
+        let db: Arc<dyn SharedDatabase> = Arc::new(Interposed::new(late, Arc::clone(&host.link)));
         let dial = self.network.dial(name);
         let sockets = self.network.listen(name);
         let at = self.plan.cast.all().position(|known| known == name).unwrap_or_default() as u64;
@@ -428,9 +428,9 @@ impl Run {
                 network.hold(other, one);
             }),
             Fault::Cut(one, other) => self.network.cut(one, other),
-            Fault::Line(name, ailment) => self.ail(name, *ailment),
+            Fault::DatabaseLink(name, ailment) => self.ail(name, *ailment),
             Fault::Island(node, front) => self.island(node, front, true),
-            Fault::Lines(ailment) => self.ail_all(*ailment),
+            Fault::AllDatabaseLinks(ailment) => self.ail_all(*ailment),
             Fault::FreezeDatabase => self.database.freeze(),
             Fault::PauseAppends => self.paused = self.memory.pause_appends().now_or_never(),
             Fault::Late(lateness) => self.late.set(*lateness),
@@ -468,9 +468,9 @@ impl Run {
                 network.release(one, other);
                 network.release(other, one);
             }),
-            Fault::Line(name, _) => self.ail(name, Ailment::None),
+            Fault::DatabaseLink(name, _) => self.ail(name, Ailment::None),
             Fault::Island(node, front) => self.island(node, front, false),
-            Fault::Lines(_) => self.ail_all(Ailment::None),
+            Fault::AllDatabaseLinks(_) => self.ail_all(Ailment::None),
             Fault::FreezeDatabase => self.database.thaw(),
             Fault::PauseAppends => self.paused = None,
             Fault::Late(_) => self.late.set(Lateness::default()),
@@ -517,12 +517,12 @@ impl Run {
 
     fn ail(&self, name: &str, ailment: Ailment) {
         if let Some(host) = self.hosts.get(name) {
-            host.line.set(ailment);
+            host.link.set(ailment);
         }
     }
 
     fn ail_all(&self, ailment: Ailment) {
-        self.hosts.values().for_each(|host| host.line.set(ailment));
+        self.hosts.values().for_each(|host| host.link.set(ailment));
     }
 
     fn drain(&self, node: &str, drained: bool) -> Result<()> {
@@ -536,8 +536,8 @@ impl Run {
 /// Whether the repair of one fault would undo the other.
 fn overlaps(active: &Fault, new: &Fault) -> bool {
     use Fault::{
-        Drain, Freeze, FreezeDatabase, Hold, Island, Isolate, Kill, Late, Line, Lines,
-        PauseAppends, PowerLoss, Stop,
+        AllDatabaseLinks, DatabaseLink, Drain, Freeze, FreezeDatabase, Hold, Island, Isolate, Kill,
+        Late, PauseAppends, PowerLoss, Stop,
     };
     match (active, new) {
         (
@@ -545,12 +545,12 @@ fn overlaps(active: &Fault, new: &Fault) -> bool {
             Kill(other) | PowerLoss(other) | Freeze(other) | Stop(other),
         )
         | (Drain(one), Drain(other))
-        | (Line(one, _), Line(other, _)) => one == other,
+        | (DatabaseLink(one, _), DatabaseLink(other, _)) => one == other,
         (Hold(..) | Isolate(_) | Island(..), Hold(..) | Isolate(_) | Island(..))
-        | (Lines(_) | Line(..), Island(..))
-        | (Island(..), Lines(_) | Line(..))
-        | (Lines(_), Line(..) | Lines(_))
-        | (Line(..), Lines(_))
+        | (AllDatabaseLinks(_) | DatabaseLink(..), Island(..))
+        | (Island(..), AllDatabaseLinks(_) | DatabaseLink(..))
+        | (AllDatabaseLinks(_), DatabaseLink(..) | AllDatabaseLinks(_))
+        | (DatabaseLink(..), AllDatabaseLinks(_))
         | (FreezeDatabase, FreezeDatabase)
         | (PauseAppends, PauseAppends)
         | (Late(_), Late(_)) => true,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::send_all;
 use chaos_tests::oracle::{
-    Key, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -36,7 +36,7 @@ const ROUND_EVERY: Duration = Duration::from_millis(100);
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 const MAY: i64 = 1_714_521_600_000_000;
 
-type Sent = BTreeMap<Key, i64>;
+type Sent = BTreeMap<SentKey, i64>;
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -11,7 +11,7 @@ use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::dates::MAY;
 use chaos_tests::oracle::{
-    Key, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Checks I1 to I4.
-    pub async fn check(&self, sent: &BTreeMap<Key, i64>) -> Result<()> {
+    pub async fn check(&self, sent: &BTreeMap<SentKey, i64>) -> Result<()> {
         let lines = pull_everything(&self.front()).await?;
         check_each_rated_once(&lines, sent)?;
         check_amounts(&lines, sent)?;
@@ -171,7 +171,7 @@ impl World {
 pub struct Load {
     stop: Arc<AtomicBool>,
     rounds: Vec<Arc<AtomicU64>>,
-    clients: Vec<JoinHandle<Result<BTreeMap<Key, i64>>>>,
+    clients: Vec<JoinHandle<Result<BTreeMap<SentKey, i64>>>>,
 }
 
 impl Load {
@@ -202,7 +202,7 @@ impl Load {
     }
 
     /// Stops the load; returns all records sent, each acknowledged.
-    pub async fn stop(self) -> Result<BTreeMap<Key, i64>> {
+    pub async fn stop(self) -> Result<BTreeMap<SentKey, i64>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut sent = BTreeMap::new();
         for client in self.clients {
@@ -218,7 +218,7 @@ async fn send_rounds(
     seed: u64,
     stop: Arc<AtomicBool>,
     round: Arc<AtomicU64>,
-) -> Result<BTreeMap<Key, i64>> {
+) -> Result<BTreeMap<SentKey, i64>> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut sent = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chaos_tests::asked::{
-    Answer, Node, Place, Rpc, WAITING, apply, ask, forward, open, record, sub_batch, subscribe,
+    Answer, Node, Rpc, TestPartition, WAITING, apply, ask, forward, open, record, sub_batch,
+    subscribe,
 };
-use chaos_tests::asked_front::{self, Told};
+use chaos_tests::asked_front::{self, FrontAnswer};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{check_chain, log};
 use fault_proxy::Proxy;
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict};
 use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
 use turnpike_types::{Epoch, PartitionId};
@@ -37,7 +38,7 @@ pub struct World {
     cluster: Cluster,
     pub db: std::sync::Arc<dyn SharedDatabase>,
     pub line: Proxy,
-    pub places: Vec<Place>,
+    pub places: Vec<TestPartition>,
     pub a: Node,
     b: Node,
     front: Channel,
@@ -48,7 +49,7 @@ impl World {
     /// Starts it: A owns every partition; in each, an account has used 100 octets, and a record is
     /// suspended.
     pub async fn start() -> Result<Self> {
-        let settings = Settings { port: Some(0), ..Settings::default() };
+        let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
         let postgres = TestPostgres::start_with(settings)?;
         let database = postgres.create_database()?;
         let name = database.trim_start_matches("postgres:///").split('?').next();
@@ -71,11 +72,11 @@ impl World {
         cluster.run(&["plan", "publish", plan])?;
         let db = open_database(&database, &OpenOptions::default()).await?;
         let partitions = db.observe().await?.partitions;
-        let place = |spec: &turnpike_store::PartitionSpec| Place {
+        let place = |spec: &turnpike_store::PartitionSpec| TestPartition {
             partition: spec.id,
             first: spec.range.first().0,
         };
-        let places: Vec<Place> = partitions.iter().map(|row| place(&row.spec)).collect();
+        let places: Vec<TestPartition> = partitions.iter().map(|row| place(&row.spec)).collect();
         let (a, b) = (node(db.as_ref(), "a").await?, node(db.as_ref(), "b").await?);
         let front = Endpoint::from_shared(cluster.front())?.connect().await?;
         let world = Self { cluster, db, line, places, a, b, front, _postgres: postgres };
@@ -149,7 +150,7 @@ impl World {
         Ok(epochs)
     }
 
-    async fn recycle_at_b(&self, at: Place) -> Result<()> {
+    async fn recycle_at_b(&self, at: TestPartition) -> Result<()> {
         let (partition, mut b) = (at.partition.0, self.b.clone());
         let listed = b.list_suspense(NodeSuspenseRequest { partition, filter: None }).await?;
         let keys = listed.into_inner().records.into_iter().map(|record| RecycleKey {
@@ -162,6 +163,20 @@ impl World {
         let outcomes = b.recycle(NodeRecycleRequest { partition, keys }).await?.into_inner();
         ensure!(outcomes.outcomes.iter().all(|one| one.rated), "{outcomes:?}");
         Ok(())
+    }
+
+    /// Hands the partitions over to A; returns its answers to every RPC as the owner.
+    pub async fn a_owns_again(&self) -> Result<Vec<Answer>> {
+        for at in &self.places {
+            self.cluster.run(&["handover", &at.partition.to_string(), "--to", "a"])?;
+        }
+        let mut asked = Asked::default();
+        asked.of_node(self, "as the owner again");
+        let answers = asked.answers().await?.of_node;
+        for answer in &answers {
+            ensure!(answer.is_done() || answer.asked.starts_with("Watch"), "{answer:?}");
+        }
+        Ok(answers)
     }
 
     /// The incarnation of A's process, from its heartbeat.
@@ -198,7 +213,7 @@ impl World {
 
 async fn send(
     mut node: Node,
-    at: Place,
+    at: TestPartition,
     records: Vec<turnpike_types::UsageRecord>,
 ) -> Result<Answer, Status> {
     let frames = tokio_stream::once(sub_batch(at, 0, &records));
@@ -224,7 +239,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
-    of_front: JoinSet<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: JoinSet<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Asked {
@@ -263,35 +278,59 @@ impl Asked {
 /// The answers to all requests.
 pub struct Answers {
     pub of_node: Vec<Answer>,
-    of_front: Vec<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: Vec<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Answers {
+    /// The number of answers in which A says that it does not own the partition.
+    pub fn refused(&self) -> usize {
+        let is_refused = |answer: &&Answer| {
+            answer.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::NotOwner)
+        };
+        self.of_node.iter().filter(is_refused).count()
+    }
+
     /// Checks the answers of A: each shows the state of B, because A relays or owns the partition
-    /// again.
+    /// again. There is one that shows the account, and one that lists the suspended records.
     pub fn check_node(&self) -> Result<()> {
+        let (mut shown, mut listed) = (0, 0);
         for answer in self.of_node.iter().filter(|answer| answer.is_done()) {
             let waits = answer.told.iter().any(|told| told.ends_with("waits"));
             let octets = answer.told.iter().filter_map(|told| told.strip_suffix(" octets"));
-            let is_old = octets.flat_map(str::parse::<i64>).any(|octets| octets < AT_B);
+            let octets = octets.map(str::parse::<i64>).collect::<Result<Vec<i64>, _>>()?;
+            let is_old = octets.iter().any(|&octets| octets < AT_B);
             ensure!(!waits && !is_old, "{answer:?}");
+            shown += octets.len();
+            listed += usize::from(answer.asked.starts_with("ListSuspense"));
         }
+        ensure!(shown > 0 && listed > 0, "A showed {shown} accounts and {listed} lists");
         Ok(())
     }
 
-    /// Checks the answers through the front: each shows the state of B.
+    /// Checks the answers through the front: each shows the state of B, and there are some to each
+    /// request.
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
+        let mut seen = BTreeMap::from(
+            ["octets", "waiting", "recycled", "taken", "opened"].map(|kind| (kind, 0)),
+        );
         for (at, id, told) in &self.of_front {
-            let is_new = match told {
-                Ok(Some(Told::Octets(octets, epoch))) => {
-                    *octets > AT_B && *epoch >= epochs[&at.partition].number()
+            let (kind, is_new) = match told {
+                Ok(Some(FrontAnswer::Octets(octets, epoch))) => {
+                    ("octets", *octets > AT_B && *epoch >= epochs[&at.partition].number())
                 }
-                Ok(Some(Told::Waiting(waiting))) => waiting.is_empty(),
-                Ok(Some(Told::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
-                Ok(Some(Told::Taken(_) | Told::Opened(_)) | None) | Err(_) => true,
+                Ok(Some(FrontAnswer::Waiting(waiting))) => ("waiting", waiting.is_empty()),
+                Ok(Some(FrontAnswer::Recycled(rated, stays))) => {
+                    ("recycled", (*rated, *stays) == (0, 0))
+                }
+                Ok(Some(FrontAnswer::Taken(true))) => ("taken", true),
+                Ok(Some(FrontAnswer::Opened(true))) => ("opened", true),
+                Ok(Some(FrontAnswer::Taken(false) | FrontAnswer::Opened(false)) | None)
+                | Err(_) => continue,
             };
             ensure!(is_new, "{id}: {told:?}");
+            *seen.entry(kind).or_default() += 1;
         }
+        ensure!(seen.values().all(|&answers| answers > 0), "answers through the front: {seen:?}");
         Ok(())
     }
 
@@ -300,7 +339,7 @@ impl Answers {
         let of_node = self.of_node.iter().filter(|answer| answer.is_done());
         let of_node = of_node.map(|answer| (answer.partition, &answer.asked));
         let of_front = self.of_front.iter().filter_map(|(at, id, told)| match told {
-            Ok(Some(Told::Taken(true))) => Some((at.partition, id)),
+            Ok(Some(FrontAnswer::Taken(true))) => Some((at.partition, id)),
             _ => None,
         });
         let all = of_node.filter(|(_, id)| id.starts_with("Forward")).chain(of_front);

@@ -1,6 +1,6 @@
 //! Changes of accounts other than usage: they are checked first and then applied.
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
 use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
@@ -145,7 +145,7 @@ impl PartitionState {
             AccountChange::Refused("not a posting cursor".to_owned())
         } else if *cursor == held {
             AccountChange::Already
-        } else if place(cursor) < place(&held) && !off(Line::CursorForward) {
+        } else if place(cursor) < place(&held) && !off(Check::CursorForward) {
             AccountChange::Refused(format!(
                 "postings of partition {sender} were taken up to {} of segment {}: the cursor can't \
                  go back to {} of segment {}",
@@ -153,7 +153,7 @@ impl PartitionState {
             ))
         } else if cursor.segment == held.segment
             && cursor.hash != held.hash
-            && !off(Line::CursorHistory)
+            && !off(Check::CursorHistory)
         {
             AccountChange::Refused(format!(
                 "segment {} of partition {sender} has another hash than before: its history \

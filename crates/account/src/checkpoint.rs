@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
 use turnpike_segment::head::{PostingCursor, Settings, Subscription};
 use turnpike_types::{
@@ -154,7 +154,7 @@ impl PartitionState {
 
     /// The keys that are in no sealed run yet.
     pub fn key_run(&self) -> KeyRun {
-        let (after, keys) = match (off(Line::CheckpointKeys), self.keys.sorted_fresh()) {
+        let (after, keys) = match (off(Check::CheckpointKeys), self.keys.sorted_fresh()) {
             (true, (after, _)) => (after, Vec::new()),
             (false, fresh) => fresh,
         };

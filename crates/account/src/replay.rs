@@ -1,6 +1,6 @@
 //! Replays the log: applies logged decisions and makes none (P25).
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_proto::record::extra_identity;
 use turnpike_segment::head::{Change, Entry, PostingCursor, SuspenseKey};
@@ -50,10 +50,10 @@ impl PartitionState {
         hash: SegmentHash,
     ) -> Result<(), ReplayError> {
         let header = segment.header();
-        if header.segment != self.last.next() && !off(Line::ReplayGap) {
+        if header.segment != self.last.next() && !off(Check::ReplayGap) {
             return Err(ReplayError::Gap { last: self.last, found: header.segment });
         }
-        if prev != self.last_hash && !off(Line::ReplayChain) {
+        if prev != self.last_hash && !off(Check::ReplayChain) {
             return Err(ReplayError::Chain(header.segment));
         }
         let (number, floor) = (header.segment, header.floor);
@@ -67,7 +67,7 @@ impl PartitionState {
                 self.replay_entry(number, entry)?;
             }
             if !recycled {
-                self.replay_arrival(&record, Location::new(number, row));
+                self.replay_arrival(&record, Location::new(number, row))?;
             }
             let Some(account) = self.accounts.get_mut(&record.account) else { continue };
             while let Some(line) = lines.next_if(|line| line.record == row) {
@@ -94,11 +94,22 @@ impl PartitionState {
 
     /// Records the arrival of a record. Due charges and postings are never sent again, so they have
     /// no deduplication key.
-    fn replay_arrival(&mut self, record: &RecordRow<'_>, location: Location) {
+    fn replay_arrival(
+        &mut self,
+        record: &RecordRow<'_>,
+        location: Location,
+    ) -> Result<(), ReplayError> {
         if matches!(record.outcome, Outcome::FellDue | Outcome::Posted) {
-            return;
+            return Ok(());
         }
-        let identity = if record.account.0 == 0 { extra_identity(record.extra) } else { "" };
+        let unreadable = |_| ReplayError::Nonsense {
+            segment: location.segment(),
+            what: "a record whose identity can't be read",
+        };
+        let identity = match record.account.0 {
+            0 => extra_identity(record.extra).map_err(unreadable)?,
+            _ => "",
+        };
         self.take_key(record, identity, location);
         if let Outcome::Suspended(reason) = record.outcome {
             let key = WaitingKey {
@@ -108,6 +119,7 @@ impl PartitionState {
             };
             self.suspend(key, location, reason);
         }
+        Ok(())
     }
 
     fn replay_entry(&mut self, segment: SegmentNumber, entry: &Entry) -> Result<(), ReplayError> {

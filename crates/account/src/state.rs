@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, StateEntry};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
@@ -54,7 +54,7 @@ impl LoggedTime {
     /// The time that the next segment logs, when the database's clock shows `clock`.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
-        if off(Line::MonotoneTime) {
+        if off(Check::MonotoneTime) {
             return Self { now: clock, floor: Timestamp(clock.0.saturating_sub(horizon_us)) };
         }
         let now = self.now.max(clock);

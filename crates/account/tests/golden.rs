@@ -4,7 +4,7 @@
 use turnpike_account::PartitionState;
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_segment::head::{Change, Offer, PostingCursor, Settings, Subscription};
-use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
     Timestamp, UsageView,
@@ -48,7 +48,7 @@ fn sample() -> PartitionState {
         builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
         builder.push_change(77, 20_000, -5).unwrap();
     }
-    let place = Place {
+    let context = SealContext {
         partition: PartitionId(1),
         segment: SegmentNumber(1),
         epoch: Epoch::stored(1),
@@ -57,10 +57,10 @@ fn sample() -> PartitionState {
         floor: Timestamp(-1_000),
         catalogue_version: 0,
     };
-    let sealed = builder.seal(&place).unwrap();
+    let sealed = builder.seal(&context).unwrap();
     let segment = Segment::decode(&sealed.body).unwrap();
     let mut state = PartitionState::default();
-    state.replay(&segment, place.prev_hash, SegmentHash([9; 32])).unwrap();
+    state.replay(&segment, context.prev_hash, SegmentHash([9; 32])).unwrap();
     state
 }
 

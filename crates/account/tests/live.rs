@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use turnpike_account::{
     AccountChange, Location, LoggedTime, PartitionState, ReplayError, WaitingKey, fingerprint,
 };
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_segment::head::{
     Cancellation, Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Settings, Subscription,
 };
-use turnpike_segment::{LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash, SegmentNumber,
     SuspenseReason, Timestamp, UsageView,
@@ -102,7 +102,7 @@ impl Owner {
             level_after: i128::from(value),
             amount: Money::from_nanos(i128::from(-value)).unwrap(),
             of: None,
-            posting: Posting::Trial,
+            posting: Posting::Tentative,
             row: None,
         });
         self.builder.push_change(77, period, i128::from(value)).unwrap();
@@ -117,7 +117,7 @@ impl Owner {
     /// Appends the segment, and begins the next one `later_us` later.
     fn seal(&mut self, later_us: i64) {
         let prev_hash = self.state.last().1;
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: self.number(),
             epoch: Epoch::stored(1),
@@ -126,8 +126,8 @@ impl Owner {
             floor: self.time.floor,
             catalogue_version: 0,
         };
-        let sealed = std::mem::take(&mut self.builder).seal(&place).unwrap();
-        self.state.advance(place.segment, sealed.hash, self.time);
+        let sealed = std::mem::take(&mut self.builder).seal(&context).unwrap();
+        self.state.advance(context.segment, sealed.hash, self.time);
         let segment = Segment::decode(&sealed.body).unwrap();
         self.log.push((prev_hash, sealed.hash, segment));
         let clock = self.time.now.saturating_add(later_us);
@@ -202,7 +202,7 @@ fn step(owner: &mut Owner, account: u64, what: u8, number: i64) {
 
 proptest! {
     #[test]
-    fn i4_what_is_done_live_is_what_a_replay_does(
+    fn i4_live_changes_and_a_replay_give_the_same_state(
         segments in vec(vec((1u64..4, any::<u8>(), 0i64..90), 1..15), 1..10),
     ) {
         let mut owner = Owner::new();
@@ -228,7 +228,7 @@ proptest! {
 }
 
 #[test]
-fn what_fell_due_or_was_posted_has_no_key_and_does_not_wait() {
+fn due_charges_and_postings_have_no_key_and_are_never_suspended() {
     let mut owner = Owner::new();
     let account = AccountNumber(1);
     owner.command(account, Change::Opened(settings()));
@@ -298,9 +298,9 @@ fn p33_a_log_whose_cursor_goes_back_is_not_applied() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::CursorForward, "p33_a_log_whose_cursor_goes_back_is_not_applied", "Ok"),
+        (Check::CursorForward, "p33_a_log_whose_cursor_goes_back_is_not_applied", "Ok"),
         (
-            Line::CursorHistory,
+            Check::CursorHistory,
             "p33_a_sender_s_postings_are_taken_in_its_order_and_once",
             "diverged",
         ),

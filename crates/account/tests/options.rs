@@ -165,7 +165,7 @@ fn a_cycle_day_of_31_is_the_last_day_of_a_short_month() {
 }
 
 #[test]
-fn who_opts_out_keeps_one_alternative_as_a_plain_subscription() {
+fn opting_out_keeps_one_alternative_as_a_plain_subscription() {
     let mut state = opened();
     let (july, august) = (midnight(JULY), midnight(AUGUST));
     done(&mut state, &offer(&["small", "large"], july));

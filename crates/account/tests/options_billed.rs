@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnpike_account::{AccountChange, LoggedTime, PartitionState, Profile};
 use turnpike_plan::{
-    AccountContext, Due, ObjectCode, OptionInForce, Period, PlanInForce, Rated, Rater, Stretch,
+    AccountContext, Due, DueInterval, ObjectCode, OptionInForce, Period, PlanInForce, Rated, Rater,
     Zone,
 };
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
@@ -202,9 +202,9 @@ impl World {
             .windows(2)
             .map(|pair| (pair[0], pair[1], context(&profile, pair[0]), plans(&profile, pair[0])))
             .collect();
-        let stretches: Vec<Stretch<'_>> = pieces
+        let intervals: Vec<DueInterval<'_>> = pieces
             .iter()
-            .map(|(from, until, account, plans)| Stretch {
+            .map(|(from, until, account, plans)| DueInterval {
                 from: *from,
                 until: *until,
                 account,
@@ -215,11 +215,11 @@ impl World {
             assert!(turn < 5_000, "the sweep does not end");
             let state = &self.state.account(ACCOUNT).unwrap().state;
             let now = Timestamp(self.now);
-            let due = self.rater.next_due(&stretches, state, Timestamp(through), now);
+            let due = self.rater.next_due(&intervals, state, Timestamp(through), now);
             let Some(due) = due else { break };
-            let rated = self.rater.fall_due(&stretches, &due, state, now).unwrap().clone();
-            let stretch = &stretches[due.stretch];
-            self.book(&rated, due.at, Some((&due, stretch.account.cycle_day, stretch.plans)));
+            let rated = self.rater.fall_due(&intervals, &due, state, now).unwrap().clone();
+            let interval = &intervals[due.interval];
+            self.book(&rated, due.at, Some((&due, interval.account.cycle_day, interval.plans)));
         }
     }
 

@@ -4,9 +4,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use turnpike_account::{AccountChange, LoggedTime, PartitionState, ReplayError, WaitingKey};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_segment::head::{Cancellation, Change, Settings, Subscription, SuspenseKey};
-use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
     Timestamp, UsageView,
@@ -48,7 +48,7 @@ impl Log {
         let mut builder = SegmentBuilder::new();
         fill(&mut builder);
         let prev_hash = self.segments.last().map(|(_, hash, _)| *hash).unwrap_or_default();
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: SegmentNumber(self.segments.len() as u64 + 1),
             epoch: Epoch::stored(1),
@@ -57,7 +57,7 @@ impl Log {
             floor: Timestamp((hour - 5) * HOUR),
             catalogue_version: 0,
         };
-        let sealed = builder.seal(&place).unwrap();
+        let sealed = builder.seal(&context).unwrap();
         let segment = Segment::decode(&sealed.body).unwrap();
         self.segments.push((prev_hash, sealed.hash, segment));
     }
@@ -228,7 +228,7 @@ fn an_account_is_opened_once_and_the_same_again_is_no_change() {
 }
 
 #[test]
-fn plans_6_what_is_in_force_is_decided_by_the_instant() {
+fn plans_6_the_plan_in_force_depends_on_the_instant() {
     let mut state = PartitionState::default();
     let account = AccountNumber(7);
     let india = Settings { from_us: 50, ..settings("Asia/Kolkata") };
@@ -248,7 +248,7 @@ fn plans_6_what_is_in_force_is_decided_by_the_instant() {
 }
 
 #[test]
-fn p35_the_key_of_what_waits_outlives_the_horizon() {
+fn p35_the_key_of_a_suspended_record_outlives_the_horizon() {
     let mut log = Log::new();
     log.push(1, |builder| {
         record(builder, 1, "waits", Outcome::Suspended(SuspenseReason::NoPlan));
@@ -271,10 +271,10 @@ fn p35_the_key_of_what_waits_outlives_the_horizon() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::ReplayGap, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Gap"),
-        (Line::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
+        (Check::ReplayGap, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Gap"),
+        (Check::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
         (
-            Line::MonotoneTime,
+            Check::MonotoneTime,
             "p26_logged_time_never_goes_back_and_a_backfill_keeps_its_floor",
             "Timestamp(50)",
         ),

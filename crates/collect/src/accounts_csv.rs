@@ -11,10 +11,10 @@ use std::io::Read;
 use jiff::tz::TimeZone;
 use turnpike_types::{AccountNumber, Currency, Timestamp};
 
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 use crate::text::CsvRows;
 use crate::time::parse_date_or_instant;
-use crate::{Fault, Row, fields, near};
+use crate::{Fault, Row, fields, similar_names};
 
 /// An account in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +79,14 @@ impl<R: Read> AccountsCsv<R> {
         cell.split(';').map(str::trim).filter(|part| !part.is_empty()).collect()
     }
 
-    fn account(&self) -> Result<AccountRow, Wrong> {
+    fn account(&self) -> Result<AccountRow, Problem> {
         let required = |name: &'static str, remedy: &'static str| {
-            self.cell(name).ok_or_else(|| Wrong::field(name, "it is empty", remedy))
+            self.cell(name).ok_or_else(|| Problem::field(name, "it is empty", remedy))
         };
         let account = fields::account(required("account_number", "write a number from 1 on")?)?;
         let zone = required("zone", "write a time zone such as Europe/Zurich")?;
         let tz = TimeZone::get(zone).map_err(|_| {
-            Wrong::field(
+            Problem::field(
                 "zone",
                 format!("{} is not a time zone", shown(zone)),
                 "write a name of the IANA database, such as America/New_York",
@@ -95,7 +95,7 @@ impl<R: Read> AccountsCsv<R> {
         let currency = required("currency", "write an ISO 4217 code such as USD")?;
         let currency = currency.parse::<Currency>().map_err(|_| {
             let problem = format!("{} is not a currency", shown(currency));
-            Wrong::field(
+            Problem::field(
                 "currency",
                 problem,
                 "write its ISO 4217 code of three capital letters, such as USD",
@@ -124,34 +124,34 @@ impl<R: Read> AccountsCsv<R> {
     }
 }
 
-fn cycle_day(cell: Option<&str>) -> Result<u8, Wrong> {
+fn cycle_day(cell: Option<&str>) -> Result<u8, Problem> {
     let Some(text) = cell else { return Ok(1) };
     match text.parse::<u8>() {
         Ok(day @ 1..=31) => Ok(day),
         _ => {
             let problem = format!("{} is not a day of a month", shown(text));
-            Err(Wrong::field("cycle_day", problem, "write 1 to 31"))
+            Err(Problem::field("cycle_day", problem, "write 1 to 31"))
         }
     }
 }
 
-fn columns(header: &[String]) -> Result<Vec<String>, Wrong> {
+fn columns(header: &[String]) -> Result<Vec<String>, Problem> {
     let mut columns: Vec<String> = Vec::with_capacity(header.len());
     for name in header {
         let named = ["attribute:", "parameter:"]
             .iter()
             .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
         if !named && !PLAIN.contains(&name.as_str()) {
-            let meant = near::like(name, &PLAIN);
+            let meant = similar_names::like(name, &PLAIN);
             let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
-            return Err(Wrong::field(
+            return Err(Problem::field(
                 name,
                 format!("no such column{meant}"),
                 format!("use {}, attribute:NAME or parameter:NAME", PLAIN.join(", ")),
             ));
         }
         if columns.contains(name) {
-            return Err(Wrong::field(
+            return Err(Problem::field(
                 name,
                 "the header has this column twice",
                 "remove one of them",
@@ -161,7 +161,7 @@ fn columns(header: &[String]) -> Result<Vec<String>, Wrong> {
     }
     for name in ["account_number", "zone", "currency"] {
         if !columns.iter().any(|column| column == name) {
-            return Err(Wrong::row(
+            return Err(Problem::row(
                 format!("the header has no column {name}"),
                 "begin the file with a header such as account_number,zone,currency,plan",
             ));

@@ -53,13 +53,13 @@ impl fmt::Display for Fault {
 
 /// A fault without its position in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct Problem {
     column: Option<String>,
     problem: String,
     remedy: String,
 }
 
-impl Wrong {
+impl Problem {
     pub(crate) fn row(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { column: None, problem: problem.into(), remedy: remedy.into() }
     }
@@ -99,7 +99,7 @@ impl Wrong {
 
 /// The fault of a read error.
 pub(crate) fn unreadable(file: &str, line: u64, error: &io::Error) -> Fault {
-    Wrong::row(
+    Problem::row(
         format!("the file can't be read any further: {error}"),
         "check that it is complete, and run again",
     )

@@ -10,7 +10,7 @@
 //!  maxmind/     MaxMind's blocks and locations, or an .mmdb file --> the text of a table
 //!
 //!  fields.rs   text -> checked fields, shared by the readers of usage
-//!  near.rs     column names that resemble a known name
+//!  similar_names.rs  column names that resemble a known name
 //!  time.rs     text -> instants and durations
 //!  fault.rs    Fault: file, line, column, problem, remedy
 //! ```
@@ -38,7 +38,7 @@ mod fault;
 mod fields;
 mod json;
 mod maxmind;
-mod near;
+mod similar_names;
 mod text;
 mod time;
 mod usage_csv;

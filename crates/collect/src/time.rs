@@ -5,7 +5,7 @@ use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use turnpike_types::Timestamp;
 
-use crate::fault::Wrong;
+use crate::fault::Problem;
 
 /// The error of a text that is not a time, or is finer than a microsecond.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,8 @@ pub struct BadTime {
     pub remedy: String,
 }
 
-impl From<Wrong> for BadTime {
-    fn from(wrong: Wrong) -> Self {
+impl From<Problem> for BadTime {
+    fn from(wrong: Problem) -> Self {
         let (problem, remedy) = wrong.into_words();
         Self { problem, remedy }
     }

@@ -13,9 +13,9 @@ use std::io::Read;
 
 use turnpike_types::UsageRecord;
 
-use crate::fault::{Wrong, shown};
-use crate::fields::{self, When};
-use crate::near;
+use crate::fault::{Problem, shown};
+use crate::fields::{self, UsageTimes};
+use crate::similar_names;
 use crate::text::CsvRows;
 use crate::{Fault, Row};
 
@@ -38,10 +38,10 @@ enum Column {
 }
 
 impl Column {
-    fn named(name: &str) -> Result<Self, Wrong> {
+    fn named(name: &str) -> Result<Self, Problem> {
         Ok(match name {
             "" => {
-                return Err(Wrong::row(
+                return Err(Problem::row(
                     "a column of the header has no name",
                     "name every column, and remove trailing commas",
                 ));
@@ -61,14 +61,14 @@ impl Column {
         })
     }
 
-    fn prefixed(name: &str) -> Result<Self, Wrong> {
+    fn prefixed(name: &str) -> Result<Self, Problem> {
         let (prefix, rest) = name.split_once(':').unwrap_or((name, ""));
         let rest = rest.trim();
         match prefix {
             "measure" if !rest.is_empty() => Ok(Self::Measure(rest.to_owned())),
             "attribute" if !rest.is_empty() => Ok(Self::Attribute(rest.to_owned())),
             // For example Measure:NAME, and measure: without a name.
-            _ if name.contains(':') && is_like_prefix(prefix) => Err(Wrong::field(
+            _ if name.contains(':') && is_like_prefix(prefix) => Err(Problem::field(
                 name,
                 "it is neither measure:NAME nor attribute:NAME",
                 "write one of them in lower case, or only the attribute's name",
@@ -151,10 +151,10 @@ impl<R: Read> UsageCsv<R> {
         &self.warnings
     }
 
-    fn record(&self) -> Result<UsageRecord, Wrong> {
+    fn record(&self) -> Result<UsageRecord, Problem> {
         let mut record = UsageRecord::default();
         let (mut id, mut account, mut identity, mut usage_type) = (None, None, None, None);
-        let mut when = When::default();
+        let mut when = UsageTimes::default();
         for (column, cell) in self.columns.iter().zip(self.rows.cells()) {
             if cell.is_empty() {
                 continue;
@@ -190,13 +190,14 @@ impl<R: Read> UsageCsv<R> {
     }
 }
 
-fn columns(header: &[String]) -> Result<Vec<Column>, Wrong> {
+fn columns(header: &[String]) -> Result<Vec<Column>, Problem> {
     if let Some(missing) = missing(header) {
         let like = header.iter().find(|name| {
-            near::like(name, &KNOWN).is_some_and(|known| missing.split(' ').any(|m| m == known))
+            similar_names::like(name, &KNOWN)
+                .is_some_and(|known| missing.split(' ').any(|m| m == known))
         });
         let like = like.map(|name| format!("; {name} seems to mean it")).unwrap_or_default();
-        return Err(Wrong::row(
+        return Err(Problem::row(
             format!("the header has no column {missing}{like}"),
             format!(
                 "begin the file with a header such as \
@@ -209,7 +210,7 @@ fn columns(header: &[String]) -> Result<Vec<Column>, Wrong> {
     for name in header {
         let column = Column::named(name)?;
         if columns.contains(&column) {
-            return Err(Wrong::field(
+            return Err(Problem::field(
                 name,
                 "the header has this column twice",
                 "remove one of them",
@@ -238,10 +239,10 @@ fn missing(header: &[String]) -> Option<&'static str> {
 
 /// Warnings about attributes whose names resemble known columns. An error if the header has neither
 /// that known column nor one of the same meaning.
-fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Wrong>, Wrong> {
+fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
     for name in header.iter().filter(|name| !attributes.contains(*name)) {
-        let Some(meant) = near::like(name, &KNOWN) else { continue };
+        let Some(meant) = similar_names::like(name, &KNOWN) else { continue };
         if name.starts_with("measure:") || name.starts_with("attribute:") {
             continue;
         }
@@ -255,10 +256,10 @@ fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Wrong
         if !is_said {
             let problem =
                 format!("it is not a known column, but it is like {meant}, which is missing");
-            return Err(Wrong::field(name, problem, remedy));
+            return Err(Problem::field(name, problem, remedy));
         }
         let problem = format!("warning: it is read as an attribute, although it is like {meant}");
-        warnings.push(Wrong::field(name, problem, remedy));
+        warnings.push(Problem::field(name, problem, remedy));
     }
     Ok(warnings)
 }

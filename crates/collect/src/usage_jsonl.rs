@@ -9,12 +9,12 @@ use std::io::Read;
 
 use turnpike_types::UsageRecord;
 
-use crate::fault::{Wrong, shown};
-use crate::fields::{self, When};
+use crate::fault::{Problem, shown};
+use crate::fields::{self, UsageTimes};
 use crate::json::Json;
 use crate::text::Lines;
 use crate::usage_csv::KNOWN;
-use crate::{Fault, Row, near};
+use crate::{Fault, Row, similar_names};
 
 /// The longest line, in bytes. A record has at most 16 KiB, and escapes make it up to six times as
 /// long.
@@ -33,7 +33,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(line: Vec<(String, Json)>) -> Result<Self, Wrong> {
+    fn of(line: Vec<(String, Json)>) -> Result<Self, Problem> {
         let mut fields = Self::default();
         for (name, value) in line {
             match (name.as_str(), value) {
@@ -42,7 +42,7 @@ impl Fields {
                 ("attributes" | "measures", Json::Null) => {}
                 (name @ ("attributes" | "measures"), other) => {
                     let problem = format!("it is {}, not an object", other.kind());
-                    return Err(Wrong::field(name, problem, "write {\"NAME\":VALUE,…}"));
+                    return Err(Problem::field(name, problem, "write {\"NAME\":VALUE,…}"));
                 }
                 (name, value) => {
                     let known = KNOWN.into_iter().find(|known| *known == name);
@@ -58,8 +58,8 @@ impl Fields {
         self.known.get(name).map(String::as_str)
     }
 
-    fn record(self) -> Result<UsageRecord, Wrong> {
-        let when = When {
+    fn record(self) -> Result<UsageRecord, Problem> {
+        let when = UsageTimes {
             start_time: self.get("start_time"),
             start_us: self.get("start_us"),
             end_time: self.get("end_time"),
@@ -86,12 +86,12 @@ impl Fields {
     }
 }
 
-fn unknown(name: &str) -> Wrong {
-    let like = near::like(name, &KNOWN);
+fn unknown(name: &str) -> Problem {
+    let like = similar_names::like(name, &KNOWN);
     let like = like.map(|known| format!("; it is like `{known}`")).unwrap_or_default();
     let name = shown(name);
     let name = name.trim_matches('"');
-    Wrong::row(
+    Problem::row(
         format!("unknown field `{name}`{like}"),
         format!(
             "use {}, measures and attributes; write an attribute in \"attributes\":{{\"{name}\":…}}",
@@ -104,30 +104,30 @@ fn unknown(name: &str) -> Wrong {
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// A value as the text of a cell; `None` if it is absent.
-fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
+fn scalar(name: &str, value: Json) -> Result<Option<String>, Problem> {
     let is_text =
         matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
     Ok(match value {
         Json::Null => None,
         Json::Text(text) => Some(text).filter(|text| !text.is_empty()),
         Json::Whole(_) | Json::Fraction(_) if is_text => {
-            return Err(Wrong::field(name, "it is a number", "write it in double quotes"));
+            return Err(Problem::field(name, "it is a number", "write it in double quotes"));
         }
         Json::Whole(number) => Some(number.to_string()),
         Json::Fraction(number) if number.abs() >= EXACT_MAX => {
             let problem = format!("{number} may have lost digits");
-            return Err(Wrong::field(name, problem, "write it without point and exponent"));
+            return Err(Problem::field(name, problem, "write it without point and exponent"));
         }
         // Written without an exponent; 3600.0 becomes 3600.
         Json::Fraction(number) => Some(number.to_string()),
         other => {
             let problem = format!("it is {}", other.kind());
-            return Err(Wrong::field(name, problem, "write a text or a number"));
+            return Err(Problem::field(name, problem, "write a text or a number"));
         }
     })
 }
 
-fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Wrong> {
+fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Problem> {
     let mut attributes = BTreeMap::new();
     for (name, value) in pairs {
         let text = match value {
@@ -137,7 +137,7 @@ fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Wr
             Json::Whole(number) => number.to_string(),
             other => {
                 let problem = format!("attribute {} is {}", shown(&name), other.kind());
-                return Err(Wrong::field("attributes", problem, "write attributes as texts"));
+                return Err(Problem::field("attributes", problem, "write attributes as texts"));
             }
         };
         attributes.insert(named("attributes", name)?, text);
@@ -145,7 +145,7 @@ fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Wr
     Ok(attributes)
 }
 
-fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Wrong> {
+fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Problem> {
     let mut measures = BTreeMap::new();
     for (name, value) in pairs {
         if let Some(text) = scalar(&name, value)? {
@@ -156,9 +156,9 @@ fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Wrong> 
     Ok(measures)
 }
 
-fn named(of: &str, name: String) -> Result<String, Wrong> {
+fn named(of: &str, name: String) -> Result<String, Problem> {
     if name.is_empty() {
-        return Err(Wrong::field(of, "a key is empty", "give every entry a name"));
+        return Err(Problem::field(of, "a key is empty", "give every entry a name"));
     }
     Ok(name)
 }
@@ -177,38 +177,38 @@ impl<R: Read> UsageJsonl<R> {
         Self { lines: Lines::new(file, reader, LINE_BYTES_MAX), begun: false, ended: false }
     }
 
-    fn record(&self) -> Result<UsageRecord, Wrong> {
+    fn record(&self) -> Result<UsageRecord, Problem> {
         let json: Json = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
             let said = error.to_string();
             // serde_json appends "at line 1 column 9". The line is always 1, so it is replaced.
             let problem = said.split(" at line ").next().unwrap_or(&said);
-            Wrong::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
+            Problem::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
         })?;
         match json {
             Json::Object(line) => Fields::of(line)?.record(),
-            other => Err(Wrong::row(format!("the line is {}", other.kind()), EXAMPLE)),
+            other => Err(Problem::row(format!("the line is {}", other.kind()), EXAMPLE)),
         }
     }
 
     /// The fault of a first line in another format than JSON lines; `None` if it may be a record.
-    fn other_format(&self) -> Option<Wrong> {
+    fn other_format(&self) -> Option<Problem> {
         let first = self.lines.bytes().trim_ascii();
         match first {
-            [b'[', ..] => Some(Wrong::row(
+            [b'[', ..] => Some(Problem::row(
                 "this is a JSON array, not JSON lines",
                 "write one object per line, as jq -c '.[]' FILE does",
             )),
-            b"{" => Some(Wrong::row(
+            b"{" => Some(Problem::row(
                 "this is one JSON object on several lines",
                 "write one object per line, as jq -c . FILE does",
             )),
-            [b'<', ..] => Some(Wrong::row(
+            [b'<', ..] => Some(Problem::row(
                 "this is XML, not JSON lines",
                 "give a file of records; a price plan goes to --plan or to turnpike plan publish",
             )),
             [b'{', ..] => None,
             _ if first.starts_with(b"record_id") || first.starts_with(b"account_number") => {
-                Some(Wrong::row("this is CSV, not JSON lines", "give --format csv"))
+                Some(Problem::row("this is CSV, not JSON lines", "give --format csv"))
             }
             _ => None,
         }

@@ -71,7 +71,7 @@ fn row(id: &str, note: &str) -> String {
 // ---- quotes
 
 #[test]
-fn a_quote_left_open_is_told_with_its_line_and_how_much_was_not_read() {
+fn a_quote_left_open_is_reported_with_its_line_and_the_size_of_the_unread_rest() {
     let read = csv(include_bytes!("data/everyday/quote-left-open.csv"));
     assert_eq!(ids(&read), ["r1"]);
     assert_told(&read, &[&["u.csv:3, column note", "4 lines after it were not read", "close"]]);
@@ -79,7 +79,7 @@ fn a_quote_left_open_is_told_with_its_line_and_how_much_was_not_read() {
 }
 
 #[test]
-fn a_quote_that_closes_rows_later_is_told_where_it_opens() {
+fn a_quote_that_closes_rows_later_is_reported_where_it_opens() {
     let rows = [row("r1", "a"), row("r2", "\"b"), row("r3", "c"), row("r4", "d\""), row("r5", "e")];
     let read = csv(format!("{HEADER}{}", rows.concat()).as_bytes());
     assert_eq!(ids(&read), ["r1"]);
@@ -113,7 +113,7 @@ fn a_quote_within_an_unquoted_field_is_an_ordinary_character() {
 }
 
 #[test]
-fn an_account_file_with_an_open_quote_is_told_too() {
+fn an_account_file_with_an_open_quote_is_reported_too() {
     let text = "account_number,zone,currency,plan\n1,UTC,EUR,\"a\n2,UTC,EUR,b\n3,UTC,EUR,\"c\n";
     let rows: Vec<_> = AccountsCsv::new("a.csv", text.as_bytes()).unwrap().collect();
     let [Err(fault)] = rows.as_slice() else { panic!("{rows:?}") };
@@ -146,7 +146,7 @@ fn unquoted_fields_are_trimmed_and_quoted_fields_are_verbatim() {
 }
 
 #[test]
-fn what_is_empty_or_null_in_json_lines_is_absent_as_an_empty_cell_is() {
+fn an_empty_or_null_json_value_is_absent_like_an_empty_cell() {
     let line = br#"{"record_id":"r1","account_number":"1","identity":null,"usage_type":"call",
         "start_time":"2026-11-01T01:00:00Z","end_time":"","duration":60.0,"quantity":null,
         "attributes":{"note":"","region":null},"measures":{"packets":null}}"#;
@@ -237,7 +237,7 @@ fn attributes_that_are_declared_or_unlike_any_known_name_are_taken_in_silence() 
 }
 
 #[test]
-fn a_key_of_a_json_line_like_a_known_one_is_told_as_what_it_is_like() {
+fn a_json_key_that_resembles_a_known_one_is_reported_with_that_one() {
     for (key, known) in
         [("Duration", "duration"), ("billsec", "duration"), ("end_timestamp", "end_time")]
     {
@@ -391,7 +391,7 @@ fn assert_three_jsonl() {
 }
 
 #[test]
-fn numbers_are_read_where_they_mean_one_thing_and_told_elsewhere() {
+fn unambiguous_numbers_are_read_and_ambiguous_ones_are_reported() {
     let header = "record_id;account_number;usage_type;start_time;duration;quantity\n";
     let one = |duration: &str, quantity: &str| {
         csv(format!("{header}r;1;t;2026-11-01T01:00:00Z;{duration};{quantity}\n").as_bytes())
@@ -476,7 +476,7 @@ fn a_port_is_no_part_of_the_client() {
 const REST: &str = "- - [30/Nov/2026:09:01:00 +0000] \"GET / HTTP/1.1\" 200 7";
 
 #[test]
-fn a_word_that_is_no_address_is_told_and_nobody_pays() {
+fn a_word_that_is_no_address_is_reported_and_no_account_pays() {
     let good = format!("192.0.2.1 {REST}\n");
     for first in ["www.example.net", "www.example.net:443", "198.51.100.300", "unix:"] {
         let read = log(format!("{first} {REST}\n{good}").as_bytes());
@@ -544,7 +544,7 @@ fn a_byte_order_mark_and_nul_bytes_are_no_part_of_the_client() {
 }
 
 #[test]
-fn another_control_byte_in_the_address_is_told_and_makes_no_other_client() {
+fn another_control_byte_in_the_address_is_reported_and_makes_no_other_client() {
     let read = log(include_bytes!("data/everyday/control-byte-in-the-address.log"));
     assert_told(&read, &[&["a.log:1", "not an address"]]);
 }

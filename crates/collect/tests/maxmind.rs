@@ -102,7 +102,7 @@ fn a_level_has_a_word() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_its_line() {
+fn faults_of_a_file_are_reported_with_their_line() {
     let (countries, blocks) = ("geoname_id,country_iso_code\n1,CH\n", "network,geoname_id\n");
     let block = |row: &str| format!("{blocks}10.0.0.0/24,1\n{row}\n");
     for (level, locations, ipv4, expected) in [
@@ -220,7 +220,7 @@ fn a_database_becomes_the_same_table() {
 }
 
 #[test]
-fn what_is_no_database_is_refused_by_name() {
+fn a_file_that_is_no_database_is_refused_by_name() {
     let whole = database();
     for wrong in [&b""[..], b"not a database", &whole[..whole.len() - 20], &whole[40..]] {
         let said = import_mmdb(Level::Country, wrong).unwrap_err().to_string();

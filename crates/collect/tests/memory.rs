@@ -83,7 +83,7 @@ fn a_header_without_end_is_a_fault_that_ends_the_file() {
 }
 
 #[test]
-fn what_is_packed_a_thousandfold_is_unpacked_as_it_is_read() {
+fn highly_compressed_input_is_unpacked_while_it_is_read() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(CSV_HEADER.as_bytes()).unwrap();
     io::copy(&mut io::repeat(b'x').take(LONG), &mut gzip).unwrap();

@@ -44,7 +44,7 @@ fn a_stated_zero_is_kept_where_nothing_else_is_measured() {
 }
 
 #[test]
-fn what_is_not_stated_is_not_made_up() {
+fn an_unstated_zero_duration_is_not_invented() {
     for record in [
         csv("", ""),
         csv(",attribute:billsec", ",3600"),

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_found_right() {
+    fn correct_output_passes_the_audit() {
         let (sent, lines) = world();
         let counts = count(&sent, 6, &lines, Others::None).unwrap();
         assert!(counts.are_right(), "{counts:?}");

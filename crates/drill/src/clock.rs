@@ -9,9 +9,9 @@ pub(crate) type Micros = u64;
 
 /// The clock; copies show the same time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
+pub(crate) struct LoadClock(Instant);
 
-impl Clock {
+impl LoadClock {
     /// Starts the clock.
     pub(crate) fn start() -> Self {
         Self(Instant::now())

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use fault_proxy::Proxy;
 
-use crate::database::Place;
+use crate::database::DatabaseAddress;
 use crate::process::{Process, Recipe};
 
 /// The parts of a cluster.
@@ -58,18 +58,18 @@ enum Kind {
 
 /// The processes of a scenario; dropping the value ends them.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct DrillCluster {
     members: BTreeMap<String, Member>,
     /// The addresses of the fronts for clients.
     fronts: Vec<String>,
 }
 
-impl Cluster {
+impl DrillCluster {
     /// Starts the processes, without waiting until the partitions are served.
     pub(crate) async fn start(
         binary: &Path,
         dir: &Path,
-        place: &Place,
+        database: &DatabaseAddress,
         shape: &Shape,
     ) -> Result<Self> {
         let config = dir.join("turnpike.toml");
@@ -79,7 +79,7 @@ impl Cluster {
         let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
         let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
         for (name, kind) in nodes.chain(fronts) {
-            let made = Making { binary, dir, config: &config, place, proxies: shape.proxies };
+            let made = Making { binary, dir, config: &config, database, proxies: shape.proxies };
             let member = made.member(&name, kind).await?;
             cluster.members.insert(name.clone(), member);
         }
@@ -206,7 +206,7 @@ struct Making<'a> {
     binary: &'a Path,
     dir: &'a Path,
     config: &'a PathBuf,
-    place: &'a Place,
+    database: &'a DatabaseAddress,
     proxies: bool,
 }
 
@@ -216,12 +216,12 @@ const NOWHERE: &str = "127.0.0.1:1";
 impl Making<'_> {
     async fn member(&self, name: &str, kind: Kind) -> Result<Member> {
         let (mut door, mut to_database) = (None, None);
-        let mut url = self.place.url.clone();
+        let mut url = self.database.url.clone();
         if self.proxies {
             door = Some(Proxy::start(NOWHERE).await?);
-            if let Some(host_port) = &self.place.host_port {
+            if let Some(host_port) = &self.database.host_port {
                 let proxy = Proxy::start(host_port.as_str()).await?;
-                url = self.place.through(proxy.address())?;
+                url = self.database.through(proxy.address())?;
                 to_database = Some(proxy);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 
 /// The kinds of databases.
 #[derive(Clone)]
@@ -20,13 +20,13 @@ pub enum Database {
 
 /// The database of one scenario.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct DatabaseAddress {
     pub(crate) url: String,
     /// The host and port of the server, if the address contains them.
     pub(crate) host_port: Option<String>,
 }
 
-impl Place {
+impl DatabaseAddress {
     /// The address of the same database through a proxy at `address`.
     pub(crate) fn through(&self, address: std::net::SocketAddr) -> Result<String> {
         let host_port = self.host_port.as_deref().context("there is no connection to cut")?;
@@ -46,8 +46,12 @@ impl Database {
             Some(url) if url.starts_with("sqlite:") => Ok((Self::Sqlite, None)),
             Some(url) => Ok((Self::Given(url), None)),
             None => {
-                let start =
-                    || TestPostgres::start_with(Settings { port: Some(0), ..Settings::default() });
+                let start = || {
+                    TestPostgres::start_with(ServerSettings {
+                        port: Some(0),
+                        ..ServerSettings::default()
+                    })
+                };
                 match tokio::task::spawn_blocking(start).await? {
                     Ok(server) => Ok((Self::Own(Arc::new(Mutex::new(server))), None)),
                     Err(error) => Ok((Self::Sqlite, Some(format!("{error:#}")))),
@@ -92,13 +96,13 @@ impl Database {
     }
 
     /// An empty database for a scenario; a given database is the same for all scenarios.
-    pub(crate) async fn place(&self, scenario: &str, dir: &Path) -> Result<Place> {
+    pub(crate) async fn address(&self, scenario: &str, dir: &Path) -> Result<DatabaseAddress> {
         match self {
             Self::Sqlite => {
                 let url = format!("sqlite:{}", dir.join("turnpike.db").display());
-                Ok(Place { url, host_port: None })
+                Ok(DatabaseAddress { url, host_port: None })
             }
-            Self::Given(url) => Ok(Place { url: url.clone(), host_port: host_port(url) }),
+            Self::Given(url) => Ok(DatabaseAddress { url: url.clone(), host_port: host_port(url) }),
             Self::Own(server) => {
                 let (server, name) =
                     (Arc::clone(server), format!("drill_{}", scenario.replace('-', "_")));
@@ -107,7 +111,7 @@ impl Database {
                     server.psql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
                     server.psql(&format!("CREATE DATABASE {name}"))?;
                     let url = server.tcp_url(&name).context("the server has no port")?;
-                    Ok(Place { host_port: host_port(&url), url })
+                    Ok(DatabaseAddress { host_port: host_port(&url), url })
                 })
                 .await?
             }
@@ -159,8 +163,8 @@ mod tests {
         for url in ["postgres:///x?host=/run", "postgres://db/turnpike", "sqlite:a.db"] {
             assert_eq!(host_port(url), None, "{url}");
         }
-        let place = Place { url: url.to_owned(), host_port: host_port(url) };
-        let moved = place.through("127.0.0.1:9".parse().unwrap()).unwrap();
+        let address = DatabaseAddress { url: url.to_owned(), host_port: host_port(url) };
+        let moved = address.through("127.0.0.1:9".parse().unwrap()).unwrap();
         assert_eq!(moved, "postgres://me:secret@127.0.0.1:9/turnpike?sslmode=disable");
     }
 }

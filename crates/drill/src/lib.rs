@@ -7,7 +7,7 @@
 //!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; proxies between them
 //!        |      database.rs              a PostgreSQL of the drill, SQLite, or a given database
 //!        |      setup.rs                 partitions, a plan, accounts
-//!        +----> load.rs, lane.rs         clients that send the batches of usage.rs on a schedule
+//!        +----> load.rs, load_stream.rs  clients that send usage.rs on a schedule
 //!        +----> watch.rs                 the owner of each partition over time
 //!                    |
 //!                    v
@@ -29,8 +29,8 @@ mod audit;
 mod clock;
 mod cluster;
 mod database;
-mod lane;
 mod load;
+mod load_stream;
 mod options;
 pub mod oracle;
 mod page;
@@ -46,9 +46,9 @@ mod world;
 
 pub use audit::Counts;
 pub use database::Database;
-pub use options::{Options, Running};
+pub use options::{Options, RunningCluster};
 pub use page::page;
 pub use pause::Quantiles;
 pub use report::{FaultReport, Report, TargetReport, Timeline, Verdict, show_ms, table};
-pub use run::{Tell, run};
+pub use run::{OnProgress, run};
 pub use scenario::{Needs, Promise, Quantile, SCENARIOS, Scenario, Size, Target, named};

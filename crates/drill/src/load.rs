@@ -1,9 +1,9 @@
 //! The load: for each partition, a schedule of small batches that does not wait for answers.
 //!
 //! ```text
-//!  due times --> lane (one per partition) --> stream --> front
-//!                  ^ unanswered batches, in order         |
-//!                  +------ retry, or the stream broke <---+--> Answer: due, sent, answered
+//!  due times --> load_stream.rs (per partition) --> stream --> front
+//!                   ^ unanswered batches, in order              |
+//!                   +------ retry, or the stream broke <--------+--> BatchAnswer: due, sent, at
 //! ```
 //!
 //! The load is open loop: batches that fall due during a pause are sent after it, and their waits
@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::clock::{Clock, Micros};
-use crate::lane::Lane;
+use crate::clock::{LoadClock, Micros};
+use crate::load_stream::LoadStream;
 use crate::usage::Usage;
 
 /// The final answer to a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct BatchAnswer {
     /// The partition of the records.
     pub partition: u32,
     /// The scheduled time of sending.
@@ -36,9 +36,9 @@ pub struct Answer {
 
 /// The clients' observations.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct ClientObservations {
     /// Batches with a final answer, in the order of the answers.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<BatchAnswer>,
     /// Records accepted: rated at this or an earlier sending.
     pub accepted: u64,
     /// Records suspended or rejected.
@@ -51,13 +51,13 @@ pub(crate) struct Told {
     pub why: Option<String>,
 }
 
-/// The shared observations of all lanes.
+/// The shared observations of all load streams.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notes(Arc<Mutex<Told>>);
+pub(crate) struct Notes(Arc<Mutex<ClientObservations>>);
 
 impl Notes {
     /// The observations so far.
-    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn told(&self) -> MutexGuard<'_, ClientObservations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,15 +77,16 @@ pub(crate) struct Load {
     notes: Notes,
     usages: Vec<Usage>,
     stop: watch::Sender<bool>,
-    lanes: JoinSet<Result<(u32, u64)>>,
+    streams: JoinSet<Result<(u32, u64)>>,
     patience: Duration,
 }
 
-/// The sent records: each lane's usage, and the number of its batches.
+/// The sent records: each load stream's usage, and the number of its batches.
 pub(crate) type Sent = Vec<(Usage, u64)>;
 
 impl Load {
-    /// Starts to send to `fronts`. Whenever its stream breaks, a lane switches to the next front.
+    /// Starts to send to `fronts`. Whenever its gRPC stream breaks, a load stream switches to the
+    /// next front.
     ///
     /// # Errors
     /// A front's address is invalid.
@@ -93,25 +94,25 @@ impl Load {
         usages: Vec<Usage>,
         fronts: &[String],
         pace: &Pace,
-        clock: Clock,
+        clock: LoadClock,
     ) -> Result<Self> {
         let channels = channels(fronts)?;
         let (stop, stopping) = watch::channel(false);
         let notes = Notes::default();
-        let mut lanes = JoinSet::new();
+        let mut streams = JoinSet::new();
         let interval = 1_000_000.0 / pace.rate.max(0.01);
         let count = usages.len().max(1);
         for (place, usage) in usages.iter().enumerate() {
             // Phases are spread over the interval, so that not all batches are due at once.
             let phase = interval * place as f64 / count as f64;
             let first_due = clock.now() + phase as Micros;
-            let lane = Lane::new(usage.clone(), clock, first_due, interval, notes.clone());
+            let stream = LoadStream::new(usage.clone(), clock, first_due, interval, notes.clone());
             // Many streams share a connection, but not all of them the same one.
             let mut mine = channels.clone();
             mine.rotate_left(place % channels.len().max(1));
-            lanes.spawn(lane.run(mine, stopping.clone()));
+            streams.spawn(stream.run(mine, stopping.clone()));
         }
-        Ok(Self { notes, usages, stop, lanes, patience: pace.patience })
+        Ok(Self { notes, usages, stop, streams, patience: pace.patience })
     }
 
     /// The clients' observations so far.
@@ -127,21 +128,21 @@ impl Load {
         self.stop.send_replace(true);
         let mut sent = Vec::new();
         let until = tokio::time::Instant::now() + self.patience;
-        while !self.lanes.is_empty() {
-            match tokio::time::timeout_at(until, self.lanes.join_next()).await {
-                Ok(Some(lane)) => sent.push(lane??),
+        while !self.streams.is_empty() {
+            match tokio::time::timeout_at(until, self.streams.join_next()).await {
+                Ok(Some(stream)) => sent.push(stream??),
                 Ok(None) => break,
                 Err(_) => bail!(
                     "{} of {} partitions have unanswered batches after {:?}",
-                    self.lanes.len(),
+                    self.streams.len(),
                     self.usages.len(),
                     self.patience
                 ),
             }
         }
         let batches = |usage: &Usage| {
-            let lane = sent.iter().find(|(partition, _)| *partition == usage.partition);
-            lane.map(|(_, batches)| *batches).context("a lane is missing")
+            let stream = sent.iter().find(|(partition, _)| *partition == usage.partition);
+            stream.map(|(_, batches)| *batches).context("a load stream is missing")
         };
         self.usages.iter().map(|usage| Ok((usage.clone(), batches(usage)?))).collect()
     }

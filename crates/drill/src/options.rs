@@ -21,12 +21,12 @@ pub struct Options {
     /// The directory in which databases and logs are kept.
     pub keep: Option<PathBuf>,
     /// A running cluster to use instead of a new one.
-    pub running: Option<Running>,
+    pub running: Option<RunningCluster>,
 }
 
 /// A running cluster; its database is the given one.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub struct RunningCluster {
     /// One of its fronts.
     pub front: String,
     /// Accounts that only the drill uses: it opens them if necessary, and sends usage for them.

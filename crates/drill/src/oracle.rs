@@ -46,15 +46,15 @@ async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
 }
 
 /// A record's key.
-pub type Key = (u64, String);
+pub type SentKey = (u64, String);
 
 /// I1 and I2: every sent record has lines for exactly its quantity, in one segment, and no other
 /// record has lines.
 ///
 /// # Errors
 /// The first record that was lost, doubled, or never sent.
-pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<()> {
-    let mut rated: BTreeMap<Key, (i128, (u32, u64))> = BTreeMap::new();
+pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<SentKey, i64>) -> Result<()> {
+    let mut rated: BTreeMap<SentKey, (i128, (u32, u64))> = BTreeMap::new();
     for line in lines {
         let key = (line.account_number, line.record_id.clone());
         let place = (line.partition, line.segment);
@@ -75,7 +75,7 @@ pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) ->
 ///
 /// # Errors
 /// The first account with another amount.
-pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<()> {
+pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<SentKey, i64>) -> Result<()> {
     let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
     sent.iter()
         .for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));

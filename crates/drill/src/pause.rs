@@ -1,11 +1,11 @@
 //! Pauses: the effect of a fault on clients.
 
 use crate::clock::{Micros, millis};
-use crate::load::Answer;
+use crate::load::BatchAnswer;
 
 /// A fault in, or a planned change of, the cluster.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct InjectedFault {
     /// The description.
     pub what: String,
     /// The time at which it had taken effect.
@@ -15,12 +15,12 @@ pub struct Fault {
     /// The affected partitions.
     pub partitions: Vec<u32>,
     /// The method of measuring its pause.
-    pub measure: Measure,
+    pub measure: PauseMeasure,
 }
 
 /// The methods of measuring a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
+pub enum PauseMeasure {
     /// From the fault to the first answer to a batch that was sent, or sent again, after it.
     FromFault,
     /// From the fault's end to the same answer, because no service is possible before.
@@ -46,16 +46,16 @@ pub struct Pause {
 
 /// Answers by partition, in order of time.
 #[derive(Debug)]
-pub(crate) struct Answers(Vec<Answer>);
+pub(crate) struct Answers(Vec<BatchAnswer>);
 
 impl Answers {
     /// Sorts the answers.
-    pub(crate) fn new(mut answers: Vec<Answer>) -> Self {
+    pub(crate) fn new(mut answers: Vec<BatchAnswer>) -> Self {
         answers.sort_unstable_by_key(|answer| (answer.partition, answer.at));
         Self(answers)
     }
 
-    fn of(&self, partition: u32) -> &[Answer] {
+    fn of(&self, partition: u32) -> &[BatchAnswer] {
         let begin = self.0.partition_point(|answer| answer.partition < partition);
         let end = self.0.partition_point(|answer| answer.partition <= partition);
         self.0.get(begin..end).unwrap_or_default()
@@ -75,14 +75,14 @@ impl Answers {
     }
 
     /// The pause of each fault in each affected partition.
-    pub(crate) fn pauses(&self, faults: &[Fault]) -> Vec<Pause> {
+    pub(crate) fn pauses(&self, faults: &[InjectedFault]) -> Vec<Pause> {
         let mut pauses = Vec::new();
         for (place, fault) in faults.iter().enumerate() {
             for &partition in &fault.partitions {
                 let micros = match fault.measure {
-                    Measure::FromFault => self.first_since(partition, fault.at),
-                    Measure::FromEnd => self.first_since(partition, fault.until),
-                    Measure::LongestWait => {
+                    PauseMeasure::FromFault => self.first_since(partition, fault.at),
+                    PauseMeasure::FromEnd => self.first_since(partition, fault.until),
+                    PauseMeasure::LongestWait => {
                         self.longest_wait(partition, fault.at, fault.until + AFTERMATH)
                     }
                 };
@@ -124,42 +124,42 @@ impl Quantiles {
 mod tests {
     use super::*;
 
-    fn answer(partition: u32, due: Micros, sent: Micros, at: Micros) -> Answer {
-        Answer { partition, due, sent, at }
+    fn answer(partition: u32, due: Micros, sent: Micros, at: Micros) -> BatchAnswer {
+        BatchAnswer { partition, due, sent, at }
     }
 
-    fn fault(at: Micros, until: Micros, measure: Measure) -> Fault {
-        Fault { what: String::new(), at, until, partitions: vec![1], measure }
+    fn fault(at: Micros, until: Micros, measure: PauseMeasure) -> InjectedFault {
+        InjectedFault { what: String::new(), at, until, partitions: vec![1], measure }
     }
 
-    fn pause(answers: &[Answer], fault: Fault) -> Option<Micros> {
+    fn pause(answers: &[BatchAnswer], fault: InjectedFault) -> Option<Micros> {
         Answers::new(answers.to_vec()).pauses(&[fault])[0].micros
     }
 
     #[test]
     fn an_answer_to_what_was_sent_before_the_fault_does_not_end_the_pause() {
         let answers = [answer(1, 80, 90, 105), answer(1, 95, 95, 400), answer(1, 110, 110, 420)];
-        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), Some(320));
+        assert_eq!(pause(&answers, fault(100, 100, PauseMeasure::FromFault)), Some(320));
     }
 
     #[test]
     fn an_answer_to_what_was_sent_again_after_the_fault_ends_it() {
         let answers = [answer(1, 80, 150, 300), answer(1, 110, 151, 420)];
-        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), Some(200));
-        assert_eq!(pause(&answers, fault(100, 140, Measure::FromEnd)), Some(160));
+        assert_eq!(pause(&answers, fault(100, 100, PauseMeasure::FromFault)), Some(200));
+        assert_eq!(pause(&answers, fault(100, 140, PauseMeasure::FromEnd)), Some(160));
     }
 
     #[test]
     fn another_partitions_answers_do_not_count() {
         let answers = [answer(2, 110, 110, 120)];
-        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), None);
+        assert_eq!(pause(&answers, fault(100, 100, PauseMeasure::FromFault)), None);
     }
 
     #[test]
     fn where_service_goes_on_the_longest_wait_counts_from_when_a_batch_was_due() {
         let answers =
             [answer(1, 90, 90, 5_000), answer(1, 110, 300, 700), answer(1, 120, 300, 701)];
-        assert_eq!(pause(&answers, fault(100, 200, Measure::LongestWait)), Some(590));
+        assert_eq!(pause(&answers, fault(100, 200, PauseMeasure::LongestWait)), Some(590));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::audit::Counts;
 use crate::clock::{Micros, millis};
-use crate::load::Answer;
-use crate::pause::{Fault, Pause, Quantiles};
+use crate::load::BatchAnswer;
+use crate::pause::{InjectedFault, Pause, Quantiles};
 use crate::watch::Reign;
 
 /// The verdict on a scenario.
@@ -112,9 +112,9 @@ pub struct Timeline {
     /// The time at which all batches were answered.
     pub until: Micros,
     /// All answers.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<BatchAnswer>,
     /// All faults.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<InjectedFault>,
     /// All pauses.
     pub pauses: Vec<Pause>,
     /// The owners of the partitions.
@@ -123,7 +123,7 @@ pub struct Timeline {
 
 impl Timeline {
     /// The fault with the longest finite pause, and that pause.
-    pub fn worst(&self) -> Option<(&Fault, Micros)> {
+    pub fn worst(&self) -> Option<(&InjectedFault, Micros)> {
         let ended = self.pauses.iter().filter_map(|pause| Some((pause.fault, pause.micros?)));
         let (fault, pause) = ended.max_by_key(|(_, micros)| *micros)?;
         Some((self.faults.get(fault)?, pause))
@@ -132,7 +132,7 @@ impl Timeline {
     /// The faults with their pauses.
     pub fn faults(&self) -> Vec<FaultReport> {
         let relative = |at: Micros| millis(at.saturating_sub(self.from));
-        let report = |(place, fault): (usize, &Fault)| FaultReport {
+        let report = |(place, fault): (usize, &InjectedFault)| FaultReport {
             what: fault.what.clone(),
             at_ms: relative(fault.at),
             until_ms: relative(fault.until),

@@ -14,18 +14,18 @@ use turnpike_store::{OpenOptions, PartitionRow, SharedDatabase, open};
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
 use crate::audit::{self, Counts, Others};
-use crate::clock::{Clock, Micros};
-use crate::cluster::{Cluster, Shape};
+use crate::clock::{LoadClock, Micros};
+use crate::cluster::{DrillCluster, Shape};
 use crate::database::Database;
-use crate::load::{Load, Pace, Sent, Told};
-use crate::options::{Options, Running};
+use crate::load::{ClientObservations, Load, Pace, Sent};
+use crate::options::{Options, RunningCluster};
 use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
 use crate::report::{Report, TargetReport, Timeline, Verdict};
 use crate::scenario::{Needs, Promise, Quantile, Scenario, Size};
 use crate::setup::{self, Ground};
 use crate::usage::Usage;
-use crate::watch::{Reign, Watcher};
+use crate::watch::{OwnerWatcher, Reign};
 use crate::world::World;
 
 /// I7: once faults stop, the cluster serves again within this time.
@@ -34,7 +34,7 @@ const SERVES_WITHIN: Micros = 5_000_000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The callback for progress messages.
-pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+pub type OnProgress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Runs `scenario` on `database`, with its files in `dir`.
 ///
@@ -45,7 +45,7 @@ pub async fn run(
     options: &Options,
     database: &Database,
     dir: &Path,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Result<Report> {
     let why = match &options.running {
         Some(_) if !scenario.harmless => {
@@ -55,13 +55,13 @@ pub async fn run(
         None => left_out(scenario, database),
     };
     if let Some(why) = why {
-        tell(&format!("left out: {why}"));
+        on_progress(&format!("left out: {why}"));
         let told = Drilled::default();
         let mut report = told.report(scenario, database, Vec::new());
         (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
         return Ok(report);
     }
-    let (drilled, violations) = drill(scenario, options, database, dir, tell).await?;
+    let (drilled, violations) = drill(scenario, options, database, dir, on_progress).await?;
     Ok(drilled.report(scenario, database, violations))
 }
 
@@ -81,7 +81,7 @@ fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
 /// The measurements of a scenario.
 #[derive(Default)]
 struct Drilled {
-    told: Told,
+    told: ClientObservations,
     counts: Counts,
     timeline: Timeline,
 }
@@ -91,7 +91,7 @@ async fn drill(
     options: &Options,
     database: &Database,
     dir: &Path,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Result<(Drilled, Vec<String>)> {
     let size = sized(scenario.size, options);
     std::fs::create_dir_all(dir)?;
@@ -102,12 +102,12 @@ async fn drill(
     };
     let Site { cluster, ground, db, begin } = site;
     let partitions = ground.partitions();
-    tell(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
+    on_progress(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
     let fronts = cluster.fronts();
     let front = fronts.first().context("there is no front")?.clone();
     let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
     setup::accounts(&operator, ground.accounts()).await?;
-    let clock = Clock::start();
+    let clock = LoadClock::start();
     let pace = Pace { rate: size.rate, patience: PATIENCE };
     let usages = usages(&ground, &size, options.seed, db.observe().await?.now);
     let load = Load::start(usages, &fronts, &pace, clock)?;
@@ -117,7 +117,7 @@ async fn drill(
         database: database.clone(),
         clock,
         notes: load.notes(),
-        watcher: Watcher::start(Arc::clone(&db), clock, Duration::from_millis(look)),
+        watcher: OwnerWatcher::start(Arc::clone(&db), clock, Duration::from_millis(look)),
         chance: StdRng::seed_from_u64(options.seed),
         partitions,
         repeat: size.repeat,
@@ -125,13 +125,13 @@ async fn drill(
         warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
         faults: Vec::new(),
         operator,
-        tell: Arc::clone(&tell),
+        tell: Arc::clone(&on_progress),
     };
     let mut violations = Vec::new();
     if let Err(error) = (scenario.run)(&mut world).await {
         violations.push(format!("the scenario failed before its end: {error:#}"));
     }
-    tell("checking");
+    on_progress("checking");
     let others = if options.running.is_some() { Others::Some } else { Others::None };
     let checking = Checking { front, db, begin, others };
     let drilled = checking.check(world, load, &mut violations).await;
@@ -140,7 +140,7 @@ async fn drill(
 
 /// The environment of a drill.
 struct Site {
-    cluster: Cluster,
+    cluster: DrillCluster,
     ground: Ground,
     db: Arc<dyn SharedDatabase>,
     begin: Vec<Begin>,
@@ -171,25 +171,25 @@ impl Site {
         shape: &Shape,
         size: &Size,
     ) -> Result<Self> {
-        let place = database.place(name, dir).await?;
-        let db = open(&place.url, &OpenOptions::default()).await.context("the database")?;
+        let address = database.address(name, dir).await?;
+        let db = open(&address.url, &OpenOptions::default()).await.context("the database")?;
         let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
         ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
         let begin = begins(db.as_ref(), &ground).await?;
-        let cluster = Cluster::start(&options.binary, dir, &place, shape).await?;
+        let cluster = DrillCluster::start(&options.binary, dir, &address, shape).await?;
         setup::served(db.as_ref(), &ground).await?;
         Ok(Self { cluster, ground, db, begin })
     }
 
     /// Connects to a running cluster.
-    async fn join(running: &Running, database: &Database) -> Result<Self> {
+    async fn join(running: &RunningCluster, database: &Database) -> Result<Self> {
         let Database::Given(url) = database else {
             bail!("the running cluster needs the address of its database")
         };
         let db = open(url, &OpenOptions::default()).await.context("the database")?;
         let ground = Ground::within(db.as_ref(), &running.accounts).await?;
         let begin = begins(db.as_ref(), &ground).await?;
-        let cluster = Cluster::joined(vec![running.front.clone()]);
+        let cluster = DrillCluster::joined(vec![running.front.clone()]);
         Ok(Self { cluster, ground, db, begin })
     }
 }
@@ -280,8 +280,8 @@ impl Checking {
 }
 
 fn timeline(
-    told: &Told,
-    faults: Vec<crate::pause::Fault>,
+    told: &ClientObservations,
+    faults: Vec<crate::pause::InjectedFault>,
     reigns: Vec<Reign>,
     until: Micros,
 ) -> Timeline {
@@ -341,7 +341,7 @@ impl Drilled {
             let TargetReport { of, limit_ms, measured_ms, .. } = missed;
             why.push(format!("{of} of the pauses is {measured_ms:.0} ms; target {limit_ms:.0} ms"));
         }
-        let wait = |answer: &crate::load::Answer| Pause {
+        let wait = |answer: &crate::load::BatchAnswer| Pause {
             fault: 0,
             partition: answer.partition,
             micros: Some(answer.at.saturating_sub(answer.due)),

@@ -4,7 +4,7 @@ use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
-/// The records of a lane.
+/// The records of a load stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
     /// The partition of the accounts.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use turnpike_store::{Observation, SharedDatabase};
 
-use crate::clock::{Clock, Micros};
+use crate::clock::{LoadClock, Micros};
 
 /// An ownership, from the time at which it was first observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,14 @@ struct Seen {
 
 /// The polling task; dropping the value stops it.
 #[derive(Debug)]
-pub(crate) struct Watcher {
+pub(crate) struct OwnerWatcher {
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
 }
 
-impl Watcher {
+impl OwnerWatcher {
     /// Polls the database with this interval.
-    pub(crate) fn start(db: Arc<dyn SharedDatabase>, clock: Clock, pause: Duration) -> Self {
+    pub(crate) fn start(db: Arc<dyn SharedDatabase>, clock: LoadClock, pause: Duration) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let notes = Arc::clone(&seen);
         let task = tokio::spawn(async move {
@@ -75,7 +75,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for OwnerWatcher {
     fn drop(&mut self) {
         self.task.abort();
     }

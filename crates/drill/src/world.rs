@@ -15,12 +15,12 @@ use tonic::transport::Channel;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_store::{Following, Observation, PartitionRow};
 
-use crate::clock::{Clock, Micros};
-use crate::cluster::Cluster;
+use crate::clock::{LoadClock, Micros};
+use crate::cluster::DrillCluster;
 use crate::database::Database;
 use crate::load::Notes;
-use crate::pause::{Fault, Measure};
-use crate::watch::Watcher;
+use crate::pause::{InjectedFault, PauseMeasure};
+use crate::watch::OwnerWatcher;
 
 /// The time limit for the cluster to reach a required state.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,19 +31,19 @@ const LAG_MAX: u64 = 50;
 /// The environment of a scenario.
 pub struct World {
     /// The processes.
-    pub cluster: Cluster,
+    pub cluster: DrillCluster,
     /// The shared database.
     pub database: Database,
-    pub(crate) clock: Clock,
+    pub(crate) clock: LoadClock,
     pub(crate) notes: Notes,
-    pub(crate) watcher: Watcher,
+    pub(crate) watcher: OwnerWatcher,
     pub(crate) chance: StdRng,
     pub(crate) partitions: Vec<u32>,
     pub(crate) repeat: u32,
     /// The time between batches of a partition.
     pub(crate) interval: Duration,
     pub(crate) warm_standbys: usize,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<InjectedFault>,
     /// The operator's connection to the first front.
     pub(crate) operator: Channel,
     pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
@@ -83,10 +83,10 @@ impl World {
     }
 
     /// Records a fault that has taken effect, and returns the time.
-    pub fn fault(&mut self, what: String, partitions: Vec<u32>, measure: Measure) -> Micros {
+    pub fn fault(&mut self, what: String, partitions: Vec<u32>, measure: PauseMeasure) -> Micros {
         let at = self.clock.now();
         (self.tell)(&format!("{what} ({} partitions)", partitions.len()));
-        self.faults.push(Fault { what, at, until: at, partitions, measure });
+        self.faults.push(InjectedFault { what, at, until: at, partitions, measure });
         at
     }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::flow::{Direction, Flow};
-use crate::postgres::{Answer, Conversation, Losses};
+use crate::postgres::{Conversation, Losses, ServerBytes};
 use crate::pump::Pump;
 
 /// The controls that all connections of a proxy share.
@@ -64,7 +64,7 @@ async fn carry(client: &mut TcpStream, server: &mut TcpStream, orders: &mut Orde
         server_write,
         |bytes| {
             talk().request(bytes, &losses);
-            Answer::Pass
+            ServerBytes::Pass
         },
     );
     let back = Pump { flow: to_client.clone(), lost: lost_to_client }.run(

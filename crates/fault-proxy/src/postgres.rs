@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The treatment of bytes of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum ServerBytes {
     Pass,
     Swallow,
     Cut,
@@ -124,18 +124,18 @@ impl Conversation {
     }
 
     /// Processes bytes of the server, and decides on their treatment.
-    pub(crate) fn answer(&mut self, bytes: &[u8], losses: &Losses) -> Answer {
+    pub(crate) fn answer(&mut self, bytes: &[u8], losses: &Losses) -> ServerBytes {
         if !self.loses {
-            return Answer::Pass;
+            return ServerBytes::Pass;
         }
         self.tail.extend_from_slice(bytes);
         let surplus = self.tail.len().saturating_sub(READY.len());
         self.tail.drain(..surplus);
         if self.tail == READY {
             losses.order().done += 1;
-            return Answer::Cut;
+            return ServerBytes::Cut;
         }
-        Answer::Swallow
+        ServerBytes::Swallow
     }
 }
 
@@ -166,12 +166,12 @@ mod tests {
             let (losses, mut talk) = (Losses::default(), Conversation::default());
             losses.arm("INTO segments", 1);
             said().chunks(size).for_each(|bytes| talk.request(bytes, &losses));
-            assert_eq!(talk.answer(READY, &losses), Answer::Pass);
+            assert_eq!(talk.answer(READY, &losses), ServerBytes::Pass);
             talk.request(&message(b'B', b"\0s1\0"), &losses);
-            assert_eq!(talk.answer(b"2\0\0\0\x04C\0\0\0", &losses), Answer::Swallow);
+            assert_eq!(talk.answer(b"2\0\0\0\x04C\0\0\0", &losses), ServerBytes::Swallow);
             assert_eq!(losses.done(), 0);
-            assert_eq!(talk.answer(&READY[..2], &losses), Answer::Swallow);
-            assert_eq!(talk.answer(&READY[2..], &losses), Answer::Cut);
+            assert_eq!(talk.answer(&READY[..2], &losses), ServerBytes::Swallow);
+            assert_eq!(talk.answer(&READY[2..], &losses), ServerBytes::Cut);
             assert_eq!(losses.done(), 1);
         }
     }
@@ -182,13 +182,13 @@ mod tests {
         losses.arm("nothing of the kind", 3);
         talk.request(&said(), &losses);
         talk.request(&message(b'B', b"\0s1\0"), &losses);
-        assert_eq!(talk.answer(READY, &losses), Answer::Pass);
+        assert_eq!(talk.answer(READY, &losses), ServerBytes::Pass);
         losses.arm("segments", 1);
         let mut other = Conversation::default();
         other.request(&said(), &losses);
         other.request(&message(b'B', b"\0s1\0"), &losses);
         talk.request(&message(b'B', b"\0s1\0"), &losses);
-        assert_eq!(talk.answer(READY, &losses), Answer::Pass);
-        assert_eq!(other.answer(READY, &losses), Answer::Cut);
+        assert_eq!(talk.answer(READY, &losses), ServerBytes::Pass);
+        assert_eq!(other.answer(READY, &losses), ServerBytes::Cut);
     }
 }

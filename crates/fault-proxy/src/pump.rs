@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::flow::Flow;
-use crate::postgres::Answer;
+use crate::postgres::ServerBytes;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
@@ -41,7 +41,7 @@ impl Pump<'_> {
         mut self,
         from: ReadHalf<'_>,
         to: WriteHalf<'_>,
-        look: impl FnMut(&[u8]) -> Answer,
+        look: impl FnMut(&[u8]) -> ServerBytes,
     ) -> io::Result<()> {
         let (queue, queued) = mpsc::channel(CHUNKS);
         let reader = read(from, self.flow.clone(), self.lost, queue, look);
@@ -81,7 +81,7 @@ async fn read(
     flow: watch::Receiver<Flow>,
     lost: &AtomicBool,
     queue: mpsc::Sender<Chunk>,
-    mut look: impl FnMut(&[u8]) -> Answer,
+    mut look: impl FnMut(&[u8]) -> ServerBytes,
 ) -> io::Result<()> {
     loop {
         let mut bytes = vec![0; CHUNK_BYTES];
@@ -96,10 +96,10 @@ async fn read(
             }
         };
         match look(&bytes) {
-            Answer::Pass => {}
-            Answer::Swallow if count == 0 => {}
-            Answer::Swallow => continue,
-            Answer::Cut => return Err(io::ErrorKind::ConnectionReset.into()),
+            ServerBytes::Pass => {}
+            ServerBytes::Swallow if count == 0 => {}
+            ServerBytes::Swallow => continue,
+            ServerBytes::Cut => return Err(io::ErrorKind::ConnectionReset.into()),
         }
         if !lost.load(Ordering::Relaxed) && queue.send(Chunk { due, bytes }).await.is_err() {
             return Ok(());

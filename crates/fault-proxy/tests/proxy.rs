@@ -46,7 +46,7 @@ async fn is_reset(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn what_passes_arrives_and_so_does_the_end() {
+async fn forwarded_bytes_arrive_and_so_does_the_end() {
     let proxy = echo().await;
     let mut stream = connect(&proxy).await;
     stream.write_all(b"there and back").await.unwrap();
@@ -135,7 +135,7 @@ async fn a_connection_that_lost_bytes_lives_until_bytes_pass_again_and_is_reset_
 }
 
 #[tokio::test]
-async fn a_new_connection_reaches_nobody_while_the_way_there_is_cut() {
+async fn a_new_connection_gets_no_answer_while_the_server_is_cut_off() {
     let proxy = echo().await;
     proxy.set_both(Flow::Vanish);
     // The proxy accepts the connection although the server can't be reached, like a middlebox that

@@ -11,7 +11,7 @@ use crate::FeedError;
 
 /// A cursor in its internal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FeedPosition {
     /// The partition.
     pub partition: PartitionId,
     /// The segment; zero at the beginning of the log.
@@ -22,7 +22,7 @@ pub struct Place {
     pub hash: SegmentHash,
 }
 
-impl Place {
+impl FeedPosition {
     /// Converts a cursor from the wire format.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-impl From<&Consumer> for Place {
+impl From<&Consumer> for FeedPosition {
     fn from(kept: &Consumer) -> Self {
         Self { partition: kept.partition, segment: kept.segment, row: kept.row, hash: kept.hash }
     }

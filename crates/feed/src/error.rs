@@ -5,7 +5,7 @@ use turnpike_segment::SegmentError;
 use turnpike_store::StoreError;
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use crate::cursor::Place;
+use crate::cursor::FeedPosition;
 
 /// Why the feed could not carry out a request.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum FeedError {
         /// The consumer.
         consumer: String,
         /// The present cursor.
-        stands: Place,
+        stands: FeedPosition,
     },
     /// A segment can't be decoded.
     #[error("partition {partition}, segment {segment}: {cause}")]

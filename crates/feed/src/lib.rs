@@ -35,6 +35,6 @@ mod pull;
 mod service;
 
 pub use config::FeedConfig;
-pub use cursor::Place;
+pub use cursor::FeedPosition;
 pub use error::FeedError;
 pub use service::FeedService;

@@ -56,7 +56,7 @@ fn shown(
         posted_to: match line.posting {
             Posting::Account => record.account.0,
             Posting::Second(account) => account.0,
-            Posting::Nobody | Posting::Replaced | Posting::Trial => 0,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => 0,
         },
         posting: line.posting.word().to_owned(),
         of_row: line.of.map(u64::from),
@@ -135,7 +135,7 @@ pub(crate) fn bytes_of(line: &ChargeLine) -> usize {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use turnpike_segment::head::ComponentHead;
-    use turnpike_segment::{NewLine, NewRecord, Place, SegmentBuilder};
+    use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
     use turnpike_types::{
         AccountNumber, Epoch, Money, PartitionId, SegmentHash, SegmentNumber, Timestamp, UsageView,
     };
@@ -173,7 +173,7 @@ mod tests {
                 row: of.map(|of| of + 7),
             });
         }
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: SegmentNumber(1),
             epoch: Epoch::stored(1),
@@ -182,18 +182,18 @@ mod tests {
             floor: Timestamp(0),
             catalogue_version: 0,
         };
-        Segment::decode(&builder.seal(&place).unwrap().body).unwrap()
+        Segment::decode(&builder.seal(&context).unwrap().body).unwrap()
     }
 
     #[test]
-    fn plans_2_a_line_says_where_its_amount_goes_and_what_it_was_made_from() {
+    fn plans_2_a_line_states_its_posting_and_its_source_line() {
         let second = Posting::Second(AccountNumber(7));
         let postings = [
             (None, Posting::Replaced),
             (Some(0), Posting::Account),
             (Some(0), second),
             (Some(0), Posting::Nobody),
-            (None, Posting::Trial),
+            (None, Posting::Tentative),
         ];
         let segment = segment(Outcome::Rated, &postings);
         let lines: Vec<_> = (0..5).map(|row| charge_line(&segment, row).unwrap()).collect();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_made_it() {
+    fn a_line_names_its_component() {
         let shown = |outcome| {
             let line = charge_line(&segment(outcome, &[(None, Posting::Account)]), 0).unwrap();
             (line.source, line.late)

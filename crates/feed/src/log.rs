@@ -7,7 +7,7 @@ use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
 
-use crate::cursor::Place;
+use crate::cursor::FeedPosition;
 use crate::{FeedConfig, FeedError};
 
 /// A committed segment.
@@ -82,14 +82,17 @@ impl Log {
         Ok(Committed { number, prev_hash, hash, segment })
     }
 
-    /// Checks that `place` exists in this history. Returns its segment; `None` at the beginning.
+    /// Checks that `position` exists in this history. Returns its segment; `None` at the beginning.
     ///
     /// # Errors
     /// [`FeedError::Diverged`] when the log has another segment there, or none; [`FeedError::Gap`]
     /// when the segment is no longer retained; [`FeedError::NoSuchRow`].
-    pub(crate) async fn check(&self, place: &Place) -> Result<Option<Committed>, FeedError> {
-        let Some(before) = place.segment.0.checked_sub(1) else { return Ok(None) };
-        let (partition, segment) = (place.partition, place.segment);
+    pub(crate) async fn check(
+        &self,
+        position: &FeedPosition,
+    ) -> Result<Option<Committed>, FeedError> {
+        let Some(before) = position.segment.0.checked_sub(1) else { return Ok(None) };
+        let (partition, segment) = (position.partition, position.segment);
         let rows = self.db.read_segments(partition, SegmentNumber(before), 1).await?;
         let Some(row) = rows.first() else {
             let why = "the log ends before it";
@@ -98,14 +101,14 @@ impl Log {
         if row.segment != segment {
             return Err(FeedError::Gap { partition, segment });
         }
-        if row.hash != place.hash {
+        if row.hash != position.hash {
             let why = "the log has another segment under this number";
             return Err(FeedError::Diverged { partition, segment, why });
         }
         let found = self.decode(partition, row)?;
         let lines = found.segment.line_count() as u64;
-        if place.row > lines {
-            return Err(FeedError::NoSuchRow { partition, segment, row: place.row, lines });
+        if position.row > lines {
+            return Err(FeedError::NoSuchRow { partition, segment, row: position.row, lines });
         }
         Ok(Some(found))
     }

@@ -9,7 +9,7 @@ use turnpike_proto::feed::v1::FeedPage;
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use crate::FeedError;
-use crate::cursor::Place;
+use crate::cursor::FeedPosition;
 use crate::line::{bytes_of, charge_line, control_totals};
 use crate::log::{Committed, Log};
 
@@ -18,8 +18,8 @@ pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
 
 /// The range of one partition's log that a Pull covers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch {
-    pub(crate) from: Place,
+pub(crate) struct SegmentRange {
+    pub(crate) from: FeedPosition,
     /// The last segment that was committed when the call began, and its hash.
     pub(crate) end: SegmentNumber,
     pub(crate) end_hash: SegmentHash,
@@ -35,7 +35,7 @@ pub(crate) struct Limits {
 }
 
 /// Why the reading of a range ended.
-pub(crate) enum Ended {
+pub(crate) enum PullEnd {
     /// The whole range was delivered.
     Whole,
     /// The call's limit was reached, or the consumer disconnected.
@@ -49,19 +49,24 @@ pub(crate) struct Puller<'a> {
     limits: &'a mut Limits,
     page: FeedPage,
     page_bytes: usize,
-    at: Place,
+    at: FeedPosition,
 }
 
 impl<'a> Puller<'a> {
-    pub(crate) fn new(log: &'a Log, pages: &'a Pages, limits: &'a mut Limits, from: Place) -> Self {
+    pub(crate) fn new(
+        log: &'a Log,
+        pages: &'a Pages,
+        limits: &'a mut Limits,
+        from: FeedPosition,
+    ) -> Self {
         Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
     }
 
     /// Streams all lines of the range.
-    pub(crate) async fn run(mut self, stretch: &Stretch) -> Result<Ended, FeedError> {
-        let (partition, end) = (stretch.from.partition, stretch.end);
-        if let Some(first) = self.log.check(&stretch.from).await?
-            && stretch.from.row < first.segment.line_count() as u64
+    pub(crate) async fn run(mut self, range: &SegmentRange) -> Result<PullEnd, FeedError> {
+        let (partition, end) = (range.from.partition, range.end);
+        if let Some(first) = self.log.check(&range.from).await?
+            && range.from.row < first.segment.line_count() as u64
             && !self.segment(&first).await?
         {
             return self.stop().await;
@@ -77,25 +82,25 @@ impl<'a> Puller<'a> {
                     break;
                 }
                 let next = self.log.decode(partition, &row)?;
-                self.check_chain(&next, stretch)?;
-                self.at = Place { partition, segment: next.number, row: 0, hash: next.hash };
+                self.check_chain(&next, range)?;
+                self.at = FeedPosition { partition, segment: next.number, row: 0, hash: next.hash };
                 if !self.segment(&next).await? {
                     return self.stop().await;
                 }
             }
         }
-        if self.flush().await { Ok(Ended::Whole) } else { Ok(Ended::Stopped) }
+        if self.flush().await { Ok(PullEnd::Whole) } else { Ok(PullEnd::Stopped) }
     }
 
     /// Checks that a segment follows the one before it, and that the last one is the segment that
     /// ended the log when the call began (P18).
-    fn check_chain(&self, next: &Committed, stretch: &Stretch) -> Result<(), FeedError> {
+    fn check_chain(&self, next: &Committed, range: &SegmentRange) -> Result<(), FeedError> {
         let (partition, segment) = (self.at.partition, next.number);
         if next.prev_hash != self.at.hash || segment != self.at.segment.next() {
             let why = "it does not follow the segment before it";
             return Err(FeedError::Diverged { partition, segment, why });
         }
-        if segment == stretch.end && next.hash != stretch.end_hash {
+        if segment == range.end && next.hash != range.end_hash {
             let why = "it was replaced during the pull";
             return Err(FeedError::Diverged { partition, segment, why });
         }
@@ -140,9 +145,9 @@ impl<'a> Puller<'a> {
             || self.page_bytes >= self.limits.page_bytes
     }
 
-    async fn stop(mut self) -> Result<Ended, FeedError> {
+    async fn stop(mut self) -> Result<PullEnd, FeedError> {
         self.flush().await;
-        Ok(Ended::Stopped)
+        Ok(PullEnd::Stopped)
     }
 
     /// Sends the page; `false`: the consumer has disconnected.

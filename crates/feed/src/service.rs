@@ -19,9 +19,9 @@ use turnpike_store::{Consumer, CursorAck, Observation, SharedDatabase};
 use turnpike_types::SegmentNumber;
 use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
-use crate::cursor::{Place, check_name};
+use crate::cursor::{FeedPosition, check_name};
 use crate::log::Log;
-use crate::pull::{Ended, Limits, Pages, Puller, Stretch};
+use crate::pull::{Limits, Pages, PullEnd, Puller, SegmentRange};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -71,44 +71,47 @@ impl FeedService {
             return Err(FeedError::NoPartitions);
         }
         tracing::info!(consumer = name, "consumer registered");
-        let cursors = cursors.iter().map(|cursor| Place::from(cursor).to_wire()).collect();
+        let cursors = cursors.iter().map(|cursor| FeedPosition::from(cursor).to_wire()).collect();
         Ok(RegisterResponse { cursors })
     }
 
-    async fn plan_pull(&self, request: &PullRequest) -> Result<(Vec<Stretch>, Limits), FeedError> {
+    async fn plan_pull(
+        &self,
+        request: &PullRequest,
+    ) -> Result<(Vec<SegmentRange>, Limits), FeedError> {
         check_name(&request.consumer)?;
         let limits = self.limits(request)?;
         let seen = self.db.observe().await?;
         let kept = self.consumer(&request.consumer, &seen).await?;
-        let mut places = if request.from.is_empty() {
-            kept.iter().map(Place::from).collect()
+        let mut positions = if request.from.is_empty() {
+            kept.iter().map(FeedPosition::from).collect()
         } else {
-            request.from.iter().map(Place::from_wire).collect::<Result<Vec<_>, _>>()?
+            request.from.iter().map(FeedPosition::from_wire).collect::<Result<Vec<_>, _>>()?
         };
-        places.sort_by_key(|place| place.partition);
+        positions.sort_by_key(|position| position.partition);
         if let Some([twice, _]) =
-            places.array_windows::<2>().find(|[a, b]| a.partition == b.partition)
+            positions.array_windows::<2>().find(|[a, b]| a.partition == b.partition)
         {
             let partition = twice.partition;
             let why = format!("two cursors of partition {partition}: send only one");
             return Err(FeedError::Invalid(why));
         }
-        let stretch = |from: Place| {
+        let range = |from: FeedPosition| {
             let row = seen.partition(from.partition);
             let row = row.ok_or_else(|| FeedError::NoCursor {
                 consumer: request.consumer.clone(),
                 partition: from.partition,
             })?;
             let end = SegmentNumber(row.next.next.0.saturating_sub(1));
-            Ok(Stretch { from, end, end_hash: row.next.last_hash })
+            Ok(SegmentRange { from, end, end_hash: row.next.last_hash })
         };
-        let stretches = places.into_iter().map(stretch).collect::<Result<Vec<_>, FeedError>>()?;
-        for stretch in &stretches {
+        let ranges = positions.into_iter().map(range).collect::<Result<Vec<_>, FeedError>>()?;
+        for range in &ranges {
             // Checked before the first page, so that a consumer of another history gets no lines at
             // all.
-            self.log.check(&stretch.from).await?;
+            self.log.check(&range.from).await?;
         }
-        Ok((stretches, limits))
+        Ok((ranges, limits))
     }
 
     fn limits(&self, request: &PullRequest) -> Result<Limits, FeedError> {
@@ -130,14 +133,14 @@ impl FeedService {
         })
     }
 
-    async fn move_cursor(&self, request: AcknowledgeRequest) -> Result<Place, FeedError> {
+    async fn move_cursor(&self, request: AcknowledgeRequest) -> Result<FeedPosition, FeedError> {
         let AcknowledgeRequest { consumer, from, to } = request;
         check_name(&consumer)?;
         let (Some(from), Some(to)) = (from, to) else {
             let why = "set from to the present cursor, and to to the new one".to_owned();
             return Err(FeedError::Invalid(why));
         };
-        let (from, to) = (Place::from_wire(&from)?, Place::from_wire(&to)?);
+        let (from, to) = (FeedPosition::from_wire(&from)?, FeedPosition::from_wire(&to)?);
         if from.partition != to.partition {
             let why = format!(
                 "a cursor moves within its partition, not from {} to {}",
@@ -156,21 +159,21 @@ impl FeedService {
         match self.db.acknowledge(&from.of(&consumer), &to.of(&consumer)).await? {
             CursorAck::Moved => Ok(to),
             // The answer to an earlier attempt was lost: the cursor has already moved.
-            CursorAck::Elsewhere(stands) if Place::from(&stands) == to => Ok(to),
+            CursorAck::Elsewhere(stands) if FeedPosition::from(&stands) == to => Ok(to),
             CursorAck::Elsewhere(stands) => {
-                Err(FeedError::Moved { consumer, stands: Place::from(&stands) })
+                Err(FeedError::Moved { consumer, stands: FeedPosition::from(&stands) })
             }
             CursorAck::Unknown => Err(FeedError::UnknownConsumer(consumer)),
         }
     }
 }
 
-async fn pull_all(log: Log, stretches: Vec<Stretch>, mut limits: Limits, pages: Pages) {
-    for stretch in stretches {
-        let puller = Puller::new(&log, &pages, &mut limits, stretch.from);
-        match puller.run(&stretch).await {
-            Ok(Ended::Whole) => {}
-            Ok(Ended::Stopped) => return,
+async fn pull_all(log: Log, ranges: Vec<SegmentRange>, mut limits: Limits, pages: Pages) {
+    for range in ranges {
+        let puller = Puller::new(&log, &pages, &mut limits, range.from);
+        match puller.run(&range).await {
+            Ok(PullEnd::Whole) => {}
+            Ok(PullEnd::Stopped) => return,
             Err(error) => {
                 tracing::warn!(%error, "a pull ended early");
                 // A send error means that the consumer has disconnected: no reason is needed.
@@ -196,9 +199,9 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
-        let (stretches, limits) = self.plan_pull(&request.into_inner()).await?;
+        let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        tokio::spawn(pull_all(self.log.clone(), stretches, limits, pages));
+        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -206,7 +209,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        let place = self.move_cursor(request.into_inner()).await?;
-        Ok(Response::new(AcknowledgeResponse { cursor: Some(place.to_wire()) }))
+        let position = self.move_cursor(request.into_inner()).await?;
+        Ok(Response::new(AcknowledgeResponse { cursor: Some(position.to_wire()) }))
     }
 }

@@ -11,7 +11,7 @@ use turnpike_proto::feed::v1::{
     AcknowledgeRequest, ChargeLine, ControlTotals, Cursor, FeedPage, PullRequest, RegisterRequest,
 };
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{NewLine, NewRecord, Place, SegmentBuilder};
+use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{AppendOutcome, AppendSegment, Claim, Claimed, PartitionSpec, SharedDatabase};
 use turnpike_types::{
@@ -155,7 +155,7 @@ fn sealed(
             });
         }
     }
-    let place = Place {
+    let context = SealContext {
         partition,
         segment,
         epoch,
@@ -164,7 +164,7 @@ fn sealed(
         floor: Timestamp(0),
         catalogue_version: 1,
     };
-    let sealed = builder.seal(&place).unwrap();
+    let sealed = builder.seal(&context).unwrap();
     (sealed.body, sealed.hash)
 }
 
@@ -277,7 +277,7 @@ async fn an_acknowledgement_is_a_compare_and_set_to_a_real_place() {
 }
 
 #[tokio::test]
-async fn a_consumer_of_another_history_is_told_so_and_gets_no_line() {
+async fn a_consumer_of_another_history_gets_an_error_and_no_line() {
     let one = World::new(FeedConfig::default()).await;
     let other = World::new(FeedConfig::default()).await;
     one.append(1, &[2, 2, 2], 0).await;
@@ -295,7 +295,7 @@ async fn a_consumer_of_another_history_is_told_so_and_gets_no_line() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_told_what_is_wrong() {
+async fn invalid_requests_are_refused_with_the_reason() {
     let world = World::new(FeedConfig::default()).await;
     let unknown = world.pull(request()).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
@@ -21,7 +21,7 @@ use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::bindings::{self, Change, held};
+use crate::bindings::{self, IdentityChange, held};
 use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::owner::ask;
@@ -34,12 +34,12 @@ const PARTITIONS_AT_ONCE: usize = 16;
 const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service.
-pub struct Accounts {
+pub struct AccountsApi {
     pub(crate) core: Arc<Core>,
     plans: PublishedPlans,
 }
 
-impl Accounts {
+impl AccountsApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core, plans: PublishedPlans::default() }
     }
@@ -82,7 +82,7 @@ impl Accounts {
             };
             if let Some(change) = change {
                 set(&mut results, index, already());
-                changes.push(Change { index, partition, change });
+                changes.push(IdentityChange { index, partition, change });
             } else if command.command.is_none() {
                 // The command only binds identities: the owner has nothing to do.
                 set(&mut results, index, already());
@@ -171,7 +171,7 @@ impl Accounts {
         let stands = |index: usize| {
             results.get(index).is_some_and(|result| {
                 matches!(result.outcome(), AccountOutcome::Applied | AccountOutcome::Already)
-                    || off(Line::BoundWhenDurable)
+                    || off(Check::BoundWhenDurable)
             })
         };
         let (indexes, bindings): (Vec<usize>, Vec<Binding>) =
@@ -289,7 +289,7 @@ fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
 }
 
 #[tonic::async_trait]
-impl AccountService for Accounts {
+impl AccountService for AccountsApi {
     async fn apply(
         &self,
         request: Request<ApplyRequest>,

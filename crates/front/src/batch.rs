@@ -45,7 +45,7 @@ pub(crate) type Acks = mpsc::UnboundedSender<Result<Delivery, Status>>;
 
 /// A batch that was accepted for processing and is not answered yet.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct UnansweredBatch {
     acks: Acks,
     stall: Arc<Stall>,
     turn: Turn,
@@ -60,7 +60,7 @@ struct Tally {
     unanswered: Unanswered,
 }
 
-impl Batch {
+impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
     /// ([`first_ack`]). A batch without parts is answered at once.
     pub(crate) fn open(
@@ -201,11 +201,11 @@ pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
     BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }
 }
 
-/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its lane
-/// ends early) answers RETRY, so that every batch gets an answer.
+/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its
+/// sender ends early) answers RETRY, so that every batch gets an answer.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    batch: Option<Arc<Batch>>,
+    batch: Option<Arc<UnansweredBatch>>,
     /// The number of records in the part.
     count: u32,
     indexes: Option<Vec<u32>>,
@@ -214,7 +214,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn new(
-        batch: Arc<Batch>,
+        batch: Arc<UnansweredBatch>,
         count: u32,
         indexes: Option<Vec<u32>>,
         retry_hint: Duration,

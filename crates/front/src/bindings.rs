@@ -19,7 +19,7 @@ use turnpike_store::{Binding, RebindOutcome, Rebinding};
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::accounts::{Accounts, already, refused, set};
+use crate::accounts::{AccountsApi, already, refused, set};
 use crate::owner::ask;
 use crate::routes::RouteTable;
 
@@ -29,7 +29,7 @@ const ACCOUNTS_AT_ONCE: usize = 16;
 const NAMED_MAX: usize = 10;
 
 /// A change of bindings that a command requests.
-pub(crate) struct Change {
+pub(crate) struct IdentityChange {
     /// The index of the command in the request.
     pub(crate) index: usize,
     /// The partition of the command's account.
@@ -82,15 +82,15 @@ pub(crate) fn final_before(table: &RouteTable) -> Timestamp {
     floors.min().unwrap_or(now)
 }
 
-impl Accounts {
+impl AccountsApi {
     /// Applies changes of bindings in order. Changes for accounts that are not open are refused.
-    pub(crate) async fn rebind(&self, changes: Vec<Change>, results: &mut [AccountResult]) {
+    pub(crate) async fn rebind(&self, changes: Vec<IdentityChange>, results: &mut [AccountResult]) {
         if changes.is_empty() {
             return;
         }
         let unopened = self.unopened(&changes).await;
         let (mut indexes, mut asked) = (Vec::new(), Vec::new());
-        for Change { index, change, .. } in changes {
+        for IdentityChange { index, change, .. } in changes {
             match unopened.get(&change.binding().account) {
                 Some(why) => set(results, index, why.clone()),
                 None => {
@@ -118,7 +118,7 @@ impl Accounts {
 
     /// The accounts of `changes` that can't hold an identity, each with the result for its
     /// commands.
-    async fn unopened(&self, changes: &[Change]) -> BTreeMap<AccountNumber, AccountResult> {
+    async fn unopened(&self, changes: &[IdentityChange]) -> BTreeMap<AccountNumber, AccountResult> {
         let accounts: BTreeSet<(PartitionId, AccountNumber)> =
             changes.iter().map(|one| (one.partition, one.change.binding().account)).collect();
         let asking = stream::iter(accounts).map(|(partition, account)| async move {

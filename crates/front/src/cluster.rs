@@ -19,18 +19,18 @@ use crate::core::Core;
 use crate::routes::RouteTable;
 
 /// The gRPC service.
-pub struct Cluster {
+pub struct ClusterApi {
     core: Arc<Core>,
 }
 
-impl Cluster {
+impl ClusterApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
 }
 
 #[tonic::async_trait]
-impl ClusterService for Cluster {
+impl ClusterService for ClusterApi {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let wait = Instant::now() + self.core.config.suspicion();
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
@@ -50,8 +50,8 @@ impl ClusterService for Cluster {
                 "a handover request can pin a partition for at most {most} days"
             )))?;
         }
-        let wish = (!member.0.is_empty()).then_some((&member, within));
-        let pinned = self.core.db.pin(PartitionId(partition), wish).await;
+        let pin = (!member.0.is_empty()).then_some((&member, within));
+        let pinned = self.core.db.pin(PartitionId(partition), pin).await;
         match pinned.map_err(FrontError::from)? {
             PinOutcome::Pinned => {}
             PinOutcome::NotAMember => Err(FrontError::Conflict(format!(
@@ -178,6 +178,6 @@ fn accepts_from(since: Option<Timestamp>, horizon_us: i64, now: Timestamp) -> Ti
 /// How many segments the warm replica of a live member lacks; `None` if it has no replica.
 fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
     let (node, _) = nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
-    let copy = node.beat.copy_of(row.spec.id)?;
+    let copy = node.beat.replica_of(row.spec.id)?;
     Some(row.next.next.0.saturating_sub(copy.segment.0.saturating_add(1)))
 }

@@ -19,10 +19,10 @@ pub struct FrontConfig {
     /// Batches of one client stream that are not answered yet. At this limit the front stops
     /// reading.
     pub stream_batches_max: usize,
-    /// Sub-batches that a lane has in flight at most.
-    pub lane_window_batches: usize,
-    /// Bytes that a lane has in flight at most. One sub-batch may always be sent.
-    pub lane_window_bytes: usize,
+    /// Sub-batches that a partition sender has in flight at most.
+    pub sender_window_batches: usize,
+    /// Bytes that a partition sender has in flight at most. One sub-batch may always be sent.
+    pub sender_window_bytes: usize,
     /// A sub-batch without a durable answer after this many heartbeat intervals is answered RETRY.
     pub answer_deadline_beats: u32,
     /// The size in bytes of the cache of identity histories.
@@ -36,8 +36,8 @@ impl Default for FrontConfig {
             seed: 0,
             admitted_bytes_max: 256 * 1024 * 1024,
             stream_batches_max: 64,
-            lane_window_batches: 16,
-            lane_window_bytes: 8 * 1024 * 1024,
+            sender_window_batches: 16,
+            sender_window_bytes: 8 * 1024 * 1024,
             answer_deadline_beats: 80,
             guide_cache_bytes: 64 * 1024 * 1024,
         }
@@ -50,7 +50,7 @@ impl FrontConfig {
         let positive = [
             ("heartbeat", !self.heartbeat.is_zero()),
             ("stream_batches_max", self.stream_batches_max > 0),
-            ("lane_window_batches", self.lane_window_batches > 0),
+            ("sender_window_batches", self.sender_window_batches > 0),
             ("answer_deadline_beats", self.answer_deadline_beats > 0),
         ];
         if let Some((field, _)) = positive.iter().find(|(_, is)| !is) {
@@ -84,7 +84,7 @@ impl FrontConfig {
         self.heartbeat * 3
     }
 
-    /// How often a lane requests fresh routes while its oldest sub-batch is unanswered.
+    /// How often a partition sender requests fresh routes while its oldest sub-batch is unanswered.
     pub(crate) fn look_gap(&self) -> Duration {
         self.heartbeat / 5
     }
@@ -104,8 +104,8 @@ impl FrontConfig {
         self.answer_deadline() / 4
     }
 
-    /// A lane without pending sub-batches for this long closes its stream to the node.
-    pub(crate) fn lane_idle(&self) -> Duration {
+    /// A partition sender without pending sub-batches for this long closes its stream to the node.
+    pub(crate) fn sender_idle(&self) -> Duration {
         self.heartbeat * 20
     }
 

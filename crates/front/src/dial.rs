@@ -1,4 +1,4 @@
-//! One gRPC channel for each address, shared by all lanes.
+//! One gRPC channel for each address, shared by all senders.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use turnpike_types::limits::MESSAGE_BYTES_MAX;
 /// At this many addresses all channels are dropped from the map. They are opened again on demand.
 const CHANNELS_MAX: usize = 1024;
 
-/// One gRPC channel for each address, shared by all lanes.
+/// One gRPC channel for each address, shared by all senders.
 pub(crate) struct Nodes {
     dial: Dial,
     channels: Mutex<HashMap<String, Channel>>,

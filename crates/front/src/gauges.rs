@@ -10,20 +10,20 @@ use crate::routes::RouteTable;
 
 /// Adds 1 to a gauge, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted(metrics::Gauge);
+pub(crate) struct GaugeGuard(metrics::Gauge);
 
-impl Counted {
+impl GaugeGuard {
     /// An open client stream.
     pub(crate) fn stream() -> Self {
         Self::up(metrics::gauge!("turnpike_front_streams"))
     }
 
-    /// An open lane.
-    pub(crate) fn lane() -> Self {
+    /// An open partition sender.
+    pub(crate) fn sender() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lanes"))
     }
 
-    /// A sub-batch in a lane that has no answer yet, whether it was sent or not.
+    /// A sub-batch in a sender that has no answer yet, whether it was sent or not.
     pub(crate) fn pending() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
     }
@@ -34,7 +34,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

@@ -16,16 +16,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{Binding, Guided, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
 use crate::routes::Routes;
-use crate::split::Histories;
+use crate::split::HistoryBySpelling;
 
 /// The key of an identity for the lookup.
 #[derive(Debug)]
-pub(crate) struct Key<'a> {
+pub(crate) struct IdentityKey<'a> {
     /// The canonical spelling. Text that is not a valid identity by the present rules is looked up
     /// unchanged, since an older release may have bound it.
     pub(crate) text: Cow<'a, str>,
@@ -34,7 +34,7 @@ pub(crate) struct Key<'a> {
     pub(crate) may_wait: bool,
 }
 
-impl<'a> Key<'a> {
+impl<'a> IdentityKey<'a> {
     pub(crate) fn of(identity: &'a str) -> Self {
         match Identity::parse_single(identity) {
             Ok(known) if known.as_str() == identity => {
@@ -48,7 +48,7 @@ impl<'a> Key<'a> {
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
-    if off(Line::GuidedByStart) {
+    if off(Check::GuidedByStart) {
         return history.bindings.last().map(|binding| binding.account);
     }
     let mut prefixes = history.prefixes.iter();
@@ -67,7 +67,7 @@ pub(crate) fn first_holder_at(history: &Guided, start: Timestamp) -> Option<Acco
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;
-    let holds = start < binding.until || (start == binding.until && off(Line::BindingEnds));
+    let holds = start < binding.until || (start == binding.until && off(Check::BindingEnds));
     holds.then_some(binding.account)
 }
 
@@ -121,18 +121,18 @@ impl Guide {
     pub(crate) async fn histories(
         &self,
         asked: HashMap<String, Vec<Timestamp>>,
-    ) -> StoreResult<Histories> {
+    ) -> StoreResult<HistoryBySpelling> {
         // Read before the call to the database: a change during the call makes the answer outdated.
         let change = self.last_change();
-        let mut found = Histories::with_capacity(asked.len());
+        let mut found = HistoryBySpelling::with_capacity(asked.len());
         let mut missing = Vec::new();
         for (identity, starts) in asked {
             let known = self.cache.get(&identity).filter(|known| Some(known.change) == change);
             match known.map(|known| known.history) {
                 Some(history)
-                    if off(Line::UnboundAskedAgain)
+                    if off(Check::UnboundAskedAgain)
                         || starts.iter().all(|at| bound_at(&history, *at).is_some())
-                        || (off(Line::EveryStart)
+                        || (off(Check::EveryStart)
                             && starts.iter().any(|at| bound_at(&history, *at).is_some())) =>
                 {
                     found.insert(identity, history);
@@ -152,7 +152,7 @@ impl Guide {
             let history = Arc::new(history);
             let is_bound = !history.bindings.is_empty() || !history.prefixes.is_empty();
             if let Some(change) = change
-                && (is_bound || off(Line::UnboundAskedAgain))
+                && (is_bound || off(Check::UnboundAskedAgain))
             {
                 let history = Arc::clone(&history);
                 self.cache.insert(identity.clone(), Found { history, change });

@@ -9,7 +9,7 @@ use crate::routes::Routes;
 
 /// Reports whether a front is ready. Clones report on the same front, also after it has stopped.
 #[derive(Clone)]
-pub struct Health {
+pub struct FrontHealth {
     pub(crate) routes: Routes,
     /// Cancelled when the front accepts no more requests.
     pub(crate) gate: CancellationToken,
@@ -17,13 +17,13 @@ pub struct Health {
     pub(crate) stale_after: Duration,
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for FrontHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Health").field(&self.ready()).finish()
+        f.debug_tuple("FrontHealth").field(&self.ready()).finish()
     }
 }
 
-impl Health {
+impl FrontHealth {
     /// A description of what the front knows.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The ingest service: receives batches and sends acknowledgements.
 //!
 //! ```text
-//!  client stream --read--> admit --> split (identities are guided first) --------------> lanes
+//!  client stream --read--> admit --> split (identities are guided first) --------------> senders
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //!
@@ -11,7 +11,7 @@
 //! While a batch that was answered RETRY has not been sent again, later batches are answered RETRY
 //! too: see [`crate::stall`].
 //!
-//! One task reads a stream and passes its batches to the lanes in order. At most
+//! One task reads a stream and passes its batches to the senders in order. At most
 //! `stream_batches_max` batches of a stream are unanswered. Beyond that, the transport's flow
 //! control applies backpressure.
 
@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -33,13 +33,15 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{Acks, Batch, Ticket, Unanswered, first_ack, reject_ack, retry_ack, taken_ack};
+use crate::batch::{
+    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
+};
 use crate::core::Core;
-use crate::gauges::Counted;
-use crate::lane::{self, Arrival, LaneQueue, Sub};
+use crate::gauges::GaugeGuard;
+use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
 use crate::reassign::{self, Candidate, Decided};
 use crate::routes::RouteTable;
-use crate::split::{Head, Histories, Split, SplitStop, Splitter, head_of, identities};
+use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
 /// The gRPC service.
@@ -94,7 +96,7 @@ pub(crate) async fn once(
     let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
     // The stream is new, so its list of refused batches can't be full.
     let _ = stream.take(frame, unanswered).await;
-    // The lanes end once everything is answered.
+    // The senders end once everything is answered.
     drop(stream);
     let answer = answers.recv().await.and_then(Result::ok);
     answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
@@ -107,11 +109,11 @@ struct ClientStream {
     stall: Arc<Stall>,
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
-    lanes: BTreeMap<PartitionId, LaneQueue>,
+    senders: BTreeMap<PartitionId, SenderQueue>,
     /// The highest batch number received. It must not decide anything (P29); only a mutant reads
     /// it.
     highest: Option<u64>,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// Why a batch is refused.
@@ -131,9 +133,9 @@ impl ClientStream {
             stall: Arc::default(),
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
-            lanes: BTreeMap::new(),
+            senders: BTreeMap::new(),
             highest: None,
-            _counted: Counted::stream(),
+            _counted: GaugeGuard::stream(),
         }
     }
 
@@ -237,7 +239,12 @@ impl ClientStream {
     }
 
     /// Answers a batch that is refused. Remembers a batch that the client will send again.
-    fn refuse(&self, head: Head, refusal: Refusal, unanswered: Unanswered) -> Result<(), Overfull> {
+    fn refuse(
+        &self,
+        head: BatchId,
+        refusal: Refusal,
+        unanswered: Unanswered,
+    ) -> Result<(), Overfull> {
         let number = head.batch_number;
         tracing::debug!(source = head.source, batch = number, "batch refused");
         let hint = self.core.config.retry_hint();
@@ -256,7 +263,7 @@ impl ClientStream {
             }
         };
         drop(order);
-        Batch::refuse(ack, &self.acks, unanswered);
+        UnansweredBatch::refuse(ack, &self.acks, unanswered);
         remembered
     }
 
@@ -264,7 +271,7 @@ impl ClientStream {
         &mut self,
         frame: &BatchFrame,
         deadline: Instant,
-    ) -> Result<(Head, Split, Room), Refusal> {
+    ) -> Result<(BatchId, Split, Room), Refusal> {
         let bytes = frame.body().len();
         if bytes > limits::BATCH_BYTES_MAX {
             return Err(Refusal::Reject(format!(
@@ -294,7 +301,7 @@ impl ClientStream {
         &mut self,
         frame: &BatchFrame,
         table: &RouteTable,
-    ) -> Result<Result<(Head, Split), SplitStop>, Refusal> {
+    ) -> Result<Result<(BatchId, Split), SplitStop>, Refusal> {
         let wait = self.core.config.attempt();
         let asking = self.core.guide.histories(identities(frame));
         let histories = match tokio::time::timeout(wait, asking).await {
@@ -316,7 +323,7 @@ impl ClientStream {
     async fn decide(
         &self,
         frame: &BatchFrame,
-        histories: &Histories,
+        histories: &HistoryBySpelling,
     ) -> Result<Vec<(u32, Decided)>, Refusal> {
         let (indexes, candidates): (Vec<u32>, Vec<Candidate>) =
             reassign::candidates(frame, histories).into_iter().unzip();
@@ -336,10 +343,10 @@ impl ClientStream {
         }
     }
 
-    /// Passes a batch to the lanes if it is in turn.
+    /// Passes a batch to the senders if it is in turn.
     fn push(
         &mut self,
-        head: Head,
+        head: BatchId,
         split: Split,
         room: Room,
         deadline: Instant,
@@ -347,32 +354,37 @@ impl ClientStream {
     ) -> Result<(), Overfull> {
         let hint = self.core.config.retry_hint();
         let stall = Arc::clone(&self.stall);
-        // One step under the lock. A lane refuses a batch either before this step, and then
-        // `in_turn` finds the refused batch, or after it, and then the lane finds the parts pushed
-        // here.
+        // One step under the lock. A sender refuses a batch either before this step, and then
+        // `in_turn` finds the refused batch, or after it, and then the sender finds the parts
+        // pushed here.
         let mut order = stall.lock();
         if let Err(refusal) = in_turn(&order, head.batch_number) {
             drop(order);
             return self.refuse(head, refusal, unanswered);
         }
-        if off(Line::BatchNumbers) && self.highest >= Some(head.batch_number) {
+        if off(Check::BatchNumbers) && self.highest >= Some(head.batch_number) {
             order.forget(head.batch_number);
-            Batch::refuse(taken_ack(head.batch_number, split.records), &self.acks, unanswered);
+            UnansweredBatch::refuse(
+                taken_ack(head.batch_number, split.records),
+                &self.acks,
+                unanswered,
+            );
             return Ok(());
         }
         self.highest = self.highest.max(Some(head.batch_number));
         let turn = order.push(head.batch_number);
         let parts = split.parts.len();
         let ack = first_ack(head.batch_number, &split.refused, split.decided);
-        let batch = Batch::open(turn, parts, ack, room, &self.acks, &self.stall, unanswered);
+        let batch =
+            UnansweredBatch::open(turn, parts, ack, room, &self.acks, &self.stall, unanswered);
         let mut gone = Vec::new();
         for part in split.parts {
             let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);
-            let lane = self.lanes.entry(part.partition).or_insert_with(|| {
+            let sender = self.senders.entry(part.partition).or_insert_with(|| {
                 let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
-                lane::open(&self.core, part.partition, self.arrival, acks, stall)
+                partition_sender::open(&self.core, part.partition, self.arrival, acks, stall)
             });
-            gone.extend(lane.push(Sub::new(part.records, deadline, part.guided_us, ticket)));
+            gone.extend(sender.push(Sub::new(part.records, deadline, part.guided_us, ticket)));
         }
         drop(order);
         drop(gone);
@@ -381,7 +393,7 @@ impl ClientStream {
 }
 
 fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
-    match order.is_out_of_turn(number).filter(|_| !off(Line::Turn)) {
+    match order.is_out_of_turn(number).filter(|_| !off(Check::Turn)) {
         None => Ok(()),
         Some((first, why)) => Err(Refusal::OutOfTurn(format!(
             "batch {first} was answered RETRY: send it again first, so that the order is kept (it \

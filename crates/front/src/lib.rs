@@ -4,8 +4,8 @@
 //! ```text
 //!  client --IngestBatch--> ingest.rs  admit (admission.rs), split (split.rs), guide (guiding.rs)
 //!                              |
-//!                              v   one lane for each (client stream, partition)
-//!                          lane.rs  sequence numbers, window, go-back-N (P30)
+//!                              v   one partition sender for each (client stream, partition)
+//!                          partition_sender.rs  sequence numbers, window, go-back-N (P30)
 //!                              |
 //!                              v   NodeService.Forward, connected by a Dial (dial.rs)
 //!                          rating node --durable answer--> batch.rs  merge --BatchAck--> client
@@ -31,7 +31,7 @@
 //! - An answer under an epoch below the highest one seen is not passed on to the client (P17, I6).
 //! - Of a record, only the account, identity and start are decoded.
 //! - Memory is bounded: by admitted bytes, by batches for each stream, and by the window of each
-//!   lane.
+//!   sender.
 //!
 //! Not guaranteed: that a record is sent to a node only once (the node deduplicates), and any order
 //! between streams or after a RETRY. A front that cannot reach an owner sends through another
@@ -55,8 +55,8 @@ mod gauges;
 mod guiding;
 mod health;
 mod ingest;
-mod lane;
 mod owner;
+mod partition_sender;
 mod plans;
 mod reassign;
 mod routes;
@@ -78,19 +78,19 @@ use turnpike_proto::suspense::v1::suspense_service_server::SuspenseServiceServer
 use turnpike_store::SharedDatabase;
 use turnpike_types::limits::MESSAGE_BYTES_MAX;
 
-pub use accounts::Accounts;
-pub use cluster::Cluster;
+pub use accounts::AccountsApi;
+pub use cluster::ClusterApi;
 pub use config::FrontConfig;
 pub use error::FrontError;
-pub use health::Health;
+pub use health::FrontHealth;
 pub use ingest::Ingest;
 pub use plans::Plans;
-pub use suspense::Suspense;
+pub use suspense::SuspenseApi;
 pub use turnpike_proto::dial::{Dial, DialError};
 
-/// A running front. If it is dropped without [`Front::shutdown`], it abandons outstanding work and
-/// answers its clients RETRY.
-pub struct Front {
+/// A running front. If it is dropped without [`FrontServer::shutdown`], it abandons outstanding
+/// work and answers its clients RETRY.
+pub struct FrontServer {
     core: Arc<core::Core>,
 }
 
@@ -105,7 +105,7 @@ macro_rules! servers {
     };
 }
 
-impl Front {
+impl FrontServer {
     /// Starts a front inside the current tokio runtime. The database need not be reachable yet:
     /// until its first read, requests are answered with a retry.
     ///
@@ -139,8 +139,8 @@ impl Front {
     }
 
     /// The readiness of this front. The value stays usable after the front has stopped.
-    pub fn health(&self) -> Health {
-        Health {
+    pub fn health(&self) -> FrontHealth {
+        FrontHealth {
             routes: self.core.routes.clone(),
             gate: self.core.gate.clone(),
             // One read of the routes may take as long as the suspicion time.
@@ -159,13 +159,13 @@ impl Front {
         /// Ingests usage records.
         ingest: IngestServiceServer<Ingest>;
         /// Accounts.
-        accounts: AccountServiceServer<Accounts>;
+        accounts: AccountServiceServer<AccountsApi>;
         /// The catalogue of price plans and reference tables.
         plans: PlanServiceServer<Plans>;
         /// The state of the cluster.
-        cluster: ClusterServiceServer<Cluster>;
+        cluster: ClusterServiceServer<ClusterApi>;
         /// Records in suspense, which can't be rated yet.
-        suspense: SuspenseServiceServer<Suspense>;
+        suspense: SuspenseServiceServer<SuspenseApi>;
     }
 
     /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers
@@ -184,7 +184,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for FrontServer {
     fn drop(&mut self) {
         self.core.gate.cancel();
         self.core.abort.cancel();

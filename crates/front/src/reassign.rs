@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 use turnpike_proto::node::v1::{
@@ -25,11 +25,11 @@ use turnpike_proto::wire::put_number;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, limits};
 
 use crate::core::Core;
-use crate::guiding::{Key, bound_at, first_holder_at};
+use crate::guiding::{IdentityKey, bound_at, first_holder_at};
 use crate::ingest::once;
-use crate::lane::Arrival;
 use crate::owner::ask;
-use crate::split::Histories;
+use crate::partition_sender::Arrival;
+use crate::split::HistoryBySpelling;
 
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.
@@ -69,7 +69,10 @@ pub(crate) fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
 }
 
 /// The records of a batch whose identity changed hands, by index.
-pub(crate) fn candidates(frame: &BatchFrame, histories: &Histories) -> Vec<(u32, Candidate)> {
+pub(crate) fn candidates(
+    frame: &BatchFrame,
+    histories: &HistoryBySpelling,
+) -> Vec<(u32, Candidate)> {
     let mut found = Vec::new();
     let mut index = 0u32;
     // The split has reported a malformed batch.
@@ -82,13 +85,13 @@ pub(crate) fn candidates(frame: &BatchFrame, histories: &Histories) -> Vec<(u32,
     found
 }
 
-fn candidate(record: &[u8], histories: &Histories) -> Option<Candidate> {
+fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<Candidate> {
     let found = peek(record).ok()?;
     let is_guided = found.account.0 == 0
         && is_identity(found.identity)
         && found.identity.len() <= limits::IDENTITY_BYTES_MAX;
-    let history = histories.get(&*Key::of(found.identity).text).filter(|_| is_guided)?;
-    let first = first_holder_at(history, found.start).filter(|_| !off(Line::FirstDecides))?;
+    let history = histories.get(&*IdentityKey::of(found.identity).text).filter(|_| is_guided)?;
+    let first = first_holder_at(history, found.start).filter(|_| !off(Check::FirstDecides))?;
     Some(Candidate { record: record.to_vec(), first, to: bound_at(history, found.start) })
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{NodeRow, Observation, PartitionRow, SharedDatabase};
 use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -65,7 +65,7 @@ pub(crate) struct Highest(Arc<AtomicU64>);
 impl Highest {
     /// Is an answer under `epoch` valid (P17)? Raises the highest epoch seen to `epoch`.
     pub(crate) fn admits(&self, epoch: u64) -> bool {
-        self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Line::EpochFloor)
+        self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Check::EpochFloor)
     }
 }
 
@@ -188,7 +188,7 @@ impl RouteTable {
         let warm = members.iter().filter_map(|member| {
             let mut beats = self.observation.nodes.iter().map(|row| &row.beat).zip(&self.silent);
             let (beat, silent) = beats.find(|(beat, _)| beat.node == member.node)?;
-            let is_warm = beat.copy_of(partition).is_some();
+            let is_warm = beat.replica_of(partition).is_some();
             let may_be_there = *silent < suspicion && !tried.contains(&beat.address);
             (is_warm && may_be_there).then_some((member.priority, &beat.address))
         });
@@ -217,7 +217,7 @@ fn address_of_owner(row: &PartitionRow, nodes: &[NodeRow]) -> Option<String> {
 
 /// For how long heartbeat counters have not advanced, measured on the reader's own clock.
 #[derive(Debug, Default)]
-pub(crate) struct Liveness {
+pub(crate) struct HeartbeatAges {
     last_read: Option<Instant>,
     nodes: BTreeMap<NodeName, Beat>,
 }
@@ -229,7 +229,7 @@ struct Beat {
     silent: Duration,
 }
 
-impl Liveness {
+impl HeartbeatAges {
     /// Records a successful read. Returns the silence of each node, in the order of `rows`.
     ///
     /// Silence grows only from one successful read to the next. A gap of `gap` or more means that
@@ -324,7 +324,7 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self, stop: CancellationToken) {
-        let mut liveness = Liveness::default();
+        let mut liveness = HeartbeatAges::default();
         let mut generation = 0;
         let mut failing = false;
         let mut gauges = ClusterGauges::new(self.config.suspicion());

@@ -21,12 +21,12 @@ use turnpike_proto::wire::{WireError, put_number};
 use turnpike_store::Guided;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
-use crate::guiding::{Key, bound_at};
+use crate::guiding::{IdentityKey, bound_at};
 use crate::reassign::Decided;
 use crate::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
-pub(crate) type Histories = HashMap<String, Arc<Guided>>;
+pub(crate) type HistoryBySpelling = HashMap<String, Arc<Guided>>;
 
 /// The result of splitting a batch.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Split {
     /// The number of records in the batch.
     pub(crate) records: u32,
     /// One part for each partition, in the order of first appearance.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<PartitionPart>,
     /// Records that the front rejects itself: index and reason.
     pub(crate) refused: Vec<(u32, RejectReason)>,
     /// Records that were answered already: index and outcome.
@@ -43,7 +43,7 @@ pub(crate) struct Split {
 
 /// The records of one partition.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartitionPart {
     pub(crate) partition: PartitionId,
     /// Encoded by [`push_record`].
     pub(crate) records: Vec<u8>,
@@ -72,7 +72,7 @@ pub(crate) enum SplitStop {
 
 /// The source and number of a batch, for messages and for the acknowledgement.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct BatchId {
     pub(crate) source: String,
     pub(crate) batch_number: u64,
 }
@@ -85,9 +85,9 @@ pub(crate) struct Splitter {
     guided: Vec<u8>,
 }
 
-struct Run<'a> {
+struct SplitState<'a> {
     table: &'a RouteTable,
-    histories: Option<&'a Histories>,
+    histories: Option<&'a HistoryBySpelling>,
     split: Split,
     records: usize,
     /// The range that contained the last account: batches are often sorted.
@@ -106,8 +106,8 @@ impl Splitter {
         &mut self,
         frame: &BatchFrame,
         table: &RouteTable,
-        histories: Option<&Histories>,
-    ) -> Result<(Head, Split), SplitStop> {
+        histories: Option<&HistoryBySpelling>,
+    ) -> Result<(BatchId, Split), SplitStop> {
         self.split_rest(frame, table, histories, Vec::new())
     }
 
@@ -119,9 +119,9 @@ impl Splitter {
         &mut self,
         frame: &BatchFrame,
         table: &RouteTable,
-        histories: Option<&Histories>,
+        histories: Option<&HistoryBySpelling>,
         decided: Vec<(u32, Decided)>,
-    ) -> Result<(Head, Split), SplitStop> {
+    ) -> Result<(BatchId, Split), SplitStop> {
         if table.len() == 0 {
             return Err(SplitStop::NoPartitions);
         }
@@ -129,7 +129,7 @@ impl Splitter {
         self.part_of.resize(table.len(), 0);
         let bytes = frame.body().len();
         let part_bytes = if table.len() == 1 { bytes } else { bytes / table.len() * 5 / 4 };
-        let mut run = Run {
+        let mut run = SplitState {
             table,
             histories,
             split: Split { decided, ..Split::default() },
@@ -155,12 +155,12 @@ impl Splitter {
         if let Some(stop) = run.stop {
             return Err(stop);
         }
-        let head = Head { source: head.source.to_owned(), batch_number: head.batch_number };
+        let head = BatchId { source: head.source.to_owned(), batch_number: head.batch_number };
         Ok((head, run.finish()))
     }
 
     /// Adds one record to the part of its partition.
-    fn place(&mut self, run: &mut Run<'_>, record: &[u8]) {
+    fn place(&mut self, run: &mut SplitState<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
         if run.split.decided.binary_search_by_key(&index, |(index, _)| *index).is_ok() {
             return;
@@ -179,7 +179,7 @@ impl Splitter {
         if found.identity.len() > limits::IDENTITY_BYTES_MAX {
             return run.split.refused.push((index, RejectReason::TooLarge));
         }
-        let key = Key::of(found.identity);
+        let key = IdentityKey::of(found.identity);
         match run.guide(&key, &found) {
             None => run.stop = Some(SplitStop::NeedsGuiding),
             Some(None) if !key.may_wait => {
@@ -205,8 +205,8 @@ impl Splitter {
     /// spelling. So the same record with another spelling has the same deduplication key.
     fn push_unbound(
         &mut self,
-        run: &mut Run<'_>,
-        key: &Key<'_>,
+        run: &mut SplitState<'_>,
+        key: &IdentityKey<'_>,
         found: &Peek<'_>,
         index: u32,
         record: &[u8],
@@ -226,7 +226,7 @@ impl Splitter {
 
     /// The part of this slot holds a record whose account was looked up. The routes were read before
     /// the look-up.
-    fn note_guided(&self, run: &mut Run<'_>, slot: Option<usize>) {
+    fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
         let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
         let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
         if let Some(part) = part {
@@ -234,14 +234,14 @@ impl Splitter {
         }
     }
 
-    fn push(&mut self, run: &mut Run<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
+    fn push(&mut self, run: &mut SplitState<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
         let place = slot.and_then(|slot| Some((self.part_of.get_mut(slot)?, run.table.at(slot)?)));
         let Some((known, route)) = place else {
             run.stop = Some(SplitStop::NoPartitions);
             return;
         };
         if *known == 0 {
-            run.split.parts.push(Part {
+            run.split.parts.push(PartitionPart {
                 partition: route.partition,
                 records: Vec::with_capacity(run.part_bytes),
                 count: 0,
@@ -259,7 +259,7 @@ impl Splitter {
     }
 }
 
-impl Run<'_> {
+impl SplitState<'_> {
     fn slot_of(&mut self, account: AccountNumber) -> Option<usize> {
         if let Some((first, last, slot)) = self.last
             && (first..=last).contains(&account.0)
@@ -276,7 +276,7 @@ impl Run<'_> {
     }
 
     /// `None`: not looked up yet. `Some(None)`: unbound at the start of the record.
-    fn guide(&self, key: &Key<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
+    fn guide(&self, key: &IdentityKey<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
         let history = self.histories?.get(&*key.text);
         Some(history.and_then(|history| bound_at(history, found.start)))
     }
@@ -294,7 +294,7 @@ impl Run<'_> {
     }
 }
 
-/// Space for the fields that a lane appends after the records.
+/// Space for the fields that a sender appends after the records.
 pub(crate) const TRAILER_BYTES: usize = 24;
 
 /// The distinct identities of a batch in canonical spelling, each with the starts of its records.
@@ -307,7 +307,7 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
             && is_identity(peek.identity)
             && peek.identity.len() <= limits::IDENTITY_BYTES_MAX
         {
-            let key = Key::of(peek.identity).text;
+            let key = IdentityKey::of(peek.identity).text;
             match found.get_mut(&*key) {
                 Some(starts) => starts.push(peek.start),
                 None => {
@@ -320,8 +320,8 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
 }
 
 /// As much of the head as can be read from a frame that can't be split.
-pub(crate) fn head_of(frame: &BatchFrame) -> Head {
-    let mut head = Head::default();
+pub(crate) fn head_of(frame: &BatchFrame) -> BatchId {
+    let mut head = BatchId::default();
     let mut fields = turnpike_proto::wire::Fields::new(frame.body());
     while let Ok(Some((field, value))) = fields.next_field() {
         match field {

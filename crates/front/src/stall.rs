@@ -2,23 +2,23 @@
 //! which order.
 //!
 //! ```text
-//!  reader: in turn? --- push to all its lanes ----.
+//!  reader: in turn? --- push to all its senders --.
 //!             | no: refuse, remember               >  each of these is one step under the lock
-//!  lane:   head expired: remember and refuse all   |
-//!          parts in the lane that are unanswered   '
+//!  sender: head expired: remember and refuse all   |
+//!          parts in the sender that are unanswered '
 //! ```
 //!
 //! Invariant: while a batch that was answered RETRY has not been pushed again, no batch that was
-//! read after it and shares a lane with it is sent to a node. A later batch that shares a lane with
-//! it
-//! - was pushed before the refusal: then it is in that lane behind the refused batch, and the same
-//!   step refuses it too; a lane sends only what it holds;
+//! read after it and shares a sender with it is sent to a node. A later batch that shares a sender
+//! with it
+//! - was pushed before the refusal: then it is in that sender behind the refused batch, and the
+//!   same step refuses it too; a sender sends only what it holds;
 //! - or is to be pushed after the refusal: then the step that would push it finds the refused batch
 //!   here, and only the first batch here may be pushed.
 //!
-//! The refused batches are kept in the order in which the stream first brought them, whichever lane
-//! refused them and when. A batch that is refused again gets its former place back. So they are
-//! pushed again in their original order, and new batches come after all of them.
+//! The refused batches are kept in the order in which the stream first brought them, whichever
+//! sender refused them and when. A batch that is refused again gets its former place back. So they
+//! are pushed again in their original order, and new batches come after all of them.
 //!
 //! A batch is removed when it is pushed again, or when it is answered REJECTED: the client does not
 //! send it again, so no batch may wait for it.
@@ -26,8 +26,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many batches refused by the reader are remembered for each stream. Batches refused by lanes
-/// come on top; the limit of unanswered batches bounds their number.
+/// How many batches refused by the reader are remembered for each stream. Batches refused by
+/// senders come on top; the limit of unanswered batches bounds their number.
 const REFUSED_MAX: usize = 4_096;
 
 /// The place of a batch on its stream. A batch that is sent again after RETRY keeps its place.
@@ -43,7 +43,7 @@ impl Turn {
     }
 }
 
-/// The order of one stream, shared by its reader and its lanes.
+/// The order of one stream, shared by its reader and its senders.
 #[derive(Debug, Default)]
 pub(crate) struct Stall(Mutex<Order>);
 
@@ -108,11 +108,11 @@ impl Order {
         Ok(())
     }
 
-    /// A lane refuses a batch that was pushed to it.
+    /// A sender refuses a batch that was pushed to it.
     pub(crate) fn refuse_pushed(&mut self, turn: Turn, why: &str) {
         why.clone_into(&mut self.why);
         match self.refused.iter().position(|other| other.number == turn.number) {
-            // Another lane refused it before, or it was sent twice: the earliest place is kept.
+            // Another sender refused it before, or it was sent twice: the earliest place is kept.
             Some(at) if self.refused.get(at).is_some_and(|other| other.place <= turn.place) => {
                 return;
             }
@@ -139,21 +139,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_is_pushed_again_in_the_order_of_its_first_sending() {
+    fn refused_batches_are_pushed_again_in_the_order_of_their_first_sending() {
         let mut order = Order::default();
         let turns: Vec<Turn> = [10, 11, 12, 13].map(|number| order.push(number)).into();
-        // Two lanes expire, the one with the later batches first. Both hold parts of batch 13.
-        order.refuse_pushed(turns[1], "lane b");
-        order.refuse_pushed(turns[3], "lane b");
+        // Two senders expire, the one with the later batches first. Both hold parts of batch 13.
+        order.refuse_pushed(turns[1], "sender b");
+        order.refuse_pushed(turns[3], "sender b");
         assert_eq!(order.refuse(14, None), Ok(()));
-        order.refuse_pushed(turns[0], "lane a");
-        order.refuse_pushed(turns[3], "lane a");
-        assert_eq!(order.is_out_of_turn(11), Some((10, "lane a")));
+        order.refuse_pushed(turns[0], "sender a");
+        order.refuse_pushed(turns[3], "sender a");
+        assert_eq!(order.is_out_of_turn(11), Some((10, "sender a")));
         assert_eq!(order.is_out_of_turn(10), None);
         // Sent again and refused again: it keeps its former place.
         let again = order.push(10);
-        assert_eq!((again, order.is_out_of_turn(10)), (turns[0], Some((11, "lane a"))));
-        order.refuse_pushed(again, "lane a");
+        assert_eq!((again, order.is_out_of_turn(10)), (turns[0], Some((11, "sender a"))));
+        order.refuse_pushed(again, "sender a");
         order.forget(11);
         for number in [10, 13, 14] {
             assert!(order.is_stalled());

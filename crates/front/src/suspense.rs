@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
@@ -36,10 +36,10 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{Key, bound_at, first_holder_at};
+use crate::guiding::{IdentityKey, bound_at, first_holder_at};
 use crate::ingest::once;
-use crate::lane::Arrival;
 use crate::owner::ask;
+use crate::partition_sender::Arrival;
 use crate::reassign::{Candidate, Decided, owned_by, reassign};
 use crate::routes::RouteTable;
 
@@ -51,11 +51,11 @@ const RECORDS_MAX: u32 = 100_000;
 const CHUNK: usize = 200;
 
 /// The gRPC service.
-pub struct Suspense {
+pub struct SuspenseApi {
     core: Arc<Core>,
 }
 
-impl Suspense {
+impl SuspenseApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
@@ -69,7 +69,7 @@ impl Suspense {
 }
 
 #[tonic::async_trait]
-impl SuspenseService for Suspense {
+impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
 
     async fn list(
@@ -207,7 +207,7 @@ async fn recycle_chunk(
     for (record, target) in records.iter().zip(targets) {
         match target {
             Target::Account(account)
-                if record.usage_type == POSTING_USAGE_TYPE && !off(Line::PostingStays) =>
+                if record.usage_type == POSTING_USAGE_TYPE && !off(Check::PostingStays) =>
             {
                 posted.push(key(record, account));
             }
@@ -251,7 +251,7 @@ async fn targets(
 ) -> Result<Vec<Target>, FrontError> {
     let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for record in records.iter().filter(|record| is_unguided(record) || is_reassigned(record)) {
-        let key = Key::of(&record.identity).text.into_owned();
+        let key = IdentityKey::of(&record.identity).text.into_owned();
         asked.entry(key).or_default().push(Timestamp(record.start_us));
     }
     let histories = core.guide.histories(asked).await?;
@@ -262,7 +262,7 @@ async fn targets(
     let target = |record: &SuspendedRecord| {
         let start = Timestamp(record.start_us);
         let account = AccountNumber(record.account_number);
-        let history = || histories.get(&*Key::of(&record.identity).text);
+        let history = || histories.get(&*IdentityKey::of(&record.identity).text);
         if is_reassigned(record) {
             let to = history().and_then(|history| bound_at(history, start));
             return Target::DecidedBy { first: account, to };
@@ -274,7 +274,7 @@ async fn targets(
         let Some(history) = history() else { return Target::Here };
         match (bound_at(history, start), first_holder_at(history, start)) {
             (Some(account), _) if table.slot_of(account).is_none() => Target::Here,
-            (Some(account), Some(first)) if !off(Line::FirstDecides) => {
+            (Some(account), Some(first)) if !off(Check::FirstDecides) => {
                 Target::DecidedBy { first, to: Some(account) }
             }
             (Some(account), _) => Target::Account(account),
@@ -379,7 +379,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let ack = match once(core, frame, Arrival::Recycled).await {
-        Ok(ack) if ack.status() == BatchStatus::Done || off(Line::MovedWhenDurable) => ack,
+        Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
             tally.retry += found.len() as u64;
@@ -399,7 +399,7 @@ async fn move_records(
             // reported.
             Some(result) if result.status() != RecordStatus::Suspended => {
                 stays(tally, result.reason.clone());
-                if !off(Line::RefusedStays) {
+                if !off(Check::RefusedStays) {
                     continue;
                 }
             }

@@ -4,7 +4,7 @@
 use crate::world;
 
 use tonic::transport::Server;
-use turnpike_front::Front;
+use turnpike_front::FrontServer;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, BindIdentity, IdentityBinding,
@@ -106,7 +106,7 @@ async fn any_spelling_of_an_address_finds_its_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_identity_is_refused_where_it_comes_in() {
+async fn an_invalid_identity_is_refused_on_arrival() {
     let world = world().await;
     for (identity, word) in [
         ("ip:not-an-address", "user:NAME"),
@@ -160,9 +160,9 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
 
 /// Covers the front that carried out the command, and another front.
 #[tokio::test(start_paused = true)]
-async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
+async fn p28_after_the_answer_no_front_uses_an_older_history() {
     let world = world().await;
-    let other = Front::start(config(), world.db.clone(), world.network.dial()).unwrap();
+    let other = FrontServer::start(config(), world.db.clone(), world.network.dial()).unwrap();
     let server = Server::builder().add_service(other.ingest());
     tokio::spawn(server.serve_with_incoming(world.network.listen("other-front:1")));
     let mut other = IngestServiceClient::new(world.network.channel("other-front:1").unwrap());
@@ -213,7 +213,7 @@ async fn an_account_that_was_never_opened_gets_no_identity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
+async fn a_refused_change_names_the_holder_of_the_identity_and_the_limit_of_final_bindings() {
     let world = world().await;
     done(&world, 5, bind("user:x", Some(10), false)).await;
     let not_held = apply(&world, 6, unbind("user:x", 50)).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use turnpike_front::FrontConfig;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, ShowRequest,
     account_command,
@@ -40,7 +40,7 @@ async fn stream(world: &World, batches: Vec<BatchFrame>) -> BTreeMap<u64, BatchA
 /// Whatever faults the nodes have and wherever partitions move, each record is rated once, and the
 /// records of each account in the order in which they were sent (P30, I1, I2).
 async fn never_reorders(seed: u64) {
-    let world = World::new(FrontConfig { seed, lane_window_batches: 4, ..config() }, seed).await;
+    let world = World::new(FrontConfig { seed, sender_window_batches: 4, ..config() }, seed).await;
     for (id, first) in [(1, 1), (2, 101), (3, 201)] {
         world.partition(id, first, first + 99).await;
         world.give(id, id as usize % 2).await;
@@ -243,7 +243,7 @@ async fn p30_nothing_passes_a_batch_that_expired_after_it_was_sent() {
     nothing_passes_an_expired_batch(true).await;
 }
 
-/// The same for a batch that never reached a lane.
+/// The same for a batch that never reached a sender.
 #[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
     let world = World::new(config(), 1).await;
@@ -281,7 +281,7 @@ async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
 
 /// Later batches do not wait for a rejected batch.
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
+async fn a_batch_that_must_be_corrected_delays_no_other_batch() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = two_partitions(config).await;
     world.give(2, 0).await;
@@ -370,7 +370,7 @@ async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected() {
+async fn where_one_part_is_invalid_the_others_are_answered_and_the_batch_is_rejected() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
         world.partition(id, first, first + 99).await;
@@ -418,7 +418,7 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
 
 /// The reason of an earlier failure is not reported for a later time-out.
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
+async fn a_message_does_not_describe_an_earlier_attempt() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = World::new(config, 1).await;
     world.partition(1, 1, 100).await;
@@ -441,7 +441,7 @@ async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_taken_is_answered_in_words() {
+async fn a_batch_that_cannot_be_accepted_is_answered_with_the_reason() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
     let none = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
@@ -465,7 +465,7 @@ async fn what_can_not_be_taken_is_answered_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_was_idle_opens_again() {
+async fn a_partition_sender_that_was_idle_opens_again() {
     let heartbeat = Duration::from_millis(2);
     let config = FrontConfig { heartbeat, answer_deadline_beats: 30_000, ..config() };
     let world = World::new(config, 1).await;
@@ -700,10 +700,10 @@ async fn p35_a_client_can_not_say_that_its_records_were_recycled() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::EpochFloor, "an_answer_of_a_superseded_epoch_is_not_passed_on", "left: Done"),
-        (Line::Turn, "p30_nothing_passes_a_batch_that_was_refused_whole", "left: (Done"),
+        (Check::EpochFloor, "an_answer_of_a_superseded_epoch_is_not_passed_on", "left: Done"),
+        (Check::Turn, "p30_nothing_passes_a_batch_that_was_refused_whole", "left: (Done"),
         (
-            Line::ExpireBehind,
+            Check::ExpireBehind,
             "p30_nothing_passes_a_batch_that_expired_after_it_was_sent",
             "left: (Done, 1)",
         ),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_stream::StreamExt as _;
 use turnpike_front::FrontConfig;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, account_command,
 };
@@ -55,7 +55,7 @@ async fn p30_an_answer_to_another_sub_batch_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
+async fn p16_a_front_that_cannot_reach_the_owner_sends_to_a_member_that_may_take_over() {
     let world = world().await;
     let (segment, hash) = (SegmentNumber(1), SegmentHash::default());
     let beat = NodeBeat {
@@ -78,7 +78,7 @@ async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
+async fn p28_an_unbound_identity_is_looked_up_again() {
     let world = world().await;
     let send = async |number, id| {
         let batch = batch(number, &[record(0, "tel:1", id)]);
@@ -92,7 +92,7 @@ async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p29_a_batch_number_says_nothing_of_what_was_taken() {
+async fn p29_batch_numbers_are_not_used_for_deduplication() {
     let world = world().await;
     let batches = [(5, "r5"), (3, "r3"), (5, "another 5")];
     let batches = batches.map(|(number, id)| batch(number, &[record(5, "", id)]));
@@ -185,7 +185,7 @@ async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_a_record_whose_home_was_not_told_is_taken_once_and_leaves_with_the_next_recycling() {
+async fn p35_a_moved_record_whose_removal_failed_is_taken_once_and_removed_by_the_next_recycling() {
     let world = two_partitions().await;
     world.set_waiting(vec![waiting("r0")]);
     world.set_faults(Faults { fails_to_recycle: true, ..Faults::default() });
@@ -327,47 +327,47 @@ async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::WholeAnswer,
+            Check::WholeAnswer,
             "i1_an_answer_that_leaves_a_record_out_is_not_believed",
             "believed: BatchAck",
         ),
         (
-            Line::AnswersInOrder,
+            Check::AnswersInOrder,
             "p30_an_answer_to_another_sub_batch_is_not_believed",
             "believed: BatchAck",
         ),
         (
-            Line::StandIn,
-            "p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached",
+            Check::StandIn,
+            "p16_a_front_that_cannot_reach_the_owner_sends_to_a_member_that_may_take_over",
             "no other member was asked",
         ),
         (
-            Line::UnboundAskedAgain,
-            "p28_an_identity_that_was_bound_to_nobody_is_looked_up_again",
+            Check::UnboundAskedAgain,
+            "p28_an_unbound_identity_is_looked_up_again",
             "it was bound since",
         ),
         (
-            Line::BatchNumbers,
-            "p29_a_batch_number_says_nothing_of_what_was_taken",
+            Check::BatchNumbers,
+            "p29_batch_numbers_are_not_used_for_deduplication",
             "acknowledged and not taken",
         ),
         (
-            Line::MovedWhenDurable,
+            Check::MovedWhenDurable,
             "p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs",
             "taken, and not answered",
         ),
         (
-            Line::RefusedStays,
+            Check::RefusedStays,
             "p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits",
             "[\"empty\"]",
         ),
         (
-            Line::PostingStays,
+            Check::PostingStays,
             "p33_a_posting_that_waits_is_not_sent_as_usage_where_its_account_belongs",
             "posted twice",
         ),
         (
-            Line::BoundWhenDurable,
+            Check::BoundWhenDurable,
             "p28_identities_of_a_command_that_did_not_come_about_are_not_bound",
             "no owner",
         ),

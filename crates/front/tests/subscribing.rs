@@ -53,7 +53,7 @@ fn subscribe(account_number: u64, plan: &str, parameters: &[(&str, &str)]) -> Ac
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_rate_is_refused_at_the_front() {
+async fn a_subscription_that_could_not_rate_is_refused_at_the_front() {
     let world = world().await;
     publish(&world, "mobile").await;
     let commands = vec![

@@ -96,7 +96,7 @@ async fn a_table_that_cannot_be_right_is_refused_with_the_lines_of_its_faults() 
 
 /// The refusal of a table with a fault in every row still fits the HTTP header that carries it.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_tells_as_many_faults_as_it_can_carry() {
+async fn a_refusal_lists_as_many_faults_as_fit_in_it() {
     let world = world().await;
     let mut text = dial_plan("world", 1, "2026-01-01");
     for row in 0..10_000 {
@@ -142,7 +142,7 @@ async fn a_table_keeps_its_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_said_to_be_missing() {
+async fn an_absent_table_is_reported_as_missing() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
     refused(get(&world, "", 0).await, Code::InvalidArgument, &["table_id"]);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
-use crate::Line;
+use crate::Check;
 
 /// The environment variable that names the check that is off.
 pub const MUTANT: &str = "TURNPIKE_MUTANT";
@@ -14,20 +14,20 @@ pub const MUTANT: &str = "TURNPIKE_MUTANT";
 const HANGS: Duration = Duration::from_secs(120);
 
 /// Whether this check is switched off in this process. It never is in a release build.
-pub fn off(line: Line) -> bool {
-    static OFF: OnceLock<Option<Line>> = OnceLock::new();
-    cfg!(debug_assertions) && *OFF.get_or_init(named) == Some(line)
+pub fn off(check: Check) -> bool {
+    static OFF: OnceLock<Option<Check>> = OnceLock::new();
+    cfg!(debug_assertions) && *OFF.get_or_init(named) == Some(check)
 }
 
 /// The check that the environment variable names, if it is set.
 ///
 /// # Panics
 /// When the variable names no check. Otherwise a misspelled name would test the unchanged program.
-fn named() -> Option<Line> {
+fn named() -> Option<Check> {
     let name = std::env::var(MUTANT).ok().filter(|name| !name.is_empty())?;
-    let line = Line::ALL.iter().copied().find(|line| line.name() == name);
-    assert!(line.is_some(), "{MUTANT}={name}: no check has this name");
-    line
+    let check = Check::ALL.iter().copied().find(|check| check.name() == name);
+    assert!(check.is_some(), "{MUTANT}={name}: no check has this name");
+    check
 }
 
 /// Runs tests of the calling test program again, each in a separate process with its check off.
@@ -41,14 +41,14 @@ fn named() -> Option<Line> {
 /// When a test passes with its check off (the mutant survives), fails with another output, does not
 /// end, or does not exist.
 #[track_caller]
-pub fn all_caught(mutants: &[(Line, &str, &str)]) {
+pub fn all_caught(mutants: &[(Check, &str, &str)]) {
     let (file, tests) = (std::panic::Location::caller().file(), listed());
     let missed: Vec<String> = mutants
         .iter()
-        .filter_map(|(line, test, how)| {
+        .filter_map(|(check, test, how)| {
             let why =
-                path_of(test, file, &tests).and_then(|test| caught(*line, test, how)).err()?;
-            Some(format!("{line:?}, {test}: {why}"))
+                path_of(test, file, &tests).and_then(|test| caught(*check, test, how)).err()?;
+            Some(format!("{check:?}, {test}: {why}"))
         })
         .collect();
     assert!(missed.is_empty(), "{}", missed.join("\n\n"));
@@ -82,8 +82,8 @@ fn path_of<'a>(test: &str, file: &str, tests: &'a [String]) -> Result<&'a str, S
     }
 }
 
-fn caught(line: Line, test: &str, how: &str) -> Result<(), String> {
-    let told = run(line, test)?;
+fn caught(check: Check, test: &str, how: &str) -> Result<(), String> {
+    let told = run(check, test)?;
     if !told.contains("running 1 test") {
         return Err("there is no such test".to_owned());
     }
@@ -98,10 +98,10 @@ fn caught(line: Line, test: &str, how: &str) -> Result<(), String> {
 
 /// The output of the test program, which runs one test with the check off.
 #[expect(clippy::expect_used, reason = "a test's helper")]
-fn run(line: Line, test: &str) -> Result<String, String> {
+fn run(check: Check, test: &str) -> Result<String, String> {
     let program = std::env::current_exe().expect("the path of the running program");
     let mut command = Command::new(program);
-    command.args(["--exact", test, "--nocapture"]).env(MUTANT, line.name());
+    command.args(["--exact", test, "--nocapture"]).env(MUTANT, check.name());
     command.env("RUST_BACKTRACE", "0");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().expect("the program can be started again");

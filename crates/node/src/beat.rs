@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{Following, NodeBeat, Serving, StoreError};
 use turnpike_types::{Incarnation, PartitionId};
 
@@ -63,7 +63,7 @@ impl Served {
     /// The partitions whose owner tasks ticked within the last `tick_max_ms` milliseconds.
     fn alive(&self, tick_max_ms: u64) -> Vec<Serving> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticks = |ticks: &Ticks| ticks.age_ms() < tick_max_ms || off(Line::Tick);
+        let ticks = |ticks: &Ticks| ticks.age_ms() < tick_max_ms || off(Check::Tick);
         let alive = partitions.values().filter(|(_, task)| ticks(task));
         alive.map(|(serving, _)| *serving).collect()
     }

@@ -1,7 +1,7 @@
 //! A rating node: owns partitions, rates their records, and takes over partitions of failed nodes.
 //!
 //! ```text
-//!   service.rs   gRPC from fronts --> doors.rs ----------------+
+//!   service.rs   gRPC from fronts --> gates.rs ----------------+
 //!   relay.rs     to another node's owner  a gate per partition v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
 //!   predecessor.rs   at the start: wait until the last process of this name has ended
@@ -11,7 +11,7 @@
 //!     |            membership.rs  pure decisions              answer: when it is durable
 //!     |            node/ownerships.rs  start and end owners      ^
 //!     +-- takeover.rs  claim one or many; load the state; serve -+
-//!     +-- standby.rs   follows the log with a warm replica (copy.rs): checkpoint, then segments
+//!     +-- standby.rs   follows the log with a warm replica (replica.rs): checkpoint, then segments
 //!     +-- catalogue.rs published plans and tables, and a cache of compiled plans
 //!           tariff.rs  an account's settings, plans and tables in force at an instant
 //! ```
@@ -37,8 +37,7 @@
 mod beat;
 mod catalogue;
 mod config;
-mod copy;
-mod doors;
+mod gates;
 mod gauges;
 mod liveness;
 mod membership;
@@ -47,11 +46,12 @@ mod owner;
 mod peers;
 mod predecessor;
 mod relay;
+mod replica;
 mod service;
 mod standby;
 mod takeover;
 mod tariff;
 
 pub use config::NodeConfig;
-pub use node::{Health, Node, StartError};
+pub use node::{Node, NodeHealth, StartError};
 pub use service::Service;

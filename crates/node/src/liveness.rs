@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{NodeBeat, NodeRow, Observation, PartitionRow};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
@@ -64,7 +64,7 @@ impl Seen {
         }
         let is_distrusted =
             self.distrusted_until.is_some_and(|until| now.is_some_and(|now| now < until));
-        self.gone_at.is_some() && (!is_distrusted || off(Line::Distrust))
+        self.gone_at.is_some() && (!is_distrusted || off(Check::Distrust))
     }
 }
 
@@ -178,10 +178,10 @@ impl Liveness {
     /// this node is no witness, and the front must have complained for the suspicion time.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let Some(complaint) = self.complaints.get(&row.spec.id) else { return false };
-        let is_meant = complaint.epoch == row.epoch.number() && !off(Line::Complaint);
+        let is_meant = complaint.epoch == row.epoch.number() && !off(Check::Complaint);
         let is_witnessed = match self.unreachable.get(owner) {
             Some(met) => *met || complaint.insists,
-            None => off(Line::SecondWitness),
+            None => off(Check::SecondWitness),
         };
         is_meant && is_witnessed && !self.is_quiet(owner)
     }
@@ -194,7 +194,7 @@ impl Liveness {
     /// Takes in a successful read.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
         let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
-        let counted = if off(Line::ReadGaps) { since } else { since.min(self.counted_max) };
+        let counted = if off(Check::ReadGaps) { since } else { since.min(self.counted_max) };
         self.last_read = Some(now);
         for node in &seen.nodes {
             self.observe_node(node, counted);
@@ -240,7 +240,7 @@ impl Liveness {
     /// The owner is alive if a new heartbeat names the partition, or the log has grown (P9).
     fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
-        let next = if off(Line::CommitIsSign) { SegmentNumber(0) } else { row.next.next };
+        let next = if off(Check::CommitIsSign) { SegmentNumber(0) } else { row.next.next };
         let place = (row.epoch, row.claim, next);
         match self.partitions.get_mut(&row.spec.id) {
             Some(held) if (held.epoch, held.claim, held.next) == place => match named {
@@ -268,7 +268,7 @@ impl Liveness {
             && self.nodes.get(owner).is_some_and(|node| node.moved);
         is_new.then(|| {
             let named = beat.serves(row.spec.id);
-            off(Line::NamedClaim)
+            off(Check::NamedClaim)
                 || named.is_some_and(|named| (named.epoch, named.claim) == (row.epoch, row.claim))
         })
     }
@@ -305,13 +305,13 @@ impl Liveness {
     /// partition before it claims, so its second heartbeat after the claim was observed names it at
     /// the latest.
     pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
-        let beats = if off(Line::TwoBeats) { 1 } else { 2 };
+        let beats = if off(Check::TwoBeats) { 1 } else { 2 };
         self.partitions.get(&partition).is_some_and(|held| held.disowned >= beats)
     }
 
     /// Whether a newer process runs under the owner's name (P11).
     pub(crate) fn is_replaced(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
-        !off(Line::NewProcess)
+        !off(Check::NewProcess)
             && self.nodes.get(owner).is_some_and(|seen| seen.incarnation != incarnation)
     }
 

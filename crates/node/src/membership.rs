@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{Member, Observation, PartitionRow};
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 
@@ -21,7 +21,7 @@ const FLAPS_MAX: u32 = 6;
 
 /// Why a partition is claimed. The log lines of a takeover name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum TakeoverCause {
     /// The partition never had an owner.
     NeverOwned,
     /// The owner released it for this node.
@@ -48,7 +48,7 @@ pub(crate) enum Cause {
     SteppedDown,
 }
 
-impl Cause {
+impl TakeoverCause {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::NeverOwned => "never-owned",
@@ -84,7 +84,7 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Claim the partition if its epoch is still `seen`.
-    Claim { partition: PartitionId, seen: Epoch, cause: Cause },
+    Claim { partition: PartitionId, seen: Epoch, cause: TakeoverCause },
     /// Release the partition for this member (P13).
     Release { partition: PartitionId, to: NodeName },
     /// Keep a warm replica.
@@ -158,34 +158,34 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Whether the partition is free to claim, and why.
-    fn vacancy(&self, row: &PartitionRow) -> Option<Cause> {
-        let Some((owner, incarnation)) = &row.owner else { return Some(Cause::NeverOwned) };
+    fn vacancy(&self, row: &PartitionRow) -> Option<TakeoverCause> {
+        let Some((owner, incarnation)) = &row.owner else { return Some(TakeoverCause::NeverOwned) };
         let is_ours = owner == self.me.node && *incarnation == self.me.incarnation;
         if let Some(to) = &row.released_to {
             return Some(match to == self.me.node {
-                true if self.is_from_above(row, owner) => Cause::OwnerInTrouble,
-                true => Cause::Released,
-                false if is_ours && off(Line::TakesBack) => return None,
-                false if is_ours => Cause::TakenBack,
-                false => Cause::Abandoned,
+                true if self.is_from_above(row, owner) => TakeoverCause::OwnerInTrouble,
+                true => TakeoverCause::Released,
+                false if is_ours && off(Check::TakesBack) => return None,
+                false if is_ours => TakeoverCause::TakenBack,
+                false => TakeoverCause::Abandoned,
             });
         }
         if is_ours {
-            return Some(Cause::SteppedDown);
+            return Some(TakeoverCause::SteppedDown);
         }
         if owner == self.me.node || self.liveness.is_replaced(owner, *incarnation) {
-            return Some(Cause::OwnerRestarted);
+            return Some(TakeoverCause::OwnerRestarted);
         }
         if self.liveness.is_gone(owner, *incarnation) {
-            return Some(Cause::OwnerGone);
+            return Some(TakeoverCause::OwnerGone);
         }
         if self.liveness.is_disowned(row.spec.id) {
-            return Some(Cause::OwnerStoodDown);
+            return Some(TakeoverCause::OwnerStoodDown);
         }
         if self.liveness.silence(row.spec.id) >= self.config.suspicion() {
-            return Some(Cause::OwnerSilent);
+            return Some(TakeoverCause::OwnerSilent);
         }
-        self.liveness.is_complained_of(row, owner).then_some(Cause::OwnerUnreachable)
+        self.liveness.is_complained_of(row, owner).then_some(TakeoverCause::OwnerUnreachable)
     }
 
     /// Whether a member that ranks above this node released the partition for it without being
@@ -199,21 +199,21 @@ impl Round<'_> {
     /// How long to leave the claim to other members: two intervals for each live member above this
     /// one, and never for ever (P12). A warm replica ranks above a cold member, whatever their
     /// priorities (P11).
-    fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
-        let is_warm = |node| self.is_warm(row, node) && !off(Line::WarmFirst);
-        let am_warm = self.me.warm.contains(&row.spec.id) && !off(Line::WarmFirst);
+    fn wait(&self, row: &PartitionRow, mine: &Member, cause: TakeoverCause) -> Duration {
+        let is_warm = |node| self.is_warm(row, node) && !off(Check::WarmFirst);
+        let am_warm = self.me.warm.contains(&row.spec.id) && !off(Check::WarmFirst);
         // The failed owner itself is not waited for as a claimant.
         let failed = match cause {
-            Cause::OwnerGone
-            | Cause::OwnerStoodDown
-            | Cause::OwnerUnreachable
-            | Cause::OwnerSilent => row.owner.as_ref(),
+            TakeoverCause::OwnerGone
+            | TakeoverCause::OwnerStoodDown
+            | TakeoverCause::OwnerUnreachable
+            | TakeoverCause::OwnerSilent => row.owner.as_ref(),
             _ => None,
         };
         let others = row.spec.members.iter().filter(|member| {
             member.node != mine.node
                 && failed.is_none_or(|(owner, _)| *owner != member.node)
-                && (self.may_claim(&member.node) || off(Line::DefersToLive))
+                && (self.may_claim(&member.node) || off(Check::DefersToLive))
                 // This node's own state is newer than its last heartbeat, so `am_warm` does not
                 // come from that.
                 && (is_warm(&member.node), self.priority(row, member))
@@ -222,24 +222,24 @@ impl Round<'_> {
         let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
         let delta = self.config.deferral();
         match cause {
-            Cause::Released | Cause::OwnerInTrouble => Duration::ZERO,
+            TakeoverCause::Released | TakeoverCause::OwnerInTrouble => Duration::ZERO,
             // For two intervals only the target claims, then this node takes it back; then any
             // member may (P13).
-            Cause::TakenBack => delta,
-            Cause::Abandoned if off(Line::TargetFirst) => Duration::ZERO,
-            Cause::Abandoned => delta.saturating_mul(rank) + delta,
+            TakeoverCause::TakenBack => delta,
+            TakeoverCause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
+            TakeoverCause::Abandoned => delta.saturating_mul(rank) + delta,
             // This node discarded its state and would have to load it: a member with a warm replica
             // goes first.
-            Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
+            TakeoverCause::SteppedDown => delta.saturating_mul(rank.min(1)),
             // The owner's append may only be slow, and so would this node's be. Each flap lengthens
             // the wait, and a commit of the owner ends it (P9).
-            Cause::OwnerStoodDown => {
+            TakeoverCause::OwnerStoodDown => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
             }
             // After a flap, possibly some fronts can't reach the owner, and others can't reach this
             // node: wait for one more interval, so that the partition does not move back and forth.
-            Cause::OwnerUnreachable => {
+            TakeoverCause::OwnerUnreachable => {
                 delta.saturating_mul(rank) + self.config.heartbeat * row.flaps.min(1)
             }
             _ => delta.saturating_mul(rank),
@@ -248,7 +248,7 @@ impl Round<'_> {
 
     /// The rank of a member: an operator's pin is above all priorities (P13).
     fn priority(&self, row: &PartitionRow, member: &Member) -> (bool, Priority) {
-        let pin = row.pin.as_ref().filter(|_| !off(Line::PinAbove));
+        let pin = row.pin.as_ref().filter(|_| !off(Check::PinAbove));
         (pin.is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
@@ -265,7 +265,7 @@ impl Round<'_> {
     /// Whether the node has a replica that lacks only the last few segments.
     fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
         let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
-        beat.and_then(|beat| beat.copy_of(row.spec.id)).is_some_and(|copy| {
+        beat.and_then(|beat| beat.replica_of(row.spec.id)).is_some_and(|copy| {
             match copy.segment.next() == row.next.next {
                 // Whether the replica is of this history (P18).
                 true => copy.hash == row.next.last_hash,
@@ -321,13 +321,13 @@ impl Round<'_> {
             // again.
             .filter(|member| {
                 let is_in_reach = !self.liveness.is_cut_off(&member.node);
-                self.me.draining || is_pinned(member) || is_in_reach || off(Line::ReturnInReach)
+                self.me.draining || is_pinned(member) || is_in_reach || off(Check::ReturnInReach)
             })
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
                 // A pinned target, or one that a drained node needs now, need not have lived for
                 // the stability time.
-                let is_at_once = self.me.draining || is_pinned(member) || off(Line::Stability);
+                let is_at_once = self.me.draining || is_pinned(member) || off(Check::Stability);
                 alive_for.is_some_and(|alive| is_at_once || alive >= stability)
             })
             .filter(|member| self.is_warm(row, &member.node))

@@ -17,15 +17,15 @@ use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId, SegmentNu
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
-use crate::doors::{Doors, Gate};
+use crate::gates::{Gate, Gates};
 use crate::liveness::Liveness;
-use crate::membership::{Cause, Decision, Me, Vacancies};
+use crate::membership::{Decision, Me, TakeoverCause, Vacancies};
 use crate::owner::{DatabaseClock, Outboxes, Queued, Request, Shared, Ticks, Trouble};
 use crate::peers::{Peers, Reach};
 use crate::predecessor;
 use crate::service::Service;
 use crate::standby::Standby;
-use crate::takeover::{Gone, claim_all};
+use crate::takeover::{OwnerExit, claim_all};
 
 /// Requests in one owner's queue.
 const QUEUE_REQUESTS: usize = 1024;
@@ -36,7 +36,7 @@ mod health;
 mod measure;
 mod ownerships;
 
-pub use health::Health;
+pub use health::NodeHealth;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +62,8 @@ pub enum StartError {
 
 /// A running rating node.
 pub struct Node {
-    doors: Arc<Doors>,
-    health: Health,
+    gates: Arc<Gates>,
+    health: NodeHealth,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
@@ -93,7 +93,7 @@ impl Node {
         let shared = Arc::new(shared(&config, db, watched));
         let wake = Arc::new(Notify::new());
         let reach = Reach::default();
-        let doors = Arc::new(Doors::new(
+        let gates = Arc::new(Gates::new(
             Arc::clone(&shared),
             incarnation,
             seen_rx,
@@ -105,7 +105,7 @@ impl Node {
         let (health_tx, standing) = watch::channel(health::Standing::BEFORE);
         // One observation may take as long as the suspicion time.
         let stale_after = config.suspicion() * 2;
-        let health = Health { node: config.name.clone(), standing, stale_after };
+        let health = NodeHealth { node: config.name.clone(), standing, stale_after };
         let served = Arc::new(Served::default());
         let mut beater = Beater {
             shared: Arc::clone(&shared),
@@ -122,7 +122,7 @@ impl Node {
             standbys: HashMap::new(),
             origin: Instant::now(),
             owners: HashMap::new(),
-            doors: Arc::clone(&doors),
+            gates: Arc::clone(&gates),
             served: Arc::clone(&served),
             reading: None,
             releasing: HashSet::new(),
@@ -138,18 +138,18 @@ impl Node {
             health: health_tx,
         };
         let running = tokio::spawn(runner.run(stopped, beater));
-        Ok(Self { doors, health, stop, running })
+        Ok(Self { gates, health, stop, running })
     }
 
     /// The gRPC service for fronts.
     pub fn service(
         &self,
     ) -> turnpike_proto::node::v1::node_service_server::NodeServiceServer<Service> {
-        Service::server(Arc::clone(&self.doors))
+        Service::server(Arc::clone(&self.gates))
     }
 
     /// A handle that reports whether the node is ready. It stays valid after the node has ended.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> NodeHealth {
         self.health.clone()
     }
 
@@ -202,7 +202,7 @@ struct Running {
     ticks: Arc<Ticks>,
     requests: mpsc::Sender<Queued>,
     began: Instant,
-    task: JoinHandle<Gone>,
+    task: JoinHandle<OwnerExit>,
 }
 
 /// A warm replica, and when a decision last asked for it.
@@ -214,7 +214,7 @@ struct Followed {
 /// The node's loop.
 struct Runner {
     shared: Arc<Shared>,
-    doors: Arc<Doors>,
+    gates: Arc<Gates>,
     incarnation: Incarnation,
     served: Arc<Served>,
     /// The task that reads the catalogue, if one runs.
@@ -252,7 +252,7 @@ impl Runner {
             tokio::select! {
                 _ = rounds.tick() => {}
                 () = tokio::time::sleep_until(suspicion.unwrap_or(last)), if suspicion.is_some() => {}
-                () = self.doors.wake.notified() => {
+                () = self.gates.wake.notified() => {
                     tokio::time::sleep_until(last + self.shared.config.round_gap()).await;
                 }
                 _ = taken.changed() => {
@@ -296,11 +296,11 @@ impl Runner {
         let now = Instant::now();
         self.liveness.observe(&seen, now);
         self.liveness.suspect(&self.peers.reach().gone(), now);
-        self.liveness.complain(self.peers.reach().unreachable(), self.doors.complaints(now));
+        self.liveness.complain(self.peers.reach().unreachable(), self.gates.complaints(now));
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
         self.end_superseded(&seen);
-        self.doors.set_quiet(
+        self.gates.set_quiet(
             seen.nodes.iter().map(|row| &row.beat.node).filter(|node| self.liveness.is_quiet(node)),
         );
         let decisions = self.decide(&seen, now);
@@ -312,7 +312,8 @@ impl Runner {
                         self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
                     if !waits {
                         let owner = seen.partition(partition).and_then(|row| row.owner.as_ref());
-                        if let (Cause::OwnerUnreachable, Some((owner, _))) = (cause, owner) {
+                        if let (TakeoverCause::OwnerUnreachable, Some((owner, _))) = (cause, owner)
+                        {
                             self.liveness.note_cut_off(owner.clone());
                         }
                         claims.extend(self.claim(&seen, partition, epoch, cause));
@@ -376,18 +377,18 @@ impl Runner {
         followed.wanted = now;
         followed.standby.follow(row.next);
         let ours = row.owner.as_ref().is_some_and(|(_, process)| *process == self.incarnation);
-        self.doors.set_warm(partition, true, !ours);
+        self.gates.set_warm(partition, true, !ours);
     }
 
     /// Drops replicas that no decision has asked for within the stability time. The delay keeps a
     /// member that comes and goes from making others load again and again.
     fn forget_unwanted(&mut self, now: Instant) {
         let kept = self.shared.config.stability();
-        let doors = &self.doors;
+        let gates = &self.gates;
         self.standbys.retain(|&partition, followed| {
             let stays = now - followed.wanted < kept;
             if !stays {
-                doors.set_warm(partition, false, true);
+                gates.set_warm(partition, false, true);
             }
             stays
         });
@@ -414,11 +415,11 @@ impl Runner {
     /// Ends all owners at once, since another process has taken over this node's name.
     fn abandon(&mut self) {
         for (&partition, owner) in &self.owners {
-            self.doors.set(partition, Gate::Shut);
+            self.gates.set(partition, Gate::Shut);
             self.served.remove(partition);
             owner.task.abort();
         }
-        self.doors.end_signs();
+        self.gates.end_watches();
     }
 
     fn note_topology(&mut self, seen: &Arc<Observation>) {

@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn p15_a_refused_connection_is_told_from_other_trouble() {
+    async fn p15_a_refused_connection_is_distinguished_from_other_errors() {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap().to_string();
         let watch = |address: String| async move {

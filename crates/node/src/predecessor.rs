@@ -17,6 +17,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::WatchRequest;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
@@ -61,6 +62,7 @@ pub(crate) async fn wait_for_end(
         match watch.note(config, &beat, is_absent, Instant::now()) {
             Sight::Unclear => {}
             Sight::Silent => return Ok(()),
+            Sight::Alive if off(Check::LivePredecessor) => return Ok(()),
             Sight::Alive => {
                 return Err(StartError::NameInUse {
                     node: config.name.clone(),
@@ -129,7 +131,8 @@ impl Watch {
         is_absent: bool,
         now: Instant,
     ) -> Sight {
-        let counted = (now - self.last_read).min(config.heartbeat);
+        let since = now - self.last_read;
+        let counted = if off(Check::ReadGaps) { since } else { since.min(config.heartbeat) };
         self.last_read = now;
         if beat.incarnation != self.incarnation {
             // A third process took over the name: the watch starts again.
@@ -144,7 +147,11 @@ impl Watch {
             self.silent += counted;
         }
         let suspicion = config.suspicion();
-        let silence = if is_absent { suspicion / 2 } else { suspicion };
+        let silence = match is_absent {
+            true if off(Check::RefusalProvesNothing) => Duration::ZERO,
+            true => suspicion / 2,
+            false => suspicion,
+        };
         if self.silent >= silence {
             Sight::Silent
         } else if self.advances >= ADVANCES_MIN && now - self.since >= suspicion {
@@ -159,6 +166,7 @@ impl Watch {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use turnpike_mutants::all_caught;
     use turnpike_types::NodeName;
 
     const BEAT: Duration = Duration::from_millis(250);
@@ -200,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn p11_a_counter_that_stands_still_is_silent_after_four_intervals_or_two_without_a_listener() {
+    fn p11_a_constant_counter_is_silent_after_four_intervals_or_two_without_a_listener() {
         assert_eq!(watched(BEAT / 4, false, |_| 7), (Sight::Silent, BEAT * 4));
         assert_eq!(watched(BEAT / 4, true, |_| 7), (Sight::Silent, BEAT * 2));
     }
 
     #[test]
-    fn p11_a_counter_that_advances_is_alive_after_four_intervals_whoever_listens_at_its_address() {
+    fn p11_a_counter_that_advances_is_alive_after_four_intervals_with_or_without_a_listener() {
         for is_absent in [false, true] {
             let (sight, after) = watched(BEAT / 4, is_absent, beats(BEAT));
             assert_eq!((sight, after), (Sight::Alive, BEAT * 4), "{is_absent}");
@@ -225,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_database_that_stood_still_shows_no_silence() {
+    fn p10_a_frozen_database_counts_as_no_silence() {
         // One read, ten seconds without any, and then a heartbeat in each interval.
         let gap = Duration::from_secs(10);
         let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };
@@ -248,5 +256,17 @@ mod tests {
         assert_eq!(watch.note(&config, &beat(2, 1), false, begin + BEAT * 2), Sight::Unclear);
         assert_eq!(watch.silent, Duration::ZERO);
         assert_eq!((watch.incarnation, watch.advances), (Incarnation(2), 0));
+    }
+
+    #[test]
+    fn mutants_are_caught() {
+        all_caught(&[
+            (
+                Check::RefusalProvesNothing,
+                "p11_a_counter_that_advances_is_alive_after_four_intervals_with_or_without_a_listener",
+                "Silent",
+            ),
+            (Check::ReadGaps, "p10_a_frozen_database_counts_as_no_silence", "Silent"),
+        ]);
     }
 }

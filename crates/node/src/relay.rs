@@ -11,13 +11,13 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_types::{PartitionId, limits};
 
-use crate::doors::{Came, Doors};
+use crate::gates::{Gates, RequestOrigin};
 
 /// Sub-batches that wait to be relayed.
 const STREAM_DEPTH: usize = 64;
 
 /// A client of the node that owns the partition.
-pub(crate) type Owner = NodeServiceClient<Channel>;
+pub(crate) type OwnerClient = NodeServiceClient<Channel>;
 
 /// Relays a stream until one of its ends is closed.
 pub(crate) async fn pass_on(
@@ -34,7 +34,7 @@ pub(crate) async fn pass_on(
     }
 }
 
-impl Doors {
+impl Gates {
     /// Opens a stream to the partition's owner on another node, for a front that can't reach it
     /// (P16). `None` if no such owner is known and reachable.
     pub(crate) async fn relay(
@@ -59,16 +59,16 @@ impl Doors {
     pub(crate) async fn relay_call<Req, Resp, Fut>(
         &self,
         partition: u32,
-        came: Came,
+        origin: RequestOrigin,
         request: &Req,
-        call: impl FnOnce(Owner, Call<Req>) -> Fut,
+        call: impl FnOnce(OwnerClient, Call<Req>) -> Fut,
     ) -> Option<Response<Resp>>
     where
         Req: Clone,
         Fut: Future<Output = Result<Response<Resp>, Status>>,
     {
         let partition = PartitionId(partition);
-        let Came::Complaining(epoch) = came else { return None };
+        let RequestOrigin::Complaining(epoch) = origin else { return None };
         if self.is_open(partition) || self.complain(partition, epoch) {
             return None;
         }
@@ -81,7 +81,7 @@ impl Doors {
         Some(answer)
     }
 
-    fn client(&self, address: &str) -> Option<Owner> {
+    fn client(&self, address: &str) -> Option<OwnerClient> {
         let client = NodeServiceClient::new(self.dial.channel(address).ok()?);
         Some(
             client

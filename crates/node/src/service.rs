@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -16,25 +16,25 @@ use turnpike_proto::node::v1::{
     NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
     WatchRequest,
 };
-use turnpike_proto::{RELAYED, SENT, UNREACHABLE};
+use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
-use crate::doors::{Came, Door, Doors};
+use crate::gates::{Gates, OwnerQueue, RequestOrigin};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
-use crate::relay::{Owner, pass_on};
+use crate::relay::{OwnerClient, pass_on};
 
 /// Sub-batches of one stream in flight at most.
 const STREAM_DEPTH: usize = 64;
 
 /// The node's gRPC service.
 pub struct Service {
-    doors: Arc<Doors>,
+    gates: Arc<Gates>,
 }
 
 impl Service {
-    pub(crate) fn server(doors: Arc<Doors>) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(Self { doors })
+    pub(crate) fn server(gates: Arc<Gates>) -> NodeServiceServer<Self> {
+        NodeServiceServer::new(Self { gates })
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
@@ -44,7 +44,7 @@ impl Service {
 type Pending = oneshot::Receiver<(Epoch, Result<SubBatchAnswer, Refusal>)>;
 
 /// The state of one sub-batch of a stream.
-enum Lane {
+enum SubBatchState {
     Refused {
         sequence: u64,
         standing: Standing,
@@ -59,14 +59,14 @@ enum Lane {
 }
 
 /// The path by which a request reached this node, from its metadata.
-fn came<T>(call: &Call<T>) -> Came {
+fn origin_of<T>(call: &Call<T>) -> RequestOrigin {
     let metadata = call.metadata();
     let complaint = metadata.get(UNREACHABLE).and_then(|epoch| epoch.to_str().ok()?.parse().ok());
-    match (metadata.contains_key(RELAYED), complaint, metadata.contains_key(SENT)) {
-        (true, _, _) => Came::Relayed,
-        (false, Some(epoch), _) => Came::Complaining(epoch),
-        (false, None, true) => Came::Sent,
-        (false, None, false) => Came::ByRoute,
+    match (metadata.contains_key(RELAYED), complaint, metadata.contains_key(REFERRED)) {
+        (true, _, _) => RequestOrigin::Relayed,
+        (false, Some(epoch), _) => RequestOrigin::Complaining(epoch),
+        (false, None, true) => RequestOrigin::Referred,
+        (false, None, false) => RequestOrigin::ByRoute,
     }
 }
 
@@ -79,11 +79,11 @@ impl NodeService for Service {
         &self,
         call: Call<Streaming<SubBatchFrame>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        let (lanes, waiting) = mpsc::channel(STREAM_DEPTH);
+        let (states, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
-        let came = came(&call);
-        tokio::spawn(take_in(Arc::clone(&self.doors), came, call.into_inner(), lanes));
-        tokio::spawn(give_out(Arc::clone(&self.doors), waiting, answers));
+        let origin = origin_of(&call);
+        tokio::spawn(take_in(Arc::clone(&self.gates), origin, call.into_inner(), states));
+        tokio::spawn(give_out(Arc::clone(&self.gates), waiting, answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
 
@@ -91,9 +91,10 @@ impl NodeService for Service {
         &self,
         call: Call<NodeApplyRequest>,
     ) -> Result<Response<NodeApplyResponse>, Status> {
-        let (came, request) = (came(&call), call.into_inner());
-        let asked = |mut owner: Owner, call| async move { owner.apply(call).await };
-        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.apply(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
@@ -107,7 +108,7 @@ impl NodeService for Service {
         }
         let room = commands.len() * 256;
         let asked = |reply| Request::Apply { commands, reply };
-        let (standing, results) = self.doors.ask(partition, came, room, asked).await;
+        let (standing, results) = self.gates.ask(partition, origin, room, asked).await;
         let results = results.unwrap_or_default();
         Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
     }
@@ -116,15 +117,16 @@ impl NodeService for Service {
         &self,
         call: Call<NodeShowRequest>,
     ) -> Result<Response<NodeShowResponse>, Status> {
-        let (came, request) = (came(&call), call.into_inner());
-        let asked = |mut owner: Owner, call| async move { owner.show(call).await };
-        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.show(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeShowRequest { partition, account_number: account } = request;
         let asked = |reply| Request::Show { account, reply };
-        let (standing, account) = self.doors.ask(partition, came, 256, asked).await;
+        let (standing, account) = self.gates.ask(partition, origin, 256, asked).await;
         let account = account.flatten();
         Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
     }
@@ -133,16 +135,17 @@ impl NodeService for Service {
         &self,
         call: Call<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
-        let (came, request) = (came(&call), call.into_inner());
-        let asked = |mut owner: Owner, call| async move { owner.list_suspense(call).await };
-        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.list_suspense(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeSuspenseRequest { partition, filter } = request;
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
-        let (standing, records) = self.doors.ask(partition, came, 256, asked).await;
+        let (standing, records) = self.gates.ask(partition, origin, 256, asked).await;
         let records = records.unwrap_or_default();
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
     }
@@ -151,16 +154,17 @@ impl NodeService for Service {
         &self,
         call: Call<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
-        let (came, request) = (came(&call), call.into_inner());
-        let asked = |mut owner: Owner, call| async move { owner.recycle(call).await };
-        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.recycle(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeRecycleRequest { partition, keys } = request;
         let room = keys.len() * 256;
         let asked = |reply| Request::Recycle { keys, reply };
-        let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
+        let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }
@@ -169,26 +173,27 @@ impl NodeService for Service {
         &self,
         call: Call<NodeReassignRequest>,
     ) -> Result<Response<NodeReassignResponse>, Status> {
-        let (came, request) = (came(&call), call.into_inner());
-        let asked = |mut owner: Owner, call| async move { owner.reassign(call).await };
-        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeReassignRequest { partition, records, recycled } = request;
         let room = records.iter().map(|one| one.record.len() + 64).sum();
         let asked = |reply| Request::Reassign { records, recycled, reply };
-        let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
+        let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         // Without an answer of the owner there are no outcomes: the standing says so.
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let incarnation = self.doors.incarnation;
+        let incarnation = self.gates.incarnation;
         tracing::debug!(watcher = call.into_inner().watcher, "another node watches this one");
         // The stream ends in order when the node stops, and breaks when its process dies.
-        let signs = WatchStream::new(self.doors.signs())
+        let signs = WatchStream::new(self.gates.changes())
             .take_while(|count| std::future::ready(count.is_some()))
             .map(move |_| Ok(Sign { incarnation: incarnation.0 }));
         Ok(Response::new(Box::pin(signs)))
@@ -198,35 +203,36 @@ impl NodeService for Service {
 /// Reads sub-batches and passes them to their owner, in order. The first refusal ends the stream
 /// (P30).
 async fn take_in(
-    doors: Arc<Doors>,
-    came: Came,
+    gates: Arc<Gates>,
+    origin: RequestOrigin,
     mut stream: Streaming<SubBatchFrame>,
-    lanes: mpsc::Sender<Lane>,
+    states: mpsc::Sender<SubBatchState>,
 ) {
     // The queue of the first sub-batch is kept, so that a stream stays with one ownership. With the
     // next ownership, later sub-batches would pass an earlier one that was refused.
-    let mut kept: Option<(PartitionId, Door)> = None;
+    let mut kept: Option<(PartitionId, OwnerQueue)> = None;
     let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
-        let may_relay = matches!(came, Came::Sent | Came::Complaining(_)) && !off(Line::Relay);
+        let may_relay = matches!(origin, RequestOrigin::Referred | RequestOrigin::Complaining(_))
+            && !off(Check::Relay);
         let first = (kept.is_none() && may_relay).then(|| frame.clone());
-        let mut lane = doors.admit(&mut kept, &end, came, frame).await;
-        if matches!(lane, Lane::Refused { .. })
+        let mut state = gates.admit(&mut kept, &end, origin, frame).await;
+        if matches!(state, SubBatchState::Refused { .. })
             && let Some(frame) = first
         {
-            if let Some((onward, answers)) = doors.relay(&frame).await {
-                if lanes.send(Lane::Relayed(answers)).await.is_ok() {
+            if let Some((onward, answers)) = gates.relay(&frame).await {
+                if states.send(SubBatchState::Relayed(answers)).await.is_ok() {
                     pass_on(frame, stream, onward).await;
                 }
                 return;
             }
-            if matches!(came, Came::Complaining(_)) {
+            if matches!(origin, RequestOrigin::Complaining(_)) {
                 // This node may have found the owner unreachable in the meantime, and taken over.
-                lane = doors.admit(&mut kept, &end, came, frame).await;
+                state = gates.admit(&mut kept, &end, origin, frame).await;
             }
         }
-        let refused = matches!(lane, Lane::Refused { .. });
-        if lanes.send(lane).await.is_err() || (refused && !off(Line::StreamStops)) {
+        let refused = matches!(state, SubBatchState::Refused { .. });
+        if states.send(state).await.is_err() || (refused && !off(Check::StreamStops)) {
             return;
         }
     }
@@ -234,13 +240,13 @@ async fn take_in(
 
 /// Sends answers in order. The first refusal ends the stream.
 async fn give_out(
-    doors: Arc<Doors>,
-    mut waiting: mpsc::Receiver<Lane>,
+    gates: Arc<Gates>,
+    mut waiting: mpsc::Receiver<SubBatchState>,
     answers: mpsc::Sender<SubBatchAnswer>,
 ) {
-    while let Some(lane) = waiting.recv().await {
-        let (answer, goes_on) = match lane {
-            Lane::Relayed(mut relayed) => {
+    while let Some(state) = waiting.recv().await {
+        let (answer, goes_on) = match state {
+            SubBatchState::Relayed(mut relayed) => {
                 // Answers are passed on unchanged: each carries its owner and epoch.
                 while let Ok(Some(answer)) = relayed.message().await {
                     if answers.send(answer).await.is_err() {
@@ -249,16 +255,16 @@ async fn give_out(
                 }
                 return;
             }
-            Lane::Refused { sequence, standing } => (refusal(sequence, standing), false),
-            Lane::Waiting { sequence, partition, pending } => match pending.await {
+            SubBatchState::Refused { sequence, standing } => (refusal(sequence, standing), false),
+            SubBatchState::Waiting { sequence, partition, pending } => match pending.await {
                 Ok((epoch, Ok(answer))) => {
                     let standing = Some(done(epoch));
                     (SubBatchAnswer { standing, ..answer }, true)
                 }
                 Ok((epoch, Err(why))) => {
-                    (refusal(sequence, doors.refused(partition, epoch, &why)), false)
+                    (refusal(sequence, gates.refused(partition, epoch, &why)), false)
                 }
-                Err(_) => (refusal(sequence, doors.not_owner(partition)), false),
+                Err(_) => (refusal(sequence, gates.not_owner(partition)), false),
             },
         };
         if answers.send(answer).await.is_err() || !goes_on {
@@ -275,32 +281,32 @@ fn done(epoch: Epoch) -> Standing {
     Standing { verdict: Verdict::Done.into(), epoch: epoch.number(), ..Standing::default() }
 }
 
-impl Doors {
+impl Gates {
     async fn admit(
         &self,
-        kept: &mut Option<(PartitionId, Door)>,
+        kept: &mut Option<(PartitionId, OwnerQueue)>,
         end: &StreamEnd,
-        came: Came,
+        origin: RequestOrigin,
         frame: SubBatchFrame,
-    ) -> Lane {
+    ) -> SubBatchState {
         let head = match frame.walk(|_| {}) {
             Ok(head) => head,
             Err(error) => {
                 let standing = invalid(format!("not a sub-batch: {error}"));
-                return Lane::Refused { sequence: 0, standing };
+                return SubBatchState::Refused { sequence: 0, standing };
             }
         };
         let (partition, sequence) = (PartitionId(head.partition), head.sequence);
-        let refused = |standing| Lane::Refused { sequence, standing };
+        let refused = |standing| SubBatchState::Refused { sequence, standing };
         if kept.as_ref().is_some_and(|(known, _)| *known != partition) {
             return refused(invalid(
                 "a stream carries sub-batches of one partition only".to_owned(),
             ));
         }
-        let door = match kept {
-            Some((_, door)) => door.clone(),
-            None => match self.door(partition, came).await {
-                Some(door) => kept.insert((partition, door)).1.clone(),
+        let queue = match kept {
+            Some((_, queue)) => queue.clone(),
+            None => match self.owner_queue(partition, origin).await {
+                Some(queue) => kept.insert((partition, queue)).1.clone(),
                 None => return refused(self.not_owner(partition)),
             },
         };
@@ -309,8 +315,8 @@ impl Doors {
         };
         let (reply, pending) = oneshot::channel();
         let request = Request::Records { frame, stream: end.clone(), reply };
-        match door.send(Queued { request, _room: Some(room) }).await {
-            Ok(()) => Lane::Waiting { sequence, partition, pending },
+        match queue.send(Queued { request, _room: Some(room) }).await {
+            Ok(()) => SubBatchState::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),
         }
     }
@@ -319,18 +325,18 @@ impl Doors {
     async fn ask<T>(
         &self,
         partition: u32,
-        came: Came,
+        origin: RequestOrigin,
         bytes: usize,
         request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
     ) -> (Standing, Option<T>) {
         let partition = PartitionId(partition);
-        let Some(door) = self.door(partition, came).await else {
+        let Some(queue) = self.owner_queue(partition, origin).await else {
             return (self.not_owner(partition), None);
         };
         let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };
         let (reply, pending) = oneshot::channel();
         let queued = Queued { request: request(reply), _room: Some(room) };
-        if door.send(queued).await.is_err() {
+        if queue.send(queued).await.is_err() {
             return (self.not_owner(partition), None);
         }
         match pending.await {

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use turnpike_store::{Following, SegmentPosition};
 use turnpike_types::PartitionId;
 
-use crate::copy::{Copy, CopyError};
 use crate::gauges::Sizes;
 use crate::owner::Shared;
+use crate::replica::{Replica, ReplicaError};
 
 /// The order to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +32,16 @@ enum Asked {
 pub(crate) struct Standby {
     asked: watch::Sender<Asked>,
     reached: Arc<Mutex<Option<Following>>>,
-    task: JoinHandle<Option<Copy>>,
+    task: JoinHandle<Option<Replica>>,
 }
 
 impl Standby {
-    /// Starts to follow, from `copy` if there is one, else from the newest checkpoint.
+    /// Starts to follow, from `replica` if there is one, else from the newest checkpoint.
     pub(crate) fn start(
         shared: &Arc<Shared>,
         partition: PartitionId,
         end: SegmentPosition,
-        copy: Option<Copy>,
+        replica: Option<Replica>,
     ) -> Self {
         let (asked, told) = watch::channel(Asked::Follow(end));
         let reached = Arc::new(Mutex::new(None));
@@ -52,7 +52,7 @@ impl Standby {
             reached: Arc::clone(&reached),
             sizes: Sizes::new(partition, "standby"),
         };
-        Self { asked, reached, task: tokio::spawn(follower.run(copy)) }
+        Self { asked, reached, task: tokio::spawn(follower.run(replica)) }
     }
 
     /// Sets the observed end of the log.
@@ -74,7 +74,7 @@ impl Standby {
     }
 
     /// Stops following, and returns the replica as far as it got.
-    pub(crate) async fn take(self) -> Option<Copy> {
+    pub(crate) async fn take(self) -> Option<Replica> {
         self.asked.send_replace(Asked::Stop);
         self.task.await.ok().flatten()
     }
@@ -89,21 +89,21 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, mut copy: Option<Copy>) -> Option<Copy> {
+    async fn run(mut self, mut replica: Option<Replica>) -> Option<Replica> {
         loop {
             let asked = *self.told.borrow_and_update();
-            let Asked::Follow(end) = asked else { return copy };
+            let Asked::Follow(end) = asked else { return replica };
             let mut stop = self.told.clone();
             let stopped = stop.wait_for(|asked| *asked == Asked::Stop);
             // A stop drops the step between two segments, so the replica stays whole.
             let done = tokio::select! {
                 biased;
                 stopped = stopped => match stopped {
-                    Ok(_) => return copy,
+                    Ok(_) => return replica,
                     // The standby was dropped, so the replica is not needed.
                     Err(_) => return None,
                 },
-                done = self.step(&mut copy, &end) => done,
+                done = self.step(&mut replica, &end) => done,
             };
             match done {
                 // Wait until there is more to do.
@@ -112,12 +112,12 @@ impl Follower {
                 Err(error) => {
                     let partition = self.partition;
                     tracing::warn!(%partition, %error, "the standby can't follow the log");
-                    if !matches!(error, CopyError::Store(_)) {
+                    if !matches!(error, ReplicaError::Store(_)) {
                         // The replica is of another history, or the log is unreadable: load again
                         // from a checkpoint.
-                        copy = None;
+                        replica = None;
                     }
-                    self.note(copy.as_ref());
+                    self.note(replica.as_ref());
                     self.pause().await;
                 }
             }
@@ -125,33 +125,38 @@ impl Follower {
     }
 
     /// Applies the log up to its observed end.
-    async fn step(&self, copy: &mut Option<Copy>, end: &SegmentPosition) -> Result<(), CopyError> {
+    async fn step(
+        &self,
+        replica: &mut Option<Replica>,
+        end: &SegmentPosition,
+    ) -> Result<(), ReplicaError> {
         let db = self.shared.db.as_ref();
-        let copy = match copy {
-            Some(copy) => copy,
-            None => copy.insert(Copy::load(db, self.partition, end.next, &|| ()).await?),
+        let replica = match replica {
+            Some(replica) => replica,
+            None => replica.insert(Replica::load(db, self.partition, end.next, &|| ()).await?),
         };
-        if copy.last().0.next() > end.next {
+        if replica.last().0.next() > end.next {
             // The position is older than the replica, or the log went back. In the latter case the
             // next claim notices the other hash.
-            self.note(Some(copy));
+            self.note(Some(replica));
             return Ok(());
         }
-        let before = copy.last().0;
-        let done = copy.catch_up(db, self.partition, end, &|| ()).await;
-        self.note(Some(copy));
+        let before = replica.last().0;
+        let done = replica.catch_up(db, self.partition, end, &|| ()).await;
+        self.note(Some(replica));
         done?;
-        if copy.log_bytes >= self.shared.config.checkpoint_log_bytes && copy.last().0 > before {
-            copy.note_checkpoints(&db.checkpoints(self.partition).await?);
-            copy.state.sweep();
+        if replica.log_bytes >= self.shared.config.checkpoint_log_bytes && replica.last().0 > before
+        {
+            replica.note_checkpoints(&db.checkpoints(self.partition).await?);
+            replica.state.sweep();
         }
         Ok(())
     }
 
-    fn note(&self, copy: Option<&Copy>) {
-        self.sizes.note(copy.map(|copy| &copy.state));
-        let reached = copy.map(|copy| {
-            let (segment, hash) = copy.last();
+    fn note(&self, replica: Option<&Replica>) {
+        self.sizes.note(replica.map(|replica| &replica.state));
+        let reached = replica.map(|replica| {
+            let (segment, hash) = replica.last();
             Following { partition: self.partition, segment, hash }
         });
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;

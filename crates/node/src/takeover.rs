@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
 };
 use turnpike_types::{Epoch, NodeName};
 
-use crate::copy::{Copy, CopyError};
-use crate::doors::{Door, Doors, Gate};
-use crate::membership::Cause;
+use crate::gates::{Gate, Gates, OwnerQueue};
+use crate::membership::TakeoverCause;
 use crate::owner::{Ended, Owner, Ownership, Queued, Shared, Ticks};
+use crate::replica::{Replica, ReplicaError};
 use crate::standby::Standby;
 
 /// A claimant, and later the owner, of one partition.
 pub(crate) struct Candidate {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) doors: Arc<Doors>,
+    pub(crate) gates: Arc<Gates>,
     pub(crate) ticks: Arc<Ticks>,
-    pub(crate) requests: Door,
+    pub(crate) requests: OwnerQueue,
     pub(crate) spec: PartitionSpec,
-    pub(crate) cause: Cause,
+    pub(crate) cause: TakeoverCause,
     pub(crate) claim: Claim,
     /// The warm replica, if there is one.
     pub(crate) standby: Option<Standby>,
@@ -38,7 +38,7 @@ pub(crate) struct Candidate {
 }
 
 /// How an ownership, or a claim that did not win, ended.
-pub(crate) struct Gone {
+pub(crate) struct OwnerExit {
     pub(crate) ended: Ended,
     /// The warm replica that was not used.
     pub(crate) standby: Option<Standby>,
@@ -84,7 +84,7 @@ impl Candidate {
         mut self,
         told: oneshot::Receiver<ClaimOutcome>,
         mut queue: mpsc::Receiver<Queued>,
-    ) -> Gone {
+    ) -> OwnerExit {
         let partition = self.spec.id;
         self.tell_claim();
         let ended = match self.serve(told, &mut queue).await {
@@ -94,21 +94,21 @@ impl Candidate {
             Ended::Released { to, .. } => Gate::Left(to.clone()),
             _ => Gate::Shut,
         };
-        self.doors.set(partition, gate);
+        self.gates.set(partition, gate);
         // Requests in the queue are answered only now, when the node to refer them to is known.
         drop(queue);
         self.tell_end(&ended);
         if matches!(ended, Ended::Released { .. }) {
             // The target of the release need not wait for its next observation.
-            self.doors.sign();
+            self.gates.notify_watchers();
         }
         match &ended {
             Ended::Store(error) => self.shared.trouble.set(Some(error.to_string())),
             Ended::Damaged(what) => self.shared.trouble.set(Some(what.clone())),
             _ => {}
         }
-        self.doors.wake.notify_one();
-        Gone { ended, standby: self.standby }
+        self.gates.wake.notify_one();
+        OwnerExit { ended, standby: self.standby }
     }
 
     async fn serve(
@@ -116,7 +116,7 @@ impl Candidate {
         told: oneshot::Receiver<ClaimOutcome>,
         queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
-        let early = match off(Line::ClaimBeforeReading) {
+        let early = match off(Check::ClaimBeforeReading) {
             true => Some(self.read_now().await?),
             false => None,
         };
@@ -124,21 +124,21 @@ impl Candidate {
         self.won = Some(claimed.epoch);
         let claimed_in = self.began.elapsed();
         failpoint::pass(Step::ClaimWon).await?;
-        let (copy, kind) = match early {
-            Some(copy) => (copy.skip_to(&claimed.position), "early"),
-            None => self.copy(&claimed).await?,
+        let (replica, kind) = match early {
+            Some(replica) => (replica.skip_to(&claimed.position), "early"),
+            None => self.replica(&claimed).await?,
         };
         failpoint::pass(Step::ClaimLoaded).await?;
         let ownership =
             Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
-        let owner = |copy| {
+        let owner = |replica| {
             let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
-            Owner::new(shared, ownership.clone(), ticks, copy)
+            Owner::new(shared, ownership.clone(), ticks, replica)
         };
         self.tell_takeover(&claimed, kind, claimed_in);
-        self.doors.set(self.spec.id, Gate::Open(self.requests.clone()));
-        let mut ended = owner(copy).serve(queue).await;
-        while off(Line::OwnAppend) && matches!(ended, Ended::Store(_)) {
+        self.gates.set(self.spec.id, Gate::Open(self.requests.clone()));
+        let mut ended = owner(replica).serve(queue).await;
+        while off(Check::OwnAppend) && matches!(ended, Ended::Store(_)) {
             ended = owner(self.read_now().await?).serve(queue).await;
         }
         Ok(ended)
@@ -146,13 +146,14 @@ impl Candidate {
 
     /// The state as the log shows it now, although an earlier append may still commit. Only for
     /// mutants: an owner must not start from it (P2).
-    async fn read_now(&self) -> Result<Copy, Ended> {
+    async fn read_now(&self) -> Result<Replica, Ended> {
         let (db, partition) = (self.shared.db.as_ref(), self.spec.id);
         let seen = db.observe().await?;
         let row = seen.partition(partition).ok_or(Ended::Lost)?;
-        let mut copy = Copy::load(db, partition, row.next.next, &|| self.ticks.tick()).await?;
-        copy.catch_up(db, partition, &row.next, &|| self.ticks.tick()).await?;
-        Ok(copy)
+        let mut replica =
+            Replica::load(db, partition, row.next.next, &|| self.ticks.tick()).await?;
+        replica.catch_up(db, partition, &row.next, &|| self.ticks.tick()).await?;
+        Ok(replica)
     }
 
     async fn claim(&self, told: oneshot::Receiver<ClaimOutcome>) -> Result<Claimed, Ended> {
@@ -168,35 +169,35 @@ impl Candidate {
     }
 
     /// The state at the claimed position, and whether it comes from a warm replica or a checkpoint.
-    async fn copy(&mut self, claimed: &Claimed) -> Result<(Copy, &'static str), Ended> {
+    async fn replica(&mut self, claimed: &Claimed) -> Result<(Replica, &'static str), Ended> {
         let (partition, end) = (self.spec.id, &claimed.position);
         let (db, ticks) = (self.shared.db.as_ref(), &self.ticks);
         let alive = || ticks.tick();
         if let Some(standby) = self.standby.take()
-            && let Some(mut copy) = standby.take().await
+            && let Some(mut replica) = standby.take().await
         {
-            if off(Line::ReloadAfterClaim) {
-                return Ok((copy.skip_to(end), "warm"));
+            if off(Check::ReloadAfterClaim) {
+                return Ok((replica.skip_to(end), "warm"));
             }
-            match copy.catch_up(db, partition, end, &alive).await {
-                Ok(()) => return Ok((copy, "warm")),
-                Err(CopyError::Store(error)) => return Err(error.into()),
+            match replica.catch_up(db, partition, end, &alive).await {
+                Ok(()) => return Ok((replica, "warm")),
+                Err(ReplicaError::Store(error)) => return Err(error.into()),
                 // The replica is of another history (P18): the log in the database counts.
                 Err(error) => {
                     tracing::warn!(
                         %partition, %error,
-                        "the warm copy does not fit the log: loading a checkpoint"
+                        "the warm replica does not fit the log: loading a checkpoint"
                     );
                 }
             }
         }
         let _turn = self.shared.loads.acquire().await.map_err(|_| Ended::Stopped)?;
-        let mut copy = Copy::load(db, partition, end.next, &alive).await?;
-        if off(Line::ReloadAfterClaim) {
-            return Ok((copy.skip_to(end), "cold"));
+        let mut replica = Replica::load(db, partition, end.next, &alive).await?;
+        if off(Check::ReloadAfterClaim) {
+            return Ok((replica.skip_to(end), "cold"));
         }
-        copy.catch_up(db, partition, end, &alive).await?;
-        Ok((copy, "cold"))
+        replica.catch_up(db, partition, end, &alive).await?;
+        Ok((replica, "cold"))
     }
 }
 

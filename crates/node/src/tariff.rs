@@ -5,7 +5,7 @@
 //! ```text
 //!  usage        at()             intervals are resolved when records need them, bounded by
 //!                                settings, subscriptions, plan versions and table versions
-//!  no usage     due_stretches()  all intervals, bounded by all but tables, which are many;
+//!  no usage     due_intervals()  all intervals, bounded by all but tables, which are many;
 //!                 booking()      ... tables are found for each instant of a booking
 //! ```
 
@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use turnpike_account::{ProfileId, Profiles};
-use turnpike_mutants::{Line as Protective, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{
-    AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
+    AccountContext, ChargeLine, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table,
+    VariableId,
 };
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
@@ -88,20 +89,20 @@ impl Tariff {
     }
 
     /// The variable whose level the charge line shows.
-    pub(crate) fn level_of(&self, line: &Line) -> Option<VariableId> {
+    pub(crate) fn level_of(&self, line: &ChargeLine) -> Option<VariableId> {
         let plan = self.plans.get(usize::from(line.plan))?;
         plan.code.components().get(usize::from(line.component))?.level
     }
 }
 
 #[derive(Debug)]
-struct Stretch {
+struct TariffInterval {
     from: Timestamp,
     until: Timestamp,
     tariff: Result<Arc<Tariff>, Suspension>,
 }
 
-impl Stretch {
+impl TariffInterval {
     fn holds(&self, at: Timestamp) -> bool {
         self.from <= at && at < self.until
     }
@@ -109,7 +110,7 @@ impl Stretch {
 
 /// A time interval of an account in which charges may fall due.
 #[derive(Debug)]
-pub(crate) struct DueStretch {
+pub(crate) struct DueTariff {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
     pub(crate) tariff: Arc<Tariff>,
@@ -121,13 +122,13 @@ pub(crate) struct Tariffs {
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
     /// Sorted by time and disjoint; there may be gaps.
-    stretches: HashMap<ProfileId, Vec<Stretch>>,
-    stretch_count: usize,
+    intervals: HashMap<ProfileId, Vec<TariffInterval>>,
+    interval_count: usize,
     /// All intervals of the profiles for which charges fall due.
-    due: HashMap<ProfileId, Arc<[DueStretch]>>,
+    due: HashMap<ProfileId, Arc<[DueTariff]>>,
     due_count: usize,
     /// By profile, the tariff that last booked a charge, with the interval in which it holds.
-    booking: HashMap<ProfileId, Stretch>,
+    booking: HashMap<ProfileId, TariffInterval>,
     /// By profile, whether anything falls due without usage.
     swept: Vec<Option<bool>>,
     /// By address of the compiled plan. The plan is kept alive here, so no address is used twice.
@@ -138,17 +139,17 @@ pub(crate) struct Tariffs {
 /// exceed it.
 const SLOTS_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 /// Intervals kept for usage; beyond it all are dropped.
-const STRETCHES_MAX: usize = 1 << 20;
+const INTERVALS_MAX: usize = 1 << 20;
 /// Intervals kept for due charges; each is needed once per account and month.
-const DUE_STRETCHES_MAX: usize = 1 << 17;
+const DUE_INTERVALS_MAX: usize = 1 << 17;
 
 impl Tariffs {
     pub(crate) fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
         Self {
             catalogue,
             codes,
-            stretches: HashMap::new(),
-            stretch_count: 0,
+            intervals: HashMap::new(),
+            interval_count: 0,
             due: HashMap::new(),
             due_count: 0,
             booking: HashMap::new(),
@@ -190,14 +191,14 @@ impl Tariffs {
     fn forget(&mut self) {
         self.forget_usage();
         self.forget_due();
-        if !off(Protective::SweptAnew) {
+        if !off(Check::SweptAnew) {
             self.swept.clear();
         }
     }
 
     fn forget_usage(&mut self) {
-        self.stretches.clear();
-        self.stretch_count = 0;
+        self.intervals.clear();
+        self.interval_count = 0;
     }
 
     fn forget_due(&mut self) {
@@ -213,25 +214,25 @@ impl Tariffs {
         profile: ProfileId,
         at: Timestamp,
     ) -> Result<Arc<Tariff>, Suspension> {
-        let known = self.stretches.get(&profile).and_then(|stretches| {
-            let after = stretches.partition_point(|stretch| stretch.from <= at);
-            stretches[..after].last().filter(|stretch| stretch.holds(at))
+        let known = self.intervals.get(&profile).and_then(|intervals| {
+            let after = intervals.partition_point(|interval| interval.from <= at);
+            intervals[..after].last().filter(|interval| interval.holds(at))
         });
-        if let Some(stretch) = known {
-            return stretch.tariff.clone();
+        if let Some(interval) = known {
+            return interval.tariff.clone();
         }
-        let stretch = match profiles.get(profile) {
+        let interval = match profiles.get(profile) {
             Some(profile) => self.resolve(profile, at),
             None => return Err(SuspenseReason::UnknownAccount.into()),
         };
-        if self.stretch_count >= STRETCHES_MAX {
+        if self.interval_count >= INTERVALS_MAX {
             self.forget_usage();
         }
-        let tariff = stretch.tariff.clone();
-        self.stretch_count += 1;
-        let stretches = self.stretches.entry(profile).or_default();
-        let after = stretches.partition_point(|known| known.from <= stretch.from);
-        stretches.insert(after, stretch);
+        let tariff = interval.tariff.clone();
+        self.interval_count += 1;
+        let intervals = self.intervals.entry(profile).or_default();
+        let after = intervals.partition_point(|known| known.from <= interval.from);
+        intervals.insert(after, interval);
         tariff
     }
 
@@ -279,49 +280,49 @@ impl Tariffs {
     /// charges of the other plans do not wait for it.
     ///
     /// `alive` is called for each interval that is resolved.
-    pub(crate) fn due_stretches(
+    pub(crate) fn due_intervals(
         &mut self,
         profiles: &Profiles,
         id: ProfileId,
         alive: &dyn Fn(),
-    ) -> Arc<[DueStretch]> {
+    ) -> Arc<[DueTariff]> {
         if let Some(known) = self.due.get(&id) {
             return Arc::clone(known);
         }
-        let stretches: Arc<[DueStretch]> = match profiles.get(id) {
+        let intervals: Arc<[DueTariff]> = match profiles.get(id) {
             Some(profile) => self.resolve_all(profile, alive).into(),
             None => Arc::default(),
         };
-        if self.due_count + stretches.len() > DUE_STRETCHES_MAX {
+        if self.due_count + intervals.len() > DUE_INTERVALS_MAX {
             self.forget_due();
         }
-        self.due_count += stretches.len();
-        self.due.insert(id, Arc::clone(&stretches));
-        stretches
+        self.due_count += intervals.len();
+        self.due.insert(id, Arc::clone(&intervals));
+        intervals
     }
 
     /// The plans of an interval with the tables in force at `at`, to book a charge that falls due.
     ///
-    /// Table versions do not bound the intervals of [`Self::due_stretches`]: only bookings read
+    /// Table versions do not bound the intervals of [`Self::due_intervals`]: only bookings read
     /// tables, and tables of daily rates have many more versions than there are bookings.
     pub(crate) fn booking(
         &mut self,
         id: ProfileId,
-        stretch: &DueStretch,
+        interval: &DueTariff,
         at: Timestamp,
     ) -> Arc<Tariff> {
-        if stretch.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
-            return Arc::clone(&stretch.tariff);
+        if interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
+            return Arc::clone(&interval.tariff);
         }
         // Charges of one profile mostly fall due at one instant, for thousands of accounts.
         let known = self.booking.get(&id).filter(|known| known.holds(at));
-        if let Some(Stretch { tariff: Ok(tariff), .. }) = known {
+        if let Some(TariffInterval { tariff: Ok(tariff), .. }) = known {
             return Arc::clone(tariff);
         }
-        let booking = self.with_tables(stretch, at);
+        let booking = self.with_tables(interval, at);
         let tariff = booking.tariff.clone();
         self.booking.insert(id, booking);
-        tariff.unwrap_or_else(|_| Arc::clone(&stretch.tariff))
+        tariff.unwrap_or_else(|_| Arc::clone(&interval.tariff))
     }
 
     fn slot(&mut self, code: Arc<ObjectCode>) -> (CodeSlot, Arc<ObjectCode>) {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets, publish, start};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, SubBatchAnswer, Verdict};
-use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{
+    ComponentIndex, LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder,
+};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
@@ -109,9 +111,9 @@ impl SharedDatabase for Bent {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.inner.pin(partition, wish).await
+        self.inner.pin(partition, pin).await
     }
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
         self.inner.set_drained(node, drained).await
@@ -464,7 +466,7 @@ async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
 // I7, P10: an observer whose reads are half the suspicion time apart (the database is slow, not
 // dead) restarted its measure of silence with each read, and never took over from a dead owner.
 #[tokio::test(start_paused = true)]
-async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() {
+async fn i7_a_standby_with_slow_reads_takes_over_from_a_dead_owner() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -562,9 +564,9 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
         kind: LineKind::Usage.number(),
         ..Default::default()
     };
-    let component: Component = builder.add_component(head, usd).unwrap();
+    let component: ComponentIndex = builder.add_component(head, usd).unwrap();
     let amount = turnpike_types::Money::from_nanos(9 * 10_i128.pow(37)).unwrap();
-    let place = Place {
+    let context = SealContext {
         partition: PartitionId(1),
         segment: SegmentNumber(1),
         epoch: Epoch::stored(1),
@@ -587,7 +589,7 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
             posting: turnpike_types::Posting::Account,
             row: None,
         });
-        sealed.push(builder.seal(&place));
+        sealed.push(builder.seal(&context));
     }
     let [Ok(one), two] = sealed.as_slice() else { panic!("one line is sealed") };
     assert_eq!(one.totals.amounts[0].1, amount);
@@ -781,27 +783,27 @@ async fn p18_a_checkpoint_of_another_history_is_left_alone() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::OwnAppend,
+            Check::OwnAppend,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
             "acknowledged, but not in the log",
         ),
         (
-            Line::UnknownOutcome,
+            Check::UnknownOutcome,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
             "the outcome is unknown",
         ),
         (
-            Line::CheckpointHistory,
+            Check::CheckpointHistory,
             "p18_a_checkpoint_of_another_history_is_left_alone",
             "did not become the owner",
         ),
         (
-            Line::FreshCatalogue,
+            Check::FreshCatalogue,
             "p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan",
             "rated by version [1",
         ),
         (
-            Line::CompleteKeys,
+            Check::CompleteKeys,
             "i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon",
             "charged 2 times",
         ),

@@ -141,7 +141,7 @@ fn used(account: u64, id: &str, start: i64, kilobytes: i64) -> UsageRecord {
 }
 
 #[tokio::test(start_paused = true)]
-async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
+async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_a_replay_gives_the_same_state() {
     let world = World::new().await;
     let mut node = world.node("a").await;
     open(&mut node, 7, "own").await;
@@ -314,7 +314,7 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
 
 /// The account keeps totals by then, and does so for good.
 #[tokio::test(start_paused = true)]
-async fn p33_what_is_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
+async fn p33_a_bonus_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
     let world = World::new().await;
     let mut node = world.node("a").await;
     open(&mut node, 901, "fee").await;

@@ -6,7 +6,7 @@ use crate::support;
 
 use support::world::apply;
 use support::{HEARTBEAT, Running, log, octets, publish};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, Cancel, ChangeSettings, Offer, OptOut, Pick,
@@ -77,7 +77,7 @@ impl World {
                 let amount = line.amount.to_string();
                 let amount = amount.trim_end_matches('0').trim_end_matches('.');
                 let name = &line.component.component;
-                let goes = if line.posting == Posting::Trial { " trial" } else { "" };
+                let goes = if line.posting == Posting::Tentative { " trial" } else { "" };
                 booked.push(format!("{at} {name} {amount}{goes}"));
             }
         }
@@ -124,7 +124,7 @@ fn at(start: i64, id: &str, quantity: i64) -> UsageRecord {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them() {
+async fn p34_the_sweep_books_each_charge_without_usage_once_and_i4_a_replay_agrees() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
     let mut node = world.node("a").await;
@@ -149,7 +149,7 @@ async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tell
 }
 
 #[tokio::test(start_paused = true)]
-async fn plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep() {
+async fn plans_5_charges_due_at_a_records_start_are_booked_before_it_even_without_a_sweep() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
     let mut node = world.node("a").await;
@@ -274,7 +274,7 @@ async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stuck_until_then() {
+async fn p36_a_table_version_takes_effect_at_its_date_and_charges_without_one_wait_until_then() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), CONVERTED).await;
     let mut node = world.node("a").await;
@@ -334,7 +334,7 @@ const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" vers
 
 /// The table has a version for each of many days. None of them bounds an interval of due charges.
 #[tokio::test(start_paused = true)]
-async fn what_closes_with_a_cycle_is_converted_by_the_table_of_the_cycles_last_day() {
+async fn amounts_booked_at_a_close_are_converted_by_the_table_of_the_cycles_last_day() {
     let world = World::at(MAY - 10 * DAY).await;
     publish(world.db.as_ref(), COMMITTED).await;
     let may = (1..=31).map(|day| (day, format!("2024-05-{day:02}")));
@@ -465,7 +465,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
 }
 
 #[tokio::test(start_paused = true)]
-async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycle_goes_on() {
+async fn plans_6_opting_out_within_a_cycle_charges_once_and_the_cycle_continues() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("monthly", "large")).await;
     publish(world.db.as_ref(), &alternative("small", "0.1", "1.00")).await;
@@ -509,13 +509,13 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::DueMark,
-            "p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them",
+            Check::DueMark,
+            "p34_the_sweep_books_each_charge_without_usage_once_and_i4_a_replay_agrees",
             "fee 10\", \"2024-05-01 setup 3",
         ),
         (
-            Line::DueBefore,
-            "plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep",
+            Check::DueBefore,
+            "plans_5_charges_due_at_a_records_start_are_booked_before_it_even_without_a_sweep",
             "left: [\"2024-05-31 all 1\", \"2024-06-01 all 1",
         ),
     ]);

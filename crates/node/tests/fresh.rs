@@ -48,13 +48,13 @@ fn alternative(id: &str, fee: &str) -> String {
 
 /// A connection of a node to the database. While it is cut, the catalogue can't be read.
 #[derive(Default)]
-struct Line {
+struct DatabaseLink {
     is_cut: AtomicBool,
     reads: AtomicUsize,
 }
 
 #[async_trait]
-impl Interpose for Line {
+impl Interpose for DatabaseLink {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if call == Call::CatalogueSince {
             self.reads.fetch_add(1, Ordering::SeqCst);
@@ -91,7 +91,7 @@ impl World {
         let mut billed = Vec::new();
         for row in log(self.db.as_ref()).await {
             let segment = Segment::decode(&row.body).unwrap();
-            let posted = segment.lines().filter(|line| line.posting != Posting::Trial);
+            let posted = segment.lines().filter(|line| line.posting != Posting::Tentative);
             for line in posted.filter(|line| line.component.component == "sum") {
                 let at = segment.record(line.record).unwrap().start;
                 let at = jiff::Timestamp::from_microsecond(at.0).unwrap().strftime("%F");
@@ -115,8 +115,8 @@ impl World {
     }
 
     /// A node with a connection of its own and a long heartbeat interval.
-    async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<Line>) {
-        let line = Arc::new(Line::default());
+    async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<DatabaseLink>) {
+        let line = Arc::new(DatabaseLink::default());
         let through: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&self.db), Arc::clone(&line)));
         let seldom = NodeConfig { heartbeat: SELDOM, warm_standbys, ..config(name) };
@@ -197,7 +197,7 @@ async fn p36_a_plan_published_just_before_the_option_is_offered_is_compared() {
 
 /// `a` takes the offer. `b`, which does not know one of the plans yet, takes over and closes
 /// cycles.
-async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
+async fn taken_over_by_a_node_that_has_not_read_the_plan(warm_standbys: usize) {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &alternative("large", "5.00")).await;
     let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
@@ -223,13 +223,13 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_warm_copy() {
-    taken_over_by_one_who_has_not_heard_of_the_plan(1).await;
+async fn p36_an_owner_knows_the_catalogue_version_of_its_log_from_a_warm_replica() {
+    taken_over_by_a_node_that_has_not_read_the_plan(1).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_checkpoint() {
-    taken_over_by_one_who_has_not_heard_of_the_plan(0).await;
+async fn p36_an_owner_knows_the_catalogue_version_of_its_log_from_a_checkpoint() {
+    taken_over_by_a_node_that_has_not_read_the_plan(0).await;
 }
 
 /// Partition 2 with accounts 1001 to 2000, served by `c`. An account of partition 1 pays for their
@@ -278,7 +278,7 @@ async fn send_from_partition_2(sender: &mut Running) {
 
 /// A posting counts by the plans in force when it is taken, and is never counted again.
 #[tokio::test(start_paused = true)]
-async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalogue() {
+async fn p36_an_owner_behind_the_catalogue_of_its_log_posts_nothing_and_logs_no_older_one() {
     let world = World::at(MAY + DAY).await;
     let mut sender = a_sender(&world).await;
     let mut a = start(config("a"), &world.db).await;

@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Server;
-use turnpike_mutants::{Line, all_caught};
-use turnpike_proto::SENT;
+use turnpike_mutants::{Check, all_caught};
+use turnpike_proto::REFERRED;
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::node_service_server::NodeServiceServer;
 use turnpike_proto::node::v1::{SubBatchAnswer, Verdict};
@@ -101,7 +101,7 @@ async fn rated(db: &dyn SharedDatabase) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
+async fn p30_nothing_on_a_stream_passes_a_refused_sub_batch() {
     let db = database();
     let (a, mut b) = pair(&db, &db, support::no_network()).await;
     let (frames, outgoing) = mpsc::channel(4);
@@ -118,7 +118,7 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
+async fn p30_nothing_on_a_stream_passes_a_sub_batch_that_its_owner_refused() {
     let (db, mut node) = beside_another_partition().await;
     let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
     // Both are sent before the first one is refused.
@@ -183,7 +183,7 @@ impl Hold {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives() {
+async fn p9_an_owner_whose_append_hangs_loses_the_partition_although_its_node_is_live() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
     let (mut a, mut b) = pair(&through_a, &db, support::no_network()).await;
@@ -198,7 +198,7 @@ async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_live
 }
 
 #[tokio::test(start_paused = true)]
-async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
+async fn p2_an_append_that_commits_before_a_claim_is_known_to_the_claimant() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
     let (line_of_b, through_b) = Hold::of(&db);
@@ -218,7 +218,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
+async fn p13_an_owner_finishes_the_accepted_requests_before_it_releases() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
     let (mut a, _b) = pair(&through_a, &db, support::no_network()).await;
@@ -245,7 +245,7 @@ fn network(server: NodeServiceServer<turnpike_node::Service>) -> Dial {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member() {
+async fn p16_a_member_relays_requests_that_a_front_cannot_send_to_the_owner() {
     let db = database();
     let late: Arc<std::sync::OnceLock<Dial>> = Arc::default();
     let dial = Arc::clone(&late);
@@ -259,7 +259,7 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
     for _ in 0..20 {
         let mut call =
             tonic::Request::new(futures::stream::iter([sub_batch(&[octets(7, "r1", 1)])]));
-        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         let mut answers = b.client.forward(call).await.unwrap().into_inner();
         let answer: SubBatchAnswer = answers.message().await.unwrap().unwrap();
         if answer.standing.as_ref().unwrap().verdict() == Verdict::Done {
@@ -275,40 +275,40 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
+        (Check::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
         (
-            Line::StreamStops,
-            "p30_nothing_on_a_stream_passes_what_was_refused_on_it",
+            Check::StreamStops,
+            "p30_nothing_on_a_stream_passes_a_refused_sub_batch",
             "passed the first",
         ),
         (
-            Line::OwnerEndsStream,
-            "p30_nothing_on_a_stream_passes_what_its_owner_refused",
+            Check::OwnerEndsStream,
+            "p30_nothing_on_a_stream_passes_a_sub_batch_that_its_owner_refused",
             "passed the first",
         ),
         (
-            Line::Tick,
-            "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
+            Check::Tick,
+            "p9_an_owner_whose_append_hangs_loses_the_partition_although_its_node_is_live",
             "task that hangs must lose",
         ),
         (
-            Line::OverdueAppend,
-            "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
+            Check::OverdueAppend,
+            "p9_an_owner_whose_append_hangs_loses_the_partition_although_its_node_is_live",
             "task that hangs must lose",
         ),
         (
-            Line::ClaimBeforeReading,
-            "p2_what_commits_before_a_claim_is_known_to_who_claims",
+            Check::ClaimBeforeReading,
+            "p2_an_append_that_commits_before_a_claim_is_known_to_the_claimant",
             "rated twice",
         ),
         (
-            Line::ReleaseDrains,
-            "p13_who_gives_a_partition_up_finishes_first_what_it_took",
+            Check::ReleaseDrains,
+            "p13_an_owner_finishes_the_accepted_requests_before_it_releases",
             "must not refuse the record",
         ),
         (
-            Line::Relay,
-            "p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member",
+            Check::Relay,
+            "p16_a_member_relays_requests_that_a_front_cannot_send_to_the_owner",
             "did not reach the owner",
         ),
     ]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use support::{HEARTBEAT, OCTETS, Running, config, log, octets, publish, start};
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_store::memory::MemoryDatabase;
@@ -82,7 +82,7 @@ impl Hour {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
+async fn p26_a_clock_that_goes_back_does_not_restore_forgotten_keys() {
     let mut hour = Hour::new().await;
     let record = [hour.record(7, "r1", 0)];
     assert_eq!(hour.node.send(&record).await.accepted, 1);
@@ -132,7 +132,7 @@ async fn p26_a_record_that_ends_in_the_future_has_not_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_the_key_of_what_waits_is_not_forgotten() {
+async fn p35_the_key_of_a_suspended_record_is_not_forgotten() {
     let mut hour = Hour::new().await;
     let record = [hour.record(8, "r1", 0)];
     assert_eq!(hour.node.send(&record).await.exceptions[0].reason, "unknown-account");
@@ -143,7 +143,7 @@ async fn p35_the_key_of_what_waits_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
+async fn p35_the_age_of_a_recycled_record_is_not_judged_again() {
     let mut hour = Hour::new().await;
     hour.at(30 * MINUTE_US).await;
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
@@ -348,30 +348,35 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::OneClock,
-            "p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten",
+            Check::OneClock,
+            "p26_a_clock_that_goes_back_does_not_restore_forgotten_keys",
             "rated twice",
         ),
         (
-            Line::DedupFirst,
+            Check::DedupFirst,
             "p26_a_duplicate_is_a_duplicate_past_the_horizon_too",
             "the first answer",
         ),
-        (Line::WaitingKeys, "p35_the_key_of_what_waits_is_not_forgotten", "the first answer"),
         (
-            Line::FirstArrival,
-            "p35_the_age_of_what_was_recycled_is_not_judged_again",
+            Check::WaitingKeys,
+            "p35_the_key_of_a_suspended_record_is_not_forgotten",
+            "the first answer",
+        ),
+        (
+            Check::FirstArrival,
+            "p35_the_age_of_a_recycled_record_is_not_judged_again",
             "first arrived in time",
         ),
         (
-            Line::RunsKept,
+            Check::RunsKept,
             "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
             "several runs must be inside the horizon",
         ),
         (
-            Line::RunPublished,
+            Check::RunPublished,
             "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
             "no checkpoint covers the whole log",
         ),
+        (Check::ListedFirst, "i2_p22_a_late_list_of_checkpoints_loses_no_key", "I4"),
     ]);
 }

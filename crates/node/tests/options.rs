@@ -45,7 +45,7 @@ async fn apply(node: &mut support::Running, commands: Vec<Command>) -> Vec<Accou
 }
 
 #[tokio::test(start_paused = true)]
-async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_the_same() {
+async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_a_replay_gives_the_same_state() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;

@@ -8,7 +8,7 @@ use support::{
     replay, start,
 };
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::{AccountOutcome, AccountResult};
 use turnpike_proto::ingest::v1::RecordStatus;
@@ -101,7 +101,7 @@ async fn i2_a_retry_to_the_next_owner_is_answered_as_the_first_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
+async fn i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -138,7 +138,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_what_waits_is_rated_once_when_it_can_be() {
+async fn p35_a_suspended_record_is_rated_once_after_its_cause_is_removed() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -231,7 +231,7 @@ async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
+async fn p36_a_plan_that_was_just_published_rates_records_sent_after_it() {
     let db = database();
     create_partition(db.as_ref()).await;
     // The next heartbeat, which would bring the catalogue, is seconds away.
@@ -259,38 +259,38 @@ async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::PendingKeys,
+            Check::PendingKeys,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "left: (2",
         ),
         (
-            Line::Content,
+            Check::Content,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "index out of bounds",
         ),
         (
-            Line::Replayed,
+            Check::Replayed,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "again.exceptions[0].replayed",
         ),
         (
-            Line::ReloadAfterClaim,
+            Check::ReloadAfterClaim,
             "i2_a_retry_to_the_next_owner_is_answered_as_the_first_time",
             "left: (2, [])",
         ),
         (
-            Line::CheckpointKeys,
-            "i4_the_live_state_and_what_the_log_tells_are_the_same_bytes",
+            Check::CheckpointKeys,
+            "i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes",
             "failed: I4",
         ),
         (
-            Line::RecycledEntry,
-            "p35_what_waits_is_rated_once_when_it_can_be",
+            Check::RecycledEntry,
+            "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "told.suspense().is_empty()",
         ),
         (
-            Line::Revision,
-            "p35_what_waits_is_rated_once_when_it_can_be",
+            Check::Revision,
+            "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "the revision has moved on",
         ),
     ]);

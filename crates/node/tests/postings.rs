@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::*;
 use support::{HEARTBEAT, Running, config, octets, publish, start};
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict,
@@ -447,7 +447,7 @@ async fn p33_segments_behind_one_that_was_taken_half_way_are_taken_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled() {
+async fn p33_a_posting_that_an_account_cannot_take_is_suspended_and_posted_when_recycled() {
     let mut world = World::new().await;
     world.open(1, "USD").await;
     world.open(1002, "EUR").await;
@@ -485,7 +485,7 @@ async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled
 }
 
 #[tokio::test(start_paused = true)]
-async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_accounts() {
+async fn p33_a_partition_created_later_reads_the_earlier_postings_to_its_accounts() {
     let mut world = World::new().await;
     world.open(1, "USD").await;
     world.use_up(1, "early", 7, 5000).await;
@@ -508,7 +508,7 @@ async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_account
 }
 
 #[tokio::test(start_paused = true)]
-async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
+async fn p33_a_posting_past_the_receivers_horizon_is_taken() {
     const HOUR_US: i64 = 3_600_000_000;
     let second = partition(2, 1001, 2000, ["b", "a"]);
     let mut world =
@@ -573,13 +573,13 @@ proptest! {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::PostingCursor,
+            Check::PostingCursor,
             "p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting",
             "\"3.000000000\"), (1001, \"1.000000000",
         ),
         (
-            Line::PostingsHaveNoHorizon,
-            "p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken",
+            Check::PostingsHaveNoHorizon,
+            "p33_a_posting_past_the_receivers_horizon_is_taken",
             "money is conserved",
         ),
     ]);

@@ -14,7 +14,7 @@ use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::dial::Dial;
@@ -25,10 +25,10 @@ use turnpike_store::SharedDatabase;
 /// A limit for waiting. A connection without answers is given up after one second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node on a network, with the address `door` for other nodes.
-async fn start(name: &str, listener: TcpListener, door: String, db: &Database) -> Running {
+/// A node on a network, with the address `proxy` for other nodes.
+async fn start(name: &str, listener: TcpListener, proxy: String, db: &Database) -> Running {
     let here = format!("http://{}", listener.local_addr().unwrap());
-    let config = NodeConfig { address: door, ..config(name) };
+    let config = NodeConfig { address: proxy, ..config(name) };
     let node = Node::start(config, Arc::clone(db), Dial::default()).await.unwrap();
     let incoming = TcpIncoming::from(listener);
     tokio::spawn(Server::builder().add_service(node.service()).serve_with_incoming(incoming));
@@ -43,7 +43,7 @@ struct Cluster {
     db: Database,
     a: Running,
     b: Running,
-    door: Proxy,
+    proxy: Proxy,
 }
 
 impl Cluster {
@@ -52,16 +52,16 @@ impl Cluster {
         create_partition(db.as_ref()).await;
         support::publish(db.as_ref(), OCTETS).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = Proxy::start(listener.local_addr().unwrap().to_string()).await.unwrap();
-        let mut a = start("a", listener, door.address().to_string(), &db).await;
+        let proxy = Proxy::start(listener.local_addr().unwrap().to_string()).await.unwrap();
+        let mut a = start("a", listener, proxy.address().to_string(), &db).await;
         a.open_account(7).await;
         a.send(&[octets(7, "r0", 1)]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let b = start("b", listener, address, &db).await;
-        let cluster = Self { db, a, b, door };
+        let cluster = Self { db, a, b, proxy };
         cluster
-            .until("b has a warm copy, and a connection to a", |seen| {
+            .until("b has a warm replica, and a connection to a", |seen| {
                 seen.nodes.iter().any(|row| !row.beat.following.is_empty())
             })
             .await;
@@ -139,7 +139,7 @@ async fn p16_a_standby_that_reaches_the_owner_relays_and_claims_nothing() {
 async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
-    cluster.door.set_both(Flow::Vanish);
+    cluster.proxy.set_both(Flow::Vanish);
     // Longer than it takes to notice: without a complaint, unreachability alone moves nothing.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(cluster.epoch().await, epoch, "the owner still writes heartbeats");
@@ -149,8 +149,8 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     // either.
     tokio::time::sleep(HEARTBEAT * 40).await;
     assert_eq!(cluster.epoch().await, epoch + 1);
-    cluster.door.set_both(Flow::Pass);
-    cluster.door.reset_all();
+    cluster.proxy.set_both(Flow::Pass);
+    cluster.proxy.reset_all();
     cluster
         .until("a has the partition again", |seen| {
             seen.partitions[0].owner.as_ref().is_some_and(|(owner, _)| owner.0 == "a")
@@ -164,14 +164,14 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
 #[test]
 fn mutants_are_caught() {
     let test = "p16_a_standby_that_can_t_reach_the_owner_either_takes_over";
-    all_caught(&[(Line::Complaint, test, "does not serve partition 1")]);
+    all_caught(&[(Check::Complaint, test, "does not serve partition 1")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p16_a_question_is_a_complaint_too() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
-    cluster.door.set_both(Flow::Vanish);
+    cluster.proxy.set_both(Flow::Vanish);
     let shown = cluster.ask(epoch).await;
     assert_eq!(shown.standing.unwrap().epoch, epoch + 1);
     assert!(shown.account.is_some());

@@ -5,7 +5,7 @@ use crate::support;
 
 use support::world::World;
 use support::{HEARTBEAT, OCTETS, Running, log, octets, publish};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
@@ -215,12 +215,12 @@ async fn p28_records_whose_identity_was_looked_up_long_ago_are_refused() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::DecisionStays,
+            Check::DecisionStays,
             "p28_a_decision_stays_when_the_identity_changes_hands_again",
             "the same again",
         ),
         (
-            Line::GuidedRecently,
+            Check::GuidedRecently,
             "p28_records_whose_identity_was_looked_up_long_ago_are_refused",
             "long ago",
         ),

@@ -55,7 +55,7 @@ async fn running() -> (std::sync::Arc<dyn turnpike_store::SharedDatabase>, suppo
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
+async fn only_the_named_settings_change_and_i4_a_replay_gives_the_same_state() {
     let (db, mut node) = running().await;
     let (applied, already) = (AccountOutcome::Applied, AccountOutcome::Already);
     let zone = AmendSettings { zone: Some("Asia/Tokyo".to_owned()), ..AmendSettings::default() };

@@ -164,7 +164,7 @@ async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handover_tells_who_gave_the_partition_to_whom() {
+async fn a_handover_logs_both_members() {
     let (logs, _guard) = Logs::capture();
     let (db, _mute, _a, _b) = pair().await;
     let epoch = logs.told("serves the partition").remove(0)["epoch"].as_u64().unwrap();

@@ -68,7 +68,7 @@ fn command(command: Command) -> AccountCommand {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_rate_is_refused_and_changes_nothing() {
+async fn a_subscription_that_could_not_rate_is_refused_and_changes_nothing() {
     let (db, mut node) = world().await;
     let in_2017 = 1_500_000_000_000_000;
     let euros = OCTETS.replace("\"octets\"", "\"euros\"").replace("\"USD\"", "\"EUR\"");

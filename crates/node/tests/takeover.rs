@@ -22,13 +22,13 @@ use turnpike_types::{NodeName, PartitionId, SegmentNumber};
 
 /// Counts a node's calls of the database, and can cut its connection.
 #[derive(Default)]
-struct Line {
+struct DatabaseLink {
     calls: Mutex<HashMap<Call, u64>>,
     is_cut: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
-impl Interpose for Line {
+impl Interpose for DatabaseLink {
     async fn before(&self, call: Call) -> StoreResult<()> {
         *self.calls.lock().unwrap().entry(call).or_default() += 1;
         if self.is_cut.load(std::sync::atomic::Ordering::SeqCst) {
@@ -41,7 +41,7 @@ impl Interpose for Line {
     }
 }
 
-impl Line {
+impl DatabaseLink {
     fn of(db: &Arc<dyn SharedDatabase>) -> (Arc<Self>, Arc<dyn SharedDatabase>) {
         let line = Arc::new(Self::default());
         (Arc::clone(&line), Arc::new(Interposed::new(Arc::clone(db), line)))
@@ -55,7 +55,7 @@ impl Line {
 }
 
 /// The position of the node's warm replica, by its heartbeat.
-async fn copy_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
+async fn replica_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
     let seen = db.observe().await.unwrap();
     let row = seen.nodes.iter().find(|row| row.beat.node.0 == node)?;
     row.beat.following.first().copied()
@@ -65,7 +65,7 @@ async fn copy_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
 async fn until_warm(db: &dyn SharedDatabase, node: &str) {
     for _ in 0..1200 {
         let next = db.observe().await.unwrap().partitions[0].next;
-        let copy = copy_of(db, node).await;
+        let copy = replica_of(db, node).await;
         if copy.is_some_and(|copy| copy.segment.next() == next.next) {
             assert_eq!(copy.unwrap().hash, next.last_hash);
             return;
@@ -95,10 +95,10 @@ async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    let (line_of_a, through_a) = Line::of(&db);
+    let (line_of_a, through_a) = DatabaseLink::of(&db);
     let mut a = start(config("a"), &through_a).await;
     a.open_account(7).await;
-    let (line_of_b, through_b) = Line::of(&db);
+    let (line_of_b, through_b) = DatabaseLink::of(&db);
     let mut b = start(config("b"), &through_b).await;
     for round in 0..20 {
         a.send(&[octets(7, &format!("r{round}"), 100)]).await;
@@ -123,7 +123,7 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    let (line_of_a, through_a) = Line::of(&db);
+    let (line_of_a, through_a) = DatabaseLink::of(&db);
     let slow = NodeConfig { warm_standbys: 1, ..config("a") };
     let mut a = start(slow, &through_a).await;
     a.open_account(7).await;
@@ -147,7 +147,7 @@ async fn an_owner_with_nothing_to_append_learns_that_it_was_superseded_and_follo
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    let (line_of_a, through_a) = Line::of(&db);
+    let (line_of_a, through_a) = DatabaseLink::of(&db);
     let mut a = start(config("a"), &through_a).await;
     a.open_account(7).await;
     let mut b = start(config("b"), &db).await;
@@ -209,7 +209,7 @@ async fn p13_handovers_back_and_forth_lose_and_double_nothing() {
 /// Waits until the member has a warm replica at any position: the log grows meanwhile.
 async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
     for _ in 0..1200 {
-        if copy_of(db, node).await.is_some_and(|copy| copy.segment > SegmentNumber(0)) {
+        if replica_of(db, node).await.is_some_and(|copy| copy.segment > SegmentNumber(0)) {
             return;
         }
         tokio::time::sleep(HEARTBEAT).await;
@@ -218,7 +218,7 @@ async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
+async fn p13_a_drained_node_releases_its_partitions_and_claims_none() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -237,7 +237,7 @@ async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
+async fn p15_an_ended_process_is_suspected_long_before_it_is_silent() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;

@@ -17,16 +17,17 @@ use support::{
 };
 use tokio::sync::Barrier;
 use tokio::time::Instant;
+use turnpike_mutants::all_caught;
 use turnpike_node::{Node, StartError};
 use turnpike_proto::dial::{Dial, endpoint};
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreError, StoreResult};
 
 /// A process's connection to the database. While it is cut, the process is silent to others.
 #[derive(Default)]
-struct Line(AtomicBool);
+struct DatabaseLink(AtomicBool);
 
 #[async_trait]
-impl Interpose for Line {
+impl Interpose for DatabaseLink {
     async fn before(&self, _: Call) -> StoreResult<()> {
         match self.0.load(Ordering::SeqCst) {
             true => Err(StoreError::Unavailable { doing: "test", cause: "cut".to_owned() }),
@@ -38,7 +39,7 @@ impl Interpose for Line {
     }
 }
 
-impl Line {
+impl DatabaseLink {
     fn of(db: &Arc<dyn SharedDatabase>) -> (Arc<Self>, Arc<dyn SharedDatabase>) {
         let line = Arc::new(Self::default());
         (Arc::clone(&line), Arc::new(Interposed::new(Arc::clone(db), line)))
@@ -127,7 +128,7 @@ async fn p11_a_twin_ends_with_the_reason_and_the_first_serves_on() {
 #[tokio::test(start_paused = true)]
 async fn p11_a_silent_predecessor_is_superseded_after_four_intervals_and_stops_when_it_wakes() {
     let db = cluster().await;
-    let (line, through) = Line::of(&db);
+    let (line, through) = DatabaseLink::of(&db);
     let mut old = first(&through).await;
     line.cut(true);
     let (new, after) = twin(&db, no_network()).await;
@@ -142,7 +143,7 @@ async fn p11_a_silent_predecessor_is_superseded_after_four_intervals_and_stops_w
 #[tokio::test(start_paused = true)]
 async fn p11_a_killed_predecessor_is_superseded_after_two_intervals_and_the_new_one_serves() {
     let db = cluster().await;
-    let (line, through) = Line::of(&db);
+    let (line, through) = DatabaseLink::of(&db);
     let _old = first(&through).await;
     line.cut(true);
     // At the same address, as after a restart by a supervisor: the new process itself listens
@@ -158,7 +159,7 @@ async fn p11_a_killed_predecessor_is_superseded_after_two_intervals_and_the_new_
 #[tokio::test(start_paused = true)]
 async fn p11_a_predecessor_whose_address_refuses_connections_is_superseded_after_two_intervals() {
     let db = cluster().await;
-    let (line, through) = Line::of(&db);
+    let (line, through) = DatabaseLink::of(&db);
     let _old = first(&through).await;
     line.cut(true);
     let (new, after) = twin(&db, refusing()).await;
@@ -179,7 +180,7 @@ async fn p11_a_predecessor_that_said_goodbye_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
+async fn p11_a_goodbye_lets_a_standby_claim_partitions_that_could_not_be_released() {
     let db = cluster().await;
     let mut a = first(&db).await;
     let b = start(config("b"), &db).await;
@@ -224,7 +225,7 @@ async fn of_two_that_start_at_once_one_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
     let db = cluster().await;
-    let (line, through) = Line::of(&db);
+    let (line, through) = DatabaseLink::of(&db);
     let a = first(&through).await;
     // Health reports the state at the last observation.
     tokio::time::sleep(HEARTBEAT * 2).await;
@@ -245,4 +246,13 @@ async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
     let health = b.node.health();
     b.node.shutdown().await;
     assert!(health.ready().unwrap_err().contains("stopped"));
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[(
+        turnpike_mutants::Check::LivePredecessor,
+        "p11_a_twin_ends_with_the_reason_and_the_first_serves_on",
+        "the twin must not start beside the first",
+    )]);
 }

@@ -16,7 +16,7 @@ use crate::zone::{Zone, first_instant_of};
 
 /// An interval of constant UTC offset in a zone: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct OffsetInterval {
     pub(crate) from: i64,
     pub(crate) to: i64,
     /// Local time minus UTC, in microseconds.
@@ -25,7 +25,7 @@ pub(crate) struct Stretch {
 
 /// A period of an account: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct PeriodSpan {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) period: Period,
@@ -69,10 +69,10 @@ impl Calendared {
 struct Known {
     zone: Zone,
     /// The interval used last, and the one before it: near a clock change, both are needed.
-    stretch: Stretch,
-    other_stretch: Stretch,
+    interval: OffsetInterval,
+    other_interval: OffsetInterval,
     /// The period used last, by [`Calendared::place`].
-    spans: [Span; 4],
+    spans: [PeriodSpan; 4],
     /// The cycle day and the first day of the week for which `spans` were computed.
     cycle_day: u8,
     week_day: i8,
@@ -80,10 +80,10 @@ struct Known {
 
 impl Known {
     #[inline(never)]
-    fn change_stretch(&mut self, at: i64) {
-        std::mem::swap(&mut self.stretch, &mut self.other_stretch);
-        if at < self.stretch.from || at >= self.stretch.to {
-            self.stretch = look_up_stretch(&self.zone, at);
+    fn change_interval(&mut self, at: i64) {
+        std::mem::swap(&mut self.interval, &mut self.other_interval);
+        if at < self.interval.from || at >= self.interval.to {
+            self.interval = look_up_interval(&self.zone, at);
         }
     }
 }
@@ -94,7 +94,7 @@ const ZONES_MAX: usize = 8;
 /// The instants that the calendar can represent, in microseconds: years -9999 to 9999.
 pub(crate) const INSTANTS: std::ops::Range<i64> = -377_705_023_201_000_000..253_402_207_200_000_000;
 
-const NO_SPAN: Span = Span { from: 0, to: 0, period: Period::EVER };
+const NO_SPAN: PeriodSpan = PeriodSpan { from: 0, to: 0, period: Period::EVER };
 
 /// A cache of the calendars of the zones used last.
 #[derive(Debug, Default)]
@@ -122,11 +122,11 @@ impl Calendar {
             self.current = found;
             return;
         }
-        let nothing = Stretch { from: 0, to: 0, offset_us: 0 };
+        let nothing = OffsetInterval { from: 0, to: 0, offset_us: 0 };
         let fresh = Known {
             zone: zone.clone(),
-            stretch: nothing,
-            other_stretch: nothing,
+            interval: nothing,
+            other_interval: nothing,
             spans: [NO_SPAN; 4],
             cycle_day: 0,
             week_day: 0,
@@ -145,19 +145,19 @@ impl Calendar {
 
     /// The interval of constant UTC offset that contains an instant.
     #[inline]
-    pub(crate) fn stretch(&mut self, at: i64) -> Stretch {
+    pub(crate) fn offset_interval(&mut self, at: i64) -> OffsetInterval {
         let Some(known) = self.known.get_mut(self.current) else {
-            return Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
+            return OffsetInterval { from: i64::MIN, to: i64::MAX, offset_us: 0 };
         };
-        if at < known.stretch.from || at >= known.stretch.to {
-            known.change_stretch(at);
+        if at < known.interval.from || at >= known.interval.to {
+            known.change_interval(at);
         }
-        known.stretch
+        known.interval
     }
 
     /// The account's period that contains an instant (docs/plan-semantics.md section 4).
     #[inline(always)]
-    pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
+    pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         // Fast path: nearly every record is in the same month as the one before.
         if calendared == Calendared::Month
             && let Some(known) = self.known.get(self.current)
@@ -170,9 +170,9 @@ impl Calendar {
         self.find_period(calendared, at)
     }
 
-    fn find_period(&mut self, calendared: Calendared, at: i64) -> Span {
+    fn find_period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         let Some(known) = self.known.get_mut(self.current) else {
-            return Span { from: i64::MIN, to: i64::MAX, period: Period::EVER };
+            return PeriodSpan { from: i64::MIN, to: i64::MAX, period: Period::EVER };
         };
         match calendared {
             Calendared::Cycle if known.cycle_day != self.cycle_day => {
@@ -220,7 +220,7 @@ fn instant(at: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_microsecond(at.clamp(INSTANTS.start, last)).unwrap_or_default()
 }
 
-fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
+fn look_up_interval(zone: &Zone, at: i64) -> OffsetInterval {
     let now = instant(at);
     let rules = zone.rules();
     let offset_us = i64::from(rules.to_offset(now).seconds()) * 1_000_000;
@@ -230,10 +230,10 @@ fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
     let from =
         rules.preceding(just_after).next().map_or(i64::MIN, |t| t.timestamp().as_microsecond());
     let to = rules.following(now).next().map_or(i64::MAX, |t| t.timestamp().as_microsecond());
-    Stretch { from, to, offset_us }
+    OffsetInterval { from, to, offset_us }
 }
 
-fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> Span {
+fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> PeriodSpan {
     let local = zone.rules().to_datetime(instant(at)).date();
     let mut first = first_of(calendared, cycle_day, local);
     loop {
@@ -247,10 +247,10 @@ fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -
     }
 }
 
-fn span_from(zone: &Zone, first: Date, next: Date) -> Span {
+fn span_from(zone: &Zone, first: Date, next: Date) -> PeriodSpan {
     let to = if next == first { i64::MAX } else { first_instant_of(zone, next).micros() };
     let Timestamp(from) = first_instant_of(zone, first);
-    Span { from, to, period: period_of(first) }
+    PeriodSpan { from, to, period: period_of(first) }
 }
 
 /// The first date of the period that contains a local date.

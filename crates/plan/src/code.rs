@@ -5,9 +5,9 @@ use std::fmt;
 use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp, UsageView};
 
+use crate::evaluation::{DerivedAttribute, Op, UsageInput};
 use crate::measure::Unit;
 use crate::remembered::Meaning;
-use crate::run::{Input, Op, Tell};
 use crate::state::VariableId;
 use crate::tables::TableKind;
 use crate::zone::{Zone, first_instant_of};
@@ -34,7 +34,7 @@ pub struct ObjectCode {
     /// Number of charge slots: one for each output whose charges another primitive reads.
     pub(crate) charges: usize,
     /// The attributes that primitives derive from a record, by primitive index.
-    pub(crate) told: Vec<Option<Box<dyn Tell>>>,
+    pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
     /// The reference tables that the plan reads.
     pub(crate) tables: Vec<TableName>,
     /// Do any charges fall due without usage?
@@ -46,7 +46,7 @@ pub struct ObjectCode {
     /// The primitives in document order, for traces of a record's way through the plan.
     pub(crate) nodes: Vec<NodeInfo>,
     /// Variables and components for a comparison of alternatives, see [`crate::options`].
-    pub(crate) trial: TrialParts,
+    pub(crate) tentative: TentativeParts,
     /// Components for bonus offsets, see [`crate::offset`].
     pub(crate) bonus: BonusParts,
 }
@@ -159,7 +159,7 @@ pub(crate) struct NodeInfo {
     pub(crate) kind: &'static str,
     pub(crate) line: u32,
     /// Usage inputs: name, and the streams and count they read.
-    pub(crate) inputs: Vec<(&'static str, Input)>,
+    pub(crate) inputs: Vec<(&'static str, UsageInput)>,
     /// Usage outputs that another primitive consumes: name, stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
@@ -175,7 +175,7 @@ pub struct TableName {
 
 /// Variables and components for a comparison of alternatives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TrialParts {
+pub(crate) struct TentativeParts {
     /// Sums per cycle: `running` of usage and recurring charges, `once` of one-time charges.
     pub(crate) running: VariableId,
     pub(crate) once: VariableId,
@@ -340,7 +340,8 @@ impl ObjectCode {
         self.closes || !self.bonus.credits.is_empty()
     }
 
-    /// The components; [`Line::component`](crate::Line::component) is an index into this slice.
+    /// The components; [`ChargeLine::component`](crate::ChargeLine::component) is an index into
+    /// this slice.
     pub fn components(&self) -> &[Component] {
         &self.components
     }
@@ -353,7 +354,7 @@ impl ObjectCode {
     /// Do both plans use the same state? Such plans can succeed each other. They can't be
     /// alternatives of one option, since each would read the other's charges and counts as its own.
     pub fn shares_state_with(&self, other: &Self) -> bool {
-        self.trial.state == other.trial.state
+        self.tentative.state == other.tentative.state
     }
 
     /// Does the plan accept records of this usage type? A record that it does not accept is offered

@@ -3,7 +3,7 @@
 //! The level rises along a span of units. The span is cut where a step ends: between two units, or
 //! between the copies of one unit. Units past the last step are the rest.
 
-use crate::run::Part;
+use crate::evaluation::StepPortion;
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
@@ -39,7 +39,7 @@ impl Ladder {
 pub(crate) struct Sorter<'a> {
     /// The upper bound of each step, exclusive; `None`: unbounded.
     pub(crate) bounds: &'a [Option<i128>],
-    pub(crate) parts: &'a mut Vec<Part>,
+    pub(crate) parts: &'a mut Vec<StepPortion>,
     pub(crate) rest: &'a mut Stream,
 }
 
@@ -49,9 +49,9 @@ impl Sorter<'_> {
     }
 
     /// A zero-quantity record goes to the step of its level; past the last step, to the rest.
-    pub(crate) fn ghost(&mut self, stream: &Stream, level: i128) {
-        if stream.ghost && self.step_at(level).is_none() {
-            self.rest.ghost = true;
+    pub(crate) fn zero_quantity(&mut self, stream: &Stream, level: i128) {
+        if stream.zero_quantity && self.step_at(level).is_none() {
+            self.rest.zero_quantity = true;
         }
     }
 
@@ -89,13 +89,20 @@ impl Sorter<'_> {
         let before = ladder.at(span.first, span.skip)?;
         let last = span.skip.checked_add(span.copies - 1)?;
         let after = ladder.at(span.end - 1, last)?.checked_add(i128::from(ladder.copies > 0))?;
-        let same = |part: &&mut Part| part.step == step && part.period == period;
+        let same = |part: &&mut StepPortion| part.step == step && part.period == period;
         if let Some(part) = self.parts.iter_mut().rev().find(same) {
             part.quantity = part.quantity.checked_add(quantity)?;
             part.after = after;
             return Some(());
         }
-        self.parts.push(Part { step, period, quantity, first_unit: span.first, before, after });
+        self.parts.push(StepPortion {
+            step,
+            period,
+            quantity,
+            first_unit: span.first,
+            before,
+            after,
+        });
         Some(())
     }
 }

@@ -3,19 +3,23 @@
 
 use turnpike_types::SuspenseReason;
 
+use crate::evaluation::{Evaluation, Total, UsageInput};
 use crate::ladder::Ladder;
-use crate::run::{Input, Run, Total};
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
 /// Called with a span of units, the level along it, and the period that it belongs to; returns
 /// `None` on overflow of 128 bits.
-pub(crate) trait Reader: FnMut(Span, Ladder, Period) -> Option<()> {}
+pub(crate) trait LevelReader: FnMut(Span, Ladder, Period) -> Option<()> {}
 
-impl<F: FnMut(Span, Ladder, Period) -> Option<()>> Reader for F {}
+impl<F: FnMut(Span, Ladder, Period) -> Option<()>> LevelReader for F {}
 
 /// The level of a zero-quantity record: the total before the record in the period of its start.
-pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
+pub(crate) fn of_zero_quantity(
+    total: Option<Total>,
+    run: &mut Evaluation<'_>,
+    input: &UsageInput,
+) -> i128 {
     let Some(total) = total else { return 0 };
     let start = run.flow(input).start;
     let period = run.period(total.calendared, start).period;
@@ -23,7 +27,7 @@ pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -
 }
 
 /// Without a level input, the level is the count of units within the record.
-pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), SuspenseReason> {
+pub(crate) fn by_count(stream: &Stream, mut read: impl LevelReader) -> Result<(), SuspenseReason> {
     let mut level = 0i128;
     for span in &stream.spans {
         let ladder = Ladder { first: span.first, level, copies: span.copies, skip: span.skip };
@@ -37,10 +41,10 @@ pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), Sus
 /// The level of each unit is the accumulator's total before it.
 pub(crate) fn by_total(
     total: Total,
-    run: &mut Run<'_>,
-    input: &Input,
+    run: &mut Evaluation<'_>,
+    input: &UsageInput,
     stream: &Stream,
-    mut read: impl Reader,
+    mut read: impl LevelReader,
 ) -> Result<(), SuspenseReason> {
     let flow = run.flow(input);
     let trace = std::mem::take(&mut run.scratch.traces[total.trace]);

@@ -13,13 +13,13 @@
 //!     |  build/        each primitive builds its own code (primitives/, one file each)
 //!     v
 //!   ObjectCode (code.rs)
-//!     |  rater.rs      rates a record of an account in a state; run.rs runs the operations
+//!     |  rater.rs      rates a record of an account in a state; evaluation.rs runs the operations
 //!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
 //!     |                offset.rs carries excess bonuses into the next cycle
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions        ladder.rs    steps of a level
 //!     |  level.rs      the total before a unit, by which it is priced
-//!     |  trial.rs      tentative lines of alternatives
+//!     |  tentative.rs  tentative lines of alternatives
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: charge lines, and new values of the account's variables (state.rs)
@@ -57,6 +57,7 @@ mod code;
 mod defaults;
 mod document;
 mod error;
+mod evaluation;
 mod example;
 mod graph;
 mod ladder;
@@ -69,14 +70,13 @@ mod price;
 mod primitives;
 mod rater;
 mod remembered;
-mod run;
 mod spec;
 mod state;
 mod stream;
 mod subscribing;
 mod sweep;
 mod tables;
-mod trial;
+mod tentative;
 mod values;
 mod watch;
 mod xml;
@@ -98,7 +98,7 @@ pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner}
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
-pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
+pub use rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
 pub use remembered::{Reading, Remembered};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 pub use stream::PORTIONS_MAX;
@@ -106,10 +106,10 @@ pub use subscribing::{
     ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
     SubscriptionFault, check_subscription,
 };
-pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
+pub use sweep::{DUE_USAGE_TYPE, Due, DueInterval};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
 pub use values::ACCOUNT_CURRENCY;
-pub use watch::{Carried, InTime, Step, Watch};
+pub use watch::{Carried, InTime, PrimitiveStep, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 
 use error::Findings;

@@ -21,12 +21,12 @@
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
-use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::calendar::{Calendared, PeriodSpan};
+use crate::evaluation::{Event, open_if_late};
 use crate::options::posted;
-use crate::rater::{AccountContext, Line, Occasion, PlanInForce, Rated, Rater};
-use crate::run::{Event, open_if_late};
+use crate::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
-use crate::sweep::{Due, Stretch, What};
+use crate::sweep::{Due, DueInterval, What};
 
 /// Upper bound of the ids of all totals: two ids for each currency code of three letters.
 const IDS_END: u64 = 1 << 25;
@@ -105,7 +105,11 @@ impl Sums {
 
 /// Is the line a bonus granted to its receiver, or derived from one? A converted bonus counts, and
 /// so does the tax on a bonus.
-fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Line) -> bool {
+fn is_granted<'l>(
+    plans: &[PlanInForce<'_>],
+    lines: &'l [ChargeLine],
+    mut line: &'l ChargeLine,
+) -> bool {
     loop {
         let plan = plans.get(usize::from(line.plan));
         if plan.is_some_and(|plan| plan.code.bonus.credits.contains(&line.component)) {
@@ -223,7 +227,7 @@ impl Rater {
     /// The first cycle with granted bonuses whose grace period has ended at `now`.
     pub(crate) fn next_offset(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         state: &AccountState,
         now: Timestamp,
     ) -> Option<Due> {
@@ -232,13 +236,15 @@ impl Rater {
         }
         let mut first: Option<Due> = None;
         for entry in held(state).filter(|entry| entry.variable.0 & 1 == 1 && entry.value != 0) {
-            let cycle = self.longest_cycle(stretches, entry.period);
+            let cycle = self.longest_cycle(intervals, entry.period);
             let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
             if at > now {
                 continue;
             }
-            let Some((stretch, plan)) = speaker(stretches, cycle, entry.variable) else { continue };
-            let due = Due { at, stretch, plan, what: What::Offset(cycle) };
+            let Some((interval, plan)) = speaker(intervals, cycle, entry.variable) else {
+                continue;
+            };
+            let due = Due { at, interval, plan, what: What::Offset(cycle) };
             if first.is_none_or(|first| due.at < first.at) {
                 first = Some(due);
             }
@@ -249,12 +255,12 @@ impl Rater {
     /// Carries the excess of bonuses over the charges of a cycle into the next one.
     pub(crate) fn carry_on(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         due: &Due,
         cycle: PeriodSpan,
         state: &AccountState,
     ) -> Result<(), SuspenseReason> {
-        let speaks = stretches.get(due.stretch).and_then(|stretch| stretch.plans.get(due.plan));
+        let speaks = intervals.get(due.interval).and_then(|interval| interval.plans.get(due.plan));
         let code = speaks.ok_or(SuspenseReason::NoPlan)?.code;
         let plan = u16::try_from(due.plan).map_err(|_| SuspenseReason::Overflow)?;
         let Totals { all, granted } = Totals::of(code.posts);
@@ -273,7 +279,7 @@ impl Rater {
             return Ok(());
         }
         let less = Money::from_nanos(-over).ok_or(SuspenseReason::Overflow)?;
-        let Some(next) = self.cycle_after(stretches, due.stretch, cycle.to) else {
+        let Some(next) = self.cycle_after(intervals, due.interval, cycle.to) else {
             self.rated.lines.push(posted(plan, code.bonus.lapsed, cycle.period, amount));
             return Ok(());
         };
@@ -287,15 +293,16 @@ impl Rater {
     /// at that time or later.
     fn cycle_after(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         closing: usize,
         end: i64,
     ) -> Option<PeriodSpan> {
-        let lasts =
-            |stretch: &&Stretch<'_>| stretch.until.micros() > end && !stretch.plans.is_empty();
-        let next = stretches.iter().find(lasts)?;
+        let lasts = |interval: &&DueInterval<'_>| {
+            interval.until.micros() > end && !interval.plans.is_empty()
+        };
+        let next = intervals.iter().find(lasts)?;
         // In a gap between subscriptions, the earlier subscription's calendar applies.
-        let by = if next.from.micros() <= end { next } else { stretches.get(closing)? };
+        let by = if next.from.micros() <= end { next } else { intervals.get(closing)? };
         self.scratch.calendar.enter(&by.account.zone, by.account.cycle_day);
         Some(self.scratch.calendar.period(Calendared::Cycle, end))
     }
@@ -305,18 +312,18 @@ impl Rater {
 /// of the cycle that post in the currency, the first that grants bonuses, else the first. When none
 /// is in force then, those of the last interval before it, else of the first interval.
 fn speaker(
-    stretches: &[Stretch<'_>],
+    intervals: &[DueInterval<'_>],
     cycle: PeriodSpan,
     granted: VariableId,
 ) -> Option<(usize, usize)> {
-    let within = |stretch: &Stretch<'_>| {
+    let within = |interval: &DueInterval<'_>| {
         let grants = |plan: &PlanInForce<'_>| !plan.code.bonus.credits.is_empty();
         let in_currency = |plan: &PlanInForce<'_>| Totals::of(plan.code.posts).granted == granted;
-        let posts = || stretch.plans.iter().enumerate().filter(|(_, plan)| in_currency(plan));
+        let posts = || interval.plans.iter().enumerate().filter(|(_, plan)| in_currency(plan));
         let place = posts().find(|(_, plan)| grants(plan)).or_else(|| posts().next());
         place.map(|(place, _)| place)
     };
-    let mut all = stretches.iter().enumerate().filter_map(|(at, s)| Some((at, within(s)?)));
-    let begun = all.clone().take_while(|(at, _)| stretches[*at].from.micros() < cycle.to);
+    let mut all = intervals.iter().enumerate().filter_map(|(at, s)| Some((at, within(s)?)));
+    let begun = all.clone().take_while(|(at, _)| intervals[*at].from.micros() < cycle.to);
     begun.last().or_else(|| all.next())
 }

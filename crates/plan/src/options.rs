@@ -2,9 +2,10 @@
 //! (docs/plan-semantics.md section 6).
 //!
 //! The lines of each alternative are tentative and count in no total. Their sums are kept in two
-//! variables per offer, plan and cycle ([`crate::trial`]): usage and recurring charges, by which
-//! the alternatives are compared, and one-time charges. The close of the cycle posts the winner's
-//! sums and the fee, and clears the sums of all alternatives; the tentative lines are the receipts.
+//! variables per offer, plan and cycle ([`crate::tentative`]): usage and recurring charges, by
+//! which the alternatives are compared, and one-time charges. The close of the cycle posts the
+//! winner's sums and the fee, and clears the sums of all alternatives; the tentative lines are the
+//! receipts.
 //!
 //! An offer is one agreement on alternatives, identified by the option's name and its start. The
 //! same option offered again is another offer, with its own sums, choices and closes, even within
@@ -12,10 +13,10 @@
 
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
-use crate::calendar::{Calendar, Calendared, Span as PeriodSpan, date_of, period_of};
-use crate::rater::{Line, PlanInForce, Rater};
+use crate::calendar::{Calendar, Calendared, PeriodSpan, date_of, period_of};
+use crate::rater::{ChargeLine, PlanInForce, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
-use crate::sweep::Stretch;
+use crate::sweep::DueInterval;
 use crate::zone::Zone;
 
 /// Identifies an offer within an account.
@@ -175,8 +176,8 @@ pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -
 /// The variables of an alternative's sums.
 pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     let offer = plan.option?.offer;
-    let trial = plan.code.trial;
-    Some([trial.running.of(offer.0), trial.once.of(offer.0)])
+    let tentative = plan.code.tentative;
+    Some([tentative.running.of(offer.0), tentative.once.of(offer.0)])
 }
 
 /// The alternative of an offer that is billed for a cycle: the plan that the client keeps after an
@@ -230,25 +231,28 @@ impl Rater {
     /// the client could choose until its close.
     pub(crate) fn post_winner(
         &mut self,
-        stretches: &[Stretch<'_>],
-        (stretch, option): (&Stretch<'_>, OptionInForce<'_>),
+        intervals: &[DueInterval<'_>],
+        (interval, option): (&DueInterval<'_>, OptionInForce<'_>),
         cycle: PeriodSpan,
         (fee, state): (bool, &AccountState),
     ) -> Result<(), SuspenseReason> {
-        let plans = stretch.plans.iter().enumerate();
+        let plans = interval.plans.iter().enumerate();
         let alternatives: Vec<(usize, &PlanInForce<'_>)> =
             plans.filter(|(_, plan)| plan.is_of(option.offer)).collect();
         let Some(place) = winner(&alternatives, state, Cycle::of(cycle)) else { return Ok(()) };
-        let plan = &stretch.plans[place];
+        let plan = &interval.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
-        let trial = plan.code.trial;
+        let tentative = plan.code.tentative;
         // After an opt-out the plan of the cycle is fixed: the option's fee is not due.
         let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));
         let fee = if fee && !is_decided { option.fee } else { Money::ZERO };
-        let amounts =
-            [(trial.sum, comes_to.running), (trial.one_time, comes_to.once), (trial.fee, fee)];
+        let amounts = [
+            (tentative.sum, comes_to.running),
+            (tentative.one_time, comes_to.once),
+            (tentative.fee, fee),
+        ];
         for (component, amount) in amounts {
-            if component == trial.sum || amount != Money::ZERO {
+            if component == tentative.sum || amount != Money::ZERO {
                 let plan = u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?;
                 self.rated.lines.push(posted(plan, component, cycle.period, amount));
             }
@@ -256,7 +260,7 @@ impl Rater {
         let entry = |variable, value| StateEntry { variable, period: cycle.period, value };
         let billed = entry(option.offer.billed(), plan_number(plan.code.plan_id()));
         self.rated.changes.push(billed);
-        let all = stretches.iter().flat_map(|stretch| stretch.plans);
+        let all = intervals.iter().flat_map(|interval| interval.plans);
         let all = all.filter(|plan| plan.is_of(option.offer)).filter_map(sums_of).flatten();
         for variable in all {
             let is_set = state.get(variable, cycle.period).is_some_and(|sum| sum != 0);
@@ -269,8 +273,8 @@ impl Rater {
 }
 
 /// A line that the close of a cycle books.
-pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
-    Line {
+pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> ChargeLine {
+    ChargeLine {
         plan,
         component,
         quantity: 0,

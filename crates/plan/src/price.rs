@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_given_though_the_product_does_not() {
+    fn a_result_that_fits_is_given_although_the_product_does_not_fit() {
         let (quantity, per) = (i128::MAX / 3, 10i128.pow(27) + 9);
         let exact = 70016947849069575228168;
         assert_eq!(nanos("1234.567899876", per, 9, quantity), Some(exact));

@@ -7,11 +7,11 @@ use turnpike_types::{Currency, Detail, Money, Posting, SuspenseReason, Timestamp
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
+use crate::evaluation::{Evaluation, Event, Scratch, open_if_late};
 use crate::options::{self, OfferId, OptionInForce};
-use crate::run::{Event, Run, Scratch, open_if_late};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
-use crate::trial;
+use crate::tentative;
 use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
@@ -68,7 +68,7 @@ impl<'a> PlanInForce<'a> {
 pub struct Rated {
     /// Charge lines, in topological order of their primitives, ties by document order, then by
     /// first unit (docs/plan-semantics.md section 3).
-    pub lines: Vec<Line>,
+    pub lines: Vec<ChargeLine>,
     /// New values of changed variables, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,
     /// Was the record's billing cycle closed already? If so, it posts to the open cycle.
@@ -79,7 +79,7 @@ pub struct Rated {
 
 /// A priced portion of a record, or a line derived from another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ChargeLine {
     /// Index into the plans given to [`Rater::rate`].
     pub plan: u16,
     /// Index into that plan's [`ObjectCode::components`].
@@ -119,7 +119,7 @@ pub(crate) struct Occasion<'a> {
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) event: &'a Event,
-    /// As [`Run::held`].
+    /// As [`Evaluation::held`].
     pub(crate) held: &'a [(i64, i64)],
     pub(crate) now: i64,
 }
@@ -339,7 +339,7 @@ impl Rater {
         }
         let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);
-        let mut run = Run {
+        let mut run = Evaluation {
             record: occasion.record,
             account: occasion.account,
             state: occasion.state,
@@ -360,7 +360,7 @@ impl Rater {
             Some(watch) => run.run_all(|placed, run| watched(placed, run, watch))?,
         }
         if let Some(option) = plan.option {
-            trial::keep(&mut run, first_line, option)?;
+            tentative::keep(&mut run, first_line, option)?;
         }
         if !code.due_by.is_empty() {
             let changed = &self.rated.changes[first_change..];

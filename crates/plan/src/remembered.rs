@@ -124,7 +124,7 @@ impl Reading<'_> {
 
     /// The date until which a plan's billing cycles are closed.
     fn of_close(&self, entry: &StateEntry) -> Option<Remembered> {
-        let code = self.codes.iter().find(|code| code.trial.closed == entry.variable)?;
+        let code = self.codes.iter().find(|code| code.tentative.closed == entry.variable)?;
         Some(closed(format!("{}/closed", code.plan_id()), entry))
     }
 
@@ -146,7 +146,8 @@ impl Reading<'_> {
                 return Some(closed(format!("option {option}/closed"), entry));
             }
             self.codes.iter().find_map(|code| {
-                let [running, once] = [code.trial.running, code.trial.once].map(|v| v.of(offer.0));
+                let [running, once] =
+                    [code.tentative.running, code.tentative.once].map(|v| v.of(offer.0));
                 let what = match entry.variable {
                     variable if variable == running => "so-far",
                     variable if variable == once => "once",

@@ -36,7 +36,7 @@ pub(crate) enum Role {
     /// Charges that leave by the port [`OTHERS`] belong to other accounts.
     Shares,
     /// Derives an attribute of the record, read as `ID.NAME`.
-    Tells(&'static str),
+    Derives(&'static str),
     /// Derives the usage type of the units that leave it.
     Relabels,
     /// The units that leave it are a new count, another than the incoming one.

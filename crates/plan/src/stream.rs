@@ -35,7 +35,7 @@ pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
     /// A zero-quantity record passed here: it counts as usage for charges due at first use
     /// (docs/plan-semantics.md section 5).
-    pub(crate) ghost: bool,
+    pub(crate) zero_quantity: bool,
 }
 
 /// Maximum number of spans of a port for one record. A daily filter makes two per day, so the limit
@@ -51,17 +51,17 @@ pub const PORTIONS_MAX: usize = 1024;
 impl Stream {
     pub(crate) fn clear(&mut self) {
         self.spans.clear();
-        self.ghost = false;
+        self.zero_quantity = false;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.spans.is_empty() && !self.ghost
+        self.spans.is_empty() && !self.zero_quantity
     }
 
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.spans.clear();
         self.spans.extend_from_slice(&other.spans);
-        self.ghost = other.ghost;
+        self.zero_quantity = other.zero_quantity;
     }
 
     /// Appends a span after all others; extends the last one when both form one span.
@@ -83,7 +83,7 @@ impl Stream {
 /// overflow of 128 bits.
 pub(crate) fn merge(left: &Stream, right: &Stream, out: &mut Stream) -> Option<()> {
     out.clear();
-    out.ghost = left.ghost || right.ghost;
+    out.zero_quantity = left.zero_quantity || right.zero_quantity;
     let (mut lefts, mut rights) = (left.spans.iter().copied(), right.spans.iter().copied());
     let (mut a, mut b) = (lefts.next(), rights.next());
     while let (Some(x), Some(y)) = (a, b) {
@@ -118,7 +118,7 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
 
 /// One measure of one record, and its distribution over time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flow {
+pub(crate) struct UnitFlow {
     /// Number of units.
     pub(crate) quantity: i64,
     /// The record's start and duration, in microseconds.
@@ -126,7 +126,7 @@ pub(crate) struct Flow {
     pub(crate) duration: i64,
 }
 
-impl Flow {
+impl UnitFlow {
     /// The instant of unit k: `start + floor(k*D/Q)`.
     #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn stream(spans: &[Span]) -> Stream {
-        Stream { spans: spans.to_vec(), ghost: false }
+        Stream { spans: spans.to_vec(), zero_quantity: false }
     }
 
     fn merged(left: &[Span], right: &[Span]) -> Vec<Span> {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn without_duration_all_units_are_at_the_start() {
-        let flow = Flow { quantity: 7, start: 100, duration: 0 };
+        let flow = UnitFlow { quantity: 7, start: 100, duration: 0 };
         assert_eq!((0..7).map(|k| flow.instant(k)).collect::<Vec<_>>(), [100; 7]);
         assert_eq!((flow.units_before(100), flow.units_before(101)), (0, 7));
     }
@@ -228,7 +228,7 @@ mod tests {
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,
         ) {
-            let flow = Flow { quantity, start: 50, duration };
+            let flow = UnitFlow { quantity, start: 50, duration };
             let counted = (0..quantity).filter(|&k| flow.instant(k) < at).count();
             prop_assert_eq!(flow.units_before(at), counted as i64);
         }
@@ -236,7 +236,7 @@ mod tests {
         #[test]
         fn no_number_of_units_panics(quantity: i64, duration: i64, start: i64, at: i64, unit: i64) {
             let [quantity, duration, unit] = [quantity, duration, unit].map(|n| n.max(0));
-            let flow = Flow { quantity, start, duration };
+            let flow = UnitFlow { quantity, start, duration };
             flow.units_before(at);
             flow.instant(unit);
         }

@@ -6,8 +6,8 @@
 //! several callers query it. An owner calls this before it rates a record, and in its sweep:
 //!
 //! ```text
-//!  while let Some(due) = rater.next_due(stretches, state, record's start or now, now) {
-//!      rated = rater.fall_due(stretches, &due, state, now)
+//!  while let Some(due) = rater.next_due(intervals, state, record's start or now, now) {
+//!      rated = rater.fall_due(intervals, &due, state, now)
 //!      log the lines, apply the changes
 //!  }
 //! ```
@@ -19,10 +19,10 @@ use std::cmp::Reverse;
 use jiff::civil::Date;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
-use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::calendar::{Calendared, PeriodSpan};
+use crate::evaluation::{DueQuery, Event};
 use crate::options::check_apart;
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
-use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, StateEntry};
 use crate::watch::Watch;
 use closes::{closed_by, held};
@@ -34,7 +34,7 @@ pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 /// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`] reads
 /// tables, in the interval of the due charge.
 #[derive(Clone, Copy, Debug)]
-pub struct Stretch<'a> {
+pub struct DueInterval<'a> {
     /// Start, inclusive.
     pub from: Timestamp,
     /// End, exclusive.
@@ -50,9 +50,9 @@ pub struct Stretch<'a> {
 pub struct Due {
     /// The instant at which it falls due.
     pub at: Timestamp,
-    /// Index of the interval whose plans book it; [`Line::plan`](crate::Line::plan) is an index
-    /// into the plans of this interval.
-    pub stretch: usize,
+    /// Index of the interval whose plans book it; [`ChargeLine::plan`](crate::ChargeLine::plan) is
+    /// an index into the plans of this interval.
+    pub interval: usize,
     /// Index of the plan within the interval.
     pub plan: usize,
     pub(crate) what: What,
@@ -99,24 +99,24 @@ impl Due {
     const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
         let (rank, last) = match self.what {
             What::Charge => (0, Reverse(0)),
-            What::Close(_) => (1, Reverse(self.stretch)),
-            What::Option(_) => (2, Reverse(self.stretch)),
-            What::Leftover(_) => (3, Reverse(self.stretch)),
-            What::Offset(_) => (4, Reverse(self.stretch)),
+            What::Close(_) => (1, Reverse(self.interval)),
+            What::Option(_) => (2, Reverse(self.interval)),
+            What::Leftover(_) => (3, Reverse(self.interval)),
+            What::Offset(_) => (4, Reverse(self.interval)),
         };
-        (self.at, rank, last, self.stretch, self.plan)
+        (self.at, rank, last, self.interval, self.plan)
     }
 }
 
 impl Rater {
     /// The first due event: a charge at or before `due_through`, or a cycle whose grace period has
-    /// ended at logged time `now`. `stretches` are the account's intervals, in order of time.
+    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time.
     ///
     /// Charges that fall due before a cycle closes come before the close, whatever `due_through`
     /// is. So the total of a cycle does not depend on the caller or the time of the call.
     pub fn next_due(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         state: &AccountState,
         due_through: Timestamp,
         now: Timestamp,
@@ -126,20 +126,20 @@ impl Rater {
             _ => Some(due),
         };
         let mut first: Option<Due> = None;
-        for place in 0..stretches.len() {
-            for plan in 0..stretches[place].plans.len() {
-                let due = self.next_close(stretches, place, plan, state, now);
+        for place in 0..intervals.len() {
+            for plan in 0..intervals[place].plans.len() {
+                let due = self.next_close(intervals, place, plan, state, now);
                 first = due.map_or(first, |due| earlier(first, due));
             }
         }
-        let left = self.next_leftover(stretches, state, now);
+        let left = self.next_leftover(intervals, state, now);
         first = left.map_or(first, |due| earlier(first, due));
-        let offset = self.next_offset(stretches, state, now);
+        let offset = self.next_offset(intervals, state, now);
         first = offset.map_or(first, |due| earlier(first, due));
         let through = first.map_or(due_through, |close| close.at.max(due_through));
-        for place in 0..stretches.len() {
-            for plan in 0..stretches[place].plans.len() {
-                let due = self.next_charge(stretches, place, plan, state, through);
+        for place in 0..intervals.len() {
+            for plan in 0..intervals[place].plans.len() {
+                let due = self.next_charge(intervals, place, plan, state, through);
                 first = due.map_or(first, |due| earlier(first, due));
             }
         }
@@ -153,12 +153,12 @@ impl Rater {
     /// available.
     pub fn fall_due(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         due: &Due,
         state: &AccountState,
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
-        self.book(stretches, due, state, now, None)
+        self.book(intervals, due, state, now, None)
     }
 
     /// As [`Rater::fall_due`], and reports each primitive's work to `watch`.
@@ -167,25 +167,25 @@ impl Rater {
     /// As [`Rater::fall_due`].
     pub fn fall_due_watched(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         due: &Due,
         state: &AccountState,
         now: Timestamp,
         watch: &mut dyn Watch,
     ) -> Result<&Rated, SuspenseReason> {
-        self.book(stretches, due, state, now, Some(watch))
+        self.book(intervals, due, state, now, Some(watch))
     }
 
     fn book(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         due: &Due,
         state: &AccountState,
         now: Timestamp,
         watch: Option<&mut dyn Watch>,
     ) -> Result<&Rated, SuspenseReason> {
-        let stretch = stretches.get(due.stretch).ok_or(SuspenseReason::NoPlan)?;
-        if due.plan >= stretch.plans.len() {
+        let interval = intervals.get(due.interval).ok_or(SuspenseReason::NoPlan)?;
+        if due.plan >= interval.plans.len() {
             return Err(SuspenseReason::NoPlan);
         }
         let nothing = UsageView {
@@ -201,9 +201,9 @@ impl Rater {
         let event = match due.what {
             What::Charge => Event::Due {
                 at: due.at.micros(),
-                from: begin(stretch, &stretch.plans[due.plan]),
-                until: stretch.until.micros(),
-                reached: self.reached(stretches, due.stretch),
+                from: begin(interval, &interval.plans[due.plan]),
+                until: interval.until.micros(),
+                reached: self.reached(intervals, due.interval),
             },
             What::Close(cycle)
             | What::Option(cycle)
@@ -212,18 +212,18 @@ impl Rater {
         };
         // It posts to the cycle in which it falls due. `next_due` returns it before the close of
         // that cycle, however late the sweep runs, so the cycle is still open.
-        let (account, now) = (stretch.account, due.at.min(now).micros());
+        let (account, now) = (interval.account, due.at.min(now).micros());
         let held = match due.what {
-            What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
+            What::Close(_) => held(intervals, interval.plans[due.plan].code.tentative.closed),
             What::Charge | What::Option(_) | What::Leftover(_) | What::Offset(_) => Vec::new(),
         };
         let occasion =
             Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| match due.what {
-            What::Offset(cycle) => rater.carry_on(stretches, due, cycle, state),
+            What::Offset(cycle) => rater.carry_on(intervals, due, cycle, state),
             _ => {
-                rater.book_posting(stretches, due, &occasion, watch)?;
-                rater.count(stretch.plans, &occasion)
+                rater.book_posting(intervals, due, &occasion, watch)?;
+                rater.count(interval.plans, &occasion)
             }
         })
     }
@@ -231,33 +231,33 @@ impl Rater {
     /// Books an event whose lines count in the totals of its cycle.
     fn book_posting(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         due: &Due,
         occasion: &Occasion<'_>,
         watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         let Occasion { account, state, .. } = *occasion;
-        let stretch = &stretches[due.stretch];
+        let interval = &intervals[due.interval];
         self.scratch.calendar.enter(&account.zone, account.cycle_day);
-        let plan = &stretch.plans[due.plan];
+        let plan = &interval.plans[due.plan];
         if let Some(option) = plan.alternative() {
-            check_apart(stretch.plans, option.offer)?;
+            check_apart(interval.plans, option.offer)?;
         }
         let (cycle, variable) = match due.what {
-            What::Charge => return self.run_plan(stretch.plans, due.plan, *occasion, watch),
+            What::Charge => return self.run_plan(interval.plans, due.plan, *occasion, watch),
             What::Close(cycle) => {
-                self.run_plan(stretch.plans, due.plan, *occasion, watch)?;
-                (cycle, plan.code.trial.closed)
+                self.run_plan(interval.plans, due.plan, *occasion, watch)?;
+                (cycle, plan.code.tentative.closed)
             }
             What::Option(cycle) => {
                 let Some(option) = plan.alternative() else { return Ok(()) };
-                self.post_winner(stretches, (stretch, option), cycle, (true, state))?;
+                self.post_winner(intervals, (interval, option), cycle, (true, state))?;
                 (cycle, option.offer.closed())
             }
             What::Leftover(cycle) => {
                 let Some(option) = plan.alternative() else { return Ok(()) };
                 let close = (false, state);
-                return self.post_winner(stretches, (stretch, option), cycle, close);
+                return self.post_winner(intervals, (interval, option), cycle, close);
             }
             What::Offset(_) => return Ok(()),
         };
@@ -270,50 +270,50 @@ impl Rater {
 
     fn next_charge(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         place: usize,
         plan: usize,
         state: &AccountState,
         through: Timestamp,
     ) -> Option<Due> {
-        let stretch = &stretches[place];
-        let by = &stretch.plans[plan];
-        if !by.code.is_swept || stretch.from > through {
+        let interval = &intervals[place];
+        let by = &interval.plans[plan];
+        if !by.code.is_swept || interval.from > through {
             return None;
         }
-        let reached = self.reached(stretches, place);
+        let reached = self.reached(intervals, place);
         let calendar = &mut self.scratch.calendar;
-        calendar.enter(&stretch.account.zone, stretch.account.cycle_day);
+        calendar.enter(&interval.account.zone, interval.account.cycle_day);
         let mut query = DueQuery {
             calendar,
             state,
             since: by.since.micros(),
             cancelled: by.until.micros(),
-            from: begin(stretch, by),
-            until: stretch.until.micros(),
+            from: begin(interval, by),
+            until: interval.until.micros(),
             reached,
         };
         let dues = by.code.ops.iter().filter_map(|placed| placed.op.next_due(&mut query));
         let at = Timestamp(dues.min()?);
-        (at <= through).then_some(Due { at, stretch: place, plan, what: What::Charge })
+        (at <= through).then_some(Due { at, interval: place, plan, what: What::Charge })
     }
 
     /// The last date that began before an interval, if another zone was in force until then.
-    fn reached(&mut self, stretches: &[Stretch<'_>], place: usize) -> Option<Date> {
-        let (before, stretch) = (stretches.get(place.checked_sub(1)?)?, stretches.get(place)?);
-        if before.until != stretch.from || before.account.zone == stretch.account.zone {
+    fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
+        let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
+        if before.until != interval.from || before.account.zone == interval.account.zone {
             return None;
         }
         self.scratch.calendar.enter(&before.account.zone, before.account.cycle_day);
-        Some(self.scratch.calendar.date(stretch.from.micros() - 1))
+        Some(self.scratch.calendar.date(interval.from.micros() - 1))
     }
 }
 
 /// The instant from which a version is in force: not before its first date, even when the interval
 /// has no start.
-fn begin(stretch: &Stretch<'_>, plan: &PlanInForce<'_>) -> i64 {
-    match stretch.from {
-        Timestamp::MIN => plan.code.starts_at(&stretch.account.zone).micros(),
+fn begin(interval: &DueInterval<'_>, plan: &PlanInForce<'_>) -> i64 {
+    match interval.from {
+        Timestamp::MIN => plan.code.starts_at(&interval.account.zone).micros(),
         Timestamp(from) => from,
     }
 }

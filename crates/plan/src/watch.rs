@@ -3,22 +3,22 @@
 use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::code::Placed;
+use crate::evaluation::Evaluation;
 use crate::primitives::find;
-use crate::rater::Line;
-use crate::run::Run;
+use crate::rater::ChargeLine;
 use crate::spec::Role;
 use crate::state::StateEntry;
-use crate::stream::{Flow, Stream};
+use crate::stream::{Stream, UnitFlow};
 
 /// Receives a report of each primitive, in the order of execution.
 pub trait Watch {
     /// Called after a primitive has run.
-    fn step(&mut self, step: &Step<'_>);
+    fn step(&mut self, step: &PrimitiveStep<'_>);
 }
 
 /// The work of one primitive on a record.
 #[derive(Clone, Debug)]
-pub struct Step<'a> {
+pub struct PrimitiveStep<'a> {
     /// Index into the plans given to the rater.
     pub plan: u16,
     /// The primitive's id.
@@ -34,7 +34,7 @@ pub struct Step<'a> {
     /// The lines that it booked, as indexes into the result.
     pub lines: std::ops::Range<usize>,
     /// All lines so far: a primitive may change the destination of earlier lines.
-    pub booked: &'a [Line],
+    pub booked: &'a [ChargeLine],
     /// Variables that it set: the entry before and after.
     pub changes: Vec<(StateEntry, StateEntry)>,
     /// The reason if it put the record into suspense.
@@ -78,11 +78,11 @@ impl InTime {
         self.units == self.duration_us && self.units > 0
     }
 
-    const fn flow(&self) -> Flow {
-        Flow { quantity: self.units, start: self.start.micros(), duration: self.duration_us }
+    const fn flow(&self) -> UnitFlow {
+        UnitFlow { quantity: self.units, start: self.start.micros(), duration: self.duration_us }
     }
 
-    const fn of(flow: &Flow) -> Self {
+    const fn of(flow: &UnitFlow) -> Self {
         Self { units: flow.quantity, start: Timestamp(flow.start), duration_us: flow.duration }
     }
 }
@@ -90,7 +90,7 @@ impl InTime {
 /// Runs one operation and reports its work.
 pub(crate) fn watched(
     placed: &Placed,
-    run: &mut Run<'_>,
+    run: &mut Evaluation<'_>,
     watch: &mut dyn Watch,
 ) -> Result<(), SuspenseReason> {
     let code = run.code;
@@ -120,7 +120,7 @@ pub(crate) fn watched(
         ..*entry
     };
     let changed = run.changes.get(changes..).unwrap_or_default();
-    watch.step(&Step {
+    watch.step(&PrimitiveStep {
         plan: run.plan,
         id: &node.id,
         kind: node.kind,
@@ -142,6 +142,6 @@ fn carried<'a>(port: &'a str, stream: &Stream, in_time: Option<InTime>) -> Carri
         port,
         in_time,
         spans: stream.spans.iter().map(|span| (span.first, span.end, span.copies)).collect(),
-        empty_record: stream.ghost,
+        empty_record: stream.zero_quantity,
     }
 }

@@ -25,12 +25,12 @@ pub(crate) struct Element {
     pub(crate) name: String,
     pub(crate) line: u32,
     pub(crate) attributes: Vec<(String, String)>,
-    pub(crate) children: Vec<Node>,
+    pub(crate) children: Vec<XmlNode>,
 }
 
 /// The content of an element.
 #[derive(Clone, Debug)]
-pub(crate) enum Node {
+pub(crate) enum XmlNode {
     Element(Element),
     Comment(String),
 }
@@ -42,8 +42,8 @@ impl Element {
 
     pub(crate) fn elements(&self) -> impl Iterator<Item = &Element> {
         self.children.iter().filter_map(|node| match node {
-            Node::Element(element) => Some(element),
-            Node::Comment(_) => None,
+            XmlNode::Element(element) => Some(element),
+            XmlNode::Comment(_) => None,
         })
     }
 }
@@ -139,7 +139,7 @@ impl Tree {
             }
             Event::Comment(text) => {
                 if let Some(parent) = self.open.last_mut() {
-                    parent.children.push(Node::Comment(text.to_string()));
+                    parent.children.push(XmlNode::Comment(text.to_string()));
                 }
             }
             Event::DocType(_) => {
@@ -175,7 +175,7 @@ impl Tree {
 
     fn close(&mut self, element: Element) -> Result<(), Refusal> {
         match self.open.last_mut() {
-            Some(parent) => parent.children.push(Node::Element(element)),
+            Some(parent) => parent.children.push(XmlNode::Element(element)),
             None => self.root = Some(element),
         }
         Ok(())
@@ -245,9 +245,9 @@ fn hash_element(element: &Element, without: &str, hasher: &mut blake3::Hasher) {
     }
     for child in &element.children {
         match child {
-            Node::Element(child) if child.name == without => {}
-            Node::Element(child) => hash_element(child, without, hasher),
-            Node::Comment(text) => hash_text(b'!', text, hasher),
+            XmlNode::Element(child) if child.name == without => {}
+            XmlNode::Element(child) => hash_element(child, without, hasher),
+            XmlNode::Comment(text) => hash_text(b'!', text, hasher),
         }
     }
     hash_text(b'>', "", hasher);

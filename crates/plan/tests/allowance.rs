@@ -224,7 +224,7 @@ fn the_order_of_drawing() {
 
 /// Bought units are valid from the date of purchase, and expire at the first instant of a date.
 #[test]
-fn what_is_bought_is_valid_for_its_days() {
+fn a_bought_allowance_is_valid_for_its_days() {
     let mut account =
         Account::with(r#"<bought id="b" valid="2 d"/>"#, "Europe/Zurich", "2026-01-01T00:00:00Z");
     assert_eq!(account.data("2026-03-09T12:00:00Z", 1), (0, 1));

@@ -61,7 +61,7 @@ fn two_alternatives_side_by_side_and_the_cheaper_one_is_billed() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
     let contract = offered(&[&talker, &saver], "2026-01-01", "0.5");
     let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 10)]);
-    assert!(ledger.lines.iter().all(|line| line.posting == Posting::Trial));
+    assert!(ledger.lines.iter().all(|line| line.posting == Posting::Tentative));
     // 20 + 10 * 1 against 2 + 10 * 5.
     let trial = [
         "trial 2026-01-01 setup 0",
@@ -106,7 +106,7 @@ fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
 /// Section 6: the comparison includes recurring charges and excludes one-time charges; those of the
 /// winner are posted.
 #[test]
-fn what_is_charged_once_is_posted_for_the_winner_and_compared_for_none() {
+fn one_time_charges_are_posted_for_the_winner_and_not_compared() {
     let (dear, cheap) = (calls("dear", "1", "0", "100"), calls("cheap", "2", "0", "7"));
     let contract = offered(&[&cheap, &dear], "2026-01-01", "0");
     let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 3)]);
@@ -352,8 +352,8 @@ proptest! {
         // The sums of all cycles equal the sums of all tentative lines.
         for (plan, (running, once)) in plans.iter().zip(&cycles) {
             let lines = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day)).0.lines;
-            let all: i128 = lines.iter().filter(|l| l.posting == Posting::Trial && l.at < at("2026-07-01")).map(|l| l.amount.nanos()).sum();
-            let july: i128 = lines.iter().filter(|l| l.posting == Posting::Trial && l.at >= at("2026-07-01")).map(|l| l.amount.nanos()).sum();
+            let all: i128 = lines.iter().filter(|l| l.posting == Posting::Tentative && l.at < at("2026-07-01")).map(|l| l.amount.nanos()).sum();
+            let july: i128 = lines.iter().filter(|l| l.posting == Posting::Tentative && l.at >= at("2026-07-01")).map(|l| l.amount.nanos()).sum();
             let closed = running.values().sum::<i128>() + once.values().sum::<i128>();
             prop_assert!(all <= closed && closed <= all + july);
         }

@@ -73,7 +73,7 @@ fn sums_of_cycles_that_a_new_cycle_day_dated_back_does_away_with_are_billed_at_t
 }
 
 #[test]
-fn the_cycle_day_of_nobody_any_more_has_its_sums_billed_too() {
+fn the_sums_of_a_former_cycle_day_are_billed_too() {
     let contract = offered(&["a", "b"], "2026-02-10", "0").cycle_day(31);
     let mut ledger = Ledger::new();
     // The cycle from 31 January to 28 February.

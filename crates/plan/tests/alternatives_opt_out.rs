@@ -50,7 +50,7 @@ fn total(ledger: &Ledger) -> i128 {
 }
 
 #[test]
-fn who_opts_out_is_billed_that_plan_for_the_whole_cycle_and_nothing_twice() {
+fn opting_out_bills_the_kept_plan_for_the_whole_cycle_and_nothing_twice() {
     let (dear, cheap) = (calls("dear", "2", "31", "9"), calls("cheap", "1", "3.1", "0"));
     let mut contract = offered(&[&cheap, &dear], "0");
     let mut ledger = Ledger::new();

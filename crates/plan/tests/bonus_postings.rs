@@ -48,7 +48,7 @@ fn take(
 }
 
 #[test]
-fn what_other_accounts_post_counts_beside_the_accounts_own_in_the_cycle_that_it_posts_to() {
+fn postings_of_other_accounts_count_beside_the_accounts_own_in_their_cycle() {
     let contract = contract();
     let mut ledger = Ledger::new();
     take(&mut ledger, &contract, true, -1, ("2026-01-01", "2026-01-01"));

@@ -188,7 +188,7 @@ fn an_address_has_a_location_and_unknown_is_one() {
 
 /// A missing or invalid address suspends the record, and so does a missing table.
 #[test]
-fn what_is_no_address_suspends_the_record() {
+fn an_invalid_address_suspends_the_record() {
     let mut account = located("");
     for wrong in ["", "10.0.0", "10.0.0.1:80", "host.example", "10.0.0.0/8"] {
         assert_eq!(account.rate(&from(wrong)), Err(SuspenseReason::BadAttribute), "{wrong}");

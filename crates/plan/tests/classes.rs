@@ -73,7 +73,7 @@ fn all_conditions_of_a_rule_must_hold() {
 }
 
 #[test]
-fn what_a_record_does_not_carry_holds_nothing() {
+fn a_condition_on_an_absent_attribute_does_not_hold() {
     let xml = classes(
         r#"<rule as="a" attribute="f" like="*"/>
            <rule as="b" measure="octets" upto="10 MB"/>"#,

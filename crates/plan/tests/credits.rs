@@ -121,7 +121,7 @@ proptest! {
     /// the charge with the last cancellation known from the start, within one rounding per period.
     /// A takeover in between gives the same lines and the same state.
     #[test]
-    fn what_is_kept_is_what_would_have_been_charged(
+    fn the_amount_kept_equals_the_charge_with_the_last_cancellation(
         kind in 0usize..3, nanos in 1i128..50_000_000_000, cycle_day in 1u8..32,
         begins in 0i64..40 * 24, ends in proptest::collection::vec(0i64..200 * 24, 1..4),
     ) {

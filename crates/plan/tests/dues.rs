@@ -89,7 +89,7 @@ fn a_weekly_charge_falls_due_on_its_day() {
 
 /// Section 5: a charge due at or before a record's start is booked before that record.
 #[test]
-fn what_is_due_at_a_records_start_is_booked_before_it() {
+fn charges_due_at_a_records_start_are_booked_before_it() {
     let graph = r#"<MonthlyRecurringCharge id="fee" amount="20"/>
         <StepRater id="r" in="record.duration"><step id="use" price="1" per="1 h"/></StepRater>
         <AccountFinalizer id="post" in="fee.charge r.charge"/>"#;
@@ -190,7 +190,7 @@ fn a_cancellation_withdrawn_or_moved_comes_to_the_days_that_were_active() {
 }
 
 #[test]
-fn what_is_cancelled_before_a_period_begins_is_not_charged_for_it() {
+fn a_subscription_cancelled_before_a_period_is_not_charged_for_it() {
     let whole = monthly(r#"amount="31""#);
     let days = monthly(r#"amount="31" prorate="day""#);
     for (fee, until, now) in [

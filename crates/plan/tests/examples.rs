@@ -60,7 +60,7 @@ fn an_example_by_files_names_them_and_the_account_settings() {
 }
 
 #[test]
-fn what_an_example_does_not_say_has_a_default() {
+fn unstated_fields_of_an_example_have_defaults() {
     let found = examples(&format!(
         "<example>{RECORD}</example><example usage=\"u.jsonl\" expect=\"e.csv\"/>"
     ));
@@ -218,7 +218,7 @@ fn malformed_examples_are_refused_on_their_line() {
 }
 
 #[test]
-fn two_examples_of_one_name_can_not_be_told_apart() {
+fn two_examples_of_one_name_are_refused() {
     let one = format!("<example name=\"x\">{RECORD}</example>");
     refused(&format!("{one}\n{one}"), 10, Cause::DuplicateId, "on line 9");
 }

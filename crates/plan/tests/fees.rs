@@ -83,7 +83,7 @@ fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
 }
 
 #[test]
-fn each_rater_charges_its_own_fee_unless_told_otherwise() {
+fn each_rater_charges_its_own_fee_by_default() {
     for more in ["", r#"fee-per="rater""#] {
         let mut account = Billed::with_tables(&two(DAY, more), "UTC", &[PEAK, OFF]);
         let charged = account.lines(&crossing());
@@ -92,7 +92,7 @@ fn each_rater_charges_its_own_fee_unless_told_otherwise() {
 }
 
 #[test]
-fn raters_that_share_a_call_are_told_unless_the_plan_says_what_is_meant() {
+fn raters_that_share_a_call_give_a_warning_unless_the_plan_states_the_fee() {
     for filter in FILTERS {
         assert!(told_of_fees(&two(filter, "")), "{filter}");
         assert!(!told_of_fees(&two(filter, r#"fee-per="call""#)), "{filter}");
@@ -153,7 +153,7 @@ fn a_dial_plan_and_a_constant_share_a_call_too() {
 }
 
 #[test]
-fn constants_of_two_steps_are_told_and_charged_once_where_the_plan_says_so() {
+fn constants_of_two_steps_give_a_warning_and_are_charged_once_where_the_plan_says_so() {
     let xml = |more: &str| {
         plan(&format!(
             r#"<StepRater id="r" in="record.quantity" {more}>
@@ -176,7 +176,7 @@ fn constants_of_two_steps_are_told_and_charged_once_where_the_plan_says_so() {
 
 /// Records that reach one rater or the other as a whole are charged one fee.
 #[test]
-fn raters_that_no_record_shares_are_not_told() {
+fn raters_that_no_record_shares_give_no_warning() {
     let apart = [
         r#"<UsageTypeSelector id="f" in="record.duration" types="call"/>"#,
         r#"<ThresholdFilter id="f" in="record.duration" above="1 h" on="record"/>"#,

@@ -264,7 +264,7 @@ fn a_plan_that_no_value_makes_sound_is_refused() {
 // Names.
 
 #[test]
-fn an_unknown_name_is_told_with_the_nearest_one() {
+fn an_unknown_name_is_reported_with_the_nearest_one() {
     let sound = r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
 <StepRater id="talk" in="calls.pass"><step id="s" price="1" per="1 min"/></StepRater>
 <AccountFinalizer id="post" in="talk.charge"/>"#;
@@ -340,7 +340,7 @@ fn a_record_that_states_no_measure_waits_and_one_that_lasted_no_time_costs_nothi
 // Instants.
 
 #[test]
-fn an_instant_past_the_last_one_is_told_with_the_range() {
+fn an_instant_past_the_last_one_is_refused_with_the_range() {
     let xml = rated("quantity", r#"<step id="s" price="1" per="1"/>"#);
     let example = |start: &str| {
         xml.replacen(

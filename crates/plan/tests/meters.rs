@@ -181,7 +181,7 @@ const MONITORED: &str = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
 
 /// Section 8: once per period an event without a charge, when the level exceeds the limit.
 #[test]
-fn a_limit_that_is_passed_is_told_once_a_month() {
+fn a_limit_that_is_passed_is_reported_once_a_month() {
     let mut account = Subscriber::new(&plan(MONITORED), "UTC");
     let told = |account: &mut Subscriber, at: &str, units: i64| -> Vec<(i64, i128, i128)> {
         let rated = account.rate(&event("t", at, units)).unwrap();
@@ -273,7 +273,7 @@ proptest! {
 
     /// The first unit beyond the limit, found one by one.
     #[test]
-    fn a_monitor_tells_with_the_first_unit_past_its_limit(
+    fn a_monitor_reports_at_the_first_unit_past_its_limit(
         limit in 0i64..60, records in proptest::collection::vec(0i64..30, 1..8),
     ) {
         let xml = plan(&MONITORED.replace("limit=\"100\"", &format!("limit=\"{limit}\"")));

@@ -6,7 +6,7 @@
 use crate::support;
 
 use support::{account, compiled, event, plan, session, with_view};
-use turnpike_plan::{AccountState, ObjectCode, PlanInForce, Rated, Rater, Stretch};
+use turnpike_plan::{AccountState, DueInterval, ObjectCode, PlanInForce, Rated, Rater};
 use turnpike_types::{Timestamp, UsageRecord};
 
 fn in_force(code: &ObjectCode) -> [PlanInForce<'_>; 1] {
@@ -42,7 +42,7 @@ fn a_statement_of_a_level_moves_nothing_that_falls_due() {
 }
 
 #[test]
-fn what_is_charged_with_the_first_usage_moves_nothing_that_falls_due() {
+fn a_charge_with_the_first_usage_moves_no_due_charge() {
     let code = compiled(&plan(
         r#"<OneTimeCharge id="setup" trigger="record.duration" amount="5" due="first-use"/>
         <MonthlyRecurringCharge id="fee" amount="31"/>
@@ -57,7 +57,7 @@ fn what_is_charged_with_the_first_usage_moves_nothing_that_falls_due() {
 
 /// Charges, refunds and closes each move the next due date.
 #[test]
-fn what_falls_due_moves_what_falls_due_next() {
+fn a_due_charge_moves_the_next_due_charge() {
     let code = compiled(&plan(
         r#"<LevelMeter id="m" in="record.quantity"><step id="s" price="1" per="1"/></LevelMeter>
         <MonthlyRecurringCharge id="fee" amount="31" prorate="day"/>
@@ -68,12 +68,13 @@ fn what_falls_due_moves_what_falls_due_next() {
     let mut found = std::collections::BTreeSet::new();
     for until in [Timestamp::MAX, Timestamp(support::micros("2026-01-20T12:00:00Z"))] {
         let plans = in_force(&code).map(|plan| PlanInForce { until, ..plan });
-        let stretch = Stretch { from: plans[0].since, until, account: &account, plans: &plans };
+        let interval =
+            DueInterval { from: plans[0].since, until, account: &account, plans: &plans };
         let now = Timestamp(support::micros("2026-03-10T00:00:00Z"));
-        while let Some(due) = rater.next_due(&[stretch], &state, now, now) {
-            let rated = rater.fall_due(&[stretch], &due, &state, now).unwrap();
+        while let Some(due) = rater.next_due(&[interval], &state, now, now) {
+            let rated = rater.fall_due(&[interval], &due, &state, now).unwrap();
             assert!(rated.moves_dues, "{due:?}");
-            let name = |line: &turnpike_plan::Line| {
+            let name = |line: &turnpike_plan::ChargeLine| {
                 code.components()[usize::from(line.component)].component.clone()
             };
             found.extend(rated.lines.iter().map(name));

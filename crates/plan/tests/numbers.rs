@@ -77,7 +77,7 @@ fn a_feed_of_international_numbers_needs_no_plus() {
 }
 
 #[test]
-fn what_is_no_number_waits_however_numbers_are_read() {
+fn an_invalid_number_suspends_the_record_in_every_reading() {
     for plan in [BRITAIN, AMERICA, FEED, FEED_00] {
         let mut account = account(plan);
         for number in NONE {

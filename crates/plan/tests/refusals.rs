@@ -353,7 +353,7 @@ fn weights_that_contradict_each_other() {
 }
 
 #[test]
-fn several_errors_are_told_at_once_in_the_order_of_the_document() {
+fn several_errors_are_reported_at_once_in_the_order_of_the_document() {
     let graph = [
         r#"<UsageTypeSelector id="all" in="record.duration"/>"#,
         r#"<StepRater id="rate" in="all.gone"><step id="s" price="x" per="1 h"/></StepRater>"#,

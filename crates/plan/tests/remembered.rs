@@ -46,7 +46,7 @@ fn told(reading: &Reading<'_>, variable: VariableId, period: i32, value: i128) -
 }
 
 #[test]
-fn every_primitive_s_state_is_told_in_words() {
+fn the_state_of_every_primitive_is_described() {
     let code = compiled(&plan(GRAPH));
     let (zone, names) = (Zone::utc(), names(&code));
     let reading = Reading { codes: &[&code], offers: &[], zone: &zone };
@@ -102,7 +102,7 @@ fn every_primitive_s_state_is_told_in_words() {
 
 /// An account's options, the closes of its cycles, and variables that no plan declares.
 #[test]
-fn what_belongs_to_the_account_is_told_in_words() {
+fn the_state_of_the_account_is_described() {
     let code = compiled(&plan(GRAPH));
     let zone = Zone::utc();
     let offer = OfferId::of("best", Timestamp(5));
@@ -122,7 +122,7 @@ fn what_belongs_to_the_account_is_told_in_words() {
 
 /// No value panics, and each description is one line.
 #[test]
-fn any_value_is_told() {
+fn any_value_is_described() {
     let code = compiled(&plan(GRAPH));
     let zone = Zone::parse("America/New_York").unwrap();
     let reading = Reading { codes: &[&code], offers: &[], zone: &zone };

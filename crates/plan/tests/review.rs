@@ -9,7 +9,7 @@ use turnpike_types::{AccountNumber, Posting};
 
 /// docs/architecture.md section 9: such a plan once ended the process.
 #[test]
-fn a_mapper_that_reads_what_it_tells_itself_is_refused() {
+fn a_mapper_that_reads_the_attribute_that_it_derives_is_refused() {
     let alone = plan(
         r#"<IptoLocationMapper id="geo" in="record.quantity" table="nets" address="geo.location"/>
         <StepRater id="r" in="geo.out"><step id="s" price="1" per="1"/></StepRater>

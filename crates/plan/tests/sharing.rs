@@ -151,7 +151,7 @@ const PARTIES: &str = r#"<party id="me" account="self"/><party id="sponsor" acco
 /// Section 8: rows are ordered, and the first matching one determines the payer; every condition is
 /// optional.
 #[test]
-fn the_first_row_whose_conditions_are_met_says_who_pays() {
+fn the_first_row_whose_conditions_are_met_names_the_payer() {
     let mut account = shared(&format!(
         r#">{PARTIES}
         <row source="*/ad?" target="shop*" shares="ad=1"/>
@@ -185,7 +185,7 @@ fn the_shares_stand_in_the_place_of_the_line() {
             (3_333_333, Posting::Account, Some(0), 0),
         ]
     );
-    let kind = |line: &turnpike_plan::Line| {
+    let kind = |line: &turnpike_plan::ChargeLine| {
         account.plans[0].components()[usize::from(line.component)].kind
     };
     assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
@@ -210,7 +210,7 @@ fn shares_are_rounded_as_the_plan_is() {
 
 /// Section 8: by default no party pays for failed transfers.
 #[test]
-fn what_failed_is_nobodys_unless_a_row_asks_for_its_status() {
+fn failed_usage_is_not_posted_unless_a_row_matches_its_status() {
     let rows = r#"<row target="a" shares="me=1"/><row status="404" shares="sponsor=1"/><row shares="me=1"/>"#;
     let mut account = shared(&format!(">{PARTIES}{rows}"));
     let record = |status| access(1, &[("target", "a"), ("status", status)]);
@@ -244,7 +244,7 @@ fn the_texts_that_rows_look_at_may_stand_elsewhere() {
 }
 
 #[test]
-fn a_party_whose_account_nobody_can_read_suspends_the_record() {
+fn a_party_whose_account_number_is_invalid_suspends_the_record() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="ad=1 me=1"/>"#));
     for wrong in ["", "0", "-5", "nine", "99999999999999999999"] {
         let record = access(1, &[("advertiser", wrong)]);
@@ -288,7 +288,7 @@ fn a_second_account_pays_instead_of_the_first() {
 
 /// A bonus depends on the source page; it has two lines, which add up to zero.
 #[test]
-fn a_bonus_is_granted_by_whoever_pays_for_what_fits() {
+fn a_bonus_is_granted_by_the_payer_of_the_matching_usage() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
         <CostResponsibilityMatrix id="m" in="r.charge">
           <party id="me" account="self"/><party id="ad" account="902"/>

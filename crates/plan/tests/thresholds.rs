@@ -51,7 +51,7 @@ fn counted(
     let rated = account.rate(record).unwrap();
     assert_eq!(rated.lines.len(), rated.changes.len());
     let epoch = jiff::civil::date(1970, 1, 1);
-    let first = |line: &turnpike_plan::Line| {
+    let first = |line: &turnpike_plan::ChargeLine| {
         epoch.checked_add(jiff::Span::new().days(line.period.0)).unwrap().to_string()
     };
     for (line, change) in rated.lines.iter().zip(&rated.changes) {
@@ -185,7 +185,7 @@ fn a_record_passes_whole_or_not_at_all() {
 /// The record's whole quantity decides, however few of its units reach the filter, and whatever
 /// their weight.
 #[test]
-fn what_decides_a_record_is_all_of_it() {
+fn a_filter_on_records_decides_by_the_whole_quantity() {
     let night = r#"<DailyTimeFilter id="n" in="record.quantity" from="22:00" to="06:00"/><Ignore id="i" in="n.rest"/><Weigher id="w" in="n.pass" attribute="f" default="9"><weight value="x" weight="1"/></Weigher>"#;
     let mut account =
         Subscriber::new(&threshold(night, r#"in="w.out" above="10" on="record""#), "UTC");
@@ -253,7 +253,7 @@ proptest! {
 
     /// Records in sequence, compared with a plain sum for each month.
     #[test]
-    fn what_passes_is_what_a_running_sum_says(
+    fn units_pass_by_a_running_sum(
         above in 0i64..300, records in proptest::collection::vec((0i64..90, 0i64..80, 1i64..4), 1..12),
     ) {
         let before = r#"<Weigher id="w" in="record.quantity" attribute="w"><weight value="1" weight="1"/><weight value="2" weight="2"/><weight value="3" weight="3"/></Weigher><MonthlyAccumulator id="a" in="w.out"/>"#;

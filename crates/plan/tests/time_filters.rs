@@ -311,7 +311,7 @@ proptest! {
 
     /// A record of whole minutes, compared with the wall-clock time of each.
     #[test]
-    fn what_passes_is_what_the_clock_shows_at_each_unit(
+    fn units_pass_by_the_local_time_of_each_unit(
         zone in prop::sample::select(ZONES), autumn: bool, hours in 0i64..240, minutes in 1i64..9_000,
         from in 0i64..24, to in 0i64..24, first in 0usize..7, last in 0usize..7,
     ) {

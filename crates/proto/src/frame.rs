@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use crate::wire::{Fields, Value, WireError, put_bytes, put_number};
+use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number};
 
 /// Defines a type that is a protobuf message on the wire and plain bytes in memory.
 macro_rules! frame {
@@ -162,14 +162,14 @@ impl SubBatchFrame {
         let mut fields = Fields::new(&self.body);
         while let Some((field, value)) = fields.next_field()? {
             match (field, value) {
-                (3, Value::Bytes(record)) => each(record),
-                (1, Value::Varint(partition)) => {
+                (3, WireValue::Bytes(record)) => each(record),
+                (1, WireValue::Varint(partition)) => {
                     head.partition =
                         u32::try_from(partition).map_err(|_| WireError::WrongType(1))?;
                 }
-                (2, Value::Varint(sequence)) => head.sequence = sequence,
-                (4, Value::Varint(recycled)) => head.recycled = recycled != 0,
-                (5, Value::Varint(guided)) => head.guided_us = guided,
+                (2, WireValue::Varint(sequence)) => head.sequence = sequence,
+                (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
+                (5, WireValue::Varint(guided)) => head.guided_us = guided,
                 (1..=5, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }

@@ -29,7 +29,7 @@ pub mod wire;
 /// Metadata of `Forward` in [`node::v1`]: the front's routes do not name this node as the owner.
 /// The front was referred to it by the last owner, or could not reach that owner. A node that is
 /// about to take over lets the request wait.
-pub const SENT: &str = "turnpike-sent";
+pub const REFERRED: &str = "turnpike-sent";
 
 /// Metadata of every request in [`node::v1`], with an epoch as its value: the front can't reach the
 /// owner of that epoch and complains to a member with a warm replica (P16).

@@ -4,7 +4,7 @@ use turnpike_types::{
     AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
 };
 
-use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
+use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
 
 /// The largest number of bytes that a front appends to a record: the account field.
 const FRONT_BYTES: usize = 11;
@@ -192,7 +192,7 @@ impl<'a> RecordBatch<'a> {
 }
 
 /// Decodes a map entry: its key, and its value if it has one.
-fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
+fn entry(bytes: &[u8]) -> Result<(&str, Option<WireValue<'_>>), WireError> {
     let (mut name, mut found) = ("", None);
     let mut fields = Fields::new(bytes);
     while let Some((field, value)) = fields.next_field()? {
@@ -205,8 +205,14 @@ fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
     Ok((name, found))
 }
 
+/// The entries of one record.
+///
+/// # Panics
+/// When the record is of another batch: without its measures it would be priced wrongly.
 fn part<T>(all: &[T], (from, to): (u32, u32)) -> &[T] {
-    all.get(from as usize..to as usize).unwrap_or_default()
+    let (whole, _) = all.split_at(to as usize);
+    let (_, part) = whole.split_at(from as usize);
+    part
 }
 
 /// Sorts the entries from index `from` on by name, and keeps the last one of equal names.
@@ -271,7 +277,8 @@ pub fn put_with_identity(
         let Some((field, _)) = fields.next_field()? else { break };
         if field != 7 {
             let length = before.len() - fields.rest().len();
-            out.extend_from_slice(before.get(..length).unwrap_or_default());
+            let (encoded, _) = before.split_at(length);
+            out.extend_from_slice(encoded);
         }
     }
     put_bytes(out, 7, identity.as_bytes());
@@ -348,11 +355,15 @@ pub fn extra_without_identity(extra: &[u8]) -> &[u8] {
 }
 
 /// The identity in canonical extra fields; empty for none.
-pub fn extra_identity(extra: &[u8]) -> &str {
+///
+/// # Errors
+/// [`WireError`] when the bytes are not extra fields. Without an identity the record would have
+/// another deduplication key.
+pub fn extra_identity(extra: &[u8]) -> Result<&str, WireError> {
     // The canonical form begins with the identity.
-    match Fields::new(extra).next_field() {
-        Ok(Some((7, value))) => value.text(7).unwrap_or_default(),
-        _ => "",
+    match Fields::new(extra).next_field()? {
+        Some((7, value)) => value.text(7),
+        _ => Ok(""),
     }
 }
 
@@ -398,9 +409,37 @@ mod tests {
         assert_eq!(peek(&bytes).unwrap().start, Timestamp(-5));
     }
 
+    #[test]
+    fn p27_an_identity_that_cannot_be_read_is_an_error_and_not_none() {
+        let mut extra = Vec::new();
+        encode_extra("ip:192.0.2.1", [("a", "b")], [], &mut extra);
+        assert_eq!(extra_identity(&extra), Ok("ip:192.0.2.1"));
+        let damaged = |place: usize, byte: u8| {
+            let mut extra = extra.clone();
+            extra[place] = byte;
+            extra_identity(&extra).unwrap_err()
+        };
+        assert_eq!(damaged(2, 0xff), WireError::NotText(7));
+        assert_eq!(damaged(1, 0x7f), WireError::Truncated);
+        let mut without = Vec::new();
+        encode_extra("", [("a", "b")], [], &mut without);
+        assert_eq!((extra_identity(&without), extra_identity(&[])), (Ok(""), Ok("")));
+    }
+
+    #[test]
+    #[should_panic(expected = "mid > len")]
+    fn a_record_of_another_batch_is_not_viewed_without_its_measures() {
+        let mut bytes = Vec::new();
+        encode(&sample(), &mut bytes);
+        let mut batch = RecordBatch::default();
+        batch.push(&bytes);
+        let record = batch.records()[0].unwrap();
+        RecordBatch::default().view(&record);
+    }
+
     /// A call that was not answered lasted no time; a record whose duration got lost states none.
     #[test]
-    fn a_duration_of_zero_that_was_sent_is_told_from_none() {
+    fn a_duration_of_zero_is_distinguished_from_an_absent_one() {
         let decoded = |duration_us: Option<i64>, quantity: Option<i64>| {
             let message = crate::ingest::v1::UsageRecord {
                 duration_us,

@@ -23,7 +23,7 @@ pub enum WireError {
 
 /// The value of a field, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum WireValue<'a> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 1.
@@ -34,7 +34,7 @@ pub enum Value<'a> {
     Fixed32(u32),
 }
 
-impl<'a> Value<'a> {
+impl<'a> WireValue<'a> {
     /// The number of a varint field.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`WireError`] when the bytes are not a protobuf message.
-    pub fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
+    pub fn next_field(&mut self) -> Result<Option<(u32, WireValue<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -137,14 +137,14 @@ impl<'a> Fields<'a> {
             return Err(WireError::BadField);
         }
         let value = match tag & 7 {
-            0 => Value::Varint(self.read_varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            0 => WireValue::Varint(self.read_varint()?),
+            1 => WireValue::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let len = self.read_varint()?;
                 let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
-                Value::Bytes(self.take(len)?)
+                WireValue::Bytes(self.take(len)?)
             }
-            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            5 => WireValue::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(WireError::BadField),
         };
         Ok(Some((field, value)))
@@ -185,13 +185,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_read_again() {
+    fn written_fields_are_read_again() {
         let mut bytes = Vec::new();
         put_number(&mut bytes, 1, u64::MAX);
         put_bytes(&mut bytes, 300, b"abc");
         let mut fields = Fields::new(&bytes);
-        assert_eq!(fields.next_field().unwrap(), Some((1, Value::Varint(u64::MAX))));
-        assert_eq!(fields.next_field().unwrap(), Some((300, Value::Bytes(b"abc"))));
+        assert_eq!(fields.next_field().unwrap(), Some((1, WireValue::Varint(u64::MAX))));
+        assert_eq!(fields.next_field().unwrap(), Some((300, WireValue::Bytes(b"abc"))));
         assert_eq!(fields.next_field().unwrap(), None);
     }
 

@@ -13,7 +13,7 @@ use crate::rows::{RecordRow, outcome, outcome_code};
 
 /// An index into the segment's component table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Component(pub u16);
+pub struct ComponentIndex(pub u16);
 
 /// A record to log.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub struct NewRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewLine {
     /// The component that made it.
-    pub component: Component,
+    pub component: ComponentIndex,
     /// The quantity that it prices, in base units.
     pub quantity: i128,
     /// The first unit of the record that it prices.
@@ -64,7 +64,7 @@ pub struct SegmentBuilder {
     pub(crate) quantities: Vec<Option<i64>>,
     pub(crate) extras: Strings,
     pub(crate) outcomes: Vec<u8>,
-    pub(crate) lines: Lines,
+    pub(crate) lines: LineColumns,
     pub(crate) changes: Changes,
     pub(crate) components: Vec<ComponentHead>,
     pub(crate) variables: Vec<u64>,
@@ -114,7 +114,7 @@ impl Strings {
 
 /// The columns of charge lines.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct LineColumns {
     pub(crate) records: Vec<u32>,
     pub(crate) components: Vec<u16>,
     pub(crate) quantities: Vec<i128>,
@@ -232,7 +232,11 @@ impl SegmentBuilder {
 
     /// Adds a component to the table. The caller keeps the index, so that a line needs no lookup.
     /// `None` when the table is full.
-    pub fn add_component(&mut self, head: ComponentHead, currency: Currency) -> Option<Component> {
+    pub fn add_component(
+        &mut self,
+        head: ComponentHead,
+        currency: Currency,
+    ) -> Option<ComponentIndex> {
         let index = u16::try_from(self.components.len()).ok()?;
         let sum = match self.amounts.iter().position(|(known, _)| *known == currency) {
             Some(found) => found,
@@ -243,13 +247,13 @@ impl SegmentBuilder {
         };
         self.components.push(head);
         self.component_currencies.push(sum);
-        Some(Component(index))
+        Some(ComponentIndex(index))
     }
 
     /// Whether the segment's total in the component's currency keeps at most 38 digits when lines
     /// with a sum of absolute amounts of `more` billionths are added. It then does so after each of
     /// these lines, whatever their signs and order.
-    pub fn fits(&self, component: Component, more: u128) -> bool {
+    pub fn fits(&self, component: ComponentIndex, more: u128) -> bool {
         let sum = self.component_currencies.get(usize::from(component.0));
         let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);
         let most = total.unsigned_abs().saturating_add(more);

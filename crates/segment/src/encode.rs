@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
-use crate::builder::{Changes, Lines, SegmentBuilder, Strings};
+use crate::builder::{Changes, LineColumns, SegmentBuilder, Strings};
 use crate::columns::{decimal, wide};
 use crate::decode::{MAGIC, MAGIC_MARKED, SegmentError};
 use crate::head::{Head, Totals};
@@ -22,7 +22,7 @@ use crate::marks;
 
 /// The position and time at which a segment is sealed.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct SealContext {
     /// The partition.
     pub partition: PartitionId,
     /// The segment's number.
@@ -65,16 +65,16 @@ impl SegmentBuilder {
     /// # Errors
     /// [`SegmentError`] when a column can't be encoded or a mark is invalid. Either would be a bug;
     /// the check prevents the append of an unreadable segment.
-    pub fn seal(&self, place: &Place) -> Result<SealedSegment, SegmentError> {
+    pub fn seal(&self, context: &SealContext) -> Result<SealedSegment, SegmentError> {
         marks::check(&self.marks, &self.lines.records)?;
         let totals = self.totals()?;
         let head = Head {
-            partition: place.partition.0,
-            segment: place.segment.0,
-            epoch: place.epoch.number(),
-            now_us: place.now.0,
-            floor_us: place.floor.0,
-            catalogue_version: place.catalogue_version,
+            partition: context.partition.0,
+            segment: context.segment.0,
+            epoch: context.epoch.number(),
+            now_us: context.now.0,
+            floor_us: context.floor.0,
+            catalogue_version: context.catalogue_version,
             records: totals.records,
             suspended: totals.suspended,
             lines: totals.lines,
@@ -101,7 +101,7 @@ impl SegmentBuilder {
         if is_marked {
             put_block(&mut body, |out| write_batch(out, &marks::batch(&self.marks)?))?;
         }
-        let hash = hash_of(place.prev_hash, &body);
+        let hash = hash_of(context.prev_hash, &body);
         Ok(SealedSegment { body: body.into(), hash, totals })
     }
 
@@ -157,7 +157,7 @@ impl Strings {
     }
 }
 
-fn lines_batch(lines: &Lines) -> Result<RecordBatch, SegmentError> {
+fn lines_batch(lines: &LineColumns) -> Result<RecordBatch, SegmentError> {
     named(vec![
         ("record", Arc::new(UInt32Array::from(lines.records.clone()))),
         ("component", Arc::new(UInt16Array::from(lines.components.clone()))),

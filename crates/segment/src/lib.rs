@@ -37,9 +37,9 @@ mod kind;
 mod marks;
 mod rows;
 
-pub use builder::{Component, NewLine, NewRecord, SegmentBuilder};
+pub use builder::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
 pub use decode::{Segment, SegmentError};
-pub use encode::{Place, SealedSegment, hash_of};
+pub use encode::{SealContext, SealedSegment, hash_of};
 pub use head::{Header, Totals};
 pub use kind::LineKind;
 pub use rows::{ChangeRow, ComponentInfo, LineRow, RecordRow};

@@ -107,7 +107,7 @@ const fn code(posting: Posting) -> (u8, u64) {
         Posting::Second(account) => (1, account.0),
         Posting::Nobody => (2, 0),
         Posting::Replaced => (3, 0),
-        Posting::Trial => (4, 0),
+        Posting::Tentative => (4, 0),
     }
 }
 
@@ -118,7 +118,7 @@ const fn posting(code: u8, second: u64) -> Option<Posting> {
         (1, account) => Some(Posting::Second(AccountNumber(account))),
         (2, 0) => Some(Posting::Nobody),
         (3, 0) => Some(Posting::Replaced),
-        (4, 0) => Some(Posting::Trial),
+        (4, 0) => Some(Posting::Tentative),
         _ => None,
     }
 }

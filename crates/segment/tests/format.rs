@@ -6,15 +6,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use turnpike_segment::head::{Change, ComponentHead, Settings, Subscription, SuspenseKey};
 use turnpike_segment::{
-    LineKind, NewLine, NewRecord, Place, SealedSegment, Segment, SegmentBuilder, SegmentError,
-    hash_of,
+    LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment, SegmentBuilder,
+    SegmentError, hash_of,
 };
 use turnpike_types::{
     AccountNumber, Currency, Detail, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash,
     SegmentNumber, SuspenseReason, Timestamp, UsageView,
 };
 
-const PLACE: Place = Place {
+const CONTEXT: SealContext = SealContext {
     partition: PartitionId(3),
     segment: SegmentNumber(17),
     epoch: Epoch::stored(5),
@@ -100,20 +100,20 @@ fn sample() -> SealedSegment {
     builder.push_record(&NewRecord { view: view("r2", &[]), identity: "", outcome }).unwrap();
     let key = SuspenseKey { record_id: "r0".to_owned(), revision: 3, ..SuspenseKey::default() };
     builder.push_entry(AccountNumber(42), Change::StillSuspended(SuspenseKey { reason: 2, ..key }));
-    builder.seal(&PLACE).unwrap()
+    builder.seal(&CONTEXT).unwrap()
 }
 
 fn assert_is_sample(segment: &Segment) {
     let header = segment.header();
     assert_eq!((header.partition.0, header.segment.0, header.epoch.number()), (3, 17, 5));
-    assert_eq!((header.now, header.floor), (PLACE.now, PLACE.floor));
+    assert_eq!((header.now, header.floor), (CONTEXT.now, CONTEXT.floor));
     let totals = &header.totals;
     assert_eq!((totals.records, totals.suspended, totals.lines), (2, 1, 2));
     assert_eq!(totals.amounts, [(usd(), Money::from_nanos(-12_345_678_901).unwrap())]);
     let first = segment.record(0).unwrap();
     assert_eq!((first.account.0, first.record_id, first.usage_type), (42, "r1", "octets"));
     assert_eq!((first.duration_us, first.quantity), (1_000_000, Some(1_500)));
-    assert_eq!(turnpike_proto::record::extra_identity(first.extra), "ip:192.0.2.1");
+    assert_eq!(turnpike_proto::record::extra_identity(first.extra), Ok("ip:192.0.2.1"));
     assert_eq!(first.outcome, Outcome::Rated);
     let second = segment.record(1).unwrap();
     assert_eq!(second.outcome, Outcome::Suspended(SuspenseReason::NoPlan));
@@ -132,10 +132,10 @@ fn assert_is_sample(segment: &Segment) {
 }
 
 #[test]
-fn what_was_pushed_is_read_again() {
+fn pushed_records_are_read_again() {
     let sealed = sample();
-    assert_eq!(sealed.hash, hash_of(PLACE.prev_hash, &sealed.body));
-    let segment = Segment::decode_checked(&sealed.body, PLACE.prev_hash, sealed.hash).unwrap();
+    assert_eq!(sealed.hash, hash_of(CONTEXT.prev_hash, &sealed.body));
+    let segment = Segment::decode_checked(&sealed.body, CONTEXT.prev_hash, sealed.hash).unwrap();
     assert_is_sample(&segment);
 }
 
@@ -160,7 +160,7 @@ fn i3_a_changed_byte_or_another_predecessor_is_noticed() {
     assert!(matches!(wrong, Err(SegmentError::Hash)));
     let mut bytes = sealed.body.to_vec();
     *bytes.last_mut().unwrap() ^= 1;
-    let wrong = Segment::decode_checked(&bytes.into(), PLACE.prev_hash, sealed.hash);
+    let wrong = Segment::decode_checked(&bytes.into(), CONTEXT.prev_hash, sealed.hash);
     assert!(matches!(wrong, Err(SegmentError::Hash)));
 }
 
@@ -209,7 +209,7 @@ proptest! {
                 });
             }
         }
-        let sealed = builder.seal(&PLACE).unwrap();
+        let sealed = builder.seal(&CONTEXT).unwrap();
         let segment = Segment::decode(&sealed.body).unwrap();
         let totals = &segment.header().totals;
         prop_assert_eq!(totals, &sealed.totals);
@@ -237,7 +237,7 @@ fn with_details() -> SealedSegment {
     let key = SuspenseKey { record_id: "r0".to_owned(), reason: 7, ..SuspenseKey::default() };
     let key = SuspenseKey { detail: "record.quantity".to_owned(), ..key };
     builder.push_entry(AccountNumber(42), Change::StillSuspended(key));
-    builder.seal(&PLACE).unwrap()
+    builder.seal(&CONTEXT).unwrap()
 }
 
 fn assert_has_details(segment: &Segment) {
@@ -248,7 +248,7 @@ fn assert_has_details(segment: &Segment) {
 }
 
 #[test]
-fn what_suspense_reasons_are_about_is_kept_and_each_text_once() {
+fn details_of_suspense_reasons_are_kept_and_each_text_once() {
     let sealed = with_details();
     assert_has_details(&Segment::decode(&sealed.body).unwrap());
     let count = |text: &[u8]| sealed.body.windows(text.len()).filter(|at| *at == text).count();

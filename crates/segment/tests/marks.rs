@@ -9,15 +9,15 @@ use turnpike_segment::head::{
     Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Subscription,
 };
 use turnpike_segment::{
-    Component, LineKind, NewLine, NewRecord, Place, SealedSegment, Segment, SegmentBuilder,
-    SegmentError,
+    ComponentIndex, LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment,
+    SegmentBuilder, SegmentError,
 };
 use turnpike_types::{
     AccountNumber, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash, SegmentNumber,
     SuspenseReason, Timestamp, UsageView,
 };
 
-const PLACE: Place = Place {
+const CONTEXT: SealContext = SealContext {
     partition: PartitionId(3),
     segment: SegmentNumber(17),
     epoch: Epoch::stored(5),
@@ -32,7 +32,7 @@ fn money(nanos: i128) -> Money {
     Money::from_nanos(nanos).unwrap()
 }
 
-fn component(builder: &mut SegmentBuilder, kind: LineKind) -> Component {
+fn component(builder: &mut SegmentBuilder, kind: LineKind) -> ComponentIndex {
     let head = ComponentHead {
         plan_id: "shared".to_owned(),
         plan_version: 1,
@@ -45,7 +45,7 @@ fn component(builder: &mut SegmentBuilder, kind: LineKind) -> Component {
     builder.add_component(head, "USD".parse().unwrap()).unwrap()
 }
 
-const fn line(component: Component, amount: Money) -> NewLine {
+const fn line(component: ComponentIndex, amount: Money) -> NewLine {
     NewLine {
         component,
         quantity: 1,
@@ -94,13 +94,13 @@ fn sample() -> SealedSegment {
     builder.push_line(&NewLine { of, posting: Posting::Nobody, ..line(share, money(1)) });
     builder.push_line(&NewLine { of: Some(shared + 2), posting: second, ..line(tax, money(2)) });
     record(&mut builder, "trial", Outcome::Rated);
-    builder.push_line(&NewLine { posting: Posting::Trial, ..line(usage, money(99)) });
+    builder.push_line(&NewLine { posting: Posting::Tentative, ..line(usage, money(99)) });
     record(&mut builder, "fell-due", Outcome::FellDue);
     builder.push_line(&line(discount, money(-7)));
     record(&mut builder, "posted", Outcome::Posted);
     record(&mut builder, "waits", Outcome::Suspended(SuspenseReason::NoRate));
     assert!(builder.has_postings());
-    builder.seal(&PLACE).unwrap()
+    builder.seal(&CONTEXT).unwrap()
 }
 
 fn entries(builder: &mut SegmentBuilder) {
@@ -145,7 +145,7 @@ fn assert_is_sample(segment: &Segment) {
             (Some(1), second),
             (Some(1), Posting::Nobody),
             (Some(3), second),
-            (None, Posting::Trial),
+            (None, Posting::Tentative),
             (None, Posting::Account),
         ]
     );
@@ -161,7 +161,7 @@ fn assert_is_sample(segment: &Segment) {
 }
 
 #[test]
-fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
+fn a_line_states_its_source_line_and_its_posting() {
     let sealed = sample();
     assert_is_sample(&Segment::decode(&sealed.body).unwrap());
 }
@@ -195,7 +195,7 @@ fn a_segment_without_marks_is_of_format_1() {
     record(&mut builder, "plain", Outcome::Rated);
     builder.push_line(&line(usage, money(5)));
     assert!(!builder.has_postings());
-    assert_eq!(builder.seal(&PLACE).unwrap().body[7], 1);
+    assert_eq!(builder.seal(&CONTEXT).unwrap().body[7], 1);
     assert_eq!(sample().body[7], 2);
 }
 
@@ -211,7 +211,7 @@ fn a_segment_that_lost_its_marks_is_not_read_without_them() {
 }
 
 #[test]
-fn what_could_not_be_read_is_not_sealed() {
+fn a_segment_that_could_not_be_read_is_not_sealed() {
     let seal = |of, posting| {
         let mut builder = SegmentBuilder::new();
         let usage = component(&mut builder, LineKind::Usage);
@@ -220,7 +220,7 @@ fn what_could_not_be_read_is_not_sealed() {
         record(&mut builder, "second", Outcome::Rated);
         builder.push_line(&line(usage, money(5)));
         builder.push_line(&NewLine { of, posting, ..line(usage, money(5)) });
-        builder.seal(&PLACE)
+        builder.seal(&CONTEXT)
     };
     assert!(seal(Some(1), Posting::Account).is_ok());
     for (of, why) in [(0, "another record's"), (2, "itself"), (3, "a later one")] {
@@ -246,7 +246,7 @@ fn a_total_that_fits_does_so_whatever_the_signs() {
         assert!(!builder.fits(usage, 6), "a credit of 6 might as well be a charge");
         assert!(!builder.fits(usage, u128::MAX));
         builder.push_line(&line(usage, money(sign * 5)));
-        let sealed = builder.seal(&PLACE).unwrap();
+        let sealed = builder.seal(&CONTEXT).unwrap();
         assert_eq!(sealed.totals.amounts[0].1, money(sign * most));
         let segment = Segment::decode(&sealed.body).unwrap();
         assert_eq!(segment.line(0).unwrap().amount, money(sign * (most - 5)));
@@ -270,7 +270,7 @@ proptest! {
                     1 => Posting::Second(AccountNumber(1 + u64::from(back))),
                     2 => Posting::Nobody,
                     3 => Posting::Replaced,
-                    _ => Posting::Trial,
+                    _ => Posting::Tentative,
                 };
                 let earlier = builder.line_count() - first;
                 let of = (made && earlier > 0).then(|| first + back % earlier);
@@ -279,7 +279,7 @@ proptest! {
                 pushed.push((of, posting, i128::from(nanos)));
             }
         }
-        let sealed = builder.seal(&PLACE).unwrap();
+        let sealed = builder.seal(&CONTEXT).unwrap();
         let segment = Segment::decode(&sealed.body).unwrap();
         let read = segment.lines().map(|line| (line.of, line.posting, line.amount.nanos()));
         prop_assert_eq!(read.collect::<Vec<_>>(), pushed.clone());
@@ -305,7 +305,7 @@ fn a_line_names_the_row_of_the_table_that_its_price_comes_from() {
     builder.push_line(&NewLine { of: Some(1), ..line(usage, money(3)) });
     let row = Some(u32::MAX);
     builder.push_line(&NewLine { row, of: Some(1), ..line(usage, money(4)) });
-    let segment = Segment::decode(&builder.seal(&PLACE).unwrap().body).unwrap();
+    let segment = Segment::decode(&builder.seal(&CONTEXT).unwrap().body).unwrap();
     let rows: Vec<_> = segment.lines().map(|line| (line.of, line.row)).collect();
     assert_eq!(rows, [(None, None), (None, Some(0)), (Some(1), None), (Some(1), row)]);
     assert_eq!(segment.line(1).unwrap().row, Some(0));

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
@@ -104,7 +104,7 @@ fn judge_binding(history: &[Row], asked: &Binding) -> BindOutcome {
     history
         .iter()
         .find(|old| overlap(old, asked))
-        .filter(|_| !off(Line::BindingsDisjoint))
+        .filter(|_| !off(Check::BindingsDisjoint))
         .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.binding.clone()))
 }
 
@@ -286,7 +286,7 @@ fn take_away<'a>(
 ) -> Vec<RowChange> {
     let mut writes = Vec::new();
     for old in rows.filter(|old| overlap(old, asked)) {
-        if old.recorded != recorded && !off(Line::TakenRemembered) {
+        if old.recorded != recorded && !off(Check::TakenRemembered) {
             let binding = part(old, asked);
             writes.push(RowChange::Withdraw(Row { binding, withdrawn: recorded, ..old.clone() }));
         }

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn p36_what_was_judged_in_time_goes_in_only_while_it_is() {
+    fn p36_a_version_judged_to_be_in_time_is_published_only_while_it_is() {
         let now = instant("2026-01-31T09:59:59Z");
         let first = [publish(1, "2000-01-01").head(1, now)];
         let judged = |starts| judge(&first, &publish(2, starts), now).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_version_is_refused() {
+    fn an_invalid_version_is_refused() {
         let now = instant("2026-01-31T09:59:59Z");
         let zero = Publish { body: "a\0b".to_owned(), ..publish(1, "2026-01-01") };
         let long = Publish { body: " ".repeat(PLAN_XML_BYTES_MAX + 1), ..publish(1, "2026-01-01") };

@@ -75,7 +75,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome>;
 
     /// Marks the node to be drained, or clears the mark; `false` when no node of this name has

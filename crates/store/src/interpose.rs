@@ -150,9 +150,9 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        through!(self, Pin, self.inner.pin(partition, wish))
+        through!(self, Pin, self.inner.pin(partition, pin))
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

@@ -236,7 +236,7 @@ impl NodeBeat {
 
     /// The position of the node's warm replica of `partition`. The heartbeat must have been read
     /// from the database: the search needs the sorted list.
-    pub fn copy_of(&self, partition: PartitionId) -> Option<&Following> {
+    pub fn replica_of(&self, partition: PartitionId) -> Option<&Following> {
         let place = self.following.binary_search_by_key(&partition, |one| one.partition).ok()?;
         self.following.get(place)
     }

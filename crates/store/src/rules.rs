@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::limits::IDENTITY_BYTES_MAX;
 use turnpike_types::{ClaimId, Epoch, SegmentNumber, Timestamp};
 
@@ -41,9 +41,11 @@ impl Fence {
     /// Classifies an append that the fence refused (P4); `None` when the fence would admit it.
     pub(crate) fn judge(&self, append: &AppendSegment) -> Option<AppendOutcome> {
         let SegmentPosition { next, last_hash } = self.position;
-        let is_epoch = self.epoch == append.epoch || off(Line::FenceEpoch) || off(Line::FenceOwner);
-        let is_claim = self.claim == append.claim || off(Line::FenceClaim) || off(Line::FenceOwner);
-        let is_hash = last_hash == append.prev_hash || off(Line::FenceHash);
+        let is_epoch =
+            self.epoch == append.epoch || off(Check::FenceEpoch) || off(Check::FenceOwner);
+        let is_claim =
+            self.claim == append.claim || off(Check::FenceClaim) || off(Check::FenceOwner);
+        let is_hash = last_hash == append.prev_hash || off(Check::FenceHash);
         if !is_epoch || !is_claim {
             Some(AppendOutcome::Fenced)
         } else if next > append.segment {

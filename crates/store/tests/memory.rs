@@ -5,19 +5,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use turnpike_mutants::{Line, all_caught};
-use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, claim, read_all, spec};
+use turnpike_mutants::{Check, all_caught};
+use turnpike_store::conformance::{Dice, LetGo, TestOwner, TestedStore, claim, read_all, spec};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{AppendOutcome, ClaimOutcome, SharedDatabase, StoreIncarnation};
 use turnpike_types::Epoch;
 
-async fn subject() -> Subject {
+async fn subject() -> TestedStore {
     let passed_us = Arc::new(AtomicI64::new(0));
     let (now, passing_us) = (system_clock(), Arc::clone(&passed_us));
     let clock = Arc::new(move || now().saturating_add(passed_us.load(Ordering::SeqCst)));
     let database = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
     let same = database.clone();
-    Subject {
+    TestedStore {
         open: Arc::new(move || {
             let view: Arc<dyn SharedDatabase> = Arc::new(same.clone());
             Box::pin(std::future::ready(view))
@@ -46,7 +46,7 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     let db = MemoryDatabase::new();
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
     let mut dice = Dice(1);
-    let owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&db, 1, "a", &mut dice).await;
     let paused = db.pause_appends().await;
     let append = owner.next_append(vec![1].into(), &mut dice);
     let appending = {
@@ -72,7 +72,7 @@ async fn an_append_is_shown_when_it_is_committed() {
     let db = MemoryDatabase::new();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(1);
-    let owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&db, 1, "a", &mut dice).await;
     let paused = db.pause_appends().await;
     let append = owner.next_append(vec![1].into(), &mut dice);
     let appending = {
@@ -94,52 +94,52 @@ async fn an_append_is_shown_when_it_is_committed() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::RowLock,
+            Check::RowLock,
             "an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log",
             "outside the claimed position",
         ),
-        (Line::FenceOwner, "an_append_of_a_stale_epoch_is_fenced", "Fenced"),
+        (Check::FenceOwner, "an_append_of_a_stale_epoch_is_fenced", "Fenced"),
         (
-            Line::FenceEpoch,
+            Check::FenceEpoch,
             "an_append_of_another_epoch_is_fenced_even_under_the_right_claim",
             "Fenced",
         ),
         (
-            Line::FenceClaim,
+            Check::FenceClaim,
             "an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch",
             "Fenced",
         ),
         (
-            Line::FenceHash,
+            Check::FenceHash,
             "an_append_on_another_hash_says_that_history_was_rolled_back",
             "RolledBack",
         ),
-        (Line::ClaimSeen, "of_many_claims_with_the_same_epoch_one_wins", "left: 16"),
+        (Check::ClaimSeen, "of_many_claims_with_the_same_epoch_one_wins", "left: 16"),
         (
-            Line::BusyRow,
+            Check::BusyRow,
             "of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won",
             "Won",
         ),
-        (Line::ReadCommitted, "an_append_is_shown_when_it_is_committed", "shown before"),
-        (Line::BarrierOwner, "a_barrier_holds_only_for_the_owner", "db.barrier"),
+        (Check::ReadCommitted, "an_append_is_shown_when_it_is_committed", "shown before"),
+        (Check::BarrierOwner, "a_barrier_holds_only_for_the_owner", "db.barrier"),
         (
-            Line::BarrierPosition,
+            Check::BarrierPosition,
             "a_barrier_holds_only_where_the_log_ends_as_the_owner_knows",
             "the log is ahead",
         ),
-        (Line::CheckpointFence, "a_checkpoint_is_fenced", "publish_checkpoint"),
-        (Line::CheckpointForward, "a_checkpoint_only_moves_forward", "publish(2)"),
-        (Line::CheckpointParts, "a_manifest_of_what_is_not_there_is_refused", "Ok(true)"),
-        (Line::Superseded, "a_superseded_incarnation_is_refused_for_ever", "Ok(HeartbeatReply"),
-        (Line::Flaps, "a_forced_claim_counts_as_a_flap_and_another_does_not", "left: [0, 0"),
-        (Line::BindingsDisjoint, "identities_are_bound_for_intervals_that_never_overlap", "Bound"),
+        (Check::CheckpointFence, "a_checkpoint_is_fenced", "publish_checkpoint"),
+        (Check::CheckpointForward, "a_checkpoint_only_moves_forward", "publish(2)"),
+        (Check::CheckpointParts, "a_manifest_of_what_is_not_there_is_refused", "Ok(true)"),
+        (Check::Superseded, "a_superseded_incarnation_is_refused_for_ever", "Ok(HeartbeatReply"),
+        (Check::Flaps, "a_forced_claim_counts_as_a_flap_and_another_does_not", "left: [0, 0"),
+        (Check::BindingsDisjoint, "identities_are_bound_for_intervals_that_never_overlap", "Bound"),
         (
-            Line::CursorCompared,
+            Check::CursorCompared,
             "a_consumer_begins_everywhere_and_moves_by_compare_and_set",
             "Moved",
         ),
         (
-            Line::CursorRow,
+            Check::CursorRow,
             "p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves",
             "Moved",
         ),

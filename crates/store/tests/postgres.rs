@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 use turnpike_store::conformance::{
-    Dice, LetGo, Owner, Subject, age_statements, check_chain, claim, read_all, spec,
+    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
 };
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
@@ -32,10 +32,10 @@ fn fresh() -> (Arc<TestPostgres>, String) {
     (server, url)
 }
 
-async fn subject() -> Subject {
+async fn subject() -> TestedStore {
     let (server, url) = fresh();
     let (held, aged) = (url.clone(), url.clone());
-    Subject {
+    TestedStore {
         open: Arc::new(move || {
             let (url, server) = (url.clone(), Arc::clone(&server));
             Box::pin(async move {
@@ -99,7 +99,7 @@ async fn a_claim_ends_a_transaction_that_was_left_open_over_the_row() {
     query("BEGIN").execute(&mut blocker).await.unwrap();
     query("UPDATE partitions SET barriers = 7").execute(&mut blocker).await.unwrap();
     let mut dice = Dice(1);
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert!(
         query("COMMIT").execute(&mut blocker).await.is_err(),
         "the claim has ended the blocker's backend"
@@ -108,12 +108,12 @@ async fn a_claim_ends_a_transaction_that_was_left_open_over_the_row() {
 }
 
 #[tokio::test]
-async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
+async fn a_claim_ends_an_append_that_never_finishes() {
     let (_server, url) = fresh();
     let (db, other) = (view(&url).await, view(&url).await);
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(2);
-    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     const STUCK: &str = "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$; \
          CREATE TRIGGER stuck BEFORE INSERT ON segments \
@@ -123,7 +123,7 @@ async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
     let append = old.next_append(vec![0; 1000].into(), &mut dice);
     let appending = tokio::spawn(async move { db.append(&append).await });
     until_waiting(&mut operator, "Timeout").await;
-    let new = Owner::claim_now(&*other, 1, "b", &mut dice).await;
+    let new = TestOwner::claim_now(&*other, 1, "b", &mut dice).await;
     assert_eq!(new.position, old.position, "the append is not part of the claimed position");
     let error = appending.await.unwrap().unwrap_err();
     assert!(error.is_unknown(), "{error:?}");
@@ -140,7 +140,7 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
         .await
         .unwrap();
     let mut dice = Dice(7);
-    Owner::claim_now(&*db, 4, "a", &mut dice).await;
+    TestOwner::claim_now(&*db, 4, "a", &mut dice).await;
     let mut blocker = raw(&url).await;
     query("BEGIN").execute(&mut blocker).await.unwrap();
     let hold = "UPDATE partitions SET barriers = 7 WHERE id IN (2, 4)";
@@ -202,7 +202,7 @@ async fn claimants_do_not_end_each_other() {
         let view = view(&url).await;
         claims.push(tokio::spawn(async move {
             let seen = turnpike_types::Epoch::UNOWNED;
-            Owner::try_claim(&*view, 1, seen, &format!("n{n}"), &mut Dice(n)).await
+            TestOwner::try_claim(&*view, 1, seen, &format!("n{n}"), &mut Dice(n)).await
         }));
     }
     let mut won = 0;
@@ -216,7 +216,7 @@ async fn claimants_do_not_end_each_other() {
 /// ended. It has been in the claim's chain of blockers for the whole time, but is not ended in
 /// place of the blocker: it gets the full limit for its own commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_commit() {
+async fn p3_a_claimant_that_gets_the_row_after_its_blocker_ended_has_time_to_commit() {
     let (_server, url) = fresh();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
@@ -234,7 +234,7 @@ async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_co
     let mut operator = raw(&url).await;
     until_waiting(&mut operator, "Lock").await;
     let claiming = tokio::spawn(async move {
-        Owner::try_claim(&*db, 1, Epoch::UNOWNED, "a", &mut Dice(1)).await.unwrap()
+        TestOwner::try_claim(&*db, 1, Epoch::UNOWNED, "a", &mut Dice(1)).await.unwrap()
     });
     let mut next = waiting.await.unwrap();
     assert!(
@@ -266,7 +266,7 @@ async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_r
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(3);
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for _ in 0..3 {
         let let_go = hold_appends(&url).await;
         let append = owner.next_append(vec![0; 1000].into(), &mut dice);
@@ -281,7 +281,7 @@ async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_r
         let error = appending.await.unwrap().unwrap_err();
         assert!(error.is_unknown(), "{error:?}");
         let_go().await;
-        owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
         let tail = read_all(&*db, 1).await;
         assert_eq!(check_chain(&tail), owner.position);
         assert!(
@@ -296,13 +296,13 @@ async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_r
 /// Idle connections are found broken and replaced; no committed segment is lost.
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
-    let settings = Settings { port: Some(0), ..Settings::default() };
+    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
     let mut server = TestPostgres::start_with(settings).unwrap();
     let url = server.tcp_url("postgres").unwrap();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(4);
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for _ in 0..5 {
         owner.append(&*db, "x", &mut dice).await.unwrap();
     }
@@ -315,7 +315,7 @@ async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
     let new = loop {
         // The first call may still get a broken connection.
         let seen = owner.epoch;
-        if let Ok(won) = Owner::try_claim(&*db, 1, seen, "a", &mut dice).await {
+        if let Ok(won) = TestOwner::try_claim(&*db, 1, seen, "a", &mut dice).await {
             break won.unwrap();
         }
     };
@@ -330,7 +330,7 @@ async fn dropped_calls_leave_no_connection_behind() {
     let db = turnpike_store::open(&url, &OpenOptions { connections_max: 6 }).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(5);
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for n in 0..60u64 {
         let limit = Duration::from_micros(n * 20);
         let append = owner.next_append(vec![0; 100_000].into(), &mut dice);
@@ -338,7 +338,7 @@ async fn dropped_calls_leave_no_connection_behind() {
         let _ = tokio::time::timeout(limit, db.create_partitions(&[spec(2, 11, 20)])).await;
         let _ = tokio::time::timeout(limit, db.observe()).await;
     }
-    let new = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let new = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert_eq!(check_chain(&read_all(&*db, 1).await), new.position);
     db.create_partitions(&[spec(2, 11, 20)]).await.unwrap();
     let open = "SELECT count(*) FROM pg_stat_activity \
@@ -349,7 +349,7 @@ async fn dropped_calls_leave_no_connection_behind() {
 
 /// Otherwise a standby's first claim and appends would open connections while clients wait.
 #[tokio::test]
-async fn who_beats_has_connections_at_hand_for_a_takeover() {
+async fn a_node_that_writes_heartbeats_has_open_connections_for_a_takeover() {
     let (_server, url) = fresh();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
@@ -375,14 +375,14 @@ async fn who_beats_has_connections_at_hand_for_a_takeover() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut dice = Dice(5);
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let append = owner.next_append(Vec::new().into(), &mut dice);
     assert_eq!(db.append(&append).await.unwrap(), turnpike_store::AppendOutcome::Committed);
 }
 
 #[tokio::test]
 async fn a_database_that_would_lose_commits_is_refused() {
-    let settings = Settings { fsync: false, ..Settings::default() };
+    let settings = ServerSettings { fsync: false, ..ServerSettings::default() };
     let lossy = TestPostgres::start_with(settings).unwrap();
     let error =
         turnpike_store::open(&lossy.url("postgres"), &OpenOptions::default()).await.err().unwrap();
@@ -454,7 +454,7 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(6);
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for _ in 0..50 {
         owner.append(&*db, vec![0; 10_000], &mut dice).await.unwrap();
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, query, query_as};
-use test_postgres::{Settings, TestPostgres};
-use turnpike_store::conformance::{Dice, Owner, check_chain, read_all, spec};
+use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_store::conformance::{Dice, TestOwner, check_chain, read_all, spec};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreResult};
 use turnpike_types::{PartitionId, SegmentNumber};
 
@@ -22,7 +22,7 @@ async fn raw(url: &str) -> PgConnection {
 }
 
 fn server() -> (TestPostgres, String) {
-    let settings = Settings { port: Some(0), ..Settings::default() };
+    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
     let server = TestPostgres::start_with(settings).unwrap();
     let url = server.tcp_url("postgres").unwrap();
     (server, url)
@@ -42,7 +42,7 @@ async fn a_primary_that_came_back_as_a_standby_is_not_read_from() {
     let db = open(&url).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(1);
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     owner.append(&*db, "x", &mut dice).await.unwrap();
     demote(&mut server);
     for _ in 0..3 {
@@ -57,7 +57,7 @@ async fn a_primary_that_came_back_as_a_standby_is_not_read_from() {
     assert!(closed.is_unknown() && closed.to_string().contains("primary"), "{closed:?}");
 
     server.psql("SELECT pg_promote()").unwrap();
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert_eq!(check_chain(&read_all(&*db, 1).await), owner.position);
 }
 
@@ -88,7 +88,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     let db = open(&url).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(2);
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let set = |names: &str| {
         server.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).unwrap();
         server.psql("SELECT pg_reload_conf()").unwrap();
@@ -107,7 +107,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     let claiming = {
         let (db, seen) = (Arc::clone(&db), owner.epoch);
         tokio::spawn(async move {
-            Owner::try_claim(&*db, 1, seen, "a", &mut Dice(3))
+            TestOwner::try_claim(&*db, 1, seen, "a", &mut Dice(3))
                 .await
                 .map(|claimed| claimed.is_some())
         })
@@ -117,7 +117,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     assert!(unknown.is_unknown(), "the outcome of such a claim is unknown: {unknown:?}");
 
     set("");
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let tail = read_all(&*db, 1).await;
     assert!(tail.iter().any(|row| row.hash == append.hash), "the primary has kept the append");
     assert_eq!(check_chain(&tail), owner.position);
@@ -146,7 +146,7 @@ async fn a_session_that_takes_no_writes_any_more_is_given_up() {
     let db = turnpike_store::open(&url, &OpenOptions { connections_max: 6 }).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(4);
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     owner.append(&*db, "x", &mut dice).await.unwrap();
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'turnpike'";
     let mut operator = raw(&url).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
 use turnpike_store::conformance::{
-    Dice, LetGo, Owner, Subject, age_statements, check_chain, read_all, spec,
+    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
 };
 use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
@@ -24,12 +24,12 @@ async fn raw(path: &PathBuf) -> SqliteConnection {
 
 /// Views are opened by address, as a process opens the file. Appends are stopped by another
 /// connection that holds the write lock.
-async fn subject() -> Subject {
+async fn subject() -> TestedStore {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let path = dir.path().join("turnpike.sqlite");
     let url = format!("sqlite:{}", path.display());
     let aged = path.clone();
-    Subject {
+    TestedStore {
         open: Arc::new(move || {
             let (url, dir) = (url.clone(), Arc::clone(&dir));
             Box::pin(async move {
@@ -69,7 +69,7 @@ async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room(
     let db = SqliteDatabase::open(&path, &small).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(1);
-    let mut owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&db, 1, "a", &mut dice).await;
     let error = loop {
         match owner.append(&db, vec![7; 60_000], &mut dice).await {
             Ok(outcome) => assert_eq!(outcome, AppendOutcome::Committed),
@@ -96,11 +96,11 @@ async fn a_lock_that_is_never_let_go_makes_writes_unavailable_and_reads_go_on() 
     let db = s.with_partition().await;
     let let_go = (s.hold_appends)().await;
     let mut dice = Dice(2);
-    let blocked = Owner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await;
+    let blocked = TestOwner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await;
     assert!(blocked.unwrap_err().is_unknown());
     assert_eq!(db.observe().await.unwrap().partitions.len(), 1);
     let_go().await;
-    let won = Owner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await.unwrap();
+    let won = TestOwner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await.unwrap();
     assert!(won.is_some());
 }
 

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The server listens on a unix socket within its directory, and on 127.0.0.1 if a port is
-//! requested. Its commits are durable (`fsync` and `synchronous_commit` are on) unless [`Settings`]
-//! change that. PostgreSQL refuses to run as root; a test that runs as root starts it as the user
-//! `postgres`.
+//! requested. Its commits are durable (`fsync` and `synchronous_commit` are on) unless
+//! [`ServerSettings`] change that. PostgreSQL refuses to run as root; a test that runs as root
+//! starts it as the user `postgres`.
 //!
 //! When the test process is killed, the kernel kills the server too (`setpriv --pdeathsig`, where
 //! it is available); the server's directory is not removed then.
@@ -20,4 +20,4 @@
 mod binaries;
 mod server;
 
-pub use server::{Settings, TestPostgres};
+pub use server::{ServerSettings, TestPostgres};

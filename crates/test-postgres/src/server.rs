@@ -16,7 +16,7 @@ use crate::binaries::{self, User};
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ServerSettings {
     /// Memory for cached pages, in the syntax of PostgreSQL's setting `shared_buffers`.
     pub shared_buffers: String,
     /// A port of 127.0.0.1 to listen on besides the unix socket. `Some(0)` selects a free port,
@@ -28,7 +28,7 @@ pub struct Settings {
     pub extra: Vec<String>,
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self { shared_buffers: "64MB".to_owned(), port: None, fsync: true, extra: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl Default for Settings {
 pub struct TestPostgres {
     bin: PathBuf,
     user: User,
-    settings: Settings,
+    settings: ServerSettings,
     port: Option<u16>,
     running: Option<Child>,
     databases: AtomicU32,
@@ -57,7 +57,7 @@ impl TestPostgres {
     /// # Errors
     /// PostgreSQL is not installed, or does not start; the message holds the server's log.
     pub fn start() -> Result<Self> {
-        Self::start_with(Settings::default())
+        Self::start_with(ServerSettings::default())
     }
 
     /// The server that the tests of this process share. The first call starts it, and it stops when
@@ -80,7 +80,7 @@ impl TestPostgres {
     ///
     /// # Errors
     /// As [`TestPostgres::start`].
-    pub fn start_with(settings: Settings) -> Result<Self> {
+    pub fn start_with(settings: ServerSettings) -> Result<Self> {
         let bin = binaries::find()?;
         let user = User::choose()?;
         let dir = directory(&user)?;

@@ -2,11 +2,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 
 #[test]
-fn what_was_committed_survives_a_hard_restart_on_the_same_port() {
-    let settings = Settings { port: Some(0), ..Settings::default() };
+fn committed_data_survives_a_hard_restart_on_the_same_port() {
+    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
     let mut server = TestPostgres::start_with(settings).unwrap();
     let port = server.port().unwrap();
     server.psql("CREATE TABLE t (n INT); INSERT INTO t VALUES (7)").unwrap();

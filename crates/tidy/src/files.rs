@@ -127,7 +127,7 @@ fn a_file_that_nothing_declares_is_found() {
     }
     write("nested/Cargo.toml", "");
     write("nested/src/lib.rs", "");
-    let target = crate::workspace::Target {
+    let target = crate::workspace::CargoTarget {
         name: "suite".to_owned(),
         kind: "test".to_owned(),
         root: dir.join("tests/suite.rs"),

@@ -1,5 +1,6 @@
 //! Checks of the workspace itself, as tests: every source file, and so every test, is compiled
-//! (files.rs), and commands in scripts and pages name existing test programs (references.rs).
+//! (files.rs), commands in scripts and pages name existing test programs (references.rs), and no
+//! two public types share a name (names.rs).
 //!
 //! ```text
 //!   cargo metadata -> packages -> targets -> `mod` declarations -> files that are compiled
@@ -12,6 +13,8 @@
 
 #[cfg(test)]
 mod files;
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 mod references;
 #[cfg(test)]

@@ -10,11 +10,11 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// The directory of the package's manifest.
     pub(crate) dir: PathBuf,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<CargoTarget>,
 }
 
 /// A library, program, test, benchmark or build script.
-pub(crate) struct Target {
+pub(crate) struct CargoTarget {
     pub(crate) name: String,
     /// The kind in cargo's terms: `lib`, `bin`, `test`, `bench`, `custom-build`.
     pub(crate) kind: String,
@@ -43,7 +43,7 @@ pub(crate) fn packages() -> Vec<Package> {
 fn package(value: &Value) -> Package {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let manifest = PathBuf::from(text(&value["manifest_path"]));
-    let targets = value["targets"].as_array().unwrap().iter().map(|target| Target {
+    let targets = value["targets"].as_array().unwrap().iter().map(|target| CargoTarget {
         name: text(&target["name"]),
         kind: text(&target["kind"][0]),
         root: text(&target["src_path"]).into(),

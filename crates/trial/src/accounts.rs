@@ -11,16 +11,16 @@ use crate::TrialError;
 
 /// An account's settings and subscriptions over time (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct TrialAccount {
     /// Sorted by start; the first entry is in force from the beginning of time.
     settings: Vec<(Timestamp, AccountContext)>,
     /// Sorted by descending priority, then by start, then by plan.
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<TrialSubscription>,
 }
 
 /// A subscription: a plan that rates an account during an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
+pub struct TrialSubscription {
     /// The plan's id.
     pub plan: String,
     /// The start, included.
@@ -46,7 +46,7 @@ pub struct Alternative {
     pub place: u32,
 }
 
-impl Subscription {
+impl TrialSubscription {
     /// A subscription without start and end, with the plan's default parameters.
     pub fn to(plan: impl Into<String>) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Subscription {
     }
 }
 
-impl Account {
+impl TrialAccount {
     /// An account with these settings from the beginning of time, without subscriptions.
     pub fn new(settings: AccountContext) -> Self {
         Self { settings: vec![(Timestamp::MIN, settings)], subscriptions: Vec::new() }
@@ -79,11 +79,12 @@ impl Account {
 
     /// Adds a subscription.
     #[must_use]
-    pub fn with(mut self, subscription: Subscription) -> Self {
+    pub fn with(mut self, subscription: TrialSubscription) -> Self {
         self.subscriptions.push(subscription);
         self.subscriptions.sort_by(|a, b| {
-            let by = |s: &Subscription| (Reverse(s.priority), s.from);
-            let offered = |s: &Subscription| s.option.as_ref().map(|o| (o.option.clone(), o.place));
+            let by = |s: &TrialSubscription| (Reverse(s.priority), s.from);
+            let offered =
+                |s: &TrialSubscription| s.option.as_ref().map(|o| (o.option.clone(), o.place));
             let alike = || (offered(a), &a.plan).cmp(&(offered(b), &b.plan));
             by(a).cmp(&by(b)).then_with(alike)
         });
@@ -95,7 +96,7 @@ impl Account {
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
             let priority = u32::MAX - place;
-            account.with(Subscription { priority, ..Subscription::to(plan) })
+            account.with(TrialSubscription { priority, ..TrialSubscription::to(plan) })
         })
     }
 
@@ -111,7 +112,7 @@ impl Account {
     ) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
             let option = Some(Alternative { option: option.to_owned(), fee, place });
-            account.with(Subscription { option, from, ..Subscription::to(plan) })
+            account.with(TrialSubscription { option, from, ..TrialSubscription::to(plan) })
         })
     }
 
@@ -121,7 +122,7 @@ impl Account {
     }
 
     /// All subscriptions.
-    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+    pub(crate) fn subscriptions(&self) -> &[TrialSubscription] {
         &self.subscriptions
     }
 
@@ -133,30 +134,30 @@ impl Account {
     }
 
     /// The subscriptions in force at `at`, in the order in which they are tried.
-    pub fn subscriptions_at(&self, at: Timestamp) -> impl Iterator<Item = &Subscription> {
+    pub fn subscriptions_at(&self, at: Timestamp) -> impl Iterator<Item = &TrialSubscription> {
         self.subscriptions.iter().filter(move |s| s.from <= at && at < s.until)
     }
 }
 
 /// The accounts of a trial.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts {
+pub struct TrialAccounts {
     /// The account for all numbers that were not opened; `None` if only opened accounts exist.
-    everyone: Option<Account>,
-    opened: HashMap<AccountNumber, Account>,
+    everyone: Option<TrialAccount>,
+    opened: HashMap<AccountNumber, TrialAccount>,
     /// By canonical spelling.
     identities: HashMap<String, AccountNumber>,
     prefix_lengths: PrefixLengths,
 }
 
-impl Accounts {
+impl TrialAccounts {
     /// No accounts; an account exists once it is opened.
     pub fn none() -> Self {
         Self::default()
     }
 
     /// Every account number exists, with this account's settings and subscriptions.
-    pub fn all_alike(account: Account) -> Self {
+    pub fn all_alike(account: TrialAccount) -> Self {
         Self { everyone: Some(account), ..Self::default() }
     }
 
@@ -181,14 +182,14 @@ impl Accounts {
             let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
             let subscriptions = row.plans.into_iter().zip(priorities);
             let account =
-                subscriptions.fold(Account::new(settings), |account, (plan, priority)| {
+                subscriptions.fold(TrialAccount::new(settings), |account, (plan, priority)| {
                     let parameters = row.parameters.clone();
                     let from = row.plan_from;
-                    account.with(Subscription {
+                    account.with(TrialSubscription {
                         from,
                         priority,
                         parameters,
-                        ..Subscription::to(plan)
+                        ..TrialSubscription::to(plan)
                     })
                 });
             accounts.open(row.account, account)?;
@@ -200,7 +201,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`TrialError::AccountTwice`] if the account is open already.
-    pub fn open(&mut self, number: AccountNumber, account: Account) -> Result<(), TrialError> {
+    pub fn open(&mut self, number: AccountNumber, account: TrialAccount) -> Result<(), TrialError> {
         match self.opened.insert(number, account) {
             None => Ok(()),
             Some(_) => Err(TrialError::AccountTwice(number)),
@@ -228,7 +229,7 @@ impl Accounts {
     }
 
     /// The account with this number.
-    pub fn get(&self, number: AccountNumber) -> Option<&Account> {
+    pub fn get(&self, number: AccountNumber) -> Option<&TrialAccount> {
         self.opened.get(&number).or(self.everyone.as_ref())
     }
 

@@ -8,7 +8,7 @@ use turnpike_types::{Currency, Timestamp};
 
 /// The plan versions and reference tables of a trial.
 #[derive(Debug, Default)]
-pub struct Catalogue {
+pub struct TrialCatalogue {
     versions: Vec<Version>,
     tables: Vec<Arc<Table>>,
 }
@@ -20,7 +20,7 @@ struct Version {
     codes: HashMap<BTreeMap<String, String>, Arc<ObjectCode>>,
 }
 
-impl Catalogue {
+impl TrialCatalogue {
     /// A catalogue of these versions of one or more plans.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
         let versions = plans.into_iter().map(|plan| Version { plan, codes: HashMap::new() });

@@ -3,8 +3,8 @@
 use turnpike_plan::PlanErrors;
 use turnpike_types::AccountNumber;
 
-/// The reason why a trial ends. A fault of a single record is an [`Outcome`](crate::Outcome), not
-/// an error.
+/// The reason why a trial ends. A fault of a single record is a
+/// [`TrialOutcome`](crate::TrialOutcome), not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrialError {
     /// A subscription's parameter values do not fit the plan.

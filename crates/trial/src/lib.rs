@@ -3,17 +3,17 @@
 //! ```text
 //!   plan versions, tables    settings, subscriptions, identities
 //!        |                              |
-//!   Catalogue (catalogue.rs)     Accounts (accounts.rs)
+//!   TrialCatalogue (catalogue.rs)   TrialAccounts (accounts.rs)
 //!        |                              |
 //!        +------------+  +--------------+
 //!                     v  v
-//!               Timeline (timeline.rs)   settings, plans and tables in force, by interval
+//!               AccountTimeline (timeline.rs)   settings, plans and tables in force, by interval
 //!                      |
 //!   UsageRecord --> Trial (trial.rs)     find account > deduplicate (seen.rs) > book dues > rate
 //!                      |      \
 //!                      |       step/     the effect of each primitive, for stepping
 //!                      v
-//!               Outcome, FellDue (outcome.rs)    charges with receipts, or the reason for none
+//!               TrialOutcome, FellDue (outcome.rs)  charges with receipts, or the reason for none
 //!                      |
 //!      examples/  runs a plan's examples and compares the results with the expectations
 //!      diff/      compares two plans by primitive: changed charges, lost state
@@ -50,15 +50,15 @@ mod step;
 mod timeline;
 mod trial;
 
-pub use accounts::{Account, Accounts, Alternative, Subscription};
-pub use catalogue::Catalogue;
-pub use diff::{Change, Changed, PlanDiff, PriceChange, diff};
+pub use accounts::{Alternative, TrialAccount, TrialAccounts, TrialSubscription};
+pub use catalogue::TrialCatalogue;
+pub use diff::{Changed, PlanChange, PlanDiff, PriceChange, diff};
 pub use error::TrialError;
 pub use examples::{
     Difference, EXAMPLE_DUES_MAX, EXAMPLE_RECORDS_MAX, ExampleReport, ExamplesReport, Inputs,
     run_examples,
 };
-pub use outcome::{Charge, Charges, FellDue, Outcome};
+pub use outcome::{Charge, Charges, FellDue, TrialOutcome};
 pub use seen::RECORDS_MAX;
-pub use step::{Booked, Moved, Port, Remembered, Run, Stepped, Stepper};
+pub use step::{Booked, Moved, Port, Stepped, Stepper, UnitRange, VariableChange};
 pub use trial::{DUES_MAX, Trial};

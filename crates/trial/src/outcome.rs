@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use turnpike_plan::{Component, Due, Line, ObjectCode, Rated, Zone};
+use turnpike_plan::{ChargeLine, Component, Due, ObjectCode, Rated, Zone};
 use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
-use crate::timeline::{Stretch, Timeline};
+use crate::timeline::{AccountTimeline, TimelineInterval};
 
 /// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
+pub enum TrialOutcome<'a> {
     /// Rated, with these charges.
     Rated(Charges<'a>),
     /// It can't be rated; only its deduplication key is kept.
@@ -26,7 +26,7 @@ pub enum Outcome<'a> {
 pub struct Charges<'a> {
     pub(crate) account: AccountNumber,
     /// The interval whose plans the lines refer to by index.
-    pub(crate) stretch: &'a Stretch,
+    pub(crate) interval: &'a TimelineInterval,
     pub(crate) rated: &'a Rated,
 }
 
@@ -39,8 +39,8 @@ pub struct FellDue {
     pub at: Timestamp,
     /// The kind of item: `charge`, `close` or `option`.
     pub what: &'static str,
-    timeline: Arc<Timeline>,
-    stretch: usize,
+    timeline: Arc<AccountTimeline>,
+    interval: usize,
     rated: Result<Rated, Suspension>,
 }
 
@@ -54,7 +54,7 @@ pub struct Charge<'a> {
     /// The component that the line charges for.
     pub component: &'a Component,
     /// Units, amount, period, level, source line and posting.
-    pub line: &'a Line,
+    pub line: &'a ChargeLine,
 }
 
 impl<'a> Charges<'a> {
@@ -75,14 +75,14 @@ impl<'a> Charges<'a> {
 
     /// The account's time zone.
     pub const fn zone(&self) -> &'a Zone {
-        &self.stretch.settings.zone
+        &self.interval.settings.zone
     }
 
     /// The lines in order (docs/plan-semantics.md section 3).
     pub fn iter(&self) -> impl Iterator<Item = Charge<'a>> + use<'a> {
-        let Self { account, stretch, rated } = *self;
+        let Self { account, interval, rated } = *self;
         rated.lines.iter().filter_map(move |line| {
-            let code = stretch.codes.get(usize::from(line.plan))?;
+            let code = interval.codes.get(usize::from(line.plan))?;
             let component = code.components().get(usize::from(line.component))?;
             Some(Charge { account, code, component, line })
         })
@@ -95,13 +95,13 @@ impl Charge<'_> {
         match self.line.posting {
             Posting::Account => Some(self.account),
             Posting::Second(account) => Some(account),
-            Posting::Nobody | Posting::Replaced | Posting::Trial => None,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => None,
         }
     }
 
     /// Is the posting final, that is, neither replaced nor tentative?
     pub const fn stands(&self) -> bool {
-        !matches!(self.line.posting, Posting::Replaced | Posting::Trial)
+        !matches!(self.line.posting, Posting::Replaced | Posting::Tentative)
     }
 }
 
@@ -109,11 +109,11 @@ impl FellDue {
     pub(crate) fn new(
         account: AccountNumber,
         due: &Due,
-        timeline: Arc<Timeline>,
+        timeline: Arc<AccountTimeline>,
         rated: Result<Rated, Suspension>,
     ) -> Self {
-        let (at, what, stretch) = (due.at, due.word(), due.stretch);
-        Self { account, at, what, timeline, stretch, rated }
+        let (at, what, interval) = (due.at, due.word(), due.interval);
+        Self { account, at, what, timeline, interval, rated }
     }
 
     /// The charges of the item.
@@ -121,8 +121,8 @@ impl FellDue {
     /// # Errors
     /// The reason why the item can't be booked; then no further item of the account falls due.
     pub fn charges(&self) -> Result<Charges<'_>, Suspension> {
-        match (&self.rated, self.timeline.stretches.get(self.stretch)) {
-            (Ok(rated), Some(stretch)) => Ok(Charges { account: self.account, stretch, rated }),
+        match (&self.rated, self.timeline.intervals.get(self.interval)) {
+            (Ok(rated), Some(interval)) => Ok(Charges { account: self.account, interval, rated }),
             (Err(suspension), _) => Err(suspension.clone()),
             (Ok(_), None) => Err(SuspenseReason::NoPlan.into()),
         }
@@ -130,8 +130,8 @@ impl FellDue {
 
     /// The account's local date at the due instant; for a close, the date at which the grace ended.
     pub fn date(&self) -> Date {
-        let stretch = self.timeline.stretches.get(self.stretch);
-        stretch.map_or(Date::MIN, |stretch| stretch.settings.zone.date_at(self.at))
+        let interval = self.timeline.intervals.get(self.interval);
+        interval.map_or(Date::MIN, |interval| interval.settings.zone.date_at(self.at))
     }
 
     /// Does the item have lines or an error to report?

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use turnpike_types::{AccountNumber, UsageRecord};
 
-use crate::{Outcome, TrialError};
+use crate::{TrialError, TrialOutcome};
 
 /// Maximum number of records that a trial keeps for deduplication.
 pub const RECORDS_MAX: usize = 100_000_000;
@@ -30,12 +30,12 @@ impl Seen {
         number: AccountNumber,
         record: &UsageRecord,
         place: u64,
-    ) -> Result<Option<Outcome<'static>>, TrialError> {
+    ) -> Result<Option<TrialOutcome<'static>>, TrialError> {
         let content = content(record);
         let key = (number, record.record_id.clone());
         match self.0.get(&key) {
-            Some((place, same)) if *same == content => Ok(Some(Outcome::Duplicate(*place))),
-            Some((place, _)) => Ok(Some(Outcome::Conflict(*place))),
+            Some((place, same)) if *same == content => Ok(Some(TrialOutcome::Duplicate(*place))),
+            Some((place, _)) => Ok(Some(TrialOutcome::Conflict(*place))),
             None if self.0.len() >= RECORDS_MAX => {
                 Err(TrialError::TooManyRecords { max: RECORDS_MAX })
             }

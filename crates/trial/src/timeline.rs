@@ -7,20 +7,20 @@ use std::sync::Arc;
 use turnpike_plan::{AccountContext, ObjectCode, OptionInForce, PlanInForce, Table};
 use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
-use crate::accounts::{Account, Alternative, Subscription};
-use crate::{Catalogue, TrialError};
+use crate::accounts::{Alternative, TrialAccount, TrialSubscription};
+use crate::{TrialCatalogue, TrialError};
 
 /// All intervals of an account, in order and without gaps.
 #[derive(Debug)]
-pub(crate) struct Timeline {
-    pub(crate) stretches: Vec<Stretch>,
+pub(crate) struct AccountTimeline {
+    pub(crate) intervals: Vec<TimelineInterval>,
     /// Can charges or closes fall due without usage?
     pub(crate) is_swept: bool,
 }
 
 /// An interval in which settings, plan versions and tables do not change.
 #[derive(Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct TimelineInterval {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
     pub(crate) settings: AccountContext,
@@ -43,53 +43,54 @@ struct Terms {
     offered: Timestamp,
 }
 
-impl Timeline {
+impl AccountTimeline {
     /// # Errors
     /// The account's parameters do not fit its plan.
     pub(crate) fn of(
-        account: &Account,
+        account: &TrialAccount,
         number: AccountNumber,
-        catalogue: &mut Catalogue,
+        catalogue: &mut TrialCatalogue,
     ) -> Result<Self, TrialError> {
         let changes = changes(account, catalogue);
         let ends = changes.iter().skip(1).copied().chain([Timestamp::MAX]);
-        let mut stretches = Vec::with_capacity(changes.len());
+        let mut intervals = Vec::with_capacity(changes.len());
         for (&from, until) in changes.iter().zip(ends) {
-            stretches.push(Stretch::of(account, number, catalogue, (from, until))?);
+            intervals.push(TimelineInterval::of(account, number, catalogue, (from, until))?);
         }
-        let is_swept = stretches.iter().any(Stretch::is_swept);
-        Ok(Self { stretches, is_swept })
+        let is_swept = intervals.iter().any(TimelineInterval::is_swept);
+        Ok(Self { intervals, is_swept })
     }
 
     /// The index of the interval that contains an instant.
     pub(crate) fn place(&self, at: Timestamp) -> usize {
         // Never empty: the first interval begins at the minimum of time.
-        self.stretches.partition_point(|stretch| stretch.from <= at).saturating_sub(1)
+        self.intervals.partition_point(|interval| interval.from <= at).saturating_sub(1)
     }
 
     /// Calls `with` with all intervals, in the evaluator's type.
-    pub(crate) fn with_stretches<T>(
+    pub(crate) fn with_intervals<T>(
         &self,
-        with: impl FnOnce(&[turnpike_plan::Stretch<'_>]) -> T,
+        with: impl FnOnce(&[turnpike_plan::DueInterval<'_>]) -> T,
     ) -> T {
-        let plans: Vec<Vec<PlanInForce<'_>>> = self.stretches.iter().map(Stretch::plans).collect();
-        let stretches: Vec<turnpike_plan::Stretch<'_>> = self
-            .stretches
+        let plans: Vec<Vec<PlanInForce<'_>>> =
+            self.intervals.iter().map(TimelineInterval::plans).collect();
+        let intervals: Vec<turnpike_plan::DueInterval<'_>> = self
+            .intervals
             .iter()
             .zip(&plans)
-            .map(|(stretch, plans)| turnpike_plan::Stretch {
-                from: stretch.from,
-                until: stretch.until,
-                account: &stretch.settings,
+            .map(|(interval, plans)| turnpike_plan::DueInterval {
+                from: interval.from,
+                until: interval.until,
+                account: &interval.settings,
                 plans,
             })
             .collect();
-        with(&stretches)
+        with(&intervals)
     }
 }
 
 /// The instants of changes, including the beginning of time.
-fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
+fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Timestamp> {
     let mut changes = BTreeSet::from([Timestamp::MIN]);
     changes.extend(account.settings().iter().map(|(from, _)| *from));
     changes.extend(account.subscriptions().iter().flat_map(|s| [s.from, s.until]));
@@ -103,15 +104,15 @@ fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
     changes
 }
 
-impl Stretch {
+impl TimelineInterval {
     fn of(
-        account: &Account,
+        account: &TrialAccount,
         number: AccountNumber,
-        catalogue: &mut Catalogue,
+        catalogue: &mut TrialCatalogue,
         (from, until): (Timestamp, Timestamp),
     ) -> Result<Self, TrialError> {
         let settings = account.settings_at(from);
-        let mut stretch = Self {
+        let mut interval = Self {
             from,
             until,
             settings: settings.clone(),
@@ -121,12 +122,12 @@ impl Stretch {
         };
         let mut missing = None;
         for subscription in account.subscriptions_at(from) {
-            let Subscription { plan, parameters, .. } = subscription;
+            let TrialSubscription { plan, parameters, .. } = subscription;
             let in_force = (&settings.zone, settings.currency);
             let code = catalogue.code(plan, parameters, in_force, from).map_err(|errors| {
                 TrialError::Parameters { account: number, plan: plan.clone(), errors }
             })?;
-            stretch.closed_to_usage = None;
+            interval.closed_to_usage = None;
             match code {
                 Some(code) => {
                     // One-time charges are marked with this date, so it must not depend on a later
@@ -134,22 +135,22 @@ impl Stretch {
                     let opened = &account.settings_at(Timestamp::MIN).zone;
                     let first = catalogue.starts(plan, opened).min();
                     let since = first.unwrap_or(Timestamp::MIN).max(subscription.from);
-                    stretch.add(subscription, since, code, catalogue);
+                    interval.add(subscription, since, code, catalogue);
                 }
                 // Usage is suspended until the plan exists; due charges of other plans are not.
                 None => missing = Some(Suspension::new(SuspenseReason::UnknownPlan, plan)),
             }
         }
-        stretch.closed_to_usage = stretch.closed_to_usage.or(missing);
-        Ok(stretch)
+        interval.closed_to_usage = interval.closed_to_usage.or(missing);
+        Ok(interval)
     }
 
     fn add(
         &mut self,
-        subscription: &Subscription,
+        subscription: &TrialSubscription,
         since: Timestamp,
         code: Arc<ObjectCode>,
-        catalogue: &Catalogue,
+        catalogue: &TrialCatalogue,
     ) {
         let zone = &self.settings.zone;
         let tables = code.tables().iter().map(|name| catalogue.table(name, zone, self.from));

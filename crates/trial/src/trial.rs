@@ -13,9 +13,9 @@ use turnpike_types::{
 };
 
 use crate::seen::Seen;
-use crate::step::{Stepper, Watcher};
-use crate::timeline::Timeline;
-use crate::{Accounts, Catalogue, Charges, FellDue, Outcome, TrialError};
+use crate::step::{StepWatcher, Stepper};
+use crate::timeline::AccountTimeline;
+use crate::{Charges, FellDue, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome};
 
 /// The default maximum of due charges and closes in one trial.
 pub const DUES_MAX: usize = 10_000_000;
@@ -23,10 +23,10 @@ pub const DUES_MAX: usize = 10_000_000;
 /// Accounts, their state and their plans, in memory.
 #[derive(Debug)]
 pub struct Trial {
-    catalogue: Catalogue,
-    accounts: Accounts,
+    catalogue: TrialCatalogue,
+    accounts: TrialAccounts,
     /// By account; the key `None` is for all accounts that were not opened.
-    timelines: HashMap<Option<AccountNumber>, Arc<Timeline>>,
+    timelines: HashMap<Option<AccountNumber>, Arc<AccountTimeline>>,
     states: HashMap<AccountNumber, AccountState>,
     balances: Balances,
     seen: Seen,
@@ -47,7 +47,7 @@ type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {
     /// A trial without records.
-    pub fn new(catalogue: Catalogue, accounts: Accounts) -> Self {
+    pub fn new(catalogue: TrialCatalogue, accounts: TrialAccounts) -> Self {
         Self {
             catalogue,
             accounts,
@@ -91,12 +91,12 @@ impl Trial {
     }
 
     /// The plan versions.
-    pub const fn catalogue(&self) -> &Catalogue {
+    pub const fn catalogue(&self) -> &TrialCatalogue {
         &self.catalogue
     }
 
     /// Returns the compiled plan versions, for another trial.
-    pub fn into_catalogue(self) -> Catalogue {
+    pub fn into_catalogue(self) -> TrialCatalogue {
         self.catalogue
     }
 
@@ -113,7 +113,11 @@ impl Trial {
     /// # Errors
     /// An account's parameters do not fit its plan, there are more than
     /// [`RECORDS_MAX`](crate::RECORDS_MAX) records, or too many items fall due.
-    pub fn rate(&mut self, record: &UsageRecord, place: u64) -> Result<Outcome<'_>, TrialError> {
+    pub fn rate(
+        &mut self,
+        record: &UsageRecord,
+        place: u64,
+    ) -> Result<TrialOutcome<'_>, TrialError> {
         self.rate_with(record, place, None)
     }
 
@@ -126,7 +130,7 @@ impl Trial {
         record: &UsageRecord,
         place: u64,
         stepper: &mut dyn Stepper,
-    ) -> Result<Outcome<'_>, TrialError> {
+    ) -> Result<TrialOutcome<'_>, TrialError> {
         self.rate_with(record, place, Some(stepper))
     }
 
@@ -170,7 +174,7 @@ impl Trial {
         record: &UsageRecord,
         place: u64,
         mut stepper: Option<&mut dyn Stepper>,
-    ) -> Result<Outcome<'_>, TrialError> {
+    ) -> Result<TrialOutcome<'_>, TrialError> {
         let Some(number) = self.guide(record) else {
             let (reason, about) = (SuspenseReason::UnboundIdentity, &record.identity);
             return Ok(self.suspended(Suspension::new(reason, about)));
@@ -186,36 +190,36 @@ impl Trial {
         // Borrow again from `self.timelines`, because the outcome outlives this call.
         let Some(timeline) = self.timelines.get(&key) else {
             self.suspension = SuspenseReason::UnknownAccount.into();
-            return Ok(Outcome::Suspended(&self.suspension));
+            return Ok(TrialOutcome::Suspended(&self.suspension));
         };
-        let stretch = &timeline.stretches[timeline.place(record.start)];
-        if let Some(suspension) = &stretch.closed_to_usage {
-            return Ok(Outcome::Suspended(suspension));
+        let interval = &timeline.intervals[timeline.place(record.start)];
+        if let Some(suspension) = &interval.closed_to_usage {
+            return Ok(TrialOutcome::Suspended(suspension));
         }
-        let (plans, settings) = (stretch.plans(), &stretch.settings);
+        let (plans, settings) = (interval.plans(), &interval.settings);
         let state = self.states.entry(number).or_default();
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
         let refused = match stepper {
             None => self.rater.rate(&plans, settings, state, &view, self.now).err(),
             Some(stepper) => {
-                let mut watcher = Watcher::of_record(record, stretch, stepper);
+                let mut watcher = StepWatcher::of_record(record, interval, stepper);
                 let (rater, now) = (&mut self.rater, self.now);
                 rater.rate_watched(&plans, settings, state, &view, now, &mut watcher).err()
             }
         };
         if let Some(reason) = refused {
             self.suspension = Suspension { reason, detail: self.rater.detail(reason) };
-            return Ok(Outcome::Suspended(&self.suspension));
+            return Ok(TrialOutcome::Suspended(&self.suspension));
         }
-        let charges = Charges { account: number, stretch, rated: self.rater.last() };
+        let charges = Charges { account: number, interval, rated: self.rater.last() };
         keep(&charges, state, &mut self.balances);
-        Ok(Outcome::Rated(charges))
+        Ok(TrialOutcome::Rated(charges))
     }
 
-    fn suspended(&mut self, suspension: Suspension) -> Outcome<'_> {
+    fn suspended(&mut self, suspension: Suspension) -> TrialOutcome<'_> {
         self.suspension = suspension;
-        Outcome::Suspended(&self.suspension)
+        TrialOutcome::Suspended(&self.suspension)
     }
 
     /// Advances logged time to `now`, never back, and books for every known account the items due
@@ -259,7 +263,7 @@ impl Trial {
     fn book_due(
         &mut self,
         number: AccountNumber,
-        timeline: &Arc<Timeline>,
+        timeline: &Arc<AccountTimeline>,
         through: Timestamp,
         mut stepper: Option<&mut dyn Stepper>,
     ) -> Result<(), TrialError> {
@@ -267,19 +271,19 @@ impl Trial {
             return Ok(());
         }
         let state = self.states.entry(number).or_default();
-        timeline.with_stretches(|stretches| {
-            while let Some(due) = self.rater.next_due(stretches, state, through, self.now) {
+        timeline.with_intervals(|intervals| {
+            while let Some(due) = self.rater.next_due(intervals, state, through, self.now) {
                 self.dues += 1;
                 if self.dues > self.dues_max {
                     return Err(TrialError::TooManyDues { account: number, max: self.dues_max });
                 }
-                let rated = match (again(&mut stepper), timeline.stretches.get(due.stretch)) {
-                    (Some(stepper), Some(stretch)) => {
-                        let mut watcher = Watcher::of_due(&due, stretch, stepper);
+                let rated = match (again(&mut stepper), timeline.intervals.get(due.interval)) {
+                    (Some(stepper), Some(interval)) => {
+                        let mut watcher = StepWatcher::of_due(&due, interval, stepper);
                         let (rater, now) = (&mut self.rater, self.now);
-                        rater.fall_due_watched(stretches, &due, state, now, &mut watcher)
+                        rater.fall_due_watched(intervals, &due, state, now, &mut watcher)
                     }
-                    _ => self.rater.fall_due(stretches, &due, state, self.now),
+                    _ => self.rater.fall_due(intervals, &due, state, self.now),
                 };
                 let rated = rated.cloned();
                 let rated = rated
@@ -313,13 +317,13 @@ impl Trial {
     fn timeline(
         &mut self,
         number: AccountNumber,
-    ) -> Result<Option<(Option<AccountNumber>, Arc<Timeline>)>, TrialError> {
+    ) -> Result<Option<(Option<AccountNumber>, Arc<AccountTimeline>)>, TrialError> {
         let key = self.accounts.is_opened(number).then_some(number);
         if let Some(known) = self.timelines.get(&key) {
             return Ok(Some((key, Arc::clone(known))));
         }
         let Some(account) = self.accounts.get(number) else { return Ok(None) };
-        let timeline = Arc::new(Timeline::of(account, number, &mut self.catalogue)?);
+        let timeline = Arc::new(AccountTimeline::of(account, number, &mut self.catalogue)?);
         self.timelines.insert(key, Arc::clone(&timeline));
         Ok(Some((key, timeline)))
     }

@@ -114,7 +114,7 @@ fn a_renamed_charge_is_charged_again() {
 }
 
 #[test]
-fn what_is_gone_is_told() {
+fn a_removed_element_is_reported() {
     let gone = changed(&[
         (
             "<OneTimeCharge id=\"setup\" trigger=\"online.pass\" amount=\"10.00\" due=\"first-use\"/>",
@@ -163,7 +163,7 @@ fn another_unit_begins_at_zero() {
 }
 
 #[test]
-fn another_plan_knows_nothing() {
+fn another_plan_begins_every_count_at_zero() {
     let other = changed(&[("id=\"hourly\"", "id=\"by-the-hour\"")]);
     let [warning] = other.warnings.as_slice() else { panic!("{other}") };
     assert!(warning.contains("every count begins at zero"), "{warning}");
@@ -229,7 +229,7 @@ fn every_attribute_of_the_head_shows() {
 
 /// No text of the language that the program is written in: `Some(`, braces, quoted enum names.
 #[test]
-fn a_changed_example_is_told_in_the_words_of_its_author() {
+fn a_changed_example_is_reported_in_the_words_of_its_author() {
     let with = |settings: &str, hours: u32, expected: &str| {
         parsed(&hourly(
             1,

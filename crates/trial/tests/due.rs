@@ -6,7 +6,9 @@ use crate::support;
 
 use support::{account, at, due, parsed, rated, session, settings};
 use turnpike_plan::Plan;
-use turnpike_trial::{Account, Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
+use turnpike_trial::{
+    Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome, TrialSubscription,
+};
 use turnpike_types::{AccountNumber, Money};
 
 const ONE: AccountNumber = AccountNumber(1);
@@ -26,10 +28,10 @@ fn monthly(id: &str, fee: &str, hour: &str) -> Plan {
     ))
 }
 
-fn trial(account: Account) -> Trial {
-    let mut accounts = Accounts::none();
+fn trial(account: TrialAccount) -> Trial {
+    let mut accounts = TrialAccounts::none();
     accounts.open(ONE, account).unwrap();
-    Trial::new(Catalogue::new([monthly("small", "5.00", "1.00")]), accounts)
+    Trial::new(TrialCatalogue::new([monthly("small", "5.00", "1.00")]), accounts)
 }
 
 fn balance(trial: &Trial) -> String {
@@ -37,13 +39,13 @@ fn balance(trial: &Trial) -> String {
     balance.map_or_else(String::new, |(_, sum)| sum.unwrap().to_string())
 }
 
-fn since(from: &str, until: &str) -> Subscription {
-    Subscription { from: at(from), until: at(until), ..Subscription::to("small") }
+fn since(from: &str, until: &str) -> TrialSubscription {
+    TrialSubscription { from: at(from), until: at(until), ..TrialSubscription::to("small") }
 }
 
 #[test]
-fn what_is_due_at_or_before_a_record_is_booked_before_it() {
-    let mut trial = trial(account("UTC").with(Subscription::to("small")));
+fn charges_due_at_or_before_a_record_are_booked_before_it() {
+    let mut trial = trial(account("UTC").with(TrialSubscription::to("small")));
     // The plan begins with the year, and so does what it charges.
     rated(trial.rate(&session(1, "a", "2026-03-01T00:00:00Z", 1), 1).unwrap());
     let months = ["2026-01-01", "2026-02-01", "2026-03-01"];
@@ -74,8 +76,8 @@ fn time_goes_on_without_usage_and_never_back() {
 
 #[test]
 fn only_accounts_that_are_known_are_swept() {
-    let everyone = Accounts::all_alike(account("UTC").with(Subscription::to("small")));
-    let mut trial = Trial::new(Catalogue::new([monthly("small", "5.00", "1.00")]), everyone);
+    let everyone = TrialAccounts::all_alike(account("UTC").with(TrialSubscription::to("small")));
+    let mut trial = Trial::new(TrialCatalogue::new([monthly("small", "5.00", "1.00")]), everyone);
     trial.advance(at("2026-02-01T00:00:00Z")).unwrap();
     assert!(due(&mut trial).is_empty());
     rated(trial.rate(&session(1, "a", "2026-02-01T00:00:00Z", 1), 1).unwrap());
@@ -86,11 +88,11 @@ fn only_accounts_that_are_known_are_swept() {
 /// Logged time follows the starts: usage in order is never late, however long it runs.
 #[test]
 fn usage_is_late_when_its_cycle_was_closed_by_later_usage() {
-    let mut trial = trial(account("UTC").with(Subscription::to("small")));
+    let mut trial = trial(account("UTC").with(TrialSubscription::to("small")));
     let mut is_late = |id: &str, start: &str| {
         let hours = 24 * 40;
         match trial.rate(&session(1, id, start, hours), 0).unwrap() {
-            Outcome::Rated(charges) => charges.is_late(),
+            TrialOutcome::Rated(charges) => charges.is_late(),
             other => panic!("{other:?}"),
         }
     };
@@ -105,13 +107,13 @@ fn usage_is_late_when_its_cycle_was_closed_by_later_usage() {
 /// sums and the fee.
 #[test]
 fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
-    let mut accounts = Accounts::none();
+    let mut accounts = TrialAccounts::none();
     let fee = Money::from_nanos(500_000_000).unwrap();
     let from = at("2026-01-01T00:00:00Z");
     let offered = account("UTC").with_option("best", fee, from, ["small", "large"]);
     accounts.open(ONE, offered).unwrap();
     let plans = [monthly("small", "5.00", "1.00"), monthly("large", "20.00", "0.10")];
-    let mut trial = Trial::new(Catalogue::new(plans), accounts);
+    let mut trial = Trial::new(TrialCatalogue::new(plans), accounts);
     let lines = rated(trial.rate(&session(1, "a", "2026-01-10T00:00:00Z", 30), 1).unwrap());
     assert_eq!(lines, ["hour 30 h 30.000000000", "hour 30 h 3.000000000"]);
     assert_eq!(balance(&trial), "", "on trial");
@@ -126,8 +128,8 @@ fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
 }
 
 #[test]
-fn what_falls_due_is_bounded() {
-    let mut trial = trial(account("UTC").with(Subscription::to("small"))).with_dues_max(11);
+fn the_number_of_due_items_is_bounded() {
+    let mut trial = trial(account("UTC").with(TrialSubscription::to("small"))).with_dues_max(11);
     let error = trial.advance(at("2026-12-01T00:00:00Z")).unwrap_err();
     assert_eq!(error, TrialError::TooManyDues { account: ONE, max: 11 });
 }
@@ -138,7 +140,7 @@ fn a_plan_that_is_not_there_holds_up_usage_alone() {
     let both = account("UTC").with_all(["small", "unheard-of"]);
     let mut trial = trial(both);
     let outcome = trial.rate(&session(1, "a", "2026-01-10T00:00:00Z", 1), 1).unwrap();
-    assert!(matches!(outcome, Outcome::Suspended(_)), "{outcome:?}");
+    assert!(matches!(outcome, TrialOutcome::Suspended(_)), "{outcome:?}");
     assert_eq!(due(&mut trial).len(), 1);
 }
 
@@ -147,7 +149,7 @@ fn other_settings_from_an_instant_on_rate_and_charge_from_there() {
     let mut later = settings("America/New_York");
     later.cycle_day = 15;
     let moved = account("UTC").with_settings_from(at("2026-02-10T00:00:00Z"), later);
-    let mut trial = trial(moved.with(Subscription::to("small")));
+    let mut trial = trial(moved.with(TrialSubscription::to("small")));
     trial.advance(at("2026-03-01T00:00:00Z")).unwrap();
     assert_eq!(due(&mut trial).len(), 2, "the month has not begun in New York");
     trial.advance(at("2026-03-01T05:00:00Z")).unwrap();

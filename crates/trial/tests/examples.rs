@@ -186,7 +186,7 @@ fn in_advance(settings: &str, inside: &str) -> String {
 
 /// A due charge is expected by its local date. An unexpected one is a failure, as for records.
 #[test]
-fn what_falls_due_is_expected_too() {
+fn due_charges_are_expected_too() {
     let december = r#"<expect due="2026-01-01" component="monthly" amount="20.00"/>"#;
     let january = r#"<expect due="2026-02-01" component="monthly" amount="20.00"/>"#;
     let settings = r#"zone="America/New_York" since="2025-12-01" until="2026-02-01""#;
@@ -233,7 +233,7 @@ fn a_record_may_be_expected_to_be_late() {
 }
 
 #[test]
-fn lines_may_be_told_apart_by_where_they_go() {
+fn lines_may_be_distinguished_by_their_posting() {
     let posted = FIRST.replace("amount", "posting=\"account\" amount");
     passes(&example(&format!("{TWO_HOURS}{SETUP}{posted}")));
     let nobody = FIRST.replace("quantity=\"7200 s\" amount=\"2.00\"", "posting=\"nobody\"");
@@ -247,7 +247,7 @@ fn lines_may_be_told_apart_by_where_they_go() {
 }
 
 #[test]
-fn what_falls_due_in_an_example_is_bounded() {
+fn the_number_of_due_items_in_an_example_is_bounded() {
     let forever = in_advance(r#"until="9000-01-01""#, "");
     let report = run(&forever).to_string();
     assert!(report.contains("more than 20000 charges fall due"), "{report}");
@@ -257,7 +257,7 @@ const BY_FILES: &str = "<example name=\"f\" usage=\"u.csv\" expect=\"e.csv\"/>";
 const USAGE: &str = "record_id,account_number,usage_type,start_time,duration\n";
 
 #[test]
-fn files_are_told_by_name_and_line() {
+fn messages_name_the_file_and_the_line() {
     let plan = hourly(1, "2026-01-01", BY_FILES);
     let told = |usage: &str, expect: &str| {
         run_with(&plan, &[("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())]).to_string()
@@ -321,7 +321,7 @@ fn a_file_is_read_once() {
 }
 
 #[test]
-fn what_rate_prints_can_be_expected() {
+fn the_output_of_rate_can_be_an_expectation() {
     let plan = hourly(1, "2026-01-01", BY_FILES);
     let usage = format!("{USAGE}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
     let expect = "record_id,component,quantity,amount,currency,plan,version,primitive,unit,price,period,level_before,level_after,first_unit,kind,account_number,usage_type,start_time,posting,posted_to,line,of,row,due,late\n\
@@ -351,7 +351,7 @@ fn records_of_all_examples_are_bounded() {
 }
 
 #[test]
-fn whoever_runs_them_can_stop_them() {
+fn a_run_of_examples_can_be_stopped() {
     let plan = parsed(&example(&format!("{TWO_HOURS}{SETUP}{FIRST}")));
     let inputs = Inputs::new(&|_| None).stopping_when(&|| true);
     let report = run_examples(&plan, &inputs);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use support::{at, parsed, session, settings};
 use turnpike_plan::{Table, parse_amount, parse_table, primitive_types};
-use turnpike_trial::{Account, Accounts, Catalogue, Inputs, Trial, run_examples};
+use turnpike_trial::{Inputs, Trial, TrialAccount, TrialAccounts, TrialCatalogue, run_examples};
 use turnpike_types::AccountNumber;
 
 fn docs() -> PathBuf {
@@ -112,11 +112,11 @@ fn of_the_gallerys_three_plans_the_cheapest_is_billed() {
         euros.currency = "EUR".parse().unwrap();
         let from = at("2026-03-01T00:00:00Z");
         let fee = parse_amount("1.00").unwrap();
-        let mut accounts = Accounts::none();
-        let offered = Account::new(euros).with_option("phone", fee, from, ids);
+        let mut accounts = TrialAccounts::none();
+        let offered = TrialAccount::new(euros).with_option("phone", fee, from, ids);
         accounts.open(AccountNumber(42), offered).unwrap();
         let plans = ids.map(|id| parsed(&xml(id)));
-        let mut trial = Trial::new(Catalogue::new(plans), accounts);
+        let mut trial = Trial::new(TrialCatalogue::new(plans), accounts);
         let mut call = session(42, "r1", "2026-03-02T08:00:00Z", 0);
         call.usage_type = "call".to_owned();
         call.duration_us = minutes * 60_000_000;

@@ -4,7 +4,7 @@
 use crate::support;
 
 use support::{account, at, parsed, session};
-use turnpike_trial::{Accounts, Catalogue, Outcome, Stepped, Stepper, Trial};
+use turnpike_trial::{Stepped, Stepper, Trial, TrialAccounts, TrialCatalogue, TrialOutcome};
 use turnpike_types::AccountNumber;
 
 #[derive(Default)]
@@ -19,23 +19,23 @@ impl Stepper for Kept {
 fn fig6b() -> Trial {
     let plan = parsed(include_str!("data/fig6b.xml"));
     let accounts =
-        Accounts::all_alike(account("America/New_York").with_all([plan.id().to_owned()]));
-    Trial::new(Catalogue::new([plan]), accounts)
+        TrialAccounts::all_alike(account("America/New_York").with_all([plan.id().to_owned()]));
+    Trial::new(TrialCatalogue::new([plan]), accounts)
 }
 
 /// A session from 18:00 to 20:00 in New York whose first half hour is free.
 fn crossing_peak(stepper: &mut dyn Stepper) {
     let mut trial = fig6b();
     let first = session(1, "r1", "2026-01-05T00:00:00Z", 99);
-    assert!(matches!(trial.rate(&first, 1).unwrap(), Outcome::Rated(_)));
+    assert!(matches!(trial.rate(&first, 1).unwrap(), TrialOutcome::Rated(_)));
     let mut half = session(1, "r2", "2026-01-10T00:00:00Z", 0);
     half.duration_us = 30 * 60 * 1_000_000;
-    assert!(matches!(trial.rate(&half, 2).unwrap(), Outcome::Rated(_)));
+    assert!(matches!(trial.rate(&half, 2).unwrap(), TrialOutcome::Rated(_)));
     let mut crossing = session(1, "r3", "2026-01-12T23:00:00Z", 2);
     crossing.account = AccountNumber(1);
     assert_eq!(crossing.start, at("2026-01-12T18:00:00-05:00"));
     let outcome = trial.rate_stepping(&crossing, 3, stepper).unwrap();
-    let Outcome::Rated(charges) = outcome else { panic!("{outcome:?}") };
+    let TrialOutcome::Rated(charges) = outcome else { panic!("{outcome:?}") };
     assert_eq!(charges.iter().count(), 3);
 }
 
@@ -54,7 +54,7 @@ fn fig_6b_crossing_peak_step_by_step() {
 
 /// Each step is a value of its own, with everything in it.
 #[test]
-fn a_step_is_also_told_as_json() {
+fn a_step_is_also_written_as_json() {
     let mut kept = Kept::default();
     crossing_peak(&mut kept);
     let rater = kept.0.iter().find(|step| step.primitive == "peak").unwrap();
@@ -66,7 +66,7 @@ fn a_step_is_also_told_as_json() {
 }
 
 #[test]
-fn who_suspends_a_record_is_told() {
+fn the_primitive_that_suspends_a_record_is_named() {
     let plan = parsed(
         r#"<plan xmlns="urn:turnpike:plan:1" id="w" version="1" starts="2026-01-01" currency="USD">
   <graph>
@@ -76,14 +76,14 @@ fn who_suspends_a_record_is_told() {
   </graph>
 </plan>"#,
     );
-    let accounts = Accounts::all_alike(account("UTC").with_all(["w"]));
-    let mut trial = Trial::new(Catalogue::new([plan]), accounts);
+    let accounts = TrialAccounts::all_alike(account("UTC").with_all(["w"]));
+    let mut trial = Trial::new(TrialCatalogue::new([plan]), accounts);
     let mut record = session(1, "r1", "2026-01-05T00:00:00Z", 0);
     record.quantity = Some(2);
     record.attributes.insert("function".to_owned(), "print".to_owned());
     let mut kept = Kept::default();
     let outcome = trial.rate_stepping(&record, 1, &mut kept).unwrap();
-    assert!(matches!(outcome, Outcome::Suspended(_)));
+    assert!(matches!(outcome, TrialOutcome::Suspended(_)));
     let told: Vec<_> = kept.0.iter().map(|step| (&*step.primitive, step.suspended)).collect();
     assert_eq!(told, [("points", Some("no-weight"))]);
 }
@@ -100,15 +100,15 @@ fn a_record_that_lacks_a_measure_is_suspended_step_by_step_as_it_is_at_once() {
   </graph>
 </plan>"#,
     );
-    let accounts = Accounts::all_alike(account("UTC").with_all(["w"]));
-    let mut trial = Trial::new(Catalogue::new([plan]), accounts);
+    let accounts = TrialAccounts::all_alike(account("UTC").with_all(["w"]));
+    let mut trial = Trial::new(TrialCatalogue::new([plan]), accounts);
     let record = |id: &str| session(1, id, "2026-01-05T00:00:00Z", 0);
     let at_once = trial.rate(&record("r1"), 1).unwrap();
-    let Outcome::Suspended(suspension) = at_once else { panic!("{at_once:?}") };
+    let TrialOutcome::Suspended(suspension) = at_once else { panic!("{at_once:?}") };
     assert_eq!(suspension.to_string(), "missing-input: record.quantity");
     let mut kept = Kept::default();
     let stepped = trial.rate_stepping(&record("r2"), 2, &mut kept).unwrap();
-    let Outcome::Suspended(suspension) = stepped else { panic!("{stepped:?}") };
+    let TrialOutcome::Suspended(suspension) = stepped else { panic!("{stepped:?}") };
     assert_eq!(suspension.to_string(), "missing-input: record.quantity");
     assert_eq!(kept.0[0].detail.as_deref(), Some("record.quantity"));
 }

@@ -8,25 +8,27 @@ use std::collections::BTreeMap;
 use support::{account, at, hourly, lines, parsed, rated, session, settings};
 use turnpike_collect::AccountRow;
 use turnpike_plan::AccountState;
-use turnpike_trial::{Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
+use turnpike_trial::{
+    Trial, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome, TrialSubscription,
+};
 use turnpike_types::{AccountNumber, SuspenseReason};
 
-fn trial(accounts: Accounts) -> Trial {
+fn trial(accounts: TrialAccounts) -> Trial {
     let versions = [hourly(1, "2026-01-01", ""), hourly(2, "2026-02-01", "")];
     let second = versions[1].replace("price=\"0.50\"", "price=\"0.25\"");
-    Trial::new(Catalogue::new([parsed(&versions[0]), parsed(&second)]), accounts)
+    Trial::new(TrialCatalogue::new([parsed(&versions[0]), parsed(&second)]), accounts)
 }
 
-fn suspended(outcome: Outcome<'_>) -> SuspenseReason {
+fn suspended(outcome: TrialOutcome<'_>) -> SuspenseReason {
     match outcome {
-        Outcome::Suspended(suspension) => suspension.reason,
+        TrialOutcome::Suspended(suspension) => suspension.reason,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn records_are_rated_in_order_and_what_they_change_is_kept() {
-    let mut trial = trial(Accounts::all_alike(account("UTC").with_all(["hourly"])));
+    let mut trial = trial(TrialAccounts::all_alike(account("UTC").with_all(["hourly"])));
     let first = session(1, "a", "2026-01-05T00:00:00Z", 9);
     assert_eq!(
         rated(trial.rate(&first, 1).unwrap()),
@@ -45,12 +47,12 @@ fn records_are_rated_in_order_and_what_they_change_is_kept() {
 
 #[test]
 fn a_record_given_twice_counts_once_and_with_other_content_not_at_all() {
-    let mut trial = trial(Accounts::all_alike(account("UTC").with_all(["hourly"])));
+    let mut trial = trial(TrialAccounts::all_alike(account("UTC").with_all(["hourly"])));
     let record = session(1, "a", "2026-01-05T00:00:00Z", 1);
     rated(trial.rate(&record, 7).unwrap());
-    assert!(matches!(trial.rate(&record, 8).unwrap(), Outcome::Duplicate(7)));
+    assert!(matches!(trial.rate(&record, 8).unwrap(), TrialOutcome::Duplicate(7)));
     let other = session(1, "a", "2026-01-05T00:00:00Z", 2);
-    assert!(matches!(trial.rate(&other, 9).unwrap(), Outcome::Conflict(7)));
+    assert!(matches!(trial.rate(&other, 9).unwrap(), TrialOutcome::Conflict(7)));
     // The same id is another account's own.
     rated(trial.rate(&session(2, "a", "2026-01-05T00:00:00Z", 1), 10).unwrap());
 }
@@ -58,24 +60,25 @@ fn a_record_given_twice_counts_once_and_with_other_content_not_at_all() {
 /// docs/plan-semantics.md section 6: by the version in force at its start, in the account's zone.
 #[test]
 fn the_version_in_force_at_the_start_rates_the_whole_record() {
-    let mut trial = trial(Accounts::all_alike(account("America/New_York").with_all(["hourly"])));
+    let mut trial =
+        trial(TrialAccounts::all_alike(account("America/New_York").with_all(["hourly"])));
     let long = session(1, "a", "2026-02-01T04:00:00Z", 12);
-    let Outcome::Rated(charges) = trial.rate(&long, 1).unwrap() else { panic!() };
+    let TrialOutcome::Rated(charges) = trial.rate(&long, 1).unwrap() else { panic!() };
     assert!(charges.iter().all(|charge| charge.code.version() == 1));
     let next = session(1, "b", "2026-02-01T05:00:00Z", 1);
-    let Outcome::Rated(charges) = trial.rate(&next, 2).unwrap() else { panic!() };
+    let TrialOutcome::Rated(charges) = trial.rate(&next, 2).unwrap() else { panic!() };
     assert!(charges.iter().all(|charge| charge.code.version() == 2));
     assert_eq!(lines(&charges), ["more 1 h 0.250000000"]);
 }
 
 #[test]
 fn why_a_record_waits() {
-    let subscription = Subscription {
+    let subscription = TrialSubscription {
         from: at("2026-01-02T00:00:00Z"),
         until: at("2026-01-03T00:00:00Z"),
-        ..Subscription::to("hourly")
+        ..TrialSubscription::to("hourly")
     };
-    let mut accounts = Accounts::none();
+    let mut accounts = TrialAccounts::none();
     accounts.open(AccountNumber(1), account("UTC").with(subscription)).unwrap();
     accounts.open(AccountNumber(2), account("UTC").with_all(["unheard-of"])).unwrap();
     accounts.open(AccountNumber(3), account("UTC").with_all(["hourly"])).unwrap();
@@ -101,13 +104,13 @@ fn why_a_record_waits() {
     let nobody = trial.rate(&guided, 0).unwrap();
     assert_eq!(suspended(nobody), SuspenseReason::UnboundIdentity);
     guided.identity = "user:alice".to_owned();
-    let Outcome::Rated(charges) = trial.rate(&guided, 0).unwrap() else { panic!() };
+    let TrialOutcome::Rated(charges) = trial.rate(&guided, 0).unwrap() else { panic!() };
     assert_eq!(charges.account(), AccountNumber(3));
 }
 
 #[test]
-fn what_if_an_account_began_elsewhere() {
-    let everyone = || Accounts::all_alike(account("UTC").with_all(["hourly"]));
+fn a_trial_can_begin_with_the_state_of_an_account() {
+    let everyone = || TrialAccounts::all_alike(account("UTC").with_all(["hourly"]));
     let mut real = trial(everyone());
     rated(real.rate(&session(1, "a", "2026-01-05T00:00:00Z", 10), 1).unwrap());
     let state: AccountState = real.state(AccountNumber(1)).unwrap().clone();
@@ -119,14 +122,14 @@ fn what_if_an_account_began_elsewhere() {
 
 #[test]
 fn a_subscription_sets_the_plans_parameters() {
-    let cheap = Subscription {
+    let cheap = TrialSubscription {
         parameters: BTreeMap::from([("price".to_owned(), "0.10".to_owned())]),
-        ..Subscription::to("hourly")
+        ..TrialSubscription::to("hourly")
     };
-    let mut accounts = Accounts::none();
+    let mut accounts = TrialAccounts::none();
     accounts.open(AccountNumber(1), account("UTC").with(cheap.clone())).unwrap();
     let wrong = BTreeMap::from([("colour".to_owned(), "red".to_owned())]);
-    let wrong = Subscription { parameters: wrong, ..cheap };
+    let wrong = TrialSubscription { parameters: wrong, ..cheap };
     accounts.open(AccountNumber(2), account("UTC").with(wrong)).unwrap();
     let mut trial = trial(accounts);
     let cheap = trial.rate(&session(1, "a", "2026-01-05T00:00:00Z", 1), 1).unwrap();
@@ -143,8 +146,8 @@ fn the_subscription_of_highest_priority_is_asked_first() {
     let dear = parsed(&dear.replace("value=\"1.00\"", "value=\"9.00\""));
     let plans = || [parsed(&hourly(1, "2026-01-01", "")), dear.clone()];
     for (order, amount) in [(["hourly", "dear"], "1."), (["dear", "hourly"], "9.")] {
-        let accounts = Accounts::all_alike(account("UTC").with_all(order));
-        let mut trial = Trial::new(Catalogue::new(plans()), accounts);
+        let accounts = TrialAccounts::all_alike(account("UTC").with_all(order));
+        let mut trial = Trial::new(TrialCatalogue::new(plans()), accounts);
         let lines = rated(trial.rate(&session(1, "a", "2026-01-05T00:00:00Z", 1), 1).unwrap());
         assert!(lines[1].starts_with(&format!("first 1 h {amount}")), "{lines:?}");
     }
@@ -166,21 +169,21 @@ fn row(account: u64) -> AccountRow {
 
 #[test]
 fn a_list_of_accounts_that_contradicts_itself_is_refused() {
-    assert!(Accounts::from_rows([row(1), row(2)]).is_ok());
+    assert!(TrialAccounts::from_rows([row(1), row(2)]).is_ok());
     let twice = AccountRow { identities: Vec::new(), ..row(1) };
-    let error = Accounts::from_rows([row(1), twice]).unwrap_err();
+    let error = TrialAccounts::from_rows([row(1), twice]).unwrap_err();
     assert_eq!(error, TrialError::AccountTwice(AccountNumber(1)));
     let bound = AccountRow { identities: vec!["user:1".to_owned()], ..row(2) };
-    let error = Accounts::from_rows([row(1), bound]).unwrap_err();
+    let error = TrialAccounts::from_rows([row(1), bound]).unwrap_err();
     assert!(error.to_string().contains("user:1 is bound to accounts 1 and 2"), "{error}");
     let nowhere = AccountRow { zone: "Atlantis".to_owned(), ..row(3) };
-    let error = Accounts::from_rows([nowhere]).unwrap_err();
+    let error = TrialAccounts::from_rows([nowhere]).unwrap_err();
     assert!(error.to_string().contains("account 3: \"Atlantis\""), "{error}");
 }
 
 #[test]
 fn an_address_leads_to_the_account_with_the_longest_prefix_of_it_in_any_spelling() {
-    let mut accounts = Accounts::none();
+    let mut accounts = TrialAccounts::none();
     for (identity, number) in
         [("ip:198.51.100.0/24", 1), ("ip:198.51.100.8/29", 2), ("ip:2001:DB8:0::9", 3)]
     {

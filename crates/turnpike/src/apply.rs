@@ -27,7 +27,7 @@ pub(crate) struct Applied {
     pub(crate) already: u64,
     pub(crate) refused: u64,
     /// The first refusals, at most 10,000 from each request.
-    pub(crate) refusals: Vec<Refusal>,
+    pub(crate) refusals: Vec<RefusedCommand>,
     /// Side effects of applied commands, as the front reports them: at most 100 from each request.
     #[serde(skip)]
     pub(crate) notes: Vec<String>,
@@ -35,12 +35,12 @@ pub(crate) struct Applied {
 
 /// A command that the cluster refused.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedCommand {
     pub(crate) account_number: u64,
     pub(crate) message: String,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for RefusedCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "account {}: {}", self.account_number, self.message)
     }
@@ -71,7 +71,7 @@ impl Applied {
     pub(crate) fn refuse(&mut self, account_number: u64, message: String) {
         self.refused += 1;
         if self.refusals.len() < 10_000 {
-            self.refusals.push(Refusal { account_number, message });
+            self.refusals.push(RefusedCommand { account_number, message });
         }
     }
 

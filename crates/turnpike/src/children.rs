@@ -19,7 +19,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// The command line of a child, for its start and its restarts.
 #[derive(Clone, Debug)]
-pub(crate) struct Recipe {
+pub(crate) struct ChildCommand {
     pub(crate) name: String,
     pub(crate) arguments: Vec<OsString>,
     /// Write the child's log to the parent's standard error.
@@ -28,14 +28,14 @@ pub(crate) struct Recipe {
 
 /// A running child.
 #[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) recipe: Recipe,
+pub(crate) struct RunningChild {
+    pub(crate) recipe: ChildCommand,
     pub(crate) address: SocketAddr,
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
-impl Recipe {
+impl ChildCommand {
     /// `turnpike WHAT --database URL --listen LISTEN …`
     pub(crate) fn server(name: &str, arguments: &[&str], shows_log: bool) -> Self {
         let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
@@ -44,7 +44,7 @@ impl Recipe {
     }
 
     /// Starts the process and waits until it prints its listening address.
-    pub(crate) async fn start(&self) -> anyhow::Result<Running> {
+    pub(crate) async fn start(&self) -> anyhow::Result<RunningChild> {
         let program = std::env::current_exe().context("the path of this program is not known")?;
         let stderr = if self.shows_log { Stdio::inherit() } else { Stdio::null() };
         let mut child = Command::new(program)
@@ -77,11 +77,11 @@ impl Recipe {
         // No further output is expected; it is read so that the pipe can't fill and block the
         // child.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Running { recipe: self.clone(), address, child, stdin })
+        Ok(RunningChild { recipe: self.clone(), address, child, stdin })
     }
 }
 
-impl Running {
+impl RunningChild {
     /// The process id while the child runs, else 0.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()

@@ -32,14 +32,14 @@ pub(crate) struct Config {
 /// One address or several.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "an address, or a list of addresses")]
-pub(crate) enum Addresses {
+pub(crate) enum AddressList {
     /// One, or several with commas between them.
     One(String),
     /// A list.
     Several(Vec<String>),
 }
 
-impl Addresses {
+impl AddressList {
     /// All addresses, in order.
     pub(crate) fn list(&self) -> Vec<String> {
         let of = |text: &String| text.split(',').map(|one| one.trim().to_owned()).collect();
@@ -56,7 +56,7 @@ impl Addresses {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ClientConfig {
-    pub(crate) front: Option<Addresses>,
+    pub(crate) front: Option<AddressList>,
     pub(crate) timeout: Option<String>,
 }
 

@@ -59,7 +59,7 @@ use clap::FromArgMatches as _;
 use crate::cli::{Cli, Context};
 use crate::config::Config;
 use crate::exit::Finish;
-use crate::telemetry::{LogFormat, LogSettings};
+use crate::telemetry::{LogOutput, LogSettings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,7 +67,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Errors in the command line also have the format of the log.
     if telemetry::is_json_asked(std::env::args_os()) {
-        ui::tell_as(LogFormat::Json);
+        ui::tell_as(LogOutput::Json);
     }
     let matches = cli::command().try_get_matches();
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -80,7 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
     let path = cli.config.as_deref();
     let config = Config::load(path).inspect_err(|_| {
         if Config::log_format(path).as_deref() == Some("json") && cli.log.format.is_none() {
-            ui::tell_as(LogFormat::Json);
+            ui::tell_as(LogOutput::Json);
         }
     })?;
     let variable = std::env::var("TURNPIKE_LOG").ok().filter(|value| !value.is_empty());

@@ -40,7 +40,7 @@ pub(crate) struct Batch<T> {
 
 /// Events of batches.
 #[derive(Debug)]
-pub(crate) enum Event<'a, T> {
+pub(crate) enum SenderEvent<'a, T> {
     /// The batch has its final answer; `after` is the time since it was first sent.
     Answered { batch: &'a Batch<T>, ack: &'a BatchAck, after: Duration },
     /// The batch will be sent again.
@@ -61,7 +61,7 @@ pub(crate) async fn send<T: Send>(
     front: &Front,
     window: usize,
     next: impl FnMut() -> Option<Batch<T>> + Send,
-    on_event: impl FnMut(Event<'_, T>) + Send,
+    on_event: impl FnMut(SenderEvent<'_, T>) + Send,
 ) -> anyhow::Result<()> {
     let window = window.clamp(1, WINDOW_MAX);
     let patience = Patience::new(front.timeout);
@@ -126,7 +126,7 @@ impl<T, N, E> Sender<'_, T, N, E>
 where
     T: Send,
     N: FnMut() -> Option<Batch<T>> + Send,
-    E: FnMut(Event<'_, T>) + Send,
+    E: FnMut(SenderEvent<'_, T>) + Send,
 {
     /// Runs one stream, from its opening until it breaks or all batches are answered.
     async fn session(&mut self) -> Result<(), Broken> {
@@ -224,7 +224,7 @@ where
     fn all_to_be_sent_again(&mut self) {
         for pending in self.pending.values_mut() {
             pending.is_flying = false;
-            (self.on_event)(Event::Retried { batch: &pending.batch });
+            (self.on_event)(SenderEvent::Retried { batch: &pending.batch });
         }
     }
 
@@ -235,7 +235,7 @@ where
                     self.pending.remove(&ack.batch_number)
                 {
                     let after = first_sent.elapsed();
-                    (self.on_event)(Event::Answered { batch: &batch, ack, after });
+                    (self.on_event)(SenderEvent::Answered { batch: &batch, ack, after });
                     self.patience.progress();
                 }
                 Ok(())
@@ -243,7 +243,7 @@ where
             BatchStatus::Retry | BatchStatus::Unspecified => {
                 if let Some(pending) = self.pending.get_mut(&ack.batch_number) {
                     pending.is_flying = false;
-                    (self.on_event)(Event::Retried { batch: &pending.batch });
+                    (self.on_event)(SenderEvent::Retried { batch: &pending.batch });
                 }
                 self.wait_asked = Duration::from_millis(u64::from(ack.retry_after_ms));
                 self.wait_reason = Some(ack.message.clone());

@@ -8,7 +8,7 @@ use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStat
 
 use crate::exceptions_file::ExceptionsFile;
 use crate::exit::Finish;
-use crate::sender::{Batch, Event};
+use crate::sender::{Batch, SenderEvent};
 use crate::ui;
 
 /// Counts of records. Once its batch is answered, every sent record is in exactly one of accepted,
@@ -33,10 +33,10 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts an event.
-    pub(crate) fn count<T>(&mut self, event: &Event<'_, T>) {
+    pub(crate) fn count<T>(&mut self, event: &SenderEvent<'_, T>) {
         match event {
-            Event::Retried { batch } => self.retried += u64::from(batch.records),
-            Event::Answered { batch, ack, .. } => self.answered(batch, ack),
+            SenderEvent::Retried { batch } => self.retried += u64::from(batch.records),
+            SenderEvent::Answered { batch, ack, .. } => self.answered(batch, ack),
         }
     }
 
@@ -160,9 +160,9 @@ const SHOWN_MAX: usize = 20;
 
 impl FileReport {
     /// Counts an event of a batch, and keeps its suspended and rejected records.
-    pub(crate) fn count(&mut self, event: &Event<'_, Origins>) {
+    pub(crate) fn count(&mut self, event: &SenderEvent<'_, Origins>) {
         self.tally.count(event);
-        let Event::Answered { batch, ack, .. } = event else { return };
+        let SenderEvent::Answered { batch, ack, .. } = event else { return };
         if ack.status() == BatchStatus::Rejected {
             for (line, record_id) in &batch.tag {
                 self.note(*line, record_id, "rejected", (&ack.message, ""));
@@ -281,7 +281,7 @@ mod tests {
             ..BatchAck::default()
         };
         let mut report = FileReport::default();
-        report.count(&Event::Answered {
+        report.count(&SenderEvent::Answered {
             batch: &batch,
             ack: &ack,
             after: std::time::Duration::ZERO,
@@ -306,7 +306,7 @@ mod tests {
         };
         let mut report = FileReport::default();
         let after = std::time::Duration::ZERO;
-        report.count(&Event::Answered { batch: &batch, ack: &ack, after });
+        report.count(&SenderEvent::Answered { batch: &batch, ack: &ack, after });
         report
     }
 

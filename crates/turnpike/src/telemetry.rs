@@ -1,6 +1,6 @@
 //! Logs on standard error; metrics and health on a port.
 
-mod catalogue;
+mod metric_list;
 mod port;
 mod probe;
 mod repeats;
@@ -21,13 +21,13 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::FilterExt as _};
 use crate::config::LogConfig;
 use crate::exit::usage;
 use crate::{ui, values};
-use catalogue::{Kind, METRICS};
+use metric_list::{METRICS, MetricKind};
 pub(crate) use probe::Probe;
 pub(crate) use repeats::Repeats;
 
 /// The format of logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
+pub(crate) enum LogOutput {
     /// Text for people.
     #[default]
     Text,
@@ -41,7 +41,7 @@ pub(crate) struct LogArgs {
     /// The format of logs and errors: text or JSON lines [default: text]
     #[arg(id = "log", long = "log", env = "TURNPIKE_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(global = true, help_heading = "Global options")]
-    pub(crate) format: Option<LogFormat>,
+    pub(crate) format: Option<LogOutput>,
     /// What to log: a level, or a filter such as info,turnpike_node=debug; TURNPIKE_LOG is an
     /// alternative variable [default: info for servers, warn for other commands]
     #[arg(id = "log-level", long = "log-level", env = "TURNPIKE_LOG_LEVEL", value_name = "FILTER")]
@@ -55,7 +55,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The log settings in force.
 #[derive(Clone, Debug)]
 pub(crate) struct LogSettings {
-    pub(crate) format: LogFormat,
+    pub(crate) format: LogOutput,
     pub(crate) filter: String,
 }
 
@@ -69,12 +69,12 @@ impl LogSettings {
         default: &str,
     ) -> anyhow::Result<Self> {
         // Up to version 0.1 this variable named the format.
-        let old_format = variable.and_then(|word| LogFormat::from_str(word, true).ok());
+        let old_format = variable.and_then(|word| LogOutput::from_str(word, true).ok());
         let format = match (args.format.or(old_format), file.format.as_deref()) {
             (Some(format), _) => format,
-            (None, Some(word)) => LogFormat::from_str(word, false)
+            (None, Some(word)) => LogOutput::from_str(word, false)
                 .map_err(|_| usage(format!("log.format: {word:?} is neither text nor json")))?,
-            (None, None) => LogFormat::default(),
+            (None, None) => LogOutput::default(),
         };
         let variable = variable.filter(|_| old_format.is_none());
         let (filter, source) = [
@@ -133,8 +133,8 @@ pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Res
     let filter = filter.and(limit);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let lines = match settings.format {
-        LogFormat::Text => lines.with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+        LogOutput::Text => lines.with_filter(filter).boxed(),
+        LogOutput::Json => lines.json().with_filter(filter).boxed(),
     };
     // Only tests start it twice in one process; the first start remains in effect.
     let _ = tracing_subscriber::registry().with(lines).try_init();
@@ -170,7 +170,7 @@ pub(crate) async fn serve_metrics(
 fn exporter() -> anyhow::Result<PrometheusBuilder> {
     let mut exporter = PrometheusBuilder::new();
     for metric in METRICS {
-        if let Kind::Histogram(buckets) = metric.kind {
+        if let MetricKind::Histogram(buckets) = metric.kind {
             let name = Matcher::Full(metric.name.to_owned());
             exporter = exporter.set_buckets_for_metric(name, buckets)?;
         }
@@ -184,7 +184,7 @@ fn begin_counters(process: &'static str) {
     for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
         let is_fronts =
             ["turnpike_front_", "turnpike_feed_"].iter().any(|of| metric.name.starts_with(of));
-        if metric.kind == Kind::Counter && is_fronts == (process == "front") {
+        if metric.kind == MetricKind::Counter && is_fronts == (process == "front") {
             metrics::counter!(metric.name).increment(0);
         }
     }
@@ -194,9 +194,11 @@ fn begin_counters(process: &'static str) {
 fn describe() {
     for metric in METRICS {
         match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
-            Kind::Histogram(_) => {
+            MetricKind::Counter => {
+                metrics::describe_counter!(metric.name, metric.unit, metric.help)
+            }
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            MetricKind::Histogram(_) => {
                 metrics::describe_histogram!(metric.name, metric.unit, metric.help);
             }
         }

@@ -9,25 +9,25 @@ use std::sync::OnceLock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::telemetry::LogFormat;
+use crate::telemetry::LogOutput;
 
-static TELLS_AS: OnceLock<LogFormat> = OnceLock::new();
+static TELLS_AS: OnceLock<LogOutput> = OnceLock::new();
 
 /// Sets the format of messages on standard error to that of the log. Only the first call has
 /// effect.
-pub(crate) fn tell_as(format: LogFormat) {
+pub(crate) fn tell_as(format: LogOutput) {
     let _ = TELLS_AS.set(format);
 }
 
 /// Are messages on standard error JSON lines?
 pub(crate) fn tells_json() -> bool {
-    TELLS_AS.get() == Some(&LogFormat::Json)
+    TELLS_AS.get() == Some(&LogOutput::Json)
 }
 
 /// Writes a line to standard error, as a JSON object if logs are JSON. Write errors are ignored.
 pub(crate) fn tell(line: impl fmt::Display) {
     match TELLS_AS.get() {
-        Some(LogFormat::Json) => tell_json("INFO", &line.to_string(), None),
+        Some(LogOutput::Json) => tell_json("INFO", &line.to_string(), None),
         _ => drop(writeln!(io::stderr().lock(), "{line}")),
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn tell(line: impl fmt::Display) {
 /// Writes the error that ends the process, with the exit code.
 pub(crate) fn tell_error(error: impl fmt::Display, exit_code: u8) {
     match TELLS_AS.get() {
-        Some(LogFormat::Json) => tell_json("ERROR", &error.to_string(), Some(exit_code)),
+        Some(LogOutput::Json) => tell_json("ERROR", &error.to_string(), Some(exit_code)),
         _ => drop(writeln!(io::stderr().lock(), "error: {error}")),
     }
 }

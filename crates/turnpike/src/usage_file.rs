@@ -16,7 +16,7 @@ use turnpike_types::{UsageRecord, limits};
 
 use crate::client::Front;
 use crate::exit::usage;
-use crate::sender::{self, Batch, Event};
+use crate::sender::{self, Batch, SenderEvent};
 use crate::tally::{FileReport, KEPT_MAX, Origins};
 use crate::ui;
 
@@ -113,7 +113,7 @@ pub(crate) async fn send(
         || batcher.next_batch(sending.batch_records, &mut faults),
         |event| {
             report.count(&event);
-            if let Event::Answered { batch, .. } = &event {
+            if let SenderEvent::Answered { batch, .. } = &event {
                 bar.inc(u64::from(batch.records));
             }
         },

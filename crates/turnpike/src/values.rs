@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_is_read() {
+    fn values_in_common_spellings_are_read() {
         assert_eq!(duration("35d").unwrap(), Duration::from_secs(35 * 86_400));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_read_is_refused_with_an_example() {
+    fn an_unreadable_value_is_refused_with_an_example() {
         for wrong in [duration("soon").err(), duration("99999999999d").err(), duration("").err()] {
             assert!(wrong.unwrap().contains("write"));
         }

@@ -91,7 +91,7 @@ fn first_line(path: &Path) -> String {
 }
 
 #[test]
-fn everyday_mistakes_are_told_with_their_cause() {
+fn everyday_mistakes_are_reported_with_their_cause() {
     let cluster = Cluster::start();
     let plans = [file("tests/data/points.xml"), cluster.write("priced.xml", PRICED)];
     let published = cluster.run(&["plan", "publish", &plans[0], &plans[1]]);
@@ -118,7 +118,7 @@ fn everyday_mistakes_are_told_with_their_cause() {
     assert_eq!(refused.code, 1, "{}", refused.err);
     says(&refused, &["did you mean \"priced\"?"]);
     usage_waits_with_its_cause(&cluster);
-    what_is_told_of_the_cluster(&cluster);
+    messages_about_the_cluster(&cluster);
 }
 
 /// The second time ends as the first one did: the records still wait.
@@ -139,7 +139,7 @@ fn usage_waits_with_its_cause(cluster: &Cluster) {
     says(&listed, &["no-weight: record.function \"Dance\""]);
 }
 
-fn what_is_told_of_the_cluster(cluster: &Cluster) {
+fn messages_about_the_cluster(cluster: &Cluster) {
     let lines = cluster.dir.path().join("lines.csv");
     let output = lines.display().to_string();
     let pulled = cluster.run(&["pull", "--consumer", "me", "--output", &output]);

@@ -38,7 +38,7 @@ fn crashes_lose_nothing_double_nothing_and_the_figures_say_so() {
 }
 
 #[test]
-fn frozen_nodes_are_fenced_or_the_drill_says_why_it_left_them_out() {
+fn frozen_nodes_are_fenced_or_the_drill_states_why_it_left_them_out() {
     let ran = run(&["drill", "freeze", "--repeat", "1"]);
     held(&ran);
     let left_out = ran.out.contains("left out") && ran.out.contains("PostgreSQL");
@@ -46,7 +46,7 @@ fn frozen_nodes_are_fenced_or_the_drill_says_why_it_left_them_out() {
 }
 
 #[test]
-fn each_scenario_is_explained_and_an_unknown_one_is_told_from_those_that_there_are() {
+fn each_scenario_is_explained_and_an_unknown_one_is_refused_with_the_list() {
     let list = run(&["drill", "list"]);
     assert_eq!(list.code, 0);
     for said in ["crash", "SIGKILL", "cut-node-database", "Must hold", "p99 500 ms"] {

@@ -107,7 +107,7 @@ fn command_lines_that_make_no_sense() {
 }
 
 #[test]
-fn nobody_answers() {
+fn an_address_that_does_not_answer() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let said = [url.as_str(), "is one running there?", "turnpike up", "--front"];
@@ -145,7 +145,7 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
-fn whoever_stops_reading_hears_no_complaint() {
+fn a_closed_output_is_no_error() {
     let mut child = turnpike(&[
         "rate",
         "--plan",

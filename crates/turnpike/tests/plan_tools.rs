@@ -62,7 +62,7 @@ fn files_of_examples_stand_beside_the_plan() {
 }
 
 #[test]
-fn what_rate_prints_can_be_an_expectation() {
+fn the_output_of_rate_can_be_used_as_an_expectation() {
     let (plan, usage) = (file("plans/fig6b.xml"), file("plans/fig6b_usage.csv"));
     let zone = "America/New_York";
     let rated = run(&["rate", "--plan", &plan, "--usage", &usage, "--zone", zone]);
@@ -72,7 +72,7 @@ fn what_rate_prints_can_be_an_expectation() {
 }
 
 #[test]
-fn a_difference_is_told_and_its_exit_code_is_asked_for() {
+fn a_difference_is_reported_and_its_exit_code_is_an_option() {
     let dir = tempfile::tempdir().unwrap();
     let old = file("plans/fig6b.xml");
     let new = dir.path().join("new.xml").display().to_string();
@@ -100,7 +100,7 @@ fn a_difference_is_told_and_its_exit_code_is_asked_for() {
 }
 
 #[test]
-fn what_plans_are_made_of_is_listed() {
+fn the_primitives_of_plans_are_listed() {
     let all = run(&["plan", "primitives"]);
     assert_eq!(all.code, 0, "{}", all.err);
     assert!(all.out.contains("StepRater") && all.out.contains("SecondAccountFinalizer"));

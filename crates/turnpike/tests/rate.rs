@@ -87,7 +87,7 @@ fn weighted_functions_cost_what_they_weigh() {
 }
 
 #[test]
-fn what_cannot_be_rated_is_told_with_its_reason_and_costs_nothing_else() {
+fn a_record_that_cannot_be_rated_is_reported_with_its_reason_and_affects_no_other() {
     let mixed = |more: &[&str]| {
         let (plan, usage) = (file("tests/data/points.xml"), file("tests/data/mixed.csv"));
         let accounts = file("tests/data/accounts.csv");
@@ -169,7 +169,7 @@ fn rate_calls(more: &[&str]) -> Ran {
 }
 
 #[test]
-fn what_is_due_comes_before_the_record_and_time_goes_on_to_a_date() {
+fn due_charges_come_before_the_record_and_time_advances_to_a_date() {
     let ran = rate_calls(&["--until", "2026-04-01"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let told: Vec<String> = rows(&ran.out)
@@ -292,7 +292,7 @@ fn an_option_that_cannot_be_offered_is_refused_by_its_name() {
 }
 
 #[test]
-fn what_falls_due_is_stepped_through_the_primitives_that_do_something() {
+fn due_charges_are_stepped_through_the_primitives_with_an_effect() {
     let ran = rate_two(&["--step", "--json", "--until", "2026-02-01"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let steps =

@@ -50,7 +50,7 @@ fn usage_that_begins_or_ends_after_now_is_refused_and_told() {
 }
 
 #[test]
-fn an_open_quote_is_told_with_its_line_and_what_was_not_read() {
+fn an_open_quote_is_reported_with_its_line_and_the_unread_rest() {
     let usage = "../collect/tests/data/everyday/quote-left-open.csv";
     let ran = rate("tests/data/reading/flat.xml", usage, &[]);
     assert_eq!((ran.code, lines(&ran)), (3, 1), "{}", ran.err);

@@ -116,7 +116,7 @@ fn maxminds_files_become_a_table_that_can_be_published() {
 }
 
 #[test]
-fn what_makes_no_table_of_addresses_prints_none_and_says_why() {
+fn input_that_makes_no_table_of_addresses_prints_none_and_the_reason() {
     let (locations, v4) = (maxmind("locations"), maxmind("blocks-ipv4"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("geo.mmdb");

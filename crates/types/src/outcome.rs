@@ -37,7 +37,7 @@ pub enum Posting {
     Replaced,
     /// Not posted yet: a tentative line of one of several alternatives, which are compared when the
     /// cycle closes (docs/plan-semantics.md section 6).
-    Trial,
+    Tentative,
 }
 
 impl Posting {
@@ -48,7 +48,7 @@ impl Posting {
             Self::Second(_) => "second-account",
             Self::Nobody => "nobody",
             Self::Replaced => "replaced",
-            Self::Trial => "trial",
+            Self::Tentative => "trial",
         }
     }
 }

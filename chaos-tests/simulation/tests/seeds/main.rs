@@ -101,7 +101,7 @@ fn p28_i2_records_whose_identities_change_hands_are_rated_once() {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn the_same_seed_gives_the_same_log() {
     for seed in [1, 2, 3, 500, 500, 500, FIRST_SEED] {
         let (once, again) = (child(seed, false, None), child(seed, false, None));
         let text = |output: &Output| {

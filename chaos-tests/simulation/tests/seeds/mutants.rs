@@ -8,7 +8,7 @@
 use std::process::Output;
 
 use simulation::wander::FIRST_SEED;
-use turnpike_mutants::Line;
+use turnpike_mutants::Check;
 
 use crate::runs::child;
 
@@ -25,89 +25,89 @@ fn fall(output: &Output) -> Option<String> {
     Some(verdict.map_or_else(|| "the run does not end".to_owned(), |(_, how)| how.to_owned()))
 }
 
-/// Without `line`, one of `seeds` fails by violating one of these invariants.
-fn falls(line: Line, seeds: &[u64], by: &[&str]) {
+/// Without `check`, one of `seeds` fails by violating one of these invariants.
+fn falls(check: Check, seeds: &[u64], by: &[&str]) {
     let first = if seeds.iter().all(|seed| *seed >= FIRST_SEED) { FIRST_SEED } else { 1 };
     for seed in seeds.iter().copied().chain(first..first + MORE) {
-        let Some(how) = fall(&child(seed, true, Some(line))) else { continue };
-        println!("{line:?}, seed {seed}: {how}");
+        let Some(how) = fall(&child(seed, true, Some(check))) else { continue };
+        println!("{check:?}, seed {seed}: {how}");
         if by.iter().any(|invariant| how.starts_with(invariant)) {
             let whole = fall(&child(seed, true, None));
             assert_eq!(whole, None, "seed {seed} fails with every check on");
             return;
         }
     }
-    panic!("{line:?} is switched off, and no seed fails");
+    panic!("{check:?} is switched off, and no seed fails");
 }
 
 #[test]
 fn plain_an_answer_before_the_commit_is_taken_back() {
-    falls(Line::AnswerAfterCommit, &[1, 4, 5], &["P17", "I1", "I2", "I4", "I5"]);
+    falls(Check::AnswerAfterCommit, &[1, 4, 5], &["P17", "I1", "I2", "I4", "I5"]);
 }
 
 #[test]
-fn plain_who_does_not_read_the_log_after_its_claim_does_not_know_what_is_there() {
-    falls(Line::ReloadAfterClaim, &[10, 15, 18], &["P17", "I2", "I4", "I5"]);
+fn plain_an_owner_that_does_not_read_the_log_after_its_claim_misses_records() {
+    falls(Check::ReloadAfterClaim, &[10, 15, 18], &["P17", "I2", "I4", "I5"]);
 }
 
 #[test]
 fn p2_an_unknown_outcome_taken_for_a_good_one_loses_records() {
-    falls(Line::UnknownOutcome, &[3, 5, 11], &["P17", "I1", "I3", "I4"]);
+    falls(Check::UnknownOutcome, &[3, 5, 11], &["P17", "I1", "I3", "I4"]);
 }
 
 #[test]
 fn p5_without_pending_keys_records_are_taken_twice() {
-    falls(Line::PendingKeys, &[1, 2, 13], &["I2", "P17"]);
+    falls(Check::PendingKeys, &[1, 2, 13], &["I2", "P17"]);
 }
 
 #[test]
-fn p6_a_checkpoint_of_what_is_not_committed_tells_another_state() {
-    falls(Line::CommittedState, &[1, 2, 9], &["I4"]);
+fn p6_a_checkpoint_of_uncommitted_changes_has_another_state() {
+    falls(Check::CommittedState, &[1, 2, 9], &["I4"]);
 }
 
 #[test]
 fn p17_without_the_barrier_an_account_shows_less_than_was_acknowledged() {
-    falls(Line::Barrier, &[42, 77, 136, 225], &["P17", "I6"]);
+    falls(Check::Barrier, &[42, 77, 136, 225], &["P17", "I6"]);
 }
 
 #[test]
-fn p22_a_checkpoint_without_keys_tells_another_state() {
-    falls(Line::CheckpointKeys, &[2, 4, 1], &["I4", "I5"]);
+fn p22_a_checkpoint_without_keys_has_another_state() {
+    falls(Check::CheckpointKeys, &[2, 4, 1], &["I4", "I5"]);
 }
 
 #[test]
 fn p27_other_content_under_the_same_key_is_taken_for_a_duplicate() {
-    falls(Line::Content, &[1, 2, 3], &["I5"]);
+    falls(Check::Content, &[1, 2, 3], &["I5"]);
 }
 
 #[test]
 fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
-    falls(Line::BatchNumbers, &[1, 2, 4], &["I1", "I5"]);
+    falls(Check::BatchNumbers, &[1, 2, 4], &["I1", "I5"]);
 }
 
 #[test]
-fn p31_what_was_suspended_is_tried_as_though_it_were_new() {
-    falls(Line::Replayed, &[1, 2, 4], &["I2"]);
+fn p31_a_retry_of_a_suspended_record_is_rated_as_a_new_one() {
+    falls(Check::Replayed, &[1, 2, 4], &["I2"]);
 }
 
 #[test]
 fn p28_what_a_move_takes_away_is_forgotten() {
-    falls(Line::TakenRemembered, &[FIRST_SEED], &["I2"]);
+    falls(Check::TakenRemembered, &[FIRST_SEED], &["I2"]);
 }
 
 #[test]
 fn p28_the_holder_now_gets_what_the_first_holder_has_rated() {
-    falls(Line::FirstDecides, &[FIRST_SEED], &["I2"]);
+    falls(Check::FirstDecides, &[FIRST_SEED], &["I2"]);
 }
 
 /// For each check, the table names the test that detects its absence, and that test exists.
 #[test]
-fn every_line_is_in_the_table_with_what_catches_it() {
+fn every_check_is_in_the_table_with_the_test_that_catches_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect(path);
     let readme = read("chaos-tests/README.md");
-    for line in Line::ALL {
-        let name = line.name();
+    for check in Check::ALL {
+        let name = check.name();
         let rows = readme.lines().filter(|row| row.starts_with(&format!("| `{name}` |")));
         let [row] = rows.collect::<Vec<_>>()[..] else {
             panic!("{name} needs exactly one row of the table")
@@ -116,9 +116,9 @@ fn every_line_is_in_the_table_with_what_catches_it() {
         let files: Vec<&str> = quoted.iter().copied().filter(|q| q.ends_with(".rs")).collect();
         assert!(!files.is_empty(), "{name}: no test is named");
         for file in files {
-            assert!(read(file).contains(&format!("Line::{name},")), "{name} is not in {file}");
+            assert!(read(file).contains(&format!("Check::{name},")), "{name} is not in {file}");
         }
     }
     let rows = readme.lines().filter(|row| row.starts_with("| `")).count();
-    assert!(rows >= Line::ALL.len(), "the table has fewer rows than there are checks");
+    assert!(rows >= Check::ALL.len(), "the table has fewer rows than there are checks");
 }

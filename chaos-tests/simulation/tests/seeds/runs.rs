@@ -5,20 +5,20 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use turnpike_mutants::{Line, MUTANT};
+use turnpike_mutants::{Check, MUTANT};
 
 /// A run takes well under a second; one that takes this long does not advance virtual time.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// The check that is off in all runs, if one is named: to search for seeds that fail.
-pub(crate) fn named() -> Option<Line> {
+pub(crate) fn named() -> Option<Check> {
     let name = std::env::var(MUTANT).ok()?;
-    Some(*Line::ALL.iter().find(|line| line.name() == name).expect("the name of a check"))
+    Some(*Check::ALL.iter().find(|check| check.name() == name).expect("the name of a check"))
 }
 
 /// A run in a separate process: the only way to control all of its random numbers, and to switch a
 /// check off for this run only.
-pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Line>) -> Output {
+pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Check>) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "one", "--nocapture"]).env("SEED", seed.to_string());
     if quiet {
@@ -27,7 +27,7 @@ pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Line>) -> Output {
         command.env_remove("QUIET");
     }
     match mutant {
-        Some(line) => command.env(MUTANT, line.name()),
+        Some(check) => command.env(MUTANT, check.name()),
         None => command.env_remove(MUTANT),
     };
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -124,8 +124,8 @@ impl FromStr for LogFormat {
             matches!(field, Field::Requester | Field::Time(_) | Field::Status | Field::Size)
         });
         format.needed = last.map_or(0, |last| last + 1);
-        let read = format.fields.get(..format.needed.saturating_sub(1)).unwrap_or_default();
-        if read.iter().any(|(_, behind)| behind.is_empty()) {
+        let mut read = format.fields.iter().take(format.needed.saturating_sub(1));
+        if read.any(|(_, behind)| behind.is_empty()) {
             return Err(bad("two fields are side by side, without text between them".to_owned()));
         }
         Ok(format)
@@ -149,7 +149,7 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
     let (mut before, mut fields) = (String::new(), Vec::<Written>::new());
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
-        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+        (_, rest) = rest.split_at(c.len_utf8());
         let mut literal = |c| match fields.last_mut() {
             Some(last) => last.behind.push(c),
             None => before.push(c),
@@ -159,7 +159,7 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
             '\\' => {
                 let escaped =
                     rest.chars().next().ok_or_else(|| bad("the format ends in \\".to_owned()))?;
-                rest = rest.get(escaped.len_utf8()..).unwrap_or_default();
+                (_, rest) = rest.split_at(escaped.len_utf8());
                 literal(match escaped {
                     't' => '\t',
                     'n' | 'r' => {
@@ -171,7 +171,7 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
                 });
             }
             '%' if rest.starts_with('%') => {
-                rest = rest.get(1..).unwrap_or_default();
+                (_, rest) = rest.split_at(1);
                 literal('%');
             }
             '%' => {
@@ -317,13 +317,15 @@ impl LogFormat {
         let taken = std::mem::take(&mut reading.taken);
         let mut parts = Parts::default();
         for (&(field, _), &(from, to)) in self.fields.iter().zip(&taken) {
-            let text = line.get(from..to).unwrap_or_default();
+            // A default here would be an access without requester or octets.
+            let unread = || Mismatch { field: Some(field), at: from };
+            let text = line.get(from..to).ok_or_else(unread)?;
             match field {
                 Field::Requester => parts.requester = text,
                 Field::Ident => parts.ident = text,
                 Field::Time(time) => parts.start = time.read(text),
-                Field::Status => parts.status = status(text).unwrap_or(0),
-                Field::Size => parts.octets = size(text).unwrap_or(0),
+                Field::Status => parts.status = status(text).ok_or_else(unread)?,
+                Field::Size => parts.octets = size(text).ok_or_else(unread)?,
                 Field::Request => parts.request = Some(text),
                 Field::Method => parts.method = Some(text),
                 Field::Path => parts.path = Some(text),
@@ -366,7 +368,7 @@ impl Reading<'_, '_> {
         while let Some(end) = self.end(place, at, from, is_last) {
             let Some(left) = self.tries.checked_sub(1) else { return false };
             self.tries = left;
-            let text = line.get(at..end).unwrap_or_default();
+            let Some(text) = line.get(at..end) else { break };
             if field.takes(text) {
                 self.taken.truncate(place);
                 self.taken.push((at, end));

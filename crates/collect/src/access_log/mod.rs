@@ -19,7 +19,7 @@ use std::io::Read;
 
 use turnpike_types::{AccountNumber, UsageRecord, limits};
 
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 use crate::text::Lines;
 use crate::{Fault, Row};
 
@@ -100,7 +100,7 @@ impl<R: Read> AccessLog<R> {
         })
     }
 
-    fn record(&mut self) -> Result<UsageRecord, Wrong> {
+    fn record(&mut self) -> Result<UsageRecord, Problem> {
         let line = self.lines.bytes().trim_ascii_end();
         let mut first = [0; 8];
         first.copy_from_slice(&blake3::hash(line).as_bytes()[..8]);
@@ -112,7 +112,7 @@ impl<R: Read> AccessLog<R> {
         };
         let parts = format.read(&text).map_err(|mismatch| wrong(&text, format, mismatch))?;
         if address(parts.ident).is_some() {
-            return Err(Wrong::row(
+            return Err(Problem::row(
                 "an address stands where the identd name does, as in a log with virtual hosts",
                 "split the log by format; lines with a virtual host need --format vhost_combined",
             ));
@@ -141,7 +141,7 @@ impl<R: Read> Iterator for AccessLog<R> {
 
 /// Determines the format from a line. The requester must be an address, and the identity of
 /// `identd` must not be one; so no line matches two formats.
-fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Wrong> {
+fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Problem> {
     let fits = |format: &&LogFormat| {
         let parts = format.read(line);
         parts
@@ -159,7 +159,7 @@ fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Wrong> {
         shown(parts.ident)
     );
     let remedy = "give the server's LogFormat as --format, such as '%v %h %l %u %t \"%r\" %>s %b'";
-    Err(Wrong::field("host", problem, remedy))
+    Err(Problem::field("host", problem, remedy))
 }
 
 fn record(
@@ -167,7 +167,7 @@ fn record(
     identity: String,
     parts: &Parts<'_>,
     keep_path: bool,
-) -> Result<UsageRecord, Wrong> {
+) -> Result<UsageRecord, Problem> {
     let usage_type = match parts.status {
         200 | 206 => "octets",
         400.. => "octets-failed",
@@ -188,7 +188,7 @@ fn record(
     }
     let start = parts
         .start
-        .ok_or_else(|| Wrong::row("it has no time", "check whether the line is truncated"))?;
+        .ok_or_else(|| Problem::row("it has no time", "check whether the line is truncated"))?;
     Ok(UsageRecord {
         record_id,
         account: AccountNumber(0),
@@ -203,10 +203,10 @@ fn record(
 }
 
 /// The fault of a line that does not match the format.
-fn wrong(line: &str, format: &LogFormat, mismatch: Mismatch) -> Wrong {
+fn wrong(line: &str, format: &LogFormat, mismatch: Mismatch) -> Problem {
     let rest = line.get(mismatch.at..).unwrap_or_default();
     match mismatch.field {
-        Some(Field::Status | Field::Size | Field::Request) => Wrong::field(
+        Some(Field::Status | Field::Size | Field::Request) => Problem::field(
             "status",
             format!("the request is not followed by a status and a size, but by {}", shown(rest)),
             "write \"REQUEST\" STATUS SIZE, where SIZE is a number of octets or -",
@@ -215,18 +215,18 @@ fn wrong(line: &str, format: &LogFormat, mismatch: Mismatch) -> Wrong {
             let time = line.split_once('[').map_or(rest, |(_, time)| time);
             let time = time.split_once(']').map_or(time, |(time, _)| time);
             let remedy = "write it as in 17/May/2015:10:05:03 +0000";
-            Wrong::field("time", format!("{} is not a time", shown(time)), remedy)
+            Problem::field("time", format!("{} is not a time", shown(time)), remedy)
         }
         _ if format.is_usual() => not_a_line(line),
-        _ => Wrong::row(
+        _ => Problem::row(
             format!("{} does not match the format {format}", shown(line)),
             "check that --format is the server's LogFormat",
         ),
     }
 }
 
-fn not_a_line(line: &str) -> Wrong {
-    Wrong::row(
+fn not_a_line(line: &str) -> Problem {
+    Problem::row(
         format!("{} is not a line of an access log", shown(line)),
         "write HOST IDENT USER [TIME] \"REQUEST\" STATUS SIZE, as in the common or combined format, \
          or give the server's LogFormat as --format",
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_told_by_its_number_and_costs_only_itself() {
+    fn an_invalid_line_is_reported_by_its_number_and_only_it_is_left_out() {
         let good = format!("192.0.2.1 - - {TIME} \"GET / HTTP/1.1\" 200 5");
         let rows = read(&format!("{good}\n\nnot a line\n\u{1}\u{2}[]\"\n{good}\n"));
         let faults: Vec<String> =

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 
 /// The identity of a client: `ip:ADDRESS`, or `user:NAME` for a host name if `hostnames` is set.
 ///
 /// # Errors
 /// The word is neither an address nor an accepted host name. It may be a virtual host or damaged,
 /// so no identity is derived from it.
-pub(super) fn identity(word: &str, hostnames: bool) -> Result<String, Wrong> {
+pub(super) fn identity(word: &str, hostnames: bool) -> Result<String, Problem> {
     if let Some(address) = address(word) {
         return Ok(format!("ip:{address}"));
     }
@@ -24,7 +24,7 @@ pub(super) fn identity(word: &str, hostnames: bool) -> Result<String, Wrong> {
         }
         false => "give the --format of the log (see turnpike collect access-log --help)",
     };
-    Err(Wrong::field("host", problem, remedy))
+    Err(Problem::field("host", problem, remedy))
 }
 
 /// An address in canonical form: without port, zone and brackets. An IPv4-mapped IPv6 address

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::networks::{Network, TableWriter};
 use super::places::{Columns, Places, number};
 use super::{AddressTableHead, ImportError, Imported, Level};
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 use crate::text::CsvRows;
 
 const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_id"];
@@ -51,7 +51,7 @@ fn read_blocks<W: Write>(
         if writer.take(network, location)?.is_err() {
             let problem = format!("{network} does not follow the network before it");
             let remedy = "give each file once, and keep MaxMind's order of rows";
-            return Err(rows.fault(Wrong::field(NAMES[0], problem, remedy)).into());
+            return Err(rows.fault(Problem::field(NAMES[0], problem, remedy)).into());
         }
     }
     Ok(())
@@ -61,11 +61,11 @@ fn block<'p, R: Read>(
     columns: &Columns<3>,
     rows: &CsvRows<R>,
     places: &'p Places,
-) -> Result<(Network, Option<&'p Rc<str>>), Wrong> {
+) -> Result<(Network, Option<&'p Rc<str>>), Problem> {
     let text = columns.cell(0, rows);
     let network = Network::parse(text).ok_or_else(|| {
         let problem = format!("{} is not a network", shown(text));
-        Wrong::field(
+        Problem::field(
             NAMES[0],
             problem,
             "write a network such as 192.0.2.0/24, without bits set after its prefix",
@@ -75,7 +75,7 @@ fn block<'p, R: Read>(
         let Some(id) = number(name, columns.cell(at, rows))? else { continue };
         let Some(place) = places.get(id) else {
             let remedy = "give locations and blocks of the same release";
-            return Err(Wrong::field(name, format!("no location has the number {id}"), remedy));
+            return Err(Problem::field(name, format!("no location has the number {id}"), remedy));
         };
         if place.is_some() {
             return Ok((network, place));

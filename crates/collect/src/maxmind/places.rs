@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::Level;
 use crate::Fault;
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 use crate::text::CsvRows;
 
 /// The text of a location; `None` without a country. Empty levels are left out.
@@ -43,11 +43,13 @@ impl<const N: usize> Columns<N> {
         names: [&str; N],
         required: usize,
         remedy: &str,
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, Problem> {
         let find = |name: &str| header.iter().position(|cell| cell == name);
         let places = names.map(find);
         match names.iter().zip(places).take(required).find(|(_, place)| place.is_none()) {
-            Some((name, _)) => Err(Wrong::row(format!("the header has no column {name}"), remedy)),
+            Some((name, _)) => {
+                Err(Problem::row(format!("the header has no column {name}"), remedy))
+            }
             None => Ok(Self(places)),
         }
     }
@@ -84,7 +86,7 @@ impl Places {
             let id = number(NAMES[0], columns.cell(0, &rows)).map_err(|wrong| rows.fault(wrong))?;
             let Some(id) = id else {
                 let wrong =
-                    Wrong::field(NAMES[0], "it is empty", "write MaxMind's number of the place");
+                    Problem::field(NAMES[0], "it is empty", "write MaxMind's number of the place");
                 return Err(rows.fault(wrong));
             };
             let cell = |column| columns.cell(column, &rows);
@@ -101,12 +103,12 @@ impl Places {
 }
 
 /// A number of MaxMind; `None` for an empty text.
-pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Wrong> {
+pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Problem> {
     if text.is_empty() {
         return Ok(None);
     }
     let wrong = |_| {
-        Wrong::field(
+        Problem::field(
             column,
             format!("{} is not a number", shown(text)),
             "give the unmodified file of MaxMind",

@@ -4,7 +4,7 @@ use std::io::{self, Chain, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::fault::Wrong;
+use crate::fault::Problem;
 
 /// The text of a file in UTF-8, without byte order mark. Invalid UTF-8 passes unchanged.
 pub(super) struct Input<R: Read>(Text<R>);
@@ -57,7 +57,7 @@ impl<R: Read> Input<R> {
     ///
     /// # Errors
     /// A read error of `reader`; the inner error if the file is not text.
-    pub(super) fn open(mut reader: R) -> io::Result<Result<Self, Wrong>> {
+    pub(super) fn open(mut reader: R) -> io::Result<Result<Self, Problem>> {
         let head = head(&mut reader)?;
         let is_gzip = head.starts_with(GZIP);
         if let Some(wrong) = no_text(&head) {
@@ -96,9 +96,9 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-fn no_text(head: &[u8]) -> Option<Wrong> {
+fn no_text(head: &[u8]) -> Option<Problem> {
     let (_, what, remedy) = NO_TEXT.iter().find(|(magic, ..)| head.starts_with(magic))?;
-    Some(Wrong::row(format!("the file is {what}, not text"), *remedy))
+    Some(Problem::row(format!("the file is {what}, not text"), *remedy))
 }
 
 /// The first [`HEAD_BYTES`] bytes; fewer if the file is shorter.

@@ -5,7 +5,7 @@ use std::str::Utf8Error;
 
 use super::input::Input;
 use crate::Fault;
-use crate::fault::{Wrong, unreadable};
+use crate::fault::{Problem, unreadable};
 
 /// Reads lines, each with its number.
 ///
@@ -84,7 +84,7 @@ impl<R: Read> Lines<R> {
             if self.bytes > self.bytes_max as u64 {
                 let problem = format!("the line has {} bytes", self.bytes);
                 let remedy = format!("write lines of at most {} bytes", self.bytes_max);
-                return Some(Err(self.fault(Wrong::row(problem, remedy))));
+                return Some(Err(self.fault(Problem::row(problem, remedy))));
             }
             if self.buffer.trim_ascii().is_empty() {
                 continue;
@@ -92,7 +92,7 @@ impl<R: Read> Lines<R> {
             if self.buffer.contains(&0) {
                 let remedy = "correct the line; if the file is UTF-16, save it as UTF-8 or with a byte \
                               order mark";
-                return Some(Err(self.fault(Wrong::row("the line contains NUL bytes", remedy))));
+                return Some(Err(self.fault(Problem::row("the line contains NUL bytes", remedy))));
             }
             return Some(Ok(self.line));
         }
@@ -124,12 +124,12 @@ impl<R: Read> Lines<R> {
     }
 
     /// A fault of this line.
-    pub(crate) fn fault(&self, wrong: Wrong) -> Fault {
+    pub(crate) fn fault(&self, wrong: Problem) -> Fault {
         wrong.at(&self.file, self.line)
     }
 
     /// A fatal fault of this line. It states how many lines after this one were not read.
-    pub(crate) fn fatal(&mut self, wrong: Wrong) -> Fault {
+    pub(crate) fn fatal(&mut self, wrong: Problem) -> Fault {
         let line = self.line;
         let mut not_read: u64 = 0;
         while self.next_line().is_some() {
@@ -166,14 +166,15 @@ fn read_line<R: Read>(
         }
         after_cr = false;
         if bytes == 0 {
-            let rest = chunk.get(used..).unwrap_or_default();
+            let (_, rest) = chunk.split_at(used);
             used += rest.iter().position(|&byte| byte != 0).unwrap_or(rest.len());
         }
-        chunk = chunk.get(used..).unwrap_or_default();
+        (_, chunk) = chunk.split_at(used);
         let end = memchr::memchr2(b'\n', b'\r', chunk);
-        let content = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+        let (content, _) = chunk.split_at(end.unwrap_or(chunk.len()));
         let room = bytes_max.saturating_sub(line.len());
-        line.extend_from_slice(content.get(..room.min(content.len())).unwrap_or_default());
+        let (kept, _) = content.split_at(room.min(content.len()));
+        line.extend_from_slice(kept);
         bytes += content.len() as u64;
         used += content.len() + usize::from(end.is_some());
         let is_cr = end.is_some_and(|at| chunk.get(at) == Some(&b'\r'));

@@ -6,7 +6,7 @@ use turnpike_types::{CsvLine, CsvLineError};
 
 use super::Lines;
 use crate::Fault;
-use crate::fault::{Wrong, shown};
+use crate::fault::{Problem, shown};
 
 /// The possible separators of cells.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
@@ -53,16 +53,16 @@ impl<R: Read> CsvRows<R> {
         Ok(rows)
     }
 
-    fn read_header(&mut self, usable: impl Fn(&[String]) -> bool) -> Result<(), Wrong> {
+    fn read_header(&mut self, usable: impl Fn(&[String]) -> bool) -> Result<(), Problem> {
         let mut said = None;
         let text = text(&self.lines)?;
         if let Some(separator) = text.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")) {
             let rest = text.get(separator.len()..).unwrap_or_default();
             said = Some(said_separator(rest)?);
             match self.lines.next_line() {
-                Some(next) => next.map_err(|fault| Wrong::row(fault.problem, fault.remedy))?,
+                Some(next) => next.map_err(|fault| Problem::row(fault.problem, fault.remedy))?,
                 None => {
-                    return Err(Wrong::row("no header follows sep=", "write a header after it"));
+                    return Err(Problem::row("no header follows sep=", "write a header after it"));
                 }
             };
         }
@@ -70,7 +70,7 @@ impl<R: Read> CsvRows<R> {
         if let Some(wrong) = other_format(text) {
             return Err(wrong);
         }
-        let mut split = |separator: char| -> Result<Vec<String>, Wrong> {
+        let mut split = |separator: char| -> Result<Vec<String>, Problem> {
             self.cells.split(text, separator).map_err(bad_quote)?;
             Ok(self.cells.iter().map(|name| name.trim().to_owned()).collect())
         };
@@ -86,7 +86,7 @@ impl<R: Read> CsvRows<R> {
             (&[one], _) | (&[], &[one]) => one,
             (&[], _) => ',',
             (&[one, other, ..], _) => {
-                return Err(Wrong::row(
+                return Err(Problem::row(
                     format!("the header can be split at {one:?} and at {other:?}"),
                     format!("write a line sep={one} above the header"),
                 ));
@@ -102,7 +102,7 @@ impl<R: Read> CsvRows<R> {
     }
 
     /// A fault of the header.
-    pub(crate) fn header_fault(&self, wrong: Wrong) -> Fault {
+    pub(crate) fn header_fault(&self, wrong: Problem) -> Fault {
         wrong.fatal_at(&self.lines.file, self.header_line)
     }
 
@@ -142,7 +142,7 @@ impl<R: Read> CsvRows<R> {
             '\t' => "tab".to_owned(),
             other => other.to_string(),
         };
-        Err(Split::Row(Wrong::row(
+        Err(Split::Row(Problem::row(
             format!("the row has {found} fields, and the header has {expected}"),
             format!(
                 "write every column of the header, empty if there is no value, and put fields \
@@ -151,7 +151,7 @@ impl<R: Read> CsvRows<R> {
         )))
     }
 
-    fn in_column(&self, error: CsvLineError) -> Wrong {
+    fn in_column(&self, error: CsvLineError) -> Problem {
         let (CsvLineError::Unclosed { cell } | CsvLineError::AfterQuote { cell }) = error;
         let wrong = bad_quote(error);
         match self.header.get(cell - 1) {
@@ -161,7 +161,7 @@ impl<R: Read> CsvRows<R> {
     }
 
     /// A fault of the current row.
-    pub(crate) fn fault(&self, wrong: Wrong) -> Fault {
+    pub(crate) fn fault(&self, wrong: Problem) -> Fault {
         self.lines.fault(wrong)
     }
 
@@ -177,27 +177,27 @@ impl<R: Read> CsvRows<R> {
 }
 
 enum Split {
-    Row(Wrong),
-    File(Wrong),
+    Row(Problem),
+    File(Problem),
 }
 
-fn text<R: Read>(lines: &Lines<R>) -> Result<&str, Wrong> {
+fn text<R: Read>(lines: &Lines<R>) -> Result<&str, Problem> {
     lines.text().map_err(|error| {
         let at = error.valid_up_to() + 1;
-        Wrong::row(format!("byte {at} of the line is not UTF-8"), "save the file as UTF-8")
+        Problem::row(format!("byte {at} of the line is not UTF-8"), "save the file as UTF-8")
     })
 }
 
-fn said_separator(text: &str) -> Result<char, Wrong> {
+fn said_separator(text: &str) -> Result<char, Problem> {
     // A spreadsheet can pad the line with more separators.
     let said = text.chars().next().filter(|separator| SEPARATORS.contains(separator));
     said.filter(|&separator| text.chars().all(|c| c == separator)).ok_or_else(|| {
         let problem = format!("{} is not a separator", shown(text));
-        Wrong::row(problem, "write sep= and a comma, a semicolon, a tab or a bar")
+        Problem::row(problem, "write sep= and a comma, a semicolon, a tab or a bar")
     })
 }
 
-fn bad_quote(error: CsvLineError) -> Wrong {
+fn bad_quote(error: CsvLineError) -> Problem {
     let remedy = match error {
         CsvLineError::Unclosed { .. } => {
             "close the quote on the same line (line breaks within a field are not accepted), write \
@@ -205,21 +205,21 @@ fn bad_quote(error: CsvLineError) -> Wrong {
         }
         CsvLineError::AfterQuote { .. } => "write \"\" for a quote within quotes",
     };
-    Wrong::row(error.to_string(), remedy)
+    Problem::row(error.to_string(), remedy)
 }
 
 /// The fault of a first line in another format than separated values; `None` if it may be a header.
-fn other_format(text: &str) -> Option<Wrong> {
+fn other_format(text: &str) -> Option<Problem> {
     match text.trim_start().chars().next()? {
-        '{' => Some(Wrong::row(
+        '{' => Some(Problem::row(
             "this is JSON, not CSV",
             "name the file .jsonl, or give --format jsonl, with one object per line",
         )),
-        '[' => Some(Wrong::row(
+        '[' => Some(Problem::row(
             "this is a JSON array, not CSV",
             "write one object per line, as jq -c '.[]' FILE does, and give --format jsonl",
         )),
-        '<' => Some(Wrong::row(
+        '<' => Some(Problem::row(
             "this is XML, not CSV",
             "give a file of rows; a price plan goes to --plan or to turnpike plan publish",
         )),

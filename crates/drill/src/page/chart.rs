@@ -248,23 +248,23 @@ fn axis(out: &mut String, window: Window, bottom: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Answer;
-    use crate::pause::{Fault, Measure};
+    use crate::load::BatchAnswer;
+    use crate::pause::{InjectedFault, PauseMeasure};
 
     fn timeline() -> Timeline {
-        let answer = |at| Answer { partition: 1, due: at - 5_000, sent: at - 5_000, at };
+        let answer = |at| BatchAnswer { partition: 1, due: at - 5_000, sent: at - 5_000, at };
         let reign =
             |epoch, owner: &str, from| Reign { partition: 1, epoch, owner: owner.to_owned(), from };
         Timeline {
             from: 0,
             until: 2_000_000,
             answers: (1..=20).map(|n| answer(n * 100_000)).collect(),
-            faults: vec![Fault {
+            faults: vec![InjectedFault {
                 what: "kill -9 <a>".to_owned(),
                 at: 1_000_000,
                 until: 1_500_000,
                 partitions: vec![1],
-                measure: Measure::FromFault,
+                measure: PauseMeasure::FromFault,
             }],
             pauses: Vec::new(),
             reigns: vec![reign(1, "a", 0), reign(2, "b", 1_100_000)],

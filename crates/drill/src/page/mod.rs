@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_wrote_is_text_on_the_page() {
+    fn text_given_by_users_is_escaped_on_the_page() {
         assert_eq!(escaped("a -/- <b> & \"c\""), "a -/- &lt;b&gt; &amp; &quot;c&quot;");
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
@@ -38,7 +38,7 @@ async fn run(world: &mut World) -> Result<()> {
 pub(super) async fn kill_and_restart(world: &mut World, victim: &str) -> Result<()> {
     let partitions = world.owned_by(victim);
     world.cluster.kill(victim)?;
-    let at = world.fault(format!("kill -9 {victim}"), partitions, Measure::FromFault);
+    let at = world.fault(format!("kill -9 {victim}"), partitions, PauseMeasure::FromFault);
     world.served_since(at).await?;
     world.cluster.start_again(victim).await?;
     world.ends();

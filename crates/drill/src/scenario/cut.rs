@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use fault_proxy::{Direction, Flow, Proxy};
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
@@ -85,8 +85,11 @@ async fn node_database(world: &mut World) -> Result<()> {
         world.steady().await?;
         let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
-        let edge =
-            Edge { what: format!("{node} -/- database"), partitions, measure: Measure::FromFault };
+        let edge = Edge {
+            what: format!("{node} -/- database"),
+            partitions,
+            measure: PauseMeasure::FromFault,
+        };
         edge.cut(world, round, |world| world.cluster.database_edge(&node)).await?;
     }
     world.steady().await
@@ -97,8 +100,11 @@ async fn front_node(world: &mut World) -> Result<()> {
         world.steady().await?;
         let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
-        let edge =
-            Edge { what: format!("front -/- {node}"), partitions, measure: Measure::FromFault };
+        let edge = Edge {
+            what: format!("front -/- {node}"),
+            partitions,
+            measure: PauseMeasure::FromFault,
+        };
         edge.cut(world, round, |world| world.cluster.door(&node)).await?;
     }
     world.steady().await
@@ -109,7 +115,7 @@ async fn front_database(world: &mut World) -> Result<()> {
         world.steady().await?;
         let partitions = world.partitions();
         let what = "front-1 -/- database".to_owned();
-        let edge = Edge { what, partitions, measure: Measure::LongestWait };
+        let edge = Edge { what, partitions, measure: PauseMeasure::LongestWait };
         edge.cut(world, round, |world| world.cluster.database_edge("front-1")).await?;
     }
     world.steady().await
@@ -120,7 +126,7 @@ async fn client_front(world: &mut World) -> Result<()> {
         world.steady().await?;
         let partitions = world.partitions();
         let what = "clients -/- front-1".to_owned();
-        let edge = Edge { what, partitions, measure: Measure::FromEnd };
+        let edge = Edge { what, partitions, measure: PauseMeasure::FromEnd };
         edge.cut(world, round, |world| world.cluster.door("front-1")).await?;
     }
     world.steady().await
@@ -130,7 +136,7 @@ async fn client_front(world: &mut World) -> Result<()> {
 struct Edge {
     what: String,
     partitions: Vec<u32>,
-    measure: Measure,
+    measure: PauseMeasure,
 }
 
 impl Edge {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
@@ -29,7 +29,7 @@ async fn run(world: &mut World) -> Result<()> {
         world.steady().await?;
         let partitions = world.partitions();
         let database = world.database.clone();
-        world.fault("database down".to_owned(), partitions, Measure::FromEnd);
+        world.fault("database down".to_owned(), partitions, PauseMeasure::FromEnd);
         database.restart(Duration::from_millis(750) * (round % 5)).await?;
         let back = world.ends();
         world.served_since(back).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
@@ -29,7 +29,7 @@ async fn run(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         let partitions = world.owned_by("a");
         world.cluster.kill("a")?;
-        world.fault("kill -9 a".to_owned(), partitions, Measure::FromFault);
+        world.fault("kill -9 a".to_owned(), partitions, PauseMeasure::FromFault);
         world.pass(Duration::from_millis(500)).await;
         world.cluster.start_again("a").await?;
         world.ends();

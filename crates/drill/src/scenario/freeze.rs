@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
@@ -31,7 +31,7 @@ async fn run(world: &mut World) -> Result<()> {
         let victim = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&victim);
         world.cluster.freeze(&victim)?;
-        let at = world.fault(format!("freeze {victim}"), partitions, Measure::FromFault);
+        let at = world.fault(format!("freeze {victim}"), partitions, PauseMeasure::FromFault);
         world.pass(Duration::from_secs(3)).await;
         let served = world.served_since(at).await;
         world.cluster.resume(&victim)?;

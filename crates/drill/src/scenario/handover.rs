@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
@@ -45,7 +45,7 @@ async fn handover(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         world.steady().await?;
         let (partition, to) = world.some_standby().context("no partition has a warm standby")?;
-        world.fault(format!("{partition} to {to}"), vec![partition], Measure::LongestWait);
+        world.fault(format!("{partition} to {to}"), vec![partition], PauseMeasure::LongestWait);
         let request = HandoverRequest { partition, to: to.clone(), for_ms: WISH_MS };
         world.operator().handover(request).await?;
         world.owned(&[partition], |owner| owner == to).await?;
@@ -68,7 +68,7 @@ async fn drain(world: &mut World) -> Result<()> {
         world.steady().await?;
         let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
-        world.fault(format!("drain {node}"), partitions.clone(), Measure::LongestWait);
+        world.fault(format!("drain {node}"), partitions.clone(), PauseMeasure::LongestWait);
         let mut request = DrainRequest { node: node.clone(), drained: true };
         world.operator().drain(request.clone()).await?;
         let emptied = world.owned(&partitions, |owner| owner != node).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Scenario, Size, USUAL};
@@ -42,7 +42,7 @@ async fn run(world: &mut World) -> Result<()> {
         let is_node = world.cluster.nodes().contains(victim);
         let touched = if is_node { world.owned_by(victim) } else { world.partitions() };
         world.cluster.kill(victim)?;
-        world.fault(format!("kill -9 {victim}"), touched, Measure::FromFault);
+        world.fault(format!("kill -9 {victim}"), touched, PauseMeasure::FromFault);
         down.push(victim.clone());
         world.pass_by_chance(50..1_500).await;
     }

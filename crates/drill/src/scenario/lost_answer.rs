@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
@@ -31,7 +31,7 @@ async fn run(world: &mut World) -> Result<()> {
         let proxy = world.cluster.database_edge(&node)?;
         let before = proxy.answers_lost();
         proxy.lose_answers("INSERT INTO segments", 1);
-        let at = world.fault(format!("{node}: answer lost"), partitions, Measure::LongestWait);
+        let at = world.fault(format!("{node}: answer lost"), partitions, PauseMeasure::LongestWait);
         world.served_since(at + 200_000).await?;
         lost += world.cluster.database_edge(&node)?.answers_lost() - before;
         world.ends();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cluster::Shape;
-use crate::pause::Measure;
+use crate::pause::PauseMeasure;
 use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
@@ -29,7 +29,7 @@ async fn run(world: &mut World) -> Result<()> {
             let owned = world.owned_by(&name);
             // Each front has half of the clients.
             let touched = if owned.is_empty() { world.partitions() } else { owned };
-            world.fault(format!("restart {name}"), touched, Measure::LongestWait);
+            world.fault(format!("restart {name}"), touched, PauseMeasure::LongestWait);
             world.cluster.stop(&name).await?;
             world.cluster.start_again(&name).await?;
             world.ends();

@@ -61,7 +61,7 @@ proptest! {
             let guide = Guide::new(Arc::new(db), 1 << 20);
             for address in (NETWORK..NETWORK + 16).chain([NETWORK + 16]) {
                 let identity = format!("ip:::ffff:{}", Ipv4Addr::from_bits(address));
-                let key = Key::of(&identity).text.into_owned();
+                let key = IdentityKey::of(&identity).text.into_owned();
                 // Twice: the second answer comes from the cache if all starts are bound.
                 for _ in 0..2 {
                     let starts = (0..41).map(Timestamp).collect();

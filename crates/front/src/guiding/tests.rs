@@ -76,12 +76,12 @@ fn mutants_are_caught() {
     let here = |test| format!("guiding::tests::{test}");
     turnpike_mutants::all_caught(&[
         (
-            Line::BindingEnds,
+            Check::BindingEnds,
             &here("p28_a_binding_holds_from_its_beginning_to_just_before_its_end"),
             "a record that starts at 300",
         ),
         (
-            Line::EveryStart,
+            Check::EveryStart,
             &here("p28_every_start_that_a_cached_history_does_not_cover_is_looked_up"),
             "together with [150]",
         ),

@@ -20,7 +20,7 @@ fn silence_counts_only_across_ones_own_successful_reads() {
     let gap = Duration::from_secs(1);
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
-    let mut liveness = Liveness::default();
+    let mut liveness = HeartbeatAges::default();
     let mut read = |ms, row| liveness.read(at(ms), gap, &[row])[0].as_millis();
     assert_eq!(read(0, row(1, 1)), 0);
     assert_eq!(read(250, row(1, 1)), 250);

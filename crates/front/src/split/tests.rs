@@ -57,7 +57,7 @@ fn frame(records: &[Vec<u8>]) -> BatchFrame {
     BatchFrame::build("test", 7, records.iter().map(Vec::as_slice))
 }
 
-fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
+fn histories(bound: &[(&str, i64, i64, u64)]) -> HistoryBySpelling {
     let mut all: HashMap<String, Guided> = HashMap::new();
     for &(identity, from, until, account) in bound {
         let history = all.entry(identity.to_owned()).or_default();
@@ -74,7 +74,7 @@ fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
 }
 
 /// The account and bytes of each record of a part, as a node reads them.
-fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
+fn read(part: &PartitionPart) -> Vec<(u64, Vec<u8>)> {
     let head = SubBatchHead { partition: part.partition.0, ..SubBatchHead::default() };
     let frame = SubBatchFrame::build(head, &part.records);
     let mut found = Vec::new();
@@ -84,7 +84,7 @@ fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-fn split(frame: &BatchFrame, table: &RouteTable, known: Option<&Histories>) -> Split {
+fn split(frame: &BatchFrame, table: &RouteTable, known: Option<&HistoryBySpelling>) -> Split {
     Splitter::default().split(frame, table, known).unwrap().1
 }
 
@@ -135,7 +135,7 @@ fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
 }
 
 #[test]
-fn what_no_partition_covers_goes_home_and_home_is_stable() {
+fn a_record_of_no_partition_goes_to_its_home_partition_which_is_stable() {
     let table = table(&[(7, 1, 100), (3, 201, 300), (5, 401, 500)]);
     for account in [101, 150, 301, 600, u64::MAX] {
         let split = split(&frame(&[record(0, account, "")]), &table, None);
@@ -147,7 +147,7 @@ fn what_no_partition_covers_goes_home_and_home_is_stable() {
 }
 
 #[test]
-fn what_can_never_be_taken_is_named() {
+fn a_record_that_can_never_be_accepted_is_named() {
     let one = table(&[(1, 1, 100)]);
     let mut splitter = Splitter::default();
     let none = splitter.split(&frame(&[]), &table(&[]), None);
@@ -170,7 +170,7 @@ fn a_sub_batch_says_of_itself_what_it_was_built_with() {
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
-        // The fields after the records, as a lane appends them.
+        // The fields after the records, as a sender appends them.
         head.put(&mut run);
         assert_eq!(SubBatchFrame::from(run).walk(|_| {}), Ok(head));
     }
@@ -242,7 +242,7 @@ proptest! {
 fn mutants_are_caught() {
     let test = "split::tests::an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place";
     turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Line::GuidedByStart,
+        turnpike_mutants::Check::GuidedByStart,
         test,
         "left: [150, 150",
     )]);

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
-use turnpike_front::{Front, FrontConfig};
+use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
@@ -344,7 +344,7 @@ impl NodeService for FakeNode {
         request: Request<Streaming<SubBatchFrame>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
         self.shared.streams.fetch_add(1, Ordering::SeqCst);
-        let sent = request.metadata().contains_key(turnpike_proto::SENT);
+        let sent = request.metadata().contains_key(turnpike_proto::REFERRED);
         self.shared.sent.fetch_add(u64::from(sent), Ordering::SeqCst);
         let mut requests = request.into_inner();
         let node = self.clone();
@@ -472,7 +472,7 @@ impl NodeService for FakeNode {
 /// A front, two fake nodes, and an in-memory database.
 pub struct World {
     pub db: Arc<MemoryDatabase>,
-    pub front: Front,
+    pub front: FrontServer,
     pub shared: Arc<Shared>,
     pub nodes: Vec<FakeNode>,
     pub network: Network,
@@ -531,7 +531,7 @@ impl World {
             db.heartbeat(&beat).await.unwrap();
             nodes.push(node);
         }
-        let front = Front::start(config, line, network.dial()).unwrap();
+        let front = FrontServer::start(config, line, network.dial()).unwrap();
         let server = Server::builder()
             .add_service(front.ingest())
             .add_service(front.accounts())

@@ -91,13 +91,13 @@ async fn a_version_of_a_table_is_in_force_from_its_date_in_the_accounts_zone() {
     assert_eq!(in_force("2999-02-01T04:59:59Z"), Some(1));
     assert_eq!(in_force("2999-02-01T05:00:00Z"), Some(2));
     let starts = [at("2020-01-01T05:00:00Z"), at("2999-02-01T05:00:00Z")].map(Some);
-    let stretch = |instant: &str| {
+    let interval = |instant: &str| {
         let found = catalogue.table("world", &zone, at(instant));
         [found.from, found.until]
     };
-    assert_eq!(stretch("2020-01-01T04:59:59Z"), [None, starts[0]]);
-    assert_eq!(stretch("2020-01-01T05:00:00Z"), starts);
-    assert_eq!(stretch("2999-02-01T05:00:00Z"), [starts[1], None]);
+    assert_eq!(interval("2020-01-01T04:59:59Z"), [None, starts[0]]);
+    assert_eq!(interval("2020-01-01T05:00:00Z"), starts);
+    assert_eq!(interval("2999-02-01T05:00:00Z"), [starts[1], None]);
     assert!(catalogue.table("moon", &zone, at("2020-01-01T05:00:00Z")).content.is_none());
 }
 

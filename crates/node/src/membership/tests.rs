@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_store::{
     Following, Member, NodeBeat, NodeRow, PartitionSpec, Pin, SegmentPosition, Serving,
 };
@@ -143,7 +143,7 @@ impl World {
     }
 }
 
-fn claims(cause: Cause, seen: u64) -> Decision {
+fn claims(cause: TakeoverCause, seen: u64) -> Decision {
     Decision::Claim { partition: P, seen: Epoch::stored(seen), cause }
 }
 
@@ -157,7 +157,7 @@ fn p10_an_owner_that_beats_is_left_alone_for_ever() {
 fn p21_a_silent_owner_is_suspect_after_four_intervals() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
-    assert_eq!(world.first(&["b"], 10), Some((4, claims(Cause::OwnerSilent, 1))));
+    assert_eq!(world.first(&["b"], 10), Some((4, claims(TakeoverCause::OwnerSilent, 1))));
 }
 
 /// An observation one millisecond too early must not delay the suspicion by a whole interval.
@@ -173,7 +173,7 @@ fn p21_the_next_look_is_when_the_owner_becomes_suspect() {
     }
     assert_eq!(world.liveness.next_suspicion(heartbeat), Some(Duration::from_millis(4)));
     world.now += Duration::from_millis(4);
-    assert_eq!(world.observe(), [claims(Cause::OwnerSilent, 1)]);
+    assert_eq!(world.observe(), [claims(TakeoverCause::OwnerSilent, 1)]);
     assert_eq!(world.liveness.next_suspicion(heartbeat), None);
 }
 
@@ -182,7 +182,11 @@ fn p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever() {
     let mut world = World::new("c", Some("a"));
     world.first(&["a", "b", "c"], 10);
     let (round, decision) = world.first(&["b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (6, claims(Cause::OwnerSilent, 1)), "4 and one rank of 2");
+    assert_eq!(
+        (round, decision),
+        (6, claims(TakeoverCause::OwnerSilent, 1)),
+        "4 and one rank of 2"
+    );
     let mut alone = World::new("c", Some("a"));
     alone.first(&["a", "b", "c"], 10);
     assert_eq!(alone.first(&["c"], 20).unwrap().0, 4, "a dead higher member is not waited for");
@@ -200,11 +204,11 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
     };
     // The first such heartbeat may have been in flight when the claim was made.
     disown(&[]);
-    disown(&[claims(Cause::OwnerStoodDown, 1)]);
+    disown(&[claims(TakeoverCause::OwnerStoodDown, 1)]);
 }
 
 #[test]
-fn p9_who_flaps_gives_the_owner_more_time_each_time() {
+fn p9_each_flap_of_a_member_gives_the_owner_more_time() {
     let rounds = |flaps| {
         let mut world = World::new("b", Some("a"));
         world.row.flaps = flaps;
@@ -232,7 +236,7 @@ fn p9_a_commit_is_a_sign_of_life() {
 }
 
 #[test]
-fn p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster() {
+fn p10_a_database_that_was_frozen_is_not_taken_for_a_dead_cluster() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
     world.now += Duration::from_secs(60);
@@ -251,11 +255,11 @@ fn p11_a_new_process_proves_the_old_one_dead() {
     assert_eq!(world.observe(), []);
     let mut restarted = World::new("a", Some("a"));
     restarted.row.owner = Some((name("a"), Incarnation(77)));
-    assert_eq!(restarted.round(&["a"]), [claims(Cause::OwnerRestarted, 1)]);
+    assert_eq!(restarted.round(&["a"]), [claims(TakeoverCause::OwnerRestarted, 1)]);
 }
 
 #[test]
-fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
+fn p11_a_replaced_process_is_known_to_be_dead_before_the_time_of_a_silent_one() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
     // The name's heartbeats continue without the partition. `a` ranks above `b`, and has two
@@ -268,7 +272,7 @@ fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
     });
     assert_eq!(
         replaced,
-        Some((3, claims(Cause::OwnerRestarted, 1))),
+        Some((3, claims(TakeoverCause::OwnerRestarted, 1))),
         "the old process is known to be dead"
     );
 }
@@ -276,7 +280,7 @@ fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
 #[test]
 fn p2_after_a_step_down_the_owner_claims_before_it_reads() {
     let mut world = World::new("a", Some("a"));
-    assert_eq!(world.round(&["a"]), [claims(Cause::SteppedDown, 1)]);
+    assert_eq!(world.round(&["a"]), [claims(TakeoverCause::SteppedDown, 1)]);
 }
 
 #[test]
@@ -287,17 +291,17 @@ fn p13_a_released_partition_is_its_targets_first_and_then_anyones() {
         world.row.released_to = Some(name("a"));
         world
     };
-    assert_eq!(released("a").round(&["a", "b", "c"]), [claims(Cause::Released, 1)]);
+    assert_eq!(released("a").round(&["a", "b", "c"]), [claims(TakeoverCause::Released, 1)]);
     let (round, decision) = released("b").first(&["a", "b", "c"], 20).unwrap();
     assert_eq!(
         (round, decision),
-        (5, claims(Cause::Abandoned, 1)),
+        (5, claims(TakeoverCause::Abandoned, 1)),
         "two intervals, and two more for one rank"
     );
 }
 
 #[test]
-fn p13_who_released_takes_it_back_when_nobody_comes() {
+fn p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.first(&["a", "b", "c"], 10);
@@ -306,7 +310,7 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!(
         (round, decision),
-        (3, claims(Cause::TakenBack, 1)),
+        (3, claims(TakeoverCause::TakenBack, 1)),
         "`a` alone may claim for two intervals"
     );
 }
@@ -314,7 +318,7 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
 /// Without the flap, an owner that reset its connection each minute would get control back two
 /// seconds later each time.
 #[test]
-fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
+fn p14_a_handover_by_a_member_of_higher_priority_counts_as_a_flap_unless_it_was_requested() {
     let given = |change: &dyn Fn(&mut World)| {
         let mut world = World::new("b", Some("a"));
         world.first(&["a", "b"], 10);
@@ -322,11 +326,18 @@ fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
         change(&mut world);
         world.round(&["a", "b"])
     };
-    assert_eq!(given(&|_| ()), [claims(Cause::OwnerInTrouble, 1)], "the target claims at once");
-    assert!(Cause::OwnerInTrouble.is_forced());
+    assert_eq!(
+        given(&|_| ()),
+        [claims(TakeoverCause::OwnerInTrouble, 1)],
+        "the target claims at once"
+    );
+    assert!(TakeoverCause::OwnerInTrouble.is_forced());
     let pin = Some(Pin { member: name("b"), until: Timestamp(1) });
-    assert_eq!(given(&|world| world.row.pin.clone_from(&pin)), [claims(Cause::Released, 1)]);
-    assert_eq!(given(&|world| world.emptied = Some("a")), [claims(Cause::Released, 1)]);
+    assert_eq!(
+        given(&|world| world.row.pin.clone_from(&pin)),
+        [claims(TakeoverCause::Released, 1)]
+    );
+    assert_eq!(given(&|world| world.emptied = Some("a")), [claims(TakeoverCause::Released, 1)]);
 }
 
 #[test]
@@ -362,7 +373,7 @@ fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
 
 /// Counted in segments alone, no replica of a fast log would be warm enough for a release.
 #[test]
-fn p14_a_copy_that_keeps_up_with_a_quick_log_is_warm_and_one_that_stands_still_is_not() {
+fn p14_a_replica_that_follows_a_fast_log_is_warm_and_a_stuck_one_is_not() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.warm.insert("b");
@@ -412,8 +423,12 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
         world.first(&["a", "b", "c"], 10);
         world.first(&["b", "c"], 20).unwrap()
     };
-    assert_eq!(silent("c", "c"), (4, claims(Cause::OwnerSilent, 1)));
-    assert_eq!(silent("b", "c"), (6, claims(Cause::OwnerSilent, 1)), "but not for ever (P12)");
+    assert_eq!(silent("c", "c"), (4, claims(TakeoverCause::OwnerSilent, 1)));
+    assert_eq!(
+        silent("b", "c"),
+        (6, claims(TakeoverCause::OwnerSilent, 1)),
+        "but not for ever (P12)"
+    );
     let mut cold = World::new("a", Some("a"));
     cold.warm.insert("b");
     cold.busy.insert(P);
@@ -422,7 +437,7 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
     // segment.
     cold.busy.remove(&P);
     let (round, decision) = cold.first(&["a", "b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (3, claims(Cause::SteppedDown, 1)));
+    assert_eq!((round, decision), (3, claims(TakeoverCause::SteppedDown, 1)));
 }
 
 #[test]
@@ -431,7 +446,7 @@ fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() 
     world.warm.insert("b");
     world.first(&["a", "b"], 10);
     world.gone.insert(name("a"), Incarnation(1));
-    assert_eq!(world.round(&["b"]), [claims(Cause::OwnerGone, 1)]);
+    assert_eq!(world.round(&["b"]), [claims(TakeoverCause::OwnerGone, 1)]);
     // The process still writes heartbeats: the alarm was false, and is ignored for a while.
     let mut heard = 0;
     for _ in 0..12 {
@@ -460,7 +475,7 @@ fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
         world.liveness.complain(unreachable, complaints);
         world.first(&["a", "b"], 10)
     };
-    let claimed = Some((1, claims(Cause::OwnerUnreachable, 1)));
+    let claimed = Some((1, claims(TakeoverCause::OwnerUnreachable, 1)));
     assert_eq!(cut(Some(complaint(1)), Some(true)), claimed);
     assert_eq!(cut(None, Some(true)), None, "the observer's own connection may be the broken one");
     assert_eq!(cut(Some(complaint(1)), None), None, "the observer relays for the front");
@@ -483,7 +498,11 @@ fn p16_a_slow_owner_is_not_taken_for_one_that_is_cut_off() {
     // The owner misses heartbeats, and answers no connection.
     assert_eq!(world.first(&["b"], 2), None);
     world.liveness.complain([(name("a"), true)].into(), [(P, complaint(1))].into());
-    assert_eq!(world.first(&["b"], 10), Some((2, claims(Cause::OwnerSilent, 1))), "after four");
+    assert_eq!(
+        world.first(&["b"], 10),
+        Some((2, claims(TakeoverCause::OwnerSilent, 1))),
+        "after four"
+    );
 }
 
 #[test]
@@ -503,7 +522,7 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
 }
 
 #[test]
-fn the_next_in_rank_keeps_a_warm_copy_and_who_is_to_have_the_partition() {
+fn the_next_in_rank_and_the_intended_owner_keep_warm_replicas() {
     let follows = |me, owner, change: &dyn Fn(&mut World)| {
         let mut world = World::new(me, Some(owner));
         change(&mut world);
@@ -536,60 +555,64 @@ fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
 fn mutants_are_caught() {
     let mutants = [
         (
-            Line::NamedClaim,
+            Check::NamedClaim,
             "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
             "OwnerStoodDown",
         ),
         (
-            Line::TwoBeats,
+            Check::TwoBeats,
             "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
             "OwnerStoodDown",
         ),
-        (Line::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
+        (Check::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
         (
-            Line::ReadGaps,
-            "p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster",
+            Check::ReadGaps,
+            "p10_a_database_that_was_frozen_is_not_taken_for_a_dead_cluster",
             "no node could write or read",
         ),
         (
-            Line::NewProcess,
-            "p11_who_was_replaced_is_not_given_the_time_of_a_silent_one",
+            Check::NewProcess,
+            "p11_a_replaced_process_is_known_to_be_dead_before_the_time_of_a_silent_one",
             "known to be dead",
         ),
         (
-            Line::WarmFirst,
+            Check::WarmFirst,
             "p11_a_warm_member_comes_before_a_cold_one_of_higher_priority",
             "OwnerSilent",
         ),
         (
-            Line::DefersToLive,
+            Check::DefersToLive,
             "p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever",
             "not waited for",
         ),
         (
-            Line::TargetFirst,
+            Check::TargetFirst,
             "p13_a_released_partition_is_its_targets_first_and_then_anyones",
             "two intervals",
         ),
-        (Line::TakesBack, "p13_who_released_takes_it_back_when_nobody_comes", "None"),
-        (Line::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (
-            Line::Stability,
+            Check::TakesBack,
+            "p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims",
+            "None",
+        ),
+        (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
+        (
+            Check::Stability,
             "p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while",
             "eight intervals",
         ),
         (
-            Line::Distrust,
+            Check::Distrust,
             "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
             "in flight",
         ),
         (
-            Line::SecondWitness,
+            Check::SecondWitness,
             "p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too",
             "the observer relays for the front",
         ),
         (
-            Line::ReturnInReach,
+            Check::ReturnInReach,
             "p16_control_does_not_go_back_to_a_member_that_is_out_of_reach",
             "Release",
         ),

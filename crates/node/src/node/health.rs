@@ -41,14 +41,14 @@ impl Standing {
 
 /// Reports whether a node is ready. Clones report on the same node, also after it has ended.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct NodeHealth {
     pub(super) node: NodeName,
     pub(super) standing: watch::Receiver<Standing>,
     /// After an observation older than this the database counts as not answering.
     pub(super) stale_after: Duration,
 }
 
-impl Health {
+impl NodeHealth {
     /// A sentence about what the node does.
     ///
     /// # Errors
@@ -83,13 +83,13 @@ impl Health {
         }
         if now.opening > 0 || now.behind > 0 {
             return Err(format!(
-                "node {node} loads {} partitions and {} warm copies; it serves {} and keeps {} \
-                 warm copies",
+                "node {node} loads {} partitions and {} warm replicas; it serves {} and keeps {} \
+                 warm replicas",
                 now.opening, now.behind, now.serves, now.warm
             ));
         }
         Ok(format!(
-            "node {node} serves {} partitions and keeps {} warm copies, as a member of {}",
+            "node {node} serves {} partitions and keeps {} warm replicas, as a member of {}",
             now.serves, now.warm, now.member_of
         ))
     }
@@ -102,7 +102,7 @@ impl Runner {
         let is_member =
             |members: &[turnpike_store::Member]| members.iter().any(|member| member.node == *name);
         let is_opening =
-            |id: &PartitionId| !self.doors.is_open(*id) && !self.releasing.contains(id);
+            |id: &PartitionId| !self.gates.is_open(*id) && !self.releasing.contains(id);
         let opening = self.owners.keys().filter(|id| is_opening(id)).count();
         let is_warm = |id: &PartitionId| {
             let followed = self.standbys.get(id);
@@ -116,7 +116,7 @@ impl Runner {
             draining: mine.is_some_and(|row| row.drain_asked),
             stopped: false,
             member_of: seen.partitions.iter().filter(|row| is_member(&row.spec.members)).count(),
-            serves: self.owners.keys().filter(|id| self.doors.is_open(**id)).count(),
+            serves: self.owners.keys().filter(|id| self.gates.is_open(**id)).count(),
             opening,
             warm,
             behind: self.standbys.len() - warm,

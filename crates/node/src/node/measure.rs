@@ -4,20 +4,20 @@ use tokio::time::Instant;
 use turnpike_store::{Observation, PartitionRow};
 
 use super::Runner;
-use crate::membership::Cause;
+use crate::membership::TakeoverCause;
 
-const CAUSES: [Cause; 11] = [
-    Cause::NeverOwned,
-    Cause::Released,
-    Cause::Abandoned,
-    Cause::OwnerRestarted,
-    Cause::OwnerGone,
-    Cause::OwnerStoodDown,
-    Cause::OwnerUnreachable,
-    Cause::OwnerInTrouble,
-    Cause::OwnerSilent,
-    Cause::TakenBack,
-    Cause::SteppedDown,
+const CAUSES: [TakeoverCause; 11] = [
+    TakeoverCause::NeverOwned,
+    TakeoverCause::Released,
+    TakeoverCause::Abandoned,
+    TakeoverCause::OwnerRestarted,
+    TakeoverCause::OwnerGone,
+    TakeoverCause::OwnerStoodDown,
+    TakeoverCause::OwnerUnreachable,
+    TakeoverCause::OwnerInTrouble,
+    TakeoverCause::OwnerSilent,
+    TakeoverCause::TakenBack,
+    TakeoverCause::SteppedDown,
 ];
 const ENDS: [&str; 7] =
     ["fenced", "lost", "released", "rolled-back", "database", "damaged", "stopped"];
@@ -25,7 +25,7 @@ const ENDS: [&str; 7] =
 /// Creates each counter with value zero. A counter that first appears with its first event shows no
 /// increase for that event.
 pub(super) fn begin_counters() {
-    for cause in CAUSES.map(Cause::word) {
+    for cause in CAUSES.map(TakeoverCause::word) {
         for copy in ["warm", "cold"] {
             metrics::counter!("turnpike_takeovers_total", "cause" => cause, "copy" => copy)
                 .increment(0);
@@ -61,7 +61,7 @@ impl Runner {
         let id = row.spec.id;
         let label = || id.to_string();
         let owner = self.owners.get(&id).filter(|owner| owner.ownership.claim == row.claim);
-        let serves = owner.is_some() && self.doors.is_open(id);
+        let serves = owner.is_some() && self.gates.is_open(id);
         let followed = self.standbys.get(&id).map(|followed| followed.standby.reached());
         let end = row.next.next.0;
         let lag = followed.map_or(0, |reached| {
@@ -83,7 +83,7 @@ impl Runner {
     /// The load of the owners' queues in this process, and its limits.
     fn note_queues(&self) {
         let config = &self.shared.config;
-        let free = self.doors.room.available_permits();
+        let free = self.gates.room.available_permits();
         let waiting = self
             .owners
             .values()

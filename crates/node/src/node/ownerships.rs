@@ -10,11 +10,11 @@ use turnpike_store::{Claim, ClaimOutcome, Observation, Serving};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId};
 
 use super::{Followed, QUEUE_REQUESTS, Runner, Running};
-use crate::doors::Gate;
-use crate::membership::Cause;
+use crate::gates::Gate;
+use crate::membership::TakeoverCause;
 use crate::owner::{Ended, Queued, Request, Ticks};
 use crate::standby::Standby;
-use crate::takeover::{Candidate, Gone};
+use crate::takeover::{Candidate, OwnerExit};
 
 impl Runner {
     /// Starts to claim a partition.
@@ -23,7 +23,7 @@ impl Runner {
         seen: &Observation,
         partition: PartitionId,
         epoch: Epoch,
-        cause: Cause,
+        cause: TakeoverCause,
     ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
         let row = seen.partition(partition)?;
         let claim = Claim {
@@ -37,10 +37,10 @@ impl Runner {
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (tell, told) = oneshot::channel();
         let ticks = Arc::new(Ticks::new(self.origin));
-        self.doors.set(partition, Gate::Opening);
+        self.gates.set(partition, Gate::Opening);
         let candidate = Candidate {
             shared: Arc::clone(&self.shared),
-            doors: Arc::clone(&self.doors),
+            gates: Arc::clone(&self.gates),
             ticks: Arc::clone(&ticks),
             requests: requests.clone(),
             spec: row.spec.clone(),
@@ -76,17 +76,17 @@ impl Runner {
             "releases the partition once its requests are finished"
         );
         let request = Queued { request: Request::Release { to }, _room: None };
-        let (requests, doors) = (owner.requests.clone(), Arc::clone(&self.doors));
+        let (requests, gates) = (owner.requests.clone(), Arc::clone(&self.gates));
         tokio::spawn(async move {
             // The owner still serves while the target catches up.
-            doors.sign();
-            tokio::time::sleep(doors.config.last_catch_up()).await;
+            gates.notify_watchers();
+            tokio::time::sleep(gates.config.last_catch_up()).await;
             if requests.is_closed() {
                 // An owner that ended in between has nothing to release.
                 return;
             }
             // New requests wait from now on. Those in the queue are finished first.
-            doors.set(partition, Gate::Leaving);
+            gates.set(partition, Gate::Leaving);
             let _ = requests.send(request).await;
         });
     }
@@ -104,9 +104,9 @@ impl Runner {
             self.served.remove(partition);
             let Some(owner) = self.owners.remove(&partition) else { continue };
             let lived = owner.began.elapsed();
-            let gone = owner.task.await;
-            let Gone { ended, standby } =
-                gone.unwrap_or(Gone { ended: Ended::Stopped, standby: None });
+            let exit = owner.task.await;
+            let OwnerExit { ended, standby } =
+                exit.unwrap_or(OwnerExit { ended: Ended::Stopped, standby: None });
             self.note_end(partition, &ended, lived);
             if matches!(ended, Ended::Store(_)) {
                 self.hand_on(owner.ownership);
@@ -119,7 +119,7 @@ impl Runner {
     /// warm replica can serve sooner. If the release fails, a takeover follows as after a crash.
     fn hand_on(&self, Serving { partition, epoch, claim }: Serving) {
         let Some(to) = self.warm_member(partition) else { return };
-        let (shared, doors) = (Arc::clone(&self.shared), Arc::clone(&self.doors));
+        let (shared, gates) = (Arc::clone(&self.shared), Arc::clone(&self.gates));
         tokio::spawn(async move {
             if let Ok(true) = shared.db.release(partition, epoch, claim, Some(&to)).await {
                 let (node, epoch) = (&shared.config.name.0, epoch.number());
@@ -130,8 +130,8 @@ impl Runner {
                     to = to.0,
                     "released the partition for a warm member"
                 );
-                doors.leave(partition, to);
-                doors.sign();
+                gates.leave(partition, to);
+                gates.notify_watchers();
             }
         });
     }
@@ -147,9 +147,9 @@ impl Runner {
             self.liveness.is_live(node)
                 && !self.liveness.is_out_of_reach(node)
                 && rows.any(|row| {
-                    let copy = row.beat.copy_of(partition);
-                    let near =
-                        copy.is_some_and(|copy| self.liveness.is_near(partition, copy.segment));
+                    let replica = row.beat.replica_of(partition);
+                    let near = replica
+                        .is_some_and(|replica| self.liveness.is_near(partition, replica.segment));
                     near && !row.beat.draining && !row.drain_asked
                 })
         };
@@ -159,9 +159,9 @@ impl Runner {
     /// Keeps following with the replica that an ended owner returns, or that a claim did not use.
     fn keep_warm(&mut self, partition: PartitionId, ended: Ended, standby: Option<Standby>) {
         let standby = match ended {
-            Ended::Released { copy, .. } => {
-                let end = copy.position();
-                Some(Standby::start(&self.shared, partition, end, Some(*copy)))
+            Ended::Released { replica, .. } => {
+                let end = replica.position();
+                Some(Standby::start(&self.shared, partition, end, Some(*replica)))
             }
             _ => standby,
         };
@@ -205,7 +205,7 @@ impl Runner {
         }
         // One more heartbeat reports that this node is drained, so that no member waits for it.
         tokio::time::sleep(self.shared.config.heartbeat).await;
-        self.doors.end_signs();
+        self.gates.end_watches();
         self.served.leave();
     }
 
@@ -215,7 +215,7 @@ impl Runner {
         let row = seen.partition(partition)?;
         let is_warm = |node: &NodeName| {
             let beats = seen.nodes.iter().map(|row| &row.beat);
-            beats.filter(|beat| beat.node == *node).any(|beat| beat.copy_of(partition).is_some())
+            beats.filter(|beat| beat.node == *node).any(|beat| beat.replica_of(partition).is_some())
         };
         let others = row.spec.members.iter().map(|member| &member.node);
         let live =

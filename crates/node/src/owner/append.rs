@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
+use turnpike_segment::{ComponentIndex, RecordRow, SealContext, Segment, SegmentBuilder};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
@@ -19,13 +19,13 @@ use super::{Ended, Owner, Ownership};
 const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
-pub(crate) struct Answer {
+pub(crate) struct WaitingAnswer {
     tell: Box<dyn FnOnce(Epoch) + Send>,
     /// The first commit took too long, so the answer waits for one more.
     waits_again: bool,
 }
 
-impl Answer {
+impl WaitingAnswer {
     pub(crate) fn new(tell: impl FnOnce(Epoch) + Send + 'static) -> Self {
         Self { tell: Box::new(tell), waits_again: false }
     }
@@ -39,10 +39,10 @@ pub(crate) struct OpenSegment {
     /// Log the segment even if it is empty, for its logged time.
     pub(crate) logs_time: bool,
     /// Indexes into the segment's table of components, by code slot and component.
-    pub(crate) components: Vec<Vec<Option<Component>>>,
+    pub(crate) components: Vec<Vec<Option<ComponentIndex>>>,
     /// Indexes for the lines that other accounts post.
-    pub(crate) posted: HashMap<ComponentHead, Component>,
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) posted: HashMap<ComponentHead, ComponentIndex>,
+    pub(crate) answers: Vec<WaitingAnswer>,
 }
 
 impl OpenSegment {
@@ -72,7 +72,7 @@ pub(crate) struct InFlight {
     pub(crate) builder: Arc<SegmentBuilder>,
     pub(crate) started: Instant,
     time: LoggedTime,
-    answers: Vec<Answer>,
+    answers: Vec<WaitingAnswer>,
     task: JoinHandle<Result<Appended, Ended>>,
 }
 
@@ -129,7 +129,7 @@ impl Owner {
     ) -> JoinHandle<Result<Appended, Ended>> {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
-        let place = Place {
+        let context = SealContext {
             partition: ownership.spec.id,
             segment: number,
             epoch: ownership.epoch,
@@ -139,22 +139,23 @@ impl Owner {
             catalogue_version: self.catalogue_known(),
         };
         tokio::spawn(async move {
-            let sealed = builder.seal(&place).map_err(|error| Ended::Damaged(error.to_string()))?;
+            let sealed =
+                builder.seal(&context).map_err(|error| Ended::Damaged(error.to_string()))?;
             let bytes = sealed.body.len() as u64;
             let append = AppendSegment {
-                partition: place.partition,
-                epoch: place.epoch,
+                partition: context.partition,
+                epoch: context.epoch,
                 claim: ownership.claim,
                 segment: number,
-                prev_hash: place.prev_hash,
+                prev_hash: context.prev_hash,
                 hash: sealed.hash,
                 has_postings: builder.has_postings(),
                 body: sealed.body,
             };
             failpoint::pass(Step::AppendBefore).await?;
             let outcome = match shared.db.append(&append).await {
-                Err(_) if off(Line::UnknownOutcome) => AppendOutcome::Committed,
-                Ok(AppendOutcome::Ahead) if off(Line::OwnAppend) => AppendOutcome::Committed,
+                Err(_) if off(Check::UnknownOutcome) => AppendOutcome::Committed,
+                Ok(AppendOutcome::Ahead) if off(Check::OwnAppend) => AppendOutcome::Committed,
                 outcome => outcome?,
             };
             match outcome {
@@ -179,7 +180,7 @@ impl Owner {
         let position = SegmentPosition { next: last.next(), last_hash };
         let held = Held { partition: spec.id, epoch: *epoch, claim: *claim, position };
         tokio::spawn(async move {
-            if off(Line::Barrier) {
+            if off(Check::Barrier) {
                 return Ok(Appended { segment: None });
             }
             match shared.db.barrier(&held).await? {
@@ -212,11 +213,11 @@ impl Owner {
     /// the process may have been frozen, and another owner may have changed the state since. Then
     /// the answers wait for one more commit, which fails in that case (I6). They wait once only, so
     /// that a slow database does not delay them for ever.
-    fn tell(&mut self, answers: Vec<Answer>, began: Instant) {
+    fn tell(&mut self, answers: Vec<WaitingAnswer>, began: Instant) {
         let is_late = began.elapsed() > self.shared.config.answer_age_max();
         for answer in answers {
             if is_late && !answer.waits_again {
-                self.open.answers.push(Answer { waits_again: true, ..answer });
+                self.open.answers.push(WaitingAnswer { waits_again: true, ..answer });
             } else {
                 (answer.tell)(self.ownership.epoch);
             }

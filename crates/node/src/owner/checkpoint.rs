@@ -9,25 +9,25 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
 
 use super::{Ended, Owner};
-use crate::copy::note_checkpoints;
+use crate::replica::note_checkpoints;
 
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
 /// A sealed run of keys: its parts, and the last segment whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct SealedKeyRun {
     names: Vec<String>,
     through: SegmentNumber,
 }
 
-impl Run {
+impl SealedKeyRun {
     /// The last segment whose keys are in the run.
     pub(crate) const fn through(&self) -> SegmentNumber {
         self.through
@@ -37,57 +37,57 @@ impl Run {
 /// The stored runs of keys, and the tasks that list and write checkpoints.
 pub(super) struct Checkpoints {
     /// Sealed runs, which need not be written again.
-    runs: Vec<Run>,
+    runs: Vec<SealedKeyRun>,
     /// The task that lists the retained checkpoints. The owner's state may come from a replica that
     /// fell behind them, so the runs that they name are known only when it is done.
     listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
-    writing: Option<JoinHandle<Outcome>>,
+    writing: Option<JoinHandle<CheckpointOutcome>>,
 }
 
 impl Checkpoints {
-    pub(super) fn new(runs: Vec<Run>) -> Self {
+    pub(super) fn new(runs: Vec<SealedKeyRun>) -> Self {
         Self { runs, listing: None, writing: None }
     }
 
-    pub(super) fn runs(&mut self) -> Vec<Run> {
+    pub(super) fn runs(&mut self) -> Vec<SealedKeyRun> {
         std::mem::take(&mut self.runs)
     }
 }
 
 /// The outcome of writing a checkpoint.
-pub(crate) struct Outcome {
+pub(crate) struct CheckpointOutcome {
     /// The run that the published checkpoint sealed.
-    sealed: Option<Run>,
+    sealed: Option<SealedKeyRun>,
 }
 
 /// A part of a checkpoint, by its name.
-pub(crate) struct Part<'a> {
+pub(crate) struct PartName<'a> {
     name: &'a str,
 }
 
-impl<'a> Part<'a> {
+impl<'a> PartName<'a> {
     pub(crate) const fn name(&self) -> &'a str {
         self.name
     }
 
     /// The run of keys that the part belongs to; `None` for a part of the account state.
-    pub(crate) fn run(&self) -> Option<Run> {
+    pub(crate) fn run(&self) -> Option<SealedKeyRun> {
         // keys-AFTER-THROUGH-CLAIM-INDEX
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
-        Some(Run { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
+        Some(SealedKeyRun { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
     }
 }
 
 /// The parts of a checkpoint, in order.
-pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = Part<'_>> {
-    manifest.parts.iter().map(|name| Part { name })
+pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = PartName<'_>> {
+    manifest.parts.iter().map(|name| PartName { name })
 }
 
 impl Owner {
     /// Whether a checkpoint is due, and none is being listed or written.
     pub(super) fn checkpoint_due(&self) -> bool {
         self.checkpoints.writing.is_none()
-            && self.checkpoints.listing.is_none()
+            && (self.checkpoints.listing.is_none() || off(Check::ListedFirst))
             && self.log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 
@@ -105,7 +105,7 @@ impl Owner {
         let is_committed = self.in_flight.is_none()
             && self.open.builder.is_empty()
             && self.open.answers.is_empty();
-        if self.checkpoint_due() && (is_committed || off(Line::CommittedState)) {
+        if self.checkpoint_due() && (is_committed || off(Check::CommittedState)) {
             self.start_checkpoint();
         }
     }
@@ -129,7 +129,7 @@ impl Owner {
         let Some(task) = &mut self.checkpoints.writing else { return };
         let Some(done) = task.now_or_never() else { return };
         self.checkpoints.writing = None;
-        if let Ok(Outcome { sealed: Some(run) }) = done {
+        if let Ok(CheckpointOutcome { sealed: Some(run) }) = done {
             self.state.seal_keys(run.through);
             self.checkpoints.runs.push(run);
         }
@@ -154,7 +154,7 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         let runs = &mut self.checkpoints.runs;
-        let is_mutant = off(Line::RunsKept) && forgotten > SegmentNumber(0);
+        let is_mutant = off(Check::RunsKept) && forgotten > SegmentNumber(0);
         runs.retain(|run| run.through > forgotten && !is_mutant);
         names.extend(runs.iter().flat_map(|run| run.names.iter().cloned()));
         let run = self.state.key_run();
@@ -166,7 +166,7 @@ impl Owner {
         }
         names.extend(run_names.iter().cloned());
         let sealed = (run.keys >= self.shared.config.run_keys)
-            .then_some(Run { names: run_names, through: segment });
+            .then_some(SealedKeyRun { names: run_names, through: segment });
         let manifest = CheckpointManifest {
             partition: self.ownership.spec.id,
             segment,
@@ -181,7 +181,7 @@ impl Owner {
         &mut self,
         manifest: CheckpointManifest,
         parts: Vec<CheckpointPart>,
-        sealed: Option<Run>,
+        sealed: Option<SealedKeyRun>,
     ) {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
@@ -210,12 +210,12 @@ impl Owner {
                 .record(began.elapsed().as_secs_f64());
             metrics::histogram!("turnpike_checkpoint_bytes").record(bytes as f64);
             match written {
-                Ok(published) => Outcome { sealed: sealed.filter(|_| published) },
+                Ok(published) => CheckpointOutcome { sealed: sealed.filter(|_| published) },
                 // The next checkpoint tries again. A failure only makes loading slower.
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    Outcome { sealed: sealed.filter(|_| off(Line::RunPublished)) }
+                    CheckpointOutcome { sealed: sealed.filter(|_| off(Check::RunPublished)) }
                 }
             }
         }));

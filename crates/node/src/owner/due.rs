@@ -25,8 +25,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
 use turnpike_account::{Account, Profiles};
-use turnpike_mutants::{Line, off};
-use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
+use turnpike_mutants::{Check, off};
+use turnpike_plan::{AccountState, DUE_USAGE_TYPE, DueInterval, PlanInForce, Rated, StateEntry};
 use turnpike_segment::NewRecord;
 use turnpike_types::{
     AccountNumber, Outcome, Posting, SuspenseReason, Suspension, Timestamp, UsageView,
@@ -83,7 +83,7 @@ impl Dues {
     /// Whether a rated record changes when later charges fall due: it moves a mark of booked
     /// charges, or gives an option a sum in a cycle that had none and must now be closed.
     pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
-        let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
+        let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Tentative);
         let begins = |change: &StateEntry| {
             state.get(change.variable, change.period).is_none_or(|before| before == 0)
         };
@@ -153,7 +153,7 @@ impl Owner {
         if !is_swept(&mut self.tariffs, self.state.profiles(), known) {
             return Ok(());
         }
-        if off(Line::DueBefore) {
+        if off(Check::DueBefore) {
             return Ok(());
         }
         match self.dues.next.get(&account) {
@@ -170,16 +170,16 @@ impl Owner {
     fn book_due(&mut self, account: AccountNumber, through: Timestamp) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
         let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
-        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile, &alive);
+        let held = self.tariffs.due_intervals(self.state.profiles(), known.profile, &alive);
         let plans: Vec<PlansInForce<'_>> =
-            held.iter().map(|stretch| stretch.tariff.in_force()).collect();
-        let stretches: Vec<Stretch<'_>> = held
+            held.iter().map(|interval| interval.tariff.in_force()).collect();
+        let intervals: Vec<DueInterval<'_>> = held
             .iter()
             .zip(&plans)
-            .map(|(stretch, plans)| Stretch {
-                from: stretch.from,
-                until: stretch.until,
-                account: &stretch.tariff.context,
+            .map(|(interval, plans)| DueInterval {
+                from: interval.from,
+                until: interval.until,
+                account: &interval.tariff.context,
                 plans,
             })
             .collect();
@@ -193,9 +193,9 @@ impl Owner {
             }
             let Some(known) = self.state.account(account) else { return Ok(()) };
             let state = &known.state;
-            let Some(due) = self.rater.next_due(&stretches, state, through, now) else {
+            let Some(due) = self.rater.next_due(&intervals, state, through, now) else {
                 let mut next = |through, now| {
-                    let due = self.rater.next_due(&stretches, state, through, now);
+                    let due = self.rater.next_due(&intervals, state, through, now);
                     due.map_or(Timestamp::MAX, |due| due.at)
                 };
                 let charge = next(Timestamp::MAX, Timestamp::MIN);
@@ -203,13 +203,13 @@ impl Owner {
                 self.dues.set(account, Next { charge, close, stuck: None });
                 return Ok(());
             };
-            let Some(stretch) = held.get(due.stretch) else { return Ok(()) };
-            let tables_at = due.tables_at(stretch.from, stretch.until);
-            let tariff = &self.tariffs.booking(known.profile, stretch, tables_at);
+            let Some(interval) = held.get(due.interval) else { return Ok(()) };
+            let tables_at = due.tables_at(interval.from, interval.until);
+            let tariff = &self.tariffs.booking(known.profile, interval, tables_at);
             let with_tables = tariff.in_force();
-            let stretches = with_plans(&stretches, due.stretch, &with_tables);
+            let intervals = with_plans(&intervals, due.interval, &with_tables);
             same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
-            let booked = match self.rater.fall_due(&stretches, &due, state, now) {
+            let booked = match self.rater.fall_due(&intervals, &due, state, now) {
                 Ok(_) if same > SAME_MAX => Err(SuspenseReason::Overflow.into()),
                 Err(reason) => Err(refused(&self.rater, reason)),
                 Ok(rated) => {
@@ -313,13 +313,13 @@ fn is_swept(tariffs: &mut Tariffs, profiles: &Profiles, account: &Account) -> bo
 
 /// The intervals, where the one at index `place` has plans with their tables looked up.
 fn with_plans<'a>(
-    stretches: &[Stretch<'a>],
+    intervals: &[DueInterval<'a>],
     place: usize,
     plans: &'a [PlanInForce<'a>],
-) -> Vec<Stretch<'a>> {
-    let mut with_plans = stretches.to_vec();
-    if let Some(stretch) = with_plans.get_mut(place) {
-        stretch.plans = plans;
+) -> Vec<DueInterval<'a>> {
+    let mut with_plans = intervals.to_vec();
+    if let Some(interval) = with_plans.get_mut(place) {
+        interval.plans = plans;
     }
     with_plans
 }

@@ -21,7 +21,7 @@
 use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 
 use super::{Ended, Owner, Request};
 use crate::catalogue::Catalogue;
@@ -52,7 +52,7 @@ impl Owner {
         }
         let limit = self.shared.config.suspicion();
         let beat = *self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
-        !off(Line::FreshCatalogue)
+        !off(Check::FreshCatalogue)
             && beat.elapsed() > limit
             && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
     }

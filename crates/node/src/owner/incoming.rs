@@ -36,7 +36,7 @@ impl Incoming<'_> {
     pub(super) fn has_key_of(&self, row: &RecordRow<'_>) -> bool {
         row.record_id == self.view.record_id
             && row.account == self.view.account
-            && (row.account.0 != 0 || extra_identity(row.extra) == self.identity)
+            && (row.account.0 != 0 || extra_identity(row.extra) == Ok(self.identity))
     }
 
     /// Whether the content is the same in canonical form (P27). Two spellings of one identity are
@@ -69,7 +69,8 @@ impl Incoming<'_> {
         encode_extra(self.identity, attributes, measures.iter().copied(), &mut extra);
         row.extra == extra
             || (extra_without_identity(row.extra) == extra_without_identity(&extra)
-                && is_one_identity(extra_identity(row.extra), self.identity))
+                && extra_identity(row.extra)
+                    .is_ok_and(|logged| is_one_identity(logged, self.identity)))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::off;
-use turnpike_plan::{AccountState, ComponentKind, Line, PORTIONS_MAX, Rated, StateEntry};
+use turnpike_plan::{AccountState, ChargeLine, ComponentKind, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{Component, LineKind, NewLine, NewRecord};
+use turnpike_segment::{ComponentIndex, LineKind, NewLine, NewRecord};
 use turnpike_types::{Outcome, SuspenseReason};
 
 use super::append::OpenSegment;
@@ -13,8 +13,8 @@ use crate::tariff::Tariff;
 
 /// Buffers that are reused for each record.
 #[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    components: Vec<Component>,
+pub(crate) struct LineScratch {
+    components: Vec<ComponentIndex>,
     changes: Vec<StateEntry>,
 }
 
@@ -35,7 +35,7 @@ impl OpenSegment {
         tariff: &Tariff,
         rated: &Rated,
         state: &AccountState,
-        scratch: &mut Scratch,
+        scratch: &mut LineScratch,
     ) -> Result<u32, NotRated> {
         if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
             return Err(SuspenseReason::Overflow.into());
@@ -52,7 +52,7 @@ impl OpenSegment {
             scratch.components.push(component);
         }
         untold(tariff, rated, state, &mut scratch.changes);
-        if off(turnpike_mutants::Line::DueMark) && record.outcome == Outcome::FellDue {
+        if off(turnpike_mutants::Check::DueMark) && record.outcome == Outcome::FellDue {
             scratch.changes.clear();
         }
         if !self.builder.has_room_for_variables(scratch.changes.len()) {
@@ -89,7 +89,7 @@ pub(super) fn apply(
     record: &NewRecord<'_>,
     tariff: &Tariff,
     rated: &Rated,
-    scratch: &Scratch,
+    scratch: &LineScratch,
     floor: turnpike_types::Timestamp,
 ) {
     let shown = rated.lines.iter().filter_map(|line| {
@@ -101,7 +101,7 @@ pub(super) fn apply(
 }
 
 /// The index of the line's component in the open segment's table. It is added on first use.
-fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Component> {
+fn component(open: &mut OpenSegment, tariff: &Tariff, line: &ChargeLine) -> Option<ComponentIndex> {
     let plan = tariff.plans.get(usize::from(line.plan))?;
     let slot = plan.slot.0 as usize;
     if open.components.len() <= slot {

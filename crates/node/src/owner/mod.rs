@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
@@ -50,11 +50,11 @@ use turnpike_store::{PartitionSpec, StoreError};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
-use crate::copy::{Copy, CopyError};
 use crate::gauges::Holdings;
+use crate::replica::{Replica, ReplicaError};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
-pub(crate) use checkpoint::{Run, parts_of};
+pub(crate) use checkpoint::{SealedKeyRun, parts_of};
 pub(crate) use postings::Outboxes;
 pub(crate) use shared::{DatabaseClock, Shared, Trouble};
 
@@ -108,7 +108,7 @@ impl StreamEnd {
     }
 
     fn is_ended(&self) -> bool {
-        self.0.load(Ordering::Relaxed) && !off(Line::OwnerEndsStream)
+        self.0.load(Ordering::Relaxed) && !off(Check::OwnerEndsStream)
     }
 }
 
@@ -140,9 +140,9 @@ pub(crate) enum Ended {
     /// Another node claimed the partition first.
     #[error("another node claimed the partition first")]
     Lost,
-    /// It was released for another member. `copy` is the state, equal to the log.
+    /// It was released for another member. `replica` is the state, equal to the log.
     #[error("released")]
-    Released { copy: Box<Copy>, to: Option<NodeName> },
+    Released { replica: Box<Replica>, to: Option<NodeName> },
     /// The log ends before the last segment that this owner knows (P18).
     #[error("the database's history was rolled back")]
     RolledBack,
@@ -172,12 +172,12 @@ impl Ended {
     }
 }
 
-impl From<CopyError> for Ended {
-    fn from(error: CopyError) -> Self {
+impl From<ReplicaError> for Ended {
+    fn from(error: ReplicaError) -> Self {
         match error {
-            CopyError::Store(error) => Self::Store(error),
-            CopyError::Damaged(what) => Self::Damaged(what),
-            CopyError::RolledBack => Self::RolledBack,
+            ReplicaError::Store(error) => Self::Store(error),
+            ReplicaError::Damaged(what) => Self::Damaged(what),
+            ReplicaError::RolledBack => Self::RolledBack,
         }
     }
 }
@@ -234,23 +234,23 @@ pub(crate) struct Owner {
     time_logged_at: Option<Instant>,
     log_bytes: u64,
     checkpoints: checkpoint::Checkpoints,
-    scratch: lines::Scratch,
+    scratch: lines::LineScratch,
     dues: due::Dues,
     postings: postings::Postings,
     holdings: Holdings,
 }
 
 impl Owner {
-    /// An owner that continues where `copy` ends: at the position that the claim found (P1).
+    /// An owner that continues where `replica` ends: at the position that the claim found (P1).
     pub(crate) fn new(
         shared: Arc<Shared>,
         ownership: Ownership,
         ticks: Arc<Ticks>,
-        copy: Copy,
+        replica: Replica,
     ) -> Self {
         let catalogue = Arc::clone(&shared.catalogue.borrow());
         let tariffs = Tariffs::new(catalogue, shared.codes.clone());
-        let Copy { state, runs, log_bytes, catalogue_version, .. } = copy;
+        let Replica { state, runs, log_bytes, catalogue_version, .. } = replica;
         let open = OpenSegment::new(state.last().0.next(), state.time());
         Self {
             tariffs,
@@ -266,7 +266,7 @@ impl Owner {
             catalogue_failed_at: None,
             catalogue_logged: catalogue_version,
             time_logged_at: None,
-            scratch: lines::Scratch::default(),
+            scratch: lines::LineScratch::default(),
             dues: due::Dues::default(),
             postings: postings::Postings::new(),
             holdings: Holdings::new(ownership.spec.id),
@@ -383,11 +383,11 @@ impl Owner {
 
     /// Sends the answer once the open segment, or a write barrier, is committed (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        if off(Line::AnswerAfterCommit) {
+        if off(Check::AnswerAfterCommit) {
             let _ = reply.send((self.ownership.epoch, answer));
             return;
         }
-        self.open.answers.push(append::Answer::new(move |epoch| {
+        self.open.answers.push(append::WaitingAnswer::new(move |epoch| {
             // If the receiver has ended, the answer is dropped, and a retry gets it again.
             let _ = reply.send((epoch, answer));
         }));
@@ -410,15 +410,15 @@ impl Owner {
     }
 
     /// The state once everything is committed: a replica of the log.
-    fn as_copy(&mut self) -> Copy {
+    fn as_replica(&mut self) -> Replica {
         let runs = self.checkpoints.runs();
         let last = (self.ownership.epoch, self.catalogue_known());
-        Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
+        Replica::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
     }
 
     /// Finishes the requests that were taken, then releases the partition (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
-        if !off(Line::ReleaseDrains)
+        if !off(Check::ReleaseDrains)
             && let Err(ended) = self.flush().await
         {
             return ended;
@@ -431,7 +431,7 @@ impl Owner {
             Ok(released)
         };
         match released.await {
-            Ok(true) => Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() },
+            Ok(true) => Ended::Released { replica: Box::new(self.as_replica()), to: to.cloned() },
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
         }
@@ -441,7 +441,7 @@ impl Owner {
 fn tick(ticks: &Ticks, in_flight: Option<&InFlight>, config: &NodeConfig) {
     let limit = config.tick_max();
     let is_in_time = |append: &InFlight| append.started.elapsed() < limit;
-    if in_flight.is_none_or(is_in_time) || off(Line::OverdueAppend) {
+    if in_flight.is_none_or(is_in_time) || off(Check::OverdueAppend) {
         ticks.tick();
     }
 }

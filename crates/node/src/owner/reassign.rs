@@ -19,7 +19,7 @@
 //! undecided.
 
 use turnpike_account::WaitingKey;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{ReassignOutcome, Reassignment, SubBatchAnswer};
 use turnpike_proto::record::RecordBatch;
 use turnpike_types::{AccountNumber, Detail, SuspenseReason, Suspension};
@@ -144,7 +144,7 @@ impl Owner {
         if !is_reassigned(&key, last.reason) {
             return Decision::Answered(Taken::Replayed(then, now));
         }
-        let decided = last.detail.reassigned_to().filter(|_| !off(Line::DecisionStays));
+        let decided = last.detail.reassigned_to().filter(|_| !off(Check::DecisionStays));
         match (decided, self.state.suspense().get(&key).cloned()) {
             (Some(account), waiting) => {
                 Decision::RateFor(account, waiting.map(|waiting| waiting.revision))

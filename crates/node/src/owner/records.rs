@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
@@ -114,7 +114,7 @@ impl Owner {
             let account = record.fixed.account;
             account.0 != 0 && !ours.contains(account) && self.is_covered(account)
         });
-        if strangers && !off(Line::Range) {
+        if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
         // A front that was stopped for long sends what it looked up before. The identity may have
@@ -122,7 +122,7 @@ impl Owner {
         let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
         let is_old = head.guided_us != 0
             && guided.saturating_add(limits::GUIDED_MAX_US) < self.open.time.now;
-        if is_old && !off(Line::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
+        if is_old && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
     /// Whether any partition covers the account.
@@ -177,7 +177,7 @@ impl Owner {
 
     fn take_record(&mut self, incoming: &Incoming<'_>, recycled: bool) -> Result<Taken, Wait> {
         let print = incoming.fingerprint();
-        if off(Line::DedupFirst) && incoming.view.start < self.open.time.floor {
+        if off(Check::DedupFirst) && incoming.view.start < self.open.time.floor {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
         // Deduplication comes before the horizon (P26).
@@ -211,13 +211,13 @@ impl Owner {
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
-        let time = if off(Line::OneClock) { self.own_time() } else { self.open.time };
+        let time = if off(Check::OneClock) { self.own_time() } else { self.open.time };
         // A recycled record was inside the horizon when it first arrived (P35). But it may have
         // been rated in another way since. Once keys were forgotten, that can't be excluded, so the
         // record stays in suspense (I2).
         let keys_are_complete =
-            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Line::CompleteKeys);
-        let was_judged = recycled && keys_are_complete && !off(Line::FirstArrival);
+            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Check::CompleteKeys);
+        let was_judged = recycled && keys_are_complete && !off(Check::FirstArrival);
         if incoming.view.start < time.floor && !was_judged {
             return Some(RejectReason::TooOld);
         }
@@ -243,18 +243,18 @@ impl Owner {
         print: Fingerprint,
     ) -> Result<Option<Taken>, Wait> {
         for location in self.state.keys().find(print) {
-            if off(Line::PendingKeys) && location.segment() > self.state.last().0 {
+            if off(Check::PendingKeys) && location.segment() > self.state.last().0 {
                 continue;
             }
             let row = self.record_at(location).map_err(Wait::Load)?;
             let Some(row) = row.filter(|row| incoming.has_key_of(row)) else { continue };
-            if off(Line::Replayed) && matches!(row.outcome, Outcome::Suspended(_)) {
+            if off(Check::Replayed) && matches!(row.outcome, Outcome::Suspended(_)) {
                 return Ok(None);
             }
             return Ok(Some(self.again(incoming, &row)));
         }
         // Keys of suspended records never expire (P35).
-        let waiting = if self.state.suspense().is_empty() || off(Line::WaitingKeys) {
+        let waiting = if self.state.suspense().is_empty() || off(Check::WaitingKeys) {
             None
         } else {
             self.state.suspense().get(&incoming.waiting_key())
@@ -269,7 +269,7 @@ impl Owner {
     }
 
     fn again(&self, incoming: &Incoming<'_>, row: &RecordRow<'_>) -> Taken {
-        if !incoming.has_content_of(row) && !off(Line::Content) {
+        if !incoming.has_content_of(row) && !off(Check::Content) {
             return Taken::Rejected(RejectReason::Conflict);
         }
         match row.outcome {

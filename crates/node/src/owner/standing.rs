@@ -25,19 +25,19 @@ impl Owner {
         };
         let now = self.open.time.now;
         let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
-        let stretches = self.tariffs.due_stretches(self.state.profiles(), *profile, &alive);
+        let intervals = self.tariffs.due_intervals(self.state.profiles(), *profile, &alive);
         let mut shown: BTreeSet<OfferId> = BTreeSet::new();
         let mut standings = Vec::new();
         // An offer is shown with its last alternatives.
-        for stretch in stretches.iter().rev().filter(|stretch| stretch.from <= now) {
-            let plans = stretch.tariff.in_force();
+        for interval in intervals.iter().rev().filter(|interval| interval.from <= now) {
+            let plans = interval.tariff.in_force();
             let options = plans.iter().filter_map(PlanInForce::alternative);
             let fresh: BTreeSet<(OfferId, &str)> = options
                 .map(|option| (option.offer, option.name))
                 .filter(|(offer, _)| !shown.contains(offer))
                 .collect();
             for &offer in &fresh {
-                standings.extend(of_offer(offer, &plans, state, &stretch.tariff.context));
+                standings.extend(of_offer(offer, &plans, state, &interval.tariff.context));
             }
             shown.extend(fresh.iter().map(|(offer, _)| *offer));
         }

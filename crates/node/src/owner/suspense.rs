@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
 use turnpike_proto::record::RecordBatch;
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
@@ -117,7 +117,7 @@ impl Owner {
         // A compare-and-set on (key, suspended, revision).
         let waiting = self.state.suspense().get(&key).cloned();
         let Some(waiting) =
-            waiting.filter(|waiting| waiting.revision == asked.revision || off(Line::Revision))
+            waiting.filter(|waiting| waiting.revision == asked.revision || off(Check::Revision))
         else {
             return Ok(RecycleOutcome::default());
         };
@@ -182,7 +182,7 @@ impl Owner {
             }
             // The entry precedes the record. It is removed again if the record can't be rated.
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
-            let is_logged = !off(Line::RecycledEntry);
+            let is_logged = !off(Check::RecycledEntry);
             if is_logged {
                 self.open.builder.push_entry(key.account, entry);
             }

@@ -12,11 +12,11 @@ use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
-use super::{DueStretch, Offered, Stretch, Subscribed, Tariff, Tariffs};
+use super::{DueTariff, Offered, Subscribed, Tariff, TariffInterval, Tariffs};
 use crate::catalogue::InForce;
 
 /// Intervals of one account at most. Charges after the last one do not fall due.
-const ACCOUNT_STRETCHES_MAX: usize = 10_000;
+const ACCOUNT_INTERVALS_MAX: usize = 10_000;
 
 /// The purpose of a tariff.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,55 +60,55 @@ impl Around {
 
 impl Tariffs {
     /// All intervals in which plans are in force. `alive` is called for each one that is resolved.
-    pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueStretch> {
-        let mut stretches = Vec::new();
+    pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
+        let mut intervals = Vec::new();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
             // Plans with many versions make many intervals: the owner task ticks for each.
             alive();
-            let stretch = self.resolve_for(For::Dues, profile, from);
-            if let Ok(tariff) = stretch.tariff {
-                stretches.push(DueStretch { from, until: stretch.until, tariff });
+            let interval = self.resolve_for(For::Dues, profile, from);
+            if let Ok(tariff) = interval.tariff {
+                intervals.push(DueTariff { from, until: interval.until, tariff });
             }
-            if stretches.len() >= ACCOUNT_STRETCHES_MAX {
+            if intervals.len() >= ACCOUNT_INTERVALS_MAX {
                 tracing::error!(
-                    "an account's settings and plans change more than {ACCOUNT_STRETCHES_MAX} \
+                    "an account's settings and plans change more than {ACCOUNT_INTERVALS_MAX} \
                      times: charges that fall due after {from:?} are not booked"
                 );
                 break;
             }
-            at = Some(stretch.until).filter(|&until| until < Timestamp::MAX);
+            at = Some(interval.until).filter(|&until| until < Timestamp::MAX);
         }
-        stretches
+        intervals
     }
 
     /// What rates usage at `at`.
-    pub(super) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> Stretch {
+    pub(super) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Usage, profile, at)
     }
 
     /// What takes a posting at `at`, whether or not all of the account's plans can rate.
-    pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> Stretch {
+    pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Postings, profile, at)
     }
 
-    fn resolve_for(&mut self, whom: For, profile: &Profile, at: Timestamp) -> Stretch {
+    fn resolve_for(&mut self, whom: For, profile: &Profile, at: Timestamp) -> TariffInterval {
         let mut around = Around::new(profile, at);
         let tariff = self.tariff(whom, profile, &mut around);
-        Stretch { from: around.from, until: around.until, tariff }
+        TariffInterval { from: around.from, until: around.until, tariff }
     }
 
     /// The tariff of an interval with the tables in force at `at`.
-    pub(super) fn with_tables(&self, stretch: &DueStretch, at: Timestamp) -> Stretch {
-        let mut around = Around { at, from: stretch.from, until: stretch.until };
-        let Tariff { context, plans } = stretch.tariff.as_ref();
+    pub(super) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> TariffInterval {
+        let mut around = Around { at, from: interval.from, until: interval.until };
+        let Tariff { context, plans } = interval.tariff.as_ref();
         let plans = plans.iter().map(|plan| {
             let tables = self.tables(plan, &context.zone, &mut around);
             Subscribed { tables, ..plan.clone() }
         });
         let tariff = Tariff { context: context.clone(), plans: plans.collect() };
-        Stretch { from: around.from, until: around.until, tariff: Ok(Arc::new(tariff)) }
+        TariffInterval { from: around.from, until: around.until, tariff: Ok(Arc::new(tariff)) }
     }
 
     /// The tables in force that a compiled plan names.

@@ -74,21 +74,21 @@ fn versions_of_tables_do_not_cut_the_time_in_which_things_fall_due() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
     let resolved = Cell::new(0);
     let alive = || resolved.set(resolved.get() + 1);
-    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &alive);
+    let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &alive);
     assert_eq!(resolved.get(), 2, "one interval before the plan starts, and one after");
-    assert_eq!(stretches.len(), 1, "one interval has a plan in force");
+    assert_eq!(intervals.len(), 1, "one interval has a plan in force");
 }
 
 #[test]
-fn what_falls_due_is_booked_by_the_tables_in_force_at_its_instant() {
+fn due_charges_are_booked_by_the_tables_in_force_at_their_instant() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
-    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
-    let stretch = stretches.last().unwrap();
+    let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+    let interval = intervals.last().unwrap();
     let zone = Zone::parse("America/New_York").unwrap();
     for (day, expected) in [(date(2016, 1, 1), 1), (date(2016, 3, 1), 61), (date(2024, 1, 1), 2923)]
     {
         let at = turnpike_plan::first_instant_of(&zone, day);
-        let booking = tariffs.booking(ProfileId(0), stretch, at);
+        let booking = tariffs.booking(ProfileId(0), interval, at);
         assert_eq!(version_of(&booking), Some(expected), "{day}");
     }
 }
@@ -97,20 +97,20 @@ fn what_falls_due_is_booked_by_the_tables_in_force_at_its_instant() {
 #[test]
 fn tables_are_looked_up_once_for_all_accounts_of_a_profile_that_are_charged_at_an_instant() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
-    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
-    let stretch = stretches.last().unwrap();
+    let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+    let interval = intervals.last().unwrap();
     let at = Timestamp(BEGIN + 100 * DAY);
-    let first = tariffs.booking(ProfileId(0), stretch, at);
+    let first = tariffs.booking(ProfileId(0), interval, at);
     let asked = starts_asked(|| {
         for _ in 0..1000 {
-            assert!(Arc::ptr_eq(&tariffs.booking(ProfileId(0), stretch, at), &first));
+            assert!(Arc::ptr_eq(&tariffs.booking(ProfileId(0), interval, at), &first));
         }
     });
     assert_eq!(asked, 0);
 }
 
 #[test]
-fn a_record_is_rated_by_the_table_of_its_day_and_its_stretch_is_that_day() {
+fn a_record_is_rated_by_the_table_of_its_day_and_its_interval_is_that_day() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
     // Records arrive in any order of their starts.
     for day in [40, 2, 41, 3_000, 1] {
@@ -129,7 +129,7 @@ fn asked(profiles_count: u32, versions: u32) -> usize {
     let profiles = profiles(profiles_count);
     starts_asked(|| {
         for id in (0..profiles_count).map(ProfileId) {
-            tariffs.due_stretches(&profiles, id, &|| ());
+            tariffs.due_intervals(&profiles, id, &|| ());
             tariffs.at(&profiles, id, Timestamp(BEGIN + 2 * DAY)).unwrap();
         }
     })
@@ -175,26 +175,26 @@ fn p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one() {
     let march = Timestamp(BEGIN + 61 * DAY);
     assert_eq!(plan_version(&tariffs.at(&profiles, ProfileId(0), march).unwrap()), 1);
     assert!(!tariffs.is_swept(&profiles, ProfileId(0)), "nothing falls due by itself");
-    assert_eq!(tariffs.due_stretches(&profiles, ProfileId(0), &|| ()).len(), 1);
+    assert_eq!(tariffs.due_intervals(&profiles, ProfileId(0), &|| ()).len(), 1);
     let newer = Arc::new(catalogue_of(&both, rates(0)));
     assert!(tariffs.update(&newer));
     assert!(!tariffs.update(&newer), "it is known already");
     assert_eq!(plan_version(&tariffs.at(&profiles, ProfileId(0), march).unwrap()), 2);
     assert!(tariffs.is_swept(&profiles, ProfileId(0)), "the fee of version 2 falls due by itself");
-    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
-    let versions: Vec<u32> = stretches.iter().map(|s| plan_version(&s.tariff)).collect();
+    let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+    let versions: Vec<u32> = intervals.iter().map(|s| plan_version(&s.tariff)).collect();
     assert_eq!(versions, [1, 2]);
 }
 
 /// P36: the tables of the last booking are not kept when the catalogue changes.
 #[test]
-fn p36_a_newer_catalogue_replaces_the_tables_that_book_what_falls_due() {
+fn p36_a_newer_catalogue_replaces_the_tables_that_book_due_charges() {
     let profiles = profiles(1);
     let mut tariffs = tariffs(&[CONVERTED], 1);
     let at = Timestamp(BEGIN + 10 * DAY);
     let booked_by = |tariffs: &mut Tariffs| {
-        let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
-        version_of(&tariffs.booking(ProfileId(0), stretches.last().unwrap(), at))
+        let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+        version_of(&tariffs.booking(ProfileId(0), intervals.last().unwrap(), at))
     };
     assert_eq!(booked_by(&mut tariffs), Some(1));
     assert!(tariffs.update(&Arc::new(catalogue_of(&[CONVERTED], rates(5)))));
@@ -224,14 +224,14 @@ fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
 
 /// Due charges are booked by the version in force at their instant.
 #[test]
-fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
+fn a_charge_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
-    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
-    let stretch = stretches.last().unwrap();
+    let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+    let interval = intervals.last().unwrap();
     let zone = Zone::parse("America/New_York").unwrap();
     let begins = turnpike_plan::first_instant_of(&zone, date(2016, 3, 1)).0;
     for (at, version) in [(begins - 1, 60), (begins, 61), (begins + 1, 61), (begins - 1, 60)] {
-        let booking = tariffs.booking(ProfileId(0), stretch, Timestamp(at));
+        let booking = tariffs.booking(ProfileId(0), interval, Timestamp(at));
         assert_eq!(version_of(&booking), Some(version), "{} us from the start", at - begins);
     }
 }
@@ -302,7 +302,7 @@ fn after_a_trim_no_tariff_has_a_slot_of_before() {
 #[test]
 fn mutants_are_caught() {
     turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Line::SweptAnew,
+        turnpike_mutants::Check::SweptAnew,
         "tariff::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
         "the fee of version 2",
     )]);

@@ -6,7 +6,7 @@ use turnpike_types::Currency;
 use super::Builder;
 use crate::check::{Checked, End};
 use crate::error::Cause;
-use crate::run::ChargeOut;
+use crate::evaluation::ChargeOut;
 use crate::spec::{Carries, OTHERS, Refused, Role};
 
 /// Which accounts' charges reach an input: the account's own, those of other accounts, or both.

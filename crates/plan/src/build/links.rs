@@ -5,10 +5,10 @@ use super::Builder;
 use crate::check::End;
 use crate::code::Accepts;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Total, TypeOf, UsageInput};
 use crate::graph::SOURCE;
 use crate::measure::Unit;
 use crate::nearest::hint;
-use crate::run::{Attribute, Input, Total, TypeOf};
 use crate::spec::{Carries, Refused, Role};
 
 impl Builder<'_> {
@@ -21,18 +21,18 @@ impl Builder<'_> {
     }
 
     /// The streams that feed a usage input, and the count of units that they carry.
-    pub(crate) fn input(&self, name: &str) -> Input {
+    pub(crate) fn input(&self, name: &str) -> UsageInput {
         self.input_of(self.place, name)
     }
 
-    pub(super) fn input_of(&self, place: usize, name: &str) -> Input {
+    pub(super) fn input_of(&self, place: usize, name: &str) -> UsageInput {
         let node = &self.checked.wiring.nodes[place];
         let index = node.spec.input(name);
         let ends = index.and_then(|index| node.inputs.get(index));
         let slots = ends.into_iter().flatten().map(|end| self.slot(end)).collect();
         let flows = &self.checked.flows.inputs[place];
         let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
-        Input { slots, flow }
+        UsageInput { slots, flow }
     }
 
     /// The stream of a usage output; `None` when no primitive consumes it.
@@ -78,7 +78,7 @@ impl Builder<'_> {
 
     /// The source of the usage type of the incoming units: the record, or a classifier.
     pub(crate) fn type_of(&self) -> TypeOf {
-        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Told)
+        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Derived)
     }
 
     /// The count of the units that leave a primitive with the role [`Role::Recounts`].
@@ -90,7 +90,7 @@ impl Builder<'_> {
     /// units unchanged, so that no units are copied. Returns `false` when several links feed the
     /// input: their units are in several streams.
     pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
-        let (Input { slots, .. }, output) =
+        let (UsageInput { slots, .. }, output) =
             (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
         let (&[slot], Some(output)) = (&*slots, output) else { return false };
         self.streams[self.place][output] = slot;
@@ -149,27 +149,27 @@ impl Builder<'_> {
         let place = self.checked.wiring.places.get(whose).copied();
         let role = place.and_then(|at| Some(self.checked.wiring.nodes.get(at)?.spec.role));
         match (place, role) {
-            (Some(place), Some(Role::Tells(told))) if told == attribute => {
-                let tells = self.checked.wiring.nodes[self.place].spec.role;
+            (Some(place), Some(Role::Derives(derived))) if derived == attribute => {
+                let role = self.checked.wiring.nodes[self.place].spec.role;
                 // A primitive later in the order is not built yet, and its attribute may depend on
                 // this one.
-                if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
+                if matches!(role, Role::Derives(_)) && self.code.derived[place].is_none() {
                     let message = format!(
                         "{name}: \"{whose}\" does not precede this primitive, so {whose}.{attribute} is unknown here: link it before this primitive"
                     );
                     return Err(self.refuse(line, Cause::Cycle, message));
                 }
-                Ok(Attribute::Told(place))
+                Ok(Attribute::Derived(place))
             }
             _ => {
                 let nodes = self.checked.wiring.nodes.iter().zip(&self.document.primitives);
-                let told: Vec<String> = nodes
+                let derived: Vec<String> = nodes
                     .filter_map(|(node, primitive)| match node.spec.role {
-                        Role::Tells(told) => Some(format!("{}.{told}", primitive.id)),
+                        Role::Derives(derived) => Some(format!("{}.{derived}", primitive.id)),
                         _ => None,
                     })
                     .collect();
-                let hint = hint(text, told.iter().map(String::as_str));
+                let hint = hint(text, derived.iter().map(String::as_str));
                 let message = format!(
                     "{name}: no primitive \"{whose}\" derives {attribute}{hint}: write record.{text} for an attribute of the record"
                 );

@@ -19,16 +19,16 @@ use crate::check::Checked;
 use crate::code::{Measure, NodeInfo, ObjectCode, Placed, Slots, TableName, Variable};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
+use crate::evaluation::{Calendared, ChargeOut, DerivedAttribute, Op, TableRef, Total};
 use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::{Calendared, ChargeOut, Op, TableRef, Tell, Total};
 use crate::spec::{Carries, Refused};
 use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
 
 use charges::charge_places;
-use whole::{accepts, bonus_parts, trial_parts};
+use whole::{accepts, bonus_parts, tentative_parts};
 
 /// The interface that a primitive builds its code with.
 pub(crate) struct Builder<'a> {
@@ -75,7 +75,7 @@ pub(crate) fn build(
         starts: document.starts,
         currency: document.currency,
         posts: checked.posts,
-        trial: trial_parts(document, checked.posts, &mut components),
+        tentative: tentative_parts(document, checked.posts, &mut components),
         bonus: bonus_parts(checked.posts, &mut components),
         components,
         variables: Vec::new(),
@@ -86,7 +86,7 @@ pub(crate) fn build(
         streams: next,
         traces: 0,
         charges: charge_places,
-        told: primitives.iter().map(|_| None).collect(),
+        derived: primitives.iter().map(|_| None).collect(),
         tables: Vec::new(),
         is_swept: false,
         due_by: Vec::new(),
@@ -140,8 +140,8 @@ impl Builder<'_> {
     }
 
     /// Declares the derived attribute of the primitive.
-    pub(crate) fn tells(&mut self, tell: impl Tell + 'static) {
-        self.code.told[self.place] = Some(Box::new(tell));
+    pub(crate) fn derives(&mut self, attribute: impl DerivedAttribute + 'static) {
+        self.code.derived[self.place] = Some(Box::new(attribute));
     }
 
     /// Declares that charges of this primitive fall due without usage.

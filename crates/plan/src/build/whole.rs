@@ -3,7 +3,7 @@
 use turnpike_types::Currency;
 
 use crate::check::{Checked, End};
-use crate::code::{Accepts, BonusParts, Component, ComponentKind, TrialParts};
+use crate::code::{Accepts, BonusParts, Component, ComponentKind, TentativeParts};
 use crate::document::Document;
 use crate::graph::Primitive;
 use crate::measure::Unit;
@@ -12,11 +12,11 @@ use crate::state::{Keep, VariableId};
 
 /// The components and variables for a comparison of alternatives. Every plan has them, since any
 /// plan may become an alternative.
-pub(super) fn trial_parts(
+pub(super) fn tentative_parts(
     document: &Document,
     posts: Currency,
     components: &mut Vec<Component>,
-) -> TrialParts {
+) -> TentativeParts {
     let mut component = |name: &str, price: &str| {
         components.push(Component {
             primitive: "option".to_owned(),
@@ -36,7 +36,7 @@ pub(super) fn trial_parts(
     let fee = component("fee", "fee per billing cycle");
     // These names end in a slash, so they can't collide with the name of a primitive or a step.
     let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
-    TrialParts {
+    TentativeParts {
         running: derive("trial/", Keep::Horizon),
         once: derive("trial-once/", Keep::Horizon),
         state: VariableId::derive(&document.state, "state/", Unit::One, Keep::Ever),

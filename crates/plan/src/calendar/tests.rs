@@ -11,25 +11,25 @@ fn calendar(zone: &str) -> Calendar {
 }
 
 #[test]
-fn a_stretch_ends_where_the_clocks_change() {
+fn an_interval_ends_where_the_clocks_change() {
     let mut calendar = calendar("America/New_York");
     let change = micros("2026-03-08T07:00:00Z");
-    let before = calendar.stretch(change - 1);
+    let before = calendar.offset_interval(change - 1);
     assert_eq!((before.to, before.offset_us), (change, -5 * 3_600_000_000));
-    let after = calendar.stretch(change);
+    let after = calendar.offset_interval(change);
     assert_eq!((after.from, after.offset_us), (change, -4 * 3_600_000_000));
 }
 
 #[test]
-fn about_a_change_of_the_clocks_both_stretches_are_found_in_whatever_order() {
+fn about_a_change_of_the_clocks_both_intervals_are_found_in_whatever_order() {
     let mut calendar = calendar("America/New_York");
     let change = micros("2026-03-08T07:00:00Z");
     let year = 365 * 86_400_000_000;
     for at in [change, change - 1, change, change - 1, change - year, change, change - 1] {
-        let stretch = calendar.stretch(at);
-        let fresh = look_up_stretch(&Zone::parse("America/New_York").unwrap(), at);
-        assert!(stretch.from <= at && at < stretch.to);
-        assert_eq!((stretch.to, stretch.offset_us), (fresh.to, fresh.offset_us));
+        let interval = calendar.offset_interval(at);
+        let fresh = look_up_interval(&Zone::parse("America/New_York").unwrap(), at);
+        assert!(interval.from <= at && at < interval.to);
+        assert_eq!((interval.to, interval.offset_us), (fresh.to, fresh.offset_us));
     }
 }
 
@@ -131,7 +131,7 @@ fn a_day_is_23_or_25_hours_long_where_the_clocks_change() {
 fn the_ends_of_time_do_not_panic() {
     let mut calendar = calendar("America/New_York");
     for at in [i64::MIN, INSTANTS.start, INSTANTS.end - 1, INSTANTS.end, i64::MAX] {
-        calendar.stretch(at);
+        calendar.offset_interval(at);
         for kind in [Calendared::Month, Calendared::Cycle, Calendared::Week(1), Calendared::Day] {
             calendar.period(kind, at);
         }

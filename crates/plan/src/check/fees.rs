@@ -5,7 +5,7 @@
 //! intent is unknown unless `fee-per` states it.
 
 use super::paths::Certain;
-use super::wiring::{Node, Wiring};
+use super::wiring::{WiredPrimitive, Wiring};
 use crate::error::Findings;
 use crate::graph::Primitive;
 use crate::measure::Decimal;
@@ -59,7 +59,7 @@ pub(super) fn check(
 
 /// May the primitive charge a fee once per record? A dial plan's fees are known only when the table
 /// is published, and may change with each version.
-fn may_charge(primitive: &Primitive, node: &Node) -> bool {
+fn may_charge(primitive: &Primitive, node: &WiredPrimitive) -> bool {
     match node.spec.name {
         "E164DialPlanRater" => true,
         "StepRater" => primitive.links("level").is_empty() && constants(primitive).count() > 0,

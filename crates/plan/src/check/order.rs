@@ -37,7 +37,7 @@ pub(super) fn topological(
     None
 }
 
-fn feeders(node: &super::wiring::Node) -> impl Iterator<Item = usize> {
+fn feeders(node: &super::wiring::WiredPrimitive) -> impl Iterator<Item = usize> {
     node.inputs.iter().flatten().filter_map(|end| match end {
         End::Port { node, .. } => Some(*node),
         End::Source(_) => None,

@@ -3,7 +3,7 @@
 //! Primitives joined by usage or level links count the same measure; `measures.rs` finds its unit.
 
 use super::measures::units;
-use super::wiring::{End, Node, Wiring};
+use super::wiring::{End, WiredPrimitive, Wiring};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
@@ -69,7 +69,7 @@ impl Flows {
     fn enter(
         &mut self,
         place: usize,
-        node: &Node,
+        node: &WiredPrimitive,
         primitive: &Primitive,
         wiring: &Wiring,
         groups: &mut Groups,
@@ -112,7 +112,7 @@ impl Flows {
     fn labelled(
         &self,
         place: usize,
-        node: &Node,
+        node: &WiredPrimitive,
         primitive: &Primitive,
         wiring: &Wiring,
         findings: &mut Findings,

@@ -25,14 +25,14 @@ pub(crate) enum End {
 }
 
 /// A primitive's links, by the indexes of its type's inputs and outputs.
-pub(crate) struct Node {
+pub(crate) struct WiredPrimitive {
     pub(crate) spec: &'static Spec,
     pub(crate) inputs: Vec<Vec<End>>,
     /// For each output, the primitives that consume it, once for each link.
     pub(crate) takers: Vec<Vec<usize>>,
 }
 
-impl Node {
+impl WiredPrimitive {
     /// Do only measures of the record feed this primitive?
     pub(crate) fn is_source_fed(&self) -> bool {
         let mut ends = self.inputs.iter().flatten().peekable();
@@ -42,7 +42,7 @@ impl Node {
 
 /// All links of a plan.
 pub(crate) struct Wiring {
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<WiredPrimitive>,
     /// Names of the measures that links refer to, in document order.
     pub(crate) measures: Vec<String>,
     /// Indexes of the primitives by id.
@@ -56,7 +56,7 @@ impl Wiring {
         findings: &mut Findings,
     ) -> Self {
         let specs = primitives.iter().filter_map(|primitive| primitives::find(&primitive.kind));
-        let nodes = specs.map(|spec| Node {
+        let nodes = specs.map(|spec| WiredPrimitive {
             spec,
             inputs: vec![Vec::new(); spec.inputs.len()],
             takers: vec![Vec::new(); spec.outputs.len()],

@@ -4,8 +4,8 @@
 use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
+use crate::evaluation::{Calendared, Counted, Evaluation, Op, Total, UsageInput};
 use crate::graph::Primitive;
-use crate::run::{Calendared, Counted, Input, Op, Run, Total};
 use crate::spec::{
     Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
 };
@@ -90,13 +90,13 @@ fn build(calendared: Calendared, builder: &mut Builder<'_>) -> Built {
 struct Accumulator {
     total: Total,
     is_read: bool,
-    input: Input,
+    input: UsageInput,
     /// The stream slot to copy the input to. `None` if the consumers can read the input's own slot.
     out: Option<usize>,
 }
 
 impl Op for Accumulator {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         run.read(&self.input)?;
         match run.single(&self.input) {
             Some(span) => self.count_single(run, span),
@@ -108,7 +108,7 @@ impl Op for Accumulator {
 impl Accumulator {
     /// The common case: one range of units, within one period.
     #[inline]
-    fn count_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
+    fn count_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         run.put(self.out, span);
         let Some(period) = run.only_period(self.total.calendared, &self.input) else {
             return self.count(run, &[span]);
@@ -124,7 +124,7 @@ impl Accumulator {
 
     /// The general case: any number of ranges of units.
     #[inline(never)]
-    fn count_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn count_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);
@@ -136,7 +136,7 @@ impl Accumulator {
 
     /// Counts each period in turn. Units are in order of time, so their periods are too.
     #[inline(never)]
-    fn count(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
+    fn count(&self, run: &mut Evaluation<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let (mut period, mut level) = (None, 0i128);
         for span in spans {
@@ -164,7 +164,7 @@ impl Accumulator {
 
     fn keep(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         period: Option<Period>,
         value: i128,
     ) -> Result<(), SuspenseReason> {

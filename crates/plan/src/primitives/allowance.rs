@@ -8,10 +8,10 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
+use crate::evaluation::{Calendared, Evaluation, Op, UsageInput};
 use crate::graph::{Child, Primitive};
 use crate::measure::{Quantity, Unit};
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::{Calendared, Input, Op, Run};
 use crate::spec::{
     Built, Carries, ChildSpec, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
     ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
@@ -229,14 +229,14 @@ fn grant(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 struct Allowance {
     buckets: Box<[Bucket]>,
     /// The index of the bought bucket, and the input whose units are added to it.
-    topup: Option<(usize, Input)>,
-    input: Input,
+    topup: Option<(usize, UsageInput)>,
+    input: UsageInput,
     covered: Option<usize>,
     rest: Option<usize>,
 }
 
 impl Op for Allowance {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let mut drawing = Drawing::new(&self.buckets);
         if let Some((place, topup)) = &self.topup {
             // Both inputs may read the same stream slot, so this one is returned first.

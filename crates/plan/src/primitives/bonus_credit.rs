@@ -7,9 +7,9 @@ use turnpike_types::{Money, Posting, SuspenseReason};
 
 use crate::build::Builder;
 use crate::code::ComponentKind;
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
 use crate::graph::{Child, Primitive};
-use crate::rater::Line;
-use crate::run::{Attribute, ChargeOut, Op, Run};
+use crate::rater::ChargeLine;
 use crate::spec::{
     CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
 };
@@ -107,7 +107,7 @@ struct BonusCredit {
 }
 
 impl Op for BonusCredit {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         for_each_line(run, &self.slots, |run, number| {
             run.pass_on(self.out, number);
             if !is_charge(run, number)? {
@@ -125,7 +125,7 @@ impl Op for BonusCredit {
 
 impl BonusCredit {
     /// A condition on an attribute that the record does not carry is not met.
-    fn fits(&self, grant: &Grant, run: &Run<'_>) -> Result<bool, SuspenseReason> {
+    fn fits(&self, grant: &Grant, run: &Evaluation<'_>) -> Result<bool, SuspenseReason> {
         for (pattern, place) in grant.patterns.iter().zip(&self.places) {
             if let Some(pattern) = pattern
                 && !run.attribute(place)?.is_some_and(|text| fits(pattern, text))
@@ -137,7 +137,12 @@ impl BonusCredit {
     }
 
     /// Books the bonus on a line, if the account `from` pays that line.
-    fn book(&self, grant: &Grant, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
+    fn book(
+        &self,
+        grant: &Grant,
+        run: &mut Evaluation<'_>,
+        number: u32,
+    ) -> Result<(), SuspenseReason> {
         let paid = *line(run, number)?;
         let (from, to) = (grant.from.posting(run)?, grant.to.posting(run)?);
         // An account does not grant itself a bonus.
@@ -147,7 +152,7 @@ impl BonusCredit {
         let bonus = grant.percent.part(paid.amount, self.digits)?;
         let credit = money(bonus.nanos().checked_neg())?;
         let mut booked = |component: u16, amount: Money, posting: Posting| {
-            let bonus = Line { posting, ..run.made_of(number, component, amount) };
+            let bonus = ChargeLine { posting, ..run.made_of(number, component, amount) };
             run.book(self.out, bonus).map(drop)
         };
         booked(grant.credit, credit, to)?;

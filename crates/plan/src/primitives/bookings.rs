@@ -8,10 +8,10 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::build::Builder;
+use crate::evaluation::Evaluation;
 use crate::measure::Unit;
 use crate::price::half_even;
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::Run;
 use crate::spec::Refused;
 use crate::state::{AccountState, Keep, Period, VariableId};
 
@@ -75,7 +75,7 @@ impl Bookings {
     /// Stores the amount that was charged for the dates from `first` to before `through`.
     pub(super) fn book(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         first: Period,
         through: Period,
         amount: Money,
@@ -107,7 +107,7 @@ impl Bookings {
     /// Credits the dates of a booking from `ends` on. Returns the credit, a negative amount.
     pub(super) fn give_back(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         booking: Booking,
         ends: Period,
         digits: u32,

@@ -5,10 +5,10 @@ use turnpike_types::{Money, Posting, SuspenseReason};
 
 use crate::build::Builder;
 use crate::code::ComponentKind;
+use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op};
 use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::{Calendared, ChargeOut, Event, Op, Run};
 use crate::spec::{CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required};
 use crate::state::{Keep, Period, VariableId};
 
@@ -119,7 +119,7 @@ impl Bound {
 
     /// Passes every line on. Returns the number of the first charge among them, and the sum of all
     /// charges; `None` without a charge.
-    fn pass(&self, run: &mut Run<'_>) -> Result<Option<(u32, i128)>, SuspenseReason> {
+    fn pass(&self, run: &mut Evaluation<'_>) -> Result<Option<(u32, i128)>, SuspenseReason> {
         let mut passed: Option<(u32, i128)> = None;
         for_each_line(run, &self.slots, |run, number| {
             run.pass_on(self.out, number);
@@ -136,7 +136,7 @@ impl Bound {
 
 /// Whether the line is a charge to the record's own account. The lines of a bonus pass here too,
 /// and one of the two belongs to another account.
-fn is_own_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
+fn is_own_charge(run: &Evaluation<'_>, number: u32) -> Result<bool, SuspenseReason> {
     Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }
 
@@ -149,7 +149,7 @@ struct Minimum {
 }
 
 impl Op for Minimum {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let Some((first, sum)) = self.bound.pass(run)? else { return Ok(()) };
         if sum >= self.bound.amount {
             return Ok(());
@@ -168,7 +168,7 @@ struct Cap {
 }
 
 impl Op for Cap {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let kept = self.sum.map(|(calendared, variable)| {
             let at = instant(run);
             (variable, run.period(calendared, at).period)
@@ -206,7 +206,7 @@ struct Commitment {
 }
 
 impl Op for Commitment {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let passed = self.bound.pass(run)?.map_or(0, |(_, sum)| sum);
         let period: Period = run.posting_cycle().period;
         let before = run.value(self.sum, period);

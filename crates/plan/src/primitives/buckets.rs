@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 use turnpike_types::SuspenseReason;
 
 use crate::calendar::{date_of, days_on, period_of};
-use crate::run::{Calendared, Run};
+use crate::evaluation::{Calendared, Evaluation};
 use crate::state::{Period, StateEntry, VariableId};
-use crate::stream::{Flow, PORTIONS_MAX, SPANS_MAX, Span, Stream};
+use crate::stream::{PORTIONS_MAX, SPANS_MAX, Span, Stream, UnitFlow};
 
 /// A bucket of the plan.
 pub(super) struct Bucket {
@@ -68,8 +68,8 @@ impl<'b> Drawing<'b> {
     pub(super) fn fill(
         &mut self,
         place: usize,
-        run: &mut Run<'_>,
-        flow: Flow,
+        run: &mut Evaluation<'_>,
+        flow: UnitFlow,
         stream: &Stream,
     ) -> Result<(), SuspenseReason> {
         let Some(Bucket { kind: Kind::Bought { valid, since }, variable, .. }) =
@@ -107,16 +107,20 @@ impl<'b> Drawing<'b> {
     /// Splits units into those that a bucket covers and the rest.
     pub(super) fn draw(
         &mut self,
-        run: &mut Run<'_>,
-        flow: Flow,
+        run: &mut Evaluation<'_>,
+        flow: UnitFlow,
         stream: &Stream,
         covered: &mut Stream,
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
-        if stream.ghost {
+        if stream.zero_quantity {
             self.open(run, flow.start, flow.start);
             // A record of quantity zero takes the output that its first unit would have taken.
-            if self.lots.is_empty() { rest.ghost = true } else { covered.ghost = true }
+            if self.lots.is_empty() {
+                rest.zero_quantity = true
+            } else {
+                covered.zero_quantity = true
+            }
         }
         let last = stream.spans.last().map_or(flow.start, |span| flow.instant(span.end - 1));
         let mut until = i64::MIN;
@@ -139,11 +143,11 @@ impl<'b> Drawing<'b> {
     }
 
     /// Writes the changed values to the state.
-    pub(super) fn keep(self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    pub(super) fn keep(self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         self.changed.iter().try_for_each(|entry| run.set(entry.variable, entry.period, entry.value))
     }
 
-    fn value(&self, run: &Run<'_>, variable: VariableId, period: Period) -> i128 {
+    fn value(&self, run: &Evaluation<'_>, variable: VariableId, period: Period) -> i128 {
         let mine = |entry: &&StateEntry| entry.variable == variable && entry.period == period;
         let changed = self.changed.iter().find(mine);
         changed.map_or_else(|| run.value(variable, period), |entry| entry.value)
@@ -169,7 +173,7 @@ impl<'b> Drawing<'b> {
 
     /// Finds the lots that are valid at `at`, in the order of their use. Returns the instant up to
     /// which they are valid. The caller needs no instant after `last`.
-    fn open(&mut self, run: &mut Run<'_>, at: i64, last: i64) -> i64 {
+    fn open(&mut self, run: &mut Evaluation<'_>, at: i64, last: i64) -> i64 {
         let day = run.period(Calendared::Day, at);
         let today = date_of(day.period);
         let mut lots = std::mem::take(&mut self.lots);
@@ -190,7 +194,13 @@ impl<'b> Drawing<'b> {
 
     /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the
     /// bucket may have other lots.
-    fn open_bucket(&self, place: usize, run: &mut Run<'_>, today: Date, lots: &mut Lots) -> Date {
+    fn open_bucket(
+        &self,
+        place: usize,
+        run: &mut Evaluation<'_>,
+        today: Date,
+        lots: &mut Lots,
+    ) -> Date {
         let bucket = &self.buckets[place];
         let mut add = |granted: Date, expires: Date, period, left| {
             if left > 0 {
@@ -315,7 +325,7 @@ impl<'b> Drawing<'b> {
 /// The first dates of consecutive periods: those whose grants are valid on `today`, and those with
 /// which these grants expire. There are 2 * `rollover` + 2 of them.
 fn firsts_around(
-    run: &Run<'_>,
+    run: &Evaluation<'_>,
     calendared: Calendared,
     today: Date,
     rollover: usize,
@@ -331,7 +341,7 @@ fn firsts_around(
 
 /// Whether the subscription began before the date `next`. A period that ended before the
 /// subscription began grants nothing.
-fn reaches(run: &Run<'_>, next: Date) -> bool {
+fn reaches(run: &Evaluation<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
     // A local date differs from the UTC date by at most a day, so the distance in UTC mostly
     // decides.

@@ -5,10 +5,10 @@ use turnpike_types::{AccountNumber, Money, Posting, SuspenseReason};
 
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
+use crate::evaluation::{Attribute, Evaluation, Event, Named};
 use crate::measure::{Decimal, Unit};
 use crate::price::half_even;
-use crate::rater::Line;
-use crate::run::{Attribute, Event, Named, Run};
+use crate::rater::ChargeLine;
 use crate::spec::{Refused, Value, ValueType};
 use crate::values;
 
@@ -133,7 +133,7 @@ impl AccountRef {
     }
 
     /// The posting of a line that this account pays.
-    pub(super) fn posting(&self, run: &Run<'_>) -> Result<Posting, SuspenseReason> {
+    pub(super) fn posting(&self, run: &Evaluation<'_>) -> Result<Posting, SuspenseReason> {
         let number = match self {
             Self::Own => return Ok(Posting::Account),
             Self::Number(number) => *number,
@@ -150,7 +150,7 @@ impl AccountRef {
 
 /// Refuses the record because the attribute does not hold an account's number.
 #[cold]
-fn no_account(run: &Run<'_>, attribute: &Attribute, held: Option<&str>) -> SuspenseReason {
+fn no_account(run: &Evaluation<'_>, attribute: &Attribute, held: Option<&str>) -> SuspenseReason {
     let (name, reason) = (Named(attribute), SuspenseReason::NoParty);
     match held {
         Some(text) => run.refuse(reason, format_args!("{name} {text:?} is no account number")),
@@ -180,40 +180,43 @@ pub(super) fn component(
 }
 
 /// The line of this number.
-pub(super) fn line<'r>(run: &'r Run<'_>, number: u32) -> Result<&'r Line, SuspenseReason> {
+pub(super) fn line<'r>(
+    run: &'r Evaluation<'_>,
+    number: u32,
+) -> Result<&'r ChargeLine, SuspenseReason> {
     // Every number is the number of a line that was booked before.
     run.lines.get(number as usize).ok_or(SuspenseReason::Overflow)
 }
 
 /// A line that is derived from another line and has the same posting.
 pub(super) fn beside(
-    run: &Run<'_>,
+    run: &Evaluation<'_>,
     number: u32,
     component: u16,
     amount: Money,
-) -> Result<Line, SuspenseReason> {
+) -> Result<ChargeLine, SuspenseReason> {
     let posting = line(run, number)?.posting;
-    Ok(Line { posting, ..run.made_of(number, component, amount) })
+    Ok(ChargeLine { posting, ..run.made_of(number, component, amount) })
 }
 
 /// Marks a line as replaced by the lines that were derived from it.
-pub(super) fn replaced(run: &mut Run<'_>, number: u32) {
+pub(super) fn replaced(run: &mut Evaluation<'_>, number: u32) {
     if let Some(line) = run.lines.get_mut(number as usize) {
         line.posting = Posting::Replaced;
     }
 }
 
 /// Whether the line is a charge. An event has no amount, so it is neither taxed nor shared.
-pub(super) fn is_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
+pub(super) fn is_charge(run: &Evaluation<'_>, number: u32) -> Result<bool, SuspenseReason> {
     let component = run.code.components.get(usize::from(line(run, number)?.component));
     Ok(component.is_some_and(|component| component.kind != ComponentKind::Event))
 }
 
 /// Calls `each` for every line of a charge input, in the order of booking.
 pub(super) fn for_each_line<'a>(
-    run: &mut Run<'a>,
+    run: &mut Evaluation<'a>,
     slots: &[usize],
-    mut each: impl FnMut(&mut Run<'a>, u32) -> Result<(), SuspenseReason>,
+    mut each: impl FnMut(&mut Evaluation<'a>, u32) -> Result<(), SuspenseReason>,
 ) -> Result<(), SuspenseReason> {
     let lines = run.take_lines(slots);
     let done = lines.iter().try_for_each(|&number| each(run, number));
@@ -223,7 +226,7 @@ pub(super) fn for_each_line<'a>(
 
 /// The instant that decides in which period a line counts: the start of the record or of the due
 /// charge; for the close of a billing cycle, the cycle's last instant.
-pub(super) fn instant(run: &Run<'_>) -> i64 {
+pub(super) fn instant(run: &Evaluation<'_>) -> i64 {
     match *run.event {
         Event::Close(cycle) => cycle.to.saturating_sub(1),
         _ => run.record.start.micros(),

@@ -10,9 +10,9 @@ use turnpike_types::{Money, Posting, SuspenseReason};
 use crate::build::Builder;
 use crate::code::ComponentKind;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
 use crate::graph::{Child, Primitive};
-use crate::rater::Line;
-use crate::run::{Attribute, ChargeOut, Op, Run};
+use crate::rater::ChargeLine;
 use crate::spec::{
     Carries, ChildSpec, OTHERS, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
     charge_in, optional, required, with_default,
@@ -226,7 +226,7 @@ struct Matrix {
 type Payers = SmallVec<[(usize, Posting, i128); 4]>;
 
 impl Op for Matrix {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         // Determined with the first charge, so that a record without a charge needs no party.
         let mut payers: Option<Payers> = None;
         for_each_line(run, &self.slots, |run, number| {
@@ -258,7 +258,7 @@ impl std::fmt::Display for Texts<'_> {
 }
 
 impl Matrix {
-    fn payers(&self, run: &Run<'_>) -> Result<Payers, SuspenseReason> {
+    fn payers(&self, run: &Evaluation<'_>) -> Result<Payers, SuspenseReason> {
         let mut texts: [Option<&str>; 5] = [None; 5];
         for (text, place) in texts.iter_mut().zip(&self.places) {
             if let Some(place) = place {
@@ -294,7 +294,7 @@ impl Matrix {
     /// Replaces a line by the shares of the payers.
     fn share(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         number: u32,
         payers: &[(usize, Posting, i128)],
     ) -> Result<(), SuspenseReason> {
@@ -310,7 +310,7 @@ impl Matrix {
         for (&(party, posting, _), amount) in payers.iter().zip(amounts) {
             let Party { account, component } = &self.parties[party];
             let amount = money(Some(amount))?;
-            let share = Line { posting, ..run.made_of(number, *component, amount) };
+            let share = ChargeLine { posting, ..run.made_of(number, *component, amount) };
             let out = if *account == AccountRef::Own { self.own } else { self.others };
             run.book(out, share)?;
         }

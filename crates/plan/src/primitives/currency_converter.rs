@@ -4,9 +4,9 @@
 use turnpike_types::{Currency, SuspenseReason};
 
 use crate::code::ComponentKind;
+use crate::evaluation::{ChargeOut, Evaluation, Op, TableRef};
 use crate::price::half_even;
-use crate::rater::Line;
-use crate::run::{ChargeOut, Op, Run, TableRef};
+use crate::rater::ChargeLine;
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
 use crate::tables::TableKind;
 
@@ -54,13 +54,13 @@ struct CurrencyConverter {
 }
 
 impl Op for CurrencyConverter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         for_each_line(run, &self.slots, |run, number| self.convert(run, number))
     }
 }
 
 impl CurrencyConverter {
-    fn convert(&self, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
+    fn convert(&self, run: &mut Evaluation<'_>, number: u32) -> Result<(), SuspenseReason> {
         if !is_charge(run, number)? {
             run.pass_on(self.out, number);
             return Ok(());
@@ -86,7 +86,7 @@ impl CurrencyConverter {
         let converted = half_even(amount, row.rate.digits, bottom, self.digits);
         let converted = converted.ok_or(SuspenseReason::Overflow)?;
         let converted = beside(run, number, self.component, converted)?;
-        run.book(self.out, Line { row: Some(row.index), ..converted })?;
+        run.book(self.out, ChargeLine { row: Some(row.index), ..converted })?;
         replaced(run, number);
         Ok(())
     }

@@ -3,10 +3,10 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::calendar::{Calendar, Stretch};
+use crate::calendar::{Calendar, OffsetInterval};
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op};
 use crate::measure::time_of_day;
-use crate::run::{Op, Run};
 use crate::spec::{Role, Spec, Value, required, usage_in};
 
 use super::filter::{OUTPUTS, Ways};
@@ -64,9 +64,9 @@ struct Window {
 
 impl Window {
     /// Whether an instant is within the window, and the instant up to which the answer holds. The
-    /// answer holds at most to the end of `stretch`, an interval of constant offset from UTC.
-    fn at(self, instant: i64, stretch: Stretch) -> (bool, i64) {
-        let clock = instant.saturating_add(stretch.offset_us).rem_euclid(DAY_US);
+    /// answer holds at most to the end of `interval`, an interval of constant offset from UTC.
+    fn at(self, instant: i64, interval: OffsetInterval) -> (bool, i64) {
+        let clock = instant.saturating_add(interval.offset_us).rem_euclid(DAY_US);
         let within = if self.from < self.to {
             self.from <= clock && clock < self.to
         } else {
@@ -74,7 +74,7 @@ impl Window {
         };
         let edge = if within { self.to } else { self.from };
         let wait = if edge > clock { edge - clock } else { edge + DAY_US - clock };
-        (within, instant.saturating_add(wait).min(stretch.to))
+        (within, instant.saturating_add(wait).min(interval.to))
     }
 }
 
@@ -84,8 +84,8 @@ struct DailyTimeFilter {
 }
 
 impl Op for DailyTimeFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let at = |calendar: &mut Calendar, at| self.window.at(at, calendar.stretch(at));
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
+        let at = |calendar: &mut Calendar, at| self.window.at(at, calendar.offset_interval(at));
         self.ways.by_instant(run, |_| Ok(at))
     }
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     const HOUR_US: i64 = 3_600_000_000;
-    const UTC: Stretch = Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
+    const UTC: OffsetInterval = OffsetInterval { from: i64::MIN, to: i64::MAX, offset_us: 0 };
 
     fn at(window: Window, hours: i64) -> (bool, i64) {
         let (within, until) = window.at(hours * HOUR_US, UTC);
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn no_answer_holds_past_a_change_of_the_clocks() {
         let evening = Window { from: 19 * HOUR_US, to: DAY_US };
-        let short = Stretch { to: 20 * HOUR_US, ..UTC };
+        let short = OffsetInterval { to: 20 * HOUR_US, ..UTC };
         assert_eq!(evening.at(19 * HOUR_US, short), (true, 20 * HOUR_US));
     }
 }

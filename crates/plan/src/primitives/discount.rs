@@ -4,7 +4,7 @@
 use turnpike_types::SuspenseReason;
 
 use crate::code::ComponentKind;
-use crate::run::{ChargeOut, Op, Run};
+use crate::evaluation::{ChargeOut, Evaluation, Op};
 use crate::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
 
 use super::charges::{
@@ -44,7 +44,7 @@ struct Discount {
 }
 
 impl Op for Discount {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         for_each_line(run, &self.slots, |run, number| {
             run.pass_on(self.out, number);
             if !is_charge(run, number)? {

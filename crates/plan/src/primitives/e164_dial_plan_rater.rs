@@ -7,16 +7,16 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::plural;
 use crate::price::{Price, fixed};
-use crate::run::{Attribute, ChargeOut, Input, Named, Op, Run, TableRef};
 use crate::spec::{
     Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
 };
 use crate::state::Period;
 use crate::stream::Stream;
-use crate::tables::{BadNumber, DialRow, HomePlan, Number, Reading, TableKind, read_number};
+use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, TableKind, read_number};
 
 use super::fee_per::{FEE_PER, is_per_call};
 use super::recurring_charges::CURRENCY;
@@ -104,7 +104,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 }
 
 /// How numbers without `+` are read.
-fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, Refused> {
+fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberReading, Refused> {
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
     if primitive.property("numbers") == Some("international") {
@@ -122,7 +122,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
             );
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
-        return Ok(Reading::International { prefix: prefix.into() });
+        return Ok(NumberReading::International { prefix: prefix.into() });
     }
     let mut missing = |name: &str, example: &str| {
         let message = format!(
@@ -139,7 +139,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
     let national = primitive.property("national-prefix").unwrap_or_default();
     let home = HomePlan::new(country, international, national);
     let home = builder.read(line, "home plan", home)?;
-    Ok(Reading::Dialled(match primitive.property("keeps-national-prefix") {
+    Ok(NumberReading::Dialled(match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
     }))
@@ -148,7 +148,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
 struct E164DialPlanRater {
     number: Attribute,
     table: TableRef,
-    reading: Reading,
+    reading: NumberReading,
     /// Whether the setup fee is charged with the record's first unit only.
     fee_per_call: bool,
     /// The unit of the input.
@@ -156,12 +156,12 @@ struct E164DialPlanRater {
     digits: u32,
     call: u16,
     setup: u16,
-    input: Input,
+    input: UsageInput,
     out: ChargeOut,
 }
 
 impl Op for E164DialPlanRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         let rated = self.rate(run, &stream);
         run.give(&self.input, stream);
@@ -170,7 +170,7 @@ impl Op for E164DialPlanRater {
 }
 
 impl E164DialPlanRater {
-    fn rate(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn rate(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         // A record without units costs nothing, so its number is not checked.
         let Some(first) = stream.spans.first() else { return Ok(()) };
         let quantity = stream
@@ -188,17 +188,17 @@ impl E164DialPlanRater {
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
-        run.book(self.out, crate::Line { quantity, row: of_row, ..line })?;
+        run.book(self.out, crate::ChargeLine { quantity, row: of_row, ..line })?;
         let setup = setup.filter(|_| !self.fee_per_call || first.begins_record());
         if let Some(fee) = setup {
             let line = run.fixed(self.setup, fee, Period::EVER, first.first);
-            run.book(self.out, crate::Line { row: of_row, ..line })?;
+            run.book(self.out, crate::ChargeLine { row: of_row, ..line })?;
         }
         Ok(())
     }
 
     /// The row of the dial plan for the called number.
-    fn row<'a>(&self, run: &mut Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
+    fn row<'a>(&self, run: &mut Evaluation<'a>) -> Result<&'a DialRow, SuspenseReason> {
         let table = run.table(self.table)?;
         let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
         let number = run.attribute(&self.number)?.ok_or_else(|| run.lacks(&self.number))?;
@@ -224,7 +224,7 @@ impl E164DialPlanRater {
     }
 
     #[cold]
-    fn bad(&self, run: &Run<'_>, number: &str, fault: BadNumber) -> SuspenseReason {
+    fn bad(&self, run: &Evaluation<'_>, number: &str, fault: BadNumber) -> SuspenseReason {
         let about = format_args!("{} {number:?}: {fault}", Named(&self.number));
         run.refuse(SuspenseReason::BadAttribute, about)
     }

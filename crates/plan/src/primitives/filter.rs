@@ -5,7 +5,7 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::calendar::Calendar;
-use crate::run::{Input, Run};
+use crate::evaluation::{Evaluation, UsageInput};
 use crate::spec::{OutputSpec, usage_out};
 use crate::stream::{SPANS_MAX, Span, Stream};
 
@@ -16,7 +16,7 @@ const PIECES_MAX: usize = 2 * SPANS_MAX;
 
 /// The ports of a filter.
 pub(super) struct Ways {
-    pub(super) input: Input,
+    pub(super) input: UsageInput,
     pass: Option<usize>,
     rest: Option<usize>,
 }
@@ -34,12 +34,17 @@ impl Ways {
     /// rest. Does not call it for an empty input.
     pub(super) fn divide<'a>(
         &self,
-        run: &mut Run<'a>,
-        sort: impl FnOnce(&mut Run<'a>, &Stream, &mut Stream, &mut Stream) -> Result<(), SuspenseReason>,
+        run: &mut Evaluation<'a>,
+        sort: impl FnOnce(
+            &mut Evaluation<'a>,
+            &Stream,
+            &mut Stream,
+            &mut Stream,
+        ) -> Result<(), SuspenseReason>,
     ) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if !stream.is_empty() {
-            let out = |run: &mut Run<'_>, slot: Option<usize>| {
+            let out = |run: &mut Evaluation<'_>, slot: Option<usize>| {
                 slot.map_or_else(Stream::default, |slot| {
                     std::mem::take(&mut run.scratch.streams[slot])
                 })
@@ -60,8 +65,8 @@ impl Ways {
     /// instant before which this answer holds.
     pub(super) fn by_instant<'a, A>(
         &self,
-        run: &mut Run<'a>,
-        at: impl FnOnce(&Run<'a>) -> Result<A, SuspenseReason>,
+        run: &mut Evaluation<'a>,
+        at: impl FnOnce(&Evaluation<'a>) -> Result<A, SuspenseReason>,
     ) -> Result<(), SuspenseReason>
     where
         A: Fn(&mut Calendar, i64) -> (bool, i64),
@@ -74,9 +79,9 @@ impl Ways {
         self.divide(run, |run, stream, pass, rest| {
             let (flow, at) = (run.flow(&self.input), at(run)?);
             let calendar = &mut run.scratch.calendar;
-            if stream.ghost {
+            if stream.zero_quantity {
                 let passes = at(calendar, flow.start).0;
-                if passes { pass.ghost = true } else { rest.ghost = true }
+                if passes { pass.zero_quantity = true } else { rest.zero_quantity = true }
             }
             let mut pieces = 0;
             for span in &stream.spans {
@@ -100,7 +105,7 @@ impl Ways {
     /// The common case: one range of units, read in place.
     fn divide_single(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         span: Span,
         at: impl Fn(&mut Calendar, i64) -> (bool, i64),
     ) -> Result<(), SuspenseReason> {

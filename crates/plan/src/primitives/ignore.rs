@@ -1,6 +1,6 @@
 //! Ignore: accepts usage that is free and produces no line (docs/plan-semantics.md section 2).
 
-use crate::run::{Input, Op, Run};
+use crate::evaluation::{Evaluation, Op, UsageInput};
 use crate::spec::{Role, Spec, usage_in};
 use turnpike_types::SuspenseReason;
 
@@ -20,12 +20,12 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct Ignore {
-    input: Input,
+    input: UsageInput,
 }
 
 impl Op for Ignore {
     /// Reads the input, so that a record without the measure is suspended here too.
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         run.give(&self.input, stream);
         Ok(())

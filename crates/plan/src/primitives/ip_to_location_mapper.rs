@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Attribute, Event, Input, Named, Op, Run, TableRef, Tell};
+use crate::evaluation::{
+    Attribute, DerivedAttribute, Evaluation, Event, Named, Op, TableRef, UsageInput,
+};
 use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
 
@@ -25,7 +27,7 @@ pub(super) static SPEC: Spec = Spec {
         ),
     ],
     children: &[],
-    role: Role::Tells("location"),
+    role: Role::Derives("location"),
     build: |primitive, builder| {
         let address = builder.property(primitive, "address")?;
         let table = builder.property(primitive, "table")?;
@@ -34,7 +36,7 @@ pub(super) static SPEC: Spec = Spec {
             table: builder.table(TableKind::Addresses, table),
             unknown: builder.property(primitive, "unknown")?.into(),
         };
-        builder.tells(location.clone());
+        builder.derives(location.clone());
         let op =
             IptoLocationMapper { location, input: builder.input("in"), out: builder.output("out") };
         builder.op(op);
@@ -49,8 +51,8 @@ struct Location {
     unknown: Box<str>,
 }
 
-impl Tell for Location {
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+impl DerivedAttribute for Location {
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason> {
         // A charge that falls due without usage has no address, and must not be suspended for it.
         if *run.event != Event::Usage {
             return Ok(&self.unknown);
@@ -68,15 +70,15 @@ impl Tell for Location {
 
 struct IptoLocationMapper {
     location: Location,
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 
 impl Op for IptoLocationMapper {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         // A bad address is refused wherever units pass, also if no primitive reads the location.
-        let told = if stream.is_empty() { Ok(()) } else { self.location.tell(run).map(drop) };
+        let told = if stream.is_empty() { Ok(()) } else { self.location.value(run).map(drop) };
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);
         }

@@ -12,12 +12,12 @@
 use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
-use crate::calendar::Span as PeriodSpan;
+use crate::calendar::PeriodSpan;
 use crate::error::Cause;
+use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::Quantity;
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::{Calendared, ChargeOut, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, optional, required, usage_in, with_default,
 };
@@ -136,7 +136,7 @@ struct LevelMeter {
     since: VariableId,
     sum: VariableId,
     peak: VariableId,
-    input: Input,
+    input: UsageInput,
     out: ChargeOut,
 }
 
@@ -166,7 +166,7 @@ impl Metered {
 }
 
 impl Op for LevelMeter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         if let Event::Close(cycle) = *run.event {
             return self.close(run, cycle);
         }
@@ -179,7 +179,7 @@ impl Op for LevelMeter {
 
 impl LevelMeter {
     /// Applies a record, which states the level at its start: its number of units.
-    fn state(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn state(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let at = run.flow(&self.input).start;
         let level = stream
             .spans
@@ -207,7 +207,7 @@ impl LevelMeter {
     }
 
     /// Bills the periods that end with a cycle, and copies the last level into the next piece.
-    fn close(&self, run: &mut Run<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
+    fn close(&self, run: &mut Evaluation<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
         let billed = self.billed_before(run);
         let open = cycle.from.max(billed);
         let mut reached = open;
@@ -233,7 +233,7 @@ impl LevelMeter {
     /// Bills the levels of all subscriptions in a period, from the instant `billed` on.
     fn bill(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         period: PeriodSpan,
         (billed, ends): (i64, i64),
     ) -> Result<(), SuspenseReason> {
@@ -259,7 +259,7 @@ impl LevelMeter {
 
     /// Copies the level at an instant into the piece that begins there, so that earlier pieces can
     /// be dropped.
-    fn hand_on(&self, run: &mut Run<'_>, at: i64) -> Result<(), SuspenseReason> {
+    fn hand_on(&self, run: &mut Evaluation<'_>, at: i64) -> Result<(), SuspenseReason> {
         let next = piece(at)?;
         match self.latest(run, next) {
             Some(before) if run.state.get(self.level, next).is_none() => {
@@ -272,7 +272,7 @@ impl LevelMeter {
 
     /// The state of a piece. A piece without a statement begins with the level before it. The level
     /// of an ended subscription continues with the next subscription, but not between the two.
-    fn metered(&self, run: &Run<'_>, begins: i64) -> Result<Metered, SuspenseReason> {
+    fn metered(&self, run: &Evaluation<'_>, begins: i64) -> Result<Metered, SuspenseReason> {
         let piece = piece(begins)?;
         let Some(level) = run.state.get(self.level, piece) else {
             let before = self.latest(run, piece);
@@ -285,17 +285,22 @@ impl LevelMeter {
     }
 
     /// The latest piece before `end` that has a state.
-    fn latest(&self, run: &Run<'_>, end: Period) -> Option<Period> {
+    fn latest(&self, run: &Evaluation<'_>, end: Period) -> Option<Period> {
         let known = run.state.between(self.level, Period::EVER, end);
         known.last().map(|entry| entry.period)
     }
 
-    fn billed_before(&self, run: &Run<'_>) -> i64 {
+    fn billed_before(&self, run: &Evaluation<'_>) -> i64 {
         let billed = run.state.get(self.billed, Period::EVER);
         billed.and_then(|billed| i64::try_from(billed).ok()).unwrap_or(i64::MIN)
     }
 
-    fn keep(&self, run: &mut Run<'_>, begins: i64, metered: Metered) -> Result<(), SuspenseReason> {
+    fn keep(
+        &self,
+        run: &mut Evaluation<'_>,
+        begins: i64,
+        metered: Metered,
+    ) -> Result<(), SuspenseReason> {
         let piece = piece(begins)?;
         run.set(self.level, piece, metered.level)?;
         run.set(self.since, piece, metered.since.into())?;
@@ -306,7 +311,7 @@ impl LevelMeter {
 
 /// Refuses a statement whose instant is before the last statement.
 #[cold]
-fn too_early(run: &Run<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
+fn too_early(run: &Evaluation<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
     let stated = stated.and_then(|stated| i64::try_from(stated).ok()).unwrap_or(i64::MAX);
     let [at, stated] = [at, stated].map(|at| run.account.zone.show(Timestamp(at)));
     let about = format_args!("{at} is before the last statement, {stated}");

@@ -4,9 +4,9 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::code::{Component, ComponentKind};
+use crate::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
 use crate::measure::Unit;
 use crate::remembered::CHARGED_ONCE;
-use crate::run::{ChargeOut, DueQuery, Event, Input, Op, Run};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
 use crate::state::{Keep, Period, VariableId};
 
@@ -56,11 +56,11 @@ struct OneTimeCharge {
     amount: Money,
     out: ChargeOut,
     /// The usage that triggers the charge; without it, the start of the subscription does.
-    trigger: Option<Input>,
+    trigger: Option<UsageInput>,
 }
 
 impl Op for OneTimeCharge {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         match (&self.trigger, *run.event) {
             (Some(trigger), _) => {
                 run.read(trigger)?;
@@ -88,7 +88,11 @@ impl Op for OneTimeCharge {
 impl OneTimeCharge {
     /// The general case: charges with the first of any number of ranges of units.
     #[inline(never)]
-    fn charge_with_any(&self, run: &mut Run<'_>, trigger: &Input) -> Result<(), SuspenseReason> {
+    fn charge_with_any(
+        &self,
+        run: &mut Evaluation<'_>,
+        trigger: &UsageInput,
+    ) -> Result<(), SuspenseReason> {
         let stream = run.take(trigger)?;
         let first = stream.spans.first().map_or(0, |span| span.first);
         let charged = if stream.is_empty() { Ok(()) } else { self.charge(run, first) };
@@ -97,9 +101,10 @@ impl OneTimeCharge {
     }
 
     #[inline]
-    fn charge(&self, run: &mut Run<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
+    fn charge(&self, run: &mut Evaluation<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
         let subscription = Period::of_subscription(run.since);
-        let line = |run: &Run<'_>| run.fixed(self.component, self.amount, Period::EVER, first_unit);
+        let line =
+            |run: &Evaluation<'_>| run.fixed(self.component, self.amount, Period::EVER, first_unit);
         run.charge_once(self.variable, subscription, self.out, line)
     }
 }

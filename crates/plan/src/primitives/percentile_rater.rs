@@ -8,11 +8,11 @@ use turnpike_types::SuspenseReason;
 
 use crate::Unit;
 use crate::build::Builder;
-use crate::calendar::Span as PeriodSpan;
+use crate::calendar::PeriodSpan;
 use crate::error::Cause;
+use crate::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::Decimal;
-use crate::run::{ChargeOut, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in,
     required, usage_in, with_default,
@@ -137,13 +137,13 @@ struct PercentileRater {
 }
 
 struct Direction {
-    input: Input,
+    input: UsageInput,
     /// Bytes by five-minute interval.
     bytes: VariableId,
 }
 
 impl Op for PercentileRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         if let Event::Close(cycle) = *run.event {
             return self.close(run, cycle);
         }
@@ -161,7 +161,7 @@ impl Direction {
     /// Adds units to the intervals of their instants. Units are in order of time, so their
     /// intervals are too. A record changes at most [`PORTIONS_MAX`](crate::PORTIONS_MAX) intervals;
     /// the state refuses to set more.
-    fn count(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn count(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let mut current: Option<(Period, i128)> = None;
         for span in &stream.spans {
@@ -189,7 +189,7 @@ impl Direction {
 
     fn keep(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         counted: Option<(Period, i128)>,
     ) -> Result<(), SuspenseReason> {
         counted.map_or(Ok(()), |(interval, bytes)| run.set(self.bytes, interval, bytes))
@@ -197,7 +197,7 @@ impl Direction {
 }
 
 impl PercentileRater {
-    fn close(&self, run: &mut Run<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
+    fn close(&self, run: &mut Evaluation<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
         // An interval belongs to the cycle in which it begins.
         let number =
             |at: i64| at.div_euclid(INTERVAL_US) + i64::from(at.rem_euclid(INTERVAL_US) != 0);

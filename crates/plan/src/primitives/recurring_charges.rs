@@ -14,11 +14,11 @@ use crate::build::Builder;
 use crate::calendar::{date_of, period_of};
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::{Calendared, ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Unit};
 use crate::price::Price;
 use crate::remembered::{CHARGED, CHARGED_UNTIL};
-use crate::run::{Calendared, ChargeOut, DueQuery, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
     optional_usage_in, required, with_default,
@@ -173,11 +173,11 @@ struct WithUse {
     component: u16,
     amount: Money,
     out: ChargeOut,
-    trigger: Input,
+    trigger: UsageInput,
 }
 
 impl Op for WithUse {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         run.read(&self.trigger)?;
         match run.single(&self.trigger) {
             Some(span) => self.charge_single(run, span),
@@ -190,9 +190,9 @@ impl WithUse {
     /// The general case: any number of ranges of units. A record of quantity zero counts in the
     /// period of its start.
     #[inline(never)]
-    fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn charge_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
-        let charged = if stream.spans.is_empty() && stream.ghost {
+        let charged = if stream.spans.is_empty() && stream.zero_quantity {
             let start = run.flow(&self.trigger).start;
             let period = run.period(self.calendared, start).period;
             self.charge_for(run, period, 0)
@@ -205,7 +205,7 @@ impl WithUse {
 
     /// The common case: one range of units, within one period.
     #[inline]
-    fn charge_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
+    fn charge_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         match run.only_period(self.calendared, &self.trigger) {
             Some(period) => self.charge_for(run, period, span.first),
             None => self.charge(run, &[span]),
@@ -214,7 +214,7 @@ impl WithUse {
 
     /// Charges once for each period that holds one of the units.
     #[inline(never)]
-    fn charge(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
+    fn charge(&self, run: &mut Evaluation<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
         let mut last = Period::EVER;
         for span in spans {
@@ -234,11 +234,12 @@ impl WithUse {
     #[inline]
     fn charge_for(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         period: Period,
         first_unit: i64,
     ) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| run.fixed(self.component, self.amount, period, first_unit);
+        let line =
+            |run: &Evaluation<'_>| run.fixed(self.component, self.amount, period, first_unit);
         run.charge_once(self.variable, period, self.out, line)
     }
 }
@@ -270,7 +271,7 @@ enum Falls {
 }
 
 impl Op for InAdvance {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let Event::Due { at, from, until, .. } = *run.event else { return Ok(()) };
         // One event at a time: a further event at this instant is found by the next query.
         match self.falls_due(&mut run.due_query(from, until)) {
@@ -356,7 +357,7 @@ impl InAdvance {
         is_left.then_some((cancelled, Falls::Credit))
     }
 
-    fn charge(&self, run: &mut Run<'_>, date: Date) -> Result<(), SuspenseReason> {
+    fn charge(&self, run: &mut Evaluation<'_>, date: Date) -> Result<(), SuspenseReason> {
         let calendar = &mut run.scratch.calendar;
         let first = calendar.first_of(self.calendared, date);
         let next = calendar.next_first(self.calendared, date);
@@ -382,7 +383,7 @@ impl InAdvance {
 
     /// Credits the bookings for the date of the cancellation and later dates, one line for each
     /// period.
-    fn credit(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn credit(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let Some(prorated) = &self.prorated else { return Ok(()) };
         let ends = period_of(run.scratch.calendar.date(run.cancelled));
         let past: SmallVec<[Booking; 4]> =

@@ -5,8 +5,8 @@ use turnpike_types::SuspenseReason;
 use crate::build::Builder;
 use crate::check::no_time;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Evaluation, TypeOf};
 use crate::measure::{Quantity, Unit, is_of_bytes, plural};
-use crate::run::{Attribute, Run, TypeOf};
 use crate::spec::Refused;
 
 /// A usage type, and the conditions for it.
@@ -79,7 +79,7 @@ pub(super) fn measured(
 
 impl Rule {
     /// Whether all conditions hold.
-    pub(super) fn holds(&self, run: &Run<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
+    pub(super) fn holds(&self, run: &Evaluation<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
         for condition in &self.conditions {
             if !condition.holds(run, of)? {
                 return Ok(false);
@@ -96,7 +96,7 @@ impl Rule {
 }
 
 impl Condition {
-    fn holds(&self, run: &Run<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
+    fn holds(&self, run: &Evaluation<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
         Ok(match self {
             Self::Type(types) => is_one_of(run.usage_type(of)?, types),
             Self::Attribute(attribute, test) => {

@@ -4,7 +4,7 @@
 use turnpike_types::SuspenseReason;
 
 use crate::error::Cause;
-use crate::run::{Op, Run};
+use crate::evaluation::{Evaluation, Op};
 use crate::spec::{Role, Spec, charge_in, optional};
 
 use super::charges::{ACCOUNT, AccountRef, for_each_line};
@@ -45,7 +45,7 @@ struct SecondAccountFinalizer {
 }
 
 impl Op for SecondAccountFinalizer {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         for_each_line(run, &self.slots, |run, number| {
             let posting = self.account.posting(run)?;
             if let Some(line) = run.lines.get_mut(number as usize) {

@@ -93,7 +93,7 @@ mod tests {
 
     /// docs/plan-semantics.md section 1: the largest remainder, ties by document order.
     #[test]
-    fn what_is_left_over_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
+    fn the_rest_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
         assert_eq!(apportioned(100, 1, &[1, 1, 1]), [34, 33, 33]);
         assert_eq!(apportioned(5, 1, &[1, 1, 2]), [1, 1, 3]);
         assert_eq!(apportioned(-100, 1, &[1, 1, 1]), [-34, -33, -33]);

@@ -6,8 +6,8 @@ use turnpike_types::SuspenseReason;
 use crate::build::Builder;
 use crate::calendar::{Calendar, Calendared, date_of};
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Evaluation, Op, TableRef};
 use crate::graph::Primitive;
-use crate::run::{Attribute, Op, Run, TableRef};
 use crate::spec::{Built, ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in};
 use crate::tables::{Holidays, SpecialDay, TableKind};
 
@@ -91,7 +91,7 @@ struct SpecialDaysTimeFilter {
 type AtPlace<'a> = Option<(&'a Holidays, &'a str)>;
 
 impl Op for SpecialDaysTimeFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         self.ways.by_instant(run, |run| {
             let listed = self.listed(run)?;
             Ok(move |calendar: &mut Calendar, at| {
@@ -103,7 +103,7 @@ impl Op for SpecialDaysTimeFilter {
 }
 
 impl SpecialDaysTimeFilter {
-    fn listed<'a>(&self, run: &Run<'a>) -> Result<AtPlace<'a>, SuspenseReason> {
+    fn listed<'a>(&self, run: &Evaluation<'a>) -> Result<AtPlace<'a>, SuspenseReason> {
         let Some(table) = self.table else { return Ok(None) };
         let place = match &self.place {
             Some(place) => run.attribute(place)?.ok_or_else(|| run.lacks(place))?,

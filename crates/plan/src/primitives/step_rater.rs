@@ -14,10 +14,10 @@ mod rate;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::Total;
 use crate::graph::{Child, Link, Primitive};
 use crate::measure::{Quantity, Unit};
 use crate::remembered::CHARGED;
-use crate::run::Total;
 use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
     optional, required, usage_in, with_default,

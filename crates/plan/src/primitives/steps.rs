@@ -7,10 +7,10 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::{ChargeOut, Evaluation};
 use crate::graph::{Child, Primitive};
 use crate::measure::Decimal;
 use crate::price::Price;
-use crate::run::{ChargeOut, Run};
 use crate::spec::Refused;
 use crate::state::Period;
 
@@ -169,7 +169,7 @@ impl Tiers {
     /// The quantity of a line is in whole units. A fraction of a unit is in the amount only.
     pub(super) fn book(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         out: ChargeOut,
         Total { top, over }: Total,
         period: Period,
@@ -184,7 +184,7 @@ impl Tiers {
             let end = bound.map_or(top, |bound| bound.min(top));
             let quantity = (end - start) / over;
             let amount = price.of_part(end - start, over).ok_or(SuspenseReason::Overflow)?;
-            let line = crate::Line { quantity, ..run.fixed(component, amount, period, 0) };
+            let line = crate::ChargeLine { quantity, ..run.fixed(component, amount, period, 0) };
             run.book(out, line)?;
             start = end;
         }

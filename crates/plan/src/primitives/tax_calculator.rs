@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::code::ComponentKind;
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef};
 use crate::price::half_even;
-use crate::rater::Line;
-use crate::run::{Attribute, ChargeOut, Named, Op, Run, TableRef};
+use crate::rater::ChargeLine;
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
 use crate::tables::{TableKind, TaxRow};
 
@@ -85,7 +85,7 @@ struct TaxCalculator {
 type Taxes<'a> = SmallVec<[&'a TaxRow; 4]>;
 
 impl Op for TaxCalculator {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         // Looked up with the first charge, so that a record without a charge needs no place.
         let mut taxes: Option<Taxes<'_>> = None;
         for_each_line(run, &self.slots, |run, number| {
@@ -116,7 +116,7 @@ impl std::fmt::Display for OfCategory<'_> {
 
 impl TaxCalculator {
     /// The taxes on these charges at the place of taxation of the record.
-    fn taxes<'a>(&self, run: &Run<'a>) -> Result<Taxes<'a>, SuspenseReason> {
+    fn taxes<'a>(&self, run: &Evaluation<'a>) -> Result<Taxes<'a>, SuspenseReason> {
         let table = run.table(self.table)?.tax();
         let table = table.ok_or_else(|| run.without_table(self.table))?;
         let place = run.attribute(&self.place)?.ok_or_else(|| {
@@ -131,7 +131,12 @@ impl TaxCalculator {
     }
 
     /// Adds taxes to a line.
-    fn add(&self, run: &mut Run<'_>, number: u32, taxes: &[&TaxRow]) -> Result<(), SuspenseReason> {
+    fn add(
+        &self,
+        run: &mut Evaluation<'_>,
+        number: u32,
+        taxes: &[&TaxRow],
+    ) -> Result<(), SuspenseReason> {
         let net = line(run, number)?.amount;
         run.pass_on(self.out, number);
         let mut with_taxes = net;
@@ -139,7 +144,7 @@ impl TaxCalculator {
             let base = if row.compound { with_taxes } else { net };
             let tax = Percent::of(row.rate).part(base, self.digits)?;
             with_taxes = with_taxes.checked_add(tax).ok_or(SuspenseReason::Overflow)?;
-            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            let tax = ChargeLine { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
             run.book(self.out, tax)?;
         }
         Ok(())
@@ -148,7 +153,7 @@ impl TaxCalculator {
     /// Splits taxes from a line. The net amount and the taxes replace the line.
     fn take_out(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         number: u32,
         taxes: &[&TaxRow],
         net: u16,
@@ -167,7 +172,7 @@ impl TaxCalculator {
         let net = beside(run, number, net, money(Some(rest))?)?;
         run.book(self.out, net)?;
         for (row, tax) in taxes.iter().zip(amounts) {
-            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            let tax = ChargeLine { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
             run.book(self.out, tax)?;
         }
         replaced(run, number);

@@ -5,11 +5,11 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op, Total};
 use crate::graph::Primitive;
 use crate::ladder::split;
 use crate::level;
 use crate::measure::Quantity;
-use crate::run::{Op, Run, Total};
 use crate::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
 use crate::stream::Stream;
 
@@ -71,7 +71,7 @@ struct ThresholdFilter {
 }
 
 impl Op for ThresholdFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         self.ways.divide(run, |run, stream, pass, rest| match self.test {
             Test::Record => {
                 let quantity = i128::from(run.flow(&self.ways.input).quantity);
@@ -88,15 +88,15 @@ impl ThresholdFilter {
     fn by_level(
         &self,
         total: Option<Total>,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         stream: &Stream,
         pass: &mut Stream,
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
         let (above, input) = (self.above, &self.ways.input);
-        if stream.ghost {
-            let passes = level::of_ghost(total, run, input) >= above;
-            if passes { pass.ghost = true } else { rest.ghost = true }
+        if stream.zero_quantity {
+            let passes = level::of_zero_quantity(total, run, input) >= above;
+            if passes { pass.zero_quantity = true } else { rest.zero_quantity = true }
         }
         let sort = |span, ladder, _| split(span, ladder, above, rest, pass);
         match total {

@@ -27,7 +27,7 @@ pub struct PrimitiveType {
     pub children: Vec<ChildType>,
     /// The attribute that the primitive derives for a record, read as `ID.NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tells: Option<&'static str>,
+    pub derives: Option<&'static str>,
 }
 
 /// An input.
@@ -102,8 +102,8 @@ fn described(spec: &Spec) -> PrimitiveType {
         outputs: spec.outputs.iter().map(output).collect(),
         properties: spec.properties.iter().map(property).collect(),
         children: spec.children.iter().map(child).collect(),
-        tells: match spec.role {
-            Role::Tells(name) => Some(name),
+        derives: match spec.role {
+            Role::Derives(name) => Some(name),
             _ => None,
         },
     }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_told_with_ports_properties_and_children() {
+    fn a_type_is_described_with_ports_properties_and_children() {
         let types = primitive_types();
         let find = |name: &str| types.iter().find(|known| known.name == name).unwrap();
         let rater = find("StepRater");
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((rater.children[0].name, rater.children[0].at_least), ("step", 1));
         let rest = &find("UsageTypeSelector").outputs[1];
         assert_eq!((rest.name, rest.may_stay_open), ("rest", "at-the-source"));
-        assert_eq!(find("IptoLocationMapper").tells, Some("location"));
+        assert_eq!(find("IptoLocationMapper").derives, Some("location"));
         for (name, category) in [
             ("MonthlyAccumulator", "accumulator"),
             ("DailyTimeFilter", "filter"),

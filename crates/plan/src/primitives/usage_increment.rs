@@ -7,11 +7,11 @@ use crate::build::Builder;
 use crate::calendar::INSTANTS;
 use crate::code::Measure;
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::Quantity;
-use crate::run::{Input, Op, Run};
 use crate::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
-use crate::stream::{Flow, Span};
+use crate::stream::{Span, UnitFlow};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageIncrement",
@@ -65,13 +65,13 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 struct UsageIncrement {
     first: i128,
     then: i128,
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
     leaving: usize,
 }
 
 impl Op for UsageIncrement {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out
             && !stream.is_empty()
@@ -79,7 +79,7 @@ impl Op for UsageIncrement {
             let flow = self.lengthened(run).ok_or(SuspenseReason::Overflow)?;
             run.set_flow(self.leaving, flow);
             let out = &mut run.scratch.streams[out];
-            out.ghost = stream.ghost;
+            out.zero_quantity = stream.zero_quantity;
             // The record is whole: one span, from its first unit.
             for span in &stream.spans {
                 out.push(Span { end: flow.quantity, ..*span });
@@ -93,16 +93,16 @@ impl Op for UsageIncrement {
 impl UsageIncrement {
     /// The flow of the rounded record. `None` if the quantity overflows, or if the end is past the
     /// end of the calendar.
-    fn lengthened(&self, run: &Run<'_>) -> Option<Flow> {
+    fn lengthened(&self, run: &Evaluation<'_>) -> Option<UnitFlow> {
         let flow = run.flow(&self.input);
         let quantity = increments(flow.quantity, self.first, self.then)?;
         let measure = run.code.measures.get(self.input.flow);
         if measure.is_none_or(|measure| *measure != Measure::Duration) {
-            return Some(Flow { quantity, ..flow });
+            return Some(UnitFlow { quantity, ..flow });
         }
         // Added time is after the record's end.
         let end = flow.start.checked_add(quantity)?;
-        INSTANTS.contains(&end).then_some(Flow { quantity, duration: quantity, ..flow })
+        INSTANTS.contains(&end).then_some(UnitFlow { quantity, duration: quantity, ..flow })
     }
 }
 

@@ -7,12 +7,12 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
 use crate::graph::Primitive;
 use crate::ladder::Sorter;
 use crate::level;
 use crate::measure::Quantity;
 use crate::remembered::BOOKED;
-use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::spec::{
     Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
@@ -69,13 +69,13 @@ struct UsageMonitor {
     /// Whether the event was booked, by period.
     told: VariableId,
     event: u16,
-    input: Input,
+    input: UsageInput,
     passed: Option<usize>,
     out: ChargeOut,
 }
 
 impl Op for UsageMonitor {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(passed) = self.passed {
             run.scratch.streams[passed].copy_from(&stream);
@@ -98,8 +98,8 @@ impl Op for UsageMonitor {
 
 impl UsageMonitor {
     /// Books the event with the first unit above the limit, without charge.
-    fn tell(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| crate::Line {
+    fn tell(&self, run: &mut Evaluation<'_>, part: &StepPortion) -> Result<(), SuspenseReason> {
+        let line = |run: &Evaluation<'_>| crate::ChargeLine {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)

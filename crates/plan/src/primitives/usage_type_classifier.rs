@@ -7,8 +7,8 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
+use crate::evaluation::{DerivedAttribute, Evaluation, Op, TypeOf, UsageInput};
 use crate::graph::{Child, Primitive};
-use crate::run::{Input, Op, Run, Tell, TypeOf};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
     usage_out,
@@ -89,7 +89,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         default: builder.property(primitive, "default")?.into(),
         of: builder.type_of(),
     };
-    builder.tells(classes);
+    builder.derives(classes);
     builder.op(UsageTypeClassifier { input: builder.input("in"), out: builder.output("out") });
     Ok(())
 }
@@ -158,8 +158,8 @@ struct Classes {
     of: TypeOf,
 }
 
-impl Tell for Classes {
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+impl DerivedAttribute for Classes {
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason> {
         for rule in &self.rules {
             if rule.holds(run, self.of)? {
                 return Ok(&rule.name);
@@ -170,12 +170,12 @@ impl Tell for Classes {
 }
 
 struct UsageTypeClassifier {
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 
 impl Op for UsageTypeClassifier {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);

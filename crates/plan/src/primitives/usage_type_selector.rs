@@ -2,7 +2,7 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Input, Op, Run, TypeOf};
+use crate::evaluation::{Evaluation, Op, TypeOf, UsageInput};
 use crate::spec::{Carries, Open, OutputSpec, Role, Spec, Value, required, usage_in, usage_out};
 
 pub(super) static SPEC: Spec = Spec {
@@ -41,11 +41,11 @@ pub(super) static SPEC: Spec = Spec {
 
 /// All records of the plan pass, so the input is read and not copied.
 struct PassAll {
-    input: Input,
+    input: UsageInput,
 }
 
 impl Op for PassAll {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         run.read(&self.input)
     }
 }
@@ -53,13 +53,13 @@ impl Op for PassAll {
 struct UsageTypeSelector {
     types: Box<[Box<str>]>,
     of: TypeOf,
-    input: Input,
+    input: UsageInput,
     pass: Option<usize>,
     rest: Option<usize>,
 }
 
 impl Op for UsageTypeSelector {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let mut way = None;
         if self.of == TypeOf::Record {
             way = self.way(run)?;
@@ -89,7 +89,7 @@ impl Op for UsageTypeSelector {
 
 impl UsageTypeSelector {
     /// The output for the record; `None` if that output has no consumer.
-    fn way(&self, run: &Run<'_>) -> Result<Option<usize>, SuspenseReason> {
+    fn way(&self, run: &Evaluation<'_>) -> Result<Option<usize>, SuspenseReason> {
         let usage_type = run.usage_type(self.of)?;
         let passes = self.types.iter().any(|known| **known == *usage_type);
         Ok(if passes { self.pass } else { self.rest })

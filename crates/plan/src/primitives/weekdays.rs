@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_day_is_refused() {
+    fn a_word_that_names_no_day_is_refused() {
         for wrong in
             ["", "  ", ",", "Monday", "Mon;Tue", "Mon-", "-Fri", "Mon-Tue-Wed", "mon", "1-5"]
         {

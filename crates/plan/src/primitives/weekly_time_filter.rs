@@ -4,11 +4,11 @@
 use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
-use crate::calendar::{Calendar, Stretch};
+use crate::calendar::{Calendar, OffsetInterval};
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op};
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
-use crate::run::{Op, Run};
 use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
 
 use super::daily_time_filter::DAY_US;
@@ -118,9 +118,9 @@ impl Week {
     }
 
     /// Whether an instant is within a window, and the instant before which the answer holds. The
-    /// answer holds at most to the end of `stretch`, an interval of constant offset from UTC.
-    fn at(&self, instant: i64, stretch: Stretch) -> (bool, i64) {
-        let local = instant.saturating_add(stretch.offset_us).saturating_add(EPOCH_US);
+    /// answer holds at most to the end of `interval`, an interval of constant offset from UTC.
+    fn at(&self, instant: i64, interval: OffsetInterval) -> (bool, i64) {
+        let local = instant.saturating_add(interval.offset_us).saturating_add(EPOCH_US);
         let clock = local.rem_euclid(WEEK_US);
         let next = self.0.partition_point(|(_, to)| *to <= clock);
         let (within, edge) = match (self.0.get(next), self.0.first()) {
@@ -128,7 +128,7 @@ impl Week {
             (Some(&(from, _)), _) => (false, from),
             (None, first) => (false, WEEK_US + first.map_or(0, |(from, _)| *from)),
         };
-        (within, instant.saturating_add(edge - clock).min(stretch.to))
+        (within, instant.saturating_add(edge - clock).min(interval.to))
     }
 }
 
@@ -138,8 +138,8 @@ struct WeeklyTimeFilter {
 }
 
 impl Op for WeeklyTimeFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let at = |calendar: &mut Calendar, at| self.week.at(at, calendar.stretch(at));
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
+        let at = |calendar: &mut Calendar, at| self.week.at(at, calendar.offset_interval(at));
         self.ways.by_instant(run, |_| Ok(at))
     }
 }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     const HOUR_US: i64 = 3_600_000_000;
-    const UTC: Stretch = Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
+    const UTC: OffsetInterval = OffsetInterval { from: i64::MIN, to: i64::MAX, offset_us: 0 };
 
     #[test]
     fn windows_that_overlap_touch_or_cross_the_weeks_end_are_joined() {
@@ -162,15 +162,15 @@ mod tests {
     fn an_answer_holds_until_the_next_edge_of_a_window_or_of_the_clock() {
         // Monday 08:00 to 18:00; 5 January 1970 was a Monday.
         let week = Week::of(vec![(8 * HOUR_US, 18 * HOUR_US)]);
-        let at = |hours: i64, stretch| {
+        let at = |hours: i64, interval| {
             let monday = 4 * DAY_US;
-            let (within, until) = week.at(monday + hours * HOUR_US, stretch);
+            let (within, until) = week.at(monday + hours * HOUR_US, interval);
             (within, (until - monday) / HOUR_US)
         };
         assert_eq!(at(7, UTC), (false, 8));
         assert_eq!(at(8, UTC), (true, 18));
         assert_eq!(at(18, UTC), (false, 7 * 24 + 8));
-        assert_eq!(at(9, Stretch { to: 4 * DAY_US + 10 * HOUR_US, ..UTC }), (true, 10));
-        assert_eq!(at(7, Stretch { offset_us: HOUR_US, ..UTC }), (true, 17));
+        assert_eq!(at(9, OffsetInterval { to: 4 * DAY_US + 10 * HOUR_US, ..UTC }), (true, 10));
+        assert_eq!(at(7, OffsetInterval { offset_us: HOUR_US, ..UTC }), (true, 17));
     }
 }

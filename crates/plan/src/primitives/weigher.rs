@@ -4,11 +4,11 @@
 use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
-use crate::calendar::Stretch;
+use crate::calendar::OffsetInterval;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Evaluation, Named, Op, UsageInput};
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
-use crate::run::{Attribute, Input, Named, Op, Run};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
@@ -175,12 +175,12 @@ enum Weights {
 struct Weigher {
     weights: Weights,
     default: Option<i128>,
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 
 impl Op for Weigher {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(slot) = self.out
             && !stream.is_empty()
@@ -191,7 +191,7 @@ impl Op for Weigher {
                     let weight = self.by_value(run, attribute, weights)?;
                     // A weight of zero drops the record, so it does not count as a first use
                     // either.
-                    out.ghost = stream.ghost && weight > 0;
+                    out.zero_quantity = stream.zero_quantity && weight > 0;
                     stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
                 Weights::Windows(windows) => self.by_time(run, windows, &stream, &mut out),
@@ -216,7 +216,7 @@ fn multiply(span: Span, weight: i128, out: &mut Stream) -> Result<(), SuspenseRe
 
 /// Refuses a record because no window holds one of its instants.
 #[cold]
-fn outside(run: &Run<'_>, at: i64) -> SuspenseReason {
+fn outside(run: &Evaluation<'_>, at: i64) -> SuspenseReason {
     let at = run.account.zone.show(Timestamp(at));
     run.refuse(SuspenseReason::NoWeight, format_args!("no window holds {at}"))
 }
@@ -224,7 +224,7 @@ fn outside(run: &Run<'_>, at: i64) -> SuspenseReason {
 impl Weigher {
     fn by_value(
         &self,
-        run: &Run<'_>,
+        run: &Evaluation<'_>,
         attribute: &Attribute,
         weights: &[(Box<str>, i128)],
     ) -> Result<i128, SuspenseReason> {
@@ -242,23 +242,23 @@ impl Weigher {
 
     fn by_time(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         windows: &[(Window, i128)],
         stream: &Stream,
         out: &mut Stream,
     ) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
-        if stream.ghost {
-            let at = run.scratch.calendar.stretch(flow.start);
+        if stream.zero_quantity {
+            let at = run.scratch.calendar.offset_interval(flow.start);
             let found = self.at(flow.start, at, windows);
-            out.ghost = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
+            out.zero_quantity = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
         }
         let mut pieces = 0;
         for span in &stream.spans {
             let mut unit = span.first;
             while unit < span.end {
                 let at = flow.instant(unit);
-                let found = self.at(at, run.scratch.calendar.stretch(at), windows);
+                let found = self.at(at, run.scratch.calendar.offset_interval(at), windows);
                 let (weight, until) = found.ok_or_else(|| outside(run, at))?;
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
@@ -275,21 +275,21 @@ impl Weigher {
     }
 
     /// The weight at an instant, and the instant up to which it holds; `None` if no window holds
-    /// the instant. The weight holds at most to the end of `stretch`, an interval of constant
+    /// the instant. The weight holds at most to the end of `interval`, an interval of constant
     /// offset from UTC.
     fn at(
         &self,
         instant: i64,
-        stretch: Stretch,
+        interval: OffsetInterval,
         windows: &[(Window, i128)],
     ) -> Option<(i128, i64)> {
-        let local = instant.saturating_add(stretch.offset_us);
+        let local = instant.saturating_add(interval.offset_us);
         let found = windows.iter().find(|(window, _)| window.holds(local));
         let weight = found.map(|(_, weight)| *weight).or(self.default);
         let clock = local.rem_euclid(DAY_US);
         let edge = windows.iter().map(|(window, _)| window.edge_after(clock)).min();
         let wait = edge.unwrap_or(DAY_US) - clock;
-        let until = instant.saturating_add(wait).min(stretch.to);
+        let until = instant.saturating_add(wait).min(interval.to);
         Some((weight?, until))
     }
 }

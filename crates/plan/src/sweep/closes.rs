@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use turnpike_types::Timestamp;
 use turnpike_types::limits::CLOSE_GRACE_US;
 
-use super::{Due, Stretch, What, begin};
-use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
+use super::{Due, DueInterval, What, begin};
+use crate::calendar::{Calendared, INSTANTS, PeriodSpan, date_of};
 use crate::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
 use crate::rater::{AccountContext, PlanInForce, Rater};
 use crate::state::{AccountState, Period, VariableId};
@@ -21,22 +21,23 @@ impl Rater {
     /// interval, and whose grace period has ended.
     pub(super) fn next_close(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         place: usize,
         plan: usize,
         state: &AccountState,
         now: Timestamp,
     ) -> Option<Due> {
-        let stretch = &stretches[place];
-        let by = &stretch.plans[plan];
+        let interval = &intervals[place];
+        let by = &interval.plans[plan];
         let mut due: Option<Due> = None;
-        let closes = by.code.closes.then_some((by.code.trial.closed, by.since, by.until, false));
+        let closes =
+            by.code.closes.then_some((by.code.tentative.closed, by.since, by.until, false));
         for (variable, since, until, is_option) in
-            closes.into_iter().chain(option_of(stretch, plan))
+            closes.into_iter().chain(option_of(interval, plan))
         {
-            let closed = state.get(variable, closed_by(stretch.account));
-            let begin = since.micros().max(begin(stretch, by));
-            let Some(cycle) = self.open_cycle(stretches, place, (begin, until.micros()), closed)
+            let closed = state.get(variable, closed_by(interval.account));
+            let begin = since.micros().max(begin(interval, by));
+            let Some(cycle) = self.open_cycle(intervals, place, (begin, until.micros()), closed)
             else {
                 continue;
             };
@@ -45,7 +46,7 @@ impl Rater {
                 continue;
             }
             let what = if is_option { What::Option(cycle) } else { What::Close(cycle) };
-            let found = Due { at, stretch: place, plan, what };
+            let found = Due { at, interval: place, plan, what };
             if due.is_none_or(|due| found.rank() < due.rank()) {
                 due = Some(found);
             }
@@ -57,13 +58,13 @@ impl Rater {
     /// it. The last interval of the offer books it.
     pub(super) fn next_leftover(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         state: &AccountState,
         now: Timestamp,
     ) -> Option<Due> {
         let mut first: Option<Due> = None;
         let mut seen: SmallVec<[OfferId; 2]> = SmallVec::new();
-        for (stretch, plans) in stretches.iter().map(|stretch| stretch.plans).enumerate().rev() {
+        for (interval, plans) in intervals.iter().map(|interval| interval.plans).enumerate().rev() {
             let met = seen.len();
             for (plan, by) in plans.iter().enumerate() {
                 let Some(option) = by.alternative().filter(|o| !seen[..met].contains(&o.offer))
@@ -73,9 +74,9 @@ impl Rater {
                 if !seen.contains(&option.offer) {
                     seen.push(option.offer);
                 }
-                for cycle in self.sums_left(stretches, by, state, now) {
+                for cycle in self.sums_left(intervals, by, state, now) {
                     let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
-                    let due = Due { at, stretch, plan, what: What::Leftover(cycle) };
+                    let due = Due { at, interval, plan, what: What::Leftover(cycle) };
                     if first.is_none_or(|first| due.rank() < first.rank()) {
                         first = Some(due);
                     }
@@ -89,7 +90,7 @@ impl Rater {
     /// sums.
     fn sums_left(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         plan: &PlanInForce<'_>,
         state: &AccountState,
         now: Timestamp,
@@ -103,7 +104,7 @@ impl Rater {
                 if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
                     continue;
                 }
-                let cycle = self.longest_cycle(stretches, entry.period);
+                let cycle = self.longest_cycle(intervals, entry.period);
                 if cycle.to <= closed {
                     cycles.push(cycle);
                 }
@@ -115,12 +116,16 @@ impl Rater {
     /// The longest cycle that begins with a date under any of the account's settings: no cycle
     /// under one of them ends later. Settings that are no longer in force may have produced the
     /// date.
-    pub(crate) fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
+    pub(crate) fn longest_cycle(
+        &mut self,
+        intervals: &[DueInterval<'_>],
+        first: Period,
+    ) -> PeriodSpan {
         let calendar = &mut self.scratch.calendar;
         let day = u8::try_from(date_of(first).day()).unwrap_or(1);
         let mut longest: Option<PeriodSpan> = None;
         let mut last: Option<(&Zone, u8)> = None;
-        for AccountContext { zone, cycle_day, .. } in stretches.iter().map(|s| s.account) {
+        for AccountContext { zone, cycle_day, .. } in intervals.iter().map(|s| s.account) {
             if last.replace((zone, *cycle_day)) == Some((zone, *cycle_day)) {
                 continue;
             }
@@ -138,15 +143,15 @@ impl Rater {
     /// interval or with it, for a subscription in force from `begin` to before `end`.
     fn open_cycle(
         &mut self,
-        stretches: &[Stretch<'_>],
+        intervals: &[DueInterval<'_>],
         place: usize,
         (begin, end): (i64, i64),
         closed: Option<i128>,
     ) -> Option<PeriodSpan> {
-        let stretch = stretches.get(place)?;
+        let interval = intervals.get(place)?;
         let calendar = &mut self.scratch.calendar;
-        calendar.enter(&stretch.account.zone, stretch.account.cycle_day);
-        let (from, until) = (stretch.from.micros(), stretch.until.micros());
+        calendar.enter(&interval.account.zone, interval.account.cycle_day);
+        let (from, until) = (interval.from.micros(), interval.until.micros());
         let open = closed.and_then(|days| i32::try_from(days).ok());
         let open = open.map_or(i64::MIN, |days| calendar.first_instant(date_of(Period(days))));
         // Earlier intervals closed the cycles before this one, or had nothing to close.
@@ -155,8 +160,8 @@ impl Rater {
             return None;
         }
         // A cycle ends early where the next interval has another cycle day.
-        let day = stretch.account.cycle_day;
-        let is_cut = stretches.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
+        let day = interval.account.cycle_day;
+        let is_cut = intervals.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
         let end = if is_cut { end.min(until) } else { end };
         let last = cycle.to.min(end) - 1;
         (from <= last && last < until).then_some(cycle)
@@ -164,9 +169,9 @@ impl Rater {
 }
 
 /// The subscriptions whose closes a variable records: start and exclusive end, in order.
-pub(super) fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i64)> {
-    let plans = stretches.iter().flat_map(|stretch| stretch.plans);
-    let same = plans.filter(|plan| plan.code.trial.closed == closed);
+pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i64, i64)> {
+    let plans = intervals.iter().flat_map(|interval| interval.plans);
+    let same = plans.filter(|plan| plan.code.tentative.closed == closed);
     let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
     held.sort_unstable();
     held.dedup();
@@ -176,14 +181,14 @@ pub(super) fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i
 /// The variable of an option's closes, and the option's start and exclusive end. The first
 /// alternative in the interval represents all.
 fn option_of(
-    stretch: &Stretch<'_>,
+    interval: &DueInterval<'_>,
     plan: usize,
 ) -> Option<(VariableId, Timestamp, Timestamp, bool)> {
-    let OptionInForce { offer, .. } = stretch.plans.get(plan)?.alternative()?;
-    let is_first = !stretch.plans[..plan].iter().any(|plan| plan.is_of(offer));
-    let all = stretch.plans.iter().filter(|plan| plan.is_of(offer));
+    let OptionInForce { offer, .. } = interval.plans.get(plan)?.alternative()?;
+    let is_first = !interval.plans[..plan].iter().any(|plan| plan.is_of(offer));
+    let all = interval.plans.iter().filter(|plan| plan.is_of(offer));
     let since = all.map(|plan| plan.since).min()?;
-    is_first.then(|| (offer.closed(), since, end_of(stretch.plans, offer), true))
+    is_first.then(|| (offer.closed(), since, end_of(interval.plans, offer), true))
 }
 
 /// The period under which the progress of closes is stored: one for each cycle day, since a cycle

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_told_in_words() {
+    fn lengths_are_written_in_words() {
         let of = |digits: &str| country(digits.as_bytes()).unwrap().1;
         assert_eq!(of("447700900123").words(), "7, 9 or 10");
         assert_eq!(of("12125550100").words(), "10");

@@ -47,7 +47,7 @@ pub(crate) use addresses::Addresses;
 pub(crate) use dial_plan::{DialPlan, DialRow};
 pub(crate) use exchange_rates::ExchangeRates;
 pub(crate) use holidays::{Holidays, SpecialDay};
-pub(crate) use number::{BadNumber, HomePlan, Number, Reading, read as read_number};
+pub(crate) use number::{BadNumber, HomePlan, Number, NumberReading, read as read_number};
 pub(crate) use tax::{TaxRow, TaxTable};
 
 use head::Head;

@@ -75,7 +75,7 @@ impl HomePlan {
 
 /// The interpretation of a number without `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum NumberReading {
     /// As dialled in the home country.
     Dialled(HomePlan),
     /// With its country code first. An international prefix before the country code is accepted
@@ -102,10 +102,12 @@ impl Digits {
     }
 
     fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        let (digits, _) = self.bytes.split_at(self.len);
+        digits
     }
 
     fn push(&mut self, digit: u8) -> Result<(), BadNumber> {
+        assert!(digit.is_ascii_digit(), "{digit:#04x} is not a digit");
         let place = self.bytes.get_mut(self.len).ok_or(BadNumber::TooLong)?;
         *place = digit;
         self.len += 1;
@@ -165,11 +167,11 @@ pub(crate) enum Number {
 const SERVICE_DIGITS_MIN: usize = 3;
 
 /// Reads a number, and checks that its length is possible in its country.
-pub(crate) fn read(number: &str, reading: &Reading) -> Result<Number, BadNumber> {
+pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadNumber> {
     let dialled = Dialled::of(number)?;
     let (digits, home) = match reading {
-        Reading::Dialled(home) => normalised(&dialled, home)?,
-        Reading::International { prefix } => {
+        NumberReading::Dialled(home) => normalised(&dialled, home)?,
+        NumberReading::International { prefix } => {
             let rest = match prefix.starts_with('0') {
                 true => without(dialled.digits.iter().copied(), prefix),
                 false => None,
@@ -245,7 +247,7 @@ impl Dialled {
                 rest = after;
                 continue;
             }
-            rest = rest.strip_prefix(c).unwrap_or_default();
+            (_, rest) = rest.split_at(c.len_utf8());
             match c {
                 ' ' | '.' | '-' | '(' | ')' => {}
                 '+' if !dialled.plus && dialled.digits.is_empty() => dialled.plus = true,

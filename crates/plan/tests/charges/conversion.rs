@@ -93,7 +93,7 @@ fn a_plan_may_convert_into_whatever_the_account_is_billed_in() {
 }
 
 #[test]
-fn what_a_subscription_may_say_is_asked_for_too() {
+fn a_currency_from_a_parameter_is_required_too() {
     let parameter = r#"<parameter id="to" type="text" value="EUR"/><graph>"#;
     let xml = converted("$to").replace("<graph>", parameter);
     let plan = parse(&xml).unwrap();
@@ -104,7 +104,7 @@ fn what_a_subscription_may_say_is_asked_for_too() {
 
 /// Taxes behind a converter are in the target currency.
 #[test]
-fn what_is_made_of_converted_charges_is_in_their_currency() {
+fn lines_derived_from_converted_charges_are_in_their_currency() {
     let xml = plan(&format!(
         r#"{UNITS}
         <CurrencyConverter id="convert" in="units.charge" to="EUR" table="daily"/>

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, ObjectCode, PlanInForce, Rated, Rater, Stretch, Table,
+    AccountContext, AccountState, DueInterval, ObjectCode, PlanInForce, Rated, Rater, Table,
 };
 use turnpike_types::{Posting, SuspenseReason, Timestamp, UsageRecord};
 
@@ -91,10 +91,10 @@ impl Subscription {
         loop {
             let plans = [self.plan()];
             let (from, until) = (Timestamp::MIN, Timestamp::MAX);
-            let stretches = [Stretch { from, until, account: &self.account, plans: &plans }];
-            let due = rater.next_due(&stretches, &self.state, self.now, self.now);
+            let intervals = [DueInterval { from, until, account: &self.account, plans: &plans }];
+            let due = rater.next_due(&intervals, &self.state, self.now, self.now);
             let Some(due) = due else { break };
-            let rated = rater.fall_due(&stretches, &due, &self.state, self.now).unwrap().clone();
+            let rated = rater.fall_due(&intervals, &due, &self.state, self.now).unwrap().clone();
             self.state.apply(&rated.changes);
             let at = jiff::Timestamp::from_microsecond(due.at.micros()).unwrap();
             fell.push((at.to_string()[..10].to_owned(), rated));

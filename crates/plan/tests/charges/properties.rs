@@ -118,7 +118,7 @@ proptest! {
             let kind = if credit { "credit" } else { "use" };
             let record = event(kind, &format!("2026-03-{day:02}T12:00:00Z"), quantity);
             let rated = account.rate(&record).unwrap();
-            let capped = |line: &&turnpike_plan::Line| {
+            let capped = |line: &&turnpike_plan::ChargeLine| {
                 account.code.components()[usize::from(line.component)].primitive == "cap"
             };
             let corrections: i128 =
@@ -135,7 +135,7 @@ proptest! {
 
     /// A minimum and a commitment raise a sum to their amount and no further.
     #[test]
-    fn what_is_topped_up_comes_to_the_amount(quantity in 1i64..2000, least in 0i64..2000) {
+    fn a_topped_up_sum_equals_the_minimum(quantity in 1i64..2000, least in 0i64..2000) {
         let amount = format!("{}.{:02}", least / 100, least % 100);
         let mut account = Subscription::behind_units(
             &format!("<Minimum id=\"held\" in=\"units.charge\" amount=\"{amount}\"/>"), "held", &[],
@@ -153,7 +153,7 @@ proptest! {
 
     /// The same records from the same state give the same lines and the same state.
     #[test]
-    fn what_is_replayed_comes_out_alike(
+    fn a_replay_gives_the_same_charges(
         quantities in proptest::collection::vec(0i64..5000, 1..20), again in 0usize..20,
     ) {
         let graph = r#"<Discount id="off" in="units.charge" percent="12.5"/>

@@ -42,7 +42,7 @@ const EVERYTHING: &str = r#"
     <AccountFinalizer id="post" in="a.charge b.charge c.charge d.charge free.charge"/>"#;
 
 /// Rates by both, asserts equal lines, and returns them.
-fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Line> {
+fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::ChargeLine> {
     let plan = parse(&plan(EVERYTHING)).unwrap_or_else(|errors| panic!("{errors}"));
     let code = compile(&plan, &BTreeMap::new()).unwrap();
     let (state, tables) = (AccountState::default(), tables_of(&code));

@@ -198,7 +198,7 @@ fn rated_of<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> usize {
 /// The same records from the same state give identical lines and changes, from a new rater and from
 /// a used one.
 #[test]
-fn what_is_rated_again_comes_to_the_same() {
+fn rating_again_gives_the_same_result() {
     law(500, 900, |bytes| {
         let dice = &mut Dice::new(bytes);
         let case = Case::draw(Of::Everything, dice);

@@ -13,8 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, Link, ObjectCode, Period, Plan, Primitive, StateEntry,
-    VariableId,
+    AccountContext, AccountState, ChargeLine, Link, ObjectCode, Period, Plan, Primitive,
+    StateEntry, VariableId,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -38,20 +38,20 @@ pub(crate) struct Naive<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Push {
     Unit { number: i64, at: i64 },
-    Ghost { at: i64 },
+    ZeroQuantity { at: i64 },
 }
 
 impl Push {
     pub(crate) fn at(self) -> i64 {
         match self {
-            Self::Unit { at, .. } | Self::Ghost { at } => at,
+            Self::Unit { at, .. } | Self::ZeroQuantity { at } => at,
         }
     }
 
     pub(crate) fn number(self) -> i64 {
         match self {
             Self::Unit { number, .. } => number,
-            Self::Ghost { .. } => 0,
+            Self::ZeroQuantity { .. } => 0,
         }
     }
 }
@@ -65,7 +65,7 @@ pub(crate) struct Memory {
     pub(crate) values: BTreeMap<(VariableId, Period), i128>,
     pub(crate) changed: BTreeSet<(VariableId, Period)>,
     /// Lines in progress.
-    pub(crate) parts: BTreeMap<Part, Line>,
+    pub(crate) parts: BTreeMap<Part, ChargeLine>,
     /// The amounts of lines with running totals, added up unit by unit.
     pub(crate) amounts: BTreeMap<Part, i128>,
     /// Packages that began within the lines.
@@ -95,7 +95,7 @@ struct Count {
 type Outputs = BTreeMap<(String, String), Vec<i128>>;
 
 impl Naive<'_> {
-    pub(crate) fn rate(&self) -> Result<(Vec<Line>, Vec<StateEntry>), SuspenseReason> {
+    pub(crate) fn rate(&self) -> Result<(Vec<ChargeLine>, Vec<StateEntry>), SuspenseReason> {
         let order = order_of(self.plan);
         // Units that a record buys are available to all of its units. So the record is first pushed
         // up to each allowance with a `topup`, to find the bought units, and then through it.
@@ -176,7 +176,7 @@ impl Naive<'_> {
     fn pushes(&self, count: &Count) -> Vec<Push> {
         let start = self.record.start.micros();
         if count.quantity == 0 {
-            return vec![Push::Ghost { at: start }];
+            return vec![Push::ZeroQuantity { at: start }];
         }
         let at = |number| start + number * count.duration / count.quantity;
         (0..count.quantity).map(|number| Push::Unit { number, at: at(number) }).collect()

@@ -1,7 +1,7 @@
 //! The lines of raters and charges: units are counted one by one into lines, which are priced after
 //! the last unit (docs/plan-semantics.md sections 3 and 4).
 
-use turnpike_plan::{Child, Line, Period, Primitive};
+use turnpike_plan::{ChargeLine, Child, Period, Primitive};
 use turnpike_types::{Money, Posting};
 
 use super::naive::{Memory, Naive, Push, base};
@@ -120,7 +120,7 @@ impl Naive<'_> {
         let shown = if reached.is_levelled() { (level, level + counted) } else { (0, 0) };
         let line = memory.parts.entry(key).or_insert_with(|| {
             let component = self.component(&reached.primitive.id, reached.id(), Kind::Units);
-            Line { level_before: shown.0, ..self.fixed(component, "0", period, number) }
+            ChargeLine { level_before: shown.0, ..self.fixed(component, "0", period, number) }
         });
         line.quantity += 1;
         line.level_after = shown.1;
@@ -153,7 +153,7 @@ impl Naive<'_> {
         let change = all_at(reached.step()) - all_at(&primitive.children[index - 1]);
         let id = format!("{}-correction", reached.id());
         let shown = if reached.is_levelled() { level } else { 0 };
-        let line = Line {
+        let line = ChargeLine {
             amount: Money::from_nanos(change).unwrap(),
             level_before: shown,
             level_after: shown,
@@ -203,8 +203,8 @@ impl Naive<'_> {
         memory.parts.insert((place, 0, Kind::Units, period), line);
     }
 
-    fn fixed(&self, component: u16, amount: &str, period: Period, first_unit: i64) -> Line {
-        Line {
+    fn fixed(&self, component: u16, amount: &str, period: Period, first_unit: i64) -> ChargeLine {
+        ChargeLine {
             plan: 0,
             component,
             quantity: 0,
@@ -220,7 +220,7 @@ impl Naive<'_> {
     }
 
     /// Prices the parts and sorts the lines: by index in the order, first unit, step.
-    pub(crate) fn lines(&self, memory: &Memory, order: &[&Primitive]) -> Vec<Line> {
+    pub(crate) fn lines(&self, memory: &Memory, order: &[&Primitive]) -> Vec<ChargeLine> {
         let mut lines: Vec<_> = memory.parts.clone().into_iter().collect();
         for (part, line) in &mut lines {
             let &mut (place, step, kind, _) = part;

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, PlanInForce, Rated, Rater, Stretch, Table,
+    AccountContext, AccountState, ChargeLine, DueInterval, ObjectCode, PlanInForce, Rated, Rater,
+    Table,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -65,7 +66,7 @@ impl Billed {
 
     /// Books all charges and closes up to an instant; returns the lines and the instants at which
     /// they fell due.
-    pub(crate) fn sweep(&mut self, now: &str) -> Vec<(Timestamp, Line)> {
+    pub(crate) fn sweep(&mut self, now: &str) -> Vec<(Timestamp, ChargeLine)> {
         let now = Timestamp(micros(now));
         let plans = [PlanInForce {
             tables: &self.tables,
@@ -73,15 +74,15 @@ impl Billed {
             until: self.until,
             ..PlanInForce::always(&self.code)
         }];
-        let stretches = [Stretch {
+        let intervals = [DueInterval {
             from: self.since,
             until: Timestamp::MAX,
             account: &self.account,
             plans: &plans,
         }];
         let mut lines = Vec::new();
-        while let Some(due) = self.rater.next_due(&stretches, &self.state, now, now) {
-            let rated = self.rater.fall_due(&stretches, &due, &self.state, now).unwrap();
+        while let Some(due) = self.rater.next_due(&intervals, &self.state, now, now) {
+            let rated = self.rater.fall_due(&intervals, &due, &self.state, now).unwrap();
             lines.extend(rated.lines.iter().map(|line| (due.at, *line)));
             self.state.apply(&rated.changes);
         }
@@ -99,7 +100,7 @@ impl Billed {
         rated.lines.iter().map(|line| self.shown(line)).collect()
     }
 
-    pub(crate) fn shown(&self, line: &Line) -> (String, i128, String) {
+    pub(crate) fn shown(&self, line: &ChargeLine) -> (String, i128, String) {
         let component = &self.code.components()[usize::from(line.component)];
         (component.component.clone(), line.quantity, line.amount.to_string())
     }

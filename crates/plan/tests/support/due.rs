@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, OfferId, OptionInForce, Period, PlanInForce,
-    Rater, StateEntry, Stretch, Zone, plan_number,
+    AccountContext, AccountState, ChargeLine, DueInterval, ObjectCode, OfferId, OptionInForce,
+    Period, PlanInForce, Rater, StateEntry, Zone, plan_number,
 };
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
 
@@ -195,9 +195,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), SuspenseReason> {
         let pieces = contract.pieces();
-        let stretches: Vec<Stretch<'_>> = pieces
+        let intervals: Vec<DueInterval<'_>> = pieces
             .iter()
-            .map(|(from, until, account, plans)| Stretch {
+            .map(|(from, until, account, plans)| DueInterval {
                 from: *from,
                 until: *until,
                 account,
@@ -206,12 +206,12 @@ impl Ledger {
             .collect();
         for turn in 0.. {
             assert!(turn < 5_000, "the sweep does not end");
-            let due = self.rater.next_due(&stretches, &self.state, through, now);
+            let due = self.rater.next_due(&intervals, &self.state, through, now);
             let Some(due) = due else { break };
-            let rated = self.rater.fall_due(&stretches, &due, &self.state, now)?;
-            let stretch = &stretches[due.stretch];
+            let rated = self.rater.fall_due(&intervals, &due, &self.state, now)?;
+            let interval = &intervals[due.interval];
             for line in &rated.lines {
-                let booked = booked(line, due.word(), due.at, stretch.account, stretch.plans);
+                let booked = booked(line, due.word(), due.at, interval.account, interval.plans);
                 self.lines.push(booked);
             }
             let changes = rated.changes.clone();
@@ -283,7 +283,7 @@ impl Ledger {
 
 impl Booked {
     pub(crate) fn shown(&self) -> String {
-        let trial = if self.posting == Posting::Trial { "trial " } else { "" };
+        let trial = if self.posting == Posting::Tentative { "trial " } else { "" };
         let amount = self.amount.to_string();
         let amount = amount.trim_end_matches('0').trim_end_matches('.');
         format!("{trial}{} {} {amount}", self.on, self.component)
@@ -291,7 +291,7 @@ impl Booked {
 }
 
 fn booked(
-    line: &Line,
+    line: &ChargeLine,
     by: &str,
     at: Timestamp,
     account: &AccountContext,
@@ -340,7 +340,7 @@ pub(crate) fn plan_of(id: &str, version: u32, starts: &str, graph: &str) -> Stri
 pub(crate) fn sums(lines: &[Booked]) -> BTreeMap<(String, bool), i128> {
     let mut sums = BTreeMap::new();
     for line in lines {
-        let key = (line.component.clone(), line.posting == Posting::Trial);
+        let key = (line.component.clone(), line.posting == Posting::Tentative);
         *sums.entry(key).or_default() += line.amount.nanos();
     }
     sums

@@ -9,7 +9,7 @@ pub(crate) mod refused;
 use std::collections::BTreeMap;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Cause, Line, ObjectCode, PlanInForce, Rated, Rater, Zone,
+    AccountContext, AccountState, Cause, ChargeLine, ObjectCode, PlanInForce, Rated, Rater, Zone,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord, UsageView};
 
@@ -107,7 +107,7 @@ impl Subscriber {
         rated.lines.iter().map(|line| self.shown(line)).collect()
     }
 
-    pub(crate) fn shown(&self, line: &Line) -> (String, i128, String) {
+    pub(crate) fn shown(&self, line: &ChargeLine) -> (String, i128, String) {
         let components = self.plans[usize::from(line.plan)].components();
         let component = components[usize::from(line.component)].component.clone();
         (component, line.quantity, line.amount.to_string())

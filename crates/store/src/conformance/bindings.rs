@@ -2,7 +2,7 @@
 
 use turnpike_types::{AccountNumber, Timestamp};
 
-use super::{Dice, Subject};
+use super::{Dice, TestedStore};
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, SharedDatabase, StoreError};
 
 const OPEN: i64 = i64::MAX;
@@ -42,7 +42,7 @@ fn holder(bindings: &[Binding], at: i64) -> Option<u64> {
 }
 
 /// Both for binding and for look-ups.
-pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
+pub async fn two_spellings_of_an_identity_are_one(s: &TestedStore) {
     let db = s.view().await;
     let asked = [
         binding("ip:2001:DB8:0:0::99", 1, EVER, OPEN),
@@ -79,7 +79,7 @@ pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
 }
 
 /// The result holds exactly the prefixes that contain the address, longest first.
-pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &Subject) {
+pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &TestedStore) {
     let db = s.view().await;
     let asked = [
         binding("ip:198.51.100.0/24", 1, EVER, OPEN),
@@ -113,7 +113,7 @@ pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &Subject) {
 
 /// Intervals are half open: the former account holds the identity until just before the instant,
 /// the next account from the instant on. Every view sees the move at once.
-pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Subject) {
+pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &TestedStore) {
     let db = s.view().await;
     db.bind_identities(&[binding("ip:192.0.2.1", 1, EVER, OPEN)]).await.unwrap();
     let taken = rebind(&*db, Rebinding::Bind(binding("ip:192.0.2.1", 2, 100, OPEN))).await;
@@ -139,7 +139,7 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Su
 }
 
 /// What a change takes away may have been rated by the former account: the first one is remembered.
-pub async fn the_account_that_look_ups_found_first_is_remembered(s: &Subject) {
+pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore) {
     let db = s.view().await;
     let first = async |identity: &str, at: i64| {
         let found = guided(&*s.view().await, identity).await.first_holders;
@@ -176,7 +176,7 @@ pub async fn the_account_that_look_ups_found_first_is_remembered(s: &Subject) {
 
 /// An address is taken from the account of its prefix by a binding of its own, or of a longer
 /// prefix.
-pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &Subject) {
+pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &TestedStore) {
     let db = s.view().await;
     let first =
         async |at: i64| holder(&guided(&*s.view().await, "ip:192.0.2.9").await.first_holders, at);
@@ -194,7 +194,7 @@ pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &Subject
 }
 
 /// A release may run from an instant on, or cover an interval in the middle of a binding.
-pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subject) {
+pub async fn a_released_identity_is_unbound_and_may_be_bound_again(s: &TestedStore) {
     let db = s.view().await;
     db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
     let changed = rebind(&*db, released("user:x", 1, 100, OPEN)).await;
@@ -216,7 +216,9 @@ pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subjec
 }
 
 /// A refused change changes nothing, and its outcome names the binding that is the reason.
-pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(s: &Subject) {
+pub async fn a_final_interval_does_not_change_and_an_unbound_identity_is_not_released(
+    s: &TestedStore,
+) {
     let db = s.view().await;
     let held = binding("user:x", 1, 50, OPEN);
     let only = std::slice::from_ref(&held);
@@ -253,7 +255,7 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
 }
 
 /// It stays the same after changes that can't.
-pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject) {
+pub async fn the_version_changes_with_each_change_that_may_alter_an_answer(s: &TestedStore) {
     let db = s.view().await;
     let mut last = db.bindings_version().await.unwrap();
     let mut differs = async |db: &dyn SharedDatabase| {
@@ -280,7 +282,7 @@ pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject
 }
 
 /// The list is sorted, and no longer than asked for.
-pub async fn the_bindings_of_an_account_are_listed(s: &Subject) {
+pub async fn the_bindings_of_an_account_are_listed(s: &TestedStore) {
     let db = s.view().await;
     let own = [
         binding("ip:192.0.2.1", 1, 0, 10),
@@ -295,7 +297,7 @@ pub async fn the_bindings_of_an_account_are_listed(s: &Subject) {
 }
 
 /// The model is a table of the account for each identity and instant.
-pub async fn random_changes_agree_with_a_table_of_instants(s: &Subject) {
+pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
     const INSTANTS: usize = 24;
     const IDENTITIES: [&str; 3] = ["ip:192.0.2.1", "ip:192.0.2.0/24", "user:x"];
     let (db, mut dice) = (s.view().await, Dice(7));
@@ -353,7 +355,7 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &Subject) {
 }
 
 /// Eight processes move the identity at the same time.
-pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &Subject) {
+pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &TestedStore) {
     s.view().await.bind_identities(&[binding("user:x", 9, EVER, OPEN)]).await.unwrap();
     let mut movers = Vec::new();
     for n in 0..8u64 {

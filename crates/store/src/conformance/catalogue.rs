@@ -3,7 +3,7 @@
 use turnpike_types::limits::TABLE_BYTES_MAX;
 use turnpike_types::{Incarnation, NodeName};
 
-use super::Subject;
+use super::TestedStore;
 use crate::{
     CATALOGUE_HEADS_MAX, CatalogueKind, NodeBeat, Publish, PublishOutcome, SharedDatabase,
     StoreError,
@@ -36,7 +36,7 @@ fn table(id: &str, version: u32, starts: &str) -> Publish {
 }
 
 /// Publishing the same content again is no error; other content is refused.
-pub async fn versions_are_immutable(s: &Subject) {
+pub async fn versions_are_immutable(s: &TestedStore) {
     let db = s.view().await;
     let first = plan("gold", 1, "2999-01-01", None);
     assert_eq!(db.publish(&first).await.unwrap(), PublishOutcome::Published(1));
@@ -52,7 +52,7 @@ pub async fn versions_are_immutable(s: &Subject) {
 }
 
 /// A superseded version can't be superseded again, and neither can one that does not exist.
-pub async fn one_start_has_one_version_unless_it_is_superseded(s: &Subject) {
+pub async fn one_start_has_one_version_unless_it_is_superseded(s: &TestedStore) {
     let db = s.view().await;
     let publish = async |version, starts, supersedes| {
         db.publish(&plan("gold", version, starts, supersedes)).await
@@ -72,7 +72,7 @@ pub async fn one_start_has_one_version_unless_it_is_superseded(s: &Subject) {
 
 /// A reader sees versions 1 to n without gaps at any time. Of two publications with the same start,
 /// one is accepted.
-pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &Subject) {
+pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &TestedStore) {
     let mut publishers = Vec::new();
     for n in 0..4u32 {
         let view = s.view().await;
@@ -117,7 +117,7 @@ async fn is_whole(db: &dyn SharedDatabase) -> u64 {
 }
 
 /// Every heartbeat returns the catalogue's version.
-pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subject) {
+pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &TestedStore) {
     let (db, other) = (s.view().await, s.view().await);
     let beat = NodeBeat {
         node: NodeName("a".to_owned()),
@@ -148,7 +148,7 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subje
 }
 
 /// Each kind has its own ids, versions and starts; the catalogue's version counts both kinds.
-pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Subject) {
+pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &TestedStore) {
     let db = s.view().await;
     let both = [plan("gold", 1, "2999-01-01", None), table("gold", 1, "2999-01-01")];
     for (published, at) in both.iter().zip(1..) {
@@ -167,7 +167,7 @@ pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Subjec
 }
 
 /// P36: records since then were rated by another version. A first version may start in the past.
-pub async fn a_further_version_never_starts_in_the_past(s: &Subject) {
+pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
     let db = s.view().await;
     for kind in [CatalogueKind::Plan, CatalogueKind::Table] {
         let publish = async |version, starts: &str| {
@@ -189,7 +189,7 @@ pub async fn a_further_version_never_starts_in_the_past(s: &Subject) {
 }
 
 /// Plans depend on it.
-pub async fn a_table_keeps_its_kind_of_key(s: &Subject) {
+pub async fn a_table_keeps_its_kind_of_key(s: &TestedStore) {
     let db = s.view().await;
     db.publish(&table("world", 1, "2999-01-01")).await.unwrap();
     let other = Publish { form: "cidr".to_owned(), ..table("world", 2, "2999-02-01") };
@@ -209,7 +209,7 @@ pub async fn a_table_keeps_its_kind_of_key(s: &Subject) {
 }
 
 /// The largest table that is allowed is returned unchanged, as the only entry of its page.
-pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Subject) {
+pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &TestedStore) {
     let db = s.view().await;
     let large =
         Publish { body: "0123456\n".repeat(TABLE_BYTES_MAX / 8), ..table("b", 1, "2999-01-01") };
@@ -238,7 +238,7 @@ pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Subje
 }
 
 /// Heads are listed by kind, optionally by id, in pages.
-pub async fn heads_are_listed_without_bodies(s: &Subject) {
+pub async fn heads_are_listed_without_bodies(s: &TestedStore) {
     let db = s.view().await;
     for version in 1..=3 {
         let starts = format!("2999-0{version}-01");
@@ -269,7 +269,7 @@ pub async fn heads_are_listed_without_bodies(s: &Subject) {
 }
 
 /// There are more heads than one answer holds.
-pub async fn a_long_list_of_heads_comes_in_pages(s: &Subject) {
+pub async fn a_long_list_of_heads_comes_in_pages(s: &TestedStore) {
     let db = s.view().await;
     let count = CATALOGUE_HEADS_MAX + 1;
     for n in 1..=count {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::owner::epoch_of;
-use super::{Dice, Owner, Subject, check_chain, read_all};
+use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
 use crate::AppendOutcome;
 
 /// Three owners claim and append at random, each by the position and epoch that it knew last.
-pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
+pub async fn random_claims_and_appends_leave_a_whole_chain(s: &TestedStore) {
     let views = [s.with_partition().await, s.view().await, s.view().await];
     let (mut committed, mut fenced) = (0, 0);
     for seed in 0..4u64 {
         let mut dice = Dice(seed);
-        let mut owners: HashMap<usize, Owner> = HashMap::new();
+        let mut owners: HashMap<usize, TestOwner> = HashMap::new();
         for _ in 0..60 {
             let who = usize::try_from(dice.below(3)).unwrap();
             let db = &*views[who];
@@ -22,7 +22,9 @@ pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
                 // A claim with an epoch that may be stale.
                 let seen = epoch_of(&*views[0], 1).await;
                 let name = format!("n{who}");
-                if let Some(won) = Owner::try_claim(db, 1, seen, &name, &mut dice).await.unwrap() {
+                if let Some(won) =
+                    TestOwner::try_claim(db, 1, seen, &name, &mut dice).await.unwrap()
+                {
                     owners.insert(who, won);
                 }
                 continue;
@@ -43,7 +45,7 @@ pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
 
 /// Three concurrent owners; a fenced owner claims again. The log holds each committed segment once,
 /// with the epoch of its append, and no other segment.
-pub async fn racing_owners_leave_a_whole_chain(s: &Subject) {
+pub async fn racing_owners_leave_a_whole_chain(s: &TestedStore) {
     let db = s.with_partition().await;
     let mut owners = Vec::new();
     for n in 0..3u64 {
@@ -51,7 +53,7 @@ pub async fn racing_owners_leave_a_whole_chain(s: &Subject) {
         owners.push(tokio::spawn(async move {
             let mut dice = Dice(500 + n);
             let name = format!("n{n}");
-            let mut owner = Owner::claim_now(&*view, 1, &name, &mut dice).await;
+            let mut owner = TestOwner::claim_now(&*view, 1, &name, &mut dice).await;
             let mut committed = Vec::new();
             for _ in 0..30 {
                 let append = owner.next_append(vec![0; 1000].into(), &mut dice);
@@ -62,7 +64,7 @@ pub async fn racing_owners_leave_a_whole_chain(s: &Subject) {
                         owner.position.last_hash = append.hash;
                     }
                     AppendOutcome::Fenced => {
-                        owner = Owner::claim_now(&*view, 1, &name, &mut dice).await;
+                        owner = TestOwner::claim_now(&*view, 1, &name, &mut dice).await;
                     }
                     other => panic!("{other:?}"),
                 }

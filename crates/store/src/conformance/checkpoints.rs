@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use turnpike_types::{ClaimId, PartitionId, SegmentNumber};
 
-use super::{Dice, Owner, Subject, spec};
+use super::{Dice, TestOwner, TestedStore, spec};
 use crate::{CheckpointManifest, CheckpointPart, SharedDatabase, StoreError};
 
 const P: PartitionId = PartitionId(1);
@@ -18,8 +18,8 @@ async fn log_of(
     db: &dyn SharedDatabase,
     segments: u64,
     dice: &mut Dice,
-) -> (Owner, Vec<CheckpointManifest>) {
-    let mut owner = Owner::claim_now(db, 1, "a", dice).await;
+) -> (TestOwner, Vec<CheckpointManifest>) {
+    let mut owner = TestOwner::claim_now(db, 1, "a", dice).await;
     let mut manifests = Vec::new();
     for n in 1..=segments {
         owner.append(db, "x", dice).await.unwrap();
@@ -35,7 +35,7 @@ async fn log_of(
 }
 
 /// Writing the same bytes again is no error; other bytes are refused.
-pub async fn a_part_is_written_once(s: &Subject) {
+pub async fn a_part_is_written_once(s: &TestedStore) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
     s.view().await.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
@@ -52,11 +52,11 @@ pub async fn a_part_is_written_once(s: &Subject) {
 }
 
 /// The fence compares the epoch and the claim.
-pub async fn a_checkpoint_is_fenced(s: &Subject) {
+pub async fn a_checkpoint_is_fenced(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(31));
     let (old, manifests) = log_of(&*db, 2, &mut dice).await;
     assert!(!db.publish_checkpoint(&manifests[0], old.epoch, ClaimId([9; 16])).await.unwrap());
-    let new = Owner::claim_now(&*db, 1, "b", &mut dice).await;
+    let new = TestOwner::claim_now(&*db, 1, "b", &mut dice).await;
     assert!(!db.publish_checkpoint(&manifests[1], old.epoch, old.claim).await.unwrap());
     assert!(db.checkpoints(P).await.unwrap().is_empty());
     assert!(db.publish_checkpoint(&manifests[1], new.epoch, new.claim).await.unwrap());
@@ -64,7 +64,7 @@ pub async fn a_checkpoint_is_fenced(s: &Subject) {
 }
 
 /// Neither the same segment nor an earlier one is published, also when calls are concurrent.
-pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
+pub async fn a_checkpoint_only_moves_forward(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
     let (owner, manifests) = log_of(&*db, 6, &mut dice).await;
     let publish = async |n: usize| {
@@ -83,7 +83,7 @@ pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
 }
 
 /// The cases: a part that was not written, a segment that was not appended, another hash.
-pub async fn a_manifest_of_what_is_not_there_is_refused(s: &Subject) {
+pub async fn a_manifest_of_what_is_not_there_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(33));
     let (owner, manifests) = log_of(&*db, 2, &mut dice).await;
     db.put_checkpoint_part(P, &part("there", 1)).await.unwrap();
@@ -105,7 +105,7 @@ pub async fn a_manifest_of_what_is_not_there_is_refused(s: &Subject) {
 
 /// A manifest may name a part of an earlier checkpoint. A part that no retained manifest names is
 /// deleted.
-pub async fn two_manifests_and_their_parts_are_kept(s: &Subject) {
+pub async fn two_manifests_and_their_parts_are_kept(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(34));
     let (owner, mut manifests) = log_of(&*db, 4, &mut dice).await;
     db.put_checkpoint_part(P, &part("run", 1)).await.unwrap();
@@ -131,7 +131,7 @@ pub async fn two_manifests_and_their_parts_are_kept(s: &Subject) {
 }
 
 /// The part is written before its manifest is published.
-pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
+pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(35));
     let (owner, mut manifests) = log_of(&*db, 5, &mut dice).await;
     db.put_checkpoint_part(P, &part("early", 4)).await.unwrap();
@@ -145,14 +145,14 @@ pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
 }
 
 /// Parts of the same name are separate in each partition, and so is pruning.
-pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Subject) {
+pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(36));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
     let body = |id: u32, n: u64| Bytes::from(format!("{n} of partition {id}"));
     let mut kept = Vec::new();
     // Partition 1 has later checkpoints than partition 2; each has a part of the same name.
     for (id, segments, first) in [(1, 4, 1), (2, 1, 4)] {
-        let mut owner = Owner::claim_now(&*db, id, "a", &mut dice).await;
+        let mut owner = TestOwner::claim_now(&*db, id, "a", &mut dice).await;
         let mut manifests = Vec::new();
         for n in 1..=segments {
             owner.append(&*db, "x", &mut dice).await.unwrap();
@@ -183,7 +183,7 @@ pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Subje
 }
 
 /// Writing an existing name with another segment is refused.
-pub async fn p22_a_part_of_another_segment_is_another_part(s: &Subject) {
+pub async fn p22_a_part_of_another_segment_is_another_part(s: &TestedStore) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
     let refused = db.put_checkpoint_part(P, &part("one", 2)).await;

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentHash};
 
 use super::owner::epoch_of;
-use super::{Dice, Owner, Subject, check_chain, read_all};
+use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
 use crate::{AppendOutcome, Held, StoreError};
 
 /// Sixteen claimants have read the same epoch.
-pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
+pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &TestedStore) {
     let db = s.with_partition().await;
     let others = [s.view().await, s.view().await, Arc::clone(&db)];
     for round in 0..5u64 {
@@ -20,7 +20,7 @@ pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
             let db = Arc::clone(&others[usize::try_from(n).unwrap() % others.len()]);
             tokio::spawn(async move {
                 let mut dice = Dice(round * 100 + n);
-                Owner::try_claim(&*db, 1, seen, &format!("n{n}"), &mut dice).await.unwrap()
+                TestOwner::try_claim(&*db, 1, seen, &format!("n{n}"), &mut dice).await.unwrap()
             })
         });
         let mut winners = Vec::new();
@@ -35,10 +35,10 @@ pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
 }
 
 /// A losing claim changes nothing.
-pub async fn a_claim_of_a_passed_epoch_loses(s: &Subject) {
+pub async fn a_claim_of_a_passed_epoch_loses(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(11));
-    let first = Owner::claim_now(&*db, 1, "a", &mut dice).await;
-    let again = Owner::try_claim(&*db, 1, Epoch::UNOWNED, "b", &mut dice).await.unwrap();
+    let first = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
+    let again = TestOwner::try_claim(&*db, 1, Epoch::UNOWNED, "b", &mut dice).await.unwrap();
     assert!(again.is_none());
     let row = db.observe().await.unwrap().partitions[0].clone();
     assert_eq!((row.epoch, row.claim), (first.epoch, first.claim));
@@ -46,19 +46,19 @@ pub async fn a_claim_of_a_passed_epoch_loses(s: &Subject) {
 }
 
 /// The refusal names the remedy.
-pub async fn a_claim_of_no_partition_is_refused(s: &Subject) {
+pub async fn a_claim_of_no_partition_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(12));
-    let refused = Owner::try_claim(&*db, 9, Epoch::UNOWNED, "a", &mut dice).await;
+    let refused = TestOwner::try_claim(&*db, 9, Epoch::UNOWNED, "a", &mut dice).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
 
 /// An append is stopped before its commit while another node claims. The append is either part of
 /// the claimed position or never committed; otherwise the new owner would not have read it.
-pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s: &Subject) {
+pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s: &TestedStore) {
     let db = s.with_partition().await;
     for round in 0..6u64 {
         let mut dice = Dice(1000 + round);
-        let mut old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let mut old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
         old.append(&*db, "before", &mut dice).await.unwrap();
         let let_go = (s.hold_appends)().await;
         let append = old.next_append(Bytes::from_static(b"in flight"), &mut dice);
@@ -70,7 +70,7 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
         tokio::time::sleep(Duration::from_millis(50)).await;
         let claiming = {
             let other = s.view().await;
-            tokio::spawn(async move { Owner::claim_now(&*other, 1, "b", &mut dice).await })
+            tokio::spawn(async move { TestOwner::claim_now(&*other, 1, "b", &mut dice).await })
         };
         tokio::time::sleep(Duration::from_millis(20 * round)).await;
         let_go().await;
@@ -95,16 +95,16 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
 }
 
 /// P2: the caller drops an append, then a claim and a read settle its outcome.
-pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s: &Subject) {
+pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s: &TestedStore) {
     let db = s.with_partition().await;
     for round in 0..8u64 {
         let mut dice = Dice(2000 + round);
-        let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
         let append = owner.next_append(Bytes::from(vec![1; 100_000]), &mut dice);
         // The call is dropped at a random point between its start and its end.
         let limit = Duration::from_micros(100 * round * round);
         let known = tokio::time::timeout(limit, db.append(&append)).await;
-        let new = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let new = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
         let tail = read_all(&*db, 1).await;
         assert_eq!(check_chain(&tail), new.position);
         if let Ok(outcome) = known {
@@ -122,9 +122,9 @@ pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s:
 }
 
 /// P13: the released row keeps its owner until the next claim.
-pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject) {
+pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(13));
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let b = NodeName("b".to_owned());
     let wrong = db.release(owner.partition, owner.epoch, ClaimId([9; 16]), Some(&b)).await.unwrap();
     assert!(!wrong);
@@ -133,7 +133,7 @@ pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject
     assert_eq!(row.released_to, Some(b));
     assert_eq!(row.epoch, owner.epoch);
     assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()));
-    let new = Owner::claim_now(&*db, 1, "b", &mut dice).await;
+    let new = TestOwner::claim_now(&*db, 1, "b", &mut dice).await;
     let row = db.observe().await.unwrap().partitions[0].clone();
     assert_eq!((row.epoch, row.released_to), (new.epoch, None));
     assert!(!db.release(owner.partition, owner.epoch, owner.claim, None).await.unwrap());
@@ -141,18 +141,18 @@ pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject
 }
 
 /// Any member may claim at once.
-pub async fn a_release_for_nobody_leaves_no_owner(s: &Subject) {
+pub async fn a_release_without_a_target_leaves_no_owner(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(14));
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert!(db.release(owner.partition, owner.epoch, owner.claim, None).await.unwrap());
     let row = db.observe().await.unwrap().partitions[0].clone();
     assert_eq!((row.owner, row.released_to, row.epoch), (None, None, owner.epoch));
 }
 
 /// P18: a barrier does not confirm a state that is not the state of the log.
-pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &Subject) {
+pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(16));
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let before = owner.held();
     assert_eq!(owner.append(&*db, vec![1], &mut dice).await.unwrap(), AppendOutcome::Committed);
     assert!(db.barrier(&owner.held()).await.unwrap());
@@ -163,13 +163,13 @@ pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &Subj
 }
 
 /// P17: neither a superseded owner nor another claim passes the barrier.
-pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
+pub async fn a_barrier_holds_only_for_the_owner(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(15));
-    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert!(db.barrier(&old.held()).await.unwrap());
     let other = ClaimId([9; 16]);
     assert!(!db.barrier(&Held { claim: other, ..old.held() }).await.unwrap());
-    let new = Owner::claim_now(&*s.view().await, 1, "b", &mut dice).await;
+    let new = TestOwner::claim_now(&*s.view().await, 1, "b", &mut dice).await;
     assert!(!db.barrier(&old.held()).await.unwrap());
     assert!(db.barrier(&new.held()).await.unwrap());
     assert!(!db.barrier(&Held { partition: PartitionId(9), ..new.held() }).await.unwrap());
@@ -177,9 +177,9 @@ pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
 }
 
 /// P1, P18: the epoch and the claim are each compared, also when the other one matches.
-pub async fn p18_what_an_owner_writes_is_fenced_by_its_epoch_and_by_its_claim(s: &Subject) {
+pub async fn p18_an_owners_writes_are_fenced_by_its_epoch_and_by_its_claim(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(17));
-    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let (other_epoch, other_claim) = (Epoch::stored(owner.epoch.number() + 1), ClaimId([9; 16]));
     for (epoch, claim) in [(other_epoch, owner.claim), (owner.epoch, other_claim)] {
         let held = Held { epoch, claim, ..owner.held() };

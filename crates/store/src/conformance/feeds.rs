@@ -2,7 +2,7 @@
 
 use turnpike_types::{AccountNumber, PartitionId, SegmentNumber, Timestamp};
 
-use super::{Dice, Subject, spec};
+use super::{Dice, TestedStore, spec};
 use crate::{BindOutcome, Binding, Consumer, CursorAck, StoreError};
 
 fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
@@ -17,7 +17,7 @@ fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
 const OPEN: i64 = i64::MAX;
 
 /// Intervals are half open. Adding the same binding again is no error.
-pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) {
+pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &TestedStore) {
     let db = s.view().await;
     let asked = [
         binding("ip:192.0.2.1", 1, 100, 200),
@@ -44,7 +44,7 @@ pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) 
 }
 
 /// Eight processes bind the same address; one succeeds.
-pub async fn binders_at_once_never_overlap(s: &Subject) {
+pub async fn binders_at_once_never_overlap(s: &TestedStore) {
     let mut binders = Vec::new();
     for n in 0..8u64 {
         let view = s.view().await;
@@ -63,7 +63,7 @@ pub async fn binders_at_once_never_overlap(s: &Subject) {
 }
 
 /// Valid bindings earlier in the same call are not written either.
-pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s: &Subject) {
+pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s: &TestedStore) {
     let db = s.view().await;
     let good = binding("user:x", 1, 1, 2);
     let long = binding(&"x".repeat(257), 1, 1, 2);
@@ -77,7 +77,7 @@ pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s:
 }
 
 /// An unknown identity has an empty history; an identity asked for twice is returned twice.
-pub async fn histories_come_in_the_order_asked(s: &Subject) {
+pub async fn histories_come_in_the_order_asked(s: &TestedStore) {
     let db = s.view().await;
     let (x, y) = (binding("user:x", 1, 1, 2), binding("user:y", 2, 1, 2));
     db.bind_identities(&[x.clone(), y.clone()]).await.unwrap();
@@ -89,7 +89,7 @@ pub async fn histories_come_in_the_order_asked(s: &Subject) {
 }
 
 /// A move names the exact present position of the cursor.
-pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Subject) {
+pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(41));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
     assert!(db.consumer("bills").await.unwrap().is_empty());
@@ -117,7 +117,7 @@ pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Subje
 }
 
 /// The other puller gets the present position of the cursor.
-pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
+pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &TestedStore) {
     let db = s.with_partition().await;
     db.register_consumer("bills").await.unwrap();
     let mut from = db.consumer("bills").await.unwrap()[0].clone();
@@ -137,7 +137,7 @@ pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
 /// P38: segment, row and hash are each compared, so that a puller that is behind does not move the
 /// cursor back. Cursors of other consumers and of other partitions do not move.
 pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves(
-    s: &Subject,
+    s: &TestedStore,
 ) {
     let (db, mut dice) = (s.view().await, Dice(42));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
@@ -171,7 +171,7 @@ pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one
 }
 
 /// A consumer that registers again keeps its cursor in each partition.
-pub async fn p38_registering_again_moves_no_cursor(s: &Subject) {
+pub async fn p38_registering_again_moves_no_cursor(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(43));
     db.register_consumer("bills").await.unwrap();
     let start = db.consumer("bills").await.unwrap().remove(0);

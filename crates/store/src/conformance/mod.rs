@@ -6,7 +6,7 @@
 //!   fence.rs        appends, and the reasons of refusals (P1, P4)
 //!   claims.rs       claims, releases, barriers, with appends in flight (P1, P13, P17)
 //!   takeover.rs     many claims at once (P20), and flaps (P14)
-//!   wishes.rs       pins and drains (P13), and forgotten nodes
+//!   operator_requests.rs  pins and drains (P13), and forgotten nodes
 //!   nodes.rs        heartbeats and observations (P9, P11)
 //!   postings.rs     finding postings in the log (P33)
 //!   chain.rs        random interleavings keep the log unbroken (I3)
@@ -17,8 +17,8 @@
 //!   bindings.rs     spellings, prefixes, moves and releases of identities (P28)
 //! ```
 //!
-//! A new case needs no registration: a function `pub async fn NAME(s: &Subject)` in a file of this
-//! folder is a test of every store (`build.rs`).
+//! A new case needs no registration: a function `pub async fn NAME(s: &TestedStore)` in a file of
+//! this folder is a test of every store (`build.rs`).
 //!
 //! No case measures time. A case waits for an event that must happen; that an event must not happen
 //! is checked on the final state of the log.
@@ -33,18 +33,18 @@ pub mod claims;
 pub mod feeds;
 pub mod fence;
 pub mod nodes;
+pub mod operator_requests;
 mod owner;
 pub mod postings;
 pub mod takeover;
 pub mod topology;
-pub mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use self::owner::{Dice, Owner, check_chain, claim, member, read_all, spec};
+pub use self::owner::{Dice, TestOwner, check_chain, claim, member, read_all, spec};
 use crate::SharedDatabase;
 
 /// Opens a view of the database under test, as another process would open it.
@@ -58,7 +58,7 @@ pub type Holder = Arc<dyn Fn() -> BoxFuture<'static, LetGo> + Send + Sync>;
 pub type Passage = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One empty database under test.
-pub struct Subject {
+pub struct TestedStore {
     /// Opens a view of the database.
     pub open: Opener,
     /// Stops appends before their commit.
@@ -67,7 +67,7 @@ pub struct Subject {
     pub let_pass: Passage,
 }
 
-impl Subject {
+impl TestedStore {
     /// A new view of the database, as of another process.
     pub async fn view(&self) -> Arc<dyn SharedDatabase> {
         (self.open)().await
@@ -93,8 +93,8 @@ pub fn age_statements(time: Duration) -> String {
 
 include!(concat!(env!("OUT_DIR"), "/conformance_cases.rs"));
 
-/// Makes a test of every case: each `pub async fn NAME(s: &Subject)` in a file of this folder,
-/// which the build script lists. `$subject` is an `async fn() -> Subject` for a fresh database.
+/// Makes a test of every case: each `pub async fn NAME(s: &TestedStore)` in a file of this folder,
+/// which the build script lists. `$subject` is an `async fn() -> TestedStore` for a fresh database.
 #[macro_export]
 macro_rules! conformance {
     ($subject:path) => {

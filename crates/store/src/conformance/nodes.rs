@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
-use super::{Dice, Owner, Subject};
+use super::{Dice, TestOwner, TestedStore};
 use crate::{AppendOutcome, Following, NodeBeat, Serving, StoreError};
 
 pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
@@ -21,7 +21,7 @@ pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
 }
 
 /// Every field of a heartbeat is kept, numbers above 63 bits included.
-pub async fn a_heartbeat_comes_back_in_every_view(s: &Subject) {
+pub async fn a_heartbeat_comes_back_in_every_view(s: &TestedStore) {
     let db = s.with_partition().await;
     let mut dice = Dice(21);
     let serving = Serving {
@@ -50,7 +50,7 @@ pub async fn a_heartbeat_comes_back_in_every_view(s: &Subject) {
 }
 
 /// The node serves a thousand partitions.
-pub async fn a_long_serving_list_comes_back(s: &Subject) {
+pub async fn a_long_serving_list_comes_back(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(22));
     let mut sent = beat("a", 1, 1);
     sent.serving = (0..1000)
@@ -66,7 +66,7 @@ pub async fn a_long_serving_list_comes_back(s: &Subject) {
 
 /// P14: the positions of a thousand warm replicas. Another history has another hash at the same
 /// segment. The list may be written in any order and is read sorted by partition.
-pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
+pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(24));
     let mut sent = beat("a", 1, 1);
     sent.following = (0..1000)
@@ -81,9 +81,9 @@ pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
     sent.counter = 2;
     let view = s.view().await.observe().await.unwrap();
     for copy in &sent.following {
-        assert_eq!(view.nodes[0].beat.copy_of(copy.partition), Some(copy));
+        assert_eq!(view.nodes[0].beat.replica_of(copy.partition), Some(copy));
     }
-    assert_eq!(view.nodes[0].beat.copy_of(PartitionId(7)), None);
+    assert_eq!(view.nodes[0].beat.replica_of(PartitionId(7)), None);
     sent.following.truncate(3);
     sent.following[0].hash = dice.hash();
     db.heartbeat(&sent).await.unwrap();
@@ -95,7 +95,7 @@ pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
 }
 
 /// A process was frozen while another one started under its name.
-pub async fn a_superseded_incarnation_is_refused_for_ever(s: &Subject) {
+pub async fn a_superseded_incarnation_is_refused_for_ever(s: &TestedStore) {
     let db = s.with_partition().await;
     let other = s.view().await;
     db.heartbeat(&beat("a", 50, 7)).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn a_superseded_incarnation_is_refused_for_ever(s: &Subject) {
 }
 
 /// The heartbeat arrives after a later one, which stays in force.
-pub async fn an_overtaken_beat_changes_nothing(s: &Subject) {
+pub async fn an_overtaken_beat_changes_nothing(s: &TestedStore) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();
     let mut late = beat("a", 1, 8);
@@ -125,7 +125,9 @@ pub async fn an_overtaken_beat_changes_nothing(s: &Subject) {
 }
 
 /// P11: a heartbeat that arrives after the last one of a shut-down does not restore the process.
-pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_taken(s: &Subject) {
+pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_taken(
+    s: &TestedStore,
+) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();
     db.heartbeat(&beat("a", 1, NodeBeat::GOODBYE)).await.unwrap();
@@ -139,7 +141,7 @@ pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_t
 }
 
 /// Eight processes write heartbeats at the same time.
-pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &Subject) {
+pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &TestedStore) {
     let db = s.with_partition().await;
     let mut nodes = Vec::new();
     for n in 0..8u64 {
@@ -159,7 +161,7 @@ pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &Subject) {
 }
 
 /// Appends, in the same process or in another one, do not keep heartbeats from being written.
-pub async fn beats_get_through_while_another_view_appends_without_pause(s: &Subject) {
+pub async fn beats_get_through_while_another_view_appends_without_pause(s: &TestedStore) {
     let db = s.with_partition().await;
     let other = s.view().await;
     let done = Arc::new(AtomicBool::new(false));
@@ -167,7 +169,7 @@ pub async fn beats_get_through_while_another_view_appends_without_pause(s: &Subj
         let (db, done) = (Arc::clone(&db), Arc::clone(&done));
         tokio::spawn(async move {
             let mut dice = Dice(23);
-            let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+            let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
             while !done.load(Ordering::SeqCst) {
                 let outcome = owner.append(&*db, vec![0; 50_000], &mut dice).await.unwrap();
                 assert_eq!(outcome, AppendOutcome::Committed);

@@ -75,7 +75,7 @@ impl Dice {
 
 /// A node that has claimed a partition, with the end of the log as it knows it.
 #[derive(Clone, Debug)]
-pub struct Owner {
+pub struct TestOwner {
     /// The partition.
     pub partition: PartitionId,
     /// The owner's epoch.
@@ -86,7 +86,7 @@ pub struct Owner {
     pub position: SegmentPosition,
 }
 
-impl Owner {
+impl TestOwner {
     /// The owner's fencing token and position.
     pub fn held(&self) -> Held {
         let Self { partition, epoch, claim, position } = *self;

@@ -2,12 +2,12 @@
 
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use super::{Dice, Owner, Subject, read_all};
+use super::{Dice, TestOwner, TestedStore, read_all};
 use crate::{AppendOutcome, POSTING_BYTES_MAX, SharedDatabase};
 
 /// Appends a body with or without postings.
 async fn append(
-    owner: &mut Owner,
+    owner: &mut TestOwner,
     db: &dyn SharedDatabase,
     body: Vec<u8>,
     has_postings: bool,
@@ -33,24 +33,24 @@ async fn posting_segments(db: &dyn SharedDatabase, after: u64, most: usize) -> V
 }
 
 /// The hint stays unchanged by appends without postings and by a claim.
-pub async fn an_append_with_postings_is_shown_by_every_observation(s: &Subject) {
+pub async fn an_append_with_postings_is_shown_by_every_observation(s: &TestedStore) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(31));
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert_eq!(last_posting(&*other).await, 0);
     for (has_postings, shown) in [(false, 0), (true, 2), (false, 2), (true, 4), (true, 5)] {
         let outcome = append(&mut owner, &*db, vec![0; 10], has_postings, &mut dice).await;
         assert_eq!(outcome, AppendOutcome::Committed);
         assert_eq!(last_posting(&*other).await, shown);
     }
-    Owner::claim_now(&*other, 1, "b", &mut dice).await;
+    TestOwner::claim_now(&*other, 1, "b", &mut dice).await;
     assert_eq!(last_posting(&*db).await, 5);
 }
 
 /// The hint moves in the fenced statement itself, or not at all (P1).
-pub async fn an_append_that_is_refused_shows_no_postings(s: &Subject) {
+pub async fn an_append_that_is_refused_shows_no_postings(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
-    let mut old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
-    let mut new = Owner::claim_now(&*db, 1, "b", &mut dice).await;
+    let mut old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut new = TestOwner::claim_now(&*db, 1, "b", &mut dice).await;
     let late = append(&mut old, &*db, vec![0; 10], true, &mut dice).await;
     assert_eq!(late, AppendOutcome::Fenced);
     append(&mut new, &*db, vec![0; 10], false, &mut dice).await;
@@ -62,9 +62,9 @@ pub async fn an_append_that_is_refused_shows_no_postings(s: &Subject) {
 }
 
 /// They have all the fields that a read of the log returns.
-pub async fn segments_with_postings_come_in_order_and_no_others(s: &Subject) {
+pub async fn segments_with_postings_come_in_order_and_no_others(s: &TestedStore) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(33));
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for n in 1..=12u8 {
         append(&mut owner, &*db, vec![n; 100], n.is_multiple_of(3), &mut dice).await;
     }
@@ -82,9 +82,9 @@ pub async fn segments_with_postings_come_in_order_and_no_others(s: &Subject) {
 }
 
 /// Large segments are returned one at a time.
-pub async fn an_answer_is_bounded_by_bytes_and_holds_at_least_one(s: &Subject) {
+pub async fn an_answer_is_bounded_by_bytes_and_holds_at_least_one(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(34));
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let half = POSTING_BYTES_MAX / 2;
     for size in [half, half, 1, POSTING_BYTES_MAX + 1] {
         append(&mut owner, &*db, vec![0; size], true, &mut dice).await;

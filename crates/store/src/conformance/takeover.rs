@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
-use super::{Dice, Owner, Subject, check_chain, claim, read_all, spec};
+use super::{Dice, TestOwner, TestedStore, check_chain, claim, read_all, spec};
 use crate::{
     AppendOutcome, CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionRow, PartitionSpec,
     SharedDatabase, StoreError,
@@ -32,11 +32,11 @@ async fn rows(db: &dyn SharedDatabase) -> Vec<PartitionRow> {
 }
 
 /// A node takes over a thousand partitions; some of them had an owner and hold segments.
-pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
+pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(41));
     db.create_partitions(&specs(1000)).await.unwrap();
     for id in [0, 7, 999] {
-        let mut owner = Owner::claim_now(&*db, id, "a", &mut dice).await;
+        let mut owner = TestOwner::claim_now(&*db, id, "a", &mut dice).await;
         owner.append(&*db, "x", &mut dice).await.unwrap();
     }
     let before = rows(&*db).await;
@@ -57,20 +57,20 @@ pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
         assert_eq!(after.owner, Some((claim.node.clone(), claim.incarnation)));
     }
     assert_eq!(won(&outcomes[7]).unwrap().position.next, SegmentNumber(2));
-    let mut owner = Owner::claim_now(&*db, 7, "b", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 7, "b", &mut dice).await;
     assert_eq!(owner.append(&*db, "y", &mut dice).await.unwrap(), AppendOutcome::Committed);
 }
 
 /// Outcomes are in the order of the claims, whatever the order of ids. Claims of stale epochs lose
 /// and change nothing.
-pub async fn an_outcome_stands_where_its_claim_stood(s: &Subject) {
+pub async fn an_outcome_stands_where_its_claim_stood(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(42));
     db.create_partitions(&specs(5)).await.unwrap();
-    let held = Owner::claim_now(&*db, 3, "a", &mut dice).await;
+    let held = TestOwner::claim_now(&*db, 3, "a", &mut dice).await;
     db.release(held.partition, held.epoch, held.claim, Some(&NodeName("b".to_owned())))
         .await
         .unwrap();
-    let stale = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let stale = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let mut asked = |id, seen| claim(id, Epoch::stored(seen), "b", &mut dice);
     let claims = [asked(4, 0), asked(1, 0), asked(3, 1), asked(0, 0), asked(2, 9)];
     let outcomes = db.claim_many(&claims).await.unwrap();
@@ -86,7 +86,9 @@ pub async fn an_outcome_stands_where_its_claim_stood(s: &Subject) {
 }
 
 /// The cases: too many claims, a partition named twice, a partition that does not exist.
-pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed(s: &Subject) {
+pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed(
+    s: &TestedStore,
+) {
     let (db, mut dice) = (s.view().await, Dice(43));
     db.create_partitions(&specs(3)).await.unwrap();
     let mut asked = |ids: &[u32]| -> Vec<Claim> {
@@ -124,7 +126,7 @@ async fn claim_everything(db: &dyn SharedDatabase, n: u32) -> Vec<(PartitionId, 
 
 /// Eight nodes claim the same partitions, each in another order. After `Busy` a node claims that
 /// partition alone.
-pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subject) {
+pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &TestedStore) {
     let db = s.view().await;
     db.create_partitions(&specs(50)).await.unwrap();
     let mut claimants = Vec::new();
@@ -145,10 +147,10 @@ pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subjec
 
 /// The append is part of the claimed position, or not in the log (P1). The other partitions are won
 /// at once or, in a database with a single write lock, after the append.
-pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &Subject) {
+pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(45));
     db.create_partitions(&specs(3)).await.unwrap();
-    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let let_go = (s.hold_appends)().await;
     let append = old.next_append(Bytes::from_static(b"in flight"), &mut dice);
     let appending = {
@@ -197,7 +199,7 @@ async fn claim_again(db: &dyn SharedDatabase, forced: bool, dice: &mut Dice) -> 
 }
 
 /// A claim from a silent owner is forced; a claim after a release is not.
-pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &Subject) {
+pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(46));
     let mut counts = Vec::new();
     for forced in [false, true, false, true, true, false, true, true] {
@@ -213,7 +215,7 @@ pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &Subject) {
 }
 
 /// The partition has no owner: it never had one, or the owner released it without a target.
-pub async fn a_first_claim_is_no_flap_however_forced(s: &Subject) {
+pub async fn a_first_claim_is_no_flap_however_forced(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(47));
     assert_eq!(claim_again(&*db, true, &mut dice).await, 0);
     for _ in 0..2 {
@@ -224,7 +226,7 @@ pub async fn a_first_claim_is_no_flap_however_forced(s: &Subject) {
 }
 
 /// The count halves by the database's clock, both in observations and as the base of the next flap.
-pub async fn flaps_halve_every_ten_minutes(s: &Subject) {
+pub async fn flaps_halve_every_ten_minutes(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(48));
     for flaps in 0..=9 {
         assert_eq!(claim_again(&*db, true, &mut dice).await, flaps);

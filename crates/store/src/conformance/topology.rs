@@ -2,11 +2,11 @@
 
 use turnpike_types::{AccountRange, PartitionId, Timestamp};
 
-use super::{Subject, member, spec};
+use super::{TestedStore, member, spec};
 use crate::StoreError;
 
 /// A setup script may run twice.
-pub async fn created_again_is_no_error(s: &Subject) {
+pub async fn created_again_is_no_error(s: &TestedStore) {
     let db = s.view().await;
     let specs = [spec(2, 1001, 2000), spec(1, 1, 1000)];
     db.create_partitions(&specs).await.unwrap();
@@ -18,7 +18,7 @@ pub async fn created_again_is_no_error(s: &Subject) {
 }
 
 /// Refusals concern ranges, settings, members and priorities (P12).
-pub async fn what_collides_is_refused_and_named(s: &Subject) {
+pub async fn a_collision_is_refused_and_named(s: &TestedStore) {
     let db = s.view().await;
     db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
     let mut twice = spec(3, 5000, 6000);
@@ -44,7 +44,7 @@ pub async fn what_collides_is_refused_and_named(s: &Subject) {
 }
 
 /// The last of three partitions collides, and none is created.
-pub async fn all_are_created_or_none(s: &Subject) {
+pub async fn all_are_created_or_none(s: &TestedStore) {
     let db = s.view().await;
     let asked = [spec(1, 1, 10), spec(2, 11, 20), spec(3, 20, 30)];
     assert!(db.create_partitions(&asked).await.is_err());
@@ -55,7 +55,7 @@ pub async fn all_are_created_or_none(s: &Subject) {
 
 /// Every field is kept, up to the largest account number; members are sorted by descending
 /// priority.
-pub async fn a_spec_comes_back_whole(s: &Subject) {
+pub async fn a_spec_comes_back_whole(s: &TestedStore) {
     let db = s.view().await;
     let mut asked = spec(u32::MAX, 1, 2);
     asked.range = AccountRange::new(u64::MAX - 1, u64::MAX).unwrap();
@@ -75,7 +75,7 @@ pub async fn a_spec_comes_back_whole(s: &Subject) {
 }
 
 /// Eight nodes create the same partitions at the same time; a ninth has another configuration.
-pub async fn creators_at_once_agree(s: &Subject) {
+pub async fn creators_at_once_agree(s: &TestedStore) {
     let mut creators = Vec::new();
     for n in 0..8u32 {
         let view = s.view().await;
@@ -95,7 +95,7 @@ pub async fn creators_at_once_agree(s: &Subject) {
 }
 
 /// The schema is created once, whichever process is first.
-pub async fn many_openers_at_once_find_one_history(s: &Subject) {
+pub async fn many_openers_at_once_find_one_history(s: &TestedStore) {
     let openers: Vec<_> = (0..8).map(|_| tokio::spawn((s.open)())).collect();
     let mut incarnations = Vec::new();
     for opener in openers {
@@ -107,7 +107,7 @@ pub async fn many_openers_at_once_find_one_history(s: &Subject) {
 }
 
 /// A process that made an observation before they were created sees them too.
-pub async fn a_thousand_partitions_are_observed(s: &Subject) {
+pub async fn a_thousand_partitions_are_observed(s: &TestedStore) {
     let db = s.view().await;
     let early = s.view().await;
     assert!(early.observe().await.unwrap().partitions.is_empty());

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::{
     AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp,
 };
@@ -162,7 +162,7 @@ impl SharedDatabase for MemoryDatabase {
             }
             let lock = Arc::clone(&partition.lock);
             let row = lock.try_lock();
-            if row.is_err() && !off(Line::BusyRow) {
+            if row.is_err() && !off(Check::BusyRow) {
                 return Ok(ClaimOutcome::Busy);
             }
             Ok(state.claim(claim, now)?.map_or(ClaimOutcome::Lost, ClaimOutcome::Won))
@@ -194,10 +194,10 @@ impl SharedDatabase for MemoryDatabase {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
         let now = (self.clock)();
-        Ok(self.state().pin(partition, wish, now))
+        Ok(self.state().pin(partition, pin, now))
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
@@ -210,7 +210,7 @@ impl SharedDatabase for MemoryDatabase {
     }
 
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
-        let _row = match off(Line::RowLock) {
+        let _row = match off(Check::RowLock) {
             true => None,
             false => Some(self.row_lock(append.partition).await?),
         };
@@ -218,7 +218,7 @@ impl SharedDatabase for MemoryDatabase {
             return Ok(outcome);
         }
         let _in_flight = InFlight::new(&self.at_gate);
-        if off(Line::ReadCommitted) {
+        if off(Check::ReadCommitted) {
             let outcome = self.state().append(append);
             let _open = self.gate.read().await;
             return outcome;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, Timestamp};
 
 use super::state::{Node, Partition, State};
@@ -38,7 +38,7 @@ impl State {
             Some(old)
                 if old.beat.incarnation != beat.incarnation
                     && !is_new
-                    && !off(Line::Superseded) =>
+                    && !off(Check::Superseded) =>
             {
                 return Err(rules::superseded(&beat.node));
             }
@@ -63,7 +63,7 @@ impl State {
 
     pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> StoreResult<Option<Claimed>> {
         let Partition { row, flapped_at, .. } = self.partition_mut(claim.partition)?;
-        if row.epoch != claim.seen && !off(Line::ClaimSeen) {
+        if row.epoch != claim.seen && !off(Check::ClaimSeen) {
             return Ok(None);
         }
         let Some(epoch) = row.epoch.next() else {
@@ -72,7 +72,7 @@ impl State {
                 claim.partition
             )));
         };
-        if claim.forced && row.owner.is_some() && !off(Line::Flaps) {
+        if claim.forced && row.owner.is_some() && !off(Check::Flaps) {
             row.flaps = rules::decayed_flaps(row.flaps, *flapped_at, now).saturating_add(1);
             *flapped_at = now;
         }
@@ -104,19 +104,19 @@ impl State {
     pub(super) fn pin(
         &mut self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
         now: Timestamp,
     ) -> PinOutcome {
         let Some(partition) = self.partitions.get_mut(&partition) else {
             return PinOutcome::NoSuchPartition;
         };
         let row = &mut partition.row;
-        if let Some((node, _)) = wish
+        if let Some((node, _)) = pin
             && !row.spec.members.iter().any(|member| &member.node == node)
         {
             return PinOutcome::NotAMember;
         }
-        row.pin = wish.map(|(node, time)| Pin {
+        row.pin = pin.map(|(node, time)| Pin {
             member: node.clone(),
             until: now.saturating_add(rules::duration_us(time)),
         });

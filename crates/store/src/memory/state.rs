@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::{
     AccountNumber, ClaimId, Epoch, Incarnation, NodeName, PartitionId, PrefixLengths, SegmentHash,
     SegmentNumber, Timestamp,
@@ -93,12 +93,12 @@ impl Partition {
     }
 
     pub(super) fn is_held(&self, held: &Held) -> bool {
-        (self.is_owned_by(held.epoch, held.claim) || off(Line::BarrierOwner))
-            && (self.row.next == held.position || off(Line::BarrierPosition))
+        (self.is_owned_by(held.epoch, held.claim) || off(Check::BarrierOwner))
+            && (self.row.next == held.position || off(Check::BarrierPosition))
     }
 
     pub(super) fn is_at(&self, epoch: Epoch) -> bool {
-        self.row.epoch == epoch || off(Line::ClaimSeen)
+        self.row.epoch == epoch || off(Check::ClaimSeen)
     }
 
     fn segment(&self, segment: SegmentNumber) -> Option<&SegmentRow> {
@@ -177,7 +177,7 @@ impl State {
         // real table would still refuse the same number twice.
         let is_next = partition.row.next.next == append.segment;
         if let Some(outcome) = partition.fence().judge(append)
-            && !(off(Line::RowLock) && is_next)
+            && !(off(Check::RowLock) && is_next)
         {
             return Ok(outcome);
         }
@@ -222,8 +222,8 @@ impl State {
     ) -> StoreResult<bool> {
         let partition = self.partition_mut(manifest.partition)?;
         let newest = partition.manifests.first().map(|newest| newest.segment);
-        let is_owner = partition.is_owned_by(epoch, claim) || off(Line::CheckpointFence);
-        let is_newer = newest < Some(manifest.segment) || off(Line::CheckpointForward);
+        let is_owner = partition.is_owned_by(epoch, claim) || off(Check::CheckpointFence);
+        let is_newer = newest < Some(manifest.segment) || off(Check::CheckpointForward);
         if !is_owner || !is_newer {
             return Ok(false);
         }
@@ -236,7 +236,7 @@ impl State {
         let parts: rules::Parts =
             partition.parts.values().map(|part| (part.name.clone(), part.segment)).collect();
         if let Some(missing) = rules::missing_part(manifest, &parts)
-            && !off(Line::CheckpointParts)
+            && !off(Check::CheckpointParts)
         {
             return Err(missing);
         }
@@ -394,8 +394,8 @@ impl State {
             return Ok(CursorAck::Unknown);
         };
         let is_same = cursor == from
-            || (off(Line::CursorRow) && *cursor == Consumer { row: cursor.row, ..from.clone() });
-        if !is_same && !off(Line::CursorCompared) {
+            || (off(Check::CursorRow) && *cursor == Consumer { row: cursor.row, ..from.clone() });
+        if !is_same && !off(Check::CursorCompared) {
             return Ok(CursorAck::Elsewhere(cursor.clone()));
         }
         cursor.clone_from(to);

@@ -8,7 +8,7 @@ use sqlx::{query, query_as};
 use tokio::time::Instant;
 use turnpike_types::PartitionId;
 
-use super::lanes::{Statement, StatementAs};
+use super::connections::{Statement, StatementAs};
 use super::{CLAIM_LOCK_LIMIT, LOCK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::{self, FLAPS_HALVE_US};
 use crate::sql::rows::{ClaimedTuple, claimed, stored, stored_partition};
@@ -212,14 +212,14 @@ mod tests {
     const OTHER: Holder = (2, 20);
 
     #[test]
-    fn p3_what_blocks_a_claim_for_the_whole_limit_is_ended_and_not_before() {
+    fn p3_a_blocker_of_a_claim_is_ended_after_the_whole_limit_and_not_before() {
         let looks = [(0, &[STUCK][..]), (50, &[STUCK]), (399, &[STUCK]), (400, &[STUCK])];
         assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![STUCK]]);
     }
 
     /// A claim that waited in the queue is found only when it holds the row; its time begins then.
     #[test]
-    fn p3_a_claimant_that_gets_the_row_later_is_not_ended_with_what_it_waited_for() {
+    fn p3_a_claimant_that_gets_the_row_later_is_not_ended_with_its_former_blocker() {
         let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (799, &[OTHER])];
         assert_eq!(ended(&looks), [vec![], vec![STUCK], vec![], vec![]]);
         // A backend that stays blocked after it got the row is ended after its own limit.

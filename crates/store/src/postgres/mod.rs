@@ -5,10 +5,10 @@
 //!  session.rs      opening: session settings, durability checks, migrations
 //!  servers.rs      connects to the server that accepts writes
 //!  warnings.rs     detects the server's warnings: commits that may not be replicated
-//!  lanes.rs        connection pools by purpose: beats | observer | claims | log | bulk
+//!  connections.rs  connection pools by purpose: beats | observer | claims | log | bulk
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
-//!  wishes.rs       pins, draining, forgetting nodes
+//!  operator_requests.rs  pins, draining, forgetting nodes
 //!  segments.rs     append, read
 //!  checkpoints.rs  parts, manifests, pruning
 //!  bindings.rs     identities
@@ -27,13 +27,13 @@ mod bindings;
 mod catalogue;
 mod checkpoints;
 mod claims;
-mod lanes;
+mod connections;
+mod operator_requests;
 mod ownership;
 mod segments;
 mod servers;
 mod session;
 mod warnings;
-mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ use sqlx::query_as;
 use tokio::sync::Semaphore;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
-use self::lanes::{Broken, Lane};
+use self::connections::{Broken, DedicatedPool};
 use crate::sql::rows::loaded;
 use crate::sql::statements;
 use crate::sql::topology::Kept;
@@ -82,14 +82,14 @@ const CONNECTIONS_MIN: usize = 6;
 
 /// The shared database on PostgreSQL.
 pub struct PostgresDatabase {
-    beats: Arc<Lane>,
-    observer: Arc<Lane>,
-    claims: Arc<Lane>,
+    beats: Arc<DedicatedPool>,
+    observer: Arc<DedicatedPool>,
+    claims: Arc<DedicatedPool>,
     /// Limits the claims that run at the same time, because each may need two connections of its
     /// pool.
     claim_turns: Semaphore,
-    log: Arc<Lane>,
-    bulk: Arc<Lane>,
+    log: Arc<DedicatedPool>,
+    bulk: Arc<DedicatedPool>,
     specs: Kept,
 }
 
@@ -109,17 +109,17 @@ impl PostgresDatabase {
         let bulk = (connections / 4).max(1);
         let log = connections - 2 - claims - bulk;
         let broken = Broken::default();
-        let lane = |statement, lock, connections_max| {
+        let pool = |statement, lock, connections_max| {
             let servers = session::limited(&servers, statement, lock);
-            Lane::new(servers, connections_max, broken.clone())
+            DedicatedPool::new(servers, connections_max, broken.clone())
         };
         Ok(Self {
-            beats: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
-            observer: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
-            claims: lane(LOCK_LIMIT, LOCK_LIMIT, claims),
+            beats: pool(BEAT_LIMIT, LOCK_LIMIT, 1),
+            observer: pool(BEAT_LIMIT, LOCK_LIMIT, 1),
+            claims: pool(LOCK_LIMIT, LOCK_LIMIT, claims),
             claim_turns: Semaphore::new(claims / 2),
-            log: lane(APPEND_LIMIT, LOCK_LIMIT, log),
-            bulk: lane(BULK_LIMIT, LOCK_LIMIT, bulk),
+            log: pool(APPEND_LIMIT, LOCK_LIMIT, log),
+            bulk: pool(BULK_LIMIT, LOCK_LIMIT, bulk),
             specs: Kept::default(),
         })
     }
@@ -175,9 +175,9 @@ impl SharedDatabase for PostgresDatabase {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.pin_one(partition, wish).await
+        self.pin_one(partition, pin).await
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{query, query_as};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, Timestamp};
 
-use super::lanes::Lease;
+use super::connections::Lease;
 use super::{BEAT_LIMIT, BULK_LIMIT, LOCK_LIMIT, PostgresDatabase};
 use crate::rules::{self, Fence};
 use crate::sql::observed::{Observed, ObservedTuple};

@@ -3,7 +3,7 @@
 use sqlx::{query, query_as};
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use super::lanes::Statement;
+use super::connections::Statement;
 use super::{APPEND_LIMIT, BULK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::POSTING_BYTES_MAX;
 use crate::sql::rows::{SegmentTuple, segment_row, stored, stored_partition};

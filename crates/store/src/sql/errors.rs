@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sqlstates_tell_full_unknown_and_refused_apart() {
+    fn sqlstates_are_classified_as_full_unknown_or_refused() {
         let of = |code: &str| by_sqlstate("test", code, String::new());
         assert!(matches!(of("53100"), StoreError::Full { .. }));
         for unknown in ["57014", "57P01", "57P03", "53300", "55P03", "08006", "40001", "25006"] {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn sqlite_codes_are_told_apart_by_their_low_byte() {
+    fn sqlite_codes_are_distinguished_by_their_low_byte() {
         let of = |code| by_sqlite_code("test", code, String::new());
         assert!(matches!(of(13), StoreError::Full { .. }));
         assert!(of(5 | (2 << 8)).is_unknown());

@@ -5,7 +5,7 @@
 //!  writer.rs       the writing connection; heartbeats have priority
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
-//!  wishes.rs       pins, draining, forgetting nodes
+//!  operator_requests.rs  pins, draining, forgetting nodes
 //!  log.rs          append, read; checkpoints
 //!  bindings.rs     identities
 //!  catalogue.rs    partitions, plans, consumers
@@ -21,8 +21,8 @@ mod catalogue;
 mod claims;
 mod log;
 mod open;
+mod operator_requests;
 mod ownership;
-mod wishes;
 mod writer;
 
 use std::time::Duration;
@@ -130,9 +130,9 @@ impl SharedDatabase for SqliteDatabase {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.pin_one(partition, wish).await
+        self.pin_one(partition, pin).await
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

@@ -9,9 +9,9 @@ use turnpike_plan::{
 use turnpike_types::{AccountNumber, UsageRecord};
 
 use super::structure::{changed, changes};
-use super::{Change, Changed};
+use super::{Changed, PlanChange};
 
-pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<Change> {
+pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     fn all(plan: &Plan) -> impl Iterator<Item = (String, &Example)> {
         plan.examples().iter().map(|example| (example.name.clone(), example))
     }

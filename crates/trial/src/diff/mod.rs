@@ -21,13 +21,13 @@ pub struct PlanDiff {
     /// Differences of the plan element: id, version, starts, currency, round, state, supersedes.
     pub head: Vec<Changed>,
     /// Parameters, which a subscription may override.
-    pub parameters: Vec<Change>,
+    pub parameters: Vec<PlanChange>,
     /// The primitives, by id.
-    pub primitives: Vec<Change>,
+    pub primitives: Vec<PlanChange>,
     /// Unit prices and fixed amounts, with the parameters' defaults.
     pub prices: Vec<PriceChange>,
     /// Examples, by name.
-    pub examples: Vec<Change>,
+    pub examples: Vec<PlanChange>,
     /// The documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
     /// Counters and charge marks of the first plan that the second plan would lose.
@@ -36,7 +36,7 @@ pub struct PlanDiff {
 
 /// An element with an id that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct PlanChange {
     /// Its id.
     pub id: String,
     /// The type; the new one if it changed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
-use super::{Change, Changed};
+use super::{Changed, PlanChange};
 
 /// Pairs the values of both sides by key, in the order of the first side, then of the second.
 pub(super) fn pairs<K: Ord + Clone, V>(
@@ -41,7 +41,7 @@ pub(super) fn changes<T>(
     after: impl Iterator<Item = (String, T)>,
     kind: impl Fn(&T) -> String,
     details: impl Fn(Option<&T>, Option<&T>) -> Vec<Changed>,
-) -> Vec<Change> {
+) -> Vec<PlanChange> {
     let both = pairs(before.collect(), after.collect()).into_iter();
     both.filter_map(|(id, old, new)| {
         let how = match (&old, &new) {
@@ -51,7 +51,7 @@ pub(super) fn changes<T>(
         };
         let details = details(old.as_ref(), new.as_ref());
         let kind = new.as_ref().or(old.as_ref()).map(&kind).unwrap_or_default();
-        (how != "changed" || !details.is_empty()).then_some(Change { id, kind, how, details })
+        (how != "changed" || !details.is_empty()).then_some(PlanChange { id, kind, how, details })
     })
     .collect()
 }
@@ -82,7 +82,7 @@ fn round(plan: &Plan) -> String {
     format!("{} {how}", plan.round_digits())
 }
 
-pub(super) fn parameters(before: &Plan, after: &Plan) -> Vec<Change> {
+pub(super) fn parameters(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     fn all(plan: &Plan) -> impl Iterator<Item = (String, &Parameter)> {
         plan.parameters().iter().map(|parameter| (parameter.id.clone(), parameter))
     }
@@ -96,7 +96,7 @@ pub(super) fn parameters(before: &Plan, after: &Plan) -> Vec<Change> {
     changes(all(before), all(after), |_| "parameter".to_owned(), details)
 }
 
-pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<Change> {
+pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     fn all(plan: &Plan) -> impl Iterator<Item = (String, &Primitive)> {
         plan.primitives().iter().map(|primitive| (primitive.id.clone(), primitive))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, Changed, PlanDiff};
+use super::{Changed, PlanChange, PlanDiff};
 
 impl fmt::Display for PlanDiff {
     /// One line per change, marked `+`, `-` or `~`; warnings last.
@@ -35,11 +35,11 @@ impl fmt::Display for PlanDiff {
     }
 }
 
-fn section(f: &mut fmt::Formatter<'_>, title: &str, changes: &[Change]) -> fmt::Result {
+fn section(f: &mut fmt::Formatter<'_>, title: &str, changes: &[PlanChange]) -> fmt::Result {
     if !changes.is_empty() {
         writeln!(f, "{title}")?;
     }
-    for Change { id, kind, how, details } in changes {
+    for PlanChange { id, kind, how, details } in changes {
         let mark = match *how {
             "added" => '+',
             "removed" => '-',

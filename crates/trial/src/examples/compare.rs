@@ -7,14 +7,19 @@ use turnpike_plan::{Expectation, Expected, ExpectedQuantity, Plan, Subject, Tole
 use turnpike_types::Money;
 
 use super::case::Case;
-use super::found::{Found, FoundLines, Sum};
+use super::found::{ExampleResults, FoundLines, Sum};
 use super::report::{Difference, ExampleReport};
 
 /// With `tolerance="per-line"`, the permitted difference of a sum for each of its lines, in half
 /// units of the ninth decimal: rounding changes a line by at most half a unit.
 const HALF_NANOS_PER_LINE: u128 = 1;
 
-pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
+pub(crate) fn compare(
+    plan: &Plan,
+    case: &Case<'_>,
+    found: &ExampleResults,
+    report: &mut ExampleReport,
+) {
     let mut claims = Claims::of(case, found);
     for (place, expectation) in case.expectations.iter().enumerate() {
         let at = case.place(expectation.line);
@@ -75,14 +80,14 @@ struct Claims<'a> {
     /// The matched sum, by index of the expectation.
     sums: Vec<Option<Sum>>,
     unclaimed: Vec<(&'a Subject, &'a FoundLines, &'a Sum)>,
-    found: &'a Found,
+    found: &'a ExampleResults,
 }
 
 /// An expectation of lines: its index, component and posting.
 type Wanted<'e> = (usize, &'e str, Option<&'static str>);
 
 impl<'a> Claims<'a> {
-    fn of(case: &Case<'_>, found: &'a Found) -> Self {
+    fn of(case: &Case<'_>, found: &'a ExampleResults) -> Self {
         let mut by_subject: BTreeMap<&Subject, Vec<Wanted<'_>>> = BTreeMap::new();
         for (place, Expectation { of, expected, .. }) in case.expectations.iter().enumerate() {
             if let Expected::Lines { component, posting, .. } = expected {
@@ -206,7 +211,7 @@ fn same_amount(expected: Money, sum: &Sum, tolerance: Tolerance) -> bool {
     difference.is_some_and(|nanos| nanos.unsigned_abs().saturating_mul(2) <= half_nanos)
 }
 
-fn totals(case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
+fn totals(case: &Case<'_>, found: &ExampleResults, report: &mut ExampleReport) {
     let currency = case.example.settings.currency;
     for (total, sums) in case.totals.iter().zip(&found.totals) {
         let came = sums.iter().find(|(known, _)| *known == currency);

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quote_is_told_with_its_line_and_nothing_after_it_is_compared() {
+    fn an_open_quote_is_reported_with_its_line_and_nothing_after_it_is_compared() {
         let text = "record_id,component,amount\nr1,c,1\nr2,\"c,1\nr3,c,dear\nr4,c\",1\n";
         let problems = problems(text);
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_read_is_told_with_its_line() {
+    fn an_unreadable_row_is_reported_with_its_line() {
         let said = |text: &str, words: &str| {
             let problems = problems(text);
             assert!(problems.iter().any(|p| p.contains(words)), "{words:?} not in {problems:?}");

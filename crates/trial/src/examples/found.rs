@@ -10,7 +10,7 @@ use crate::{Charges, FellDue, Trial};
 
 /// The results of all records and due charges of an example.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct ExampleResults {
     /// By record or due date.
     pub(crate) subjects: BTreeMap<Subject, FoundLines>,
     /// The posted sums of the accounts with expected totals, by currency.
@@ -42,7 +42,7 @@ pub(crate) struct Sum {
     pub(crate) lines: u32,
 }
 
-impl Found {
+impl ExampleResults {
     pub(crate) fn rated(&mut self, record: &PlacedRecord, charges: &Charges<'_>) {
         let found = self.record(record);
         found.late = charges.is_late();

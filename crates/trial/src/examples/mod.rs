@@ -27,9 +27,11 @@ use turnpike_plan::{
 use turnpike_types::limits::EXAMPLES_BYTES_MAX;
 use turnpike_types::{AccountNumber, Timestamp};
 
-use crate::{Account, Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
+use crate::{
+    Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome, TrialSubscription,
+};
 use case::Case;
-use found::Found;
+use found::ExampleResults;
 
 pub use report::{Difference, ExampleReport, ExamplesReport};
 
@@ -70,7 +72,7 @@ impl<'a> Inputs<'a> {
 pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
     let mut runner = Runner {
         plan,
-        catalogue: Catalogue::new([plan.clone()]).with_tables(inputs.tables.iter().cloned()),
+        catalogue: TrialCatalogue::new([plan.clone()]).with_tables(inputs.tables.iter().cloned()),
         stop: inputs.stop,
         files: Files { source: inputs.files, held: BTreeMap::new(), bytes: 0 },
         records_left: EXAMPLE_RECORDS_MAX,
@@ -82,7 +84,7 @@ pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
 struct Runner<'a> {
     plan: &'a Plan,
     /// Contains only this plan; kept between examples, so that the plan is compiled once.
-    catalogue: Catalogue,
+    catalogue: TrialCatalogue,
     stop: &'a dyn Fn() -> bool,
     files: Files<'a>,
     records_left: usize,
@@ -115,7 +117,7 @@ impl Runner<'_> {
         }
     }
 
-    fn rate(&mut self, case: &Case<'_>, report: &mut ExampleReport) -> Option<Found> {
+    fn rate(&mut self, case: &Case<'_>, report: &mut ExampleReport) -> Option<ExampleResults> {
         let accounts = match accounts(self.plan, case) {
             Ok(accounts) => accounts,
             Err(error) => {
@@ -135,8 +137,8 @@ impl Runner<'_> {
         trial: &mut Trial,
         case: &Case<'_>,
         report: &mut ExampleReport,
-    ) -> Option<Found> {
-        let mut found = Found::default();
+    ) -> Option<ExampleResults> {
+        let mut found = ExampleResults::default();
         for (place, record) in (0u64..).zip(&case.records) {
             if self.records_left == 0 || (self.stop)() {
                 let expected = format!("at most {EXAMPLE_RECORDS_MAX} records in all examples");
@@ -147,15 +149,15 @@ impl Runner<'_> {
             self.records_left -= 1;
             report.records += 1;
             match trial.rate(&record.usage, place) {
-                Ok(Outcome::Rated(charges)) => {
+                Ok(TrialOutcome::Rated(charges)) => {
                     report.lines += charges.rated().lines.len();
                     found.rated(record, &charges);
                 }
-                Ok(Outcome::Suspended(suspension)) => {
+                Ok(TrialOutcome::Suspended(suspension)) => {
                     found.suspended(record, suspension.reason);
                 }
-                Ok(Outcome::Duplicate(_)) => {}
-                Ok(Outcome::Conflict(earlier)) => {
+                Ok(TrialOutcome::Duplicate(_)) => {}
+                Ok(TrialOutcome::Conflict(earlier)) => {
                     let other = usize::try_from(earlier).ok().and_then(|at| case.records.get(at));
                     let other = other.map_or("an earlier record", |other| &other.at);
                     let id = &record.usage.record_id;
@@ -184,7 +186,12 @@ impl Runner<'_> {
 
 const CAN_RATE: &str = "a plan that can rate the example's accounts";
 
-fn take_due(trial: &mut Trial, case: &Case<'_>, found: &mut Found, report: &mut ExampleReport) {
+fn take_due(
+    trial: &mut Trial,
+    case: &Case<'_>,
+    found: &mut ExampleResults,
+    report: &mut ExampleReport,
+) {
     for due in trial.take_due() {
         report.lines += due.charges().map_or(0, |charges| charges.rated().lines.len());
         found.fell_due(&due, case.example.line);
@@ -192,22 +199,22 @@ fn take_due(trial: &mut Trial, case: &Case<'_>, found: &mut Found, report: &mut 
 }
 
 /// The accounts of an example: the listed ones, else every number.
-fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
+fn accounts(plan: &Plan, case: &Case<'_>) -> Result<TrialAccounts, TrialError> {
     let settings = &case.example.settings;
-    let account = |context| Account::new(context).with(subscription(plan, settings));
+    let account = |context| TrialAccount::new(context).with(subscription(plan, settings));
     let ExampleBody::Inline(inline) = &case.example.body else {
-        return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
+        return Ok(TrialAccounts::all_alike(account(context(settings, BTreeMap::new()))));
     };
     if inline.accounts.is_empty() && inline.records.is_empty() {
         // Records name their accounts; without records, due charges still need an account.
-        let mut accounts = Accounts::none();
+        let mut accounts = TrialAccounts::none();
         accounts.open(THE_ACCOUNT, account(context(settings, BTreeMap::new())))?;
         return Ok(accounts);
     }
     if inline.accounts.is_empty() {
-        return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
+        return Ok(TrialAccounts::all_alike(account(context(settings, BTreeMap::new()))));
     }
-    let mut accounts = Accounts::none();
+    let mut accounts = TrialAccounts::none();
     for listed in &inline.accounts {
         accounts.open(listed.number, account(context(settings, listed.attributes.clone())))?;
     }
@@ -226,13 +233,13 @@ fn context(settings: &ExampleSettings, attributes: BTreeMap<String, String>) -> 
     }
 }
 
-fn subscription(plan: &Plan, settings: &ExampleSettings) -> Subscription {
+fn subscription(plan: &Plan, settings: &ExampleSettings) -> TrialSubscription {
     let first = |date| first_instant_of(&settings.zone, date);
-    Subscription {
+    TrialSubscription {
         from: settings.since.map_or(Timestamp::MIN, first),
         until: settings.cancelled.map_or(Timestamp::MAX, first),
         parameters: settings.parameters.clone(),
-        ..Subscription::to(plan.id())
+        ..TrialSubscription::to(plan.id())
     }
 }
 

@@ -5,11 +5,12 @@ mod text;
 
 use serde::Serialize;
 use turnpike_plan::{
-    Carried, Component, Due, InTime, Line, ObjectCode, Period, StateEntry, Step, Unit, Watch, Zone,
+    Carried, ChargeLine, Component, Due, InTime, ObjectCode, Period, PrimitiveStep, StateEntry,
+    Unit, Watch, Zone,
 };
 use turnpike_types::{Posting, UsageRecord};
 
-use crate::timeline::Stretch;
+use crate::timeline::TimelineInterval;
 
 /// A receiver of the steps, in the order in which the primitives run.
 pub trait Stepper {
@@ -42,7 +43,7 @@ pub struct Stepped {
     /// Earlier lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
     /// Variables that the primitive set.
-    pub variables: Vec<Remembered>,
+    pub variables: Vec<VariableChange>,
     /// The reason, if this primitive suspended the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<&'static str>,
@@ -57,14 +58,14 @@ pub struct Port {
     /// The port.
     pub port: String,
     /// Ranges of units, in order.
-    pub runs: Vec<Run>,
+    pub runs: Vec<UnitRange>,
     /// A record without units passed the port.
     pub empty_record: bool,
 }
 
 /// A range of consecutive units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Run {
+pub struct UnitRange {
     /// The first unit, counted within the record from 0.
     pub first: i64,
     /// The unit after the last one.
@@ -126,7 +127,7 @@ pub struct Moved {
 
 /// A variable that was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Remembered {
+pub struct VariableChange {
     /// The primitive's id; for a step's constant `rater/step`.
     pub variable: String,
     /// The first date of the period; empty if there is none.
@@ -146,32 +147,36 @@ pub struct Remembered {
 }
 
 /// Converts the evaluator's steps to plain values.
-pub(crate) struct Watcher<'a> {
+pub(crate) struct StepWatcher<'a> {
     record: String,
     /// A due item: primitives without an effect are left out.
     is_due: bool,
-    stretch: &'a Stretch,
+    interval: &'a TimelineInterval,
     /// The postings of the lines so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
 }
 
-impl<'a> Watcher<'a> {
+impl<'a> StepWatcher<'a> {
     pub(crate) fn of_record(
         record: &UsageRecord,
-        stretch: &'a Stretch,
+        interval: &'a TimelineInterval,
         stepper: &'a mut dyn Stepper,
     ) -> Self {
         let record = record.record_id.clone();
-        Self { record, is_due: false, stretch, postings: Vec::new(), stepper }
+        Self { record, is_due: false, interval, postings: Vec::new(), stepper }
     }
 
-    pub(crate) fn of_due(due: &Due, stretch: &'a Stretch, stepper: &'a mut dyn Stepper) -> Self {
-        let record = format!("due:{}", stretch.settings.zone.date_at(due.at));
-        Self { record, is_due: true, stretch, postings: Vec::new(), stepper }
+    pub(crate) fn of_due(
+        due: &Due,
+        interval: &'a TimelineInterval,
+        stepper: &'a mut dyn Stepper,
+    ) -> Self {
+        let record = format!("due:{}", interval.settings.zone.date_at(due.at));
+        Self { record, is_due: true, interval, postings: Vec::new(), stepper }
     }
 
-    fn moved(&mut self, booked: &[Line]) -> Vec<Moved> {
+    fn moved(&mut self, booked: &[ChargeLine]) -> Vec<Moved> {
         let known = self.postings.iter().zip(booked).enumerate();
         let moved = known.filter(|(_, (before, line))| **before != line.posting);
         let moved = moved.map(|(number, (before, line))| Moved {
@@ -186,10 +191,10 @@ impl<'a> Watcher<'a> {
     }
 }
 
-impl Watch for Watcher<'_> {
-    fn step(&mut self, step: &Step<'_>) {
-        let Some(code) = self.stretch.codes.get(usize::from(step.plan)) else { return };
-        let zone = &self.stretch.settings.zone;
+impl Watch for StepWatcher<'_> {
+    fn step(&mut self, step: &PrimitiveStep<'_>) {
+        let Some(code) = self.interval.codes.get(usize::from(step.plan)) else { return };
+        let zone = &self.interval.settings.zone;
         let booked = step.lines.clone().filter_map(|number| {
             let line = step.booked.get(number)?;
             let component = code.components().get(usize::from(line.component))?;
@@ -234,7 +239,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
         let in_time = carried.in_time.as_ref();
         in_time.map(|in_time: &InTime| zone.show(in_time.instant(unit)))
     };
-    let run = |&(first, end, times): &(i64, i64, i128)| Run {
+    let run = |&(first, end, times): &(i64, i64, i128)| UnitRange {
         first,
         end,
         times,
@@ -251,7 +256,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
     }
 }
 
-fn booked(number: usize, line: &Line, component: &Component) -> Booked {
+fn booked(number: usize, line: &ChargeLine, component: &Component) -> Booked {
     let level = |total| component.unit.shown(total);
     let levels = || (level(line.level_before), level(line.level_after));
     let component_name = if component.primitive == component.component {
@@ -279,14 +284,14 @@ fn remembered(
     (before, after): &(StateEntry, StateEntry),
     code: &ObjectCode,
     zone: &Zone,
-) -> Remembered {
+) -> VariableChange {
     let variable = code.variables().iter().find(|variable| variable.id == after.variable);
     let words = |entry: &StateEntry| match variable {
         Some(known) => known.words(entry, zone),
         None => (period(entry.period), entry.value.to_string()),
     };
     let ((period_words, after_words), (_, before_words)) = (words(after), words(before));
-    Remembered {
+    VariableChange {
         variable: variable.map_or_else(|| "?".to_owned(), |known| known.primitive.clone()),
         period_words,
         before_words,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Booked, Moved, Port, Remembered, Run, Stepped};
+use super::{Booked, Moved, Port, Stepped, UnitRange, VariableChange};
 
 /// Maximum number of ranges shown for one port.
 const RUNS_MAX: usize = 8;
@@ -57,7 +57,7 @@ impl fmt::Display for Port {
     }
 }
 
-impl fmt::Display for Run {
+impl fmt::Display for UnitRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.quantity)?;
         if self.times != 1 {
@@ -101,7 +101,7 @@ impl fmt::Display for Moved {
     }
 }
 
-impl fmt::Display for Remembered {
+impl fmt::Display for VariableChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { variable, period_words, before_words, after_words, .. } = self;
         f.write_str(variable)?;

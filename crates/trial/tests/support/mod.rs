@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use turnpike_plan::{AccountContext, Plan, Zone};
-use turnpike_trial::{Account, Charges, Outcome, Trial};
+use turnpike_trial::{Charges, Trial, TrialAccount, TrialOutcome};
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
 pub(crate) fn parsed(xml: &str) -> Plan {
@@ -58,8 +58,8 @@ pub(crate) fn settings(zone: &str) -> AccountContext {
     }
 }
 
-pub(crate) fn account(zone: &str) -> Account {
-    Account::new(settings(zone))
+pub(crate) fn account(zone: &str) -> TrialAccount {
+    TrialAccount::new(settings(zone))
 }
 
 /// `component quantity amount` of each line.
@@ -73,9 +73,9 @@ pub(crate) fn lines(charges: &Charges<'_>) -> Vec<String> {
 
 /// The lines of a record that was rated.
 #[track_caller]
-pub(crate) fn rated(outcome: Outcome<'_>) -> Vec<String> {
+pub(crate) fn rated(outcome: TrialOutcome<'_>) -> Vec<String> {
     match outcome {
-        Outcome::Rated(charges) => lines(&charges),
+        TrialOutcome::Rated(charges) => lines(&charges),
         other => panic!("{other:?}"),
     }
 }

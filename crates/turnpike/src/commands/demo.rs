@@ -16,12 +16,12 @@ use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_types::{AccountRange, Timestamp};
 
-use crate::children::Running;
+use crate::children::RunningChild;
 use crate::cli::Context;
 use crate::client::Front;
 use crate::commands::load::setup::{publish, settings, subscription, succeeded};
 use crate::commands::partition::AcceptanceArgs;
-use crate::commands::up::{Cluster, ClusterPlan};
+use crate::commands::up::{ClusterPlan, LocalCluster};
 use crate::exit::Finish;
 use crate::tally::FileReport;
 use crate::usage_file::{self, Rows, Sending};
@@ -82,7 +82,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
         listen: "127.0.0.1:0".to_owned(),
         shows_logs: args.logs,
     };
-    let mut cluster = Cluster::start(directory.path(), &plan, context).await?;
+    let mut cluster = LocalCluster::start(directory.path(), &plan, context).await?;
     let front = cluster.connect(TIMEOUT).await?;
     balanced(&front).await?;
     owners(&front).await?;
@@ -198,12 +198,12 @@ async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Res
 }
 
 /// Kills the node that serves account 42 and starts it again, while usage flows.
-async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyhow::Result<()> {
+async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> anyhow::Result<()> {
     chapter("4. A node is killed in the middle of it")?;
     let victim = served_by(front).await?.into_iter().find(|(id, _)| *id == 1);
     let victim = victim.map(|(_, owner)| owner).unwrap_or_default();
     let node = cluster.nodes.iter_mut().find(|node| node.recipe.name == victim);
-    let node: &mut Running = node.context("no node serves account 42's partition")?;
+    let node: &mut RunningChild = node.context("no node serves account 42's partition")?;
     let (pid, killed) = (node.pid(), Instant::now());
     let taken = ui::count(traffic.answered.load(Ordering::Relaxed));
     node.kill().await?;
@@ -217,7 +217,7 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
         "account 42's other eight sessions, sent into the gap, durable after {waited:.1?}"
     ))?;
     owners(front).await?;
-    let after = |instant: Instant| move |answer: &&traffic::Answer| answer.sent >= instant;
+    let after = |instant: Instant| move |answer: &&traffic::AnsweredBatch| answer.sent >= instant;
     let first = || traffic.answers().iter().filter(after(killed)).map(|a| a.answered).min();
     while first().is_none() && traffic.answered.load(Ordering::Relaxed) < traffic.records {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_drill::{Database, Options, Report, Running, SCENARIOS, Scenario, Verdict, show_ms};
+use turnpike_drill::{
+    Database, Options, Report, RunningCluster, SCENARIOS, Scenario, Verdict, show_ms,
+};
 use turnpike_types::AccountRange;
 
 use crate::cli::Context;
@@ -170,7 +172,7 @@ fn chosen(args: &DrillArgs) -> anyhow::Result<Vec<&'static Scenario>> {
 }
 
 fn options(args: &DrillArgs) -> anyhow::Result<Options> {
-    let running = args.front.clone().zip(args.test_accounts).map(|(front, range)| Running {
+    let running = args.front.clone().zip(args.test_accounts).map(|(front, range)| RunningCluster {
         front,
         accounts: range.first().0..range.last().0.saturating_add(1),
     });

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
 use turnpike_feed::FeedService;
-use turnpike_front::{Dial, Front, FrontConfig};
+use turnpike_front::{Dial, FrontConfig, FrontServer};
 use turnpike_store::metered;
 
 use crate::cli::Context;
@@ -119,7 +119,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
 async fn start(
     settings: &Settings<'_>,
     probe: &Probe,
-) -> anyhow::Result<(Listener, Front, FeedService)> {
+) -> anyhow::Result<(Listener, FrontServer, FeedService)> {
     // An unusable address is an error at once, before the wait for the database.
     drop(server::listen(&settings.listen).await?);
     if let Some(metrics) = settings.metrics {
@@ -128,6 +128,6 @@ async fn start(
     let database = metered(database::open_when_there(settings.database, probe).await?);
     let listener = server::listen(&settings.listen).await?;
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front = Front::start(settings.front.clone(), database, Dial::default());
+    let front = FrontServer::start(settings.front.clone(), database, Dial::default());
     Ok((listener, front.context("the front can't start")?, feed))
 }

@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish};
-use crate::sender::{self, Event};
+use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 use crate::{ui, values};
 
-use generate::{Generator, Spec, share};
+use generate::{Generator, GeneratorOptions, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ Examples:
 
 /// The kind of usage to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum UsageKind {
     /// Connect time, priced by time of day and by day of the week
     #[default]
     Fig6b,
@@ -77,7 +77,7 @@ pub(crate) struct LoadArgs {
     window: u16,
     /// The kind of usage, and the plan to set up
     #[arg(long, default_value = "fig6b")]
-    kind: Kind,
+    kind: UsageKind,
     /// Attributes per record
     #[arg(long, value_name = "N", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u8).range(0..=8))]
@@ -152,7 +152,7 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
     let mut streams = JoinSet::new();
     let start_us = start_us(args.run.is_some());
     for stream in 0..args.streams {
-        let generator = Generator::new(&Spec {
+        let generator = Generator::new(&GeneratorOptions {
             kind: args.kind,
             run: &run,
             stream,
@@ -203,7 +203,7 @@ async fn one_stream(
     };
     sender::send(&front, window, next, |event| {
         report.tally.count(&event);
-        if let Event::Answered { batch, after, .. } = event {
+        if let SenderEvent::Answered { batch, after, .. } = event {
             report.latency.record(after);
             report.answers.push(Instant::now());
             shared.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);

@@ -28,7 +28,7 @@ use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 
 use sink::{Durable, Sink};
-pub(crate) use totals::Totals;
+pub(crate) use totals::PullTotals;
 
 const EXAMPLES: &str = "\
 Registers the consumer if it is new, and continues after its last acknowledged line. With --output,
@@ -106,7 +106,7 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
     let cursors = register(&front, &args.consumer).await?;
     let bar = ui::progress(None, "lines", context.quiet || args.json || args.output.is_none());
     let mut puller = Puller { feed: &front, consumer: &args.consumer, acknowledge, cursors };
-    let mut totals = Totals::new(puller.cursors.values());
+    let mut totals = PullTotals::new(puller.cursors.values());
     let request = PullRequest {
         consumer: args.consumer.clone(),
         from: Vec::new(),

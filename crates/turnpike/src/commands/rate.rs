@@ -13,7 +13,7 @@ use clap::Args;
 use jiff::civil::Date;
 use turnpike_collect::AccountsCsv;
 use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
-use turnpike_trial::{Account, Accounts, Catalogue, Outcome, Trial};
+use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOutcome};
 use turnpike_types::{Currency, Timestamp};
 
 use crate::commands::table;
@@ -22,7 +22,7 @@ use crate::usage_file::{Format, Rows, Source};
 use crate::{plans, ui, usage_file, values};
 
 use happened::Happened;
-use report::Lines;
+use report::ChargeWriter;
 
 const EXAMPLES: &str = "\
 Prints one line for each priced portion, with its receipt, in the columns of `turnpike pull`.
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
     loaded.iter().for_each(|plan| tell_of_missing_tables(plan, &tables));
-    let catalogue = Catalogue::new(loaded).with_tables(tables);
+    let catalogue = TrialCatalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
@@ -129,7 +129,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     }
     let mut happened = happened;
     let mut trial = Trial::new(catalogue, accounts);
-    let mut lines = Lines::new(args.json);
+    let mut lines = ChargeWriter::new(args.json);
     for row in rows {
         match row {
             Ok(row) => {
@@ -160,7 +160,7 @@ fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
 }
 
 /// Words in properties of the plans that may be the name of a record attribute.
-fn read_attributes(catalogue: &Catalogue) -> BTreeSet<String> {
+fn read_attributes(catalogue: &TrialCatalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {
         let children = primitive.children.iter().flat_map(|child| &child.properties);
@@ -208,7 +208,8 @@ fn step_through(
                 trial.book_before_stepping(&row.content, &mut walk)?;
                 walk.fell_due(&trial.take_due())?;
                 let outcome = trial.rate_stepping(&row.content, row.line, &mut walk)?;
-                left_over |= matches!(outcome, Outcome::Suspended(_) | Outcome::Conflict(_));
+                left_over |=
+                    matches!(outcome, TrialOutcome::Suspended(_) | TrialOutcome::Conflict(_));
                 walk.outcome(&row.content.record_id, &outcome)?;
             }
             Err(fault) => {
@@ -228,17 +229,21 @@ fn step_through(
     Ok(Finish::unless(left_over))
 }
 
-fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Result<Accounts> {
+fn accounts(
+    args: &RateArgs,
+    zone: Zone,
+    catalogue: &TrialCatalogue,
+) -> anyhow::Result<TrialAccounts> {
     let Some(file) = &args.accounts else {
         let first = catalogue.plans().next().map(Plan::currency);
         let currency = args.currency.or(first);
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;
         let (cycle_day, attributes) = (args.cycle_day, BTreeMap::new());
-        let account = Account::new(AccountContext { zone, cycle_day, currency, attributes });
-        return Ok(Accounts::all_alike(option::subscribed(args, account, catalogue)?));
+        let account = TrialAccount::new(AccountContext { zone, cycle_day, currency, attributes });
+        return Ok(TrialAccounts::all_alike(option::subscribed(args, account, catalogue)?));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
-    Ok(Accounts::from_rows(rows)?)
+    Ok(TrialAccounts::from_rows(rows)?)
 }

@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_that_is_behind_is_told_in_segments() {
+    fn the_lag_of_a_replica_is_shown_in_segments() {
         let member =
             |node: &str, lag_segments| Member { node: node.to_owned(), priority: 10, lag_segments };
         let members = vec![member("a", None), member("b", Some(0)), member("c", Some(190))];

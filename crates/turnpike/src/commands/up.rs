@@ -17,7 +17,7 @@ use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_store::{OpenOptions, SharedDatabase};
 use turnpike_types::AccountRange;
 
-use crate::children::{Recipe, Running};
+use crate::children::{ChildCommand, RunningChild};
 use crate::cli::Context;
 use crate::client::Front;
 use crate::commands::front::LISTEN_DEFAULT;
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
     tell_settings(&data, &plan, context);
     let held = DataDir::lock(&data)?;
     let cluster = tokio::select! {
-        cluster = Cluster::start(&data, &plan, context) => cluster?,
+        cluster = LocalCluster::start(&data, &plan, context) => cluster?,
         _ = interrupt.recv() => return Ok(Finish::Done),
         _ = terminate.recv() => return Ok(Finish::Done),
     };
@@ -137,7 +137,7 @@ fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
 
 /// Restarts one child whenever it ends, until the stop signal.
 async fn keep(
-    mut child: Running,
+    mut child: RunningChild,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     loop {
@@ -183,12 +183,12 @@ pub(crate) struct ClusterPlan {
 
 /// A running embedded cluster.
 #[derive(Debug)]
-pub(crate) struct Cluster {
-    pub(crate) front: Running,
-    pub(crate) nodes: Vec<Running>,
+pub(crate) struct LocalCluster {
+    pub(crate) front: RunningChild,
+    pub(crate) nodes: Vec<RunningChild>,
 }
 
-impl Cluster {
+impl LocalCluster {
     /// Starts a cluster on `data`, and waits until every partition is served.
     pub(crate) async fn start(
         data: &Path,
@@ -254,7 +254,7 @@ impl Cluster {
     /// Stops the front, then the nodes.
     pub(crate) async fn stop(self) {
         self.front.stop().await;
-        let stops: JoinSet<()> = self.nodes.into_iter().map(Running::stop).collect();
+        let stops: JoinSet<()> = self.nodes.into_iter().map(RunningChild::stop).collect();
         stops.join_all().await;
     }
 }
@@ -275,13 +275,13 @@ async fn create_partitions(
 }
 
 /// The command line of a child, with the parent's configuration file and log settings.
-fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) -> Recipe {
-    let mut recipe = Recipe::server(name, arguments, shows_log);
+fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) -> ChildCommand {
+    let mut recipe = ChildCommand::server(name, arguments, shows_log);
     if let Some(path) = &context.config_path {
         recipe.arguments.extend(["--config".into(), path.into()]);
     }
     recipe.arguments.extend(["--log-level".into(), context.log.filter.clone().into()]);
-    if context.log.format == crate::telemetry::LogFormat::Json {
+    if context.log.format == crate::telemetry::LogOutput::Json {
         recipe.arguments.extend(["--log".into(), "json".into()]);
     }
     recipe

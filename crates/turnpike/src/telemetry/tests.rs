@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::catalogue::{Kind, METRICS, Metric};
+use super::metric_list::{METRICS, Metric, MetricKind};
 
 /// Reads a file of the repository.
 fn text(path: &str) -> String {
@@ -66,11 +66,11 @@ fn arguments(rest: &str) -> &str {
     &rest[..end.unwrap()]
 }
 
-fn word(kind: Kind) -> &'static str {
+fn word(kind: MetricKind) -> &'static str {
     match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram(_) => "histogram",
     }
 }
 
@@ -103,11 +103,11 @@ fn names_follow_the_convention_of_prometheus() {
     for metric in METRICS {
         let name = metric.name;
         assert!(name.starts_with("turnpike_"), "{name}");
-        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+        assert_eq!(name.ends_with("_total"), metric.kind == MetricKind::Counter, "{name}");
         let base = name.trim_end_matches("_total").trim_end_matches("_max");
         assert_eq!(base.ends_with("_seconds"), metric.unit == metrics::Unit::Seconds, "{name}");
         assert_eq!(base.ends_with("_bytes"), metric.unit == metrics::Unit::Bytes, "{name}");
-        if let Kind::Histogram(buckets) = metric.kind {
+        if let MetricKind::Histogram(buckets) = metric.kind {
             assert!(buckets.is_sorted() && buckets.len() < 16, "{name}");
         }
     }
@@ -134,7 +134,7 @@ fn pages_name_only_metrics_that_exist() {
 }
 
 #[test]
-fn what_is_scraped_has_help_and_buckets() {
+fn every_scraped_metric_has_help_and_buckets() {
     let recorder = super::exporter().unwrap().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {

@@ -28,13 +28,13 @@ const ELSEWHERE: [(&str, &str); 4] = [
 ];
 
 /// A directory in which a page is followed, and the cluster that it has started.
-struct Place {
+struct Walkthrough {
     dir: TempDir,
     cluster: Option<Child>,
     port: u16,
 }
 
-impl Drop for Place {
+impl Drop for Walkthrough {
     fn drop(&mut self) {
         if let Some(cluster) = &mut self.cluster {
             // SIGTERM: it stops its own processes, each within a time limit of its own.
@@ -44,7 +44,7 @@ impl Drop for Place {
     }
 }
 
-impl Place {
+impl Walkthrough {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy(&root().join("examples"), &dir.path().join("examples"));
@@ -148,7 +148,7 @@ fn follow(name: &str) -> usize {
     let mut rewritten = page.text.clone();
     let blesses = std::env::var_os("BLESS").is_some();
     let blocks = page.blocks();
-    let mut place = Place::new();
+    let mut walkthrough = Walkthrough::new();
     let mut run = 0;
     for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh") {
         let at = format!("{}:{}", page.path, block.line);
@@ -157,7 +157,7 @@ fn follow(name: &str) -> usize {
         let lines: Vec<&str> = block.text.lines().filter(|line| !is_elsewhere(line)).collect();
         if let Some(up) = lines.iter().find(|line| line.starts_with("turnpike up")) {
             assert_eq!(lines.len(), 1, "{at}: a cluster is started by itself");
-            place.start(up.split('#').next().unwrap().trim());
+            walkthrough.start(up.split('#').next().unwrap().trim());
             continue;
         }
         let script = lines.join("\n");
@@ -165,7 +165,7 @@ fn follow(name: &str) -> usize {
             continue;
         }
         run += 1;
-        let (printed, code) = place.run(&script);
+        let (printed, code) = walkthrough.run(&script);
         assert_eq!(code, 0, "{at}: ends with {code}:\n{script}\n{printed}");
         assert!(!printed.contains("panicked"), "{at}: {printed}");
         let shown = blocks.get(index + 1).filter(|next| next.language == "text");
@@ -216,9 +216,9 @@ fn the_table_that_the_page_of_tables_checks_is_sound() {
         blocks.iter().find(|block| block.text.starts_with("# turnpike-table id=world-dial"));
     let check =
         blocks.iter().flat_map(|block| block.text.lines()).find(|l| l.contains("table check"));
-    let place = Place::new();
-    fs::write(place.dir.path().join("world-dial.csv"), &table.unwrap().text).unwrap();
-    let (printed, code) = place.run(check.unwrap());
+    let walkthrough = Walkthrough::new();
+    fs::write(walkthrough.dir.path().join("world-dial.csv"), &table.unwrap().text).unwrap();
+    let (printed, code) = walkthrough.run(check.unwrap());
     assert_eq!(code, 0, "{printed}");
 }
 

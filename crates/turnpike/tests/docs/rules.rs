@@ -206,8 +206,8 @@ fn every_test_that_holds_a_rule_exists_and_does_something() {
 
 /// The mutants, each with the rules and invariants that its comment names.
 fn mutants() -> BTreeMap<String, BTreeSet<String>> {
-    let list = file("crates/mutants/src/line.rs").text;
-    let list = list.split("\nlines! {").nth(1).expect("the list of lines");
+    let list = file("crates/mutants/src/check.rs").text;
+    let list = list.split("\nchecks! {").nth(1).expect("the list of checks");
     let (mut found, mut rules) = (BTreeMap::new(), BTreeSet::new());
     for line in list.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("/// ") {

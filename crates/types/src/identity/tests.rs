@@ -37,7 +37,7 @@ fn an_identity_has_one_spelling() {
 }
 
 #[test]
-fn what_is_no_identity_is_refused_with_what_to_write() {
+fn an_invalid_identity_is_refused_with_a_remedy() {
     for (text, word) in [
         ("ip:not-an-address", "user:NAME"),
         ("ip:", "ip:192.0.2.1"),

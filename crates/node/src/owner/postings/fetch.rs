@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::head::PostingCursor;
 use turnpike_segment::{ComponentInfo, LineKind, Segment};
 use turnpike_store::{SegmentRow, SharedDatabase, StoreError};
@@ -238,7 +238,7 @@ async fn rows(
             from.segment
         )));
     }
-    if rows.len() == 1 && !off(Line::SegmentAlone) {
+    if rows.len() == 1 && !off(Check::SegmentAlone) {
         // The cursor's segment may fill a page by itself: read the next page too.
         let at = SegmentNumber(from.segment);
         rows.extend(db.posting_segments(sender, at, FETCH_SEGMENTS).await?);
@@ -276,7 +276,7 @@ fn fresh(
     for at in segment.posting_rows() {
         let second = segment.line(at as usize).map(|line| line.posting);
         if let Some(Posting::Second(account)) = second
-            && (total > done || (total == done && !(done > 0 && off(Line::ResumedPosting))))
+            && (total > done || (total == done && !(done > 0 && off(Check::ResumedPosting))))
             && scope.takes(account)
         {
             ours.push_back((total, at));
@@ -291,7 +291,7 @@ fn fresh(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use turnpike_segment::head::ComponentHead;
-    use turnpike_segment::{NewLine, NewRecord, Place, SealedSegment, SegmentBuilder};
+    use turnpike_segment::{NewLine, NewRecord, SealContext, SealedSegment, SegmentBuilder};
     use turnpike_store::memory::MemoryDatabase;
     use turnpike_store::{AppendOutcome, AppendSegment, Claim, POSTING_BYTES_MAX, PartitionSpec};
     use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, Outcome, UsageView};
@@ -330,12 +330,12 @@ mod tests {
         let here = |test| format!("owner::postings::fetch::tests::{test}");
         turnpike_mutants::all_caught(&[
             (
-                Line::ResumedPosting,
+                Check::ResumedPosting,
                 &here("p33_from_every_cursor_exactly_the_postings_behind_it_are_taken"),
                 "from PostingCursor",
             ),
             (
-                Line::SegmentAlone,
+                Check::SegmentAlone,
                 &here("p33_a_segment_that_fills_a_page_by_itself_does_not_hide_those_behind_it"),
                 "left: [(1, 1)]",
             ),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_partition_covers_is_the_senders_own() {
+    fn a_posting_to_an_account_of_no_partition_stays_with_the_sender() {
         let (ours, theirs) = (AccountRange::new(1, 10), AccountRange::new(11, 20));
         let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
         let scope = |is_own| Scope {
@@ -359,7 +359,7 @@ mod tests {
 
     /// A segment with one line for each element of `accounts`: posted to that account, or, for 0,
     /// not posted.
-    fn sealed(place: &Place, accounts: &[u64], filler: &str) -> SealedSegment {
+    fn sealed(context: &SealContext, accounts: &[u64], filler: &str) -> SealedSegment {
         let mut builder = SegmentBuilder::new();
         let usd = "USD".parse().unwrap();
         let head = ComponentHead {
@@ -398,7 +398,7 @@ mod tests {
                 row: None,
             });
         }
-        builder.seal(place).unwrap()
+        builder.seal(context).unwrap()
     }
 
     /// Partition 1 with a log of segments made by [`sealed`], and the hashes of the segments.
@@ -428,7 +428,7 @@ mod tests {
         let mut hashes = vec![SegmentHash::default()];
         for (accounts, segment) in segments.iter().zip(1u64..) {
             let prev_hash = *hashes.last().unwrap();
-            let place = Place {
+            let context = SealContext {
                 partition: PartitionId(1),
                 segment: SegmentNumber(segment),
                 epoch,
@@ -437,13 +437,13 @@ mod tests {
                 floor: Timestamp(0),
                 catalogue_version: 0,
             };
-            let sealed = sealed(&place, accounts, if segment == 1 { filler } else { "" });
+            let sealed = sealed(&context, accounts, if segment == 1 { filler } else { "" });
             hashes.push(sealed.hash);
             let append = AppendSegment {
                 partition: PartitionId(1),
                 epoch,
                 claim: claim.claim,
-                segment: place.segment,
+                segment: context.segment,
                 prev_hash,
                 hash: sealed.hash,
                 has_postings: accounts.iter().any(|account| *account != 0),

@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::{AccountChange, Profile};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{PostedAmount, StateEntry};
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
 use turnpike_segment::{LineKind, NewLine, NewRecord};
@@ -216,7 +216,7 @@ impl Owner {
         match self.state.judge(AccountNumber(0), &change) {
             AccountChange::Changes => {
                 self.state.change(AccountNumber(0), &change);
-                if !off(Line::PostingCursor) {
+                if !off(Check::PostingCursor) {
                     self.open.builder.push_entry(AccountNumber(0), change);
                 }
             }
@@ -229,7 +229,7 @@ impl Owner {
     }
 
     fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
-        if off(Line::PostingsHaveNoHorizon) && line.start < self.open.time.floor {
+        if off(Check::PostingsHaveNoHorizon) && line.start < self.open.time.floor {
             return Ok(());
         }
         let texts = line.texts();

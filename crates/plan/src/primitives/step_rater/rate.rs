@@ -2,10 +2,10 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
 use crate::ladder::Sorter;
 use crate::level;
 use crate::price::Price;
-use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::state::{Period, VariableId};
 use crate::stream::{Span, Stream};
 
@@ -54,13 +54,13 @@ pub(super) struct StepRater {
     pub(super) total: Option<Total>,
     /// Whether the accumulator counts exactly the units of this input.
     pub(super) is_counted: bool,
-    pub(super) input: Input,
+    pub(super) input: UsageInput,
     pub(super) rest: Option<usize>,
     pub(super) out: ChargeOut,
 }
 
 impl Op for StepRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         run.read(&self.input)?;
         if let Some(span) = run.single(&self.input)
             && self.run_single(run, span)?
@@ -74,7 +74,7 @@ impl Op for StepRater {
 impl StepRater {
     /// The general case: any number of ranges of units.
     #[inline(never)]
-    fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if stream.is_empty() {
             run.give(&self.input, stream);
@@ -87,8 +87,8 @@ impl StepRater {
         };
         parts.clear();
         let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
-        if stream.ghost {
-            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
+        if stream.zero_quantity {
+            sorter.zero_quantity(&stream, level::of_zero_quantity(self.total, run, &self.input));
         }
         let mut begins = stream.spans.first().is_some_and(Span::begins_record);
         let sort = |span, ladder, period| sorter.sort(span, ladder, period);
@@ -110,7 +110,7 @@ impl StepRater {
 
     /// The common case: one range of units with one level, split by steps between whole units.
     /// `false` if the record is not of this case; then no line is booked.
-    fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
+    fn run_single(&self, run: &mut Evaluation<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
         let (mut before, period) = match self.total {
             None => (0, Period::EVER),
             Some(total) => match *run.scratch.traces[total.trace].as_slice() {
@@ -133,7 +133,8 @@ impl StepRater {
                 }
                 (quantity, after) = (upto - before, upto);
             }
-            let part = Part { step, period, quantity, first_unit: span.first, before, after };
+            let part =
+                StepPortion { step, period, quantity, first_unit: span.first, before, after };
             self.book(run, &part, std::mem::take(&mut begins))?;
             if over.is_none() {
                 return Ok(true);
@@ -149,9 +150,14 @@ impl StepRater {
     /// Books the correction for a change to the step, the line of the part's units, and the
     /// constant. `begins`: the part begins with the record's first unit.
     #[inline(always)]
-    fn book(&self, run: &mut Run<'_>, part: &Part, begins: bool) -> Result<(), SuspenseReason> {
+    fn book(
+        &self,
+        run: &mut Evaluation<'_>,
+        part: &StepPortion,
+        begins: bool,
+    ) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
-        let fixed = |run: &Run<'_>, component, amount| {
+        let fixed = |run: &Evaluation<'_>, component, amount| {
             run.fixed(component, amount, part.period, part.first_unit)
         };
         let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
@@ -159,12 +165,13 @@ impl StepRater {
             && let Some((component, amount)) = self.correction(part)?
         {
             let (level_before, level_after) = levels(part.before, part.before);
-            let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
+            let line =
+                crate::ChargeLine { level_before, level_after, ..fixed(run, component, amount) };
             run.book(self.out, line)?;
         }
         let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
         let (level_before, level_after) = levels(part.before, part.after);
-        let line = crate::Line {
+        let line = crate::ChargeLine {
             quantity: part.quantity,
             level_before,
             level_after,
@@ -182,11 +189,12 @@ impl StepRater {
     #[inline(never)]
     fn book_constant(
         &self,
-        run: &mut Run<'_>,
-        part: &Part,
+        run: &mut Evaluation<'_>,
+        part: &StepPortion,
         &Constant { component, amount, variable, .. }: &Constant,
     ) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
+        let line =
+            |run: &Evaluation<'_>| run.fixed(component, amount, part.period, part.first_unit);
         if let Some(variable) = variable {
             return run.charge_once(variable, part.period, self.out, line);
         }
@@ -196,7 +204,7 @@ impl StepRater {
 
     /// The price of the part's units, rounded once; `None` on overflow.
     #[inline(always)]
-    fn amount(&self, part: &Part) -> Option<Money> {
+    fn amount(&self, part: &StepPortion) -> Option<Money> {
         if self.mode == Mode::Package || self.running {
             return self.amount_by_level(part);
         }
@@ -205,7 +213,7 @@ impl StepRater {
 
     /// The price of started packages, or the difference of running totals; `None` on overflow.
     #[inline(never)]
-    fn amount_by_level(&self, part: &Part) -> Option<Money> {
+    fn amount_by_level(&self, part: &StepPortion) -> Option<Money> {
         let step = &self.steps[part.step];
         let (before, after) = match self.mode {
             Mode::Graduated => {
@@ -232,7 +240,7 @@ impl StepRater {
     /// The correction if the part's first unit changes the step: the price difference of all units
     /// below it, F(after) - F(before). This rater priced all of them
     /// (docs/plan-semantics.md section 4).
-    fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
+    fn correction(&self, part: &StepPortion) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
         let Some(component) = step.correction else { return Ok(None) };
         let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));

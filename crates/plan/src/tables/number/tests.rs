@@ -26,7 +26,7 @@ fn a_number_is_read_as_its_country_dials() {
 
 /// docs/plan-semantics.md section 8: Italy keeps its 0.
 #[test]
-fn italy_keeps_its_0_unless_told_otherwise() {
+fn italy_keeps_its_0_by_default() {
     let italy = home("39", "00", "0");
     assert_eq!(digits("06 698 1234", &italy), "39066981234");
     assert_eq!(digits("347 123 4567", &italy), "393471234567");
@@ -43,7 +43,7 @@ fn a_plus_wins_over_every_prefix() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_by_name() {
+fn an_invalid_number_is_refused_by_name() {
     let britain = home("44", "00", "0");
     for empty in ["", "+", "00", "0", " - ", "()."] {
         assert_eq!(normalise(empty, &britain), Err(BadNumber::Empty), "{empty}");
@@ -73,7 +73,7 @@ fn a_home_plan_that_no_country_has_is_refused() {
     }
 }
 
-fn whole(number: &str, reading: &Reading) -> Result<String, BadNumber> {
+fn whole(number: &str, reading: &NumberReading) -> Result<String, BadNumber> {
     match read(number, reading)? {
         Number::Whole(digits) => Ok(digits.as_str().to_owned()),
         Number::Service(_, fault) => Err(fault),
@@ -82,7 +82,7 @@ fn whole(number: &str, reading: &Reading) -> Result<String, BadNumber> {
 
 #[test]
 fn an_international_number_needs_no_plus() {
-    let feed = Reading::International { prefix: "00".into() };
+    let feed = NumberReading::International { prefix: "00".into() };
     for number in [
         "447700900123",
         "+447700900123",
@@ -94,26 +94,26 @@ fn an_international_number_needs_no_plus() {
     ] {
         assert_eq!(whole(number, &feed).as_deref(), Ok("447700900123"), "{number}");
     }
-    let bare = Reading::International { prefix: "".into() };
+    let bare = NumberReading::International { prefix: "".into() };
     assert!(matches!(whole("00447700900123", &bare), Err(BadNumber::NoCountry(_))));
     assert!(matches!(whole("07700900123", &feed), Err(BadNumber::NoCountry(_))));
     // 81 is the country code of Japan, and not part of the prefix 810.
-    let odd = Reading::International { prefix: "810".into() };
+    let odd = NumberReading::International { prefix: "810".into() };
     assert_eq!(whole("81312345678", &odd).as_deref(), Ok("81312345678"));
 }
 
 #[test]
 fn the_prefix_in_parentheses_is_part_of_italian_numbers() {
-    let feed = Reading::International { prefix: "".into() };
+    let feed = NumberReading::International { prefix: "".into() };
     assert_eq!(whole("+39 (0)6 698 1234", &feed).as_deref(), Ok("39066981234"));
-    let kept = Reading::Dialled(home("49", "00", "0").keeping_national_prefix(true));
+    let kept = NumberReading::Dialled(home("49", "00", "0").keeping_national_prefix(true));
     assert_eq!(whole("+49 (0)30 123456", &kept).as_deref(), Ok("49030123456"));
     assert_eq!(whole("+44 (0)20 7946 0000", &kept).as_deref(), Ok("442079460000"));
 }
 
 #[test]
 fn a_number_that_is_too_short_or_too_long_for_its_country_is_refused() {
-    let britain = Reading::Dialled(home("44", "00", "0"));
+    let britain = NumberReading::Dialled(home("44", "00", "0"));
     for number in [
         "447700900123",
         "+44",
@@ -132,15 +132,15 @@ fn a_number_that_is_too_short_or_too_long_for_its_country_is_refused() {
         "as +44 447700900123 it has 12 digits, not 7, 9 or 10"
     );
     assert!(matches!(whole("+999 123 4567", &britain), Err(BadNumber::NoCountry(_))));
-    let america = Reading::Dialled(home("1", "011", "1"));
+    let america = NumberReading::Dialled(home("1", "011", "1"));
     for number in ["447700900123", "00447700900123", "555 0100", "00"] {
         assert!(matches!(whole(number, &america), Err(BadNumber::Length(..))), "{number}");
     }
 }
 
 #[test]
-fn what_a_spreadsheet_makes_of_a_number_is_refused() {
-    let germany = Reading::Dialled(home("49", "00", "0"));
+fn a_number_altered_by_a_spreadsheet_is_refused() {
+    let germany = NumberReading::Dialled(home("49", "00", "0"));
     for number in ["493012345678.0", "+493012345678.00", " 03012345678.0 "] {
         assert_eq!(whole(number, &germany), Err(BadNumber::Decimal), "{number}");
     }
@@ -150,18 +150,18 @@ fn what_a_spreadsheet_makes_of_a_number_is_refused() {
 
 #[test]
 fn a_number_that_may_be_national_or_international_is_refused() {
-    let germany = Reading::Dialled(home("49", "00", "0"));
+    let germany = NumberReading::Dialled(home("49", "00", "0"));
     assert_eq!(whole("493012345678", &germany), Err(BadNumber::Ambiguous));
     assert_eq!(whole("0493012345678", &germany).as_deref(), Ok("49493012345678"));
     assert_eq!(whole("3012345678", &germany).as_deref(), Ok("493012345678"));
     // Some Italian mobile numbers begin with 39, the country code of Italy.
-    let italy = Reading::Dialled(home("39", "00", "0"));
+    let italy = NumberReading::Dialled(home("39", "00", "0"));
     assert_eq!(whole("392 123 4567", &italy).as_deref(), Ok("393921234567"));
 }
 
 #[test]
 fn a_short_number_that_is_dialled_as_it_is_may_be_a_service_number() {
-    let britain = Reading::Dialled(home("44", "00", "0"));
+    let britain = NumberReading::Dialled(home("44", "00", "0"));
     let service = read("118118", &britain);
     assert!(matches!(service, Ok(Number::Service(digits, _)) if digits.as_str() == "44118118"));
     for number in ["12", "0118118", "+44118118", "0044118118"] {
@@ -170,10 +170,11 @@ fn a_short_number_that_is_dialled_as_it_is_may_be_a_service_number() {
 }
 
 #[test]
-fn what_looks_like_a_number_and_is_none_is_refused() {
-    for reading in
-        [Reading::Dialled(home("44", "00", "0")), Reading::International { prefix: "00".into() }]
-    {
+fn a_word_that_resembles_a_number_is_refused() {
+    for reading in [
+        NumberReading::Dialled(home("44", "00", "0")),
+        NumberReading::International { prefix: "00".into() },
+    ] {
         for number in [
             "",
             "+",

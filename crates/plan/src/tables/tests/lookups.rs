@@ -205,7 +205,7 @@ fn networks_reach_to_both_ends_and_mapped_ones_are_ipv4() {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_a_warning_with_its_line() {
+fn a_probable_mistake_is_a_warning_with_its_line() {
     for (kind, rows, line, word) in [
         (
             TableKind::DialPlan,

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_is_told_from_a_date() {
+    fn an_instant_is_distinguished_from_a_date() {
         assert_eq!(when("2026-11-01"), Ok(When::Date(jiff::civil::date(2026, 11, 1))));
         let instant = when("2026-11-01T00:00:00Z").unwrap();
         assert!(matches!(instant, When::Instant(_)), "{instant:?}");

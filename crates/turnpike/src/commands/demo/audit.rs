@@ -8,7 +8,7 @@ use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
 use turnpike_types::Money;
 
 use crate::client::{Front, explain};
-use crate::commands::pull::{Totals, register};
+use crate::commands::pull::{PullTotals, register};
 
 use super::traffic::Ledger;
 
@@ -32,7 +32,7 @@ impl Audit {
     /// Pulls all rated output, as an invoicing system would, and counts it independently.
     pub(crate) async fn pull(front: &Front, consumer: &str, bill_of: u64) -> anyhow::Result<Self> {
         let cursors = register(front, consumer).await?;
-        let mut totals = Totals::new(cursors.values());
+        let mut totals = PullTotals::new(cursors.values());
         let request = PullRequest { consumer: consumer.to_owned(), ..PullRequest::default() };
         let mut pages = front
             .call("rated output can't be pulled", || {
@@ -131,11 +131,11 @@ fn expected_nanos_times_100(octets: u64) -> i128 {
 }
 
 /// The expected bill of Fig. 6B: (record, component) -> microseconds, amount.
-pub(crate) type Expected = BTreeMap<(String, String), (String, Money)>;
+pub(crate) type ExpectedBill = BTreeMap<(String, String), (String, Money)>;
 
 /// Parses the expected bill.
-pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
-    let mut expected = Expected::new();
+pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<ExpectedBill> {
+    let mut expected = ExpectedBill::new();
     for row in csv.lines().skip(1) {
         let mut cells = row.split(',').map(str::to_owned);
         let mut cell = || cells.next().with_context(|| format!("the expected bill's row {row}"));
@@ -146,7 +146,7 @@ pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
 }
 
 /// Sums the bill's lines by record and component.
-pub(crate) fn added_up(bill: &[ChargeLine]) -> anyhow::Result<Expected> {
+pub(crate) fn added_up(bill: &[ChargeLine]) -> anyhow::Result<ExpectedBill> {
     let mut sums: BTreeMap<(String, String), (u128, Money)> = BTreeMap::new();
     for line in bill {
         let key = (line.record_id.clone(), line.component.clone());

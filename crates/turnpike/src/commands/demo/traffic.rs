@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use turnpike_proto::ingest::v1::UsageRecord;
 
 use crate::client::Front;
-use crate::commands::load::Kind;
-use crate::commands::load::generate::{Generator, Spec, share};
-use crate::sender::{self, Event};
+use crate::commands::load::UsageKind;
+use crate::commands::load::generate::{Generator, GeneratorOptions, share};
+use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 
 /// Concurrent streams.
@@ -27,7 +27,7 @@ const ROUNDS: u32 = 120;
 
 /// An answered batch: the time of sending and the time of the answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct AnsweredBatch {
     pub(crate) sent: Instant,
     pub(crate) answered: Instant,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Traffic {
     pub(crate) records: u64,
     start_us: i64,
     pub(crate) answered: AtomicU64,
-    answers: Mutex<Vec<Answer>>,
+    answers: Mutex<Vec<AnsweredBatch>>,
     ledger: Mutex<Ledger>,
 }
 
@@ -65,8 +65,8 @@ impl Traffic {
     }
 
     fn generator(&self, stream: u16) -> (Generator, u64) {
-        let spec = Spec {
-            kind: Kind::Octets,
+        let spec = GeneratorOptions {
+            kind: UsageKind::Octets,
             run: "demo",
             stream,
             first_account: self.accounts.0,
@@ -102,12 +102,12 @@ impl Traffic {
             let next = || generator.next_batch(&mut left).inspect(|batch| self.enter(&batch.frame));
             sender::send(&front, 8, next, |event| {
                 tally.count(&event);
-                if let Event::Answered { batch, after, .. } = event {
+                if let SenderEvent::Answered { batch, after, .. } = event {
                     self.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
                     let answered = Instant::now();
                     let sent = answered.checked_sub(after).unwrap_or(answered);
                     let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                    answers.push(Answer { sent, answered });
+                    answers.push(AnsweredBatch { sent, answered });
                 }
             })
             .await?;
@@ -145,7 +145,7 @@ impl Traffic {
     }
 
     /// The answers so far.
-    pub(crate) fn answers(&self) -> Vec<Answer> {
+    pub(crate) fn answers(&self) -> Vec<AnsweredBatch> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

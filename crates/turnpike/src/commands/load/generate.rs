@@ -6,7 +6,7 @@ use turnpike_proto::wire::{put_bytes, put_number, put_varint};
 
 use crate::sender::Batch;
 
-use super::Kind;
+use super::UsageKind;
 
 /// Microseconds of a session beyond its first second: up to some 18 minutes.
 const DURATION_MASK: u64 = 0x3fff_ffff;
@@ -14,7 +14,7 @@ const DURATION_MASK: u64 = 0x3fff_ffff;
 /// No record lasts longer, in microseconds.
 pub(crate) const LONGEST_US: i64 = 1_000_000 + DURATION_MASK.cast_signed();
 
-/// The pool of attributes: a record carries the first `Spec::attributes` of them.
+/// The pool of attributes: a record carries the first `GeneratorOptions::attributes` of them.
 const ATTRIBUTES: [(&str, &str); 8] = [
     ("access", "fibre"),
     ("class", "gold"),
@@ -28,8 +28,8 @@ const ATTRIBUTES: [(&str, &str); 8] = [
 
 /// The specification of a stream's records; the same specification gives the same bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Spec<'a> {
-    pub(crate) kind: Kind,
+pub(crate) struct GeneratorOptions<'a> {
+    pub(crate) kind: UsageKind,
     pub(crate) run: &'a str,
     pub(crate) stream: u16,
     pub(crate) first_account: u64,
@@ -49,7 +49,7 @@ pub(crate) fn share(records: u64, stream: u16, streams: u16) -> u64 {
 /// Generates the batches of one stream.
 #[derive(Debug)]
 pub(crate) struct Generator {
-    kind: Kind,
+    kind: UsageKind,
     source: String,
     /// The prefix of every record id of this stream.
     prefix: Vec<u8>,
@@ -66,8 +66,8 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(spec: &Spec<'_>) -> Self {
-        let Spec { run, stream, .. } = *spec;
+    pub(crate) fn new(spec: &GeneratorOptions<'_>) -> Self {
+        let GeneratorOptions { run, stream, .. } = *spec;
         let mut seed = 0xcbf2_9ce4_8422_2325;
         for byte in run.bytes().chain(stream.to_le_bytes()) {
             seed = (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -122,8 +122,8 @@ impl Generator {
         record.extend_from_slice(&self.prefix);
         record.extend_from_slice(&id);
         let usage_type: &[u8] = match self.kind {
-            Kind::Fig6b => b"connect-time",
-            Kind::Octets => b"octets",
+            UsageKind::Fig6b => b"connect-time",
+            UsageKind::Octets => b"octets",
         };
         put_bytes(record, 3, usage_type);
         // Field 4 has wire type 1: 64 bits, little endian.
@@ -131,9 +131,9 @@ impl Generator {
         record.extend_from_slice(&self.start_us.to_le_bytes());
         match self.kind {
             // One second to about 18 minutes.
-            Kind::Fig6b => put_number(record, 5, 1_000_000 + (chance & DURATION_MASK)),
+            UsageKind::Fig6b => put_number(record, 5, 1_000_000 + (chance & DURATION_MASK)),
             // Up to a quarter of a gigabyte.
-            Kind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
+            UsageKind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
         }
         if let Some(attributes) = ATTRIBUTES.get(..self.attributes).filter(|some| !some.is_empty())
         {
@@ -171,8 +171,8 @@ mod tests {
 
     use super::*;
 
-    const SPEC: Spec<'_> = Spec {
-        kind: Kind::Octets,
+    const SPEC: GeneratorOptions<'_> = GeneratorOptions {
+        kind: UsageKind::Octets,
         run: "drill",
         stream: 3,
         first_account: 1,

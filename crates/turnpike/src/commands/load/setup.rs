@@ -10,11 +10,11 @@ use crate::client::Front;
 use crate::commands::plan::read_xml;
 use crate::{plans, ui};
 
-use super::Kind;
+use super::UsageKind;
 
 /// The parameters of the preparation.
 pub(crate) struct Setup<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: UsageKind,
     pub(crate) plan: Option<&'a Path>,
     pub(crate) first: u64,
     pub(crate) accounts: u64,
@@ -24,8 +24,8 @@ impl Setup<'_> {
     pub(crate) async fn run(&self, front: &Front, hidden: bool) -> anyhow::Result<()> {
         let xml = match (self.plan, self.kind) {
             (Some(path), _) => read_xml(path)?,
-            (None, Kind::Fig6b) => plans::FIG6B.to_owned(),
-            (None, Kind::Octets) => plans::OCTETS.to_owned(),
+            (None, UsageKind::Fig6b) => plans::FIG6B.to_owned(),
+            (None, UsageKind::Octets) => plans::OCTETS.to_owned(),
         };
         let plan_id = publish(front, &xml).await?;
         let numbers = self.first..self.first.saturating_add(self.accounts);

@@ -66,7 +66,7 @@ fn told(known: &PrimitiveType) -> String {
         };
         lines.push(format!("  out  {}: {}{open}", output.name, output.carries));
     }
-    if let Some(attribute) = known.tells {
+    if let Some(attribute) = known.derives {
         lines.push(format!("  attribute {attribute}, read as ID.{attribute}"));
     }
     lines.extend(known.properties.iter().map(|p| format!("  {}", property(p))));

@@ -18,7 +18,7 @@ type Behind = HashMap<u32, (u64, u64)>;
 
 /// The position of a line in the feed.
 #[derive(Deserialize)]
-struct Place {
+struct FilePosition {
     partition: u32,
     segment: u64,
     row: u64,
@@ -197,7 +197,7 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
             }
             continue;
         }
-        let Some(Place { partition, segment, row }) = place(&line, format) else {
+        let Some(FilePosition { partition, segment, row }) = position(&line, format) else {
             bail!(
                 "{}:{number}: this is not a line of the feed; choose another file (--output)",
                 path.display()
@@ -215,7 +215,7 @@ fn header() -> anyhow::Result<Vec<u8>> {
     Ok(text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default().to_vec())
 }
 
-fn place(line: &[u8], format: PullFormat) -> Option<Place> {
+fn position(line: &[u8], format: PullFormat) -> Option<FilePosition> {
     match format {
         PullFormat::Jsonl => serde_json::from_slice(line).ok(),
         PullFormat::Csv => {
@@ -224,7 +224,7 @@ fn place(line: &[u8], format: PullFormat) -> Option<Place> {
             let mut fields = text.split(',');
             let (partition, segment, row) = (fields.next()?, fields.next()?, fields.next()?);
             let partition = partition.parse().ok()?;
-            Some(Place { partition, segment: segment.parse().ok()?, row: row.parse().ok()? })
+            Some(FilePosition { partition, segment: segment.parse().ok()?, row: row.parse().ok()? })
         }
     }
 }

@@ -16,7 +16,7 @@ struct Segment {
 
 /// The pulled lines and amounts, in total and by segment.
 #[derive(Debug, Default)]
-pub(crate) struct Totals {
+pub(crate) struct PullTotals {
     /// Segments whose end has not been pulled yet: few, because pages come in order.
     open: HashMap<(u32, u64), Segment>,
     /// By partition, the segment whose first rows an earlier pull had: it can't be compared.
@@ -27,7 +27,7 @@ pub(crate) struct Totals {
     mismatches: Vec<String>,
 }
 
-impl Totals {
+impl PullTotals {
     /// Totals of the lines after `cursors`.
     pub(crate) fn new<'a>(cursors: impl Iterator<Item = &'a Cursor>) -> Self {
         let begun = cursors.filter(|cursor| cursor.row > 0);
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_differs_from_its_totals_is_told_unless_it_was_begun_before() {
+    fn a_segment_that_differs_from_its_totals_is_reported_unless_an_earlier_pull_began_it() {
         let begun = Cursor { partition: 1, segment: 4, row: 2, ..Cursor::default() };
-        let mut totals = Totals::new([&begun].into_iter());
+        let mut totals = PullTotals::new([&begun].into_iter());
         totals.count(&page(4, &["1.0"], "3.0", 3)).unwrap();
         totals.count(&page(5, &["1.0", "0.5"], "1.500000000", 2)).unwrap();
         totals.count(&page(6, &[], "0.000000000", 0)).unwrap();
@@ -163,8 +163,8 @@ mod tests {
     // docs/architecture.md section 8, docs/plan-semantics.md section 2: control totals count every
     // line, and sum the lines that post to an account.
     #[test]
-    fn what_is_replaced_on_trial_or_nobodys_counts_as_a_line_and_not_as_money() {
-        let mut totals = Totals::new(std::iter::empty());
+    fn replaced_tentative_and_unposted_lines_count_as_lines_and_not_as_money() {
+        let mut totals = PullTotals::new(std::iter::empty());
         let mut page = page(1, &["4.0", "1.0", "2.0", "8.0", "16.0"], "5.0", 5);
         let postings = ["account", "second-account", "nobody", "replaced", "trial"];
         for (line, posting) in page.lines.iter_mut().zip(postings) {

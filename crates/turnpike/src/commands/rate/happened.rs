@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_after_now_is_refused_but_usage_all_to_come_is_not() {
+    fn usage_that_ends_after_now_is_refused_unless_all_of_it_is_in_the_future() {
         let mut clock = Happened { now: Timestamp(0), is_given: false, to_come: 0 };
         assert!(clock.check(&record(-HOUR_US, HOUR_US)).is_ok());
         assert!(clock.check(&record(-HOUR_US, HOUR_US + limits::AHEAD_MAX_US)).is_ok());

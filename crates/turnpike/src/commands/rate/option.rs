@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use turnpike_trial::{Account, Catalogue};
+use turnpike_trial::{TrialAccount, TrialCatalogue};
 use turnpike_types::{Money, Timestamp};
 
 use crate::exit::usage;
@@ -13,9 +13,9 @@ use super::RateArgs;
 /// subscriptions.
 pub(super) fn subscribed(
     args: &RateArgs,
-    account: Account,
-    catalogue: &Catalogue,
-) -> anyhow::Result<Account> {
+    account: TrialAccount,
+    catalogue: &TrialCatalogue,
+) -> anyhow::Result<TrialAccount> {
     let known = catalogue.ids();
     let (mut names, mut offered) = (BTreeSet::new(), BTreeSet::new());
     let mut with_options = account;

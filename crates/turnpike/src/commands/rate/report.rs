@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, StdoutLock, Write as _};
 use jiff::civil::Date;
 use turnpike_collect::{Fault, Row};
 use turnpike_plan::{DUE_USAGE_TYPE, Period};
-use turnpike_trial::{Charge, Charges, FellDue, Outcome};
+use turnpike_trial::{Charge, Charges, FellDue, TrialOutcome};
 use turnpike_types::{Money, Timestamp, UsageRecord};
 
 use crate::charge_row::ChargeRow;
@@ -33,7 +33,7 @@ enum Out {
 }
 
 /// Writes charge lines and keeps their totals.
-pub(crate) struct Lines {
+pub(crate) struct ChargeWriter {
     out: Out,
     records: u64,
     lines: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Lines {
     totals: BTreeMap<String, Option<Money>>,
 }
 
-impl Lines {
+impl ChargeWriter {
     pub(crate) fn new(json: bool) -> Self {
         let stdout = io::stdout().lock();
         let out = if json {
@@ -56,10 +56,10 @@ impl Lines {
     pub(crate) fn write(
         &mut self,
         row: &Row<UsageRecord>,
-        outcome: Outcome<'_>,
+        outcome: TrialOutcome<'_>,
     ) -> anyhow::Result<()> {
         let left_over = match outcome {
-            Outcome::Rated(charges) => {
+            TrialOutcome::Rated(charges) => {
                 self.records += 1;
                 let UsageRecord { record_id, usage_type, start, duration_us, quantity, .. } =
                     &row.content;
@@ -74,8 +74,8 @@ impl Lines {
                 };
                 return self.charges(&charges, origin);
             }
-            Outcome::Suspended(suspension) => format!("suspended, {suspension}"),
-            Outcome::Duplicate(line) => {
+            TrialOutcome::Suspended(suspension) => format!("suspended, {suspension}"),
+            TrialOutcome::Duplicate(line) => {
                 let id = &row.content.record_id;
                 ui::tell(format_args!(
                     "line {}, record {id}: the same as on line {line}; counted once",
@@ -83,7 +83,7 @@ impl Lines {
                 ));
                 return Ok(());
             }
-            Outcome::Conflict(line) => {
+            TrialOutcome::Conflict(line) => {
                 format!("rejected, conflict: line {line} has the same id and another content")
             }
         };

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::Path;
 
 use turnpike_plan::Plan;
-use turnpike_trial::{Catalogue, FellDue, Outcome, Stepped, Stepper};
+use turnpike_trial::{FellDue, Stepped, Stepper, TrialCatalogue, TrialOutcome};
 
 use crate::exit::usage;
 
@@ -53,7 +53,7 @@ pub(super) fn at_terminal(
 /// A breakpoint that no primitive has as its id or type: it would never be reached.
 pub(super) fn check_breakpoints(
     breakpoints: &[String],
-    catalogue: &Catalogue,
+    catalogue: &TrialCatalogue,
 ) -> anyhow::Result<()> {
     let known = |name: &str| {
         let mut primitives = catalogue.plans().flat_map(Plan::primitives);
@@ -82,7 +82,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
     ///
     /// # Errors
     /// When the output can't be written, such as a closed pipe.
-    pub(super) fn outcome(&mut self, record: &str, outcome: &Outcome<'_>) -> io::Result<()> {
+    pub(super) fn outcome(&mut self, record: &str, outcome: &TrialOutcome<'_>) -> io::Result<()> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -90,14 +90,14 @@ impl<R: BufRead, W: Write> Walk<R, W> {
             self.pace = if self.breakpoints.is_empty() { Pace::Each } else { Pace::ToBreakpoint };
         }
         let text = match outcome {
-            Outcome::Rated(charges) => {
+            TrialOutcome::Rated(charges) => {
                 let lines = charges.rated().lines.len();
                 let late = if charges.is_late() { ", late" } else { "" };
                 format!("rated{late}, {lines} line{}", if lines == 1 { "" } else { "s" })
             }
-            Outcome::Suspended(waits) => format!("suspended, {waits}"),
-            Outcome::Duplicate(line) => format!("the same as on line {line}"),
-            Outcome::Conflict(line) => format!("rejected, conflict with line {line}"),
+            TrialOutcome::Suspended(waits) => format!("suspended, {waits}"),
+            TrialOutcome::Duplicate(line) => format!("the same as on line {line}"),
+            TrialOutcome::Conflict(line) => format!("rejected, conflict with line {line}"),
         };
         match (self.json, self.pace) {
             (true, _) | (_, Pace::Over) => Ok(()),
@@ -225,7 +225,7 @@ mod tests {
         let breakpoints = breakpoints.iter().map(|&name| name.to_owned()).collect();
         let mut walk = Walk::new(keys.map(str::as_bytes), &mut out, false, breakpoints);
         let no_plan = turnpike_types::SuspenseReason::NoPlan.into();
-        let suspended = Outcome::Suspended(&no_plan);
+        let suspended = TrialOutcome::Suspended(&no_plan);
         for record in ["r1", "r2"] {
             for (id, kind) in [("a", "Adder"), ("b", "StepRater"), ("c", "StepRater")] {
                 walk.step(&step(record, id, kind));
@@ -262,7 +262,7 @@ mod tests {
         let mut out = Vec::new();
         let mut walk = Walk::new(None::<&[u8]>, &mut out, false, Vec::new());
         walk.step(&step("r1", "a", "Adder"));
-        walk.outcome("r1", &Outcome::Duplicate(7)).unwrap();
+        walk.outcome("r1", &TrialOutcome::Duplicate(7)).unwrap();
         let said = "record r1 through plan p version 1\na (Adder, line 5)\nrecord r1: the same as on line 7\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), said);
     }
@@ -273,7 +273,7 @@ mod tests {
         let mut walk = Walk::new(None::<&[u8]>, &mut out, true, Vec::new());
         walk.step(&step("r1", "a", "Adder"));
         walk.step(&step("r1", "b", "StepRater"));
-        walk.outcome("r1", &Outcome::Duplicate(7)).unwrap();
+        walk.outcome("r1", &TrialOutcome::Duplicate(7)).unwrap();
         let lines = String::from_utf8(out).unwrap();
         let types: Vec<serde_json::Value> = lines
             .lines()

@@ -76,7 +76,7 @@ fn a_cause_that_recurs_after_a_minute_of_silence_is_written_at_once() {
 }
 
 #[test]
-fn what_was_counted_is_told_with_its_number_level_and_newest_words() {
+fn repeated_warnings_are_summed_up_with_count_level_and_newest_text() {
     let (repeats, begin) = (Repeats::default(), Instant::now());
     for second in 0..10 {
         let words = line(&format!("attempt {second} failed"));

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::super::catalogue::{Kind, METRICS};
+use super::super::metric_list::{METRICS, MetricKind};
 use super::{metric, text};
 
 /// The metric of a series: a histogram has three series.
 fn base(series: &str) -> &str {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| series.strip_suffix(part));
     let is_histogram =
-        |name: &&str| metric(name).is_some_and(|m| matches!(m.kind, Kind::Histogram(_)));
+        |name: &&str| metric(name).is_some_and(|m| matches!(m.kind, MetricKind::Histogram(_)));
     parts.clone().find(is_histogram).unwrap_or(series)
 }
 
@@ -96,7 +96,7 @@ fn every_alert_has_a_section_of_the_handbook_and_every_section_an_alert() {
 }
 
 #[test]
-fn prometheus_is_told_where_to_scrape_and_what_to_alert_on() {
+fn prometheus_has_scrape_targets_and_alert_rules() {
     let file = yaml("cluster/prometheus/prometheus.yml");
     assert_eq!(file["rule_files"][0].as_str(), Some("alerts.yml"));
     let jobs = file["scrape_configs"].as_vec().unwrap();

@@ -6,7 +6,7 @@ use metrics::Unit;
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     /// Grows monotonically from 0 at the start of the process.
     Counter,
     /// The present value.
@@ -19,26 +19,27 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MetricKind,
     pub(crate) unit: Unit,
     pub(crate) labels: &'static [&'static str],
     pub(crate) help: &'static str,
 }
 
 /// Half a millisecond to ten seconds: operations that a client waits for.
-const WAIT: Kind = Kind::Histogram(&[
+const WAIT: MetricKind = MetricKind::Histogram(&[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ]);
 /// Fifty microseconds to a second: work in memory.
-const WORK: Kind = Kind::Histogram(&[
+const WORK: MetricKind = MetricKind::Histogram(&[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
 ]);
 /// Ten milliseconds to two minutes: takeovers and background work.
-const LONG: Kind =
-    Kind::Histogram(&[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]);
+const LONG: MetricKind = MetricKind::Histogram(&[
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+]);
 /// One kilobyte to one gigabyte.
-const SIZE: Kind =
-    Kind::Histogram(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9]);
+const SIZE: MetricKind =
+    MetricKind::Histogram(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9]);
 
 macro_rules! metrics {
     ($($name:literal $kind:expr, $unit:ident, [$($label:literal),*] $help:literal;)+) => {
@@ -52,7 +53,7 @@ macro_rules! metrics {
     };
 }
 
-use Kind::{Counter, Gauge};
+use MetricKind::{Counter, Gauge};
 
 /// All metrics, in the order of `docs/metrics.md`.
 pub(crate) const METRICS: &[Metric] = metrics! {

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use crate::calendar::{Calendar, Span as PeriodSpan};
+use crate::calendar::{Calendar, PeriodSpan};
 use crate::state::AccountState;
 
 /// The cause of an evaluation.

@@ -7,11 +7,11 @@
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
 
-use crate::calendar::{Calendared, Span as PeriodSpan, date_of};
+use crate::calendar::{Calendared, PeriodSpan, date_of};
 use crate::code::ComponentKind;
+use crate::evaluation::{Evaluation, Event};
 use crate::options::{OfferId, OptionInForce};
-use crate::rater::Line;
-use crate::run::{Event, Run};
+use crate::rater::ChargeLine;
 use crate::state::{Period, plan_number};
 
 /// The destination of a line of a plan that belongs to an option.
@@ -31,7 +31,7 @@ type Sums = SmallVec<[(Period, i128, i128); 1]>;
 /// Marks the lines that an alternative just made as tentative, and adds them to its sums. For a
 /// plan that the client kept, whose lines are posted, this applies to refunds only.
 pub(crate) fn keep(
-    run: &mut Run<'_>,
+    run: &mut Evaluation<'_>,
     first_line: usize,
     option: OptionInForce<'_>,
 ) -> Result<(), SuspenseReason> {
@@ -48,20 +48,20 @@ pub(crate) fn keep(
                 let about = format_args!("plan {} posts to {account}", run.code.plan_id());
                 return Err(run.refuse(SuspenseReason::PostsElsewhere, about));
             }
-            Posting::Nobody | Posting::Replaced | Posting::Trial => continue,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => continue,
         }
         match counts(run, number, option) {
             Counts::Posted => {}
-            Counts::Nowhere => run.lines[number].posting = Posting::Trial,
+            Counts::Nowhere => run.lines[number].posting = Posting::Tentative,
             Counts::In(cycle) => {
                 add(run, number, cycle, &mut sums)?;
-                run.lines[number].posting = Posting::Trial;
+                run.lines[number].posting = Posting::Tentative;
             }
         }
     }
     for (cycle, running, once) in sums {
-        let trial = run.code.trial;
-        for (variable, more) in [(trial.running, running), (trial.once, once)] {
+        let tentative = run.code.tentative;
+        for (variable, more) in [(tentative.running, running), (tentative.once, once)] {
             let variable = variable.of(option.offer.0);
             if more != 0 {
                 let sum = run.value(variable, cycle).checked_add(more);
@@ -73,7 +73,12 @@ pub(crate) fn keep(
     Ok(())
 }
 
-fn add(run: &Run<'_>, number: usize, cycle: Period, sums: &mut Sums) -> Result<(), SuspenseReason> {
+fn add(
+    run: &Evaluation<'_>,
+    number: usize,
+    cycle: Period,
+    sums: &mut Sums,
+) -> Result<(), SuspenseReason> {
     let place = sums.iter().position(|(period, ..)| *period == cycle).unwrap_or_else(|| {
         sums.push((cycle, 0, 0));
         sums.len() - 1
@@ -86,11 +91,11 @@ fn add(run: &Run<'_>, number: usize, cycle: Period, sums: &mut Sums) -> Result<(
 }
 
 /// Does this event refund unused days at the end of a subscription? No other charge falls due then.
-fn is_credit(run: &Run<'_>) -> bool {
+fn is_credit(run: &Evaluation<'_>) -> bool {
     matches!(run.event, Event::Due { at, .. } if *at == run.cancelled)
 }
 
-fn counts(run: &mut Run<'_>, number: usize, option: OptionInForce<'_>) -> Counts {
+fn counts(run: &mut Evaluation<'_>, number: usize, option: OptionInForce<'_>) -> Counts {
     let given_back =
         if is_credit(run) { first_of(run, number).map(|line| line.period) } else { None };
     let Some(period) = given_back.filter(|period| *period != Period::EVER) else {
@@ -118,7 +123,7 @@ fn counts(run: &mut Run<'_>, number: usize, option: OptionInForce<'_>) -> Counts
 /// Late usage of a closed cycle counts in the next open one. A charge that falls due in a closed
 /// cycle comes from a plan version published after the close: the cycle was billed without it, so
 /// it is dropped, unless it is a one-time charge.
-fn in_open_cycle(run: &mut Run<'_>, number: usize, offer: OfferId) -> Counts {
+fn in_open_cycle(run: &mut Evaluation<'_>, number: usize, offer: OfferId) -> Counts {
     let cycle = run.posting_cycle();
     let open = offer.first_open(run.state, run.account.cycle_day);
     match open.filter(|open| cycle.period < *open) {
@@ -128,19 +133,19 @@ fn in_open_cycle(run: &mut Run<'_>, number: usize, offer: OfferId) -> Counts {
     }
 }
 
-fn is_closed(run: &Run<'_>, offer: OfferId, cycle: PeriodSpan) -> bool {
+fn is_closed(run: &Evaluation<'_>, offer: OfferId, cycle: PeriodSpan) -> bool {
     offer.is_closed(run.state, run.account.cycle_day, cycle.period)
 }
 
-fn is_once(run: &Run<'_>, number: usize) -> bool {
-    let component = |line: &Line| run.code.components.get(usize::from(line.component));
+fn is_once(run: &Evaluation<'_>, number: usize) -> bool {
+    let component = |line: &ChargeLine| run.code.components.get(usize::from(line.component));
     let kind = first_of(run, number).and_then(component).map(|component| component.kind);
     kind == Some(ComponentKind::OneTime)
 }
 
 /// The line from which a line ultimately derives: a discount or surcharge on a one-time charge is
 /// itself one-time.
-fn first_of<'r>(run: &'r Run<'_>, mut number: usize) -> Option<&'r Line> {
+fn first_of<'r>(run: &'r Evaluation<'_>, mut number: usize) -> Option<&'r ChargeLine> {
     // Each line derives from an earlier one, so the loop ends.
     while let Some(of) = run.lines.get(number)?.of {
         number = of as usize;

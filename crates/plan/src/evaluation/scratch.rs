@@ -1,9 +1,9 @@
 //! Buffers that a rater reuses.
 
-use super::{About, Counted, Part};
+use super::{About, Counted, StepPortion};
 use crate::calendar::Calendar;
 use crate::code::{ObjectCode, Slots};
-use crate::stream::{Flow, Stream};
+use crate::stream::{Stream, UnitFlow};
 
 /// Buffers that are reused for every record.
 #[derive(Debug, Default)]
@@ -13,9 +13,9 @@ pub(crate) struct Scratch {
     pub(crate) used: Slots,
     /// The measures that were read from the record, one bit each.
     pub(super) loaded: u64,
-    pub(super) flows: Vec<Flow>,
+    pub(super) flows: Vec<UnitFlow>,
     pub(crate) traces: Vec<Vec<Counted>>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<StepPortion>,
     pub(super) merged: Stream,
     pub(super) other: Stream,
     pub(super) charges: Vec<Vec<u32>>,
@@ -41,7 +41,7 @@ impl Scratch {
         self.traces.iter_mut().for_each(Vec::clear);
         self.loaded = 0;
         if self.flows.len() < code.counts {
-            self.flows.resize(code.counts, Flow::default());
+            self.flows.resize(code.counts, UnitFlow::default());
         }
         if self.charges.len() < code.charges {
             self.charges.resize_with(code.charges, Vec::new);

@@ -25,11 +25,11 @@ impl PostgresDatabase {
     pub(super) async fn pin_one(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
         const DOING: &str = "pin";
         let id = stored_partition(partition);
-        let statement = match wish {
+        let statement = match pin {
             Some((member, time)) => {
                 query(PIN).bind(id).bind(&member.0).bind(rules::duration_us(time))
             }
@@ -41,7 +41,7 @@ impl PostgresDatabase {
         }
         let lease = self.bulk.lease(DOING, BEAT_LIMIT).await?;
         let (specs,) = lease.fetch_one(query_as(statements::COUNT_SPEC).bind(id)).await?;
-        Ok(rules::not_pinned(specs, wish.is_some()))
+        Ok(rules::not_pinned(specs, pin.is_some()))
     }
 
     /// Two statements: a node keeps its row once it has written a heartbeat.

@@ -1,6 +1,6 @@
 //! Connection pools, one for each purpose, so that a heartbeat never waits behind a bulk read.
 //!
-//! A lane is a small pool with one rule: **a connection returns to the pool only after its
+//! A dedicated pool has one rule: **a connection returns to the pool only after its
 //! statement was answered in full**. A lease that is dropped before (its caller was cancelled or
 //! reached its time limit) closes the connection. So no borrower sees an open transaction or a late
 //! answer of another one, dropping a call is always safe, and returning a connection never waits
@@ -24,13 +24,13 @@ use super::warnings::heeding;
 use crate::sql::errors::{classify, corrupt};
 use crate::{StoreError, StoreResult};
 
-/// Time limit for opening a connection, and for waiting for one of a busy lane.
+/// Time limit for opening a connection, and for waiting for one of a busy pool.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is checked with a ping before its use, so that a restart
 /// of the server causes no unknown outcome.
 const IDLE_TRUSTED: Duration = Duration::from_millis(500);
 
-/// The time at which a connection of any lane was last found broken. Connections that are idle
+/// The time at which a connection of any pool was last found broken. Connections that are idle
 /// since before are probably broken too, and are checked with a ping before their use.
 #[derive(Clone, Default)]
 pub(super) struct Broken(Arc<Mutex<Option<Instant>>>);
@@ -46,7 +46,7 @@ impl Broken {
 }
 
 /// A pool of connections for one purpose.
-pub(super) struct Lane {
+pub(super) struct DedicatedPool {
     broken: Broken,
     servers: Servers,
     connections_max: usize,
@@ -56,8 +56,8 @@ pub(super) struct Lane {
     opening: AtomicBool,
 }
 
-impl Lane {
-    /// A lane of at most `connections_max` connections, opened when they are needed.
+impl DedicatedPool {
+    /// A pool of at most `connections_max` connections, opened when they are needed.
     pub(super) fn new(servers: Servers, connections_max: usize, broken: Broken) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(connections_max));
         let opening = AtomicBool::new(false);
@@ -80,12 +80,12 @@ impl Lane {
         if self.idle().len() + leased >= wanted || self.opening.swap(true, Ordering::AcqRel) {
             return;
         }
-        let lane = Arc::clone(self);
+        let pool = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = lane.open_one(first).await {
+            if let Err(error) = pool.open_one(first).await {
                 tracing::debug!(%error, "no connection could be opened ahead of its use");
             }
-            lane.opening.store(false, Ordering::Release);
+            pool.opening.store(false, Ordering::Release);
         });
     }
 
@@ -121,8 +121,8 @@ impl Lane {
                 self.servers.connect(CONNECT_LIMIT).await.map_err(|error| error.classify(doing))?
             }
         };
-        let lane = Arc::clone(self);
-        Ok(Lease { lane, connection, _permit: permit, doing, limit })
+        let pool = Arc::clone(self);
+        Ok(Lease { pool, connection, _permit: permit, doing, limit })
     }
 
     async fn pop_live(&self) -> Option<PgConnection> {
@@ -148,7 +148,7 @@ impl Lane {
 
 /// A leased connection, for one statement or one transaction within `limit`.
 pub(super) struct Lease {
-    lane: Arc<Lane>,
+    pool: Arc<DedicatedPool>,
     connection: PgConnection,
     _permit: OwnedSemaphorePermit,
     doing: &'static str,
@@ -265,7 +265,7 @@ impl Lease {
                 if leaves_connection_in_order(&error) {
                     self.give_back();
                 } else {
-                    self.lane.broken.now();
+                    self.pool.broken.now();
                 }
                 Err(Failure::Sqlx(error))
             }
@@ -274,7 +274,7 @@ impl Lease {
     }
 
     fn give_back(self) {
-        self.lane.idle().push((self.connection, Instant::now()));
+        self.pool.idle().push((self.connection, Instant::now()));
     }
 }
 

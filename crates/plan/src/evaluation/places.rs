@@ -6,7 +6,7 @@ use crate::stream::Span;
 
 /// A usage input of an operation: one or several streams.
 #[derive(Clone, Debug)]
-pub(crate) struct Input {
+pub(crate) struct UsageInput {
     pub(crate) slots: Box<[usize]>,
     /// The count of units that all of its streams carry.
     pub(crate) flow: usize,
@@ -27,7 +27,7 @@ pub(crate) enum Attribute {
     Record(Box<str>),
     Account(Box<str>),
     /// Derived by the primitive with this index.
-    Told(usize),
+    Derived(usize),
 }
 
 /// The source of the usage type of units.
@@ -35,7 +35,7 @@ pub(crate) enum Attribute {
 pub(crate) enum TypeOf {
     Record,
     /// Derived by the primitive with this index.
-    Told(usize),
+    Derived(usize),
 }
 
 /// A table by its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
@@ -55,7 +55,7 @@ pub(crate) struct Total {
 
 impl Total {
     /// Does the accumulator count exactly the units of this input?
-    pub(crate) fn counts_just(&self, input: &Input) -> bool {
+    pub(crate) fn counts_just(&self, input: &UsageInput) -> bool {
         matches!(*input.slots, [slot] if self.counts == Some(slot))
     }
 }
@@ -71,7 +71,7 @@ pub(crate) struct Counted {
 
 /// A portion of a record at one step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct StepPortion {
     pub(crate) step: usize,
     pub(crate) period: Period,
     pub(crate) quantity: i128,

@@ -30,13 +30,13 @@ impl SqliteDatabase {
     pub(super) async fn pin_one(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        let wish = wish.map(|(member, time)| (member.0.clone(), rules::duration_us(time)));
+        let pin = pin.map(|(member, time)| (member.0.clone(), rules::duration_us(time)));
         let clock = self.clock.clone();
         self.writer
             .write(Urgency::Normal, PINNING, move |c| {
-                Box::pin(async move { write_pin(c, partition, wish, clock()).await })
+                Box::pin(async move { write_pin(c, partition, pin, clock()).await })
             })
             .await
     }
@@ -61,12 +61,12 @@ impl SqliteDatabase {
 async fn write_pin(
     connection: &mut SqliteConnection,
     partition: PartitionId,
-    wish: Option<(String, i64)>,
+    pin: Option<(String, i64)>,
     now: Timestamp,
 ) -> StoreResult<PinOutcome> {
     let failed = |error: sqlx::Error| classify(PINNING, &error);
-    let (id, names_a_member) = (stored_partition(partition), wish.is_some());
-    let statement = match wish {
+    let (id, names_a_member) = (stored_partition(partition), pin.is_some());
+    let statement = match pin {
         Some((member, time)) => {
             query(PIN).bind(id).bind(member).bind(now.saturating_add(time).micros())
         }

@@ -20,7 +20,7 @@ use crate::owner::{Queued, Shared};
 use crate::peers::Reach;
 
 /// The sender of an owner's queue of requests.
-pub(crate) type Door = mpsc::Sender<Queued>;
+pub(crate) type OwnerQueue = mpsc::Sender<Queued>;
 
 /// The state of a partition on this node, as requests find it.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,7 @@ pub(crate) enum Gate {
     /// A claim is in progress, or the state is being loaded.
     Opening,
     /// Served here.
-    Open(Door),
+    Open(OwnerQueue),
     /// The owner finishes the requests that it took, and then releases the partition.
     Leaving,
     /// Released, for this member.
@@ -42,11 +42,11 @@ pub(crate) enum Gate {
 
 /// The path by which a request reached this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum RequestOrigin {
     /// By the front's routing table.
     ByRoute,
     /// The last owner referred the front to this node.
-    Sent,
+    Referred,
     /// The front can't reach the owner of this epoch (P16).
     Complaining(u64),
     /// Relayed by another node.
@@ -54,7 +54,7 @@ pub(crate) enum Came {
 }
 
 /// What the gRPC service needs of the node.
-pub(crate) struct Doors {
+pub(crate) struct Gates {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
     /// Bytes of requests that may wait for owners.
@@ -62,10 +62,10 @@ pub(crate) struct Doors {
     pub(crate) shared: Arc<Shared>,
     /// Dials other nodes.
     pub(crate) dial: Dial,
-    gates: Mutex<HashMap<PartitionId, watch::Sender<Gate>>>,
+    by_partition: Mutex<HashMap<PartitionId, watch::Sender<Gate>>>,
     seen: watch::Receiver<Option<Arc<Observation>>>,
     /// Counts the changes that watching nodes are notified of; `None` once the node stops.
-    signs: watch::Sender<Option<u64>>,
+    changes: watch::Sender<Option<u64>>,
     /// Nodes whose connection is broken or refused.
     reach: Reach,
     /// Complaints of fronts that can't reach the owner: its epoch, the first and the last
@@ -77,7 +77,7 @@ pub(crate) struct Doors {
     pub(crate) wake: Arc<Notify>,
 }
 
-impl Doors {
+impl Gates {
     pub(crate) fn new(
         shared: Arc<Shared>,
         incarnation: Incarnation,
@@ -95,10 +95,10 @@ impl Doors {
             dial,
             reach,
             complaints: Mutex::default(),
-            gates: Mutex::default(),
+            by_partition: Mutex::default(),
             quiet: Mutex::default(),
             seen,
-            signs: watch::channel(Some(0)).0,
+            changes: watch::channel(Some(0)).0,
             wake,
         }
     }
@@ -108,23 +108,27 @@ impl Doors {
     ///
     /// A front that the last owner referred here, or that can't reach the owner, may have newer
     /// information than this node: then a warm replica is a reason to wait too.
-    pub(crate) async fn door(&self, partition: PartitionId, came: Came) -> Option<Door> {
-        let mut gate = self.gates().get(&partition)?.subscribe();
+    pub(crate) async fn owner_queue(
+        &self,
+        partition: PartitionId,
+        origin: RequestOrigin,
+    ) -> Option<OwnerQueue> {
+        let mut gate = self.by_partition().get(&partition)?.subscribe();
         let began = Instant::now();
         loop {
             // A clone, so that the borrow is not held while other state is read.
             let now = gate.borrow_and_update().clone();
             let until = match now {
-                Gate::Open(door) => return Some(door),
+                Gate::Open(queue) => return Some(queue),
                 Gate::Opening | Gate::Leaving => began + self.config.admission(),
-                Gate::Warm if matches!(came, Came::Complaining(_)) => {
-                    let Came::Complaining(epoch) = came else { return None };
+                Gate::Warm if matches!(origin, RequestOrigin::Complaining(_)) => {
+                    let RequestOrigin::Complaining(epoch) = origin else { return None };
                     if !self.complain(partition, epoch) {
                         return None;
                     }
                     began + self.config.admission()
                 }
-                Gate::Warm if came == Came::Sent => {
+                Gate::Warm if origin == RequestOrigin::Referred => {
                     self.wake.notify_one();
                     // If the owner has missed heartbeats too, a takeover is likely: wait longer.
                     let is_known = !self.owner_address(partition).is_empty();
@@ -199,7 +203,7 @@ impl Doors {
 
     /// The member that this node has just released the partition for.
     fn left_to(&self, partition: PartitionId) -> Option<NodeName> {
-        match &*self.gates().get(&partition)?.borrow() {
+        match &*self.by_partition().get(&partition)?.borrow() {
             Gate::Left(to) => to.clone(),
             _ => None,
         }
@@ -207,13 +211,13 @@ impl Doors {
 
     /// Sets the gate of a partition.
     pub(crate) fn set(&self, partition: PartitionId, gate: Gate) {
-        self.gates().entry(partition).or_default().send_replace(gate);
+        self.by_partition().entry(partition).or_default().send_replace(gate);
     }
 
     /// Records that the partition was released for `to`. The gate of a claim that started here
     /// since then stays unchanged.
     pub(crate) fn leave(&self, partition: PartitionId, to: NodeName) {
-        self.gates().entry(partition).or_default().send_if_modified(|gate| {
+        self.by_partition().entry(partition).or_default().send_if_modified(|gate| {
             let left = matches!(gate, Gate::Shut | Gate::Warm);
             if left {
                 *gate = Gate::Left(Some(to));
@@ -224,44 +228,46 @@ impl Doors {
 
     /// Whether the partition is served here.
     pub(crate) fn is_open(&self, partition: PartitionId) -> bool {
-        let gates = self.gates();
+        let gates = self.by_partition();
         gates.get(&partition).is_some_and(|gate| matches!(*gate.borrow(), Gate::Open(_)))
     }
 
     /// Records whether a warm replica follows the partition. An owner's gate stays unchanged. After
     /// a release the gate stays `Left` until `moved_on`: another member has claimed the partition.
     pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool, moved_on: bool) {
-        self.gates().entry(partition).or_default().send_if_modified(|gate| match (&gate, warm) {
-            (Gate::Left(_), true) if !moved_on => false,
-            (Gate::Shut | Gate::Left(_), true) => {
-                *gate = Gate::Warm;
-                true
+        self.by_partition().entry(partition).or_default().send_if_modified(|gate| {
+            match (&gate, warm) {
+                (Gate::Left(_), true) if !moved_on => false,
+                (Gate::Shut | Gate::Left(_), true) => {
+                    *gate = Gate::Warm;
+                    true
+                }
+                (Gate::Warm, false) => {
+                    *gate = Gate::Shut;
+                    true
+                }
+                _ => false,
             }
-            (Gate::Warm, false) => {
-                *gate = Gate::Shut;
-                true
-            }
-            _ => false,
         });
     }
 
     /// Notifies the nodes that watch this one of a change.
-    pub(crate) fn sign(&self) {
-        self.signs.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
+    pub(crate) fn notify_watchers(&self) {
+        self.changes.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
     }
 
     /// Tells the nodes that watch this one that it stops.
-    pub(crate) fn end_signs(&self) {
-        self.signs.send_replace(None);
+    pub(crate) fn end_watches(&self) {
+        self.changes.send_replace(None);
     }
 
     /// The changes from now on; `None` once the node stops.
-    pub(crate) fn signs(&self) -> watch::Receiver<Option<u64>> {
-        self.signs.subscribe()
+    pub(crate) fn changes(&self) -> watch::Receiver<Option<u64>> {
+        self.changes.subscribe()
     }
 
-    fn gates(&self) -> MutexGuard<'_, HashMap<PartitionId, watch::Sender<Gate>>> {
+    fn by_partition(&self) -> MutexGuard<'_, HashMap<PartitionId, watch::Sender<Gate>>> {
         // No code panics while it holds this lock.
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_partition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,19 +2,19 @@
 //! segment of the log (P1, P25). An owner starts from one; a standby keeps one warm.
 
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::Segment;
 use turnpike_store::{CheckpointManifest, SegmentPosition, SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 
-use crate::owner::{Run, parts_of};
+use crate::owner::{SealedKeyRun, parts_of};
 
 /// Bytes of log per read.
 const READ_BYTES: usize = 16 << 20;
 
 /// Why a replica can't be loaded, or can't follow the log.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CopyError {
+pub(crate) enum ReplicaError {
     /// The database does not answer.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -28,10 +28,10 @@ pub(crate) enum CopyError {
 
 /// The replica.
 #[derive(Debug, Default)]
-pub(crate) struct Copy {
+pub(crate) struct Replica {
     pub(crate) state: PartitionState,
     /// Runs of keys that are stored in checkpoints.
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<SealedKeyRun>,
     /// Bytes of log since the checkpoint that `runs` belongs to.
     pub(crate) log_bytes: u64,
     /// The epoch under which the last segment was appended.
@@ -40,12 +40,12 @@ pub(crate) struct Copy {
     pub(crate) catalogue_version: u64,
 }
 
-impl Copy {
+impl Replica {
     /// A replica of a state that equals the log. `epoch` is that of the last segment;
     /// `catalogue_version` is the newest catalogue that rated any segment.
     pub(crate) fn of(
         state: PartitionState,
-        runs: Vec<Run>,
+        runs: Vec<SealedKeyRun>,
         log_bytes: u64,
         (epoch, catalogue_version): (Epoch, u64),
     ) -> Self {
@@ -59,7 +59,7 @@ impl Copy {
         partition: PartitionId,
         end: SegmentNumber,
         alive: &(dyn Fn() + Sync),
-    ) -> Result<Self, CopyError> {
+    ) -> Result<Self, ReplicaError> {
         for manifest in db.checkpoints(partition).await? {
             let is_before = manifest.segment < end;
             let row = if is_before { segment_of(db, &manifest).await? } else { None };
@@ -68,8 +68,8 @@ impl Copy {
                     "a checkpoint belongs to another history: skipped");
                 continue;
             };
-            if let Some(copy) = read(db, &manifest, alive).await? {
-                return Ok(Self { catalogue_version: rated_by(&row), ..copy });
+            if let Some(replica) = read(db, &manifest, alive).await? {
+                return Ok(Self { catalogue_version: rated_by(&row), ..replica });
             }
         }
         Ok(Self::default())
@@ -101,13 +101,13 @@ impl Copy {
         partition: PartitionId,
         position: &SegmentPosition,
         alive: &(dyn Fn() + Sync),
-    ) -> Result<(), CopyError> {
+    ) -> Result<(), ReplicaError> {
         while self.last().0.next() < position.next {
             let (after, _) = self.last();
             let rows = db.read_segments(partition, after, READ_BYTES).await?;
             if rows.is_empty() {
                 let ends = format!("the log ends at segment {after}, before its recorded end");
-                return Err(CopyError::Damaged(ends));
+                return Err(ReplicaError::Damaged(ends));
             }
             for row in rows.iter().take_while(|row| row.segment < position.next) {
                 self.apply(row)?;
@@ -116,20 +116,20 @@ impl Copy {
                 tokio::task::yield_now().await;
             }
         }
-        if self.stands_at(position) { Ok(()) } else { Err(CopyError::RolledBack) }
+        if self.stands_at(position) { Ok(()) } else { Err(ReplicaError::RolledBack) }
     }
 
-    fn apply(&mut self, row: &SegmentRow) -> Result<(), CopyError> {
+    fn apply(&mut self, row: &SegmentRow) -> Result<(), ReplicaError> {
         let segment = row.segment;
         let damaged = |error: &dyn std::fmt::Display| {
-            CopyError::Damaged(format!("segment {segment}: {error}"))
+            ReplicaError::Damaged(format!("segment {segment}: {error}"))
         };
         if row.epoch < self.epoch {
             return Err(damaged(&"its epoch is below that of the segment before it (I3)"));
         }
         if row.prev_hash != self.last().1 {
             // The segment is intact, but continues another history than the replica's.
-            return Err(CopyError::RolledBack);
+            return Err(ReplicaError::RolledBack);
         }
         let decoded = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
             .map_err(|error| damaged(&error))?;
@@ -162,7 +162,7 @@ impl Copy {
 /// history.
 pub(crate) fn note_checkpoints(
     state: &mut PartitionState,
-    runs: &mut Vec<Run>,
+    runs: &mut Vec<SealedKeyRun>,
     manifests: &[CheckpointManifest],
 ) {
     let newest = manifests.iter().find(|manifest| manifest.segment <= state.last().0);
@@ -179,7 +179,7 @@ async fn read(
     db: &dyn SharedDatabase,
     manifest: &CheckpointManifest,
     alive: &(dyn Fn() + Sync),
-) -> Result<Option<Copy>, CopyError> {
+) -> Result<Option<Replica>, ReplicaError> {
     let partition = manifest.partition;
     let (mut snapshot, mut bodies, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts_of(manifest) {
@@ -201,7 +201,7 @@ async fn read(
     }
     match PartitionState::decode(&snapshot, &bodies, alive) {
         Ok(state) if state.last() == (manifest.segment, manifest.hash) => {
-            Ok(Some(Copy { state, runs, ..Copy::default() }))
+            Ok(Some(Replica { state, runs, ..Replica::default() }))
         }
         Ok(_) => {
             tracing::warn!(
@@ -226,7 +226,7 @@ async fn segment_of(
     let rows = db.read_segments(manifest.partition, after, 1).await?;
     let is_its = |row: &SegmentRow| {
         row.segment == manifest.segment
-            && (row.hash == manifest.hash || off(Line::CheckpointHistory))
+            && (row.hash == manifest.hash || off(Check::CheckpointHistory))
     };
     Ok(rows.into_iter().find(is_its))
 }

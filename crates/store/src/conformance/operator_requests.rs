@@ -6,7 +6,7 @@ use std::time::Duration;
 use turnpike_types::{NodeName, PartitionId};
 
 use super::nodes::beat;
-use super::{Dice, Owner, Subject};
+use super::{Dice, TestOwner, TestedStore};
 use crate::{NodeRow, Pin, PinOutcome, SharedDatabase, StoreError};
 
 const P: PartitionId = PartitionId(1);
@@ -25,7 +25,7 @@ async fn nodes(db: &dyn SharedDatabase) -> Vec<NodeRow> {
 }
 
 /// A pin expires by the database's clock.
-pub async fn a_pin_is_shown_until_it_expires(s: &Subject) {
+pub async fn a_pin_is_shown_until_it_expires(s: &TestedStore) {
     let db = s.with_partition().await;
     let b = name("b");
     assert_eq!(pin_of_1(&*db).await, None);
@@ -47,7 +47,7 @@ pub async fn a_pin_is_shown_until_it_expires(s: &Subject) {
 }
 
 /// The last pin counts, whether it lasts longer or shorter than the one before.
-pub async fn a_pin_is_replaced_and_taken_back(s: &Subject) {
+pub async fn a_pin_is_replaced_and_taken_back(s: &TestedStore) {
     let db = s.with_partition().await;
     let (a, b) = (name("a"), name("b"));
     db.pin(P, Some((&b, Duration::MAX))).await.unwrap();
@@ -68,7 +68,7 @@ pub async fn a_pin_is_replaced_and_taken_back(s: &Subject) {
 }
 
 /// A refused pin leaves the previous one in force.
-pub async fn a_pin_names_a_member_of_a_partition_that_is_there(s: &Subject) {
+pub async fn a_pin_names_a_member_of_a_partition_that_is_there(s: &TestedStore) {
     let db = s.with_partition().await;
     let (b, c) = (name("b"), name("c"));
     db.pin(P, Some((&b, MINUTE))).await.unwrap();
@@ -81,10 +81,10 @@ pub async fn a_pin_names_a_member_of_a_partition_that_is_there(s: &Subject) {
 
 /// A pin belongs to the partition and not to its present owner. It is not in the row that appends
 /// lock.
-pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &Subject) {
+pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(51));
     let b = name("b");
-    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let appending = {
         let db = Arc::clone(&db);
         tokio::spawn(async move {
@@ -97,13 +97,13 @@ pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &Subject) {
         assert_eq!(db.pin(P, Some((&b, MINUTE))).await.unwrap(), PinOutcome::Pinned);
     }
     appending.await.unwrap();
-    Owner::claim_now(&*db, 1, "a", &mut Dice(52)).await;
+    TestOwner::claim_now(&*db, 1, "a", &mut Dice(52)).await;
     assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b));
 }
 
 /// The operator's mark and the state that the node reports are separate. A restart of the node
 /// keeps the mark.
-pub async fn a_node_is_asked_to_drain_whatever_it_says_itself(s: &Subject) {
+pub async fn a_drain_request_is_kept_whatever_the_node_reports(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     db.heartbeat(&beat("a", 1, 1)).await.unwrap();
@@ -127,7 +127,7 @@ pub async fn a_node_is_asked_to_drain_whatever_it_says_itself(s: &Subject) {
 }
 
 /// The name may be a mistake. No mark is kept for a node that appears later under this name.
-pub async fn a_node_that_never_beat_is_not_drained(s: &Subject) {
+pub async fn a_node_that_never_beat_is_not_drained(s: &TestedStore) {
     let db = s.with_partition().await;
     assert!(!db.set_drained(&name("a"), true).await.unwrap());
     assert!(!db.set_drained(&name("a"), false).await.unwrap());
@@ -136,7 +136,7 @@ pub async fn a_node_that_never_beat_is_not_drained(s: &Subject) {
 }
 
 /// A node may be forgotten after a minute without a heartbeat, by the database's clock.
-pub async fn a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not(s: &Subject) {
+pub async fn an_ended_node_is_forgotten_and_a_live_one_is_not(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     assert!(!db.forget_node(&a).await.unwrap(), "there is no such node");
@@ -157,7 +157,7 @@ pub async fn a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not(s: &Sub
 
 /// The node was only cut off, or another process starts under its name. The mark to drain it was
 /// forgotten with the node.
-pub async fn a_forgotten_node_that_lives_after_all_comes_back(s: &Subject) {
+pub async fn a_forgotten_node_that_is_live_returns(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     for (incarnation, counter) in [(1, 1), (1, 2), (2, 1)] {
@@ -174,7 +174,7 @@ pub async fn a_forgotten_node_that_lives_after_all_comes_back(s: &Subject) {
 }
 
 /// P11: forgetting a node keeps its incarnations.
-pub async fn a_superseded_incarnation_of_a_forgotten_node_stays_superseded(s: &Subject) {
+pub async fn a_superseded_incarnation_of_a_forgotten_node_stays_superseded(s: &TestedStore) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 50, 7)).await.unwrap();
     db.heartbeat(&beat("a", 20, 1)).await.unwrap();

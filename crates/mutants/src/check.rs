@@ -1,28 +1,28 @@
 //! The checks that can be switched off.
 
-macro_rules! lines {
-    ($($(#[$doc:meta])* $line:ident,)+) => {
+macro_rules! checks {
+    ($($(#[$doc:meta])* $check:ident,)+) => {
         /// A check that protects an invariant, with the rule of the protocol that it implements.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Line {
-            $($(#[$doc])* $line,)+
+        pub enum Check {
+            $($(#[$doc])* $check,)+
         }
 
-        impl Line {
+        impl Check {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$line,)+];
+            pub const ALL: &[Self] = &[$(Self::$check,)+];
 
             /// Its name in the switch and in the table.
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$line => stringify!($line),)+
+                    $(Self::$check => stringify!($check),)+
                 }
             }
         }
     };
 }
 
-lines! {
+checks! {
     // The database (in memory).
     /// P1: an append locks its partition's row from the check of the fence to its commit. Off, a
     /// claim can run in between, and the append commits after it.
@@ -82,7 +82,8 @@ lines! {
     ClaimBeforeReading,
     /// P18: a checkpoint of another history is ignored.
     CheckpointHistory,
-    /// P5: a record whose first copy is in the open segment, or in the one in flight, is a duplicate.
+    /// P5: a record whose first copy is in the open segment, or in the one in flight, is a
+    /// duplicate.
     PendingKeys,
     /// P6: a checkpoint holds only committed state.
     CommittedState,
@@ -94,6 +95,8 @@ lines! {
     /// I2, P22: a run of keys is sealed only by a published checkpoint. Off, also by one that
     /// failed.
     RunPublished,
+    /// I2, P22: an owner writes no checkpoint before it knows which runs the retained ones name.
+    ListedFirst,
     /// P26: the age of records is judged by logged time. Off, by the clock of the serving node.
     OneClock,
     /// P26: logged time and the floor never go back.
@@ -173,6 +176,11 @@ lines! {
     ReadGaps,
     /// P11: a new process proves that the old one ended.
     NewProcess,
+    /// P11: a starting process whose predecessor's counter advances ends. Off, it supersedes the
+    /// live process.
+    LivePredecessor,
+    /// P11: a refused connection alone proves no end of a predecessor. Off, it is not waited for.
+    RefusalProvesNothing,
     /// P11: a cold member lets a warm one claim first.
     WarmFirst,
     /// P12: a member waits only for live members.

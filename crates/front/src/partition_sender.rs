@@ -1,5 +1,5 @@
-//! A lane sends the sub-batches of one client stream for one partition, in order, by go-back-N
-//! (P30).
+//! A partition sender sends the sub-batches of one client stream for one partition, in order, by
+//! go-back-N (P30).
 //!
 //! ```text
 //!  queue --> pending: [ sent on this session | not sent yet ]
@@ -16,7 +16,7 @@
 //! is sent on a session only after everything before it was sent on the same session. So no
 //! sub-batch passes a refused one.
 //!
-//! When the head passes its deadline, the lane drops it together with everything behind it, and
+//! When the head passes its deadline, the sender drops it together with everything behind it, and
 //! ends the session. The batches are answered RETRY and must be sent again in their order
 //! ([`crate::stall`]). If the node still commits some of them, deduplication answers the retries.
 //! Within a session the node accepts a sub-batch only after all before it, so the order is kept.
@@ -33,15 +33,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
-use turnpike_proto::{SENT, UNREACHABLE};
+use turnpike_proto::{REFERRED, UNREACHABLE};
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
 use crate::core::Core;
-use crate::gauges::Counted;
+use crate::gauges::GaugeGuard;
 use crate::owner::words;
 use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
@@ -65,7 +65,7 @@ pub(crate) struct Sub {
     /// See [`SubBatchHead::guided_us`].
     guided_us: u64,
     ticket: Ticket,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// The encoded records, followed by the head fields of the last sending. Protobuf accepts fields in
@@ -84,7 +84,7 @@ impl Sub {
             deadline,
             guided_us,
             ticket,
-            _counted: Counted::pending(),
+            _counted: GaugeGuard::pending(),
         }
     }
 
@@ -104,13 +104,13 @@ impl Sub {
     }
 }
 
-/// The sending end of a lane's queue. When it is dropped, the lane ends once everything is
+/// The sending end of a sender's queue. When it is dropped, the sender ends once everything is
 /// answered.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneQueue(mpsc::UnboundedSender<Sub>);
+pub(crate) struct SenderQueue(mpsc::UnboundedSender<Sub>);
 
-impl LaneQueue {
-    /// Adds a sub-batch at the end, under the stream's [`Stall`]. Gives it back if the lane has
+impl SenderQueue {
+    /// Adds a sub-batch at the end, under the stream's [`Stall`]. Gives it back if the sender has
     /// ended: the caller drops it after the lock is released, which answers RETRY. The limit of
     /// unanswered batches of the stream bounds the queue.
     pub(crate) fn push(&self, sub: Sub) -> Option<Sub> {
@@ -118,16 +118,16 @@ impl LaneQueue {
     }
 }
 
-/// Starts a lane for `partition`.
+/// Starts a partition sender for `partition`.
 pub(crate) fn open(
     core: &Arc<Core>,
     partition: PartitionId,
     arrival: Arrival,
     acks: Acks,
     stall: Arc<Stall>,
-) -> LaneQueue {
-    let (sender, queue) = mpsc::unbounded_channel();
-    let lane = Lane {
+) -> SenderQueue {
+    let (pushed, queue) = mpsc::unbounded_channel();
+    let sender = PartitionSender {
         core: Arc::clone(core),
         partition,
         arrival,
@@ -142,13 +142,13 @@ pub(crate) fn open(
         complaint: None,
         failures: 0,
         last: "not sent yet".to_owned(),
-        _counted: Counted::lane(),
+        _counted: GaugeGuard::sender(),
     };
-    core.tasks.spawn(lane.run());
-    LaneQueue(sender)
+    core.tasks.spawn(sender.run());
+    SenderQueue(pushed)
 }
 
-struct Lane {
+struct PartitionSender {
     core: Arc<Core>,
     partition: PartitionId,
     arrival: Arrival,
@@ -170,7 +170,7 @@ struct Lane {
     failures: u32,
     /// The outcome of the last attempt, for messages.
     last: String,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// One Forward stream to one node.
@@ -186,7 +186,7 @@ struct Session {
     oldest: u64,
 }
 
-/// The next step of a lane.
+/// The next step of a sender.
 enum Next {
     /// Open a session immediately.
     Now,
@@ -198,7 +198,7 @@ enum Next {
     Gone,
 }
 
-impl Lane {
+impl PartitionSender {
     async fn run(mut self) {
         loop {
             if self.pending.is_empty() && !self.wait_for_work().await {
@@ -220,7 +220,7 @@ impl Lane {
         }
     }
 
-    /// `false`: the lane has no more work.
+    /// `false`: the sender has no more work.
     async fn wait_for_work(&mut self) -> bool {
         if !self.open {
             return false;
@@ -260,13 +260,13 @@ impl Lane {
             Ok(client) => client,
             Err(error) => return self.back(error.to_string()),
         };
-        let (requests, outgoing) = mpsc::channel(self.core.config.lane_window_batches);
+        let (requests, outgoing) = mpsc::channel(self.core.config.sender_window_batches);
         let epoch = route.epoch;
         let mut session = Session { address, epoch, requests, sent: 0, sent_bytes: 0, oldest: 0 };
         self.fill(&mut session);
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
         if sent {
-            call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+            call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         }
         if let Some(epoch) = self.complaint.take() {
             call.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));
@@ -293,7 +293,7 @@ impl Lane {
             if deadline.is_none() && !self.open {
                 return Next::Idle;
             }
-            let timer = deadline.unwrap_or_else(|| idle_since + self.core.config.lane_idle());
+            let timer = deadline.unwrap_or_else(|| idle_since + self.core.config.sender_idle());
             tokio::select! {
                 biased;
                 () = acks.closed() => return Next::Gone,
@@ -348,8 +348,8 @@ impl Lane {
         let config = &self.core.config;
         while let Some(sub) = self.pending.get_mut(session.sent) {
             let bytes = session.sent_bytes + sub.records_bytes;
-            let is_full = session.sent >= config.lane_window_batches
-                || (session.sent > 0 && bytes > config.lane_window_bytes);
+            let is_full = session.sent >= config.sender_window_batches
+                || (session.sent > 0 && bytes > config.sender_window_bytes);
             if is_full {
                 return;
             }
@@ -388,7 +388,7 @@ impl Lane {
             None => return Some(self.back(format!("{} ended the stream", session.address))),
         };
         let standing = answer.standing.take().unwrap_or_default();
-        let is_next = answer.sequence == session.oldest || off(Line::AnswersInOrder);
+        let is_next = answer.sequence == session.oldest || off(Check::AnswersInOrder);
         if session.sent == 0 || !is_next {
             let told = answer.sequence;
             return Some(self.back(format!("{} answered out of order ({told})", session.address)));
@@ -432,7 +432,7 @@ impl Lane {
             let epoch = standing.epoch;
             return Some(self.back(format!("{} is superseded (epoch {epoch})", session.address)));
         }
-        let fits = |head: &Sub| head.ticket.fits(&answer) || off(Line::WholeAnswer);
+        let fits = |head: &Sub| head.ticket.fits(&answer) || off(Check::WholeAnswer);
         if !self.pending.front().is_some_and(fits) {
             tracing::error!(partition = %self.partition, address = %session.address,
                 "the answer of a node does not cover every record of its sub-batch; it is ignored");
@@ -455,7 +455,7 @@ impl Lane {
         let table = self.core.routes.table();
         let suspicion = self.core.config.suspicion();
         let stand_in = table.stand_in(self.partition, &self.unreachable, suspicion);
-        self.hint = stand_in.filter(|_| !off(Line::StandIn));
+        self.hint = stand_in.filter(|_| !off(Check::StandIn));
         self.complaint = table.complaint(self.partition, &self.unreachable);
         if self.hint.is_none() {
             // All members were tried. The next attempt starts with the owner again.
@@ -527,7 +527,7 @@ impl Lane {
         while let Ok(sub) = self.queue.try_recv() {
             self.pending.push_back(sub);
         }
-        let most = if off(Line::ExpireBehind) { 1 } else { self.pending.len() };
+        let most = if off(Check::ExpireBehind) { 1 } else { self.pending.len() };
         for turn in self.pending.iter().take(most).filter_map(|sub| sub.ticket.turn()) {
             order.refuse_pushed(turn, &why);
         }

@@ -13,8 +13,8 @@ use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 
-use crate::clock::{Clock, Micros};
-use crate::load::{Answer, Notes};
+use crate::clock::{LoadClock, Micros};
+use crate::load::{BatchAnswer, Notes};
 use crate::usage::Usage;
 
 /// Maximum number of unanswered batches; the front reads at most 64 of a stream.
@@ -34,10 +34,10 @@ struct Pending {
 }
 
 /// The client of one partition.
-pub(crate) struct Lane {
+pub(crate) struct LoadStream {
     usage: Usage,
     source: String,
-    clock: Clock,
+    clock: LoadClock,
     first_due: Micros,
     interval: f64,
     made: u64,
@@ -55,10 +55,10 @@ enum Ended {
     Broken,
 }
 
-impl Lane {
+impl LoadStream {
     pub(crate) fn new(
         usage: Usage,
-        clock: Clock,
+        clock: LoadClock,
         first_due: Micros,
         interval: f64,
         notes: Notes,
@@ -178,7 +178,12 @@ impl Lane {
                     return Ok(());
                 };
                 let mut told = self.notes.told();
-                told.answers.push(Answer { partition, due, sent: sent.unwrap_or(now), at: now });
+                told.answers.push(BatchAnswer {
+                    partition,
+                    due,
+                    sent: sent.unwrap_or(now),
+                    at: now,
+                });
                 told.accepted += u64::from(ack.accepted) + ack.duplicates.len() as u64;
                 told.refused += ack.exceptions.len() as u64;
                 if let Some(first) = ack.exceptions.first() {

@@ -12,22 +12,24 @@ use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
 pub(crate) use crate::calendar::Calendared;
-use crate::calendar::{Calendar, Span as PeriodSpan};
+use crate::calendar::{Calendar, PeriodSpan};
 use crate::code::{ObjectCode, Placed, Slots};
-use crate::rater::{AccountContext, Line};
+use crate::rater::{AccountContext, ChargeLine};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
-use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
+use crate::stream::{PORTIONS_MAX, Span, Stream, UnitFlow, merge};
 use crate::tables::Table;
 pub(crate) use about::{About, Named};
 pub(crate) use event::{DueQuery, Event};
-pub(crate) use places::{Attribute, ChargeOut, Counted, Input, Part, TableRef, Total, TypeOf};
+pub(crate) use places::{
+    Attribute, ChargeOut, Counted, StepPortion, TableRef, Total, TypeOf, UsageInput,
+};
 pub(crate) use scratch::Scratch;
 
 /// The code of one primitive. It reads its input streams, and writes output streams, lines and
 /// state changes.
 pub(crate) trait Op: Send + Sync {
-    /// Runs for one record, or for an event without usage ([`Run::event`]).
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason>;
+    /// Runs for one record, or for an event without usage ([`Evaluation::event`]).
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason>;
 
     /// The next instant at which a charge of this primitive falls due without usage, within the
     /// query's bounds; `None` when none does.
@@ -37,13 +39,13 @@ pub(crate) trait Op: Send + Sync {
 }
 
 /// An attribute that a primitive derives from a record; the same for all units of the record.
-pub(crate) trait Tell: Send + Sync {
+pub(crate) trait DerivedAttribute: Send + Sync {
     /// The value of the attribute.
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
 }
 
 /// The evaluation of one record, or of one due event, by one plan.
-pub(crate) struct Run<'a> {
+pub(crate) struct Evaluation<'a> {
     /// For an event without usage: an empty record at the instant of the event.
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) account: &'a AccountContext,
@@ -61,11 +63,11 @@ pub(crate) struct Run<'a> {
     pub(crate) now: i64,
     pub(crate) plan: u16,
     pub(crate) scratch: &'a mut Scratch,
-    pub(crate) lines: &'a mut Vec<Line>,
+    pub(crate) lines: &'a mut Vec<ChargeLine>,
     pub(crate) changes: &'a mut Vec<StateEntry>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Evaluation<'a> {
     /// Runs the operations that have work, in order.
     pub(crate) fn run_all(
         &mut self,
@@ -89,15 +91,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The single span of units that an input carries, once its measures are [read](Run::read).
-    /// `None` when it carries several spans, none, or a zero-quantity record: then use
-    /// [`Run::take`].
+    /// The single span of units that an input carries, once its measures are
+    /// [read](Evaluation::read). `None` when it carries several spans, none, or a zero-quantity
+    /// record: then use [`Evaluation::take`].
     #[inline(always)]
-    pub(crate) fn single(&self, input: &Input) -> Option<Span> {
+    pub(crate) fn single(&self, input: &UsageInput) -> Option<Span> {
         let [slot] = *input.slots else { return None };
         let stream = &self.scratch.streams[slot];
         match *stream.spans.as_slice() {
-            [span] if !stream.ghost => Some(span),
+            [span] if !stream.zero_quantity => Some(span),
             _ => None,
         }
     }
@@ -111,9 +113,9 @@ impl<'a> Run<'a> {
     }
 
     /// Takes an input's stream out of the scratch space, with its links merged. Return it with
-    /// [`Run::give`].
+    /// [`Evaluation::give`].
     #[inline]
-    pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
+    pub(crate) fn take(&mut self, input: &UsageInput) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
             self.fill(slot)?;
             return Ok(std::mem::take(&mut self.scratch.streams[slot]));
@@ -121,7 +123,7 @@ impl<'a> Run<'a> {
         self.take_merged(input)
     }
 
-    fn take_merged(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
+    fn take_merged(&mut self, input: &UsageInput) -> Result<Stream, SuspenseReason> {
         self.read(input)?;
         let mut merged = std::mem::take(&mut self.scratch.merged);
         let mut other = std::mem::take(&mut self.scratch.other);
@@ -139,9 +141,9 @@ impl<'a> Run<'a> {
         Ok(merged)
     }
 
-    /// Returns a stream that [`Run::take`] took, for the input's other consumers.
+    /// Returns a stream that [`Evaluation::take`] took, for the input's other consumers.
     #[inline]
-    pub(crate) fn give(&mut self, input: &Input, stream: Stream) {
+    pub(crate) fn give(&mut self, input: &UsageInput, stream: Stream) {
         if let [slot] = *input.slots {
             self.scratch.streams[slot] = stream;
         } else {
@@ -151,7 +153,7 @@ impl<'a> Run<'a> {
 
     /// Reads the measures of an input from the record, unless that was done before.
     #[inline(always)]
-    pub(crate) fn read(&mut self, input: &Input) -> Result<(), SuspenseReason> {
+    pub(crate) fn read(&mut self, input: &UsageInput) -> Result<(), SuspenseReason> {
         if let [slot] = *input.slots {
             return self.fill(slot);
         }
@@ -181,10 +183,10 @@ impl<'a> Run<'a> {
         // Set after the check, so that every reader of a missing measure gets the error.
         self.scratch.loaded |= 1 << measure;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
-        self.scratch.flows[measure] = Flow { quantity, start, duration };
+        self.scratch.flows[measure] = UnitFlow { quantity, start, duration };
         let stream = &mut self.scratch.streams[measure];
         if quantity == 0 {
-            stream.ghost = true;
+            stream.zero_quantity = true;
         } else {
             stream.push(Span { first: 0, end: quantity, copies: 1, skip: 0 });
         }
@@ -193,12 +195,12 @@ impl<'a> Run<'a> {
 
     /// The relation between an input's units and time.
     #[inline]
-    pub(crate) fn flow(&self, input: &Input) -> Flow {
+    pub(crate) fn flow(&self, input: &UsageInput) -> UnitFlow {
         self.scratch.flows[input.flow]
     }
 
     /// Sets the relation between units and time for a count that a primitive created.
-    pub(crate) fn set_flow(&mut self, count: usize, flow: Flow) {
+    pub(crate) fn set_flow(&mut self, count: usize, flow: UnitFlow) {
         self.scratch.flows[count] = flow;
     }
 
@@ -211,8 +213,12 @@ impl<'a> Run<'a> {
     /// The single period that contains all units of an input, as is the case for nearly every
     /// record; `None` when they may span several.
     #[inline(always)]
-    pub(crate) fn only_period(&mut self, calendared: Calendared, input: &Input) -> Option<Period> {
-        let Flow { start, duration, .. } = self.scratch.flows[input.flow];
+    pub(crate) fn only_period(
+        &mut self,
+        calendared: Calendared,
+        input: &UsageInput,
+    ) -> Option<Period> {
+        let UnitFlow { start, duration, .. } = self.scratch.flows[input.flow];
         let here = self.scratch.calendar.period(calendared, start);
         (start.saturating_add(duration) <= here.to).then_some(here.period)
     }
@@ -238,7 +244,7 @@ impl<'a> Run<'a> {
             Attribute::Account(name) => {
                 Ok(self.account.attributes.get(&**name).map(String::as_str))
             }
-            Attribute::Told(place) => self.told(*place).map(Some),
+            Attribute::Derived(place) => self.derived(*place).map(Some),
         }
     }
 
@@ -246,13 +252,13 @@ impl<'a> Run<'a> {
     pub(crate) fn usage_type(&self, of: TypeOf) -> Result<&'a str, SuspenseReason> {
         match of {
             TypeOf::Record => Ok(self.record.usage_type),
-            TypeOf::Told(place) => self.told(place),
+            TypeOf::Derived(place) => self.derived(place),
         }
     }
 
-    fn told(&self, place: usize) -> Result<&'a str, SuspenseReason> {
-        let teller = self.code.told.get(place).and_then(Option::as_ref);
-        teller.ok_or(SuspenseReason::MissingInput)?.tell(self)
+    fn derived(&self, place: usize) -> Result<&'a str, SuspenseReason> {
+        let attribute = self.code.derived.get(place).and_then(Option::as_ref);
+        attribute.ok_or(SuspenseReason::MissingInput)?.value(self)
     }
 
     /// The version in force of a table.
@@ -301,7 +307,7 @@ impl<'a> Run<'a> {
 
     /// Books a line and returns its index.
     #[inline]
-    pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
+    pub(crate) fn book(&mut self, out: ChargeOut, line: ChargeLine) -> Result<u32, SuspenseReason> {
         if self.lines.len() >= PORTIONS_MAX {
             return Err(SuspenseReason::Overflow);
         }
@@ -319,7 +325,7 @@ impl<'a> Run<'a> {
     }
 
     /// The indexes of the lines that reach a charge input, in booking order. Return the buffer with
-    /// [`Run::give_lines`].
+    /// [`Evaluation::give_lines`].
     pub(crate) fn take_lines(&mut self, slots: &[usize]) -> Vec<u32> {
         let mut gathered = std::mem::take(&mut self.scratch.gathered);
         gathered.clear();
@@ -330,15 +336,15 @@ impl<'a> Run<'a> {
         gathered
     }
 
-    /// Returns the buffer that [`Run::take_lines`] took.
+    /// Returns the buffer that [`Evaluation::take_lines`] took.
     pub(crate) fn give_lines(&mut self, lines: Vec<u32>) {
         self.scratch.gathered = lines;
     }
 
     /// A line derived from another line: the same period and first unit, quantity 0.
-    pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> Line {
+    pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> ChargeLine {
         let from = self.lines.get(of as usize);
-        Line {
+        ChargeLine {
             plan: self.plan,
             component,
             quantity: 0,
@@ -361,8 +367,8 @@ impl<'a> Run<'a> {
         amount: Money,
         period: Period,
         first_unit: i64,
-    ) -> Line {
-        Line {
+    ) -> ChargeLine {
+        ChargeLine {
             plan: self.plan,
             component,
             quantity: 0,
@@ -384,7 +390,7 @@ impl<'a> Run<'a> {
         variable: VariableId,
         marked: Period,
         out: ChargeOut,
-        line: impl FnOnce(&Self) -> Line,
+        line: impl FnOnce(&Self) -> ChargeLine,
     ) -> Result<(), SuspenseReason> {
         if self.value(variable, marked) != 0 {
             return Ok(());

@@ -30,12 +30,12 @@ pub enum Ailment {
 }
 
 /// A connection to the database.
-pub struct Line {
+pub struct DatabaseLink {
     ailment: watch::Sender<Ailment>,
     chance: Mutex<StdRng>,
 }
 
-impl Line {
+impl DatabaseLink {
     /// A connection without fault.
     pub fn new(seed: u64) -> Self {
         let chance = Mutex::new(StdRng::seed_from_u64(seed));
@@ -99,7 +99,7 @@ fn unavailable(cause: &str) -> StoreError {
 }
 
 #[async_trait]
-impl Interpose for Line {
+impl Interpose for DatabaseLink {
     async fn before(&self, call: Call) -> StoreResult<()> {
         self.pass(call, false).await
     }

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use turnpike_types::{Detail, SuspenseReason};
 
-use super::{Attribute, Run, TableRef};
+use super::{Attribute, Evaluation, TableRef};
 
 /// The detail of the last refusal. Written only on a refusal, so that a rated record costs nothing
-/// more. Behind a lock because primitives refuse through a shared [`Run`].
+/// more. Behind a lock because primitives refuse through a shared [`Evaluation`].
 #[derive(Debug, Default)]
 pub(crate) struct About(Mutex<Option<(SuspenseReason, Detail)>>);
 
@@ -39,7 +39,7 @@ impl About {
     }
 }
 
-impl Run<'_> {
+impl Evaluation<'_> {
     /// Refuses the record, with a detail.
     #[cold]
     pub(crate) fn refuse(
@@ -78,7 +78,7 @@ impl fmt::Display for Named<'_> {
         match self.0 {
             Attribute::Record(name) => write!(f, "record.{name}"),
             Attribute::Account(name) => write!(f, "account.{name}"),
-            Attribute::Told(_) => f.write_str("an attribute that another primitive derives"),
+            Attribute::Derived(_) => f.write_str("an attribute that another primitive derives"),
         }
     }
 }
