@@ -39,7 +39,7 @@ use crate::batch::{
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
 use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
-use crate::reassign::{self, Candidate, Decided};
+use crate::reassign::{self, Decided, MovedRecord};
 use crate::routes::RouteTable;
 use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
@@ -325,7 +325,7 @@ impl ClientStream {
         frame: &BatchFrame,
         histories: &HistoryBySpelling,
     ) -> Result<Vec<(u32, Decided)>, Refusal> {
-        let (indexes, candidates): (Vec<u32>, Vec<Candidate>) =
+        let (indexes, candidates): (Vec<u32>, Vec<MovedRecord>) =
             reassign::candidates(frame, histories).into_iter().unzip();
         if candidates.is_empty() {
             return Ok(Vec::new());

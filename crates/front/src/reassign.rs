@@ -36,7 +36,7 @@ use crate::split::HistoryBySpelling;
 const CHUNK: usize = 200;
 
 /// A record whose identity changed hands.
-pub(crate) struct Candidate {
+pub(crate) struct MovedRecord {
     /// The encoded record, without an account of its own, or with the first holder's.
     pub(crate) record: Vec<u8>,
     /// The account whose partition decides.
@@ -72,7 +72,7 @@ pub(crate) fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
 pub(crate) fn candidates(
     frame: &BatchFrame,
     histories: &HistoryBySpelling,
-) -> Vec<(u32, Candidate)> {
+) -> Vec<(u32, MovedRecord)> {
     let mut found = Vec::new();
     let mut index = 0u32;
     // The split has reported a malformed batch.
@@ -85,21 +85,21 @@ pub(crate) fn candidates(
     found
 }
 
-fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<Candidate> {
+fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<MovedRecord> {
     let found = peek(record).ok()?;
     let is_guided = found.account.0 == 0
         && is_identity(found.identity)
         && found.identity.len() <= limits::IDENTITY_BYTES_MAX;
     let history = histories.get(&*IdentityKey::of(found.identity).text).filter(|_| is_guided)?;
     let first = first_holder_at(history, found.start).filter(|_| !off(Check::FirstDecides))?;
-    Some(Candidate { record: record.to_vec(), first, to: bound_at(history, found.start) })
+    Some(MovedRecord { record: record.to_vec(), first, to: bound_at(history, found.start) })
 }
 
 /// Decides each of `candidates` and rates it where the decision says. `recycled`: their age was
 /// checked on first arrival (P35). Returns the outcomes in the same order.
 pub(crate) async fn reassign(
     core: &Arc<Core>,
-    candidates: &[Candidate],
+    candidates: &[MovedRecord],
     recycled: bool,
 ) -> Vec<Decided> {
     metrics::counter!("turnpike_front_reassigned_total").increment(candidates.len() as u64);
@@ -132,7 +132,7 @@ struct Chunk<'a> {
     core: &'a Arc<Core>,
     partition: PartitionId,
     recycled: bool,
-    records: Vec<&'a Candidate>,
+    records: Vec<&'a MovedRecord>,
 }
 
 /// A decision: rate the record for `account`.

@@ -40,7 +40,7 @@ use crate::guiding::{IdentityKey, bound_at, first_holder_at};
 use crate::ingest::once;
 use crate::owner::ask;
 use crate::partition_sender::Arrival;
-use crate::reassign::{Candidate, Decided, owned_by, reassign};
+use crate::reassign::{Decided, MovedRecord, owned_by, reassign};
 use crate::routes::RouteTable;
 
 /// The number of records listed when the request gives none, and the maximum.
@@ -427,12 +427,12 @@ async fn decide_records(
     undecided: &[(&SuspendedRecord, AccountNumber, Option<AccountNumber>)],
     tally: &mut RecycleResponse,
 ) {
-    let candidate = |&(record, first, to): &(&SuspendedRecord, _, _)| Candidate {
+    let candidate = |&(record, first, to): &(&SuspendedRecord, _, _)| MovedRecord {
         record: record.record.to_vec(),
         first,
         to,
     };
-    let candidates: Vec<Candidate> = undecided.iter().map(candidate).collect();
+    let candidates: Vec<MovedRecord> = undecided.iter().map(candidate).collect();
     let outcomes = reassign(core, &candidates, true).await;
     let mut keys = Vec::new();
     for ((record, first, _), outcome) in undecided.iter().zip(outcomes) {

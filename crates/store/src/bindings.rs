@@ -25,7 +25,7 @@ pub(crate) fn key_of(identity: &str) -> String {
 /// A row: a binding, and the instants at which the database recorded and withdrew it. Look-ups
 /// between these two instants found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct BindingRow {
     pub(crate) binding: Binding,
     /// [`Timestamp::MIN`] for a row of an older release.
     pub(crate) recorded: Timestamp,
@@ -33,7 +33,7 @@ pub(crate) struct Row {
     pub(crate) withdrawn: Timestamp,
 }
 
-impl Row {
+impl BindingRow {
     /// A binding in force from `recorded` on.
     pub(crate) const fn recorded(binding: Binding, recorded: Timestamp) -> Self {
         Self { binding, recorded, withdrawn: Timestamp::MAX }
@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-impl std::ops::Deref for Row {
+impl std::ops::Deref for BindingRow {
     type Target = Binding;
 
     fn deref(&self) -> &Binding {
@@ -59,12 +59,12 @@ impl std::ops::Deref for Row {
 
 /// Rows in force by the key of their identity; each history is sorted by `from`.
 #[derive(Debug, Default)]
-pub(crate) struct Histories(HashMap<String, Vec<Row>>);
+pub(crate) struct Histories(HashMap<String, Vec<BindingRow>>);
 
 impl Histories {
-    pub(crate) fn of(rows: impl Iterator<Item = Row>) -> Self {
-        let mut histories: HashMap<String, Vec<Row>> = HashMap::new();
-        for row in rows.filter(Row::is_in_force) {
+    pub(crate) fn of(rows: impl Iterator<Item = BindingRow>) -> Self {
+        let mut histories: HashMap<String, Vec<BindingRow>> = HashMap::new();
+        for row in rows.filter(BindingRow::is_in_force) {
             histories.entry(key_of(&row.identity)).or_default().push(row);
         }
         for history in histories.values_mut() {
@@ -73,7 +73,7 @@ impl Histories {
         Self(histories)
     }
 
-    fn history(&mut self, key: &str) -> &mut Vec<Row> {
+    fn history(&mut self, key: &str) -> &mut Vec<BindingRow> {
         self.0.entry(key.to_owned()).or_default()
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn keys_of<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<Stri
 }
 
 /// The outcome of adding one binding to the history of its identity.
-fn judge_binding(history: &[Row], asked: &Binding) -> BindOutcome {
+fn judge_binding(history: &[BindingRow], asked: &Binding) -> BindOutcome {
     if is_held(history, asked) {
         return BindOutcome::Already;
     }
@@ -113,7 +113,7 @@ fn overlap(old: &Binding, asked: &Binding) -> bool {
 }
 
 /// Whether the account already holds the identity for the whole interval.
-fn is_held(history: &[Row], asked: &Binding) -> bool {
+fn is_held(history: &[BindingRow], asked: &Binding) -> bool {
     let mut held_until = asked.from;
     for old in history.iter().filter(|old| old.account == asked.account) {
         if old.from <= held_until {
@@ -154,15 +154,15 @@ pub(crate) enum RowChange {
     /// Set the end of the row of `identity` that begins at `from` to the earlier instant `until`.
     End { identity: String, from: Timestamp, until: Timestamp },
     /// Insert a row in force.
-    Insert(Row),
+    Insert(BindingRow),
     /// Remember the part of a row that was taken from its account.
-    Withdraw(Row),
+    Withdraw(BindingRow),
 }
 
 impl RowChange {
     fn insert(key: &str, binding: &Binding, recorded: Timestamp) -> Self {
         let binding = Binding { identity: key.to_owned(), ..binding.clone() };
-        Self::Insert(Row::recorded(binding, recorded))
+        Self::Insert(BindingRow::recorded(binding, recorded))
     }
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn judge_rebindings(
 }
 
 /// Applies `change`, which is to be written to the tables, to the rows in force in memory.
-pub(crate) fn carry_out(history: &mut Vec<Row>, change: &RowChange) {
+pub(crate) fn carry_out(history: &mut Vec<BindingRow>, change: &RowChange) {
     match change {
         RowChange::Delete { identity, from } => {
             history.retain(|row| (&row.identity, row.from) != (identity, *from));
@@ -208,7 +208,7 @@ pub(crate) fn carry_out(history: &mut Vec<Row>, change: &RowChange) {
 }
 
 fn judge_rebinding(
-    history: &[Row],
+    history: &[BindingRow],
     asked: &Rebinding,
     key: &str,
     recorded: Timestamp,
@@ -223,7 +223,7 @@ fn judge_rebinding(
             }
         },
         Rebinding::Move { binding, final_before } => {
-            let others: Vec<&Row> =
+            let others: Vec<&BindingRow> =
                 history.iter().filter(|old| old.account != binding.account).collect();
             // An older release may have bound another spelling to another account.
             let is_shared = others.iter().any(|old| overlap(old, binding));
@@ -260,16 +260,16 @@ fn judge_rebinding(
 
 /// The first row that the change would take an instant before `final_before` from.
 fn too_early<'a>(
-    mut rows: impl Iterator<Item = &'a Row>,
+    mut rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
     final_before: Timestamp,
 ) -> Option<Binding> {
-    let loses = |old: &&Row| overlap(old, asked) && old.from.max(asked.from) < final_before;
+    let loses = |old: &&BindingRow| overlap(old, asked) && old.from.max(asked.from) < final_before;
     rows.find(loses).map(|row| row.binding.clone())
 }
 
 /// The parts of `rows` that lie in the interval of `asked`.
-fn parts<'a>(rows: impl Iterator<Item = &'a Row>, asked: &Binding) -> Vec<Binding> {
+fn parts<'a>(rows: impl Iterator<Item = &'a BindingRow>, asked: &Binding) -> Vec<Binding> {
     rows.filter(|old| overlap(old, asked)).map(|old| part(old, asked)).collect()
 }
 
@@ -280,7 +280,7 @@ fn part(old: &Binding, asked: &Binding) -> Binding {
 /// The writes that take the interval of `asked` away from `rows`. What was taken is remembered,
 /// because records may have been rated by it. A row of the same change was never in force.
 fn take_away<'a>(
-    rows: impl Iterator<Item = &'a Row>,
+    rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
     recorded: Timestamp,
 ) -> Vec<RowChange> {
@@ -288,7 +288,11 @@ fn take_away<'a>(
     for old in rows.filter(|old| overlap(old, asked)) {
         if old.recorded != recorded && !off(Check::TakenRemembered) {
             let binding = part(old, asked);
-            writes.push(RowChange::Withdraw(Row { binding, withdrawn: recorded, ..old.clone() }));
+            writes.push(RowChange::Withdraw(BindingRow {
+                binding,
+                withdrawn: recorded,
+                ..old.clone()
+            }));
         }
         let (identity, from) = (old.identity.clone(), old.from);
         writes.push(if old.from < asked.from {
@@ -298,7 +302,7 @@ fn take_away<'a>(
         });
         if asked.until < old.until {
             let rest = Binding { from: asked.until, ..old.binding.clone() };
-            writes.push(RowChange::Insert(Row::recorded(rest, old.recorded)));
+            writes.push(RowChange::Insert(BindingRow::recorded(rest, old.recorded)));
         }
     }
     writes
@@ -339,7 +343,7 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
 
 /// The histories under the keys of `asked`, in that order. `rows` are those in force and those
 /// withdrawn.
-pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = Row>) -> Vec<Guided> {
+pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) -> Vec<Guided> {
     let mut levels: HashMap<String, Level> = HashMap::new();
     for row in rows {
         levels.entry(key_of(&row.identity)).or_default().push(row);

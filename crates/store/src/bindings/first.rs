@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use turnpike_types::limits::{AHEAD_MAX_US, GUIDED_MAX_US};
 use turnpike_types::{AccountNumber, Timestamp};
 
-use super::Row;
+use super::BindingRow;
 use crate::Binding;
 
 /// How long after the instant of a change a record may start that was guided before the change, in
@@ -27,7 +27,7 @@ use crate::Binding;
 const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US + 5 * 60 * 1_000_000;
 
 /// All rows of one key, in force and withdrawn.
-pub(super) type Level = Vec<Row>;
+pub(super) type Level = Vec<BindingRow>;
 
 /// The intervals in which look-ups found one account first and later another one or none, with the
 /// account found first. `keys` are those of the identity and of the prefixes that contain it, in the
@@ -40,7 +40,7 @@ pub(super) fn first_holders<'a>(
         keys.filter_map(|key| Some((key, levels.get(key)?))).collect();
     let Some((own, _)) = levels.first() else { return Vec::new() };
     let rows = || levels.iter().flat_map(|(_, level)| level.iter());
-    if levels.len() == 1 && rows().all(Row::is_in_force) {
+    if levels.len() == 1 && rows().all(BindingRow::is_in_force) {
         return Vec::new();
     }
     let settled = |at: Timestamp| at.saturating_add(SETTLES_US);
@@ -63,7 +63,7 @@ pub(super) fn first_holders<'a>(
 
 /// The account that look-ups for `at` found first; `None` if they always found the same.
 fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNumber> {
-    let covering: Vec<(&String, Vec<&Row>)> = levels
+    let covering: Vec<(&String, Vec<&BindingRow>)> = levels
         .iter()
         .map(|(key, level)| {
             (*key, level.iter().filter(|row| row.from <= at && at < row.until).collect())
@@ -90,7 +90,10 @@ fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNu
 /// The account that look-ups found after the change at `change`. Of overlapping rows of one key,
 /// which an older release may have left, the one in canonical spelling counts; without it, the rows
 /// count if they agree.
-fn found_after(covering: &[(&String, Vec<&Row>)], change: Timestamp) -> Option<AccountNumber> {
+fn found_after(
+    covering: &[(&String, Vec<&BindingRow>)],
+    change: Timestamp,
+) -> Option<AccountNumber> {
     covering.iter().find_map(|(key, rows)| {
         let mut visible =
             rows.iter().filter(|row| row.recorded <= change && change < row.withdrawn);

@@ -2,18 +2,18 @@ use turnpike_types::AccountNumber;
 
 use super::*;
 
-fn row(identity: &str, account: u64, from: i64, until: i64) -> Row {
+fn row(identity: &str, account: u64, from: i64, until: i64) -> BindingRow {
     let binding = Binding {
         identity: identity.to_owned(),
         account: AccountNumber(account),
         from: Timestamp(from),
         until: Timestamp(until),
     };
-    Row::recorded(binding, Timestamp::MIN)
+    BindingRow::recorded(binding, Timestamp::MIN)
 }
 
 /// The history found under the key of `identity`, as (from, until, account).
-fn found(identity: &str, rows: &[Row]) -> Vec<(i64, i64, u64)> {
+fn found(identity: &str, rows: &[BindingRow]) -> Vec<(i64, i64, u64)> {
     let asked = [Asked::of(identity, PrefixLengths::NONE)];
     let found = guided(&asked, rows.iter().cloned()).remove(0).bindings;
     found.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect()

@@ -11,7 +11,7 @@ use turnpike_types::{
     SegmentNumber, Timestamp,
 };
 
-use crate::bindings::{self, Asked, Histories, Row, RowChange};
+use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules::{self, Fence};
 use crate::{
@@ -29,8 +29,8 @@ pub(super) struct State {
     pub(super) starts: BTreeSet<(NodeName, Incarnation)>,
     catalogue: Vec<CatalogueEntry>,
     /// The history of each identity, by its key.
-    bindings: BTreeMap<String, Vec<Row>>,
-    withdrawn_bindings: BTreeMap<String, Vec<Row>>,
+    bindings: BTreeMap<String, Vec<BindingRow>>,
+    withdrawn_bindings: BTreeMap<String, Vec<BindingRow>>,
     bindings_recorded: Timestamp,
     prefix_lengths: PrefixLengths,
     bindings_version: u64,

@@ -7,7 +7,7 @@ use turnpike_types::{AccountNumber, PrefixLengths, Timestamp};
 use super::catalogue::lock;
 use super::session::BINDING_LOCK;
 use super::{APPEND_LIMIT, BEAT_LIMIT, BULK_LIMIT, PostgresDatabase};
-use crate::bindings::{self, Asked, Histories, Row, RowChange};
+use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
@@ -167,7 +167,7 @@ async fn recording_instant(connection: &mut PgConnection) -> StoreResult<Timesta
 
 /// Inserts the new rows of `writes`, which holds no other change.
 async fn insert(connection: &mut PgConnection, writes: &[RowChange]) -> StoreResult<()> {
-    let new: Vec<&Row> = writes
+    let new: Vec<&BindingRow> = writes
         .iter()
         .filter_map(|write| if let RowChange::Insert(row) = write { Some(row) } else { None })
         .collect();

@@ -7,7 +7,7 @@ use turnpike_types::{
 };
 
 use super::errors::corrupt;
-use crate::bindings::Row;
+use crate::bindings::BindingRow;
 use crate::rules::Fence;
 use crate::{
     Binding, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest, Claimed, Consumer,
@@ -177,9 +177,9 @@ pub(crate) fn binding(row: BindingTuple) -> Binding {
 /// release, and in force.
 pub(crate) type BindingRowTuple = (String, i64, i64, i64, Option<i64>, Option<i64>);
 
-pub(crate) fn binding_row(row: BindingRowTuple) -> Row {
+pub(crate) fn binding_row(row: BindingRowTuple) -> BindingRow {
     let (identity, account, from, until, recorded, withdrawn) = row;
-    Row {
+    BindingRow {
         binding: binding((identity, account, from, until)),
         recorded: recorded.map_or(Timestamp::MIN, Timestamp),
         withdrawn: withdrawn.map_or(Timestamp::MAX, Timestamp),
