@@ -93,7 +93,7 @@ impl<R: Read> AccountsCsv<R> {
             )
         })?;
         let currency = required("currency", "write an ISO 4217 code such as USD")?;
-        let currency = currency.parse::<Currency>().map_err(|_| {
+        let currency = Currency::listed(currency).map_err(|_| {
             let problem = format!("{} is not a currency", shown(currency));
             Wrong::field(
                 "currency",

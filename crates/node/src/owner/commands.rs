@@ -25,9 +25,15 @@ const EPOCH: Date = date(1970, 1, 1);
 /// What is wrong with the command, and what to write instead.
 pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     match &command.command {
-        Some(Command::Open(open)) => settings(open.settings.as_ref(), i64::MIN).map(Change::Opened),
+        Some(Command::Open(open)) => {
+            let opened = settings(open.settings.as_ref(), i64::MIN)?;
+            listed(&opened.currency)?;
+            Ok(Change::Opened(opened))
+        }
         Some(Command::ChangeSettings(change)) => {
-            settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
+            let changed = settings(change.settings.as_ref(), change.from_us)?;
+            listed(&changed.currency)?;
+            Ok(Change::SettingsChanged(changed))
         }
         Some(Command::Subscribe(asked)) => subscription(asked).map(Change::Subscribed),
         Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {

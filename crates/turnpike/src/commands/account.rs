@@ -67,7 +67,7 @@ struct SettingsArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=31))]
     cycle_day: u32,
     /// Currency, ISO 4217
-    #[arg(long, value_name = "CODE", default_value = "USD")]
+    #[arg(long, value_name = "CODE", default_value = "USD", value_parser = values::currency)]
     currency: Currency,
     /// An attribute that plans may read; repeat for more
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]

@@ -79,6 +79,7 @@ pub(crate) struct RateArgs {
     cycle_day: u8,
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
+    #[arg(value_parser = values::currency)]
     currency: Option<Currency>,
     /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
     /// one. Repeat for several options
