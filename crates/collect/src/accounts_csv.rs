@@ -75,8 +75,13 @@ impl<R: Read> AccountsCsv<R> {
     }
 
     fn list(&self, name: &str) -> Vec<&str> {
-        let cell = self.cell(name).unwrap_or_default();
-        cell.split(';').map(str::trim).filter(|part| !part.is_empty()).collect()
+        let Some(at) = self.columns.iter().position(|column| column == name) else {
+            return Vec::new();
+        };
+        let is_quoted = self.rows.is_quoted(at);
+        let parts = self.rows.cell(at).unwrap_or_default().split(';');
+        let parts = parts.map(|part| if is_quoted { part } else { part.trim() });
+        parts.filter(|part| !part.is_empty()).collect()
     }
 
     fn account(&self) -> Result<AccountRow, Wrong> {

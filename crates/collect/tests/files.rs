@@ -129,6 +129,24 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
     assert!(unknown.unwrap_err().to_string().contains("column colour: no such column"));
 }
 
+/// Fields are read as in a file of usage: within quotes every character counts.
+#[test]
+fn a_quoted_list_of_an_account_is_taken_as_it_is_written() {
+    let text = "account_number,zone,currency,plan,identities\n\
+                1,UTC,EUR,\"a;b\",\"user: ada ;user:bob\"\n\
+                2,UTC,EUR, a ; b , user:cy ; user:di \n\
+                3,UTC,EUR,,\" user:eve\"\n\
+                4,UTC,EUR,,\"user:\"\"fay\"\"\"\n";
+    let ab = || vec!["a".to_owned(), "b".to_owned()];
+    let (rows, faults) = split(AccountsCsv::new("a.csv", text.as_bytes()).unwrap());
+    let identities: Vec<_> = rows.iter().map(|row| row.content.identities.clone()).collect();
+    assert_eq!(identities[0], ["user: ada ", "user:bob"]);
+    assert_eq!(identities[1], ["user:cy", "user:di"]);
+    assert_eq!(identities[2], ["user:\"fay\""]);
+    assert_eq!((&rows[0].content.plans, &rows[1].content.plans), (&ab(), &ab()));
+    assert_faults(&faults, &[(4, "identities", "\" user:eve\"")]);
+}
+
 #[test]
 fn an_access_log_gives_charged_failed_and_uncharged_octets() {
     let read = || {
