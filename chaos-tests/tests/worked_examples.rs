@@ -186,6 +186,7 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
     cluster.run(&["plan", "publish", &example("plans/octets.xml")])?;
     let log = cluster.file("access.log", LOG)?;
     let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
+    let collect = [&collect[..], &["--plan-from", "1970-01-01"]].concat();
     for run in 1..=2 {
         let ran = cluster.attempt(&collect)?;
         ensure!(ran.code == Some(3), "run {run}: a bad row sets the exit code to 3: {ran:?}");

@@ -12,8 +12,8 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
-    IdentityAt, IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest,
-    ShowResponse,
+    IdentityAt, IdentityBinding, OpenAccount, ResolveRequest, ResolveResponse, ResolvedIdentity,
+    ShowRequest, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_store::{BindOutcome, Binding};
@@ -62,6 +62,7 @@ impl Accounts {
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
         let mut changes = Vec::new();
+        let mut only_new = HashSet::new();
         for ((index, mut command), fault) in commands.into_iter().enumerate().zip(faults) {
             if let Some(fault) = fault {
                 set(&mut results, index, fault);
@@ -90,6 +91,9 @@ impl Accounts {
                 // The command only binds identities: the owner has nothing to do.
                 set(&mut results, index, already());
             } else {
+                if must_be_new(&command) {
+                    only_new.insert(index);
+                }
                 groups.entry(partition).or_default().push((index, command));
             }
             bindings.extend(identities.into_iter().map(|bound| (index, binding(account, bound))));
@@ -99,6 +103,11 @@ impl Accounts {
             .buffer_unordered(PARTITIONS_AT_ONCE);
         while let Some(group) = answers.next().await {
             for (index, result) in group {
+                // A node of an earlier release does not know that the account must be new.
+                let is_old =
+                    result.outcome() == AccountOutcome::Already && only_new.contains(&index);
+                let result =
+                    if is_old { refused("the account is open already".to_owned()) } else { result };
                 set(&mut results, index, result);
             }
         }
@@ -324,6 +333,25 @@ fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
             ));
         }
     }
+}
+
+const fn must_be_new(command: &AccountCommand) -> bool {
+    matches!(command.command, Some(Command::Open(OpenAccount { must_be_new: true, .. })))
+}
+
+/// The binding of an identity for which the store would refuse `wanted`. `history` is sorted by
+/// start.
+fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Binding> {
+    let own = history.iter().filter(|by| by.account == wanted.account);
+    let held_until = own.fold(wanted.from, |held, by| match by.from <= held {
+        true => held.max(by.until),
+        false => held,
+    });
+    if held_until >= wanted.until {
+        // The account holds the identity already.
+        return None;
+    }
+    history.iter().find(|by| by.from < wanted.until && wanted.from < by.until)
 }
 
 pub(crate) fn refused(message: String) -> AccountResult {

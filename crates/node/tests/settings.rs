@@ -220,6 +220,33 @@ async fn the_currency_does_not_change_under_a_plan_in_another() {
     assert_eq!(after.outcome(), AccountOutcome::Applied, "{}", after.message);
 }
 
+/// Two clients that choose the same free number must not both get it.
+#[tokio::test(start_paused = true)]
+async fn an_account_that_must_be_new_is_opened_once() {
+    use AccountOutcome::{Already, Applied, Refused};
+    let (_db, mut node) = running().await;
+    let settings = Settings {
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    let open =
+        |must_be_new| Command::Open(OpenAccount { settings: Some(settings.clone()), must_be_new });
+    for (account, must_be_new, outcome) in
+        [(9, true, Applied), (9, true, Refused), (9, false, Already), (ACCOUNT, true, Refused)]
+    {
+        let result = apply(&mut node, account, open(must_be_new)).await;
+        assert_eq!(result.outcome(), outcome, "{account}: {}", result.message);
+        assert_eq!(
+            outcome == Refused,
+            result.message.contains("open already"),
+            "{}",
+            result.message
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_currency_that_iso_4217_does_not_list_is_refused() {
     let (_db, mut node) = running().await;

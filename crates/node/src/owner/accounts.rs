@@ -66,6 +66,10 @@ impl Owner {
             Err(why) => return refused(why),
         };
         match self.state.judge(account, &change) {
+            AccountChange::Already if must_be_new(command) => refused(format!(
+                "account {account} is open already, and the command asks for a new one: choose \
+                 another number"
+            )),
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => self.carry_out_if_fit(account, change, is_read),
@@ -227,6 +231,10 @@ fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subsc
         ..known(subscription.until_us)
     });
     [known(subscription.option_until_us())].into_iter().chain(plain)
+}
+
+const fn must_be_new(command: &AccountCommand) -> bool {
+    matches!(command.command, Some(Command::Open(wire::OpenAccount { must_be_new: true, .. })))
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

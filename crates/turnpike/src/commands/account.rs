@@ -206,7 +206,7 @@ async fn one(
 ) -> anyhow::Result<Finish> {
     let front = client.connect(&context.config).await?;
     let number = command.account_number;
-    let applied = apply::apply(&front, [command], |_| {}).await?;
+    let applied = apply::apply(&front, [command], |_, _| {}).await?;
     tell(number, applied, "")
 }
 

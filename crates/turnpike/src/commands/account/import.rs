@@ -72,14 +72,14 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         // All accounts of the chunk are opened before the subscriptions: a retried command is sent
         // after the rest of its request, so one request with both could subscribe too early.
         let opens = chunk.iter().map(open);
-        let opened = apply::apply(&front, opens, |done| bar.inc(done)).await?;
+        let opened = apply::apply(&front, opens, |_, _| bar.inc(1)).await?;
         // No subscription for a row whose account could not be opened with the row's settings.
         let unopened: HashSet<u64> =
             opened.refusals.iter().map(|refusal| refusal.account_number).collect();
         report.opened.add(opened);
         let opened = chunk.iter().filter(|row| !unopened.contains(&row.account.0));
         let subscriptions = opened.flat_map(subscriptions);
-        report.subscribed.add(apply::apply(&front, subscriptions, |_| {}).await?);
+        report.subscribed.add(apply::apply(&front, subscriptions, |_, _| {}).await?);
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
