@@ -7,6 +7,8 @@ mod import;
 mod option;
 mod show;
 
+pub(crate) use import::tell_of_begin;
+
 use clap::{Args, Subcommand};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, Cancel, Settings, Subscribe};

@@ -16,6 +16,7 @@ use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
 use turnpike_trial::{Account, Accounts, Catalogue, Outcome, Trial};
 use turnpike_types::{Currency, Timestamp};
 
+use crate::commands::account::tell_of_begin;
 use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::{Format, Rows, Source};
@@ -119,7 +120,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
-    let accounts = accounts(args, zone, &catalogue)?;
+    let accounts = accounts(args, zone, &catalogue, happened.now())?;
     let mut attributes = read_attributes(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
@@ -229,7 +230,12 @@ fn step_through(
     Ok(Finish::unless(left_over))
 }
 
-fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Result<Accounts> {
+fn accounts(
+    args: &RateArgs,
+    zone: Zone,
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> anyhow::Result<Accounts> {
     let Some(file) = &args.accounts else {
         let first = catalogue.plans().next().map(Plan::currency);
         let currency = args.currency.or(first);
@@ -241,5 +247,7 @@ fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Resul
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
-    Ok(Accounts::from_rows(rows)?)
+    let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
+    tell_of_begin(without_start.count() as u64, now);
+    Ok(Accounts::from_rows(rows, now)?)
 }
