@@ -124,7 +124,8 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let mut attributes = read_attributes(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
-    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
+    let named = args.attributes.as_slice();
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
     if args.step {
         step::check_breakpoints(&args.breakpoints, &catalogue)?;
         return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
