@@ -108,6 +108,45 @@ const GROUPS: [&[&str]; 6] = [
     &["quantity"],
 ];
 
+/// The header of a file of usage, before its columns are interpreted.
+#[derive(Debug)]
+pub struct UsageHeader<R: Read>(CsvRows<R>);
+
+impl<R: Read> UsageHeader<R> {
+    /// Reads the header of `reader`. `file` is its name in faults.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the first line is not a header.
+    pub fn read(file: &str, reader: R) -> Result<Self, Fault> {
+        CsvRows::open(file, reader, |names| missing(names).is_none()).map(Self)
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> &[String] {
+        self.0.header()
+    }
+
+    /// Whether a column can be an attribute: its name has no other meaning.
+    pub fn is_attribute(name: &str) -> bool {
+        matches!(Column::named(name), Ok(Column::Attribute(_)))
+    }
+
+    /// The rows below the header. The columns in `attributes` are attributes, also if their names
+    /// resemble known names.
+    ///
+    /// # Errors
+    /// As [`UsageCsv::new`].
+    pub fn rows(self, attributes: &BTreeSet<String>) -> Result<UsageCsv<R>, Fault> {
+        let rows = self.0;
+        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings =
+            unclear(rows.header(), attributes).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings = warnings.into_iter().map(|wrong| rows.header_fault(wrong).to_string());
+        let warnings = warnings.collect();
+        Ok(UsageCsv { rows, columns, warnings, ended: false })
+    }
+}
+
 /// Reads usage records from comma-separated values with a header.
 #[derive(Debug)]
 pub struct UsageCsv<R: Read> {
@@ -137,13 +176,7 @@ impl<R: Read> UsageCsv<R> {
         reader: R,
         attributes: &BTreeSet<String>,
     ) -> Result<Self, Fault> {
-        let rows = CsvRows::open(file, reader, |names| missing(names).is_none())?;
-        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
-        let warnings =
-            unclear(rows.header(), attributes).map_err(|wrong| rows.header_fault(wrong))?;
-        let warnings = warnings.into_iter().map(|wrong| rows.header_fault(wrong).to_string());
-        let warnings = warnings.collect();
-        Ok(Self { rows, columns, warnings, ended: false })
+        UsageHeader::read(file, reader)?.rows(attributes)
     }
 
     /// Warnings about a header that is usable.

@@ -40,7 +40,7 @@ fn open(account_number: u64, currency: &str) -> AccountCommand {
         currency: currency.to_owned(),
         ..Settings::default()
     };
-    let open = OpenAccount { settings: Some(settings) };
+    let open = OpenAccount { settings: Some(settings), ..OpenAccount::default() };
     AccountCommand { account_number, command: Some(Command::Open(open)), identities: Vec::new() }
 }
 

@@ -143,6 +143,7 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
     let version = read_value(root, "version", "1", values::version, findings);
     let starts = read_value(root, "starts", "2026-01-01", values::date, findings);
     let currency = read_value(root, "currency", "USD", values::currency, findings);
+    check_listed(root, currency, findings);
     let round = match root.attribute("round") {
         None => Some(Rounding { digits: 9, running: false }),
         Some(_) => read_value(root, "round", "9 half-even", values::round, findings),
@@ -175,6 +176,15 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         examples: Vec::new(),
         content_hash: xml::content_hash(root, "layout"),
     })
+}
+
+/// Refuses a currency that ISO 4217 does not list.
+pub(crate) fn check_listed(element: &Element, currency: Option<Currency>, findings: &mut Findings) {
+    let fault = currency.and_then(|code| values::listed_currency(code.as_str()).err());
+    if let Some(why) = fault {
+        let message = format!("currency: {why}");
+        findings.refuse_since(element.line, None, Cause::BadValue, message);
+    }
 }
 
 /// A required attribute's value; `None`, with a finding, when it is absent or can't be read.

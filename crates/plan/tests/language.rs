@@ -96,6 +96,31 @@ fn links_and_shares_are_separated_by_spaces() {
     assert!(warnings(&words).iter().any(|text| text.contains("is: \"a,b\" is one word")));
 }
 
+// Currencies.
+
+#[test]
+fn a_currency_that_iso_4217_does_not_list_is_refused() {
+    let fee = r#"<MonthlyRecurringCharge id="fee" amount="1" currency="ZZZ"/>
+<CurrencyConverter id="c" in="fee.charge" table="t" to="USD"/>
+<AccountFinalizer id="post" in="c.charge"/>"#;
+    let example = r#"<example name="x" currency="XTS"><record id="r" type="t" start="2026-01-02T00:00:00Z" quantity="1"/></example>"#;
+    let head = rated("quantity", r#"<step id="s" price="1" per="1"/>"#);
+    let at = |line: u32, id: &str| [(line, id.to_owned(), Cause::BadValue)];
+    for (xml, error) in [
+        (head.replace("\"USD\"", "\"ZZZ\""), at(1, "")),
+        (plan(fee), at(3, "fee")),
+        (head.replace("</plan>", &format!("{example}\n</plan>")), at(7, "")),
+    ] {
+        assert_eq!(causes(&xml), error, "{xml}");
+        assert!(refusal(&xml).contains("ISO 4217"), "{}", refusal(&xml));
+        // Accounts may already be rated by such a plan.
+        let published = parse_published(&xml).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(published.warnings().iter().any(|w| w.message.contains("ISO 4217")), "{xml}");
+        compile(&published, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+    parse(&head.replace("\"USD\"", "\"XCG\"")).unwrap();
+}
+
 // Units.
 
 #[test]

@@ -9,8 +9,9 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
+use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
@@ -177,6 +178,21 @@ impl Front {
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// An account; `None` if it was never opened.
+    pub(crate) async fn account(&self, number: u64) -> anyhow::Result<Option<ShowResponse>> {
+        self.call(&format!("account {number} can't be looked at"), || {
+            let mut accounts = self.accounts();
+            async move {
+                match accounts.show(ShowRequest { account_number: number }).await {
+                    Ok(shown) => Ok(Response::new(Some(shown.into_inner()))),
+                    Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
+                    Err(status) => Err(status),
+                }
+            }
+        })
+        .await
     }
 
     /// Repeats the call until it succeeds, fails permanently, or exceeds the time-out.

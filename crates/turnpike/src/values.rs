@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use turnpike_types::{AccountRange, Timestamp};
+use turnpike_types::{AccountRange, Currency, Timestamp};
 
 use crate::exit::usage;
 
@@ -28,6 +28,11 @@ pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
 /// An instant, or the start of a date in `zone`.
 pub(crate) fn instant_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
     turnpike_collect::parse_date_or_instant(text, zone).map_err(|error| error.to_string())
+}
+
+/// A currency in use by ISO 4217.
+pub(crate) fn currency(text: &str) -> Result<Currency, String> {
+    Currency::listed(text).map_err(|error| error.to_string())
 }
 
 /// A time zone by its IANA name.

@@ -52,6 +52,8 @@ pub(super) struct Row<'r> {
     cells: &'r CsvLine,
     /// The index of each column in the file's rows; `None` if the file does not have the column.
     places: &'r [Option<usize>],
+    /// The table was published already; see [`Faults::is_published`].
+    pub(super) is_published: bool,
 }
 
 impl Row<'_> {
@@ -144,7 +146,9 @@ pub(super) fn read<K: Kind>(
     while let Some(next) = lines.next(&mut cells) {
         any = true;
         let read = next.and_then(|line| {
-            let row = Row { line, columns: K::COLUMNS, cells: &cells, places: &places };
+            let is_published = faults.is_published;
+            let row =
+                Row { line, columns: K::COLUMNS, cells: &cells, places: &places, is_published };
             let taken = row.check().and_then(|()| kind.take(&row));
             let rank = taken.map_err(|message| TableError { line, message })?;
             canonical.push(row.canonical(rank));

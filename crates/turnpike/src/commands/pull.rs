@@ -64,7 +64,7 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Acknowledge [default: with --output]
-    #[arg(long, overrides_with = "no_ack")]
+    #[arg(long, conflicts_with = "no_ack")]
     ack: bool,
     /// Do not acknowledge: the next pull gives the same lines
     #[arg(long)]

@@ -16,6 +16,7 @@ use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
 use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOutcome};
 use turnpike_types::{Currency, Timestamp};
 
+use crate::commands::account::tell_of_begin;
 use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::{Format, Rows, Source};
@@ -79,6 +80,7 @@ pub(crate) struct RateArgs {
     cycle_day: u8,
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
+    #[arg(value_parser = values::currency)]
     currency: Option<Currency>,
     /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
     /// one. Repeat for several options
@@ -118,11 +120,12 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
-    let accounts = accounts(args, zone, &catalogue)?;
+    let accounts = accounts(args, zone, &catalogue, happened.now())?;
     let mut attributes = read_attributes(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
-    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
+    let named = args.attributes.as_slice();
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
     if args.step {
         step::check_breakpoints(&args.breakpoints, &catalogue)?;
         return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
@@ -233,6 +236,7 @@ fn accounts(
     args: &RateArgs,
     zone: Zone,
     catalogue: &TrialCatalogue,
+    now: Timestamp,
 ) -> anyhow::Result<TrialAccounts> {
     let Some(file) = &args.accounts else {
         let first = catalogue.plans().next().map(Plan::currency);
@@ -245,5 +249,7 @@ fn accounts(
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
-    Ok(TrialAccounts::from_rows(rows)?)
+    let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
+    tell_of_begin(without_start.count() as u64, now);
+    Ok(TrialAccounts::from_rows(rows, now)?)
 }

@@ -138,6 +138,8 @@ fn a_table_of_exchange_rates_refuses() {
         |row: &str| text(ExchangeRates, &format!("from,to,rate,since\n{row}\nUSD,EUR,0.9,\n"));
     for (row, word) in [
         ("usd,EUR,1,", "from: \"usd\" is not a currency"),
+        ("ZZZ,EUR,1,", "from: \"ZZZ\" is not a currency"),
+        ("EUR,XXX,1,", "to: \"XXX\" is not a currency"),
         ("EUR,EUR,1,", "write another currency"),
         ("EUR,USD,0.00,", "rate: it is zero"),
         ("EUR,USD,-1,", "never negative"),
@@ -219,4 +221,9 @@ fn a_published_table_is_read_by_the_rules_of_the_release_that_accepted_it() {
     let plain = super::parse_table(&table("Trinidad & Tobago")).unwrap();
     assert_eq!(read.content_hash(), plain.content_hash());
     assert!(crate::parse_published_table(&table("\"open")).is_err());
+    // It took any three capital letters as a currency, too.
+    let rates = "# turnpike-table id=x kind=exchange-rates version=1 starts=2026-01-01\n\
+                 from,to,rate\nZZZ,EUR,2\n";
+    assert!(super::parse_table(rates).is_err());
+    assert!(crate::parse_published_table(rates).is_ok());
 }
