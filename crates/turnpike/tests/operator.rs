@@ -291,6 +291,10 @@ fn a_client_uses_the_next_front_where_one_does_not_answer() {
     ] {
         let ran = run(arguments);
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+    let refused = of(&[("TURNPIKE_LOG_LEVEL", "wran")]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("TURNPIKE_LOG_LEVEL \"wran\""), "{}", refused.err);
+    assert!(!refused.err.contains("--log-level"), "{}", refused.err);
     }
     let ran = ran(turnpike(&["plan", "list"]).env("TURNPIKE_FRONT", &both).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
