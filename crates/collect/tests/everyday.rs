@@ -521,7 +521,16 @@ fn the_format_holds_for_the_whole_file() {
     let combined = format!("192.0.2.2 {REST}\n");
     let read = log(format!("junk\n{vhost}{combined}{vhost}").as_bytes());
     assert_eq!(identities(&read), ["ip:192.0.2.1"; 2]);
-    assert_told(&read, &[&["a.log:1"], &["a.log:3"]]);
+    let mixed =
+        ["a.log:3", "has the format combined", "first line had vhost_combined", "split the log"];
+    assert_told(&read, &[&["a.log:1"], &mixed]);
+    // A line that has neither format is told as what it is.
+    let read = log(format!("{vhost}junk\n").as_bytes());
+    assert_told(&read, &[&["a.log:2: \"junk\" is not a line of an access log"]]);
+    // The format that the caller names is not compared with others.
+    let read = log_as(format!("{vhost}{combined}").as_bytes(), format("vhost_combined", false));
+    assert_eq!(identities(&read), ["ip:192.0.2.1"]);
+    assert!(!faults(&read)[0].contains("first line"), "{read:?}");
 }
 
 #[test]
