@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use turnpike_plan::{AccountContext, ObjectCode, OptionInForce, PlanInForce, Table};
 use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
@@ -103,6 +104,17 @@ fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
     changes
 }
 
+/// The suspension of usage before the first version of a plan, in a node's words.
+fn unknown_plan(plan: &str, first: Option<Date>) -> Suspension {
+    match first {
+        Some(date) => Suspension::new(
+            SuspenseReason::UnknownPlan,
+            format_args!("{plan}: its first version starts on {date}"),
+        ),
+        None => Suspension::new(SuspenseReason::UnknownPlan, plan),
+    }
+}
+
 impl Stretch {
     fn of(
         account: &Account,
@@ -137,7 +149,11 @@ impl Stretch {
                     stretch.add(subscription, since, code, catalogue);
                 }
                 // Usage is suspended until the plan exists; due charges of other plans are not.
-                None => missing = Some(Suspension::new(SuspenseReason::UnknownPlan, plan)),
+                None => {
+                    let starts = catalogue.starts(plan, &settings.zone);
+                    let first = starts.filter(|&start| start > from).min();
+                    missing = Some(unknown_plan(plan, first.map(|at| settings.zone.date_at(at))));
+                }
             }
         }
         stretch.closed_to_usage = stretch.closed_to_usage.or(missing);

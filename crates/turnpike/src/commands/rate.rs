@@ -91,7 +91,7 @@ pub(crate) struct RateArgs {
     option_fees: Vec<(String, String)>,
     /// After all records, advance the time to this date (of --zone, else of UTC), and book the
     /// charges that fall due until then
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = values::date)]
     until: Option<Date>,
     /// Show what each primitive does with each record
     #[arg(long)]
