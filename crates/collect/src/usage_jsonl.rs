@@ -4,16 +4,16 @@
 //! Texts are taken verbatim. Null and an empty text mean that the value is absent, like an empty
 //! cell of the CSV form. Numbers can be in quotes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use turnpike_types::UsageRecord;
+use turnpike_types::{UsageRecord, ZERO_DURATION};
 
 use crate::fault::{Wrong, shown};
 use crate::fields::{self, When};
 use crate::json::Json;
 use crate::text::Lines;
-use crate::usage_csv::KNOWN;
+use crate::usage_csv::{KNOWN, OWN_MEASURES, group_of};
 use crate::{Fault, Row, near};
 
 /// The longest line, in bytes. A record has at most 16 KiB, and escapes make it up to six times as
@@ -150,6 +150,13 @@ fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Wrong> 
     for (name, value) in pairs {
         if let Some(text) = scalar(&name, value)? {
             let quantity = fields::quantity(&name, &text)?;
+            // A measure `duration` of 0 states a duration of zero.
+            if OWN_MEASURES.contains(&name.as_str()) && (name != ZERO_DURATION || quantity != 0) {
+                let problem =
+                    format!("no plan can read the measure {name}: it is the record's own");
+                let remedy = format!("write \"{name}\" beside \"measures\", not in it");
+                return Err(Wrong::field("measures", problem, remedy));
+            }
             measures.insert(named("measures", name)?, quantity);
         }
     }
@@ -163,21 +170,92 @@ fn named(of: &str, name: String) -> Result<String, Wrong> {
     Ok(name)
 }
 
+/// Names of measures and attributes, each with the known name that it seems to be.
+#[derive(Debug, Default)]
+struct Names {
+    attributes: BTreeMap<String, Option<&'static str>>,
+    measures: BTreeMap<String, Option<&'static str>>,
+}
+
+/// The number of different names that are checked: a bound on memory.
+const NAMES_MAX: usize = 1_000;
+
+impl Names {
+    /// The warnings about names that were not warned about before, if the record states nothing of
+    /// the meaning that they seem to have.
+    fn check(&mut self, fields: &Fields, declared: &BTreeSet<String>) -> Vec<Wrong> {
+        let mut warnings = Vec::new();
+        let attributes = fields.attributes.keys().map(|name| ("attribute", name));
+        let measures = fields.measures.keys().map(|name| ("measure", name));
+        for (kind, name) in attributes.chain(measures) {
+            let names = if kind == "measure" { &mut self.measures } else { &mut self.attributes };
+            if !names.contains_key(name) && names.len() < NAMES_MAX {
+                let is_declared = match kind {
+                    // A measure `duration` of 0 states what its name says.
+                    "measure" => {
+                        name == ZERO_DURATION || declared.contains(&format!("measure:{name}"))
+                    }
+                    _ => declared.contains(name),
+                };
+                let meant = near::meant(name, &KNOWN).filter(|_| !is_declared);
+                names.insert(name.clone(), meant);
+            }
+            let Some(meant) = names.get(name).copied().flatten() else { continue };
+            if group_of(meant).iter().any(|known| fields.known.contains_key(known)) {
+                continue;
+            }
+            names.insert(name.clone(), None);
+            let relation = near::relation(name, meant);
+            warnings.push(Wrong::field(
+                &format!("{kind}s.{name}"),
+                format!("warning: it is read as the {kind} {name}, although {relation}, which is missing"),
+                format!(
+                    "write \"{meant}\" beside \"{kind}s\" if it is meant (docs/formats.md has the \
+                     units)"
+                ),
+            ));
+        }
+        warnings
+    }
+}
+
 /// Reads usage records from JSON lines. Empty lines are skipped.
 #[derive(Debug)]
 pub struct UsageJsonl<R: Read> {
     lines: Lines<R>,
     begun: bool,
     ended: bool,
+    declared: BTreeSet<String>,
+    names: Names,
+    warnings: Vec<String>,
 }
 
 impl<R: Read> UsageJsonl<R> {
     /// Reads from `reader`. `file` is its name in faults.
     pub fn new(file: &str, reader: R) -> Self {
-        Self { lines: Lines::new(file, reader, LINE_BYTES_MAX), begun: false, ended: false }
+        Self::with_attributes(file, reader, BTreeSet::new())
     }
 
-    fn record(&self) -> Result<UsageRecord, Wrong> {
+    /// As [`UsageJsonl::new`], but the attributes of these names (or, with the prefix `measure:`, the
+    /// measures) cause no warning, although they resemble known names.
+    pub fn with_attributes(file: &str, reader: R, attributes: BTreeSet<String>) -> Self {
+        Self {
+            lines: Lines::new(file, reader, LINE_BYTES_MAX),
+            begun: false,
+            ended: false,
+            declared: attributes,
+            names: Names::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The warnings about the records read since the last call: a measure or an attribute resembles a
+    /// known name, and the record lacks what that name states. One for each name.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn record(&mut self) -> Result<UsageRecord, Wrong> {
         let json: Json = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
             let said = error.to_string();
             // serde_json appends "at line 1 column 9". The line is always 1, so it is replaced.
@@ -185,7 +263,14 @@ impl<R: Read> UsageJsonl<R> {
             Wrong::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
         })?;
         match json {
-            Json::Object(line) => Fields::of(line)?.record(),
+            Json::Object(line) => {
+                let fields = Fields::of(line)?;
+                let warnings = self.names.check(&fields, &self.declared);
+                let warnings =
+                    warnings.into_iter().map(|wrong| self.lines.fault(wrong).to_string());
+                self.warnings.extend(warnings);
+                fields.record()
+            }
             other => Err(Wrong::row(format!("the line is {}", other.kind()), EXAMPLE)),
         }
     }

@@ -53,11 +53,12 @@ pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     /// The format; `None`: by the file's name.
     pub(crate) format: Option<Format>,
-    /// CSV columns that are attributes even if their names resemble known columns.
+    /// Names of attributes even if they resemble known columns.
     pub(crate) attributes: &'a BTreeSet<String>,
 }
 
-/// The rows of a file of usage. Prints warnings about its header.
+/// The rows of a file of usage. Prints warnings about its header, or about members of its objects
+/// when they are read.
 pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     let Source { path, format, attributes } = source;
     let name = path.display().to_string();
@@ -71,7 +72,14 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
             rows.warnings().iter().for_each(ui::tell);
             Box::new(rows)
         }
-        Format::Jsonl => Box::new(UsageJsonl::new(&name, reader)),
+        Format::Jsonl => {
+            let mut rows = UsageJsonl::with_attributes(&name, reader, attributes.clone());
+            Box::new(std::iter::from_fn(move || {
+                let row = rows.next();
+                rows.take_warnings().iter().for_each(ui::tell);
+                row
+            }))
+        }
     })
 }
 
