@@ -109,7 +109,7 @@ fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
         matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
     Ok(match value {
         Json::Null => None,
-        Json::Text(text) => Some(text).filter(|text| !text.is_empty()),
+        Json::Text(text) => Some(without_nul(name, text)?).filter(|text| !text.is_empty()),
         Json::Whole(_) | Json::Fraction(_) if is_text => {
             return Err(Wrong::field(name, "it is a number", "write it in double quotes"));
         }
@@ -133,7 +133,7 @@ fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Wr
         let text = match value {
             Json::Null => continue,
             Json::Text(text) if text.is_empty() => continue,
-            Json::Text(text) => text,
+            Json::Text(text) => without_nul("attributes", text)?,
             Json::Whole(number) => number.to_string(),
             other => {
                 let problem = format!("attribute {} is {}", shown(&name), other.kind());
@@ -167,7 +167,15 @@ fn named(of: &str, name: String) -> Result<String, Wrong> {
     if name.is_empty() {
         return Err(Wrong::field(of, "a key is empty", "give every entry a name"));
     }
-    Ok(name)
+    without_nul(of, name)
+}
+
+/// A text, if it has no NUL characters. The lines of other files can't contain them.
+fn without_nul(of: &str, text: String) -> Result<String, Wrong> {
+    if text.contains('\0') {
+        return Err(Wrong::field(of, "the text contains NUL characters", "remove \\u0000"));
+    }
+    Ok(text)
 }
 
 /// Names of measures and attributes, each with the known name that it seems to be.

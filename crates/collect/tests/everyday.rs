@@ -320,6 +320,27 @@ fn a_member_of_a_json_line_named_like_a_missing_one_is_told_once() {
     assert_eq!((records(&rows)[0].measures["duration"], told), (0, Vec::new()));
 }
 
+/// A line of CSV with a NUL byte is a bad row; so is a text of a JSON line that contains one.
+#[test]
+fn a_nul_character_is_refused_in_every_form_of_a_file() {
+    let line = |id: &str, more: &str| {
+        format!(
+            "{{\"record_id\":\"{id}\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0{more}}}\n"
+        )
+    };
+    for (id, more, column) in [
+        ("r\\u0000", "", "record_id"),
+        ("r", ",\"attributes\":{\"a\":\"\\u0000\"}", "attributes"),
+        ("r", ",\"attributes\":{\"a\\u0000\":\"x\"}", "attributes"),
+        ("r", ",\"measures\":{\"a\\u0000\":1}", "measures"),
+        ("r", ",\"duration\":\"\\u00001\"", "duration"),
+    ] {
+        assert_told(&jsonl(line(id, more).as_bytes()), &[&[column, "NUL"]]);
+    }
+    let text = "record_id,account_number,usage_type,start_us\nr\0x,1,t,0\n";
+    assert_told(&csv(text.as_bytes()), &[&["u.csv:2", "NUL"]]);
+}
+
 /// Years of more than four digits, and days beyond the last instant, are told with the range.
 #[test]
 fn a_time_outside_the_range_is_told_with_the_range() {
