@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use turnpike_collect::{
     AccessLog, AccessLogOptions, AccountsCsv, Fault, Row, UsageCsv, UsageJsonl, parse_duration_us,
-    parse_instant,
+    parse_instant, read_text,
 };
 use turnpike_types::UsageRecord;
 
@@ -377,6 +377,27 @@ fn an_unknown_column_of_accounts_names_the_nearest_one() {
 }
 
 // ---- files in other forms
+
+#[test]
+fn a_whole_text_is_read_from_every_encoding_up_to_its_limit() {
+    let text = "a;Zürich\n";
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let forms = [
+        text.as_bytes().to_vec(),
+        [&b"\xef\xbb\xbf"[..], text.as_bytes()].concat(),
+        [&b"\xfe\xff"[..], &units].concat(),
+        gzip(text.as_bytes()),
+    ];
+    for bytes in forms {
+        assert_eq!(read_text("t.csv", bytes.as_slice(), text.len()).unwrap(), text);
+        let told = read_text("t.csv", bytes.as_slice(), text.len() - 1).unwrap_err().to_string();
+        assert!(told.contains("t.csv:1: the text has more than 9 bytes"), "{told}");
+    }
+    let told = read_text("t.csv", &b"a\nb\xff\n"[..], 100).unwrap_err().to_string();
+    assert!(told.contains("t.csv:2: the text is not UTF-8"), "{told}");
+    let told = read_text("t.csv", &b"PAR1"[..], 100).unwrap_err().to_string();
+    assert!(told.contains("a Parquet file"), "{told}");
+}
 
 /// A file of three records, the second with a comma and an umlaut in its note.
 fn three(separator: &str) -> String {
