@@ -319,10 +319,13 @@ impl Answers {
                     ("octets", *octets > AT_B && *epoch >= epochs[&at.partition].number())
                 }
                 Ok(Some(FrontAnswer::Waiting(waiting))) => ("waiting", waiting.is_empty()),
-                Ok(Some(FrontAnswer::Recycled(rated, stays))) => ("recycled", (*rated, *stays) == (0, 0)),
+                Ok(Some(FrontAnswer::Recycled(rated, stays))) => {
+                    ("recycled", (*rated, *stays) == (0, 0))
+                }
                 Ok(Some(FrontAnswer::Taken(true))) => ("taken", true),
                 Ok(Some(FrontAnswer::Opened(true))) => ("opened", true),
-                Ok(Some(FrontAnswer::Taken(false) | FrontAnswer::Opened(false)) | None) | Err(_) => continue,
+                Ok(Some(FrontAnswer::Taken(false) | FrontAnswer::Opened(false)) | None)
+                | Err(_) => continue,
             };
             ensure!(is_new, "{id}: {told:?}");
             *seen.entry(kind).or_default() += 1;

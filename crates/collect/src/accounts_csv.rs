@@ -122,7 +122,7 @@ impl<R: Read> AccountsCsv<R> {
             let unused = plan_from.map(|_| "plan_from".to_owned()).or(unused);
             if let Some(column) = unused {
                 let remedy = "fill in plan, or leave this field empty";
-                return Err(Wrong::field(
+                return Err(Problem::field(
                     &column,
                     "the row has no plan that it applies to",
                     remedy,

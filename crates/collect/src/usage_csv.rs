@@ -6,7 +6,9 @@
 //! that name. An empty cell is absent.
 //!
 //! A column whose name resembles a known name is refused if the file has no known column for that
-//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning.
+//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning. So is a
+//! column `measure:NAME` or `attribute:NAME` whose NAME is or resembles a known name, if the file
+//! has no known column for that meaning.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -98,6 +100,15 @@ pub(crate) const KNOWN: [&str; 11] = [
     "quantity",
 ];
 
+/// The group of columns that have the meaning of a known column.
+pub(crate) fn group_of(known: &str) -> &'static [&'static str] {
+    GROUPS.into_iter().find(|group| group.contains(&known)).unwrap_or_default()
+}
+
+/// Measures of these names are read by no plan: `record.duration` and `record.quantity` are the
+/// record's own.
+pub(crate) const OWN_MEASURES: [&str; 2] = ["duration", "quantity"];
+
 /// Groups of columns with the same meaning.
 const GROUPS: [&[&str]; 6] = [
     &["record_id"],
@@ -166,8 +177,8 @@ impl<R: Read> UsageCsv<R> {
         Self::with_attributes(file, reader, &BTreeSet::new())
     }
 
-    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes, also if their names
-    /// resemble known names.
+    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes (or, with the prefix
+    /// `measure:`, measures), also if their names resemble known names.
     ///
     /// # Errors
     /// As [`UsageCsv::new`].
@@ -270,23 +281,42 @@ fn missing(header: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Warnings about attributes whose names resemble known columns. An error if the header has neither
-/// that known column nor one of the same meaning.
+/// Warnings about attributes and measures whose names resemble known columns. An error for a plain
+/// name if the header has neither that known column nor one of the same meaning.
 fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
+    let is_said = |meant: &str| {
+        let group = group_of(meant);
+        header.iter().any(|name| group.contains(&name.as_str()))
+    };
     for name in header.iter().filter(|name| !attributes.contains(*name)) {
-        let Some(meant) = similar_names::like(name, &KNOWN) else { continue };
-        if name.starts_with("measure:") || name.starts_with("attribute:") {
+        if let Some((kind, own)) = name.split_once(':')
+            && (kind == "measure" || kind == "attribute")
+        {
+            let own = own.trim();
+            if kind == "measure" && OWN_MEASURES.contains(&own) {
+                let problem = format!("no plan can read it: record.{own} is the column {own}");
+                return Err(Problem::field(name, problem, format!("name it {own}")));
+            }
+            if kind == "attribute" && attributes.contains(own) {
+                continue;
+            }
+            let meant = similar_names::meant(own, &KNOWN);
+            let Some(meant) = meant.filter(|meant| !is_said(meant)) else { continue };
+            let relation = similar_names::relation(own, meant);
+            let problem = format!(
+                "warning: it is read as the {kind} {own}, although {relation}, which is missing"
+            );
+            let remedy = format!("name it {meant} if it is meant (docs/formats.md has the units)");
+            warnings.push(Problem::field(name, problem, remedy));
             continue;
         }
+        let Some(meant) = similar_names::like(name, &KNOWN) else { continue };
         let remedy = format!(
             "name it {meant} (docs/formats.md has the units), or attribute:{name} if it is an \
             attribute"
         );
-        let group = GROUPS.iter().find(|group| group.contains(&meant));
-        let is_said =
-            group.is_some_and(|group| header.iter().any(|name| group.contains(&name.as_str())));
-        if !is_said {
+        if !is_said(meant) {
             let problem =
                 format!("it is not a known column, but it is like {meant}, which is missing");
             return Err(Problem::field(name, problem, remedy));

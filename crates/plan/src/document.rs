@@ -37,6 +37,8 @@ pub(crate) struct Document {
     pub(crate) measures: BTreeMap<String, DeclaredUnit>,
     /// Was this version published before? If so, newer rules warn where they would refuse.
     pub(crate) is_published: bool,
+    /// Was this version published by a release that did not check telephone numbers by country?
+    pub(crate) has_unchecked_numbers: bool,
     pub(crate) primitives: Vec<Primitive>,
     /// Ids of primitives of an unknown type: links to them are not reported as errors.
     pub(crate) unread: BTreeSet<String>,
@@ -171,6 +173,7 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         parameters: Vec::new(),
         measures: BTreeMap::new(),
         is_published: findings.is_published,
+        has_unchecked_numbers: false,
         primitives: Vec::new(),
         unread: BTreeSet::new(),
         examples: Vec::new(),

@@ -347,7 +347,14 @@ fn a_record_that_states_no_measure_waits_and_one_that_lasted_no_time_costs_nothi
     unanswered.clone_from(&lost);
     unanswered.state_duration(Some(0));
     assert_eq!(account.lines(&unanswered), []);
-    assert_eq!(account.lines(&event("call", at, 1)), []);
+    // Neither a quantity nor another measure states a duration.
+    let mut counted = event("call", at, 5);
+    assert_eq!(account.rate(&counted), Err(SuspenseReason::MissingInput));
+    assert_eq!(account.rater.detail(SuspenseReason::MissingInput).to_string(), "record.duration");
+    counted.measures.insert("billsec".to_owned(), 3600);
+    assert_eq!(account.rate(&counted), Err(SuspenseReason::MissingInput));
+    counted.state_duration(Some(0));
+    assert_eq!(account.lines(&counted), []);
     let hour = session("call", at, "2026-11-30T02:00:00Z");
     assert_eq!(
         account.lines(&hour),

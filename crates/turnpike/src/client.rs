@@ -40,7 +40,7 @@ pub(crate) struct ClientArgs {
     pub(crate) front: Vec<String>,
     /// Give up when the cluster makes no progress for this long [default: 30s]
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
+    #[arg(value_parser = values::patience)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -79,7 +79,7 @@ impl ClientArgs {
         match (self.timeout, config.client.timeout.as_deref()) {
             (Some(timeout), _) => Ok(timeout),
             (None, Some(text)) => {
-                values::duration(text).map_err(|error| usage(format!("client.timeout: {error}")))
+                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))
             }
             (None, None) => Ok(TIMEOUT_DEFAULT),
         }

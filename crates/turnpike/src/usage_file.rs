@@ -53,13 +53,14 @@ pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     /// The format; `None`: by the file's name.
     pub(crate) format: Option<Format>,
-    /// CSV columns that are attributes even if their names resemble known columns.
+    /// Names of attributes even if they resemble known columns.
     pub(crate) attributes: &'a BTreeSet<String>,
     /// The columns of `--attribute`: the file must have them.
     pub(crate) named: &'a [String],
 }
 
-/// The rows of a file of usage. Prints warnings about its header.
+/// The rows of a file of usage. Prints warnings about its header, or about members of its objects
+/// when they are read.
 pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     let Source { path, format, attributes, named } = source;
     let name = path.display().to_string();
@@ -76,13 +77,14 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
             rows.warnings().iter().for_each(ui::tell);
             Box::new(rows)
         }
-        Format::Jsonl if !named.is_empty() => {
-            return Err(usage(format!(
-                "{name}: --attribute names a column of a CSV file; in JSON lines, write attributes \
-                 into the object attributes"
-            )));
+        Format::Jsonl => {
+            let mut rows = UsageJsonl::with_attributes(&name, reader, attributes.clone());
+            Box::new(std::iter::from_fn(move || {
+                let row = rows.next();
+                rows.take_warnings().iter().for_each(ui::tell);
+                row
+            }))
         }
-        Format::Jsonl => Box::new(UsageJsonl::new(&name, reader)),
     })
 }
 

@@ -88,6 +88,10 @@ fn command_lines_that_make_no_sense() {
     fails(&["status", "--front", "localhost:7070"], 2, &["http://HOST:PORT"]);
     fails(&["status", "--log", "loud"], 2, &["loud"]);
     fails(&["status", "--log-level", "a=b=c"], 2, &["--log-level"]);
+    fails(&["status", "--log-level", "wran"], 2, &["--log-level \"wran\"", "do you mean warn?"]);
+    fails(&["status", "--timeout", "0"], 2, &["leaves no time", "write for example 30s"]);
+    fails(&["suspense", "list", "--max", "0"], 2, &["0 is not in 1..=100000"]);
+    fails(&["suspense", "recycle", "--max", "100001"], 2, &["is not in 1..=100000"]);
     fails(&["suspense", "list", "--reason", "boredom"], 2, &["no such reason", "unknown-account"]);
     fails(&["pull", "--consumer", "two words"], 1, &["no front answers"]);
     fails(&["node"], 2, &["--name"]);
@@ -222,8 +226,6 @@ fn an_option_that_would_be_dropped_is_refused() {
         2,
         &["--attribute quantity", "attribute:quantity"],
     );
-    let lines = write("usage.jsonl", "{}\n");
-    fails(&["ingest", &lines, "--attribute", "billsec"], 2, &["--attribute", "CSV"]);
     let plan = file("plans/octets.xml");
     let rate = ["rate", "--plan", &plan, "--usage", &usage, "--attribute"];
     fails(&[&rate[..], &["nope"]].concat(), 2, &["--attribute nope", "no such column"]);

@@ -76,8 +76,8 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     chapter("1. A cluster: one front, two rating nodes, one SQLite file")?;
     let plan = ClusterPlan {
         nodes: 2,
-        partitions: 4,
-        accounts: AccountRange::new(1, LAST)?,
+        partitions: Some(4),
+        accounts: Some(AccountRange::new(1, LAST)?),
         acceptance: AcceptanceArgs::since(Timestamp(0)),
         listen: "127.0.0.1:0".to_owned(),
         shows_logs: args.logs,

@@ -93,7 +93,7 @@ pub(crate) struct RateArgs {
     option_fees: Vec<(String, String)>,
     /// After all records, advance the time to this date (of --zone, else of UTC), and book the
     /// charges that fall due until then
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = values::date)]
     until: Option<Date>,
     /// Show what each primitive does with each record
     #[arg(long)]
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
     let accounts = accounts(args, zone, &catalogue, happened.now())?;
-    let mut attributes = read_attributes(&catalogue);
+    let mut attributes = read_names(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
     let named = args.attributes.as_slice();
@@ -162,15 +162,19 @@ fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
     Ok(Happened::by(now))
 }
 
-/// Words in properties of the plans that may be the name of a record attribute.
-fn read_attributes(catalogue: &TrialCatalogue) -> BTreeSet<String> {
+/// Words in properties of the plans that may be the name of a record attribute, and the measures
+/// that they read, as columns `measure:NAME`.
+fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {
         let children = primitive.children.iter().flat_map(|child| &child.properties);
         primitive.properties.iter().chain(children)
     });
     let texts = properties.filter(|(name, _)| *name != "id").map(|(_, text)| text.as_str());
-    texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned()).collect()
+    let attributes = texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned());
+    let inputs = catalogue.plans().flat_map(Plan::primitives).flat_map(|one| &one.inputs);
+    let sources = inputs.flat_map(|input| &input.links).filter(|link| link.is_source());
+    attributes.chain(sources.map(|link| format!("measure:{}", link.port))).collect()
 }
 
 /// Warns of the tables that a plan reads and no `--table` provides.

@@ -50,6 +50,24 @@ fn a_head_that_is_absent_or_wrong_is_refused() {
     assert!(refused(&long).to_string().len() < 200);
 }
 
+/// A spreadsheet of many countries separates values by semicolons, and pads the first line.
+#[test]
+fn a_table_that_is_not_separated_by_commas_is_refused_by_what_separates_it() {
+    for (rows, word) in [
+        ("network;location\n10.0.0.0/8;a\n", "separated by semicolons"),
+        ("network\tlocation\n10.0.0.0/8\ta\n", "separated by tabs"),
+        ("\"network\"|\"location\"\n", "separated by bars"),
+        ("sep=;\nnetwork;location\n10.0.0.0/8;a\n", "\"sep=;\" is not read"),
+    ] {
+        assert_refused(&text(Addresses, rows), 2, word);
+    }
+    let table = text(Addresses, "network;location\n10.0.0.0/8;a\n");
+    assert_refused(&format!("sep=;\n{table}"), 1, "\"sep=;\" is not read");
+    let (head, rows) = table.split_once('\n').unwrap();
+    assert_refused(&format!("{head};;\r\n{rows}"), 1, "the first line ends in separators");
+    assert_refused(&format!("{head},,,\n{rows}"), 1, "the first line ends in separators");
+}
+
 #[test]
 fn columns_that_are_absent_doubled_or_unknown_are_refused() {
     assert_refused(&text(Addresses, ""), 2, "no header: write network,location");
