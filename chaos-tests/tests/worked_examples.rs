@@ -90,7 +90,7 @@ async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
 }
 
 #[tokio::test]
-async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<()> {
+async fn weighted_functions_are_priced_by_weight_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;

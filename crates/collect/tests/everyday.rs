@@ -191,7 +191,7 @@ fn a_column_like_a_known_one_that_is_missing_is_refused_by_name() {
 }
 
 #[test]
-fn required_columns_in_another_spelling_are_named_as_what_they_seem_to_mean() {
+fn a_required_column_in_another_spelling_is_reported_with_the_known_one() {
     for (header, column) in [
         ("recordid,account_number,usage_type,start_time", "recordid"),
         ("record_id,account_number,Usage_Type,start_time", "Usage_Type"),
@@ -491,7 +491,7 @@ fn a_damaged_file_gives_its_sound_rows_and_says_that_it_is_damaged() {
 }
 
 #[test]
-fn files_that_are_no_rows_are_named_for_what_they_are() {
+fn files_of_other_formats_are_refused_by_format() {
     let plan = br#"<plan xmlns="urn:turnpike:plan:1" id="m" version="1">"#;
     for (bytes, word) in [
         (&plan[..], "this is XML"),
@@ -579,7 +579,7 @@ fn unambiguous_numbers_are_read_and_ambiguous_ones_are_reported() {
 }
 
 #[test]
-fn times_say_what_is_wrong_with_them() {
+fn an_invalid_time_is_refused_with_the_reason() {
     for (text, word) in [
         ("9999-12-31T23:59:59Z", "outside the years"),
         ("9999-12-31T23:59:59-01:00", "outside the years"),
@@ -648,7 +648,7 @@ fn a_virtual_host_behind_lines_without_one_does_not_pay() {
 }
 
 #[test]
-fn host_names_pay_only_where_the_caller_says_so() {
+fn host_names_are_charged_only_on_request() {
     let line = format!("proxy.example.net {REST}\n");
     assert_told(&log(line.as_bytes()), &[&["--hostnames"]]);
     let read = log_as(line.as_bytes(), format("combined", true));

@@ -65,7 +65,7 @@ fn usage_csv_gives_records_and_names_each_bad_row() {
 }
 
 #[test]
-fn usage_csv_with_an_unusable_header_says_what_is_missing() {
+fn an_unusable_header_of_usage_csv_is_refused_with_the_missing_columns() {
     for (header, word) in [
         ("", "record_id"),
         ("account_number,usage_type,start_time", "record_id"),

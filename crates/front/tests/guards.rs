@@ -150,7 +150,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs() {
+async fn p35_a_record_leaves_its_home_only_when_it_is_durable_in_the_accounts_partition() {
     let faults = [
         ("taken, and not answered", Faults { silent: 1000, ..Faults::default() }),
         ("not taken", Faults { cut_before: 1000, ..Faults::default() }),
@@ -373,7 +373,7 @@ fn mutants_are_caught() {
         ),
         (
             Check::MovedWhenDurable,
-            "p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs",
+            "p35_a_record_leaves_its_home_only_when_it_is_durable_in_the_accounts_partition",
             "taken, and not answered",
         ),
         (

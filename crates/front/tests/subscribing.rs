@@ -91,7 +91,7 @@ async fn a_plan_is_known_as_soon_as_it_is_published() {
 
 /// This lets an import skip an invalid row before any of its commands is carried out.
 #[tokio::test(start_paused = true)]
-async fn a_check_says_what_would_be_refused_and_changes_nothing() {
+async fn a_check_reports_refusals_and_changes_nothing() {
     let world = world().await;
     publish(&world, "mobile").await;
     let commands = vec![

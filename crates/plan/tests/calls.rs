@@ -45,7 +45,7 @@ fn call(number: &str, seconds: i64) -> UsageRecord {
 /// Section 8: the longest prefix determines the price; the line names the row, and so the
 /// destination.
 #[test]
-fn a_call_costs_what_its_longest_prefix_says() {
+fn a_call_is_priced_by_its_longest_prefix() {
     let mut account = calls(HOME);
     assert_eq!(account.lines(&call("+39 02 1234", 120)), lines(&[("call", 120_000_000, "0.06")]));
     let rome = account.rate(&call("+39 06 698 1234", 60)).unwrap();

@@ -45,7 +45,7 @@ fn with(attribute: &str, value: &str) -> UsageRecord {
 
 /// docs/plan-semantics.md section 8: ordered rules, first match, mandatory default.
 #[test]
-fn the_first_rule_that_holds_says_the_type() {
+fn the_first_rule_that_holds_determines_the_type() {
     let xml = classes(
         r#"<rule as="a" attribute="target" like="*.example.com"/>
            <rule as="b" attribute="target" is="x.example.com y.example.org"/>"#,

@@ -25,7 +25,7 @@ fn a_plan_does_not_differ_from_itself() {
 }
 
 #[test]
-fn comments_are_no_difference_in_what_it_does() {
+fn comments_are_no_difference_in_behaviour() {
     let same = changed(&[("<graph>", "<!-- By the hour. --><graph>")]);
     assert!(same.is_empty() && same.text_only);
     assert!(same.to_string().contains("no difference but in comments or order"));

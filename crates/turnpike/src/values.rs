@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_word_is_near_the_one_that_was_meant_and_others_are_not() {
+    fn a_misspelt_word_gets_a_suggestion_and_others_get_none() {
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
         assert_eq!(nearest("wran", levels), Some("warn"));
         assert_eq!(nearest("inf", levels), Some("info"));

@@ -327,7 +327,7 @@ fn jiff_now() -> String {
 }
 
 #[test]
-fn account_commands_do_what_was_typed() {
+fn account_commands_change_the_cluster_as_requested() {
     let up = Up::start();
     dates_and_settings(&up);
     what_is_not_there(&up);

@@ -65,7 +65,7 @@ fn fig_6b_comes_out_exactly() {
 }
 
 #[test]
-fn weighted_functions_cost_what_they_weigh() {
+fn weighted_functions_are_priced_by_weight() {
     let ran = run(&[
         "rate",
         "--plan",

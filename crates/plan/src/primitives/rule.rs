@@ -240,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn patterns_fit_what_trying_everything_finds(value in "[abé]{0,9}", pattern in "[abé*?]{0,7}") {
+        fn patterns_match_like_a_full_search(value in "[abé]{0,9}", pattern in "[abé*?]{0,7}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(is_like(&value, &pattern), naively(&chars(&value), &chars(&pattern)));
         }

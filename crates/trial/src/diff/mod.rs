@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_what_it_comes_to() {
+    fn equal_prices_in_other_units_are_no_difference() {
         assert!(same_price("0.05 per 1 kB", "50.00 per 1 MB"));
         assert!(same_price("20.00 per month", "20.00 per month"));
         for (one, other) in [
