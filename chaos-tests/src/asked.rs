@@ -276,7 +276,10 @@ pub fn open(account: u64) -> AccountCommand {
         currency: "USD".to_owned(),
         ..Settings::default()
     };
-    command(account, Command::Open(OpenAccount { settings: Some(settings) }))
+    command(
+        account,
+        Command::Open(OpenAccount { settings: Some(settings), ..OpenAccount::default() }),
+    )
 }
 
 /// A command that subscribes an account to the plan of `tests/octets.xml`.

@@ -101,8 +101,8 @@ async fn set_up(
     cluster.run(&["plan", "publish", plan])?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("accounts.csv");
-    let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets\n")));
+    let mut csv = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets,1970-01-01\n")));
     std::fs::write(&file, csv)?;
     cluster.run(&["account", "import", &file.to_string_lossy()])?;
     Ok(open(database, &OpenOptions::default()).await?)

@@ -137,8 +137,8 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     for (name, xml) in plans {
         cluster.run(&["plan", "publish", &cluster.file(name, &xml)?])?;
     }
-    let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,sponsored\n")));
+    let mut csv = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,sponsored,1970-01-01\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &csv)?])?;
     // Published last, so that possibly not every node knows it when the option is chosen.
     let small = alternative("small", "2.00");

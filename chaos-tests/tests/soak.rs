@@ -120,8 +120,8 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     cluster.start_front()?;
     cluster.wait_until_served().await?;
     cluster.run(&["plan", "publish", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml")])?;
-    let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets\n")));
+    let mut csv = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets,1970-01-01\n")));
     let file = cluster.file("accounts.csv", &csv)?;
     cluster.run(&["account", "import", &file])?;
     Ok(())

@@ -69,7 +69,7 @@ async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
     let postgres = TestPostgres::shared()?;
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", &example("plans/fig6b.xml")])?;
-    let account = "account_number,zone,cycle_day,currency,plan\n42,America/New_York,1,USD,fig6b\n";
+    let account = "account_number,zone,cycle_day,currency,plan,plan_from\n42,America/New_York,1,USD,fig6b,1970-01-01\n";
     cluster.run(&["account", "import", &cluster.file("accounts.csv", account)?])?;
     cluster.run(&["ingest", &example("plans/fig6b_usage.csv")])?;
     // The same file again changes nothing.
@@ -90,13 +90,13 @@ async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
 }
 
 #[tokio::test]
-async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<()> {
+async fn weighted_functions_are_priced_by_weight_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
     cluster.run(&["plan", "publish", &example("tests/data/points.xml")])?;
-    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    (1..=3).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,points\n")));
+    let mut accounts = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    (1..=3).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,points,1970-01-01\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
     cluster.run(&["ingest", &example("tests/data/points.csv")])?;
     let mut bills: BTreeMap<u64, (i128, i128)> = BTreeMap::new();
@@ -135,8 +135,10 @@ async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> 
     // The accounts of the client are in the first partition, those of the parties in the second.
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", SHARING])?;
-    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    [9, 901, 902].iter().for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,sharing\n")));
+    let mut accounts = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    [9, 901, 902]
+        .iter()
+        .for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,sharing,1970-01-01\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
     cluster.run(&["ingest", ACCESSES])?;
     // The same file again changes nothing.
@@ -186,6 +188,7 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
     cluster.run(&["plan", "publish", &example("plans/octets.xml")])?;
     let log = cluster.file("access.log", LOG)?;
     let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
+    let collect = [&collect[..], &["--plan-from", "1970-01-01"]].concat();
     for run in 1..=2 {
         let ran = cluster.attempt(&collect)?;
         ensure!(ran.code == Some(3), "run {run}: a bad row sets the exit code to 3: {ran:?}");
@@ -262,8 +265,8 @@ async fn a_full_disk_is_reported_by_name_and_loses_nothing() -> Result<()> {
     let mut cluster = start(format!("sqlite:{}?pages-max=150", path.display())).await?;
     let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
     cluster.run(&["plan", "publish", plan])?;
-    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-    (1..=10).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,octets\n")));
+    let mut accounts = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+    (1..=10).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,octets,1970-01-01\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
     let mut usage = "record_id,account_number,usage_type,start_time,quantity\n".to_owned();
     let mut sent = BTreeMap::new();

@@ -14,7 +14,7 @@ fn three_nodes_claim_from_each_other() {
 }
 
 #[test]
-fn questions_come_through_a_front_that_knows_nothing() {
+fn requests_come_through_a_front_without_routes() {
     holds("questions", Protocol { fronts: 2, questions: 1, ..Protocol::small() });
 }
 

@@ -17,7 +17,7 @@ fn rolled_back(lines: Lines) -> Protocol {
 }
 
 #[test]
-fn the_claim_says_all_that_the_epoch_says() {
+fn comparing_the_claim_makes_comparing_the_epoch_redundant() {
     let lines = Lines { epoch_in_fence: false, ..Lines::ALL };
     holds("no epoch in the fence", plain(lines.clone()));
     holds("no epoch in the fence, failover", rolled_back(lines));
@@ -26,7 +26,7 @@ fn the_claim_says_all_that_the_epoch_says() {
 /// Only the statements of one claim can pass, and their owner knows by number which segments it
 /// appended.
 #[test]
-fn the_claim_and_the_number_say_all_that_the_hash_in_the_fence_says() {
+fn comparing_claim_and_number_makes_comparing_the_hash_redundant() {
     let lines = Lines { hash_in_fence: false, ..Lines::ALL };
     holds("no hash in the fence", plain(lines.clone()));
     holds("no hash in the fence, failover", rolled_back(lines));
@@ -58,7 +58,7 @@ fn an_append_sent_again_is_caught_by_its_number() {
 
 /// Without rollback, the owner in the row also knows the end of the log (P17 as implemented).
 #[test]
-fn a_barrier_that_asks_for_the_owner_only_is_enough_while_history_stands() {
+fn a_barrier_on_the_owner_alone_suffices_without_a_rollback() {
     let lines = Lines { position_in_barrier: false, ..Lines::ALL };
     holds("plain barrier", plain(lines));
 }

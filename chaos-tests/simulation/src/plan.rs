@@ -124,7 +124,8 @@ impl Plan {
             currency: "USD".to_owned(),
             ..Settings::default()
         };
-        let open = Command::Open(OpenAccount { settings: Some(settings) });
+        let open =
+            Command::Open(OpenAccount { settings: Some(settings), ..OpenAccount::default() });
         let plan = Subscribe { plan_id: "octets".to_owned(), priority: 1, ..Subscribe::default() };
         let each = |account| {
             [command(account, open.clone()), command(account, Command::Subscribe(plan.clone()))]

@@ -53,8 +53,8 @@ impl World {
         cluster.wait_until_served().await?;
         let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
         cluster.run(&["plan", "publish", plan])?;
-        let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
-        (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets\n")));
+        let mut csv = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
+        (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets,1970-01-01\n")));
         cluster.run(&["account", "import", &cluster.file("accounts.csv", &csv)?])?;
         let db = open(&database, &OpenOptions::default()).await?;
         Ok(Self { cluster, db, _postgres: postgres })

@@ -61,15 +61,16 @@ impl PartitionState {
     }
 
     /// Checks a change of some settings without applying it. `amend` derives the new settings, in
-    /// force from `from_us` on, from those in force at that instant. Returns the check, and the
-    /// change to apply if it is valid.
+    /// force from `from_us` on, from those in force at that instant. It also gets the settings
+    /// before that instant: if this change was made there before, they tell what it has changed.
+    /// Returns the check, and the change to apply if it is valid.
     ///
     /// Several amendments for one instant accumulate, and the last result is in force.
     pub fn judge_amendment(
         &self,
         number: AccountNumber,
         from_us: i64,
-        amend: impl FnOnce(&Settings) -> Result<Settings, String>,
+        amend: impl FnOnce(&Settings, &Settings) -> Result<Settings, String>,
     ) -> (AccountChange, Option<Change>) {
         let refused = |why: String| (AccountChange::Refused(why), None);
         let account = self.accounts.get(&number);
@@ -78,7 +79,8 @@ impl PartitionState {
         let Some(base) = profile.settings_at(Timestamp(from_us)) else {
             return refused(format!("account {number} has no settings at that instant"));
         };
-        let amended = match amend(base) {
+        let earlier = profile.settings.iter().rev().find(|settings| settings.from_us < from_us);
+        let amended = match amend(base, earlier.unwrap_or(base)) {
             Ok(amended) => Settings { from_us, ..amended },
             Err(why) => return refused(why),
         };

@@ -250,7 +250,7 @@ fn nothing_is_dated_into_a_cycle_that_was_billed_and_the_earliest_date_is_named(
 }
 
 #[test]
-fn alternatives_end_in_the_order_in_which_their_ends_were_said() {
+fn alternatives_end_in_the_order_of_the_commands() {
     let mut state = opened();
     done(&mut state, &offer(&["small", "large"], midnight(JULY)));
     let cancel =

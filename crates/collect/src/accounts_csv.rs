@@ -2,8 +2,9 @@
 //!
 //! Required columns: `account_number`, `zone`, `currency`. Optional columns: `cycle_day` (default
 //! 1), `plan` (several separated by `;`; the first has priority), `plan_from` (an instant, or a
-//! date in the account's time zone; default 1970-01-01T00:00:00Z), `identities` (separated by `;`),
-//! `attribute:NAME`, `parameter:NAME`.
+//! date in the account's time zone), `identities` (separated by `;`), `attribute:NAME`,
+//! `parameter:NAME`. A row without a plan has neither `plan_from` nor parameters: they would be
+//! lost.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -31,8 +32,8 @@ pub struct AccountRow {
     pub attributes: BTreeMap<String, String>,
     /// The plans to subscribe to, in order of priority.
     pub plans: Vec<String>,
-    /// The start of the subscriptions.
-    pub plan_from: Timestamp,
+    /// The start of the subscriptions; `None` if the file states none.
+    pub plan_from: Option<Timestamp>,
     /// Values that override the plans' parameters.
     pub parameters: BTreeMap<String, String>,
     /// The account's identities: `ip:…`, `user:…`, `tel:…`.
@@ -74,9 +75,15 @@ impl<R: Read> AccountsCsv<R> {
             .collect()
     }
 
+    /// The parts of a cell. Those of a quoted cell are verbatim, like the cell.
     fn list(&self, name: &str) -> Vec<&str> {
-        let cell = self.cell(name).unwrap_or_default();
-        cell.split(';').map(str::trim).filter(|part| !part.is_empty()).collect()
+        let Some(at) = self.columns.iter().position(|column| column == name) else {
+            return Vec::new();
+        };
+        let is_quoted = self.rows.is_quoted(at);
+        let parts = self.rows.cell(at).unwrap_or_default().split(';');
+        let parts = parts.map(|part| if is_quoted { part } else { part.trim() });
+        parts.filter(|part| !part.is_empty()).collect()
     }
 
     fn account(&self) -> Result<AccountRow, Problem> {
@@ -93,7 +100,7 @@ impl<R: Read> AccountsCsv<R> {
             )
         })?;
         let currency = required("currency", "write an ISO 4217 code such as USD")?;
-        let currency = currency.parse::<Currency>().map_err(|_| {
+        let currency = Currency::listed(currency).map_err(|_| {
             let problem = format!("{} is not a currency", shown(currency));
             Problem::field(
                 "currency",
@@ -102,10 +109,26 @@ impl<R: Read> AccountsCsv<R> {
             )
         })?;
         let plan_from = match self.cell("plan_from") {
-            None => Timestamp(0),
-            Some(text) => parse_date_or_instant(text, &tz)
-                .map_err(|error| fields::at_column("plan_from", error))?,
+            None => None,
+            Some(text) => Some(
+                parse_date_or_instant(text, &tz)
+                    .map_err(|error| fields::at_column("plan_from", error))?,
+            ),
         };
+        let plans: Vec<String> = self.list("plan").into_iter().map(str::to_owned).collect();
+        let parameters = self.cells_of("parameter:");
+        if plans.is_empty() {
+            let unused = parameters.keys().next().map(|name| format!("parameter:{name}"));
+            let unused = plan_from.map(|_| "plan_from".to_owned()).or(unused);
+            if let Some(column) = unused {
+                let remedy = "fill in plan, or leave this field empty";
+                return Err(Problem::field(
+                    &column,
+                    "the row has no plan that it applies to",
+                    remedy,
+                ));
+            }
+        }
         let mut identities = Vec::new();
         for identity in self.list("identities") {
             identities.push(fields::checked_identity("identities", identity)?);
@@ -116,9 +139,9 @@ impl<R: Read> AccountsCsv<R> {
             cycle_day: cycle_day(self.cell("cycle_day"))?,
             currency,
             attributes: self.cells_of("attribute:"),
-            plans: self.list("plan").into_iter().map(str::to_owned).collect(),
+            plans,
             plan_from,
-            parameters: self.cells_of("parameter:"),
+            parameters,
             identities,
         })
     }

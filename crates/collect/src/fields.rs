@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_types::{AccountNumber, Identity, IdentityError, Timestamp, UsageRecord, limits};
+use turnpike_types::{
+    AccountNumber, Identity, IdentityError, Timestamp, UsageRecord, ZERO_DURATION, limits,
+};
 
 use crate::fault::{Problem, shown};
 use crate::time::{BadTime, parse_duration_us, parse_instant};
@@ -213,7 +215,10 @@ pub(crate) fn at_column(column: &str, error: BadTime) -> Problem {
 
 /// Checks the limits that apply to a record as a whole.
 pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Problem> {
-    let most = record.attributes.len().max(record.measures.len());
+    // The measure that only states a duration of zero is no measure of the file.
+    let stated = record.measures.get(ZERO_DURATION) == Some(&0);
+    let measures = record.measures.len() - usize::from(stated);
+    let most = record.attributes.len().max(measures);
     if most > limits::ATTRIBUTES_MAX {
         let remedy = format!("keep at most {}", limits::ATTRIBUTES_MAX);
         return Err(Problem::row(format!("it has {most} attributes or measures"), remedy));

@@ -50,6 +50,7 @@ pub use fault::{Fault, Row};
 pub use maxmind::{
     AddressTableHead, ImportError, Imported, Level, import_maxmind_csv, import_maxmind_mmdb,
 };
+pub use text::read_text;
 pub use time::{BadTime, parse_date_or_instant, parse_duration_us, parse_instant};
-pub use usage_csv::UsageCsv;
+pub use usage_csv::{UsageCsv, UsageHeader};
 pub use usage_jsonl::UsageJsonl;

@@ -1,7 +1,8 @@
-//! Unknown column names that resemble a known name.
+//! Names of columns, measures and attributes that resemble a known name.
 //!
 //! An unknown column of usage is an attribute. So without this check, a column `Duration`,
-//! `billsec` or `duration_ms` would silently leave every record without a duration.
+//! `billsec` or `duration_ms` would silently leave every record without a duration. So would a
+//! measure or an attribute of such a name.
 
 /// Synonyms of the known names, in lower case and without punctuation.
 const SYNONYMS: [(&str, &[&str]); 7] = [
@@ -137,6 +138,35 @@ pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     same.or_else(synonym).or_else(close).copied()
 }
 
+/// Units and other words that are good names of measures, although they are synonyms.
+const WORDS_OF_MEASURES: [&str; 10] = [
+    "octets",
+    "bytes",
+    "totalbytes",
+    "totaloctets",
+    "seconds",
+    "secs",
+    "minutes",
+    "milliseconds",
+    "elapsed",
+    "account",
+];
+
+/// The name in `known` that a measure or an attribute of this name seems to be: the same name, or
+/// one that it resembles. Names of units are excluded, because measures are named so.
+pub(crate) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let same = known.iter().find(|known| **known == name).copied();
+    same.or_else(|| like(name, known).filter(|_| !WORDS_OF_MEASURES.contains(&&*plain(name))))
+}
+
+/// How a name relates to the known name that it seems to be, for a message.
+pub(crate) fn relation(name: &str, meant: &str) -> String {
+    match name == meant {
+        true => format!("its name is that of {meant}"),
+        false => format!("it is like {meant}"),
+    }
+}
+
 /// The letters and digits of a name, in lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -213,6 +243,24 @@ mod tests {
             ("identiy", "identity"),
         ] {
             assert_eq!(like(name, &KNOWN), Some(meant), "{name}");
+        }
+    }
+
+    #[test]
+    fn measures_and_attributes_may_be_named_after_units_and_not_after_known_columns() {
+        for (name, known) in [
+            ("duration", Some("duration")),
+            ("end_time", Some("end_time")),
+            ("Duration", Some("duration")),
+            ("billsec", Some("duration")),
+            ("qty", Some("quantity")),
+            ("octets", None),
+            ("bytes", None),
+            ("Total-Bytes", None),
+            ("seconds", None),
+            ("packets", None),
+        ] {
+            assert_eq!(meant(name, &KNOWN), known, "{name}");
         }
     }
 

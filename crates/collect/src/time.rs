@@ -51,6 +51,9 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
 /// The error of a text that is not an instant.
 fn no_instant(text: &str) -> BadTime {
     let shown = crate::fault::shown(text);
+    if has_long_year(text) {
+        return out_of_range(&shown);
+    }
     let pieces = Pieces::parse(text).ok();
     let has_offset = pieces.as_ref().is_some_and(|p| p.offset().is_some());
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -59,18 +62,28 @@ fn no_instant(text: &str) -> BadTime {
         return bad(problem, remedy);
     }
     match pieces {
-        Some(_) if has_offset => {
-            let problem = format!("{shown} is outside the years that can be represented");
-            let remedy = "write RFC 3339 from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z; if \
-            the usage has not ended, send the record after its end";
-            bad(problem, remedy)
-        }
+        Some(_) if has_offset => out_of_range(&shown),
         Some(pieces) if pieces.time().is_some() => {
             bad(format!("{shown} is not an instant: it has no offset from UTC"), INSTANT)
         }
         Some(_) => bad(format!("{shown} is not an instant: it has no time of day"), INSTANT),
         None => bad(format!("{shown} is not an instant"), INSTANT),
     }
+}
+
+fn out_of_range(shown: &str) -> BadTime {
+    let problem = format!("{shown} is outside the years that can be represented");
+    let remedy = "write RFC 3339 from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z; if the usage \
+                  has not ended, send the record after its end";
+    bad(problem, remedy)
+}
+
+/// Whether the text begins with a year of more than four digits. (RFC 3339 has years of four digits;
+/// six with a sign are read as well.)
+fn has_long_year(text: &str) -> bool {
+    let text = text.trim_start_matches(['+', '-']);
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    digits > 4 && text.as_bytes().get(digits) == Some(&b'-')
 }
 
 /// Parses an instant as [`parse_instant`] does, or a date, which means its first instant in `zone`.
@@ -86,8 +99,16 @@ pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, B
         let problem = format!("{} is neither a date nor an instant", crate::fault::shown(text));
         bad(problem, "write a date such as 2026-01-05, or an instant such as 2026-01-05T10:00:00Z")
     };
-    let date: Date = text.parse().map_err(|_| wrong())?;
-    let midnight = date.to_zoned(zone.clone()).map_err(|_| wrong())?;
+    let far = || {
+        let problem =
+            format!("{} is outside the dates that can be used", crate::fault::shown(text));
+        bad(
+            problem,
+            "write a date or an instant from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z",
+        )
+    };
+    let date: Date = text.parse().map_err(|_| if has_long_year(text) { far() } else { wrong() })?;
+    let midnight = date.to_zoned(zone.clone()).map_err(|_| far())?;
     Ok(Timestamp(midnight.timestamp().as_microsecond()))
 }
 
@@ -162,6 +183,10 @@ mod tests {
         assert_eq!(date, parse_instant("2026-01-01T05:00:00Z").unwrap());
         assert!(parse_date_or_instant("2026-02-30", &zone).is_err());
         assert!(parse_date_or_instant("2026-01-01T00:00:00Z", &zone).is_ok());
+        for far in ["9999-12-31", "10000-01-1", "10000-01-01", "123456-01-01"] {
+            let told = parse_date_or_instant(far, &zone).unwrap_err().to_string();
+            assert!(told.contains("outside") && told.contains("9999-12-30T22:00:00Z"), "{told}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! that name. An empty cell is absent.
 //!
 //! A column whose name resembles a known name is refused if the file has no known column for that
-//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning.
+//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning. So is a
+//! column `measure:NAME` or `attribute:NAME` whose NAME is or resembles a known name, if the file
+//! has no known column for that meaning.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -98,6 +100,15 @@ pub(crate) const KNOWN: [&str; 11] = [
     "quantity",
 ];
 
+/// The group of columns that have the meaning of a known column.
+pub(crate) fn group_of(known: &str) -> &'static [&'static str] {
+    GROUPS.into_iter().find(|group| group.contains(&known)).unwrap_or_default()
+}
+
+/// Measures of these names are read by no plan: `record.duration` and `record.quantity` are the
+/// record's own.
+pub(crate) const OWN_MEASURES: [&str; 2] = ["duration", "quantity"];
+
 /// Groups of columns with the same meaning.
 const GROUPS: [&[&str]; 6] = [
     &["record_id"],
@@ -107,6 +118,45 @@ const GROUPS: [&[&str]; 6] = [
     &["end_time", "end_us", "duration", "duration_us"],
     &["quantity"],
 ];
+
+/// The header of a file of usage, before its columns are interpreted.
+#[derive(Debug)]
+pub struct UsageHeader<R: Read>(CsvRows<R>);
+
+impl<R: Read> UsageHeader<R> {
+    /// Reads the header of `reader`. `file` is its name in faults.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the first line is not a header.
+    pub fn read(file: &str, reader: R) -> Result<Self, Fault> {
+        CsvRows::open(file, reader, |names| missing(names).is_none()).map(Self)
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> &[String] {
+        self.0.header()
+    }
+
+    /// Whether a column can be an attribute: its name has no other meaning.
+    pub fn is_attribute(name: &str) -> bool {
+        matches!(Column::named(name), Ok(Column::Attribute(_)))
+    }
+
+    /// The rows below the header. The columns in `attributes` are attributes, also if their names
+    /// resemble known names.
+    ///
+    /// # Errors
+    /// As [`UsageCsv::new`].
+    pub fn rows(self, attributes: &BTreeSet<String>) -> Result<UsageCsv<R>, Fault> {
+        let rows = self.0;
+        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings =
+            unclear(rows.header(), attributes).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings = warnings.into_iter().map(|wrong| rows.header_fault(wrong).to_string());
+        let warnings = warnings.collect();
+        Ok(UsageCsv { rows, columns, warnings, ended: false })
+    }
+}
 
 /// Reads usage records from comma-separated values with a header.
 #[derive(Debug)]
@@ -127,8 +177,8 @@ impl<R: Read> UsageCsv<R> {
         Self::with_attributes(file, reader, &BTreeSet::new())
     }
 
-    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes, also if their names
-    /// resemble known names.
+    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes (or, with the prefix
+    /// `measure:`, measures), also if their names resemble known names.
     ///
     /// # Errors
     /// As [`UsageCsv::new`].
@@ -137,13 +187,7 @@ impl<R: Read> UsageCsv<R> {
         reader: R,
         attributes: &BTreeSet<String>,
     ) -> Result<Self, Fault> {
-        let rows = CsvRows::open(file, reader, |names| missing(names).is_none())?;
-        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
-        let warnings =
-            unclear(rows.header(), attributes).map_err(|wrong| rows.header_fault(wrong))?;
-        let warnings = warnings.into_iter().map(|wrong| rows.header_fault(wrong).to_string());
-        let warnings = warnings.collect();
-        Ok(Self { rows, columns, warnings, ended: false })
+        UsageHeader::read(file, reader)?.rows(attributes)
     }
 
     /// Warnings about a header that is usable.
@@ -237,23 +281,42 @@ fn missing(header: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Warnings about attributes whose names resemble known columns. An error if the header has neither
-/// that known column nor one of the same meaning.
+/// Warnings about attributes and measures whose names resemble known columns. An error for a plain
+/// name if the header has neither that known column nor one of the same meaning.
 fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
+    let is_said = |meant: &str| {
+        let group = group_of(meant);
+        header.iter().any(|name| group.contains(&name.as_str()))
+    };
     for name in header.iter().filter(|name| !attributes.contains(*name)) {
-        let Some(meant) = similar_names::like(name, &KNOWN) else { continue };
-        if name.starts_with("measure:") || name.starts_with("attribute:") {
+        if let Some((kind, own)) = name.split_once(':')
+            && (kind == "measure" || kind == "attribute")
+        {
+            let own = own.trim();
+            if kind == "measure" && OWN_MEASURES.contains(&own) {
+                let problem = format!("no plan can read it: record.{own} is the column {own}");
+                return Err(Problem::field(name, problem, format!("name it {own}")));
+            }
+            if kind == "attribute" && attributes.contains(own) {
+                continue;
+            }
+            let meant = similar_names::meant(own, &KNOWN);
+            let Some(meant) = meant.filter(|meant| !is_said(meant)) else { continue };
+            let relation = similar_names::relation(own, meant);
+            let problem = format!(
+                "warning: it is read as the {kind} {own}, although {relation}, which is missing"
+            );
+            let remedy = format!("name it {meant} if it is meant (docs/formats.md has the units)");
+            warnings.push(Problem::field(name, problem, remedy));
             continue;
         }
+        let Some(meant) = similar_names::like(name, &KNOWN) else { continue };
         let remedy = format!(
             "name it {meant} (docs/formats.md has the units), or attribute:{name} if it is an \
             attribute"
         );
-        let group = GROUPS.iter().find(|group| group.contains(&meant));
-        let is_said =
-            group.is_some_and(|group| header.iter().any(|name| group.contains(&name.as_str())));
-        if !is_said {
+        if !is_said(meant) {
             let problem =
                 format!("it is not a known column, but it is like {meant}, which is missing");
             return Err(Problem::field(name, problem, remedy));

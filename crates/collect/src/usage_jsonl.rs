@@ -4,16 +4,16 @@
 //! Texts are taken verbatim. Null and an empty text mean that the value is absent, like an empty
 //! cell of the CSV form. Numbers can be in quotes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use turnpike_types::UsageRecord;
+use turnpike_types::{UsageRecord, ZERO_DURATION};
 
 use crate::fault::{Problem, shown};
 use crate::fields::{self, UsageTimes};
 use crate::json::Json;
 use crate::text::Lines;
-use crate::usage_csv::KNOWN;
+use crate::usage_csv::{KNOWN, OWN_MEASURES, group_of};
 use crate::{Fault, Row, similar_names};
 
 /// The longest line, in bytes. A record has at most 16 KiB, and escapes make it up to six times as
@@ -109,7 +109,7 @@ fn scalar(name: &str, value: Json) -> Result<Option<String>, Problem> {
         matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
     Ok(match value {
         Json::Null => None,
-        Json::Text(text) => Some(text).filter(|text| !text.is_empty()),
+        Json::Text(text) => Some(without_nul(name, text)?).filter(|text| !text.is_empty()),
         Json::Whole(_) | Json::Fraction(_) if is_text => {
             return Err(Problem::field(name, "it is a number", "write it in double quotes"));
         }
@@ -133,7 +133,7 @@ fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Pr
         let text = match value {
             Json::Null => continue,
             Json::Text(text) if text.is_empty() => continue,
-            Json::Text(text) => text,
+            Json::Text(text) => without_nul("attributes", text)?,
             Json::Whole(number) => number.to_string(),
             other => {
                 let problem = format!("attribute {} is {}", shown(&name), other.kind());
@@ -150,6 +150,13 @@ fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Problem
     for (name, value) in pairs {
         if let Some(text) = scalar(&name, value)? {
             let quantity = fields::quantity(&name, &text)?;
+            // A measure `duration` of 0 states a duration of zero.
+            if OWN_MEASURES.contains(&name.as_str()) && (name != ZERO_DURATION || quantity != 0) {
+                let problem =
+                    format!("no plan can read the measure {name}: it is the record's own");
+                let remedy = format!("write \"{name}\" beside \"measures\", not in it");
+                return Err(Problem::field("measures", problem, remedy));
+            }
             measures.insert(named("measures", name)?, quantity);
         }
     }
@@ -160,7 +167,64 @@ fn named(of: &str, name: String) -> Result<String, Problem> {
     if name.is_empty() {
         return Err(Problem::field(of, "a key is empty", "give every entry a name"));
     }
-    Ok(name)
+    without_nul(of, name)
+}
+
+/// A text, if it has no NUL characters. The lines of other files can't contain them.
+fn without_nul(of: &str, text: String) -> Result<String, Problem> {
+    if text.contains('\0') {
+        return Err(Problem::field(of, "the text contains NUL characters", "remove \\u0000"));
+    }
+    Ok(text)
+}
+
+/// Names of measures and attributes, each with the known name that it seems to be.
+#[derive(Debug, Default)]
+struct Names {
+    attributes: BTreeMap<String, Option<&'static str>>,
+    measures: BTreeMap<String, Option<&'static str>>,
+}
+
+/// The number of different names that are checked: a bound on memory.
+const NAMES_MAX: usize = 1_000;
+
+impl Names {
+    /// The warnings about names that were not warned about before, if the record states nothing of
+    /// the meaning that they seem to have.
+    fn check(&mut self, fields: &Fields, declared: &BTreeSet<String>) -> Vec<Problem> {
+        let mut warnings = Vec::new();
+        let attributes = fields.attributes.keys().map(|name| ("attribute", name));
+        let measures = fields.measures.keys().map(|name| ("measure", name));
+        for (kind, name) in attributes.chain(measures) {
+            let names = if kind == "measure" { &mut self.measures } else { &mut self.attributes };
+            if !names.contains_key(name) && names.len() < NAMES_MAX {
+                let is_declared = match kind {
+                    // A measure `duration` of 0 states what its name says.
+                    "measure" => {
+                        name == ZERO_DURATION || declared.contains(&format!("measure:{name}"))
+                    }
+                    _ => declared.contains(name),
+                };
+                let meant = similar_names::meant(name, &KNOWN).filter(|_| !is_declared);
+                names.insert(name.clone(), meant);
+            }
+            let Some(meant) = names.get(name).copied().flatten() else { continue };
+            if group_of(meant).iter().any(|known| fields.known.contains_key(known)) {
+                continue;
+            }
+            names.insert(name.clone(), None);
+            let relation = similar_names::relation(name, meant);
+            warnings.push(Problem::field(
+                &format!("{kind}s.{name}"),
+                format!("warning: it is read as the {kind} {name}, although {relation}, which is missing"),
+                format!(
+                    "write \"{meant}\" beside \"{kind}s\" if it is meant (docs/formats.md has the \
+                     units)"
+                ),
+            ));
+        }
+        warnings
+    }
 }
 
 /// Reads usage records from JSON lines. Empty lines are skipped.
@@ -169,15 +233,37 @@ pub struct UsageJsonl<R: Read> {
     lines: Lines<R>,
     begun: bool,
     ended: bool,
+    declared: BTreeSet<String>,
+    names: Names,
+    warnings: Vec<String>,
 }
 
 impl<R: Read> UsageJsonl<R> {
     /// Reads from `reader`. `file` is its name in faults.
     pub fn new(file: &str, reader: R) -> Self {
-        Self { lines: Lines::new(file, reader, LINE_BYTES_MAX), begun: false, ended: false }
+        Self::with_attributes(file, reader, BTreeSet::new())
     }
 
-    fn record(&self) -> Result<UsageRecord, Problem> {
+    /// As [`UsageJsonl::new`], but the attributes of these names (or, with the prefix `measure:`, the
+    /// measures) cause no warning, although they resemble known names.
+    pub fn with_attributes(file: &str, reader: R, attributes: BTreeSet<String>) -> Self {
+        Self {
+            lines: Lines::new(file, reader, LINE_BYTES_MAX),
+            begun: false,
+            ended: false,
+            declared: attributes,
+            names: Names::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The warnings about the records read since the last call: a measure or an attribute resembles a
+    /// known name, and the record lacks what that name states. One for each name.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn record(&mut self) -> Result<UsageRecord, Problem> {
         let json: Json = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
             let said = error.to_string();
             // serde_json appends "at line 1 column 9". The line is always 1, so it is replaced.
@@ -185,7 +271,14 @@ impl<R: Read> UsageJsonl<R> {
             Problem::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
         })?;
         match json {
-            Json::Object(line) => Fields::of(line)?.record(),
+            Json::Object(line) => {
+                let fields = Fields::of(line)?;
+                let warnings = self.names.check(&fields, &self.declared);
+                let warnings =
+                    warnings.into_iter().map(|wrong| self.lines.fault(wrong).to_string());
+                self.warnings.extend(warnings);
+                fields.record()
+            }
             other => Err(Problem::row(format!("the line is {}", other.kind()), EXAMPLE)),
         }
     }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use turnpike_collect::{
     AccessLog, AccessLogOptions, AccountsCsv, Fault, Row, UsageCsv, UsageJsonl, parse_duration_us,
-    parse_instant,
+    parse_instant, read_text,
 };
 use turnpike_types::UsageRecord;
 
@@ -191,7 +191,7 @@ fn a_column_like_a_known_one_that_is_missing_is_refused_by_name() {
 }
 
 #[test]
-fn required_columns_in_another_spelling_are_named_as_what_they_seem_to_mean() {
+fn a_required_column_in_another_spelling_is_reported_with_the_known_one() {
     for (header, column) in [
         ("recordid,account_number,usage_type,start_time", "recordid"),
         ("record_id,account_number,Usage_Type,start_time", "Usage_Type"),
@@ -218,21 +218,142 @@ fn a_column_like_a_known_one_that_is_there_is_an_attribute_with_a_warning() {
 fn attributes_that_are_declared_or_unlike_any_known_name_are_taken_in_silence() {
     let rows = "r1,1,call,2026-11-01T01:00:00Z,55\n";
     let header = "record_id,account_number,usage_type,start_time";
+    let declared: BTreeSet<String> = ["billsec".to_owned()].into();
     for column in ["attribute:billsec", "note", "called", "service-level", "quality", "send_time"] {
         let text = format!("{header},{column}\n{rows}");
-        let read = UsageCsv::new("u.csv", text.as_bytes()).unwrap();
+        let read = UsageCsv::with_attributes("u.csv", text.as_bytes(), &declared).unwrap();
         assert!(read.warnings().is_empty(), "{:?}", read.warnings());
         let read: Read = read.collect();
         let name = column.trim_start_matches("attribute:");
         assert_eq!(records(&read)[0].attributes[name], "55");
     }
     let text = format!("{header},billsec\n{rows}");
-    let declared: BTreeSet<String> = ["billsec".to_owned()].into();
     let read = UsageCsv::with_attributes("u.csv", text.as_bytes(), &declared).unwrap();
     assert!(read.warnings().is_empty());
     for column in ["Measure:packets", "measures:packets", "measure:", "Attribute:x"] {
         let text = format!("{header},{column}\n{rows}");
         assert_told(&csv(text.as_bytes()), &[&["neither measure:NAME nor attribute:NAME"]]);
+    }
+}
+
+/// A measure or an attribute that is named like the column for the duration leaves the record
+/// without a duration.
+#[test]
+fn a_measure_or_an_attribute_named_like_a_known_column_that_is_missing_is_told() {
+    let warnings = |columns: &str, cells: &str| {
+        let header = "record_id,account_number,usage_type,start_time";
+        let text = format!("{header},{columns}\nr1,1,call,2026-11-01T01:00:00Z,{cells}\n");
+        let read = UsageCsv::new("u.csv", text.as_bytes()).unwrap();
+        let warnings = read.warnings().to_vec();
+        assert_eq!(records(&read.collect()).len(), 1, "{columns}");
+        warnings
+    };
+    for (columns, column, meant) in [
+        ("measure:Duration,quantity", "measure:Duration", "like duration"),
+        ("measure:billsec,quantity", "measure:billsec", "like duration"),
+        ("quantity,attribute:duration", "attribute:duration", "is that of duration"),
+        ("quantity,attribute:billsec", "attribute:billsec", "like duration"),
+        ("quantity,measure:end_time", "measure:end_time", "is that of end_time"),
+        ("duration,attribute:quantity", "attribute:quantity", "is that of quantity"),
+        ("duration,measure:qty", "measure:qty", "like quantity"),
+    ] {
+        let told = warnings(columns, "5,60");
+        let [warning] = told.as_slice() else { panic!("{columns}: {told:?}") };
+        assert!(warning.contains(&format!("u.csv:1, column {column}: warning")), "{warning}");
+        assert!(warning.contains(&format!("{meant}, which is missing")), "{warning}");
+    }
+    for columns in
+        ["duration,measure:billsec", "quantity,measure:octets", "quantity,attribute:path"]
+    {
+        assert_eq!(warnings(columns, "5,60"), Vec::<String>::new(), "{columns}");
+    }
+    // No plan can read these: record.duration and record.quantity are the record's own.
+    for (column, own) in [("measure:duration", "duration"), ("measure: quantity", "quantity")] {
+        let text = format!("record_id,account_number,usage_type,start_time,{column}\n");
+        assert_told(&csv(text.as_bytes()), &[&["u.csv:1", column, &format!("name it {own}")]]);
+    }
+}
+
+#[test]
+fn a_member_of_a_json_line_named_like_a_missing_one_is_told_once() {
+    let line = |id: u32, more: &str| {
+        format!(
+            "{{\"record_id\":\"r{id}\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0,{more}}}\n"
+        )
+    };
+    let read = |text: &str, declared: &[&str]| {
+        let declared = declared.iter().map(|name| (*name).to_owned()).collect();
+        let mut rows = UsageJsonl::with_attributes("u.jsonl", text.as_bytes(), declared);
+        let read: Read = rows.by_ref().collect();
+        (read, rows.take_warnings())
+    };
+    for (more, member, meant) in [
+        ("\"attributes\":{\"duration\":\"60\"}", "attributes.duration", "is that of duration"),
+        (
+            "\"attributes\":{\"duration\":60},\"quantity\":5",
+            "attributes.duration",
+            "is that of duration",
+        ),
+        ("\"attributes\":{\"billsec\":60}", "attributes.billsec", "like duration"),
+        ("\"measures\":{\"billsec\":60}", "measures.billsec", "like duration"),
+        ("\"measures\":{\"Duration\":60}", "measures.Duration", "like duration"),
+        ("\"measures\":{\"end_us\":60}", "measures.end_us", "is that of end_us"),
+    ] {
+        let twice = [line(1, more), line(2, more)].concat();
+        let (rows, told) = read(&twice, &[]);
+        assert_eq!(records(&rows).len(), 2, "{rows:?}");
+        let [warning] = told.as_slice() else { panic!("{more}: {told:?}") };
+        assert!(warning.contains(&format!("u.jsonl:1, column {member}: warning")), "{warning}");
+        assert!(warning.contains(&format!("{meant}, which is missing")), "{warning}");
+    }
+    let (_, told) = read(&line(1, "\"attributes\":{\"billsec\":60}"), &["billsec"]);
+    assert_eq!(told, Vec::<String>::new(), "it is declared");
+    let (_, told) = read(&line(1, "\"duration\":9,\"measures\":{\"billsec\":60}"), &[]);
+    assert_eq!(told, Vec::<String>::new(), "the duration is there");
+    // No plan can read these. A measure `duration` of 0 states a duration of zero.
+    let (rows, told) = read(&line(1, "\"measures\":{\"duration\":60}"), &[]);
+    assert_told(&rows, &[&["u.jsonl:1, column measures", "\"duration\" beside"]]);
+    assert_eq!(told, Vec::<String>::new());
+    let (rows, _) = read(&line(1, "\"measures\":{\"quantity\":0}"), &[]);
+    assert_told(&rows, &[&["u.jsonl:1, column measures", "\"quantity\" beside"]]);
+    let (rows, told) = read(&line(1, "\"measures\":{\"duration\":0}"), &[]);
+    assert_eq!((records(&rows)[0].measures["duration"], told), (0, Vec::new()));
+}
+
+/// A line of CSV with a NUL byte is a bad row; so is a text of a JSON line that contains one.
+#[test]
+fn a_nul_character_is_refused_in_every_form_of_a_file() {
+    let line = |id: &str, more: &str| {
+        format!(
+            "{{\"record_id\":\"{id}\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0{more}}}\n"
+        )
+    };
+    for (id, more, column) in [
+        ("r\\u0000", "", "record_id"),
+        ("r", ",\"attributes\":{\"a\":\"\\u0000\"}", "attributes"),
+        ("r", ",\"attributes\":{\"a\\u0000\":\"x\"}", "attributes"),
+        ("r", ",\"measures\":{\"a\\u0000\":1}", "measures"),
+        ("r", ",\"duration\":\"\\u00001\"", "duration"),
+    ] {
+        assert_told(&jsonl(line(id, more).as_bytes()), &[&[column, "NUL"]]);
+    }
+    let text = "record_id,account_number,usage_type,start_us\nr\0x,1,t,0\n";
+    assert_told(&csv(text.as_bytes()), &[&["u.csv:2", "NUL"]]);
+}
+
+/// Years of more than four digits, and days beyond the last instant, are told with the range.
+#[test]
+fn a_time_outside_the_range_is_told_with_the_range() {
+    for time in [
+        "9999-12-31T00:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "+10000-01-01T00:00:00Z",
+        "99999-12-31T23:59:59+01:00",
+        "-10000-01-01T00:00:00Z",
+    ] {
+        let text = format!("record_id,account_number,usage_type,start_time\nr1,1,t,{time}\n");
+        let range = "-009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z";
+        assert_told(&csv(text.as_bytes()), &[&["u.csv:2, column start_time", "outside", range]]);
     }
 }
 
@@ -256,6 +377,27 @@ fn an_unknown_column_of_accounts_names_the_nearest_one() {
 }
 
 // ---- files in other forms
+
+#[test]
+fn a_whole_text_is_read_from_every_encoding_up_to_its_limit() {
+    let text = "a;Zürich\n";
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let forms = [
+        text.as_bytes().to_vec(),
+        [&b"\xef\xbb\xbf"[..], text.as_bytes()].concat(),
+        [&b"\xfe\xff"[..], &units].concat(),
+        gzip(text.as_bytes()),
+    ];
+    for bytes in forms {
+        assert_eq!(read_text("t.csv", bytes.as_slice(), text.len()).unwrap(), text);
+        let told = read_text("t.csv", bytes.as_slice(), text.len() - 1).unwrap_err().to_string();
+        assert!(told.contains("t.csv:1: the text has more than 9 bytes"), "{told}");
+    }
+    let told = read_text("t.csv", &b"a\nb\xff\n"[..], 100).unwrap_err().to_string();
+    assert!(told.contains("t.csv:2: the text is not UTF-8"), "{told}");
+    let told = read_text("t.csv", &b"PAR1"[..], 100).unwrap_err().to_string();
+    assert!(told.contains("a Parquet file"), "{told}");
+}
 
 /// A file of three records, the second with a comma and an umlaut in its note.
 fn three(separator: &str) -> String {
@@ -349,7 +491,7 @@ fn a_damaged_file_gives_its_sound_rows_and_says_that_it_is_damaged() {
 }
 
 #[test]
-fn files_that_are_no_rows_are_named_for_what_they_are() {
+fn files_of_other_formats_are_refused_by_format() {
     let plan = br#"<plan xmlns="urn:turnpike:plan:1" id="m" version="1">"#;
     for (bytes, word) in [
         (&plan[..], "this is XML"),
@@ -437,7 +579,7 @@ fn unambiguous_numbers_are_read_and_ambiguous_ones_are_reported() {
 }
 
 #[test]
-fn times_say_what_is_wrong_with_them() {
+fn an_invalid_time_is_refused_with_the_reason() {
     for (text, word) in [
         ("9999-12-31T23:59:59Z", "outside the years"),
         ("9999-12-31T23:59:59-01:00", "outside the years"),
@@ -506,7 +648,7 @@ fn a_virtual_host_behind_lines_without_one_does_not_pay() {
 }
 
 #[test]
-fn host_names_pay_only_where_the_caller_says_so() {
+fn host_names_are_charged_only_on_request() {
     let line = format!("proxy.example.net {REST}\n");
     assert_told(&log(line.as_bytes()), &[&["--hostnames"]]);
     let read = log_as(line.as_bytes(), format("combined", true));
@@ -521,7 +663,16 @@ fn the_format_holds_for_the_whole_file() {
     let combined = format!("192.0.2.2 {REST}\n");
     let read = log(format!("junk\n{vhost}{combined}{vhost}").as_bytes());
     assert_eq!(identities(&read), ["ip:192.0.2.1"; 2]);
-    assert_told(&read, &[&["a.log:1"], &["a.log:3"]]);
+    let mixed =
+        ["a.log:3", "has the format combined", "first line had vhost_combined", "split the log"];
+    assert_told(&read, &[&["a.log:1"], &mixed]);
+    // A line that has neither format is told as what it is.
+    let read = log(format!("{vhost}junk\n").as_bytes());
+    assert_told(&read, &[&["a.log:2: \"junk\" is not a line of an access log"]]);
+    // The format that the caller names is not compared with others.
+    let read = log_as(format!("{vhost}{combined}").as_bytes(), format("vhost_combined", false));
+    assert_eq!(identities(&read), ["ip:192.0.2.1"]);
+    assert!(!faults(&read)[0].contains("first line"), "{read:?}");
 }
 
 #[test]

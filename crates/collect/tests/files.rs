@@ -65,7 +65,7 @@ fn usage_csv_gives_records_and_names_each_bad_row() {
 }
 
 #[test]
-fn usage_csv_with_an_unusable_header_says_what_is_missing() {
+fn an_unusable_header_of_usage_csv_is_refused_with_the_missing_columns() {
     for (header, word) in [
         ("", "record_id"),
         ("account_number,usage_type,start_time", "record_id"),
@@ -108,12 +108,12 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
     let first: &AccountRow = &rows[0].content;
     assert_eq!((first.account, first.cycle_day), (AccountNumber(42), 1));
     assert_eq!(first.plans, ["fig6b", "octets"]);
-    assert_eq!(first.plan_from, parse_instant("2026-01-01T05:00:00Z").unwrap());
+    assert_eq!(first.plan_from, Some(parse_instant("2026-01-01T05:00:00Z").unwrap()));
     assert_eq!(first.identities, ["ip:192.0.2.1", "user:alice"]);
     assert_eq!(first.attributes["service-level"], "gold");
     assert_eq!(first.parameters["peak-price"], "0.90");
     let second = &rows[1].content;
-    assert_eq!((second.cycle_day, second.plan_from.0), (31, 0));
+    assert_eq!((second.cycle_day, second.plan_from), (31, None), "1970 is no default");
     assert!(second.plans.is_empty() && second.attributes.is_empty());
     assert_faults(
         &faults,
@@ -127,6 +127,38 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
     );
     let unknown = AccountsCsv::new("a.csv", &b"account_number,zone,currency,colour\n"[..]);
     assert!(unknown.unwrap_err().to_string().contains("column colour: no such column"));
+}
+
+/// Fields are read as in a file of usage: within quotes every character counts.
+#[test]
+fn a_quoted_list_of_an_account_is_taken_as_it_is_written() {
+    let text = "account_number,zone,currency,plan,identities\n\
+                1,UTC,EUR,\"a;b\",\"user: ada ;user:bob\"\n\
+                2,UTC,EUR, a ; b , user:cy ; user:di \n\
+                3,UTC,EUR,,\" user:eve\"\n\
+                4,UTC,EUR,,\"user:\"\"fay\"\"\"\n";
+    let ab = || vec!["a".to_owned(), "b".to_owned()];
+    let (rows, faults) = split(AccountsCsv::new("a.csv", text.as_bytes()).unwrap());
+    let identities: Vec<_> = rows.iter().map(|row| row.content.identities.clone()).collect();
+    assert_eq!(identities[0], ["user: ada ", "user:bob"]);
+    assert_eq!(identities[1], ["user:cy", "user:di"]);
+    assert_eq!(identities[2], ["user:\"fay\""]);
+    assert_eq!((&rows[0].content.plans, &rows[1].content.plans), (&ab(), &ab()));
+    assert_faults(&faults, &[(4, "identities", "\" user:eve\"")]);
+}
+
+/// A value that no subscription uses would be lost.
+#[test]
+fn parameters_and_a_start_without_a_plan_are_bad_rows() {
+    let text = "account_number,zone,currency,plan,plan_from,parameter:price\n\
+                1,UTC,EUR,a,2026-01-01,0.90\n\
+                2,UTC,EUR,,,\n\
+                3,UTC,EUR,,2026-01-01,\n\
+                4,UTC,EUR,,,0.90\n";
+    let (rows, faults) = split(AccountsCsv::new("a.csv", text.as_bytes()).unwrap());
+    assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 3]);
+    let expected = [(4, "plan_from", "has no plan"), (5, "parameter:price", "has no plan")];
+    assert_faults(&faults, &expected);
 }
 
 #[test]

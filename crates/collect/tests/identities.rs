@@ -50,7 +50,7 @@ const SPELLINGS: [(&str, Option<&str>); 6] = [
 ];
 
 #[test]
-fn usage_of_each_form_comes_out_with_the_one_spelling() {
+fn every_form_of_usage_gives_the_canonical_spelling() {
     for (spelling, expected) in SPELLINGS {
         let csv = format!(
             "record_id,identity,usage_type,start_time,quantity\n\

@@ -28,15 +28,19 @@ fn states_zero(record: &UsageRecord) -> bool {
 }
 
 #[test]
-fn a_stated_zero_is_kept_where_nothing_else_is_measured() {
+fn a_stated_zero_is_kept_whatever_else_is_measured() {
     let end = format!(",{START}");
     for record in [
         csv(",duration", ",0"),
         csv(",duration", ",0s"),
         csv(",duration_us", ",0"),
         csv(",end_time", &end),
+        csv(",duration,quantity", ",0,5"),
+        csv(",duration,measure:octets", ",0,5"),
         jsonl(",\"duration\":\"0s\""),
         jsonl(",\"duration_us\":0"),
+        jsonl(",\"duration_us\":0,\"quantity\":5"),
+        jsonl(",\"measures\":{\"duration\":0}"),
         jsonl(&format!(",\"end_time\":\"{START}\"")),
     ] {
         assert!(states_zero(&record), "{record:?}");
@@ -50,11 +54,15 @@ fn an_unstated_zero_duration_is_not_invented() {
         csv(",attribute:billsec", ",3600"),
         csv(",attribute:Duration", ",3600"),
         csv(",duration", ","),
-        csv(",duration,quantity", ",0,5"),
-        csv(",duration,measure:octets", ",0,5"),
+        csv(",quantity,length", ",5,3600"),
+        csv(",measure:Duration", ",3600"),
+        csv(",measure:billsec", ",3600"),
+        csv(",quantity,end_time", ",5,"),
         jsonl(""),
         jsonl(",\"attributes\":{\"billsec\":\"3600\"}"),
-        jsonl(",\"duration_us\":0,\"quantity\":5"),
+        jsonl(",\"attributes\":{\"duration\":3600}"),
+        jsonl(",\"measures\":{\"billsec\":3600}"),
+        jsonl(",\"quantity\":5"),
     ] {
         assert!(!states_zero(&record), "{record:?}");
     }

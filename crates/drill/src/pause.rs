@@ -137,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_what_was_sent_before_the_fault_does_not_end_the_pause() {
+    fn an_answer_to_a_batch_sent_before_the_fault_does_not_end_the_pause() {
         let answers = [answer(1, 80, 90, 105), answer(1, 95, 95, 400), answer(1, 110, 110, 420)];
         assert_eq!(pause(&answers, fault(100, 100, PauseMeasure::FromFault)), Some(320));
     }
 
     #[test]
-    fn an_answer_to_what_was_sent_again_after_the_fault_ends_it() {
+    fn an_answer_to_a_batch_sent_again_after_the_fault_ends_the_pause() {
         let answers = [answer(1, 80, 150, 300), answer(1, 110, 151, 420)];
         assert_eq!(pause(&answers, fault(100, 100, PauseMeasure::FromFault)), Some(200));
         assert_eq!(pause(&answers, fault(100, 140, PauseMeasure::FromEnd)), Some(160));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_of_what_was_seen_and_an_endless_pause_is_not_forgotten() {
+    fn quantiles_are_of_the_observed_pauses_and_include_an_endless_one() {
         let pause = |micros| Pause { fault: 0, partition: 1, micros };
         let mut pauses: Vec<Pause> = (1..=100).map(|n| pause(Some(n * 1_000))).collect();
         let quantiles = Quantiles::of(&pauses);

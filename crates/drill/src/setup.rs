@@ -112,7 +112,7 @@ pub(crate) async fn accounts(front: &Channel, accounts: Range<u64>) -> Result<()
         currency: "USD".to_owned(),
         ..Settings::default()
     };
-    let open = Command::Open(OpenAccount { settings: Some(settings) });
+    let open = Command::Open(OpenAccount { settings: Some(settings), ..OpenAccount::default() });
     let subscribe = Command::Subscribe(Subscribe {
         plan_id: PLAN_ID.to_owned(),
         priority: 1,

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_answers_are_lost_as_were_asked_for() {
+    fn the_requested_number_of_answers_is_lost() {
         let (losses, mut talk) = (Losses::default(), Conversation::default());
         losses.arm("nothing of the kind", 3);
         talk.request(&said(), &losses);

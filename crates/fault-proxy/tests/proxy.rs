@@ -148,7 +148,7 @@ async fn a_new_connection_gets_no_answer_while_the_server_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_reset_breaks_what_is_there_and_nothing_that_comes() {
+async fn a_reset_breaks_open_connections_and_no_later_one() {
     let proxy = echo().await;
     let mut old = connect(&proxy).await;
     old.write_all(b"x").await.unwrap();

@@ -1,7 +1,7 @@
 //! The account service: forwards commands to the owners of their accounts, and writes identity
 //! bindings to the shared database once the commands are durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
@@ -12,8 +12,8 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
-    IdentityAt, IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest,
-    ShowResponse,
+    IdentityAt, IdentityBinding, OpenAccount, ResolveRequest, ResolveResponse, ResolvedIdentity,
+    ShowRequest, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_store::{BindOutcome, Binding};
@@ -55,13 +55,17 @@ impl AccountsApi {
         check_count(&commands)?;
         let table = self.table().await?;
         let faults = self.plan_faults(&commands).await;
+        let mut faults: Vec<Option<AccountResult>> =
+            faults.into_iter().map(|fault| fault.map(refused)).collect();
+        self.add_identity_faults(&table, &commands, &mut faults).await;
         let mut results = vec![AccountResult::default(); commands.len()];
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
         let mut changes = Vec::new();
+        let mut only_new = HashSet::new();
         for ((index, mut command), fault) in commands.into_iter().enumerate().zip(faults) {
             if let Some(fault) = fault {
-                set(&mut results, index, refused(fault));
+                set(&mut results, index, fault);
                 continue;
             }
             let partition = match place(&table, &command) {
@@ -87,6 +91,9 @@ impl AccountsApi {
                 // The command only binds identities: the owner has nothing to do.
                 set(&mut results, index, already());
             } else {
+                if must_be_new(&command) {
+                    only_new.insert(index);
+                }
                 groups.entry(partition).or_default().push((index, command));
             }
             bindings.extend(identities.into_iter().map(|bound| (index, binding(account, bound))));
@@ -96,6 +103,11 @@ impl AccountsApi {
             .buffer_unordered(PARTITIONS_AT_ONCE);
         while let Some(group) = answers.next().await {
             for (index, result) in group {
+                // A node of an earlier release does not know that the account must be new.
+                let is_old =
+                    result.outcome() == AccountOutcome::Already && only_new.contains(&index);
+                let result =
+                    if is_old { refused("the account is open already".to_owned()) } else { result };
                 set(&mut results, index, result);
             }
         }
@@ -122,6 +134,86 @@ impl AccountsApi {
         }
     }
 
+    /// Adds the results of commands whose identities can't be bound, so that nothing is done for
+    /// them. Another front may bind an identity after this check: then the change of the account is
+    /// durable, and the result says so.
+    async fn add_identity_faults(
+        &self,
+        table: &RouteTable,
+        commands: &[AccountCommand],
+        faults: &mut [Option<AccountResult>],
+    ) {
+        let is_sound = commands.iter().zip(faults.iter());
+        let is_sound = is_sound.map(|(one, fault)| fault.is_none() && place(table, one).is_ok());
+        let is_sound: Vec<bool> = is_sound.collect();
+        let found = match self.identity_faults(commands, &is_sound).await {
+            Ok(found) => found.into_iter().map(|fault| fault.map(refused)).collect(),
+            Err(error) => {
+                let outcome = AccountOutcome::Retry.into();
+                let message = format!("its identities can't be looked up ({error})");
+                let result = AccountResult { outcome, message };
+                let binds = |command: &AccountCommand| !command.identities.is_empty();
+                commands.iter().map(|one| binds(one).then(|| result.clone())).collect::<Vec<_>>()
+            }
+        };
+        for (fault, found) in faults.iter_mut().zip(found) {
+            *fault = fault.take().or(found);
+        }
+    }
+
+    /// For each command that changes an account, why its identities can't be bound: another
+    /// account, or an earlier command of the request, holds one of them for a part of the interval.
+    async fn identity_faults(
+        &self,
+        commands: &[AccountCommand],
+        is_sound: &[bool],
+    ) -> Result<Vec<Option<String>>, FrontError> {
+        let bindings_of = |command: &AccountCommand| -> Vec<Binding> {
+            let account = AccountNumber(command.account_number);
+            let valid = command.identities.iter().filter(|bound| check_identity(bound).is_ok());
+            valid.map(|bound| binding(account, bound.clone())).collect()
+        };
+        let asked =
+            commands.iter().zip(is_sound).map(|(command, is_sound)| match command.command {
+                Some(_) if *is_sound => bindings_of(command),
+                // A command that only binds identities has nothing else that could be done in part.
+                _ => Vec::new(),
+            });
+        let asked: Vec<Vec<Binding>> = asked.collect();
+        let mut identities: Vec<String> =
+            asked.iter().flatten().map(|binding| binding.identity.clone()).collect();
+        if identities.is_empty() {
+            return Ok(vec![None; commands.len()]);
+        }
+        identities.sort_unstable();
+        identities.dedup();
+        let histories = self.core.db.guide(&identities).await?;
+        let known = identities.into_iter().zip(histories);
+        let mut held_by: HashMap<String, Vec<Binding>> =
+            known.map(|(identity, history)| (identity, history.bindings)).collect();
+        let mut faults = Vec::with_capacity(commands.len());
+        for bindings in asked {
+            let taken = bindings
+                .iter()
+                .find_map(|binding| in_the_way(held_by.get(&binding.identity)?, binding));
+            faults.push(taken.map(|by| {
+                format!(
+                    "{}: nothing is done. Bind it for another interval, or move it (turnpike \
+                     account bind --move)",
+                    held(by)
+                )
+            }));
+            if faults.last().is_some_and(Option::is_none) {
+                for binding in bindings {
+                    let history = held_by.entry(binding.identity.clone()).or_default();
+                    history.push(binding);
+                    history.sort_by_key(|binding| binding.from);
+                }
+            }
+        }
+        Ok(faults)
+    }
+
     /// The faults that the front can find without a request to the owners.
     async fn check(&self, commands: &[AccountCommand]) -> Result<CheckResponse, FrontError> {
         self.core.enter()?;
@@ -130,6 +222,10 @@ impl AccountsApi {
         let faults = self.plans.faults(self.core.db.as_ref(), commands).await?;
         let placed = commands.iter().map(|command| place(&table, command).err());
         let faults = placed.zip(faults).map(|(misplaced, fault)| misplaced.or(fault));
+        let faults: Vec<Option<String>> = faults.collect();
+        let is_sound: Vec<bool> = faults.iter().map(Option::is_none).collect();
+        let taken = self.identity_faults(commands, &is_sound).await?;
+        let faults = faults.into_iter().zip(taken).map(|(fault, taken)| fault.or(taken));
         Ok(CheckResponse { faults: faults.map(Option::unwrap_or_default).collect() })
     }
 
@@ -229,13 +325,33 @@ fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
         }
         BindOutcome::Taken(by) => {
             *result = refused(format!(
-                "the command is done, but {} is not bound: {}. Bind it for another interval, or \
-                 move it (turnpike account bind --move)",
+                "the account is changed, but {} is not bound: {}, since a moment ago. Bind it for \
+                 another interval, or move it (turnpike account bind --move), then send the rest \
+                 again",
                 binding.identity,
                 held(by)
             ));
         }
     }
+}
+
+const fn must_be_new(command: &AccountCommand) -> bool {
+    matches!(command.command, Some(Command::Open(OpenAccount { must_be_new: true, .. })))
+}
+
+/// The binding of an identity for which the store would refuse `wanted`. `history` is sorted by
+/// start.
+fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Binding> {
+    let own = history.iter().filter(|by| by.account == wanted.account);
+    let held_until = own.fold(wanted.from, |held, by| match by.from <= held {
+        true => held.max(by.until),
+        false => held,
+    });
+    if held_until >= wanted.until {
+        // The account holds the identity already.
+        return None;
+    }
+    history.iter().find(|by| by.from < wanted.until && wanted.from < by.until)
 }
 
 pub(crate) fn refused(message: String) -> AccountResult {

@@ -552,7 +552,8 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
         results.results.iter().map(|result| result.outcome()).collect();
     let (applied, refused) = (AccountOutcome::Applied, AccountOutcome::Refused);
     assert_eq!(outcomes, [applied, refused, applied, refused, refused, refused]);
-    assert!(results.results[4].message.contains("account 5 holds user:a"));
+    assert!(results.results[4].message.contains("user:a"), "{:?}", results.results[4]);
+    assert!(!world.shared.ledgers.lock().unwrap()[&1].commanded.contains(&6), "6 is not opened");
     let records = [record(0, "user:b", "r0"), record(5, "", "r1"), record(0, "user:a", "r2")];
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 3));
@@ -563,6 +564,57 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
     assert_eq!(shown.into_inner().partition, 2);
     let unknown = world.accounts().show(ShowRequest { account_number: 999 }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
+}
+
+/// An account that was opened without its identity would be a half of what was asked for.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_for_a_command_whose_identity_another_account_holds() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let until = |until_us, command: AccountCommand| {
+        let mut command = command;
+        command.identities.iter_mut().for_each(|bound| bound.until_us = Some(until_us));
+        command
+    };
+    let apply = async |commands| {
+        let answer = world.accounts().apply(ApplyRequest { commands }).await.unwrap();
+        answer.into_inner().results
+    };
+    assert_eq!(
+        apply(vec![until(50, open(5, &["user:a"]))]).await[0].outcome(),
+        AccountOutcome::Applied
+    );
+    world.shared.ledgers.lock().unwrap().get_mut(&1).unwrap().commanded.clear();
+    let commands = vec![
+        open(6, &["user:b", "user:a"]),
+        open(7, &["user:c"]),
+        open(8, &["user:d", "user:c"]),
+        until(50, open(5, &["user:a"])),
+    ];
+    let checked = world.accounts().check(ApplyRequest { commands: commands.clone() }).await;
+    let checked = checked.unwrap().into_inner().faults;
+    let results = apply(commands).await;
+    let (applied, refused) = (AccountOutcome::Applied, AccountOutcome::Refused);
+    let outcomes: Vec<AccountOutcome> = results.iter().map(|result| result.outcome()).collect();
+    assert_eq!(outcomes, [refused, applied, refused, applied], "{results:?}");
+    for (at, words) in [(0, ["account 5 holds user:a", "nothing"]), (2, ["user:c", "account 7"])] {
+        for word in words {
+            assert!(results[at].message.contains(word), "{word:?} is not in {:?}", results[at]);
+            assert!(checked[at].contains(word), "{word:?} is not in {:?}", checked[at]);
+        }
+    }
+    assert!(checked[1].is_empty() && checked[3].is_empty(), "{checked:?}");
+    assert_eq!(world.shared.ledgers.lock().unwrap()[&1].commanded, [7, 5]);
+    let bound = world.db.guide(&["user:b".to_owned(), "user:d".to_owned()]).await.unwrap();
+    assert!(bound.iter().all(|found| found.bindings.is_empty()), "{bound:?}");
+    // An interval in which no account holds the identity can be bound.
+    let mut later = open(6, &["user:a"]);
+    later.identities[0].from_us = 49;
+    assert_eq!(apply(vec![later.clone()]).await[0].outcome(), refused);
+    later.identities[0].from_us = 50;
+    assert_eq!(apply(vec![later]).await[0].outcome(), applied);
 }
 
 #[tokio::test(start_paused = true)]

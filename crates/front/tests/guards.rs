@@ -150,7 +150,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs() {
+async fn p35_a_record_leaves_its_home_only_when_it_is_durable_in_the_accounts_partition() {
     let faults = [
         ("taken, and not answered", Faults { silent: 1000, ..Faults::default() }),
         ("not taken", Faults { cut_before: 1000, ..Faults::default() }),
@@ -267,6 +267,26 @@ async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
     }
 }
 
+/// A node of an earlier release answers that the account is open: another client may have opened it
+/// for another customer.
+#[tokio::test(start_paused = true)]
+async fn p28_no_identity_is_bound_to_an_account_that_must_be_new_and_is_open() {
+    use AccountOutcome::{Applied, Refused};
+    for (must_be_new, outcome, bound) in
+        [(true, Refused, vec![(6, 100, 300)]), (false, Applied, vec![(5, 100, 200), (6, 100, 300)])]
+    {
+        let world = two_partitions().await;
+        world.set_faults(Faults { already: Some(5), ..Faults::default() });
+        let mut commands = vec![open(5, "tel:5", 100, 200), open(6, "tel:6", 100, 300)];
+        for command in &mut commands {
+            let open = OpenAccount { must_be_new, ..OpenAccount::default() };
+            command.command = Some(account_command::Command::Open(open));
+        }
+        assert_eq!(world.apply(commands).await, [outcome, Applied]);
+        assert_eq!(world.bindings(["tel:5", "tel:6"]).await, bound);
+    }
+}
+
 /// A database connection of the front that fails to bind identities while it is switched on.
 #[derive(Default)]
 struct BindsNothing(AtomicBool);
@@ -353,7 +373,7 @@ fn mutants_are_caught() {
         ),
         (
             Check::MovedWhenDurable,
-            "p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs",
+            "p35_a_record_leaves_its_home_only_when_it_is_durable_in_the_accounts_partition",
             "taken, and not answered",
         ),
         (

@@ -40,7 +40,7 @@ fn open(account_number: u64, currency: &str) -> AccountCommand {
         currency: currency.to_owned(),
         ..Settings::default()
     };
-    let open = OpenAccount { settings: Some(settings) };
+    let open = OpenAccount { settings: Some(settings), ..OpenAccount::default() };
     AccountCommand { account_number, command: Some(Command::Open(open)), identities: Vec::new() }
 }
 
@@ -91,7 +91,7 @@ async fn a_plan_is_known_as_soon_as_it_is_published() {
 
 /// This lets an import skip an invalid row before any of its commands is carried out.
 #[tokio::test(start_paused = true)]
-async fn a_check_says_what_would_be_refused_and_changes_nothing() {
+async fn a_check_reports_refusals_and_changes_nothing() {
     let world = world().await;
     publish(&world, "mobile").await;
     let commands = vec![

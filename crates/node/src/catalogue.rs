@@ -61,7 +61,7 @@ impl Catalogue {
             for CatalogueEntry { head, body } in page {
                 fresh.compare_tz_database(&head);
                 match head.kind {
-                    CatalogueKind::Plan => add(&mut fresh.plans, &head, read_plan(&body)),
+                    CatalogueKind::Plan => add(&mut fresh.plans, &head, read_plan(&head, &body)),
                     CatalogueKind::Table => add(&mut fresh.tables, &head, read_table(body).await),
                 }
                 fresh.version = fresh.version.max(head.catalogue_version);
@@ -182,8 +182,14 @@ fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>
     versions.insert(place, Arc::new(version));
 }
 
-fn read_plan(xml: &str) -> Result<Plan, String> {
-    turnpike_plan::parse_published(xml).map_err(|errors| errors.to_string())
+/// A plan without the version of the time-zone database was published by a release that did not
+/// check telephone numbers. Such a version must price as it did.
+fn read_plan(head: &CatalogueHead, xml: &str) -> Result<Plan, String> {
+    let plan = match head.tz_database {
+        Some(_) => turnpike_plan::parse_published(xml),
+        None => turnpike_plan::parse_published_earlier(xml),
+    };
+    plan.map_err(|errors| errors.to_string())
 }
 
 /// Parses on a blocking thread: a large table takes a second, and must not delay rating.

@@ -417,7 +417,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
 }
 
 #[tokio::test(start_paused = true)]
-async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
+async fn plans_4_a_cycle_that_is_closed_late_keeps_its_sums() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
     publish(world.db.as_ref(), &alternative("large", "0.1", "5.00")).await;

@@ -9,7 +9,8 @@ use support::{OCTETS, config, create_partition, database, log, octets, publish, 
 use turnpike_account::PartitionState;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, AmendSettings, Cancel, DatedSettings, Settings,
+    AccountCommand, AccountOutcome, AccountResult, AmendSettings, Cancel, ChangeSettings,
+    DatedSettings, OpenAccount, Settings, Subscribe,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_types::UsageRecord;
@@ -22,8 +23,16 @@ const JULY: i64 = 1_719_792_000_000_000;
 async fn apply(node: &mut support::Running, account: u64, command: Command) -> AccountResult {
     let command =
         AccountCommand { account_number: account, command: Some(command), identities: Vec::new() };
-    let request = NodeApplyRequest { partition: 1, commands: vec![command] };
-    node.client.apply(request).await.unwrap().into_inner().results.remove(0)
+    loop {
+        let commands = vec![command.clone()];
+        let request = NodeApplyRequest { partition: 1, commands };
+        let result = node.client.apply(request).await.unwrap().into_inner().results.remove(0);
+        if result.outcome() != AccountOutcome::Retry {
+            return result;
+        }
+        // The owner has just read the catalogue, and reads it again after a pause.
+        tokio::time::sleep(support::HEARTBEAT).await;
+    }
 }
 
 async fn amend(node: &mut support::Running, from_us: i64, asked: AmendSettings) -> AccountResult {
@@ -45,6 +54,18 @@ fn currency(code: &str) -> AmendSettings {
     AmendSettings { currency: Some(code.to_owned()), ..AmendSettings::default() }
 }
 
+fn removing(names: &[&str]) -> AmendSettings {
+    let removed_attributes = names.iter().map(|name| (*name).to_owned()).collect();
+    AmendSettings { removed_attributes, ..AmendSettings::default() }
+}
+
+/// Ends the subscription of the account.
+async fn unsubscribe(node: &mut support::Running, at_us: i64) {
+    let cancel = Command::Cancel(Cancel { plan_id: "octets".to_owned(), at_us });
+    let result = apply(node, ACCOUNT, cancel).await;
+    assert_eq!(result.outcome(), AccountOutcome::Applied, "{}", result.message);
+}
+
 async fn running() -> (std::sync::Arc<dyn turnpike_store::SharedDatabase>, support::Running) {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -57,6 +78,8 @@ async fn running() -> (std::sync::Arc<dyn turnpike_store::SharedDatabase>, suppo
 #[tokio::test(start_paused = true)]
 async fn only_the_named_settings_change_and_i4_a_replay_gives_the_same_state() {
     let (db, mut node) = running().await;
+    // A plan in the former currency would refuse the change to the other.
+    unsubscribe(&mut node, JUNE).await;
     let (applied, already) = (AccountOutcome::Applied, AccountOutcome::Already);
     let zone = AmendSettings { zone: Some("Asia/Tokyo".to_owned()), ..AmendSettings::default() };
     let cycle_day = AmendSettings { cycle_day: Some(15), ..AmendSettings::default() };
@@ -72,8 +95,7 @@ async fn only_the_named_settings_change_and_i4_a_replay_gives_the_same_state() {
         let result = amend(&mut node, from, asked.clone()).await;
         assert_eq!(result.outcome(), outcome, "{asked:?}: {}", result.message);
     }
-    let removed = vec!["region".to_owned(), "never-set".to_owned()];
-    let remove = AmendSettings { removed_attributes: removed, ..AmendSettings::default() };
+    let remove = removing(&["region"]);
     assert_eq!(amend(&mut node, JULY + 2, remove.clone()).await.outcome(), applied);
     assert_eq!(amend(&mut node, JULY + 2, remove).await.outcome(), already);
     let settings = |zone: &str, cycle_day, currency: &str, attributes: &[(&str, &str)]| {
@@ -108,6 +130,7 @@ async fn only_the_named_settings_change_and_i4_a_replay_gives_the_same_state() {
 #[tokio::test(start_paused = true)]
 async fn a_change_that_can_not_be_is_refused_in_words() {
     let (_db, mut node) = running().await;
+    unsubscribe(&mut node, JUNE).await;
     amend(&mut node, JULY, currency("CHF")).await;
     let early = amend(&mut node, JUNE, currency("EUR")).await;
     assert_eq!(early.outcome(), AccountOutcome::Refused);
@@ -132,6 +155,119 @@ async fn a_change_that_can_not_be_is_refused_in_words() {
     let unopened = apply(&mut node, 8, unopened).await;
     assert!(unopened.message.contains("not open"), "{}", unopened.message);
     assert_eq!(shown(&mut node).await.len(), 2, "the refused changes are not applied");
+}
+
+/// An attribute that was never set is most likely misspelt.
+#[tokio::test(start_paused = true)]
+async fn an_attribute_that_the_account_does_not_have_is_not_removed() {
+    let (_db, mut node) = running().await;
+    amend(&mut node, JUNE, gold()).await;
+    for (asked, has) in [(&["levle"][..], "level, region"), (&["level", "never-set"], "level")] {
+        let result = amend(&mut node, JULY, removing(asked)).await;
+        assert_eq!(result.outcome(), AccountOutcome::Refused, "{asked:?}");
+        for word in ["no attribute", asked.last().unwrap(), has] {
+            assert!(result.message.contains(word), "{word:?} is not in {:?}", result.message);
+        }
+    }
+    assert_eq!(shown(&mut node).await.len(), 2, "the refused changes are not applied");
+    let both = AmendSettings { cycle_day: Some(9), ..removing(&["level"]) };
+    assert_eq!(amend(&mut node, JULY, both.clone()).await.outcome(), AccountOutcome::Applied);
+    for again in [both, removing(&["level"])] {
+        let result = amend(&mut node, JULY, again).await;
+        assert_eq!(result.outcome(), AccountOutcome::Already, "{}", result.message);
+    }
+    // Later it has been gone for some time.
+    let late = amend(&mut node, JULY + 1, removing(&["level"])).await;
+    assert_eq!(late.outcome(), AccountOutcome::Refused);
+}
+
+/// Usage would wait as currency-mismatch from then on, and fees would not be booked.
+#[tokio::test(start_paused = true)]
+async fn the_currency_does_not_change_under_a_plan_in_another() {
+    let (_db, mut node) = running().await;
+    let whole = |currency: &str| {
+        let currency = currency.to_owned();
+        let settings =
+            Settings { zone: "UTC".to_owned(), cycle_day: 1, currency, ..Settings::default() };
+        Command::ChangeSettings(ChangeSettings { settings: Some(settings), from_us: JUNE })
+    };
+    let named = |from_us| Command::AmendSettings(AmendSettings { from_us, ..currency("CHF") });
+    for command in [named(JUNE), named(JULY), whole("CHF")] {
+        let result = apply(&mut node, ACCOUNT, command).await;
+        assert_eq!(result.outcome(), AccountOutcome::Refused, "{}", result.message);
+        for word in ["octets", "posts in USD", "CHF", "cancel"] {
+            assert!(result.message.contains(word), "{word:?} is not in {:?}", result.message);
+        }
+    }
+    // Other settings change as before.
+    let zone = AmendSettings { zone: Some("Asia/Tokyo".to_owned()), ..AmendSettings::default() };
+    assert_eq!(amend(&mut node, JUNE, zone).await.outcome(), AccountOutcome::Applied);
+    // A plan that begins later counts too; one that has ended by then does not.
+    unsubscribe(&mut node, JULY).await;
+    let later = |from_us| {
+        let plan_id = "octets".to_owned();
+        Command::Subscribe(Subscribe { plan_id, from_us, priority: 1, ..Subscribe::default() })
+    };
+    let subscribed = apply(&mut node, ACCOUNT, later(JULY + 5)).await;
+    assert_eq!(subscribed.outcome(), AccountOutcome::Applied, "{}", subscribed.message);
+    assert_eq!(amend(&mut node, JULY, currency("CHF")).await.outcome(), AccountOutcome::Refused);
+    unsubscribe(&mut node, JULY + 6).await;
+    assert_eq!(
+        amend(&mut node, JULY + 5, currency("CHF")).await.outcome(),
+        AccountOutcome::Refused
+    );
+    let after = amend(&mut node, JULY + 6, currency("CHF")).await;
+    assert_eq!(after.outcome(), AccountOutcome::Applied, "{}", after.message);
+}
+
+/// Two clients that choose the same free number must not both get it.
+#[tokio::test(start_paused = true)]
+async fn an_account_that_must_be_new_is_opened_once() {
+    use AccountOutcome::{Already, Applied, Refused};
+    let (_db, mut node) = running().await;
+    let settings = Settings {
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    let open =
+        |must_be_new| Command::Open(OpenAccount { settings: Some(settings.clone()), must_be_new });
+    for (account, must_be_new, outcome) in
+        [(9, true, Applied), (9, true, Refused), (9, false, Already), (ACCOUNT, true, Refused)]
+    {
+        let result = apply(&mut node, account, open(must_be_new)).await;
+        assert_eq!(result.outcome(), outcome, "{account}: {}", result.message);
+        assert_eq!(
+            outcome == Refused,
+            result.message.contains("open already"),
+            "{}",
+            result.message
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_currency_that_iso_4217_does_not_list_is_refused() {
+    let (_db, mut node) = running().await;
+    unsubscribe(&mut node, JUNE).await;
+    let settings = Settings {
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "ZZZ".to_owned(),
+        ..Settings::default()
+    };
+    let open =
+        Command::Open(OpenAccount { settings: Some(settings.clone()), ..OpenAccount::default() });
+    let whole = ChangeSettings { settings: Some(settings), from_us: JUNE };
+    for result in [
+        apply(&mut node, 8, open).await,
+        apply(&mut node, ACCOUNT, Command::ChangeSettings(whole)).await,
+        amend(&mut node, JUNE, currency("XXX")).await,
+    ] {
+        assert_eq!(result.outcome(), AccountOutcome::Refused);
+        assert!(result.message.contains("ISO 4217"), "{}", result.message);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,7 +184,7 @@ async fn a_handover_logs_both_members() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gauges_and_counters_tell_what_a_node_does_and_go_back_when_it_does_no_more() {
+async fn gauges_and_counters_follow_the_state_of_a_node() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let shown = recorder.handle();
     // Both nodes record into it, since they run on this thread.

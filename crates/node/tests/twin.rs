@@ -168,7 +168,7 @@ async fn p11_a_predecessor_whose_address_refuses_connections_is_superseded_after
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_predecessor_that_said_goodbye_is_not_waited_for() {
+async fn p11_a_predecessor_that_stopped_in_order_is_superseded_at_once() {
     let db = cluster().await;
     let a = first(&db).await;
     a.node.shutdown().await;
@@ -223,7 +223,7 @@ async fn of_two_that_start_at_once_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
+async fn a_node_is_ready_while_it_serves_or_stands_by_and_states_the_reason_otherwise() {
     let db = cluster().await;
     let (line, through) = DatabaseLink::of(&db);
     let a = first(&through).await;

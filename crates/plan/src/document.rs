@@ -37,6 +37,8 @@ pub(crate) struct Document {
     pub(crate) measures: BTreeMap<String, DeclaredUnit>,
     /// Was this version published before? If so, newer rules warn where they would refuse.
     pub(crate) is_published: bool,
+    /// Was this version published by a release that did not check telephone numbers by country?
+    pub(crate) has_unchecked_numbers: bool,
     pub(crate) primitives: Vec<Primitive>,
     /// Ids of primitives of an unknown type: links to them are not reported as errors.
     pub(crate) unread: BTreeSet<String>,
@@ -143,6 +145,7 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
     let version = read_value(root, "version", "1", values::version, findings);
     let starts = read_value(root, "starts", "2026-01-01", values::date, findings);
     let currency = read_value(root, "currency", "USD", values::currency, findings);
+    check_listed(root, currency, findings);
     let round = match root.attribute("round") {
         None => Some(Rounding { digits: 9, running: false }),
         Some(_) => read_value(root, "round", "9 half-even", values::round, findings),
@@ -170,11 +173,21 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         parameters: Vec::new(),
         measures: BTreeMap::new(),
         is_published: findings.is_published,
+        has_unchecked_numbers: false,
         primitives: Vec::new(),
         unread: BTreeSet::new(),
         examples: Vec::new(),
         content_hash: xml::content_hash(root, "layout"),
     })
+}
+
+/// Refuses a currency that ISO 4217 does not list.
+pub(crate) fn check_listed(element: &Element, currency: Option<Currency>, findings: &mut Findings) {
+    let fault = currency.and_then(|code| values::listed_currency(code.as_str()).err());
+    if let Some(why) = fault {
+        let message = format!("currency: {why}");
+        findings.refuse_since(element.line, None, Cause::BadValue, message);
+    }
 }
 
 /// A required attribute's value; `None`, with a finding, when it is absent or can't be read.

@@ -119,6 +119,12 @@ impl Plan {
         &self.document.id
     }
 
+    /// Does the plan read telephone numbers as the release that published it did
+    /// ([`crate::parse_published_earlier`])?
+    pub fn has_unchecked_numbers(&self) -> bool {
+        self.document.has_unchecked_numbers
+    }
+
     /// The version, from 1.
     pub fn version(&self) -> u32 {
         self.document.version

@@ -122,7 +122,7 @@ use error::Findings;
 /// # Errors
 /// All errors, each with its line and primitive.
 pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::default())
+    read(xml, Findings::default(), false)
 }
 
 /// Parses a plan that was published before, perhaps by an earlier release. A violation of a newer
@@ -131,13 +131,24 @@ pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
 /// # Errors
 /// As [`parse`], for errors that every release refuses.
 pub fn parse_published(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::of_published(true))
+    read(xml, Findings::of_published(true), false)
 }
 
-fn read(xml: &str, mut findings: Findings) -> Result<Plan, PlanErrors> {
-    let Some(document) = document::read(xml, &mut findings) else {
+/// As [`parse_published`], for a plan that was published by a release that did not check telephone
+/// numbers by country (and did not record the version of the time-zone database). Its primitives
+/// read numbers as that release did, so that the version prices every call as before.
+///
+/// # Errors
+/// As [`parse_published`].
+pub fn parse_published_earlier(xml: &str) -> Result<Plan, PlanErrors> {
+    read(xml, Findings::of_published(true), true)
+}
+
+fn read(xml: &str, mut findings: Findings, has_unchecked: bool) -> Result<Plan, PlanErrors> {
+    let Some(mut document) = document::read(xml, &mut findings) else {
         return Err(refused(findings));
     };
+    document.has_unchecked_numbers = has_unchecked;
     let nothing = BTreeMap::new();
     let is_sound_document = findings.clean();
     let (primitives, code) = match make(&document, &nothing, &mut findings) {

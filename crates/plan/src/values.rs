@@ -45,6 +45,11 @@ pub(crate) fn currency(text: &str) -> Result<Currency, String> {
     text.parse().map_err(|error: turnpike_types::CurrencyError| error.to_string())
 }
 
+/// A currency in use by ISO 4217. Earlier releases accepted any three capital letters.
+pub(crate) fn listed_currency(text: &str) -> Result<Currency, String> {
+    Currency::listed(text).map_err(|error| error.to_string())
+}
+
 /// The rounding of amounts (docs/plan-semantics.md section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rounding {
@@ -137,6 +142,12 @@ fn listed(value: Value, text: &str) -> Option<String> {
 fn no_table(spec: &PropertySpec, text: &str) -> Option<String> {
     let names_a_table = spec.name == "table" && matches!(spec.value, Value::Text);
     if names_a_table && !text.is_empty() { id(text).err() } else { None }
+}
+
+/// The error for three capital letters that are no currency in use.
+fn unlisted(value: Value, text: &str) -> Option<String> {
+    let is_currency = matches!(value, Value::Currency | Value::TargetCurrency);
+    if is_currency && currency(text).is_ok() { listed_currency(text).err() } else { None }
 }
 
 /// Does a text have a value's syntax?
@@ -266,7 +277,10 @@ impl<'a> Filler<'a> {
             if let Err((cause, why)) = check(spec.value, &value) {
                 self.findings.error(line, Some(id), cause, format!("{}: {why}", spec.name));
             }
-            if let Some(why) = listed(spec.value, &value).or_else(|| no_table(spec, &value)) {
+            let newer = listed(spec.value, &value)
+                .or_else(|| no_table(spec, &value))
+                .or_else(|| unlisted(spec.value, &value));
+            if let Some(why) = newer {
                 let message = format!("{}: {why}", spec.name);
                 self.findings.refuse_since(line, Some(id), Cause::BadValue, message);
             }

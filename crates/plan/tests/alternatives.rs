@@ -300,7 +300,7 @@ proptest! {
     /// For any calls, late ones included, and any steps of the sweep, each cycle posts the smallest
     /// of the amounts that the plans alone would have posted.
     #[test]
-    fn each_cycle_costs_what_the_cheapest_plan_alone_would_have(
+    fn each_cycle_costs_as_much_as_under_the_cheapest_plan_alone(
         mut calls_made in proptest::collection::vec((0i64..88 * 24, 0i64..30, 0i64..40 * 24), 0..12),
         steps in proptest::collection::vec(0i64..120 * 24, 0..6),
         cycle_day in 1u8..32,

@@ -164,7 +164,7 @@ proptest! {
     /// The bill of a client that opts out in the first cycle equals the bill of one that never had
     /// a choice.
     #[test]
-    fn opting_out_costs_what_the_plan_alone_would_have(
+    fn opting_out_costs_as_much_as_the_plan_alone(
         mut calls_made in proptest::collection::vec((0i64..88 * 24, 0i64..30, 0i64..40 * 24), 0..12),
         out in 1i64..31 * 24,
         said_days_later in 0i64..20,

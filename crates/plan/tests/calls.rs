@@ -45,7 +45,7 @@ fn call(number: &str, seconds: i64) -> UsageRecord {
 /// Section 8: the longest prefix determines the price; the line names the row, and so the
 /// destination.
 #[test]
-fn a_call_costs_what_its_longest_prefix_says() {
+fn a_call_is_priced_by_its_longest_prefix() {
     let mut account = calls(HOME);
     assert_eq!(account.lines(&call("+39 02 1234", 120)), lines(&[("call", 120_000_000, "0.06")]));
     let rome = account.rate(&call("+39 06 698 1234", 60)).unwrap();
@@ -53,6 +53,53 @@ fn a_call_costs_what_its_longest_prefix_says() {
     assert_eq!(account.shown(&line), ("call".to_owned(), 60_000_000, "0.025000000".to_owned()));
     // Rows are numbered in order of prefixes: 1, 39, 3906, 44, 447, 800.
     assert_eq!((line.row, line.period, line.first_unit), (Some(2), Period::EVER, 0));
+}
+
+/// A version that an earlier release published prices every call as that release did, also where a
+/// number is odd. The new reading holds for versions that are published since.
+#[test]
+fn a_published_version_of_an_earlier_release_reads_numbers_as_before() {
+    let home = r#"country-code="44" international-prefix="00" national-prefix="0""#;
+    let xml = plan(&graph("duration", home));
+    let dials = "# turnpike-table id=world kind=dial-plan version=1 starts=2026-01-01
+prefix,destination,price,per,setup
+44,Britain,0.02,1 min,
+440,Trunk,0.30,1 min,
+1,United States and Canada,0.01,1 min,
+99999,Nowhere,0.40,1 min,
+";
+    let mut now = Billed::with_tables(&xml, "UTC", &[dials]);
+    let earlier = turnpike_plan::parse_published_earlier(&xml).unwrap();
+    assert!(earlier.has_unchecked_numbers());
+    let mut before = Billed::of_plan(&earlier, "UTC", &[dials]);
+    let bad = Err(SuspenseReason::BadAttribute);
+    // The number, the price of a minute before, and the price of a minute now.
+    for (number, was, is) in [
+        ("020 7946 0000", "0.02", Ok("0.02")),
+        ("+1 212 555 0100", "0.01", Ok("0.01")),
+        ("118118", "0.02", bad),
+        ("+44 (0)20 7946 0000", "0.30", Ok("0.02")),
+        ("+999 99 123", "0.40", bad),
+        ("+44 1", "0.02", bad),
+        ("442079460000", "0.02", bad),
+        ("2079460000.0", "0.02", bad),
+    ] {
+        let record = call(number, 60);
+        assert_eq!(before.lines(&record), lines(&[("call", 60_000_000, was)]), "{number}");
+        match is {
+            Ok(is) => {
+                assert_eq!(now.lines(&record), lines(&[("call", 60_000_000, is)]), "{number}");
+            }
+            Err(reason) => assert_eq!(now.rate(&record).err(), Some(reason), "{number}"),
+        }
+    }
+    // What no release took.
+    for number in ["", "+", "1-800-FLY", "+1234567890123456"] {
+        assert_eq!(before.rate(&call(number, 60)).err(), bad.err(), "{number:?}");
+    }
+    // The reading is the version's, whatever parameters a subscription gives.
+    let published = turnpike_plan::parse_published(&xml).unwrap();
+    assert!(!published.has_unchecked_numbers());
 }
 
 /// The setup fee is charged once per record with units.

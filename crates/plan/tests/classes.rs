@@ -6,9 +6,9 @@
 use crate::support;
 
 use proptest::prelude::*;
-use support::{Subscriber, causes, compiled, event, plan, session, warnings};
+use support::{Subscriber, begun, causes, compiled, event, plan, session, warnings};
 use turnpike_plan::Cause;
-use turnpike_types::UsageRecord;
+use turnpike_types::{SuspenseReason, UsageRecord};
 
 const AT: &str = "2026-05-01T09:00:00Z";
 
@@ -45,7 +45,7 @@ fn with(attribute: &str, value: &str) -> UsageRecord {
 
 /// docs/plan-semantics.md section 8: ordered rules, first match, mandatory default.
 #[test]
-fn the_first_rule_that_holds_says_the_type() {
+fn the_first_rule_that_holds_determines_the_type() {
     let xml = classes(
         r#"<rule as="a" attribute="target" like="*.example.com"/>
            <rule as="b" attribute="target" is="x.example.com y.example.org"/>"#,
@@ -102,6 +102,25 @@ fn a_rule_may_read_the_account_and_the_records_duration() {
     assert_eq!(account.lines(&record)[0].0, "a");
     let short = UsageRecord { duration_us: 3_000_000, ..record };
     assert_eq!(account.lines(&short)[0].0, "other");
+}
+
+/// A record that lost its duration is neither a short call nor an unanswered one.
+#[test]
+fn a_lost_duration_is_not_taken_for_a_short_one() {
+    let xml =
+        classes(r#"<rule as="a" type="t" measure="duration" upto="30 s"/>"#, "", "record.quantity");
+    let mut account = Subscriber::new(&xml, "UTC");
+    let lost = UsageRecord { quantity: Some(1), ..begun("t", AT) };
+    assert_eq!(account.rate(&lost), Err(SuspenseReason::MissingInput));
+    assert_eq!(account.rater.detail(SuspenseReason::MissingInput).to_string(), "record.duration");
+    let mut unanswered = lost.clone();
+    unanswered.state_duration(Some(0));
+    assert_eq!(account.lines(&unanswered)[0].0, "a");
+    // Records of other types need no duration, nor do conditions that a duration of 0 does not meet.
+    let other = UsageRecord { usage_type: "u".to_owned(), ..lost.clone() };
+    assert_eq!(account.lines(&other)[0].0, "other");
+    let long = xml.replace(r#"upto="30 s""#, r#"above="30 s""#);
+    assert_eq!(Subscriber::new(&long, "UTC").lines(&lost)[0].0, "other");
 }
 
 /// A classifier behind another one sees the type derived by that one; a selector before it does

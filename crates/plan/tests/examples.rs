@@ -73,7 +73,7 @@ fn unstated_fields_of_an_example_have_defaults() {
 }
 
 #[test]
-fn an_inline_example_holds_accounts_records_and_what_they_come_to() {
+fn an_inline_example_holds_accounts_records_and_expected_lines() {
     let found = examples(
         r#"<example name="two hours" zone="Europe/Zurich">
   <account number="42" service-level="gold"/>

@@ -96,6 +96,31 @@ fn links_and_shares_are_separated_by_spaces() {
     assert!(warnings(&words).iter().any(|text| text.contains("is: \"a,b\" is one word")));
 }
 
+// Currencies.
+
+#[test]
+fn a_currency_that_iso_4217_does_not_list_is_refused() {
+    let fee = r#"<MonthlyRecurringCharge id="fee" amount="1" currency="ZZZ"/>
+<CurrencyConverter id="c" in="fee.charge" table="t" to="USD"/>
+<AccountFinalizer id="post" in="c.charge"/>"#;
+    let example = r#"<example name="x" currency="XTS"><record id="r" type="t" start="2026-01-02T00:00:00Z" quantity="1"/></example>"#;
+    let head = rated("quantity", r#"<step id="s" price="1" per="1"/>"#);
+    let at = |line: u32, id: &str| [(line, id.to_owned(), Cause::BadValue)];
+    for (xml, error) in [
+        (head.replace("\"USD\"", "\"ZZZ\""), at(1, "")),
+        (plan(fee), at(3, "fee")),
+        (head.replace("</plan>", &format!("{example}\n</plan>")), at(7, "")),
+    ] {
+        assert_eq!(causes(&xml), error, "{xml}");
+        assert!(refusal(&xml).contains("ISO 4217"), "{}", refusal(&xml));
+        // Accounts may already be rated by such a plan.
+        let published = parse_published(&xml).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(published.warnings().iter().any(|w| w.message.contains("ISO 4217")), "{xml}");
+        compile(&published, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+    parse(&head.replace("\"USD\"", "\"XCG\"")).unwrap();
+}
+
 // Units.
 
 #[test]
@@ -322,7 +347,14 @@ fn a_record_that_states_no_measure_waits_and_one_that_lasted_no_time_costs_nothi
     unanswered.clone_from(&lost);
     unanswered.state_duration(Some(0));
     assert_eq!(account.lines(&unanswered), []);
-    assert_eq!(account.lines(&event("call", at, 1)), []);
+    // Neither a quantity nor another measure states a duration.
+    let mut counted = event("call", at, 5);
+    assert_eq!(account.rate(&counted), Err(SuspenseReason::MissingInput));
+    assert_eq!(account.rater.detail(SuspenseReason::MissingInput).to_string(), "record.duration");
+    counted.measures.insert("billsec".to_owned(), 3600);
+    assert_eq!(account.rate(&counted), Err(SuspenseReason::MissingInput));
+    counted.state_duration(Some(0));
+    assert_eq!(account.lines(&counted), []);
     let hour = session("call", at, "2026-11-30T02:00:00Z");
     assert_eq!(
         account.lines(&hour),

@@ -334,7 +334,7 @@ proptest! {
 
     /// Compared hour by hour, with closes at the end of each grace period (section 8).
     #[test]
-    fn a_metered_level_is_what_an_hourly_integration_finds(
+    fn a_metered_level_equals_an_hourly_integration(
         statements in proptest::collection::vec((0i64..200, 0i64..1000), 0..40),
         of in 0usize..3,
     ) {

@@ -328,7 +328,7 @@ proptest! {
 
     /// For any division of a month's units into records, the sum is F of their total.
     #[test]
-    fn volume_comes_to_the_price_of_the_step_reached(
+    fn a_volume_is_priced_by_the_step_reached(
         widths in proptest::collection::vec((1i128..50, 0i128..30), 1..4),
         last in 0i128..30,
         records in proptest::collection::vec(0i64..60, 1..12),

@@ -26,7 +26,7 @@ fn units(subscriber: &mut Subscriber, record: &UsageRecord) -> i128 {
 
 /// Section 1: windows are half open, in the account's wall-clock time.
 #[test]
-fn a_unit_weighs_what_its_time_of_day_does() {
+fn a_unit_is_weighed_by_its_time_of_day() {
     let weights = r#"<weight from="19:00" to="24:00" weight="2"/>"#;
     let mut account = by_time("default=\"1\"", weights, "Europe/Zurich");
     let evening = session("t", "2026-05-04T18:00:00+02:00", "2026-05-04T20:00:00+02:00");

@@ -1,11 +1,16 @@
 //! Conversions between the wire format and the types.
 
-use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
+use turnpike_types::{AccountNumber, Timestamp, UsageRecord, ZERO_DURATION};
 
 use crate::ingest;
+use crate::record::states_zero_duration;
 
 impl From<UsageRecord> for ingest::v1::UsageRecord {
-    fn from(record: UsageRecord) -> Self {
+    fn from(mut record: UsageRecord) -> Self {
+        let states_zero = states_zero_duration(&record);
+        if states_zero {
+            record.measures.remove(ZERO_DURATION);
+        }
         let UsageRecord {
             record_id,
             account,
@@ -22,7 +27,7 @@ impl From<UsageRecord> for ingest::v1::UsageRecord {
             record_id,
             usage_type,
             start_us: start.0,
-            duration_us: (duration_us != 0).then_some(duration_us),
+            duration_us: (duration_us != 0 || states_zero).then_some(duration_us),
             quantity,
             identity,
             attributes,

@@ -135,7 +135,7 @@ impl<'a> RecordBatch<'a> {
         let attributes = (attributes, self.attributes.len());
         let measures = (measures, self.measures.len());
         if attributes.1 - attributes.0 > limits::ATTRIBUTES_MAX
-            || measures.1 - measures.0 > limits::ATTRIBUTES_MAX
+            || self.measures_sent(measures) > limits::ATTRIBUTES_MAX
         {
             return Err(RejectReason::TooLarge);
         }
@@ -149,6 +149,12 @@ impl<'a> RecordBatch<'a> {
             ))
         };
         Ok(Record { fixed, attributes: short(attributes)?, measures: short(measures)? })
+    }
+
+    /// The number of measures without the one that only states a duration of zero.
+    fn measures_sent(&self, measures: (usize, usize)) -> usize {
+        let all = self.measures.get(measures.0..measures.1).unwrap_or_default();
+        all.iter().filter(|&&measure| measure != (ZERO_DURATION, 0)).count()
     }
 
     fn fields(&mut self, bytes: &'a [u8]) -> Result<RecordFields<'a>, WireError> {
@@ -182,10 +188,11 @@ impl<'a> RecordBatch<'a> {
             }
         }
         // As `UsageRecord::state_duration` does: a zero that was sent differs from none.
-        let is_only_zero =
-            record.duration_us == 0 && record.quantity.is_none() && self.measures.len() == measures;
-        if has_duration && is_only_zero {
-            self.measures.push((ZERO_DURATION, 0));
+        if has_duration && record.duration_us == 0 {
+            let mut sent = self.measures.iter().skip(measures);
+            if !sent.any(|&(name, _)| name == ZERO_DURATION) {
+                self.measures.push((ZERO_DURATION, 0));
+            }
         }
         Ok(record)
     }
@@ -301,7 +308,8 @@ pub fn encode(record: &UsageRecord, out: &mut Vec<u8>) {
     put_bytes(out, 2, record.record_id.as_bytes());
     put_bytes(out, 3, record.usage_type.as_bytes());
     put_start(out, record.start);
-    if record.duration_us != 0 {
+    let states_zero = states_zero_duration(record);
+    if record.duration_us != 0 || states_zero {
         put_number(out, 5, record.duration_us.cast_unsigned());
     }
     if let Some(quantity) = record.quantity {
@@ -309,7 +317,14 @@ pub fn encode(record: &UsageRecord, out: &mut Vec<u8>) {
     }
     let attributes = record.attributes.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let measures = record.measures.iter().map(|(name, number)| (name.as_str(), *number));
+    let measures = measures.filter(|&(name, _)| !(states_zero && name == ZERO_DURATION));
     encode_extra(&record.identity, attributes, measures, out);
+}
+
+/// Whether a record states a duration of zero. On the wire the field `duration_us` states it, so
+/// that the measure for it does not count against the limit of measures.
+pub(crate) fn states_zero_duration(record: &UsageRecord) -> bool {
+    record.duration_us == 0 && record.measures.get(ZERO_DURATION) == Some(&0)
 }
 
 /// Appends a start as field 4.
@@ -458,8 +473,50 @@ mod tests {
         };
         assert_eq!(decoded(None, None), (0, None, 0));
         assert_eq!(decoded(Some(0), None), (0, Some(0), 1));
-        assert_eq!(decoded(Some(0), Some(1)), (0, Some(0), 0));
+        assert_eq!(decoded(None, Some(1)), (0, None, 0));
+        assert_eq!(decoded(Some(0), Some(1)), (0, Some(0), 1));
         assert_eq!(decoded(Some(7), None), (7, Some(7), 0));
+    }
+
+    /// A sender's measure of the same name is kept: two contradicting durations are none.
+    #[test]
+    fn a_stated_zero_stands_beside_other_measures_and_counts_against_no_limit() {
+        let decoded = |measures: &[(&str, i64)], duration_us: Option<i64>| {
+            let message = crate::ingest::v1::UsageRecord {
+                duration_us,
+                measures: measures.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
+                ..crate::ingest::v1::UsageRecord::from(sample())
+            };
+            let bytes = message.encode_to_vec();
+            let mut batch = RecordBatch::default();
+            batch.push(&bytes);
+            batch.push_stored(&bytes);
+            let both = [batch.records()[0], batch.records()[1]];
+            both.map(|record| record.map(|record| batch.view(&record).measure("duration")))
+        };
+        assert_eq!(decoded(&[("octets", 5)], None), [Ok(None); 2]);
+        assert_eq!(decoded(&[("octets", 5)], Some(0)), [Ok(Some(0)); 2]);
+        assert_eq!(decoded(&[("octets", 5), (ZERO_DURATION, 0)], None), [Ok(Some(0)); 2]);
+        assert_eq!(decoded(&[(ZERO_DURATION, 60)], Some(0)), [Ok(None); 2]);
+        let names: Vec<String> = (0..=limits::ATTRIBUTES_MAX).map(|n| format!("m{n}")).collect();
+        let many: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let most = &many[..limits::ATTRIBUTES_MAX];
+        assert_eq!(decoded(most, Some(0)), [Ok(Some(0)); 2]);
+        assert_eq!(decoded(&many, Some(0)), [Err(RejectReason::TooLarge); 2]);
+    }
+
+    #[test]
+    fn a_stated_zero_goes_over_the_wire_as_the_field() {
+        let mut record = UsageRecord { duration_us: 0, ..sample() };
+        let absent = crate::ingest::v1::UsageRecord::from(record.clone());
+        assert_eq!((absent.duration_us, absent.measures.len()), (None, 2));
+        record.state_duration(Some(0));
+        let message = crate::ingest::v1::UsageRecord::from(record.clone());
+        assert_eq!((message.duration_us, message.measures.len()), (Some(0), 2));
+        let mut ours = Vec::new();
+        encode(&record, &mut ours);
+        assert_eq!(crate::ingest::v1::UsageRecord::decode(ours.as_slice()).unwrap(), message);
+        assert_eq!(UsageRecord::from(message), record);
     }
 
     #[test]

@@ -12,14 +12,14 @@ const SHARED: &[(&str, &str)] = &[
     ("ShowArgs", "the options of the commands `plan show`, `table show` and `account show`"),
 ];
 
-/// The name of the public type that a line declares.
+/// The name of the public type that a line declares; a macro's `$name` is none.
 fn public_type(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let public = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) "))?;
     let (kind, rest) = public.split_once(' ')?;
     let is_type = ["struct", "enum", "trait", "type", "union"].contains(&kind);
     let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next();
-    name.filter(|_| is_type)
+    name.filter(|name| is_type && !name.is_empty())
 }
 
 /// The names of the public types in a source file, without those of its unit tests.
@@ -84,6 +84,6 @@ fn public_types_have_names_of_their_own() {
 fn public_types_are_found_in_each_form() {
     let text = "pub struct A;\n    pub(crate) enum B<'a> {\npub trait C: D {\n\
                 struct Private;\npub(super) struct Near;\npub fn f() {}\npub type E = u8;\n\
-                #[cfg(test)]\nmod tests {\n    pub struct InTests;\n}\n";
+                pub enum $name {\n#[cfg(test)]\nmod tests {\n    pub struct InTests;\n}\n";
     assert_eq!(public_types(text), ["A", "B", "C", "E"]);
 }

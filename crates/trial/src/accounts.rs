@@ -161,11 +161,15 @@ impl TrialAccounts {
         Self { everyone: Some(account), ..Self::default() }
     }
 
-    /// The accounts of a file; the first plan of an account is tried first.
+    /// The accounts of a file; the first plan of an account is tried first. Subscriptions without a
+    /// start begin at `now`, as if the file was imported then.
     ///
     /// # Errors
     /// An unknown zone, an account listed twice, or an identity of two accounts.
-    pub fn from_rows(rows: impl IntoIterator<Item = AccountRow>) -> Result<Self, TrialError> {
+    pub fn from_rows(
+        rows: impl IntoIterator<Item = AccountRow>,
+        now: Timestamp,
+    ) -> Result<Self, TrialError> {
         let mut accounts = Self::none();
         for row in rows {
             for identity in row.identities {
@@ -184,7 +188,7 @@ impl TrialAccounts {
             let account =
                 subscriptions.fold(TrialAccount::new(settings), |account, (plan, priority)| {
                     let parameters = row.parameters.clone();
-                    let from = row.plan_from;
+                    let from = row.plan_from.unwrap_or(now);
                     account.with(TrialSubscription {
                         from,
                         priority,

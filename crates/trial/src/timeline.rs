@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use turnpike_plan::{AccountContext, ObjectCode, OptionInForce, PlanInForce, Table};
 use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
@@ -104,6 +105,17 @@ fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Times
     changes
 }
 
+/// The suspension of usage before the first version of a plan, in a node's words.
+fn unknown_plan(plan: &str, first: Option<Date>) -> Suspension {
+    match first {
+        Some(date) => Suspension::new(
+            SuspenseReason::UnknownPlan,
+            format_args!("{plan}: its first version starts on {date}"),
+        ),
+        None => Suspension::new(SuspenseReason::UnknownPlan, plan),
+    }
+}
+
 impl TimelineInterval {
     fn of(
         account: &TrialAccount,
@@ -138,7 +150,11 @@ impl TimelineInterval {
                     interval.add(subscription, since, code, catalogue);
                 }
                 // Usage is suspended until the plan exists; due charges of other plans are not.
-                None => missing = Some(Suspension::new(SuspenseReason::UnknownPlan, plan)),
+                None => {
+                    let starts = catalogue.starts(plan, &settings.zone);
+                    let first = starts.filter(|&start| start > from).min();
+                    missing = Some(unknown_plan(plan, first.map(|at| settings.zone.date_at(at))));
+                }
             }
         }
         interval.closed_to_usage = interval.closed_to_usage.or(missing);

@@ -25,7 +25,7 @@ fn a_plan_does_not_differ_from_itself() {
 }
 
 #[test]
-fn comments_are_no_difference_in_what_it_does() {
+fn comments_are_no_difference_in_behaviour() {
     let same = changed(&[("<graph>", "<!-- By the hour. --><graph>")]);
     assert!(same.is_empty() && same.text_only);
     assert!(same.to_string().contains("no difference but in comments or order"));
@@ -216,6 +216,9 @@ fn another_currency_shows_in_the_head_at_every_price_and_at_sums_that_go_on() {
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");
     }
+    // Components for options and bonuses, which every plan has, are not the plan's prices.
+    let of: Vec<&str> = moved.prices.iter().map(|price| price.primitive.as_str()).collect();
+    assert_eq!(of, ["rate", "limit"], "{text}");
 }
 
 #[test]

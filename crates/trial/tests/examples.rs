@@ -79,7 +79,7 @@ fn a_plan_without_examples_passes_and_says_that_there_are_none() {
 }
 
 #[test]
-fn everything_that_comes_is_expected_and_everything_expected_comes() {
+fn every_line_is_expected_and_every_expectation_is_met() {
     passes(&example(&format!("{TWO_HOURS}{SETUP}{FIRST}<total account=\"1\" amount=\"12\"/>")));
     fails(
         &example(&format!("{TWO_HOURS}\n{FIRST}")),

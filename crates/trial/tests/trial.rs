@@ -161,7 +161,7 @@ fn row(account: u64) -> AccountRow {
         currency: "USD".parse().unwrap(),
         attributes: BTreeMap::new(),
         plans: vec!["hourly".to_owned()],
-        plan_from: at("1970-01-01T00:00:00Z"),
+        plan_from: None,
         parameters: BTreeMap::new(),
         identities: vec![format!("user:{account}")],
     }
@@ -169,16 +169,33 @@ fn row(account: u64) -> AccountRow {
 
 #[test]
 fn a_list_of_accounts_that_contradicts_itself_is_refused() {
-    assert!(TrialAccounts::from_rows([row(1), row(2)]).is_ok());
+    let now = at("2026-01-05T00:00:00Z");
+    assert!(TrialAccounts::from_rows([row(1), row(2)], now).is_ok());
     let twice = AccountRow { identities: Vec::new(), ..row(1) };
-    let error = TrialAccounts::from_rows([row(1), twice]).unwrap_err();
+    let error = TrialAccounts::from_rows([row(1), twice], now).unwrap_err();
     assert_eq!(error, TrialError::AccountTwice(AccountNumber(1)));
     let bound = AccountRow { identities: vec!["user:1".to_owned()], ..row(2) };
-    let error = TrialAccounts::from_rows([row(1), bound]).unwrap_err();
+    let error = TrialAccounts::from_rows([row(1), bound], now).unwrap_err();
     assert!(error.to_string().contains("user:1 is bound to accounts 1 and 2"), "{error}");
     let nowhere = AccountRow { zone: "Atlantis".to_owned(), ..row(3) };
-    let error = TrialAccounts::from_rows([nowhere]).unwrap_err();
+    let error = TrialAccounts::from_rows([nowhere], now).unwrap_err();
     assert!(error.to_string().contains("account 3: \"Atlantis\""), "{error}");
+}
+
+/// As `account import` at that instant; 1970 is no default.
+#[test]
+fn a_plan_without_a_start_begins_now() {
+    let now = at("2026-01-05T00:00:00Z");
+    let stated = AccountRow { plan_from: Some(at("2026-01-04T00:00:00Z")), ..row(2) };
+    let accounts = Accounts::from_rows([row(1), stated], now).unwrap();
+    for (account, second, plans) in [
+        (1, "2026-01-04T23:59:59Z", 0),
+        (1, "2026-01-05T00:00:00Z", 1),
+        (2, "2026-01-04T00:00:00Z", 1),
+    ] {
+        let account = accounts.get(AccountNumber(account)).unwrap();
+        assert_eq!(account.subscriptions_at(at(second)).count(), plans, "{second}");
+    }
 }
 
 #[test]

@@ -85,13 +85,13 @@ impl Applied {
     }
 }
 
-/// Carries out `commands` with several requests in flight. If one command on an account depends on
-/// another, put the two into separate calls: a command that has to be retried is sent after the
-/// rest of its request.
+/// Carries out `commands` with several requests in flight. `each` gets the account and the outcome
+/// of each command. If one command on an account depends on another, put the two into separate
+/// calls: a command that has to be retried is sent after the rest of its request.
 pub(crate) async fn apply(
     front: &Front,
     commands: impl IntoIterator<Item = AccountCommand>,
-    each: impl Fn(u64),
+    mut each: impl FnMut(u64, AccountOutcome),
 ) -> anyhow::Result<Applied> {
     const REQUESTS_AT_A_TIME: usize = 4;
     let mut commands = commands.into_iter();
@@ -109,16 +109,20 @@ pub(crate) async fn apply(
         match asking.next().await {
             None => return Ok(applied),
             Some(some) => {
-                let some = some?;
-                each(some.applied + some.already + some.refused);
+                let (some, outcomes) = some?;
+                outcomes.into_iter().for_each(|(account, outcome)| each(account, outcome));
                 applied.add(some);
             }
         }
     }
 }
 
-async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Result<Applied> {
+async fn apply_some(
+    front: &Front,
+    commands: Vec<AccountCommand>,
+) -> anyhow::Result<(Applied, Vec<(u64, AccountOutcome)>)> {
     let mut applied = Applied::default();
+    let mut outcomes = Vec::with_capacity(commands.len());
     let mut waiting: VecDeque<AccountCommand> = commands.into();
     let mut patience = Patience::new(front.timeout);
     loop {
@@ -140,11 +144,14 @@ async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Res
                     why = result.message;
                     waiting.push_back(command);
                 }
-                outcome => applied.count(&command, outcome, &result.message),
+                outcome => {
+                    outcomes.push((command.account_number, outcome));
+                    applied.count(&command, outcome, &result.message);
+                }
             }
         }
         if waiting.is_empty() {
-            return Ok(applied);
+            return Ok((applied, outcomes));
         }
         if waiting.len() < before {
             patience.progress();
@@ -209,9 +216,23 @@ pub(crate) fn open(
     let bind = |identity| IdentityBinding { identity, from_us: i64::MIN, until_us: None };
     AccountCommand {
         account_number,
-        command: Some(Command::Open(OpenAccount { settings: Some(settings) })),
+        command: Some(Command::Open(OpenAccount {
+            settings: Some(settings),
+            ..OpenAccount::default()
+        })),
         identities: identities.into_iter().map(bind).collect(),
     }
+}
+
+/// As [`open`], but refused if the account is open already.
+pub(crate) fn open_new(
+    account_number: u64,
+    settings: Settings,
+    identities: impl IntoIterator<Item = String>,
+) -> AccountCommand {
+    let open = OpenAccount { settings: Some(settings.clone()), must_be_new: true };
+    let command = Some(Command::Open(open));
+    AccountCommand { command, ..self::open(account_number, settings, identities) }
 }
 
 /// The command that subscribes an account to a plan.

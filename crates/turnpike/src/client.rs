@@ -9,8 +9,9 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
+use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
@@ -39,7 +40,7 @@ pub(crate) struct ClientArgs {
     pub(crate) front: Vec<String>,
     /// Give up when the cluster makes no progress for this long [default: 30s]
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
+    #[arg(value_parser = values::patience)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -78,7 +79,7 @@ impl ClientArgs {
         match (self.timeout, config.client.timeout.as_deref()) {
             (Some(timeout), _) => Ok(timeout),
             (None, Some(text)) => {
-                values::duration(text).map_err(|error| usage(format!("client.timeout: {error}")))
+                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))
             }
             (None, None) => Ok(TIMEOUT_DEFAULT),
         }
@@ -177,6 +178,21 @@ impl Front {
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// An account; `None` if it was never opened.
+    pub(crate) async fn account(&self, number: u64) -> anyhow::Result<Option<ShowResponse>> {
+        self.call(&format!("account {number} can't be looked at"), || {
+            let mut accounts = self.accounts();
+            async move {
+                match accounts.show(ShowRequest { account_number: number }).await {
+                    Ok(shown) => Ok(Response::new(Some(shown.into_inner()))),
+                    Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
+                    Err(status) => Err(status),
+                }
+            }
+        })
+        .await
     }
 
     /// Repeats the call until it succeeds, fails permanently, or exceeds the time-out.

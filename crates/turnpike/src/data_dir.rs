@@ -22,6 +22,11 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
+    /// Whether the directory was locked before, by a process that may still run.
+    pub(crate) fn was_used(dir: &Path) -> bool {
+        dir.join(NAME).exists()
+    }
+
     /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors

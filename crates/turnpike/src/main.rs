@@ -83,9 +83,11 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
             ui::tell_as(LogOutput::Json);
         }
     })?;
-    let variable = std::env::var("TURNPIKE_LOG").ok().filter(|value| !value.is_empty());
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (filter, level) = (variable("TURNPIKE_LOG"), variable("TURNPIKE_LOG_LEVEL"));
     let default = cli.command.log_default();
-    let log = LogSettings::resolve(&cli.log, variable.as_deref(), &config.log, default)?;
+    let variables = (filter.as_deref(), level.as_deref());
+    let log = LogSettings::resolve(&cli.log, variables, &config.log, default)?;
     let repeats = telemetry::start(&log, cli.command.is_server())?;
     let context = Context { config, config_path: cli.config, quiet: cli.quiet, log };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -61,10 +61,11 @@ pub(crate) struct LogSettings {
 
 impl LogSettings {
     /// Resolves the settings, in this order: the command line and its variables, `TURNPIKE_LOG`,
-    /// the file, the default filter.
+    /// the file, the default filter. `variable` is `TURNPIKE_LOG`, and `level_variable` the variable
+    /// of `--log-level`, for messages.
     pub(crate) fn resolve(
         args: &LogArgs,
-        variable: Option<&str>,
+        (variable, level_variable): (Option<&str>, Option<&str>),
         file: &LogConfig,
         default: &str,
     ) -> anyhow::Result<Self> {
@@ -77,8 +78,13 @@ impl LogSettings {
             (None, None) => LogOutput::default(),
         };
         let variable = variable.filter(|_| old_format.is_none());
+        // The parser does not tell an option from its variable.
+        let level_source = match args.level.as_deref() {
+            level @ Some(_) if level == level_variable => "TURNPIKE_LOG_LEVEL",
+            _ => "--log-level",
+        };
         let (filter, source) = [
-            (args.level.as_deref(), "--log-level"),
+            (args.level.as_deref(), level_source),
             (variable, "TURNPIKE_LOG"),
             (file.level.as_deref(), "log.level in the configuration file"),
         ]

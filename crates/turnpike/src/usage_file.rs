@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use turnpike_collect::{Fault, Row, UsageCsv, UsageJsonl};
+use turnpike_collect::{Fault, Row, UsageHeader, UsageJsonl};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
 use turnpike_proto::wire::{put_bytes, put_number};
@@ -18,7 +18,7 @@ use crate::client::Front;
 use crate::exit::usage;
 use crate::sender::{self, Batch, SenderEvent};
 use crate::tally::{FileReport, KEPT_MAX, Origins};
-use crate::ui;
+use crate::{ui, values};
 
 /// The format of a file of usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,13 +53,16 @@ pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     /// The format; `None`: by the file's name.
     pub(crate) format: Option<Format>,
-    /// CSV columns that are attributes even if their names resemble known columns.
+    /// Names of attributes even if they resemble known columns.
     pub(crate) attributes: &'a BTreeSet<String>,
+    /// The columns of `--attribute`: the file must have them.
+    pub(crate) named: &'a [String],
 }
 
-/// The rows of a file of usage. Prints warnings about its header.
+/// The rows of a file of usage. Prints warnings about its header, or about members of its objects
+/// when they are read.
 pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
-    let Source { path, format, attributes } = source;
+    let Source { path, format, attributes, named } = source;
     let name = path.display().to_string();
     let format = format.or_else(|| named_format(&name)).ok_or_else(|| {
         usage(format!("{name}: is this CSV or JSON lines? use --format csv or --format jsonl"))
@@ -67,12 +70,43 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     let reader = open(path)?;
     Ok(match format {
         Format::Csv => {
-            let rows = UsageCsv::with_attributes(&name, reader, attributes)?;
+            let header = UsageHeader::read(&name, reader)?;
+            let columns: Vec<&str> = header.names().iter().map(String::as_str).collect();
+            named.iter().try_for_each(|column| check_attribute(&name, column, &columns))?;
+            let rows = header.rows(attributes)?;
             rows.warnings().iter().for_each(ui::tell);
             Box::new(rows)
         }
-        Format::Jsonl => Box::new(UsageJsonl::new(&name, reader)),
+        Format::Jsonl => {
+            let mut rows = UsageJsonl::with_attributes(&name, reader, attributes.clone());
+            Box::new(std::iter::from_fn(move || {
+                let row = rows.next();
+                rows.take_warnings().iter().for_each(ui::tell);
+                row
+            }))
+        }
     })
+}
+
+/// Checks that a column of `--attribute` is in the file and can be an attribute. Otherwise the
+/// option has no effect, and the column that was meant is read as something else.
+fn check_attribute(file: &str, column: &str, columns: &[&str]) -> anyhow::Result<()> {
+    if !UsageHeader::<io::Empty>::is_attribute(column) {
+        return Err(usage(format!(
+            "{file}: --attribute {column}: this column has a meaning of its own; if it is an \
+             attribute, name it attribute:{column} in the file"
+        )));
+    }
+    let prefixed = format!("attribute:{column}");
+    if columns.iter().any(|known| *known == column || *known == prefixed) {
+        return Ok(());
+    }
+    let meant = values::nearest(column, columns.iter().copied());
+    let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+    Err(usage(format!(
+        "{file}: --attribute {column}: no such column{meant}; the header has {}",
+        columns.join(", ")
+    )))
 }
 
 /// The format by the extension: `usage.csv`, `usage.jsonl.gz`.

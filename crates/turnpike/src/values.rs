@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use turnpike_types::{AccountRange, Timestamp};
+use turnpike_types::{AccountRange, Currency, Timestamp};
 
 use crate::exit::usage;
 
@@ -20,6 +21,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 
+/// A duration, as [`duration`] reads it, that is not zero: the time to wait for something.
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("{text:?} leaves no time; write for example 30s")),
+        time => Ok(time),
+    }
+}
+
 /// An instant, or the start of a date in UTC.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     instant_in(text, &TimeZone::UTC)
@@ -28,6 +37,22 @@ pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
 /// An instant, or the start of a date in `zone`.
 pub(crate) fn instant_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
     turnpike_collect::parse_date_or_instant(text, zone).map_err(|error| error.to_string())
+}
+
+/// A currency in use by ISO 4217.
+pub(crate) fn currency(text: &str) -> Result<Currency, String> {
+    Currency::listed(text).map_err(|error| error.to_string())
+}
+
+/// A date of the calendar that has an instant in every time zone.
+pub(crate) fn date(text: &str) -> Result<Date, String> {
+    const REMEDY: &str = "write YYYY-MM-DD, such as 2026-01-31, up to 9999-12-29";
+    let date: Date = text.parse().map_err(|_| format!("{text:?} is not a date; {REMEDY}"))?;
+    // As for instants, which end within 9999-12-30 in UTC.
+    if date <= Date::constant(9999, 12, 29) && date >= Date::constant(-9999, 1, 3) {
+        return Ok(date);
+    }
+    Err(format!("{text:?} is outside the dates that can be used; {REMEDY}"))
 }
 
 /// A time zone by its IANA name.
@@ -117,6 +142,18 @@ mod tests {
     #[test]
     fn values_in_common_spellings_are_read() {
         assert_eq!(duration("35d").unwrap(), Duration::from_secs(35 * 86_400));
+        assert_eq!(date("2026-02-28").unwrap(), Date::constant(2026, 2, 28));
+        for (far, words) in [
+            ("9999-12-31", "outside the dates"),
+            ("10000-01-01", "is not a date"),
+            ("2026-02-30", "is not a date"),
+            ("2026-01-01T00:00:00Z", "is not a date"),
+        ] {
+            let told = date(far).unwrap_err();
+            assert!(told.contains(words) && told.contains("up to 9999-12-29"), "{told}");
+        }
+        assert_eq!(patience("2s").unwrap(), Duration::from_secs(2));
+        assert!(patience("0").unwrap_err().contains("leaves no time"));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
         assert_eq!(accounts("1-1_000").unwrap().last().0, 1_000);
@@ -126,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_word_is_near_the_one_that_was_meant_and_others_are_not() {
+    fn a_misspelt_word_gets_a_suggestion_and_others_get_none() {
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
         assert_eq!(nearest("wran", levels), Some("warn"));
         assert_eq!(nearest("inf", levels), Some("info"));

@@ -186,13 +186,13 @@ fn identities(up: &Up) {
 fn spellings(up: &Up) {
     let accounts = up.file(
         "accounts.csv",
-        "account_number,zone,currency,plan,identities\n\
-         5001,UTC,EUR,octets,ip:2001:DB8:0:0::77\n\
-         5002,UTC,EUR,octets,ip:198.51.100.7\n\
-         5003,UTC,EUR,octets,ip:::ffff:198.51.100.8\n\
-         5004,UTC,EUR,octets,ip:not-an-address\n\
-         5005,UTC,EUR,octets,ip:198.51.100.9/32\n\
-         5006,UTC,EUR,octets,ip:198.51.100.16/29\n",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         5001,UTC,EUR,octets,2026-01-01,ip:2001:DB8:0:0::77\n\
+         5002,UTC,EUR,octets,2026-01-01,ip:198.51.100.7\n\
+         5003,UTC,EUR,octets,2026-01-01,ip:::ffff:198.51.100.8\n\
+         5004,UTC,EUR,octets,2026-01-01,ip:not-an-address\n\
+         5005,UTC,EUR,octets,2026-01-01,ip:198.51.100.9/32\n\
+         5006,UTC,EUR,octets,2026-01-01,ip:198.51.100.16/29\n",
     );
     let ran = up.run(&["account", "import", &accounts]);
     assert!(ran.code != 0 && ran.err.contains("not-an-address"), "{}{}", ran.out, ran.err);
@@ -213,6 +213,113 @@ fn spellings(up: &Up) {
     assert!(!waiting.contains("unbound-identity"), "{waiting}");
 }
 
+/// A plan without plan_from begins when it is imported. The same file again changes nothing.
+fn plans_without_a_start(up: &Up) {
+    let accounts = up.file(
+        "no-start.csv",
+        "account_number,zone,currency,plan,plan_from\n\
+         6001,UTC,EUR,octets,\n\
+         6002,UTC,EUR,octets,2026-01-01\n\
+         6003,UTC,EUR,,\n",
+    );
+    let before = jiff_now();
+    let first = up.run(&["account", "import", &accounts]);
+    assert_eq!(first.code, 0, "{}{}", first.out, first.err);
+    for word in ["1 row", "no plan_from", "begin now", "no-plan"] {
+        assert!(first.err.contains(word), "{word:?} is not in\n{}", first.err);
+    }
+    let begins = |account| {
+        let shown = up.shown(account)["subscriptions"][0]["from"].clone();
+        shown.as_str().unwrap().to_owned()
+    };
+    let begun = begins("6001");
+    assert!(begun[..19] >= before[..19], "{begun} is before the import, {before}");
+    assert_eq!(begins("6002"), "2026-01-01T00:00:00Z");
+    let again = up.run(&["account", "import", &accounts]);
+    assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+    assert!(again.out.contains("subscriptions: 0 applied, 2 already in effect"), "{}", again.out);
+    assert!(!again.err.contains("begin now"), "{}", again.err);
+    assert_eq!(begins("6001"), begun);
+    // Neither does it begin a plan anew that was cancelled since.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    up.done(&["account", "cancel", "6001", "--plan", "octets", "--at", &jiff_now()]);
+    up.done(&["account", "import", &accounts]);
+    let subscriptions = up.shown("6001")["subscriptions"].clone();
+    assert_eq!(subscriptions.as_array().unwrap().len(), 1, "{subscriptions}");
+    let unused = up.file(
+        "unused.csv",
+        "account_number,zone,currency,plan,plan_from,parameter:price\n\
+         6004,UTC,EUR,,2026-01-01,\n\
+         6005,UTC,EUR,,,0.90\n\
+         6006,UTC,ZZZ,,,\n",
+    );
+    let ran = up.run(&["account", "import", &unused]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    let faults = ["unused.csv:2, column plan_from", "unused.csv:3, column parameter:price"];
+    for word in faults.iter().chain(&["has no plan", "unused.csv:4, column currency", "ISO 4217"]) {
+        assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+    }
+    for account in ["6004", "6005", "6006"] {
+        up.refused(&["account", "show", account], &["never opened"]);
+    }
+}
+
+/// A row whose identity another account holds is not imported at all, so that the corrected row is.
+fn identities_that_others_hold(up: &Up) {
+    up.done(&["account", "open", "7000", "--currency", "EUR", "--identity", "user:held"]);
+    let row =
+        |account: u64, identity: &str| format!("{account},UTC,EUR,octets,2026-01-01,{identity}\n");
+    let header = "account_number,zone,currency,plan,plan_from,identities\n";
+    let taken = [row(7001, "user:held"), row(7002, "user:two"), row(7003, "user:two")];
+    let taken = up.file("taken.csv", &(header.to_owned() + &taken.concat()));
+    let ran = up.run(&["account", "import", &taken]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    for word in [
+        "account 7001: nothing of the row is imported",
+        "account 7000 holds user:held at all times",
+        "account 7003: nothing of the row is imported",
+        "user:two",
+    ] {
+        assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+    }
+    for account in ["7001", "7003"] {
+        up.refused(&["account", "show", account], &["never opened"]);
+    }
+    up.refused(
+        &["account", "open", "7001", "--currency", "EUR", "--identity", "user:held"],
+        &["account 7000 holds user:held at all times", "nothing is done"],
+    );
+    up.refused(&["account", "show", "7001"], &["never opened"]);
+    let mended = [row(7001, "user:one"), row(7002, "user:two"), row(7003, "user:three")];
+    up.done(&[
+        "account",
+        "import",
+        &up.file("mended.csv", &(header.to_owned() + &mended.concat())),
+    ]);
+    for account in ["7001", "7002", "7003"] {
+        assert_eq!(up.shown(account)["subscriptions"][0]["plan"], "octets", "{account}");
+    }
+}
+
+/// A change that would leave usage without a price is refused, and so is one that changes nothing.
+fn changes_that_can_not_be(up: &Up) {
+    up.done(&["account", "open", "8001", "--currency", "EUR", "--attribute", "level=gold"]);
+    up.done(&["account", "subscribe", "8001", "--plan", "octets", "--from", "2026-01-01"]);
+    let francs = ["account", "change", "8001", "--from", "2026-12-01", "--currency", "CHF"];
+    up.refused(&francs, &["octets", "posts in EUR", "CHF", "cancel"]);
+    up.done(&["account", "cancel", "8001", "--plan", "octets", "--at", "2026-12-01"]);
+    up.done(&francs);
+    let remove = ["account", "change", "8001", "--from", "2026-12-02", "--remove-attribute"];
+    let ran = up.run(&[&remove[..], &["levle"]].concat());
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    for word in ["no attribute levle", "level"] {
+        assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+    }
+    up.done(&[&remove[..], &["level"]].concat());
+    let again = up.done(&[&remove[..], &["level"]].concat());
+    assert!(again.contains("already in effect"), "{again}");
+}
+
 /// Now, as instants are shown.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -220,10 +327,13 @@ fn jiff_now() -> String {
 }
 
 #[test]
-fn account_commands_do_what_was_typed() {
+fn account_commands_change_the_cluster_as_requested() {
     let up = Up::start();
     dates_and_settings(&up);
     what_is_not_there(&up);
     identities(&up);
     spellings(&up);
+    plans_without_a_start(&up);
+    identities_that_others_hold(&up);
+    changes_that_can_not_be(&up);
 }

@@ -137,6 +137,51 @@ fn usage_waits_with_its_cause(cluster: &Cluster) {
     }
     let listed = cluster.run(&["suspense", "list"]);
     says(&listed, &["no-weight: record.function \"Dance\""]);
+    suspense_lists_what_is_asked_for_or_says_why_not(cluster);
+}
+
+fn suspense_lists_what_is_asked_for_or_says_why_not(cluster: &Cluster) {
+    let rows = |ran: &Ran| ran.out.lines().count();
+    let all = cluster.run(&["suspense", "list", "--json"]);
+    let count = rows(&all);
+    assert!(count >= 2, "{}", all.out);
+    assert!(!all.err.contains("only the first"), "{}", all.err);
+    let exactly = cluster.run(&["suspense", "list", "--json", "--max", &count.to_string()]);
+    assert_eq!((rows(&exactly), exactly.err.as_str()), (count, ""));
+    let first = cluster.run(&["suspense", "list", "--json", "--max", "1"]);
+    assert_eq!((first.code, rows(&first)), (0, 1), "{}", first.err);
+    says(&first, &["only the first 1 records are listed; --max N lists more"]);
+    let some = cluster.run(&["suspense", "recycle", "--max", "1"]);
+    assert_eq!(some.code, 3, "{}", some.err);
+    says(&some, &["at most 1 records were tried, and more are in suspense"]);
+    let each = cluster.run(&["suspense", "recycle"]);
+    assert!(!each.err.contains("were tried"), "{}", each.err);
+    // An account that was never opened may have records in suspense; without any, it is unknown.
+    for command in ["list", "recycle"] {
+        let none = cluster.run(&["suspense", command, "--account", "77"]);
+        assert_eq!(none.code, 1, "{command}: {}{}", none.out, none.err);
+        says(&none, &["no record of account 77 is in suspense", "account 77 was never opened"]);
+    }
+    let stray = cluster.write(
+        "stray.csv",
+        "record_id,account_number,usage_type,start_time,quantity\n\
+         s1,77,function,2001-05-04T09:00:00Z,1\n",
+    );
+    says(&cluster.run(&["ingest", &stray]), &["suspended, unknown-account"]);
+    let listed = cluster.run(&["suspense", "list", "--account", "77"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    says(&listed, &["s1", "unknown-account"]);
+    // An account that is open and has no record in suspense has an empty list.
+    let empty = cluster.run(&["suspense", "list", "--account", "6"]);
+    assert_eq!(empty.code, 0, "{}", empty.err);
+    says(&empty, &["no records are in suspense"]);
+    for (catalogue, option) in [("plan", "--plan"), ("table", "--table")] {
+        let none = cluster.run(&[catalogue, "list", option, "nosuch"]);
+        assert_eq!(none.code, 1, "{}{}", none.out, none.err);
+        says(&none, &[&format!("the catalogue has no {catalogue} nosuch")]);
+        assert_eq!(cluster.run(&[catalogue, "list"]).code, 0);
+    }
+    assert_eq!(cluster.run(&["plan", "list", "--plan", "points"]).code, 0);
 }
 
 fn messages_about_the_cluster(cluster: &Cluster) {

@@ -88,6 +88,10 @@ fn command_lines_that_make_no_sense() {
     fails(&["status", "--front", "localhost:7070"], 2, &["http://HOST:PORT"]);
     fails(&["status", "--log", "loud"], 2, &["loud"]);
     fails(&["status", "--log-level", "a=b=c"], 2, &["--log-level"]);
+    fails(&["status", "--log-level", "wran"], 2, &["--log-level \"wran\"", "do you mean warn?"]);
+    fails(&["status", "--timeout", "0"], 2, &["leaves no time", "write for example 30s"]);
+    fails(&["suspense", "list", "--max", "0"], 2, &["0 is not in 1..=100000"]);
+    fails(&["suspense", "recycle", "--max", "100001"], 2, &["is not in 1..=100000"]);
     fails(&["suspense", "list", "--reason", "boredom"], 2, &["no such reason", "unknown-account"]);
     fails(&["pull", "--consumer", "two words"], 1, &["no front answers"]);
     fails(&["node"], 2, &["--name"]);
@@ -187,4 +191,82 @@ fn every_command_has_help_with_an_example() {
     }
     assert!(seen >= 32, "only {seen} commands were found");
     assert!(run(&["--help"]).out.contains("Exit codes:"));
+}
+
+/// An option that would have no effect is refused before anything is sent.
+#[test]
+fn an_option_that_would_be_dropped_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let line = "192.0.2.1 - - [03/Feb/2026:09:00:01 +0000] \"GET / HTTP/1.1\" 200 1200\n";
+    let log = write("access.log", line);
+    for option in [["--currency", "EUR"], ["--zone", "UTC"], ["--plan-from", "2026-01-01"]] {
+        let collect = ["collect", "access-log", &log, option[0], option[1]];
+        fails(&collect, 2, &["required arguments were not provided", "--open-accounts"]);
+    }
+    let open = ["collect", "access-log", &log, "--open-accounts", "1"];
+    fails(&[&open[..], &["--plan-from", "2026-01-01"]].concat(), 2, &["--plan"]);
+    fails(&[&open[..], &["--resume"]].concat(), 2, &["--plan"]);
+    let usage = write(
+        "usage.csv",
+        "record_id,account_number,usage_type,start_time,quantity,billsec,attribute:tone\n\
+         r1,1,call,2026-02-03T09:00:00Z,1,60,a\n",
+    );
+    fails(
+        &["ingest", &usage, "--attribute", "bilsec"],
+        2,
+        &["usage.csv", "--attribute bilsec", "no such column", "did you mean billsec?"],
+    );
+    fails(
+        &["ingest", &usage, "--attribute", "quantity"],
+        2,
+        &["--attribute quantity", "attribute:quantity"],
+    );
+    let plan = file("plans/octets.xml");
+    let rate = ["rate", "--plan", &plan, "--usage", &usage, "--attribute"];
+    fails(&[&rate[..], &["nope"]].concat(), 2, &["--attribute nope", "no such column"]);
+    let pull = ["pull", "--consumer", "c"];
+    for both in [["--ack", "--no-ack"], ["--no-ack", "--ack"]] {
+        fails(&[&pull[..], &both[..]].concat(), 2, &["--ack", "--no-ack", "cannot be used with"]);
+    }
+    // The columns that the option names are there, so the file is sent: there is no front.
+    for known in ["billsec", "tone", "attribute:tone"] {
+        let front = format!("http://127.0.0.1:{}", free_port());
+        let sent = ["--attribute", "billsec", "--front", &front, "--timeout", "1"];
+        let ran = run(&[&["ingest", &usage, "--attribute", known][..], &sent[..]].concat());
+        assert_eq!(ran.code, 1, "{known}: {}", ran.err);
+    }
+}
+
+/// A subscription charges its fees from its start on, so the start is never chosen silently.
+#[test]
+fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let line = |day: &str| format!("192.0.2.1 - - [{day}:09:00:01 +0000] \"GET /\" 200 12\n");
+    fs::write(&log, line("07/Feb/2026") + &line("03/Feb/2026")).unwrap();
+    let log = log.display().to_string();
+    let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
+    fails(&collect, 2, &["--plan-from", "the log begins 2026-02-03", "fee"]);
+}
+
+/// ISO 4217 lists the currencies; three capital letters alone are none.
+#[test]
+fn what_is_not_a_currency_of_iso_4217_is_refused() {
+    let (plan, usage) = (file("plans/octets.xml"), file("plans/fig6b_usage.csv"));
+    for code in ["ZZZ", "XXX", "XTS", "DEM"] {
+        for command in [
+            &["account", "open", "1"][..],
+            &["account", "change", "1", "--from", "2026-01-01"],
+            &["collect", "access-log", "no.log", "--open-accounts", "1"],
+            &["rate", "--plan", &plan, "--usage", &usage],
+        ] {
+            let command = [command, &["--currency", code]].concat();
+            fails(&command, 2, &[&format!("\"{code}\" is not a currency"), "ISO 4217"]);
+        }
+    }
 }

@@ -65,6 +65,9 @@ impl Drop for Up {
     }
 }
 
+/// The plan of the opened accounts, and its start.
+const SUBSCRIBED: [&str; 4] = ["--plan", "octets", "--plan-from", "2020-01-01"];
+
 /// Three clients, at this time of day of some day.
 fn log(day: &str) -> String {
     ["192.0.2.1", "192.0.2.2:5000", "[2001:db8::3]:443", "192.0.2.1"]
@@ -85,11 +88,13 @@ fn requesters_without_account_get_one_and_nothing_else_changes() {
     let up = Up::start(&[]);
     let accounts = up.write(
         "accounts.csv",
-        "account_number,zone,currency,plan,identities\n1,UTC,USD,octets,ip:192.0.2.2\n",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         1,UTC,USD,octets,2020-01-01,ip:192.0.2.2\n",
     );
     assert_eq!(up.run(&["account", "import", &accounts]).code, 0);
     let path = up.write("access.log", &log(&days_ago(2)));
-    let collect = ["collect", "access-log", &path, "--open-accounts", "1", "--plan", "octets"];
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1"];
+    let collect = [&collect[..], &SUBSCRIBED].concat();
     let first = up.run(&collect);
     assert_eq!(first.code, 0, "{}\n{}", first.out, first.err);
     assert!(first.err.contains("3 requesters: 2 accounts opened (2 to 3)"), "{}", first.err);
@@ -108,9 +113,13 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
     let young = up.write("young.log", &log(&days_ago(2)));
     let junk = up.write("junk.log", "www.example.net - - [x] \"GET /\" 200 5\n");
     for (path, more, words) in [
-        (&old, &["--plan", "octets"][..], &["too old", "since", "--accept-since 2015-05-17"][..]),
-        (&young, &["--plan", "no-such"], &["no-such is not published", "plan publish"]),
-        (&junk, &["--plan", "octets"], &["no line is a valid access", "junk.log:1"]),
+        (&old, &SUBSCRIBED[..], &["too old", "since", "--accept-since 2015-05-17"][..]),
+        (
+            &young,
+            &["--plan", "no-such", "--plan-from", "2020-01-01"],
+            &["no-such is not published", "plan publish"],
+        ),
+        (&junk, &SUBSCRIBED, &["no line is a valid access", "junk.log:1"]),
         (&young, &["--open-accounts", "999"], &["3 accounts are needed", "1-500, 501-1000"]),
     ] {
         let mut arguments = vec!["collect", "access-log", path];
@@ -135,7 +144,8 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
 fn a_cluster_for_old_logs_takes_them_and_rejects_what_ends_in_the_future() {
     let up = Up::start(&["--accept-since", "2015-01-01"]);
     let old = up.write("old.log", &log("17/May/2015"));
-    let ran = up.run(&["collect", "access-log", &old, "--open-accounts", "1", "--plan", "octets"]);
+    let collect = ["collect", "access-log", &old, "--open-accounts", "1", "--plan", "octets"];
+    let ran = up.run(&[&collect[..], &["--plan-from", "2015-01-01"]].concat());
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     assert!(ran.out.contains("4 accepted"), "{}", ran.out);
     let start = jiff::Timestamp::now().as_microsecond() - 3_600_000_000;
@@ -151,4 +161,68 @@ fn a_cluster_for_old_logs_takes_them_and_rejects_what_ends_in_the_future() {
     assert_eq!(ran.code, 3, "{}", ran.err);
     assert!(ran.err.contains("record ten-years: rejected, in-the-future"), "{}", ran.err);
     assert!(ran.out.contains("1 accepted"), "{}", ran.out);
+}
+
+/// Two runs may choose the same numbers. Each number goes to one of them.
+#[test]
+fn two_runs_at_once_give_each_requester_an_account_of_its_own() {
+    let up = Up::start(&[]);
+    let day = days_ago(2);
+    let requesters = |run: u8| (1..=40).map(move |n| format!("192.0.{run}.{n}"));
+    let logs = [1, 2].map(|run| {
+        let lines = requesters(run)
+            .map(|client| format!("{client} - - [{day}:01:00:00 +0000] \"GET /\" 200 1000\n"));
+        up.write(&format!("{run}.log"), &lines.collect::<String>())
+    });
+    let runs: Vec<Ran> = std::thread::scope(|scope| {
+        let started = logs.each_ref().map(|log| {
+            let up = &up;
+            scope.spawn(move || {
+                let collect = ["collect", "access-log", log, "--open-accounts", "1"];
+                up.run(&[&collect[..], &SUBSCRIBED].concat())
+            })
+        });
+        started.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    for ran in &runs {
+        assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+        assert!(ran.out.contains("40 accepted"), "{}", ran.out);
+    }
+    let mut held = Vec::new();
+    for account in 1..=80 {
+        let shown = up.run(&["account", "show", &account.to_string(), "--json"]);
+        assert_eq!(shown.code, 0, "account {account}: {}", shown.err);
+        let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+        let bindings = shown["bindings"].as_array().unwrap();
+        assert_eq!(bindings.len(), 1, "account {account} is billed for several requesters");
+        assert_eq!(shown["subscriptions"].as_array().unwrap().len(), 1, "account {account}");
+        held.push(bindings[0]["identity"].as_str().unwrap().to_owned());
+    }
+    let mut all: Vec<String> =
+        [1, 2].into_iter().flat_map(requesters).map(|client| format!("ip:{client}")).collect();
+    held.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(held, all);
+    assert!(!up.is_open("81"));
+}
+
+/// An account without a plan may be without one on purpose.
+#[test]
+fn an_account_that_the_run_did_not_open_is_subscribed_only_on_request() {
+    let up = Up::start(&[]);
+    let open = ["account", "open", "7", "--identity", "ip:192.0.2.1"];
+    assert_eq!(up.run(&open).code, 0);
+    let path = up.write("access.log", &log(&days_ago(2)));
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1"];
+    let collect = [&collect[..], &SUBSCRIBED].concat();
+    let first = up.run(&collect);
+    assert_eq!(first.code, 3, "its two accesses have no plan: {}\n{}", first.out, first.err);
+    assert!(first.err.contains("2 accounts opened (1 to 2)"), "{}", first.err);
+    for word in ["were open before and have no plan", "account 7", "--resume"] {
+        assert!(first.err.contains(word), "{word:?} is not in\n{}", first.err);
+    }
+    assert!(!up.run(&["account", "show", "7"]).out.contains("octets"));
+    let resumed = up.run(&[&collect[..], &["--resume"]].concat());
+    assert!(resumed.err.contains("0 accounts opened; 1 applied"), "{}", resumed.err);
+    assert!(up.run(&["account", "show", "7"]).out.contains("octets"));
 }

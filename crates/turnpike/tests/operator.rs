@@ -5,7 +5,7 @@
 use crate::support;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use support::server::{Server, http, until_status};
 use support::{free_port, ran, run, turnpike};
@@ -58,6 +58,68 @@ fn a_second_up_in_a_directory_ends_at_once_with_the_reason_and_the_first_serves_
     first.ended();
     let mut third = start(up("127.0.0.1:0"));
     third.until("The cluster serves at http://");
+}
+
+/// What can't be used is refused before anything is created.
+#[test]
+fn up_creates_nothing_if_its_options_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (options, code, words) in [
+        (["--listen", "127.0.0.1"], 2, "write HOST:PORT"),
+        (["--listen", "nonsense"], 2, "write HOST:PORT"),
+        (["--listen", taken.as_str()], 1, "another process listens"),
+        (
+            ["--accept-since", "2999-01-01"],
+            2,
+            "--accept-since 2999-01-01T00:00:00Z is in the future",
+        ),
+        (["--accounts", "1-3"], 2, "fewer accounts than 4 partitions"),
+    ] {
+        let up = ["up", "--data", &data.display().to_string(), "--listen", "127.0.0.1:0"];
+        let up = match options[0] {
+            "--listen" => &up[..3],
+            _ => &up[..],
+        };
+        let ran = run(&[up, &options].concat());
+        assert_eq!(ran.code, code, "{options:?}: {}", ran.err);
+        assert!(ran.err.contains(words), "{options:?}: {}", ran.err);
+        assert!(!data.exists(), "{options:?}");
+    }
+    let url = format!("sqlite:{}", dir.path().join("t.db").display());
+    let init = ["partition", "init", "--database", &url, "--count", "1", "--accounts", "1-9"];
+    let init = run(&[&init[..], &["--members", "a", "--accept-since", "2999-01-01"]].concat());
+    assert_eq!(init.code, 2, "{}", init.err);
+    assert!(!dir.path().join("t.db").exists(), "{}", init.err);
+}
+
+#[test]
+fn up_says_which_options_have_no_effect_on_an_existing_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let up = ["up", "--data", &data, "--nodes", "1", "--listen", "127.0.0.1:0"];
+    let begun = |more: &[&str]| {
+        let mut server = Server::start(&[&up[..], more].concat());
+        server.until("The cluster serves at http://");
+        server.signal("-TERM");
+        let (code, log) = server.ended();
+        assert_eq!(code, Some(0), "{log}");
+        log
+    };
+    let first = ["--partitions", "2", "--accounts", "1-100", "--accept-since", "2020-01-01"];
+    let first = [&first[..], &["--horizon", "40d"]].concat();
+    assert!(!begun(&first).contains("no effect"));
+    for same in [&first[..], &[]] {
+        let log = begun(same);
+        assert!(log.contains("has 2 partitions already") && !log.contains("no effect"), "{log}");
+    }
+    let other = ["--partitions", "8", "--accounts", "1-200", "--accept-since", "2021-01-01"];
+    let log = begun(&other);
+    for option in ["--partitions 8", "--accounts 1-200", "--accept-since 2021-01-01T00:00:00Z"] {
+        assert!(log.contains(&format!("warning: {option} has no effect")), "{option}:\n{log}");
+    }
 }
 
 #[test]
@@ -230,6 +292,10 @@ fn the_log_variables_say_the_format_and_the_filter() {
         "{}",
         refused.err
     );
+    let refused = of(&[("TURNPIKE_LOG_LEVEL", "wran")]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("TURNPIKE_LOG_LEVEL \"wran\""), "{}", refused.err);
+    assert!(!refused.err.contains("--log-level"), "{}", refused.err);
     let refused = of(&[("TURNPIKE_LOG_FORMAT", "yaml")]);
     assert_eq!(refused.code, 2, "{}", refused.err);
     // What the variable meant before.

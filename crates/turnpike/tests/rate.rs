@@ -65,7 +65,7 @@ fn fig_6b_comes_out_exactly() {
 }
 
 #[test]
-fn weighted_functions_cost_what_they_weigh() {
+fn weighted_functions_are_priced_by_weight() {
     let ran = run(&[
         "rate",
         "--plan",
@@ -84,6 +84,21 @@ fn weighted_functions_cost_what_they_weigh() {
     for (account, points, amount) in expected {
         assert_eq!(accounts[account], (points, nanos(amount)), "account {account}");
     }
+}
+
+/// A year 0 is an instant like any other: before every plan, which the message says.
+#[test]
+fn usage_before_the_first_version_of_a_plan_is_told_with_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let usage = dir.path().join("usage.csv");
+    let text = "record_id,account_number,usage_type,start_time,quantity\n\
+                r1,1,octets,0000-01-01T00:00:00Z,5\n";
+    std::fs::write(&usage, text).unwrap();
+    let usage = usage.display().to_string();
+    let ran = run(&["rate", "--plan", &file("tests/data/points.xml"), "--usage", &usage]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let said = "record r1: suspended, unknown-plan: points: its first version starts on 2000-01-01";
+    assert!(ran.err.contains(said), "{}", ran.err);
 }
 
 #[test]

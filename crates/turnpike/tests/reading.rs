@@ -71,6 +71,60 @@ fn a_column_like_a_known_one_is_never_a_silent_nothing() {
     }
 }
 
+/// A plan that prices the duration suspends a record that states none, whatever else it measures.
+#[test]
+fn a_lost_duration_is_never_rated_as_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let rated = |name: &str, text: &str| {
+        let usage = dir.path().join(name);
+        std::fs::write(&usage, text).unwrap();
+        let plan = file("tests/data/reading/flat.xml");
+        run(&["rate", "--plan", &plan, "--usage", &usage.display().to_string()])
+    };
+    let start = "2026-11-05T01:00:00Z";
+    let csv = |columns: &str, cells: &str| {
+        let header = format!("record_id,account_number,usage_type,start_time,{columns}\n");
+        rated("u.csv", &format!("{header}r1,1,call,{start},{cells}\n"))
+    };
+    let json = |more: &str| {
+        let first = "\"record_id\":\"r1\",\"account_number\":1,\"usage_type\":\"call\"";
+        rated("u.jsonl", &format!("{{{first},\"start_time\":\"{start}\",{more}}}\n"))
+    };
+    for ran in [
+        csv("quantity,length", "5,3600"),
+        csv("measure:Duration,quantity", "3600,5"),
+        csv("measure:billsec", "3600"),
+        csv("measure:octets,end_time", "5,"),
+        csv("quantity,end_time", "5,"),
+        csv("quantity,duration", "5,"),
+        json("\"quantity\":5,\"attributes\":{\"duration\":3600}"),
+        json("\"measures\":{\"billsec\":3600}"),
+        json("\"quantity\":5,\"duration\":null"),
+    ] {
+        assert_eq!((ran.code, lines(&ran)), (3, 0), "{}", ran.err);
+        let said = "record r1: suspended, missing-input: record.duration";
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    // An unanswered call costs nothing; the measure that a plan reads is no misspelt duration.
+    for ran in [
+        csv("quantity,duration", "5,0"),
+        csv("quantity,end_time", &format!("5,{start}")),
+        json("\"quantity\":5,\"duration_us\":0"),
+    ] {
+        assert_eq!((ran.code, lines(&ran)), (0, 0), "{}", ran.err);
+    }
+    let plan = std::fs::read_to_string(file("tests/data/reading/flat.xml")).unwrap();
+    let plan = plan.replace("record.duration", "record.billsec").replace("1 h", "3600");
+    let (file, usage) = (dir.path().join("p.xml"), dir.path().join("b.csv"));
+    std::fs::write(&file, plan).unwrap();
+    let header = "record_id,account_number,usage_type,start_time,measure:billsec";
+    std::fs::write(&usage, format!("{header}\nr1,1,call,{start},1800\n")).unwrap();
+    let [file, usage] = [file, usage].map(|path| path.display().to_string());
+    let ran = run(&["rate", "--plan", &file, "--usage", &usage]);
+    assert_eq!((ran.code, lines(&ran)), (0, 1), "{}", ran.err);
+    assert!(ran.err.contains("EUR 0.30") && !ran.err.contains("warning"), "{}", ran.err);
+}
+
 #[test]
 fn an_attribute_that_the_plan_reads_is_taken_without_a_word() {
     let dir = tempfile::tempdir().unwrap();

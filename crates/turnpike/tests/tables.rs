@@ -6,7 +6,7 @@ use crate::support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Ran, file, free_port, run, turnpike};
@@ -90,6 +90,42 @@ fn a_table_goes_into_the_catalogue_and_comes_back() {
     let missing = front.run(&["table", "show", "moon"]);
     assert_eq!(missing.code, 1);
     assert!(missing.err.contains("turnpike table list"), "{}", missing.err);
+}
+
+/// A table is read in the encodings and compression in which usage is read.
+#[test]
+fn a_table_is_read_from_gzip_and_utf_16_and_other_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        run(&["table", "check", &path.display().to_string()])
+    };
+    let text = dial_plan(1, "2026-01-01");
+    let plain = check("plain.csv", text.as_bytes());
+    assert_eq!(plain.code, 0, "{}", plain.err);
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = [&b"\xff\xfe"[..], &units].concat();
+    let zipped = dir.path().join("zipped.csv");
+    fs::write(&zipped, &text).unwrap();
+    assert!(Command::new("gzip").arg(&zipped).status().unwrap().success());
+    let gzip = fs::read(dir.path().join("zipped.csv.gz")).unwrap();
+    for (name, bytes) in [("t.csv.gz", gzip), ("t16.csv", utf16)] {
+        let ran = check(name, &bytes);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        let same = |out: &str| out.split_once(": ").map(|(_, said)| said.to_owned());
+        assert_eq!(same(&ran.out), same(&plain.out), "{name}");
+    }
+    for (name, bytes, words) in [
+        ("t.xlsx", &b"PK\x03\x04rest"[..], "an .xlsx workbook"),
+        ("t.zst", b"\x28\xb5\x2f\xfdrest", "zstd"),
+        ("latin1.csv", b"# turnpike-table\n\xe9", "latin1.csv:2: the text is not UTF-8"),
+        ("semicolons.csv", text.replace(',', ";").as_bytes(), "separated by semicolons"),
+    ] {
+        let ran = check(name, bytes);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.out);
+        assert!(ran.err.contains(words), "{name}: {}", ran.err);
+    }
 }
 
 fn maxmind(name: &str) -> String {

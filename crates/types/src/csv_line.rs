@@ -15,6 +15,8 @@ pub struct CsvLine {
     text: String,
     /// The end offset of each cell in `text`.
     ends: Vec<usize>,
+    /// The indexes of the quoted cells, in order.
+    quoted: Vec<usize>,
 }
 
 /// Why a line can't be split.
@@ -41,12 +43,10 @@ impl CsvLine {
     /// # Errors
     /// [`CsvLineError`]; the result then has no cells.
     pub fn split(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
-        self.text.clear();
-        self.ends.clear();
+        self.clear();
         let split = self.cells(line, separator);
         if split.is_err() {
-            self.text.clear();
-            self.ends.clear();
+            self.clear();
         }
         split
     }
@@ -58,8 +58,7 @@ impl CsvLine {
     /// # Errors
     /// A quote is not closed on the line; the result then has no cells.
     pub fn split_published(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
-        self.text.clear();
-        self.ends.clear();
+        self.clear();
         let mut next = Some(line);
         while let Some(rest) = next {
             let cell = self.ends.len() + 1;
@@ -68,8 +67,7 @@ impl CsvLine {
                 Some(quoted) => match self.published(quoted, separator) {
                     Some(after) => after,
                     None => {
-                        self.text.clear();
-                        self.ends.clear();
+                        self.clear();
                         return Err(CsvLineError::Unclosed { cell });
                     }
                 },
@@ -77,6 +75,12 @@ impl CsvLine {
             self.ends.push(self.text.len());
         }
         Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.quoted.clear();
     }
 
     /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is not
@@ -105,7 +109,10 @@ impl CsvLine {
             let cell = self.ends.len() + 1;
             let start = rest.trim_start_matches(|c: char| c != separator && c.is_whitespace());
             let next = match start.strip_prefix('"') {
-                Some(quoted) => self.quoted(quoted, separator, cell)?,
+                Some(quoted) => {
+                    self.quoted.push(cell - 1);
+                    self.quoted(quoted, separator, cell)?
+                }
                 None => self.unquoted(rest, separator),
             };
             self.ends.push(self.text.len());
@@ -167,6 +174,11 @@ impl CsvLine {
         self.text.get(begin.copied().unwrap_or(0)..end)
     }
 
+    /// Whether [`CsvLine::split`] found the cell at index `place` in quotes.
+    pub fn is_quoted(&self, place: usize) -> bool {
+        self.quoted.binary_search(&place).is_ok()
+    }
+
     /// The cells, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.ends.len()).filter_map(|place| self.get(place))
@@ -190,6 +202,10 @@ mod tests {
         assert_eq!(split(" \t x \u{a0}", ',').unwrap(), ["x"]);
         assert_eq!(split("a\t\" \"\t\tb c", '\t').unwrap(), ["a", " ", "", "b c"]);
         assert_eq!(split("a;\"b;c\" ;d", ';').unwrap(), ["a", "b;c", "d"]);
+        let mut cells = CsvLine::default();
+        cells.split("a,\"b\", \"\" ,c\"", ',').unwrap();
+        let quoted: Vec<bool> = (0..5).map(|place| cells.is_quoted(place)).collect();
+        assert_eq!(quoted, [false, true, true, false, false]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!  record.rs   UsageRecord, UsageView, RecordKey     input
 //!  identity.rs Identity, PrefixLengths               canonical spelling of identities
 //!  money.rs    Money, Currency                       amounts of charge lines
+//!  iso_4217.rs                                       the currencies in use
 //!  place.rs    AccountNumber, AccountRange, PartitionId
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
 //!  log.rs      SegmentNumber, SegmentHash
@@ -19,6 +20,7 @@
 mod csv_line;
 mod detail;
 mod identity;
+mod iso_4217;
 pub mod limits;
 mod log;
 mod money;

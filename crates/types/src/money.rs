@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::iso_4217;
+
 /// An amount in billionths (10^-9) of its currency's unit, the same scale as the `Decimal128(38,
 /// 9)` columns of rated output.
 #[derive(
@@ -80,17 +82,35 @@ impl fmt::Display for Money {
     }
 }
 
-/// An ISO 4217 code: three capital letters.
+/// A currency: three capital letters. Stored data may hold codes that ISO 4217 does not list;
+/// [`Currency::listed`] reads new input.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// The text is not three capital letters.
+/// The text is not a currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a currency: write its ISO 4217 code, three capital letters such as USD")]
 pub struct CurrencyError(pub String);
 
 impl Currency {
+    /// Parses the code of a currency in use by ISO 4217.
+    ///
+    /// # Errors
+    /// The text is not such a code.
+    pub fn listed(text: &str) -> Result<Self, CurrencyError> {
+        text.parse()
+            .ok()
+            .filter(|code: &Self| code.is_listed())
+            .ok_or_else(|| text.to_owned())
+            .map_err(CurrencyError)
+    }
+
+    /// Whether ISO 4217 lists it as a currency in use.
+    pub fn is_listed(self) -> bool {
+        iso_4217::IN_USE.split(' ').any(|code| code.as_bytes() == self.0)
+    }
+
     /// The three letters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("???")
@@ -176,6 +196,20 @@ mod tests {
         assert!("USD".parse::<Currency>().is_ok());
         for wrong in ["usd", "US", "USDX", "", "U$D"] {
             assert!(wrong.parse::<Currency>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_currencies_in_use_are_listed() {
+        let codes: Vec<&str> = iso_4217::IN_USE.split(' ').collect();
+        assert_eq!(codes.len(), 176);
+        assert!(codes.is_sorted_by(|a, b| a < b), "sorted, without doubles");
+        for code in codes {
+            assert_eq!(Currency::listed(code).map(|c| c.to_string()).as_deref(), Ok(code));
+        }
+        for wrong in ["ZZZ", "XXX", "XTS", "DEM", "BGN", "usd", "US", "", "AED AFN", " US"] {
+            let told = Currency::listed(wrong).map_err(|error| error.to_string()).unwrap_err();
+            assert!(told.contains("ISO 4217") && told.contains(wrong), "{told}");
         }
     }
 }

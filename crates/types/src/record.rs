@@ -19,8 +19,8 @@ pub struct UsageRecord {
     pub usage_type: String,
     /// The start.
     pub start: Timestamp,
-    /// The duration in microseconds; zero for an event. A record with no other quantities has a
-    /// stated duration of zero only if [`UsageRecord::state_duration`] added the measure for it.
+    /// The duration in microseconds; zero for an event. A duration of zero counts as stated only if
+    /// [`UsageRecord::state_duration`] added the measure for it.
     pub duration_us: i64,
     /// The quantity in the usage type's base unit; `None` if the record has none.
     pub quantity: Option<i64>,
@@ -38,14 +38,14 @@ impl UsageRecord {
     /// Sets the duration that a source gave; `None` if the source gave neither a duration nor an
     /// end.
     ///
-    /// On the wire and in segments, a duration of zero and a missing duration are the same number.
-    /// If the record measures nothing else, the difference matters: a call that was not answered
-    /// costs nothing, but a record whose duration was lost must not be rated. So a record with a
-    /// stated duration of zero carries the measure [`ZERO_DURATION`].
+    /// In segments, a duration of zero and a missing duration are the same number. The difference
+    /// matters, whatever else the record measures: a call that was not answered costs nothing, but
+    /// the duration of a record that lost it must not be priced. So a record with a stated duration
+    /// of zero carries the measure [`ZERO_DURATION`], unless it has a measure of that name already.
     pub fn state_duration(&mut self, duration_us: Option<i64>) {
         self.duration_us = duration_us.unwrap_or(0);
-        if duration_us == Some(0) && self.quantity.is_none() && self.measures.is_empty() {
-            self.measures.insert(ZERO_DURATION.to_owned(), 0);
+        if duration_us == Some(0) {
+            self.measures.entry(ZERO_DURATION.to_owned()).or_insert(0);
         }
     }
 }
@@ -91,15 +91,12 @@ impl<'a> UsageView<'a> {
 
     /// The measure `name`. `duration` and `quantity` name the record's own fields.
     ///
-    /// A duration of zero counts as stated if the record has any other measure or a quantity, or
-    /// the measure [`ZERO_DURATION`]. A record without any of these has no duration.
+    /// A duration of zero counts as stated only if the record has the measure [`ZERO_DURATION`].
+    /// A quantity or another measure does not state a duration.
     pub fn measure(&self, name: &str) -> Option<i64> {
         match name {
             "duration" if self.duration_us != 0 => Some(self.duration_us),
-            "duration" => match self.further(ZERO_DURATION) {
-                Some(stated) => Some(0).filter(|zero| stated == *zero),
-                None => Some(0).filter(|_| self.quantity.is_some() || !self.measures.is_empty()),
-            },
+            "duration" => self.further(ZERO_DURATION).filter(|&stated| stated == 0),
             "quantity" => self.quantity,
             _ => self.further(name),
         }
@@ -130,19 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_states_nothing_has_no_duration() {
+    fn a_record_that_states_no_duration_has_none_whatever_else_it_measures() {
         assert_eq!(duration(0, None, &[]), None);
         assert_eq!(duration(7, None, &[]), Some(7));
-        assert_eq!(duration(0, Some(0), &[]), Some(0));
-        assert_eq!(duration(0, None, &[("octets", 5)]), Some(0));
+        assert_eq!(duration(0, Some(5), &[]), None);
+        assert_eq!(duration(0, None, &[("octets", 5)]), None);
         assert_eq!(duration(0, None, &[(ZERO_DURATION, 0)]), Some(0));
+        assert_eq!(duration(0, Some(5), &[(ZERO_DURATION, 0), ("octets", 5)]), Some(0));
         // A duration that was sent as a measure of this name does not count as zero.
         assert_eq!(duration(0, None, &[(ZERO_DURATION, 60)]), None);
         assert_eq!(duration(7, None, &[(ZERO_DURATION, 60)]), Some(7));
     }
 
     #[test]
-    fn a_zero_that_a_source_gave_is_kept_where_nothing_else_is_measured() {
+    fn a_zero_that_a_source_gave_is_kept() {
         let stated = |duration_us, quantity| {
             let mut record = UsageRecord { quantity, ..UsageRecord::default() };
             record.state_duration(duration_us);
@@ -151,6 +149,11 @@ mod tests {
         assert_eq!(stated(None, None), (0, None));
         assert_eq!(stated(Some(0), None), (0, Some(0)));
         assert_eq!(stated(Some(9), None), (9, None));
-        assert_eq!(stated(Some(0), Some(1)), (0, None));
+        assert_eq!(stated(Some(0), Some(1)), (0, Some(0)));
+        assert_eq!(stated(None, Some(1)), (0, None));
+        let mut odd = UsageRecord::default();
+        odd.measures.insert(ZERO_DURATION.to_owned(), 60);
+        odd.state_duration(Some(0));
+        assert_eq!(odd.measures[ZERO_DURATION], 60, "two durations: neither is taken");
     }
 }

@@ -76,6 +76,16 @@ impl LogFormat {
         VHOST_COMBINED.parse().ok()
     }
 
+    /// Its name if it has one, else the pattern.
+    pub(super) fn name(&self) -> &str {
+        match self.text.as_str() {
+            COMMON => "common",
+            COMBINED => "combined",
+            VHOST_COMBINED => "vhost_combined",
+            pattern => pattern,
+        }
+    }
+
     /// Whether this is one of the named formats, and not a pattern of the caller.
     pub(super) fn is_usual(&self) -> bool {
         [COMBINED, VHOST_COMBINED, "common", "combined", "vhost_combined"]

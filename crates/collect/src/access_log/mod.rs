@@ -110,7 +110,13 @@ impl<R: Read> AccessLog<R> {
             Some(format) => format,
             None => self.options.format.insert(decided(&self.candidates, &text)?),
         };
-        let parts = format.read(&text).map_err(|mismatch| wrong(&text, format, mismatch))?;
+        let parts = format.read(&text).map_err(|mismatch| {
+            let other = self.candidates.iter().find(|other| fits(other, &text));
+            match other {
+                Some(other) => mixed(format, other),
+                None => wrong(&text, format, mismatch),
+            }
+        })?;
         if address(parts.ident).is_some() {
             return Err(Problem::row(
                 "an address stands where the identd name does, as in a log with virtual hosts",
@@ -139,15 +145,27 @@ impl<R: Read> Iterator for AccessLog<R> {
     }
 }
 
+fn fits(format: &LogFormat, line: &str) -> bool {
+    let parts = format.read(line);
+    parts.is_ok_and(|parts| address(parts.requester).is_some() && address(parts.ident).is_none())
+}
+
+/// The fault of a line in another format than the first line of the log.
+fn mixed(first: &LogFormat, other: &LogFormat) -> Problem {
+    Problem::row(
+        format!(
+            "the line has the format {}, and the first line had {}",
+            other.name(),
+            first.name()
+        ),
+        format!("split the log by format; lines like this one need --format {}", other.name()),
+    )
+}
+
 /// Determines the format from a line. The requester must be an address, and the identity of
 /// `identd` must not be one; so no line matches two formats.
 fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Problem> {
-    let fits = |format: &&LogFormat| {
-        let parts = format.read(line);
-        parts
-            .is_ok_and(|parts| address(parts.requester).is_some() && address(parts.ident).is_none())
-    };
-    if let Some(format) = candidates.iter().find(fits) {
+    if let Some(format) = candidates.iter().find(|format| fits(format, line)) {
         return Ok(format.clone());
     }
     let Some(first) = candidates.first() else { return Err(not_a_line(line)) };

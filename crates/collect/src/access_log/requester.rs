@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn host_names_are_taken_where_the_caller_says_so() {
+    fn host_names_are_accepted_on_request() {
         for word in ["proxy.example.net", "localhost", "a-b.example.", "10.host"] {
             let wrong = identity(word, false).unwrap_err().at("a.log", 1).to_string();
             assert!(wrong.contains("--hostnames"), "{wrong}");

@@ -4,7 +4,8 @@ use std::io::{self, Chain, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::fault::Problem;
+use crate::Fault;
+use crate::fault::{Problem, unreadable};
 
 /// The text of a file in UTF-8, without byte order mark. Invalid UTF-8 passes unchanged.
 pub(super) struct Input<R: Read>(Text<R>);
@@ -85,6 +86,30 @@ impl<R: Read> Input<R> {
             Some(big_endian) => Text::Utf16(Utf16::new(peeked, big_endian)),
         })))
     }
+}
+
+/// Reads a whole text file: gzip is decompressed, UTF-16 becomes UTF-8, and a byte order mark is
+/// dropped. `file` is its name in faults.
+///
+/// # Errors
+/// A [`Fault`] if the file can't be read, is not text, or has more than `bytes_max` bytes of text.
+pub fn read_text(file: &str, reader: impl Read, bytes_max: usize) -> Result<String, Fault> {
+    let input = Input::open(reader).map_err(|error| unreadable(file, 1, &error))?;
+    let input = input.map_err(|wrong| wrong.fatal_at(file, 1))?;
+    let mut bytes = Vec::new();
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = input.take(bound).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(file, 1, &error))?;
+    if bytes.len() > bytes_max {
+        let problem = format!("the text has more than {bytes_max} bytes");
+        return Err(Problem::row(problem, "split the file").fatal_at(file, 1));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let problem = "the text is not UTF-8";
+        Problem::row(problem, "save the file as UTF-8").fatal_at(file, line)
+    })
 }
 
 impl<R: Read> Read for Input<R> {

@@ -13,5 +13,6 @@ mod input;
 mod lines;
 mod rows;
 
+pub use input::read_text;
 pub(crate) use lines::Lines;
 pub(crate) use rows::CsvRows;

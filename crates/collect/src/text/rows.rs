@@ -170,6 +170,11 @@ impl<R: Read> CsvRows<R> {
         self.cells.iter()
     }
 
+    /// Whether the cell of the current row at an index, from 0, is in quotes.
+    pub(crate) fn is_quoted(&self, place: usize) -> bool {
+        self.cells.is_quoted(place)
+    }
+
     /// The cell of the current row at an index, from 0.
     pub(crate) fn cell(&self, place: usize) -> Option<&str> {
         self.cells.get(place)

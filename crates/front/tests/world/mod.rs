@@ -65,6 +65,8 @@ pub struct Faults {
     pub too_old: Option<&'static str>,
     /// Commands for this account are refused.
     pub refuses: Option<u64>,
+    /// Commands for this account are answered as if they were in effect already.
+    pub already: Option<u64>,
     /// The answers to commands leave out the last result.
     pub leaves_out: bool,
     /// Requests to recycle fail.
@@ -390,8 +392,11 @@ impl NodeService for FakeNode {
         let faults = *self.shared.faults.lock().unwrap();
         let result = |command: &AccountCommand| {
             let is_refused = faults.refuses == Some(command.account_number);
-            let outcome =
-                if is_refused { AccountOutcome::Refused } else { AccountOutcome::Applied };
+            let outcome = match faults.already {
+                Some(account) if account == command.account_number => AccountOutcome::Already,
+                _ if is_refused => AccountOutcome::Refused,
+                _ => AccountOutcome::Applied,
+            };
             AccountResult { outcome: outcome.into(), message: String::new() }
         };
         let mut results: Vec<AccountResult> = request.commands.iter().map(result).collect();

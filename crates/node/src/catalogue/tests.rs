@@ -175,3 +175,40 @@ async fn a_version_published_with_another_time_zone_database_is_noticed_once() {
     let again = catalogue.refreshed(&db).await.unwrap();
     assert_eq!(again.tz_databases_told.len(), 2);
 }
+
+/// The catalogue records the version of the time-zone database since the release that checks
+/// telephone numbers by country.
+#[tokio::test]
+async fn a_version_of_an_earlier_release_reads_numbers_as_that_release_did() {
+    let db = MemoryDatabase::new();
+    let own = turnpike_plan::tz_database_version();
+    for (version, tz_database) in [(1, None), (2, Some(own)), (3, Some("1999a"))] {
+        let starts = format!("2999-0{version}-01");
+        let xml = format!(
+            r#"<plan xmlns="urn:turnpike:plan:1" id="fees" version="{version}" starts="{starts}" currency="USD">
+  <graph>
+    <OneTimeCharge id="fee" amount="1"/>
+    <AccountFinalizer id="post" in="fee.charge"/>
+  </graph>
+</plan>"#
+        );
+        let plan = turnpike_plan::parse(&xml).unwrap();
+        let publish = Publish {
+            kind: CatalogueKind::Plan,
+            id: plan.id().to_owned(),
+            version,
+            starts,
+            supersedes: None,
+            content_hash: plan.content_hash(),
+            form: "USD".to_owned(),
+            rows: 0,
+            body: xml,
+            tz_database: tz_database.map(str::to_owned),
+        };
+        db.publish(&publish).await.unwrap();
+    }
+    let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+    let earlier: Vec<(u32, bool)> =
+        catalogue.plans().map(|plan| (plan.version(), plan.has_unchecked_numbers())).collect();
+    assert_eq!(earlier, [(1, true), (2, false), (3, false)]);
+}

@@ -59,20 +59,20 @@ impl Owner {
             ));
         }
         if let Some(Command::AmendSettings(asked)) = &command.command {
-            return self.amend_settings(account, asked);
+            return self.amend_settings(account, asked, is_read);
         }
         let change = match change_of(command) {
             Ok(change) => change,
             Err(why) => return refused(why),
         };
         match self.state.judge(account, &change) {
+            AccountChange::Already if must_be_new(command) => refused(format!(
+                "account {account} is open already, and the command asks for a new one: choose \
+                 another number"
+            )),
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
-            AccountChange::Changes => match self.plan_fault(account, &change) {
-                Some(fault) if is_read => refused(fault),
-                Some(_) => result(AccountOutcome::Retry, NOT_READ.to_owned()),
-                None => self.carry_out(account, change),
-            },
+            AccountChange::Changes => self.carry_out_if_fit(account, change, is_read),
         }
     }
 
@@ -82,13 +82,38 @@ impl Owner {
         &mut self,
         account: AccountNumber,
         asked: &wire::AmendSettings,
+        is_read: bool,
     ) -> AccountResult {
-        let amend = |base: &Settings| amended(base, asked);
-        match self.state.judge_amendment(account, asked.from_us, amend) {
+        match self.judge_amendment(account, asked) {
             (AccountChange::Already, _) => result(AccountOutcome::Already, String::new()),
             (AccountChange::Refused(why), _) => refused(why),
-            (AccountChange::Changes, Some(change)) => self.carry_out(account, change),
+            (AccountChange::Changes, Some(change)) => {
+                self.carry_out_if_fit(account, change, is_read)
+            }
             (AccountChange::Changes, None) => refused("nothing to change".to_owned()),
+        }
+    }
+
+    fn judge_amendment(
+        &self,
+        account: AccountNumber,
+        asked: &wire::AmendSettings,
+    ) -> (AccountChange, Option<Change>) {
+        let amend = |base: &Settings, earlier: &Settings| amended(base, earlier, asked);
+        self.state.judge_amendment(account, asked.from_us, amend)
+    }
+
+    /// Carries out a valid change, unless a plan does not fit the account then.
+    fn carry_out_if_fit(
+        &mut self,
+        account: AccountNumber,
+        change: Change,
+        is_read: bool,
+    ) -> AccountResult {
+        match self.plan_fault(account, &change) {
+            Some(fault) if is_read => refused(fault),
+            Some(_) => result(AccountOutcome::Retry, NOT_READ.to_owned()),
+            None => self.carry_out(account, change),
         }
     }
 
@@ -102,9 +127,15 @@ impl Owner {
     /// Whether this owner's catalogue refuses the plans of a command that would otherwise apply.
     fn is_doubtful(&self, command: &AccountCommand) -> bool {
         let account = AccountNumber(command.account_number);
-        let Ok(change) = change_of(command) else { return false };
-        matches!(self.state.judge(account, &change), AccountChange::Changes)
-            && self.plan_fault(account, &change).is_some()
+        let (judged, change) = match &command.command {
+            Some(Command::AmendSettings(asked)) => self.judge_amendment(account, asked),
+            _ => match change_of(command) {
+                Ok(change) => (self.state.judge(account, &change), Some(change)),
+                Err(_) => return false,
+            },
+        };
+        judged == AccountChange::Changes
+            && change.is_some_and(|change| self.plan_fault(account, &change).is_some())
     }
 
     pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
@@ -200,6 +231,10 @@ fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subsc
         ..known(subscription.until_us)
     });
     [known(subscription.option_until_us())].into_iter().chain(plain)
+}
+
+const fn must_be_new(command: &AccountCommand) -> bool {
+    matches!(command.command, Some(Command::Open(wire::OpenAccount { must_be_new: true, .. })))
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

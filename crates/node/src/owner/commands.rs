@@ -25,9 +25,15 @@ const EPOCH: Date = date(1970, 1, 1);
 /// What is wrong with the command, and what to write instead.
 pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     match &command.command {
-        Some(Command::Open(open)) => settings(open.settings.as_ref(), i64::MIN).map(Change::Opened),
+        Some(Command::Open(open)) => {
+            let opened = settings(open.settings.as_ref(), i64::MIN)?;
+            listed(&opened.currency)?;
+            Ok(Change::Opened(opened))
+        }
         Some(Command::ChangeSettings(change)) => {
-            settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
+            let changed = settings(change.settings.as_ref(), change.from_us)?;
+            listed(&changed.currency)?;
+            Ok(Change::SettingsChanged(changed))
         }
         Some(Command::Subscribe(asked)) => subscription(asked).map(Change::Subscribed),
         Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {
@@ -47,12 +53,17 @@ pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     }
 }
 
-/// The settings `base` with the named ones changed, checked.
+/// The settings `base` with the named ones changed, checked. `earlier` are those before the
+/// instant of the change.
 ///
 /// # Errors
 ///
 /// What is wrong with the command, and what to write instead.
-pub(super) fn amended(base: &Settings, asked: &wire::AmendSettings) -> Result<Settings, String> {
+pub(super) fn amended(
+    base: &Settings,
+    earlier: &Settings,
+    asked: &wire::AmendSettings,
+) -> Result<Settings, String> {
     let (set, removed) = (&asked.attributes, &asked.removed_attributes);
     let names_any = asked.zone.is_some() || asked.cycle_day.is_some() || asked.currency.is_some();
     if !names_any && set.is_empty() && removed.is_empty() {
@@ -67,6 +78,16 @@ pub(super) fn amended(base: &Settings, asked: &wire::AmendSettings) -> Result<Se
     if let Some(both) = removed.iter().find(|name| set.contains_key(*name)) {
         return Err(format!("attribute {both} is set and removed: name it once"));
     }
+    let has = |name: &String| [base, earlier].iter().any(|all| all.attributes.contains_key(name));
+    if let Some(unknown) = removed.iter().find(|name| !has(name)) {
+        return Err(format!(
+            "the account has no attribute {unknown} at that instant ({}): nothing was changed",
+            attributes_of(base)
+        ));
+    }
+    if let Some(currency) = &asked.currency {
+        listed(currency)?;
+    }
     let mut attributes = base.attributes.clone();
     attributes.retain(|name, _| !removed.contains(name));
     attributes.extend(set.clone());
@@ -77,6 +98,17 @@ pub(super) fn amended(base: &Settings, asked: &wire::AmendSettings) -> Result<Se
         attributes,
     };
     settings(Some(&whole), asked.from_us)
+}
+
+/// The names of the attributes, for a message.
+fn attributes_of(settings: &Settings) -> String {
+    const NAMED_MAX: usize = 10;
+    let names: Vec<&str> = settings.attributes.keys().take(NAMED_MAX).map(String::as_str).collect();
+    match settings.attributes.len() {
+        0 => "it has none".to_owned(),
+        1..=NAMED_MAX => format!("it has {}", names.join(", ")),
+        _ => format!("it has {}, …", names.join(", ")),
+    }
 }
 
 fn subscription(asked: &wire::Subscribe) -> Result<Subscription, String> {
@@ -162,6 +194,12 @@ fn fee(text: &str) -> Result<String, String> {
         Ordering::Equal => Ok(String::new()),
         Ordering::Greater => Ok(fee.to_string()),
     }
+}
+
+/// Checks a currency that a command names. An account that an earlier release opened may have a
+/// code that ISO 4217 does not list; it keeps it until another is named.
+fn listed(currency: &str) -> Result<(), String> {
+    Currency::listed(currency).map(drop).map_err(|error| error.to_string())
 }
 
 fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings, String> {

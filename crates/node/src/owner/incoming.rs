@@ -51,16 +51,20 @@ impl Incoming<'_> {
         if self.has_extra_of(row, view.measures) {
             return true;
         }
-        // A client of an earlier release leaves a duration of zero out where a later one states it:
-        // the same record.
-        if view.duration_us != 0 || view.quantity.is_some() {
+        // An earlier release, as a client or as the node that logged the record, leaves a duration of
+        // zero out where a later one states it: the same record.
+        if view.duration_us != 0 {
             return false;
         }
-        match view.measures {
-            [] => self.has_extra_of(row, &[(ZERO_DURATION, 0)]),
-            [(ZERO_DURATION, 0)] => self.has_extra_of(row, &[]),
-            _ => false,
+        let mut measures = view.measures.to_vec();
+        match measures.binary_search_by(|(name, _)| (*name).cmp(ZERO_DURATION)) {
+            Ok(stated) if measures.get(stated).is_some_and(|&(_, value)| value == 0) => {
+                measures.remove(stated);
+            }
+            Ok(_) => return false,
+            Err(place) => measures.insert(place, (ZERO_DURATION, 0)),
         }
+        self.has_extra_of(row, &measures)
     }
 
     fn has_extra_of(&self, row: &RecordRow<'_>, measures: &[(&str, i64)]) -> bool {
@@ -144,6 +148,20 @@ mod tests {
         assert!(!same(&[], &[(ZERO_DURATION, 1)], 0));
         assert!(!same(&[], &zero, 5), "a duration is stated already");
         assert!(same_of(Some(5), &zero, &zero, 0), "the same bytes");
-        assert!(!same_of(Some(5), &[], &zero, 0) && !same_of(Some(5), &zero, &[], 0));
+    }
+
+    /// Neither a client nor a node of the previous release stated a duration of zero that came with
+    /// a quantity or a measure. Such a record that is sent again must not become a conflict.
+    #[test]
+    fn a_record_of_an_earlier_release_is_the_same_with_its_zero_stated() {
+        let zero = [(ZERO_DURATION, 0)];
+        assert!(same_of(Some(5), &[], &zero, 0) && same_of(Some(5), &zero, &[], 0));
+        let octets = [("a", 1), ("octets", 2)];
+        let both = [("a", 1), (ZERO_DURATION, 0), ("octets", 2)];
+        assert!(same(&octets, &both, 0) && same(&both, &octets, 0));
+        assert!(!same(&octets, &both, 5), "a duration is stated already");
+        let other = [("a", 1), (ZERO_DURATION, 7), ("octets", 2)];
+        assert!(!same(&octets, &other, 0) && !same(&other, &octets, 0));
+        assert!(!same(&both, &other, 0) && !same(&other, &both, 0));
     }
 }

@@ -1,10 +1,13 @@
-//! Checks the plans of a subscription or an offer. The owner checks them when the command commits,
-//! since a front's catalogue may be older than the owner's.
+//! Checks the plans of a subscription or an offer, and the plans that an account has when its
+//! currency changes. The owner checks them when the command commits, since a front's catalogue may
+//! be older than the owner's.
 
 use std::collections::BTreeMap;
 
-use turnpike_plan::{SubscriberSettings, SubscriptionAsked, Zone, check_subscription};
-use turnpike_segment::head::{Change, Settings};
+use turnpike_plan::{
+    SubscriberSettings, SubscriptionAsked, SubscriptionFault, Zone, check_subscription,
+};
+use turnpike_segment::head::{Change, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::Owner;
@@ -22,8 +25,57 @@ impl Owner {
                 let mut plans = offer.plans.iter();
                 plans.find_map(|plan| self.check_plan(account, (plan, &nothing), offer.from_us))
             }
+            Change::SettingsChanged(new) => self.currency_fault(account, new),
             _ => None,
         }
+    }
+
+    /// Why the account can't be billed in the currency of `new`: a plan that it has then, or later,
+    /// posts in another. Its usage would be suspended, and its fees would not be booked.
+    fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
+        let known = self.state.account(account)?;
+        let profile = self.state.profiles().get(known.profile)?;
+        let old = profile.settings_at(Timestamp(new.from_us))?;
+        if old.currency == new.currency {
+            return None;
+        }
+        let zone = Zone::parse(&new.zone).ok()?;
+        let currency = new.currency.parse().ok()?;
+        let settings = SubscriberSettings { zone: &zone, currency };
+        let had_then = profile.subscriptions.iter().filter(|one| one.until_us > new.from_us);
+        had_then.into_iter().find_map(|one| self.other_currency(one, new.from_us, settings))
+    }
+
+    /// Why the plan of a subscription can't rate from an instant on with these settings: it posts
+    /// in another currency.
+    fn other_currency(
+        &self,
+        had: &Subscription,
+        from_us: i64,
+        settings: SubscriberSettings<'_>,
+    ) -> Option<String> {
+        let from = Timestamp(had.from_us.max(from_us));
+        let asked = SubscriptionAsked {
+            plan_id: &had.plan_id,
+            from,
+            parameters: &had.parameters,
+            settings: Some(settings),
+        };
+        let fault = match self.check(&asked) {
+            // It was subscribed to from the start of a plan whose first version starts later.
+            Err(SubscriptionFault::NotInForce { .. }) => {
+                self.check(&SubscriptionAsked { from: Timestamp::MIN, ..asked }).err()?
+            }
+            checked => checked.err()?,
+        };
+        let SubscriptionFault::OtherCurrency { plan, version, posts, account } = fault else {
+            return None;
+        };
+        Some(format!(
+            "plan {plan:?} version {version} posts in {posts}, and the account is subscribed to it \
+             when {account} would be in force: end that first (turnpike account cancel, or opt-out \
+             for an option), then change the currency, then subscribe to a plan in {account}"
+        ))
     }
 
     fn check_plan(
@@ -32,7 +84,6 @@ impl Owner {
         (plan_id, parameters): (&str, &BTreeMap<String, String>),
         from_us: i64,
     ) -> Option<String> {
-        let catalogue = self.tariffs.catalogue();
         let from = Timestamp(from_us);
         let settings = self.settings_at(account, from);
         let zone = settings.and_then(|settings| Zone::parse(&settings.zone).ok());
@@ -40,13 +91,17 @@ impl Owner {
         let settings = zone.as_ref().zip(currency);
         let settings = settings.map(|(zone, currency)| SubscriberSettings { zone, currency });
         let asked = SubscriptionAsked { plan_id, from, parameters, settings };
-        let versions = catalogue.published(plan_id);
+        self.check(&asked).err().map(|fault| fault.to_string())
+    }
+
+    fn check(&self, asked: &SubscriptionAsked<'_>) -> Result<(), SubscriptionFault> {
+        let catalogue = self.tariffs.catalogue();
+        let versions = catalogue.published(asked.plan_id);
         let mut compile = |plan: &turnpike_plan::Plan, parameters: &BTreeMap<String, String>| {
             let compiled = self.shared.codes.compiled(plan, parameters);
             compiled.map(|code| code.posts()).map_err(|why| why.to_string())
         };
-        let checked = check_subscription(&asked, &versions, catalogue.plan_ids(), &mut compile);
-        checked.err().map(|fault| fault.to_string())
+        check_subscription(asked, &versions, catalogue.plan_ids(), &mut compile)
     }
 
     fn settings_at(&self, account: AccountNumber, at: Timestamp) -> Option<&Settings> {

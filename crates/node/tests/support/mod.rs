@@ -165,7 +165,10 @@ pub fn open(account: u64) -> AccountCommand {
     };
     AccountCommand {
         account_number: account,
-        command: Some(Command::Open(OpenAccount { settings: Some(settings) })),
+        command: Some(Command::Open(OpenAccount {
+            settings: Some(settings),
+            ..OpenAccount::default()
+        })),
         identities: Vec::new(),
     }
 }

@@ -214,6 +214,11 @@ impl Builder<'_> {
         self.document.measures.get(measure).map(|declared| declared.unit)
     }
 
+    /// Was the plan published by a release that did not check telephone numbers by country?
+    pub(crate) fn has_unchecked_numbers(&self) -> bool {
+        self.document.has_unchecked_numbers
+    }
+
     /// Records a warning.
     pub(crate) fn warn(&mut self, line: u32, message: impl Into<String>) {
         self.findings.warn(line, Some(&self.primitive.id), message);

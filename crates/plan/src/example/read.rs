@@ -9,7 +9,7 @@ use super::{
     EXAMPLES_MAX, Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings,
     Expectation, Expected, ExpectedQuantity, ExpectedTotal, InlineExample, Subject,
 };
-use crate::document::{Document, only, only_elements, read_value};
+use crate::document::{Document, check_listed, only, only_elements, read_value};
 use crate::error::{Cause, Findings};
 use crate::values;
 use crate::xml::Element;
@@ -111,6 +111,7 @@ fn settings(
     let zone = optional(element, "zone", value::zone, findings)?.unwrap_or_else(Zone::utc);
     let cycle_day = optional(element, "cycle-day", value::cycle_day, findings)?;
     let currency = optional(element, "currency", values::currency, findings)?;
+    check_listed(element, currency, findings);
     let since = optional(element, "since", values::date, findings)?;
     let cancelled = optional(element, "cancelled", values::date, findings)?;
     let until = optional(element, "until", values::date, findings)?;

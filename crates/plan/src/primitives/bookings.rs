@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_what_they_were_packed_from() {
+    fn packed_dates_are_unpacked_unchanged() {
         for subscription in [i32::MIN, -1, 0, 29_000_000, i32::MAX] {
             for (through, kept) in [(20_000, 19_990), (-3, -40), (0, -1), (i32::MAX, i32::MIN)] {
                 let dates = Dates { subscription: Period(subscription), through, kept };

@@ -139,10 +139,14 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let national = primitive.property("national-prefix").unwrap_or_default();
     let home = HomePlan::new(country, international, national);
     let home = builder.read(line, "home plan", home)?;
-    Ok(NumberReading::Dialled(match primitive.property("keeps-national-prefix") {
+    let home = match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
-    }))
+    };
+    Ok(match builder.has_unchecked_numbers() {
+        true => NumberReading::Unchecked(home),
+        false => NumberReading::Dialled(home),
+    })
 }
 
 struct E164DialPlanRater {

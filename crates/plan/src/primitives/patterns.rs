@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_fits_what_its_definition_says(pattern in "[ab?*]{0,8}", text in "[ab]{0,10}") {
+        fn a_pattern_matches_by_its_definition(pattern in "[ab?*]{0,8}", text in "[ab]{0,10}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(fits(&pattern, &text), naive(&chars(&pattern), &chars(&text)));
         }

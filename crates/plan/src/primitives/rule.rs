@@ -15,7 +15,8 @@ pub(super) struct Rule {
     pub(super) conditions: Box<[Condition]>,
 }
 
-/// A condition of a rule. A condition on a value that the record does not carry does not hold.
+/// A condition of a rule. A condition on a value that the record does not carry does not hold,
+/// except that a record without a duration is refused by a condition that a duration of zero meets.
 pub(super) enum Condition {
     /// The usage type before the classifier is one of these.
     Type(Box<[Box<str>]>),
@@ -103,9 +104,19 @@ impl Condition {
                 run.attribute(attribute)?.is_some_and(|value| test.holds(value))
             }
             Self::Measure { name, above, upto } => {
-                run.record.measure(name).map(i128::from).is_some_and(|value| {
+                let holds = |value: i128| {
                     above.is_none_or(|above| value > above) && upto.is_none_or(|upto| value <= upto)
-                })
+                };
+                match run.record.measure(name) {
+                    Some(value) => holds(value.into()),
+                    // A lost duration must not be taken for a short one. Where the limits exclude
+                    // zero, the condition does not hold, as for any other measure.
+                    None if **name == *"duration" && holds(0) => {
+                        let about = format_args!("record.duration");
+                        return Err(run.refuse(SuspenseReason::MissingInput, about));
+                    }
+                    None => false,
+                }
             }
         })
     }
@@ -229,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn patterns_fit_what_trying_everything_finds(value in "[abé]{0,9}", pattern in "[abé*?]{0,7}") {
+        fn patterns_match_like_a_full_search(value in "[abé]{0,9}", pattern in "[abé*?]{0,7}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(is_like(&value, &pattern), naively(&chars(&value), &chars(&pattern)));
         }

@@ -58,7 +58,11 @@ impl Kind for Rows {
     type Content = ExchangeRates;
 
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
-        let (from, to) = (row.read(FROM, values::currency)?, row.read(TO, values::currency)?);
+        let currency: fn(&str) -> Result<Currency, String> = match row.is_published {
+            true => values::currency,
+            false => values::listed_currency,
+        };
+        let (from, to) = (row.read(FROM, currency)?, row.read(TO, currency)?);
         if from == to {
             return Err(format!("to: {to} is the currency of from too: write another currency"));
         }

@@ -52,6 +52,21 @@ pub(super) fn read(text: &str, faults: &mut Faults) -> Option<Head> {
         );
         return None;
     }
+    let line = line.trim_end_matches('\r');
+    if line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("sep=")) {
+        let message = format!(
+            "a line {line:?} is not read: remove it, save the table with commas, and begin it with \
+             \"{EXAMPLE}\""
+        );
+        faults.error(1, message);
+        return None;
+    }
+    if line.starts_with('#') && line.ends_with([',', ';', '|']) {
+        let message = "the first line ends in separators, as a spreadsheet writes it: remove them, and \
+                       save the table with commas";
+        faults.error(1, message);
+        return None;
+    }
     let mut words = line.strip_prefix('#').unwrap_or_default().split_whitespace();
     if words.next() != Some(NAME) {
         let message =

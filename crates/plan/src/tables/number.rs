@@ -78,6 +78,9 @@ impl HomePlan {
 pub(crate) enum NumberReading {
     /// As dialled in the home country.
     Dialled(HomePlan),
+    /// As dialled in the home country, without a check by country: the reading of plans that earlier
+    /// releases published, which must price as they did.
+    Unchecked(HomePlan),
     /// With its country code first. An international prefix before the country code is accepted
     /// if it begins with 0, because no country code begins with 0.
     International {
@@ -168,9 +171,14 @@ const SERVICE_DIGITS_MIN: usize = 3;
 
 /// Reads a number, and checks that its length is possible in its country.
 pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadNumber> {
+    if let NumberReading::Unchecked(home) = reading {
+        return unchecked(number, home).map(Number::Whole);
+    }
     let dialled = Dialled::of(number)?;
     let (digits, home) = match reading {
-        NumberReading::Dialled(home) => normalised(&dialled, home)?,
+        NumberReading::Dialled(home) | NumberReading::Unchecked(home) => {
+            normalised(&dialled, home)?
+        }
         NumberReading::International { prefix } => {
             let rest = match prefix.starts_with('0') {
                 true => without(dialled.digits.iter().copied(), prefix),
@@ -201,6 +209,35 @@ pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadN
         }
         _ => Err(fault),
     }
+}
+
+/// Reads a number as earlier releases did. This must not change: published versions of plans price
+/// by it.
+fn unchecked(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
+    let mut dialled = number.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')'));
+    let is_international = dialled.clone().next() == Some('+');
+    if is_international {
+        dialled.next();
+    }
+    if let Some(strange) = dialled.clone().find(|c| !c.is_ascii_digit()) {
+        return Err(BadNumber::Character(strange));
+    }
+    let dialled = dialled.filter_map(|c| u8::try_from(c).ok());
+    let mut digits = Digits::NONE;
+    if is_international {
+        digits.push_all(dialled)?;
+    } else if let Some(rest) = without(dialled.clone(), &home.international_prefix) {
+        digits.push_all(rest)?;
+    } else {
+        let national = match without(dialled.clone(), &home.national_prefix) {
+            Some(rest) if !home.keeps_national_prefix => rest,
+            _ => dialled,
+        };
+        if national.clone().next().is_some() {
+            digits.push_all(home.country_code.bytes().chain(national))?;
+        }
+    }
+    if digits.len == 0 { Err(BadNumber::Empty) } else { Ok(digits) }
 }
 
 impl HomePlan {

@@ -52,6 +52,8 @@ pub(super) struct Row<'r> {
     cells: &'r CsvLine,
     /// The index of each column in the file's rows; `None` if the file does not have the column.
     places: &'r [Option<usize>],
+    /// The table was published already; see [`Faults::is_published`].
+    pub(super) is_published: bool,
 }
 
 impl Row<'_> {
@@ -129,7 +131,12 @@ pub(super) fn read<K: Kind>(
 ) -> Option<(K, Vec<Box<[u8]>>)> {
     let mut lines = Lines::of(text, faults.is_published);
     let mut cells = CsvLine::default();
-    let places = match lines.next(&mut cells) {
+    let first = lines.next(&mut cells);
+    if let Some(message) = other_separator(lines.text, K::COLUMNS) {
+        faults.error(lines.line, message);
+        return None;
+    }
+    let places = match first {
         Some(Ok(line)) => header(&cells, line, K::COLUMNS, faults)?,
         Some(Err(error)) => {
             faults.errors.push(error);
@@ -144,7 +151,9 @@ pub(super) fn read<K: Kind>(
     while let Some(next) = lines.next(&mut cells) {
         any = true;
         let read = next.and_then(|line| {
-            let row = Row { line, columns: K::COLUMNS, cells: &cells, places: &places };
+            let is_published = faults.is_published;
+            let row =
+                Row { line, columns: K::COLUMNS, cells: &cells, places: &places, is_published };
             let taken = row.check().and_then(|()| kind.take(&row));
             let rank = taken.map_err(|message| TableError { line, message })?;
             canonical.push(row.canonical(rank));
@@ -204,6 +213,26 @@ fn header(
     (faults.errors.len() == before).then_some(places)
 }
 
+/// The fault of a header that is not separated by commas: a spreadsheet wrote it.
+fn other_separator(header: &str, columns: &[Column]) -> Option<String> {
+    const REMEDY: &str = "save the table with commas, and decimals with a point";
+    if header.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("sep=")) {
+        let line: String = header.chars().take(60).collect();
+        return Some(format!("a line {line:?} is not read: remove it, and {REMEDY}"));
+    }
+    let mut cells = CsvLine::default();
+    let mut splits_at = |separator: char| {
+        let known = |name: &str| columns.iter().any(|column| column.name == name.trim());
+        cells.split(header, separator).is_ok() && cells.len() > 1 && cells.iter().any(known)
+    };
+    if splits_at(',') {
+        return None;
+    }
+    let separators = [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")];
+    let (_, what) = separators.into_iter().find(|&(separator, _)| splits_at(separator))?;
+    Some(format!("the values are separated by {what}: {REMEDY}"))
+}
+
 fn names(columns: &[Column], between: &str) -> String {
     columns.iter().map(|column| column.name).collect::<Vec<_>>().join(between)
 }
@@ -213,6 +242,8 @@ struct Lines<'t> {
     /// An earlier release may have accepted the text, by less strict rules for quotes.
     is_published: bool,
     lines: std::str::Split<'t, char>,
+    /// The last line that was read.
+    text: &'t str,
     /// The number of the last line that was read, from 1.
     line: u32,
     /// The number of values in the header.
@@ -221,7 +252,7 @@ struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     fn of(text: &'t str, is_published: bool) -> Self {
-        Self { is_published, lines: text.split('\n'), line: 0, columns: None }
+        Self { is_published, lines: text.split('\n'), text: "", line: 0, columns: None }
     }
 
     /// Reads the next row into `cells`, and returns its line.
@@ -234,6 +265,7 @@ impl<'t> Lines<'t> {
                 break line;
             }
         };
+        self.text = text;
         let line = self.line;
         Some(self.split(text, cells).map_err(|message| TableError { line, message }).map(|()| line))
     }

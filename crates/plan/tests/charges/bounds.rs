@@ -22,7 +22,7 @@ fn a_minimum_tops_up_the_lines_of_a_record() {
 }
 
 #[test]
-fn a_minimum_looks_at_the_sum_of_what_comes_together() {
+fn a_minimum_applies_to_the_sum_of_its_inputs() {
     let graph = r#"<StepRater id="more" in="record.quantity"><step id="more" price="0.02" per="1"/></StepRater>
         <Minimum id="held" in="units.charge more.charge" amount="0.10"/>"#;
     let mut account = held(graph);
@@ -33,7 +33,7 @@ fn a_minimum_looks_at_the_sum_of_what_comes_together() {
 }
 
 #[test]
-fn a_cap_takes_back_at_once_what_goes_beyond_it() {
+fn a_cap_takes_back_the_excess_at_once() {
     let mut account = held(r#"<Cap id="held" in="units.charge" amount="0.10" per="day"/>"#);
     assert_eq!(account.posted(&cents(7, 1)), pairs(&[("units", "0.07")]));
     assert_eq!(account.posted(&cents(7, 1)), pairs(&[("units", "0.07"), ("held", "-0.04")]));

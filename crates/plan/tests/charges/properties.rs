@@ -44,7 +44,7 @@ proptest! {
     /// Section 3: each tax applies to the rounded line, and if it compounds also to the rounded
     /// taxes before it.
     #[test]
-    fn taxes_on_top_are_what_their_definition_says(
+    fn taxes_on_top_equal_their_definition(
         quantity in 1i64..1 << 40,
         rates in proptest::collection::vec((0u32..30_000, any::<bool>()), 1..=8),
         digits in 2u32..=9,

@@ -132,7 +132,7 @@ fn more_than_eight_taxes_on_a_line_are_too_many() {
 
 /// Section 3: one line per discount, computed from the rounded line before it, rounded once.
 #[test]
-fn a_discount_is_a_line_beside_the_one_it_is_off() {
+fn a_discount_is_a_line_beside_the_line_that_it_reduces() {
     let mut off = Subscription::behind_units(
         r#"<Discount id="off" in="units.charge" percent="33.3333333333"/>"#,
         "off",

@@ -62,7 +62,7 @@ fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Ch
 /// docs/plan-semantics.md section 1: peak, midnight, month, week, cycle, clock change, special day
 /// and tier, in one record.
 #[test]
-fn one_session_across_everything_is_what_its_units_come_to_one_by_one() {
+fn a_session_across_all_boundaries_equals_the_sum_of_its_units() {
     for (zone, start, cycle_day, units) in [
         ("Europe/Zurich", "2026-03-27T15:00:00Z", 31, 6_000),
         ("Europe/Zurich", "2026-10-23T15:00:00Z", 25, 6_001),

@@ -44,7 +44,7 @@ fn evenly(case: &Case, dice: &mut Dice<'_>) -> (UsageRecord, i64) {
 fn resize(record: &mut UsageRecord, units: i64, duration_us: i64) {
     record.quantity = Some(units);
     record.measures.insert("octets".to_owned(), units);
-    record.duration_us = duration_us;
+    record.state_duration(Some(duration_us));
 }
 
 fn cut_in_two(record: &UsageRecord, cut: i64) -> [UsageRecord; 2] {

@@ -56,7 +56,7 @@ fn law(usual: u32, bytes: usize, holds: impl Fn(&[u8]) -> Result<usize, TestCase
 
 /// Random plans, and records rated in sequence by a rater that is reused.
 #[test]
-fn compiled_code_does_what_pushing_the_units_one_by_one_does() {
+fn compiled_code_equals_pushing_the_units_one_by_one() {
     law(3000, 900, |bytes| {
         let mut of_this = 0;
         let dice = &mut Dice::new(bytes);

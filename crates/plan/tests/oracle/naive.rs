@@ -147,6 +147,9 @@ impl Naive<'_> {
 
     fn count(&self, measure: &str) -> Result<Count, SuspenseReason> {
         let quantity = match measure {
+            "duration" if self.record.duration_us == 0 => {
+                self.record.measures.get("duration").copied()
+            }
             "duration" => Some(self.record.duration_us),
             "quantity" => self.record.quantity,
             name => self.record.measures.get(name).copied(),

@@ -60,11 +60,11 @@ pub(crate) fn a_record(measure: &str, edge: i64, dice: &mut Dice<'_>) -> UsageRe
         record_id: "r".to_owned(),
         usage_type: dice.one_of(&["t", "t", "u"]).to_owned(),
         start: Timestamp(edge - before),
-        duration_us,
         quantity: Some(units),
         measures: BTreeMap::from([("octets".to_owned(), units)]),
         ..UsageRecord::default()
     };
+    record.state_duration(Some(duration_us));
     if let Some(value) = dice.one_of(&[Some("a"), Some("a"), Some("b"), Some("c"), None]) {
         record.attributes.insert("f".to_owned(), value.to_owned());
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, ChargeLine, DueInterval, ObjectCode, PlanInForce, Rated, Rater,
-    Table,
+    AccountContext, AccountState, ChargeLine, DueInterval, ObjectCode, Plan, PlanInForce, Rated,
+    Rater, Table,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -22,10 +22,25 @@ pub(crate) struct Billed {
     pub(crate) rater: Rater,
 }
 
+fn read(text: &&str) -> Option<Arc<Table>> {
+    let table = turnpike_plan::parse_table(text);
+    Some(Arc::new(table.unwrap_or_else(|errors| panic!("{errors}"))))
+}
+
 impl Billed {
     pub(crate) fn new(xml: &str, zone: &str) -> Self {
+        Self::of_code(compiled(xml), zone)
+    }
+
+    /// An account with a plan of the catalogue.
+    pub(crate) fn of_plan(plan: &Plan, zone: &str, tables: &[&str]) -> Self {
+        let code = turnpike_plan::compile(plan, &[].into()).unwrap();
+        Self { tables: tables.iter().map(read).collect(), ..Self::of_code(code, zone) }
+    }
+
+    fn of_code(code: ObjectCode, zone: &str) -> Self {
         Self {
-            code: compiled(xml),
+            code,
             tables: Vec::new(),
             account: account(zone),
             state: AccountState::default(),
@@ -37,10 +52,6 @@ impl Billed {
 
     /// With the tables that the plan names, in the plan's order.
     pub(crate) fn with_tables(xml: &str, zone: &str, tables: &[&str]) -> Self {
-        let read = |text: &&str| {
-            let table = turnpike_plan::parse_table(text);
-            Some(Arc::new(table.unwrap_or_else(|errors| panic!("{errors}"))))
-        };
         Self { tables: tables.iter().map(read).collect(), ..Self::new(xml, zone) }
     }
 

@@ -98,7 +98,7 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
     let compile = |plan: &Plan| turnpike_plan::compile(plan, &[].into());
     match (compile(before), compile(after)) {
         (Ok(old), Ok(new)) => {
-            diff.prices = prices(&old, &new);
+            diff.prices = prices((before, &old), (after, &new));
             diff.warnings = state::warnings((before, &old), (after, &new));
         }
         (Err(errors), _) | (_, Err(errors)) => {
@@ -116,7 +116,9 @@ type Key = (String, String, usize);
 /// A price as written, and its currency.
 type Price = (String, turnpike_types::Currency);
 
-fn priced(code: &ObjectCode) -> Vec<(Key, Price)> {
+/// The prices of the plan's own primitives. Every plan also has components for options and bonuses,
+/// which the plan does not contain.
+fn priced(plan: &Plan, code: &ObjectCode) -> Vec<(Key, Price)> {
     let mut counts = std::collections::BTreeMap::new();
     let key = |component: &turnpike_plan::Component| {
         let ids = (component.primitive.clone(), component.component.clone());
@@ -124,11 +126,12 @@ fn priced(code: &ObjectCode) -> Vec<(Key, Price)> {
         *count += 1;
         ((ids.0, ids.1, *count), (component.price.clone(), component.currency))
     };
-    code.components().iter().map(key).collect()
+    let own = code.components().iter();
+    own.filter(|component| plan.primitive(&component.primitive).is_some()).map(key).collect()
 }
 
-fn prices(old: &ObjectCode, new: &ObjectCode) -> Vec<PriceChange> {
-    let both = structure::pairs(priced(old), priced(new));
+fn prices(old: (&Plan, &ObjectCode), new: (&Plan, &ObjectCode)) -> Vec<PriceChange> {
+    let both = structure::pairs(priced(old.0, old.1), priced(new.0, new.1));
     let changed = both.into_iter().filter(|(_, old, new)| match (old, new) {
         (Some(old), Some(new)) => old.1 != new.1 || !same_price(&old.0, &new.0),
         _ => true,
@@ -166,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_what_it_comes_to() {
+    fn equal_prices_in_other_units_are_no_difference() {
         assert!(same_price("0.05 per 1 kB", "50.00 per 1 MB"));
         assert!(same_price("20.00 per month", "20.00 per month"));
         for (one, other) in [

@@ -7,6 +7,8 @@ mod import;
 mod option;
 mod show;
 
+pub(crate) use import::tell_of_begin;
+
 use clap::{Args, Subcommand};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, Cancel, Settings, Subscribe};
@@ -67,7 +69,7 @@ struct SettingsArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=31))]
     cycle_day: u32,
     /// Currency, ISO 4217
-    #[arg(long, value_name = "CODE", default_value = "USD")]
+    #[arg(long, value_name = "CODE", default_value = "USD", value_parser = values::currency)]
     currency: Currency,
     /// An attribute that plans may read; repeat for more
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]
@@ -206,7 +208,7 @@ async fn one(
 ) -> anyhow::Result<Finish> {
     let front = client.connect(&context.config).await?;
     let number = command.account_number;
-    let applied = apply::apply(&front, [command], |_| {}).await?;
+    let applied = apply::apply(&front, [command], |_, _| {}).await?;
     tell(number, applied, "")
 }
 

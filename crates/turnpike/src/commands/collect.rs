@@ -22,7 +22,7 @@ use survey::Survey;
 const EXAMPLES: &str = "\
 Examples:
   turnpike collect access-log access.log
-  turnpike collect access-log access.log --open-accounts 1000 --plan octets --currency USD";
+  turnpike collect access-log access.log --open-accounts 1000 --plan octets --plan-from 2026-11-01";
 
 /// Kinds of foreign files.
 #[derive(Debug, Subcommand)]
@@ -43,14 +43,17 @@ and not sent, unless --hostnames says that the server logs host names.
 
 --open-accounts opens accounts for requesters that have none, and no others. Everything is checked
 first: the file, the plan, the account numbers, and whether the cluster takes records of that age (a
-cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE).
+cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE). --plan subscribes the accounts
+that this run opens. Their fees are charged from --plan-from on, and usage before it waits as
+no-plan.
 
 Examples:
   turnpike collect access-log access.log
   turnpike collect access-log access.log.1.gz --source www1
   turnpike collect access-log other_vhosts_access.log --format vhost_combined
   turnpike collect access-log site.log --format '%v %h %l %u %t \"%r\" %>s %b'
-  turnpike collect access-log access.log --open-accounts 1000 --plan octets --currency USD";
+  turnpike collect access-log access.log --open-accounts 1000 --plan octets \\
+      --plan-from 2026-11-01 --currency USD";
 
 /// Options of `collect access-log`.
 #[derive(Debug, Args)]
@@ -78,17 +81,22 @@ pub(crate) struct AccessLogArgs {
     #[arg(long, value_name = "FROM")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     open_accounts: Option<u64>,
-    /// Subscribe the opened accounts to this plan
+    /// Subscribe the opened accounts to this plan; needs --plan-from
     #[arg(long, value_name = "ID", requires = "open_accounts")]
     plan: Option<String>,
-    /// The start of the subscription: an instant, or a date in the zone
-    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
-    plan_from: String,
+    /// The start of the subscriptions: an instant, or a date in the zone
+    #[arg(long, value_name = "TIME", requires_all = ["open_accounts", "plan"])]
+    plan_from: Option<String>,
+    /// Subscribe also the requesters' accounts that are open already, numbered FROM or higher, with
+    /// the same settings and without a plan, as an interrupted run leaves them
+    #[arg(long, requires_all = ["open_accounts", "plan"])]
+    resume: bool,
     /// Time zone of the opened accounts
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "open_accounts")]
     zone: String,
     /// Currency of the opened accounts
-    #[arg(long, value_name = "CODE", default_value = "USD")]
+    #[arg(long, value_name = "CODE", default_value = "USD", requires = "open_accounts")]
+    #[arg(value_parser = values::currency)]
     currency: Currency,
     #[command(flatten)]
     batches: BatchArgs,
@@ -100,14 +108,18 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     let CollectCommand::AccessLog(args) = command;
     let name = args.file.display().to_string();
     let zone = values::zone(&args.zone).map_err(|error| usage(format!("--zone: {error}")))?;
-    let plan_from = values::instant_in(&args.plan_from, &zone)
-        .map_err(|error| usage(format!("--plan-from: {error}")))?;
+    let plan_from = args.plan_from.as_ref().map(|text| values::instant_in(text, &zone));
+    let plan_from =
+        plan_from.transpose().map_err(|error| usage(format!("--plan-from: {error}")))?;
     if args.open_accounts.is_some() && args.file == Path::new("-") {
         return Err(usage("--open-accounts reads the log twice: name a file, not -"));
     }
     let log = access_log(&args)?;
     let exceptions = args.batches.exceptions(&args.file)?;
     let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
+    if args.plan.is_some() && plan_from.is_none() {
+        return Err(no_start(survey.as_ref()));
+    }
     let front = args.client.connect(&context.config).await?;
     if let Some((from, survey)) = args.open_accounts.zip(survey) {
         accounts::open(&front, &args, from, plan_from, survey, context).await?;
@@ -122,6 +134,17 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
     report.tell(args.batches.json, exceptions)
+}
+
+/// A plan without a start. Neither 1970 nor the present is a start that anybody means for a log.
+fn no_start(survey: Option<&Survey>) -> anyhow::Error {
+    let oldest =
+        survey.and_then(|survey| survey.oldest).map(|oldest| values::show_instant(oldest.0));
+    let begins = oldest.map(|oldest| format!("; the log begins {oldest}")).unwrap_or_default();
+    usage(format!(
+        "--plan needs --plan-from TIME: a plan charges its fees from that time on, and usage before \
+         it waits as no-plan{begins}"
+    ))
 }
 
 fn source(args: &AccessLogArgs) -> String {

@@ -76,8 +76,8 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     chapter("1. A cluster: one front, two rating nodes, one SQLite file")?;
     let plan = ClusterPlan {
         nodes: 2,
-        partitions: 4,
-        accounts: AccountRange::new(1, LAST)?,
+        partitions: Some(4),
+        accounts: Some(AccountRange::new(1, LAST)?),
         acceptance: AcceptanceArgs::since(Timestamp(0)),
         listen: "127.0.0.1:0".to_owned(),
         shows_logs: args.logs,
@@ -169,10 +169,10 @@ async fn open_accounts(front: &Front) -> anyhow::Result<()> {
     let (new_york, utc) = (settings("America/New_York", "USD"), settings("UTC", "USD"));
     let opens = others.clone().map(|number| apply::open(number, utc.clone(), []));
     let opens = opens.chain([apply::open(BILLED, new_york, [])]);
-    succeeded(&apply::apply(front, opens, |_| {}).await?)?;
+    succeeded(&apply::apply(front, opens, |_, _| {}).await?)?;
     let subscribes = others.map(|number| apply::subscribe(number, subscription(&octets)));
     let subscribes = subscribes.chain([apply::subscribe(BILLED, subscription(&fig6b))]);
-    succeeded(&apply::apply(front, subscribes, |_| {}).await?)?;
+    succeeded(&apply::apply(front, subscribes, |_, _| {}).await?)?;
     let count = ui::count(LAST - BILLED);
     say(&format!("plans {fig6b} and {octets} are published"))?;
     say(&format!("account {BILLED} has plan {fig6b}; {count} others have plan {octets}"))

@@ -76,9 +76,10 @@ impl BatchArgs {
 }
 
 pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<Finish> {
-    let attributes: BTreeSet<String> = args.attributes.into_iter().collect();
+    let attributes: BTreeSet<String> = args.attributes.iter().cloned().collect();
     let (path, format) = (args.file.as_path(), args.format);
-    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
+    let named = args.attributes.as_slice();
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
     let name = args.file.display().to_string();
     let exceptions = args.batches.exceptions(path)?;
     let front = args.client.connect(&context.config).await?;

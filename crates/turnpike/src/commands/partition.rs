@@ -67,10 +67,10 @@ pub(crate) struct InitArgs {
 /// The start times of records that a partition accepts.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AcceptanceArgs {
-    /// The acceptance horizon: how long ago a record may start
-    #[arg(long, value_name = "TIME", default_value = "35d", value_parser = values::duration)]
-    horizon: std::time::Duration,
-    /// Accept records since this time in spite of the horizon, for a backfill
+    /// The acceptance horizon: how long ago a record may start [default: 35d]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    horizon: Option<std::time::Duration>,
+    /// Accept records since this time in spite of the horizon, for a backfill; not in the future
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
     accept_since: Option<Timestamp>,
 }
@@ -78,10 +78,36 @@ pub(crate) struct AcceptanceArgs {
 impl AcceptanceArgs {
     /// Accepts all records since `since`.
     pub(crate) const fn since(since: Timestamp) -> Self {
-        let horizon = std::time::Duration::from_secs(35 * 86_400);
-        Self { horizon, accept_since: Some(since) }
+        Self { horizon: None, accept_since: Some(since) }
+    }
+
+    /// Refuses a start of acceptance that lies in the future: until then, every record would be
+    /// accepted that the horizon accepts, and the keys of all records would be kept.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let Some(since) = self.accept_since.filter(|since| since.micros() > values::now_us())
+        else {
+            return Ok(());
+        };
+        let since = values::show_instant(since.micros());
+        Err(usage(format!(
+            "--accept-since {since} is in the future; give the start of the backfill"
+        )))
+    }
+
+    /// The options, as written, that differ from the settings of existing partitions.
+    pub(crate) fn unlike(&self, spec: &PartitionSpec) -> Option<String> {
+        if let Some(horizon) = self.horizon
+            && i64::try_from(horizon.as_micros()) != Ok(spec.horizon_us)
+        {
+            return Some(format!("--horizon {horizon:?}"));
+        }
+        let since = self.accept_since.filter(|since| spec.accept_since != Some(*since))?;
+        Some(format!("--accept-since {}", values::show_instant(since.micros())))
     }
 }
+
+/// The acceptance horizon without --horizon.
+const HORIZON_DEFAULT: std::time::Duration = std::time::Duration::from_secs(35 * 86_400);
 
 pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow::Result<Finish> {
     let PartitionCommand::Init(args) = command;
@@ -137,7 +163,8 @@ pub(crate) fn specs(
     acceptance: &AcceptanceArgs,
     members: impl Fn(usize) -> Vec<Member>,
 ) -> anyhow::Result<Vec<PartitionSpec>> {
-    let horizon_us = i64::try_from(acceptance.horizon.as_micros())
+    acceptance.check()?;
+    let horizon_us = i64::try_from(acceptance.horizon.unwrap_or(HORIZON_DEFAULT).as_micros())
         .map_err(|_| usage("--horizon is too long; write for example 35d"))?;
     let last = u32::try_from(ranges.len()).ok().and_then(|count| first_id.checked_add(count));
     let last = last.ok_or_else(|| usage("--first-id leaves too few numbers"))?;

@@ -163,6 +163,9 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.plans.into_iter().map(Listed::from).collect();
+    if listed.is_empty() && !args.plan.is_empty() {
+        bail!("the catalogue has no plan {} (see `turnpike plan list`)", args.plan);
+    }
     if args.json {
         ui::print_json(&listed)?;
         return Ok(Finish::Done);

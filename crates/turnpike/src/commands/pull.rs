@@ -35,6 +35,9 @@ Registers the consumer if it is new, and continues after its last acknowledged l
 lines are acknowledged once they are durable on disk; without it, only with --ack. The exit code is
 1 if the lines of a segment differ from its control totals.
 
+The amounts reported by currency are the sums of the pulled lines whose `posting` is `account`: what
+is billed to accounts. A shared amount counts once, with the account that pays it.
+
 Examples:
   turnpike pull --consumer billing --output lines.csv
   turnpike pull --consumer billing --output lines.jsonl --format jsonl
@@ -64,7 +67,7 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Acknowledge [default: with --output]
-    #[arg(long, overrides_with = "no_ack")]
+    #[arg(long, conflicts_with = "no_ack")]
     ack: bool,
     /// Do not acknowledge: the next pull gives the same lines
     #[arg(long)]

@@ -16,6 +16,7 @@ use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
 use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOutcome};
 use turnpike_types::{Currency, Timestamp};
 
+use crate::commands::account::tell_of_begin;
 use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::{Format, Rows, Source};
@@ -79,6 +80,7 @@ pub(crate) struct RateArgs {
     cycle_day: u8,
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
+    #[arg(value_parser = values::currency)]
     currency: Option<Currency>,
     /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
     /// one. Repeat for several options
@@ -91,7 +93,7 @@ pub(crate) struct RateArgs {
     option_fees: Vec<(String, String)>,
     /// After all records, advance the time to this date (of --zone, else of UTC), and book the
     /// charges that fall due until then
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = values::date)]
     until: Option<Date>,
     /// Show what each primitive does with each record
     #[arg(long)]
@@ -118,11 +120,12 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
-    let accounts = accounts(args, zone, &catalogue)?;
-    let mut attributes = read_attributes(&catalogue);
+    let accounts = accounts(args, zone, &catalogue, happened.now())?;
+    let mut attributes = read_names(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
-    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
+    let named = args.attributes.as_slice();
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
     if args.step {
         step::check_breakpoints(&args.breakpoints, &catalogue)?;
         return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
@@ -159,15 +162,19 @@ fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
     Ok(Happened::by(now))
 }
 
-/// Words in properties of the plans that may be the name of a record attribute.
-fn read_attributes(catalogue: &TrialCatalogue) -> BTreeSet<String> {
+/// Words in properties of the plans that may be the name of a record attribute, and the measures
+/// that they read, as columns `measure:NAME`.
+fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {
         let children = primitive.children.iter().flat_map(|child| &child.properties);
         primitive.properties.iter().chain(children)
     });
     let texts = properties.filter(|(name, _)| *name != "id").map(|(_, text)| text.as_str());
-    texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned()).collect()
+    let attributes = texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned());
+    let inputs = catalogue.plans().flat_map(Plan::primitives).flat_map(|one| &one.inputs);
+    let sources = inputs.flat_map(|input| &input.links).filter(|link| link.is_source());
+    attributes.chain(sources.map(|link| format!("measure:{}", link.port))).collect()
 }
 
 /// Warns of the tables that a plan reads and no `--table` provides.
@@ -233,6 +240,7 @@ fn accounts(
     args: &RateArgs,
     zone: Zone,
     catalogue: &TrialCatalogue,
+    now: Timestamp,
 ) -> anyhow::Result<TrialAccounts> {
     let Some(file) = &args.accounts else {
         let first = catalogue.plans().next().map(Plan::currency);
@@ -245,5 +253,7 @@ fn accounts(
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
-    Ok(TrialAccounts::from_rows(rows)?)
+    let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
+    tell_of_begin(without_start.count() as u64, now);
+    Ok(TrialAccounts::from_rows(rows, now)?)
 }

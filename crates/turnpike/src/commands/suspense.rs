@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use tonic::Streaming;
+use turnpike_proto::account::v1::ShowRequest;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
 use turnpike_types::SuspenseReason;
 
 use crate::cli::Context;
-use crate::client::{ClientArgs, explain};
+use crate::client::{ClientArgs, Front, explain};
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, values};
 
@@ -38,11 +40,14 @@ Examples:
   turnpike suspense list --json | jq -r .record_id";
 
 const RECYCLE_EXAMPLES: &str = "\
-The exit code is 3 if some records stay in suspense.
+The exit code is 3 if some records stay in suspense, also because --max was reached.
 
 Examples:
   turnpike suspense recycle
   turnpike suspense recycle --reason unknown-account";
+
+/// The most records that a front lists in one request.
+const RECORDS_MAX: u32 = 100_000;
 
 /// The selection of records.
 #[derive(Debug, Args)]
@@ -53,8 +58,9 @@ pub(crate) struct SuspenseArgs {
     /// Only records of this account
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     account: Option<u64>,
-    /// At most this many
+    /// At most this many records, up to 100,000; a message says if there are more
     #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS_MAX)))]
     max: u32,
     /// Report as JSON (list: one object per line)
     #[arg(long)]
@@ -119,21 +125,37 @@ impl From<SuspendedRecord> for Shown {
     }
 }
 
-async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
+/// Lists at most `records_max` of the selected records.
+async fn listing(
+    args: &SuspenseArgs,
+    front: &Front,
+    records_max: u32,
+) -> anyhow::Result<Streaming<SuspendedRecord>> {
     let request = ListRequest {
-        reason: args.reason()?, // 0 stands for every account.
-        account_number: args.account.unwrap_or(0),
-        records_max: args.max,
+        reason: args.reason()?,
+        account_number: args.account.unwrap_or(0), // 0 stands for every account.
+        records_max,
     };
-    let front = args.client.connect(&context.config).await?;
-    let mut records = front
+    front
         .call("suspense could not be listed", || {
             let (mut suspense, request) = (front.suspense(), request.clone());
             async move { suspense.list(request).await }
         })
-        .await?;
-    let mut rows = Vec::new();
+        .await
+}
+
+async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
+    args.reason()?;
+    let front = args.client.connect(&context.config).await?;
+    // One more than is shown, to know whether there are more.
+    let mut records = listing(args, &front, (args.max + 1).min(RECORDS_MAX)).await?;
+    let (mut rows, mut listed, mut has_more) = (Vec::new(), 0, false);
     while let Some(record) = records.message().await.map_err(|s| explain(&front.url, &s))? {
+        if listed == args.max {
+            has_more = true;
+            break;
+        }
+        listed += 1;
         let shown = Shown::from(record);
         if args.json {
             ui::print(serde_json::to_string(&shown)?)?;
@@ -141,12 +163,59 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
             rows.push(row(shown));
         }
     }
+    if listed == 0 {
+        refuse_unknown_account(args, &front).await?;
+    }
     if !args.json && rows.is_empty() {
         ui::tell("no records are in suspense");
     } else if !args.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }
+    if has_more {
+        let listed = ui::count(listed.into());
+        ui::tell(format_args!("only the first {listed} records are listed; --max N lists more"));
+    } else if listed == RECORDS_MAX {
+        let listed = ui::count(listed.into());
+        ui::tell(format_args!(
+            "only the first {listed} records are listed, and there may be more: select by --account \
+             or --reason"
+        ));
+    }
     Ok(Finish::Done)
+}
+
+/// An error if the account of an empty selection was never opened. Records of such an account can be
+/// in suspense, so this is asked only when there are none.
+async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::Result<()> {
+    let Some(account_number) = args.account else { return Ok(()) };
+    let doing = format!("no record of account {account_number} is in suspense");
+    front
+        .call(&doing, || {
+            let mut accounts = front.accounts();
+            async move { accounts.show(ShowRequest { account_number }).await }
+        })
+        .await?;
+    Ok(())
+}
+
+/// Whether recycling left selected records untried, because it reached the maximum.
+async fn has_untried(args: &SuspenseArgs, front: &Front, tried: &Recycled) -> anyhow::Result<bool> {
+    // Where an owner did not answer, the report says so already.
+    if tried.retry > 0 || tried.rated + tried.still_suspended < u64::from(args.max) {
+        return Ok(false);
+    }
+    // Those that were tried and stay for this reason are listed too.
+    let stay = match &args.reason {
+        Some(reason) => tried.reasons.get(reason).copied().unwrap_or(0),
+        None => tried.still_suspended,
+    };
+    let stay = u32::try_from(stay).unwrap_or(RECORDS_MAX);
+    let mut records = listing(args, front, stay.saturating_add(1).min(RECORDS_MAX)).await?;
+    let mut listed = 0;
+    while records.message().await.map_err(|s| explain(&front.url, &s))?.is_some() {
+        listed += 1;
+    }
+    Ok(listed > stay || listed == RECORDS_MAX)
 }
 
 fn row(shown: Shown) -> Vec<String> {
@@ -189,6 +258,9 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
         retry: answer.retry,
         reasons: answer.reasons.into_iter().collect(),
     };
+    if recycled.rated + recycled.still_suspended + recycled.retry == 0 {
+        refuse_unknown_account(args, &front).await?;
+    }
     if args.json {
         ui::print_json(&recycled)?;
     } else {
@@ -202,5 +274,13 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
             ui::tell(format_args!("the owners of {retry} records did not answer; run it again"));
         }
     }
-    Ok(Finish::unless(recycled.still_suspended + recycled.retry > 0))
+    let has_untried = has_untried(args, &front, &recycled).await?;
+    if has_untried {
+        let max = ui::count(args.max.into());
+        ui::tell(format_args!(
+            "at most {max} records were tried, and more are in suspense: use a larger --max, or select \
+             by --reason or --account"
+        ));
+    }
+    Ok(Finish::unless(has_untried || recycled.still_suspended + recycled.retry > 0))
 }

@@ -2,11 +2,9 @@
 
 mod maxmind;
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use turnpike_plan::Table;
@@ -18,7 +16,7 @@ use turnpike_types::limits::TABLE_BYTES_MAX;
 use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::{ui, values};
+use crate::{ui, usage_file, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -143,24 +141,10 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Reads the text of a table's file, at most one byte more than the size limit of tables.
+/// Reads the text of a table's file, also if the file is compressed or in UTF-16.
 fn read_text(file: &Path) -> anyhow::Result<String> {
-    let name = file.display();
-    let mut text = String::new();
-    let read = File::open(file).and_then(|opened| {
-        let bytes_max = u64::try_from(TABLE_BYTES_MAX).unwrap_or(u64::MAX);
-        opened.take(bytes_max.saturating_add(1)).read_to_string(&mut text)
-    });
-    match read {
-        Ok(_) => Ok(text),
-        // A file over the limit may be cut inside a character, so the message names the limit too.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error).with_context(|| {
-            format!("{name} is not UTF-8 text of at most {TABLE_BYTES_MAX} bytes")
-        }),
-        Err(error) => {
-            Err(error).with_context(|| format!("the table {name} can't be read; check the path"))
-        }
-    }
+    let opened = usage_file::open(file)?;
+    Ok(turnpike_collect::read_text(&file.display().to_string(), opened, TABLE_BYTES_MAX)?)
 }
 
 /// Reads a table from a file, and prints its warnings.
@@ -244,6 +228,9 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.tables.into_iter().map(Listed::from).collect();
+    if listed.is_empty() && !args.table.is_empty() {
+        bail!("the catalogue has no table {} (see `turnpike table list`)", args.table);
+    }
     if args.json {
         ui::print_json(&listed)?;
         return Ok(Finish::Done);

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::task::JoinSet;
 use turnpike_proto::cluster::v1::StatusRequest;
-use turnpike_store::{OpenOptions, SharedDatabase};
+use turnpike_store::{OpenOptions, PartitionSpec, SharedDatabase};
 use turnpike_types::AccountRange;
 
 use crate::children::{ChildCommand, RunningChild};
@@ -51,10 +51,9 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "TURNPIKE_PARTITIONS", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: Option<u32>,
-    /// The accounts to split among the partitions, for a new database
+    /// The accounts to split among the partitions, for a new database [default: 1-1000000]
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts)]
-    #[arg(default_value = "1-1000000")]
-    accounts: AccountRange,
+    accounts: Option<AccountRange>,
     #[command(flatten)]
     acceptance: AcceptanceArgs,
     /// The front's listening address [default: 127.0.0.1:7070]
@@ -72,7 +71,7 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
     let listen = args.listen.or_else(|| file.listen.clone());
     let plan = ClusterPlan {
         nodes: args.nodes.or(file.nodes).unwrap_or(2),
-        partitions: args.partitions.or(file.partitions).unwrap_or(4),
+        partitions: args.partitions.or(file.partitions),
         accounts: args.accounts,
         acceptance: args.acceptance,
         listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
@@ -80,7 +79,7 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
     };
     let (mut interrupt, mut terminate) = server::signals()?;
     tell_settings(&data, &plan, context);
-    let held = DataDir::lock(&data)?;
+    let held = checked(&data, &plan).await?;
     let cluster = tokio::select! {
         cluster = LocalCluster::start(&data, &plan, context) => cluster?,
         _ = interrupt.recv() => return Ok(Finish::Done),
@@ -119,6 +118,20 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
     Ok(Finish::Done)
 }
 
+/// Checks the settings, and locks the data directory. Nothing is created if they can't be used.
+async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
+    plan.acceptance.check()?;
+    split(plan.accounts()?, plan.partitions())?;
+    // Who runs on the directory matters more than who listens at the address.
+    if DataDir::was_used(data) {
+        let held = DataDir::lock(data)?;
+        drop(server::listen(&plan.listen).await?);
+        return Ok(held);
+    }
+    drop(server::listen(&plan.listen).await?);
+    DataDir::lock(data)
+}
+
 /// The first line of the log: version and settings.
 fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
     tracing::info!(
@@ -128,8 +141,8 @@ fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
         data = %data.display(),
         listen = plan.listen,
         nodes = plan.nodes,
-        partitions = plan.partitions,
-        accounts = %plan.accounts,
+        partitions = plan.partitions(),
+        accounts = plan.accounts().map(|accounts| accounts.to_string()).unwrap_or_default(),
         log = context.log.filter,
         "cluster starts"
     );
@@ -174,11 +187,23 @@ async fn told(stopping: &mut tokio::sync::watch::Receiver<bool>) {
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPlan {
     pub(crate) nodes: u32,
-    pub(crate) partitions: u32,
-    pub(crate) accounts: AccountRange,
+    /// For a new database; `None` for the default.
+    pub(crate) partitions: Option<u32>,
+    /// For a new database; `None` for the default.
+    pub(crate) accounts: Option<AccountRange>,
     pub(crate) acceptance: AcceptanceArgs,
     pub(crate) listen: String,
     pub(crate) shows_logs: bool,
+}
+
+impl ClusterPlan {
+    fn partitions(&self) -> u32 {
+        self.partitions.unwrap_or(4)
+    }
+
+    fn accounts(&self) -> anyhow::Result<AccountRange> {
+        Ok(self.accounts.map_or_else(|| AccountRange::new(1, 1_000_000), Ok)?)
+    }
 }
 
 /// A running embedded cluster.
@@ -266,12 +291,38 @@ async fn create_partitions(
 ) -> anyhow::Result<()> {
     let there = database.observe().await?.partitions;
     if !there.is_empty() {
-        ui::tell(format_args!("the database has {} partitions already", there.len()));
+        let specs: Vec<&PartitionSpec> = there.iter().map(|partition| &partition.spec).collect();
+        ui::tell(format_args!("the database has {} partitions already", specs.len()));
+        for option in without_effect(plan, &specs) {
+            ui::tell(format_args!(
+                "warning: {option} has no effect: the settings of a database are those with which it \
+                 was created; `turnpike partition init` adds partitions, and another --data begins a \
+                 new database"
+            ));
+        }
         return Ok(());
     }
-    let ranges = split(plan.accounts, plan.partitions)?;
+    let ranges = split(plan.accounts()?, plan.partitions())?;
     let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
     Ok(database.create_partitions(&specs).await?)
+}
+
+/// The options that ask for something else than the partitions of an existing database.
+fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
+    let mut options = Vec::new();
+    let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+    options.extend(
+        plan.partitions
+            .filter(|&asked| asked != count)
+            .map(|asked| format!("--partitions {asked}")),
+    );
+    let first = specs.iter().map(|spec| spec.range.first()).min();
+    let last = specs.iter().map(|spec| spec.range.last()).max();
+    let accounts =
+        plan.accounts.filter(|asked| (Some(asked.first()), Some(asked.last())) != (first, last));
+    options.extend(accounts.map(|asked| format!("--accounts {asked}")));
+    options.extend(specs.iter().find_map(|spec| plan.acceptance.unlike(spec)));
+    options
 }
 
 /// The command line of a child, with the parent's configuration file and log settings.

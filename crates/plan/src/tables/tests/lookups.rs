@@ -106,7 +106,7 @@ fn the_longest_prefix_wins() {
 
 /// docs/plan-semantics.md sections 3 and 8.
 #[test]
-fn a_place_bears_the_taxes_of_all_it_lies_in_outermost_first() {
+fn a_place_has_the_taxes_of_all_enclosing_places_outermost_first() {
     let rows = "tax,place,rate,category,compound\ncity,US/CA/Los Angeles,1.5,,yes\nb,US,2,,\na,US,0,,\nfund,US/CA,1,calls,\nVAT,CH,8.1,,\n";
     let table = table(TableKind::Tax, rows);
     let tax = table.tax().unwrap();
@@ -128,7 +128,7 @@ fn a_place_bears_the_taxes_of_all_it_lies_in_outermost_first() {
 }
 
 #[test]
-fn a_place_that_taxes_another_category_alone_is_known_and_bears_nothing() {
+fn a_place_with_taxes_of_another_category_only_is_known_and_has_no_tax() {
     let table = table(TableKind::Tax, "place,tax,rate,category\nUS,fund,1,calls\n");
     assert!(table.tax().unwrap().taxes("US/CA", "data").unwrap().is_empty());
 }

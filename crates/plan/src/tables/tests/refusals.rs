@@ -50,6 +50,24 @@ fn a_head_that_is_absent_or_wrong_is_refused() {
     assert!(refused(&long).to_string().len() < 200);
 }
 
+/// A spreadsheet of many countries separates values by semicolons, and pads the first line.
+#[test]
+fn a_table_that_is_not_separated_by_commas_is_refused_by_what_separates_it() {
+    for (rows, word) in [
+        ("network;location\n10.0.0.0/8;a\n", "separated by semicolons"),
+        ("network\tlocation\n10.0.0.0/8\ta\n", "separated by tabs"),
+        ("\"network\"|\"location\"\n", "separated by bars"),
+        ("sep=;\nnetwork;location\n10.0.0.0/8;a\n", "\"sep=;\" is not read"),
+    ] {
+        assert_refused(&text(Addresses, rows), 2, word);
+    }
+    let table = text(Addresses, "network;location\n10.0.0.0/8;a\n");
+    assert_refused(&format!("sep=;\n{table}"), 1, "\"sep=;\" is not read");
+    let (head, rows) = table.split_once('\n').unwrap();
+    assert_refused(&format!("{head};;\r\n{rows}"), 1, "the first line ends in separators");
+    assert_refused(&format!("{head},,,\n{rows}"), 1, "the first line ends in separators");
+}
+
 #[test]
 fn columns_that_are_absent_doubled_or_unknown_are_refused() {
     assert_refused(&text(Addresses, ""), 2, "no header: write network,location");
@@ -138,6 +156,8 @@ fn a_table_of_exchange_rates_refuses() {
         |row: &str| text(ExchangeRates, &format!("from,to,rate,since\n{row}\nUSD,EUR,0.9,\n"));
     for (row, word) in [
         ("usd,EUR,1,", "from: \"usd\" is not a currency"),
+        ("ZZZ,EUR,1,", "from: \"ZZZ\" is not a currency"),
+        ("EUR,XXX,1,", "to: \"XXX\" is not a currency"),
         ("EUR,EUR,1,", "write another currency"),
         ("EUR,USD,0.00,", "rate: it is zero"),
         ("EUR,USD,-1,", "never negative"),
@@ -219,4 +239,9 @@ fn a_published_table_is_read_by_the_rules_of_the_release_that_accepted_it() {
     let plain = super::parse_table(&table("Trinidad & Tobago")).unwrap();
     assert_eq!(read.content_hash(), plain.content_hash());
     assert!(crate::parse_published_table(&table("\"open")).is_err());
+    // It took any three capital letters as a currency, too.
+    let rates = "# turnpike-table id=x kind=exchange-rates version=1 starts=2026-01-01\n\
+                 from,to,rate\nZZZ,EUR,2\n";
+    assert!(super::parse_table(rates).is_err());
+    assert!(crate::parse_published_table(rates).is_ok());
 }

@@ -87,7 +87,7 @@ impl BindArgs {
         let told = told(&from, until.as_ref());
         let (from_us, until_us) = (Some(from.at.0), until.map(|until| until.at.0));
         let bind = Command::Bind(BindIdentity { identity, from_us, until_us, r#move });
-        let applied = apply::apply(&front, [plain(number, bind)], |_| {}).await?;
+        let applied = apply::apply(&front, [plain(number, bind)], |_, _| {}).await?;
         tell(number, applied, &told)
     }
 }
@@ -100,7 +100,7 @@ impl UnbindArgs {
         let told = told(&from, until.as_ref());
         let (from_us, until_us) = (from.at.0, until.map(|until| until.at.0));
         let unbind = Command::Unbind(UnbindIdentity { identity, from_us, until_us });
-        let applied = apply::apply(&front, [plain(number, unbind)], |_| {}).await?;
+        let applied = apply::apply(&front, [plain(number, unbind)], |_, _| {}).await?;
         tell(number, applied, &told)
     }
 }

@@ -50,7 +50,7 @@ struct Changes {
     #[arg(long, value_name = "DAY", value_parser = clap::value_parser!(u32).range(1..=31))]
     cycle_day: Option<u32>,
     /// Currency, ISO 4217
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = values::currency)]
     currency: Option<Currency>,
     /// An attribute to set; repeat for more
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]

@@ -117,7 +117,7 @@ pub(crate) async fn one(
 ) -> anyhow::Result<Finish> {
     let front = client.connect(&context.config).await?;
     let instant = Dates::of(&front, account).resolve(typed).await?;
-    let applied = apply::apply(&front, [command(instant.at.0)], |_| {}).await?;
+    let applied = apply::apply(&front, [command(instant.at.0)], |_, _| {}).await?;
     tell(account, applied, &format!(", as of {instant}"))
 }
 

@@ -1,24 +1,29 @@
 //! `turnpike account import`: opens accounts from a CSV file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use turnpike_collect::{AccountRow, AccountsCsv, Fault};
-use turnpike_proto::account::v1::{AccountCommand, Settings, Subscribe};
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, Settings, Subscribe, Subscription,
+};
+use turnpike_types::Timestamp;
 
 use crate::apply::{self, Applied};
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish};
-use crate::{ui, usage_file};
+use crate::{ui, usage_file, values};
 
 const EXAMPLES: &str = "\
 Columns: account_number, zone, currency; optionally cycle_day (1), plan (several separated by ;,
-tried in this order), plan_from (a date in the zone, or an instant; 1970), identities (separated by
-;, bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
-parameter:NAME. A repeated import changes nothing.
+tried in this order), plan_from (a date in the zone, or an instant), identities (separated by ;,
+bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
+parameter:NAME. Without plan_from, a plan begins now, and usage before that waits as no-plan. Of a
+row with a fault nothing is imported. A repeated import changes nothing.
 
 Examples:
   turnpike account import accounts.csv
@@ -43,9 +48,13 @@ struct Report {
     accounts: u64,
     opened: Applied,
     subscribed: Applied,
+    /// Accounts without `plan_from` whose plans begin with this import.
+    begin_now: u64,
     bad_rows: Vec<String>,
 }
 
+/// Accounts looked up concurrently.
+const SHOWS_AT_ONCE: usize = 16;
 /// Rows read before their commands are sent: this bounds memory for a file of any size.
 const CHUNK: usize = 20_000;
 
@@ -59,49 +68,71 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         accounts: 0,
         opened: Applied::default(),
         subscribed: Applied::default(),
+        begin_now: 0,
         bad_rows: Vec::new(),
     };
+    let now = Timestamp(values::now_us());
     loop {
         let chunk = next_chunk(&mut rows, &mut faults);
         if chunk.is_empty() {
             break;
         }
         report.accounts += chunk.len() as u64;
-        let (chunk, unfit) = fitting(&front, chunk).await?;
+        let (chunk, unfit) = fitting(&front, chunk, now).await?;
         report.subscribed.add(unfit);
         // All accounts of the chunk are opened before the subscriptions: a retried command is sent
         // after the rest of its request, so one request with both could subscribe too early.
         let opens = chunk.iter().map(open);
-        let opened = apply::apply(&front, opens, |done| bar.inc(done)).await?;
+        let opened = apply::apply(&front, opens, |_, _| bar.inc(1)).await?;
         // No subscription for a row whose account could not be opened with the row's settings.
         let unopened: HashSet<u64> =
             opened.refusals.iter().map(|refusal| refusal.account_number).collect();
         report.opened.add(opened);
-        let opened = chunk.iter().filter(|row| !unopened.contains(&row.account.0));
-        let subscriptions = opened.flat_map(subscriptions);
-        report.subscribed.add(apply::apply(&front, subscriptions, |_| {}).await?);
+        let opened: Vec<AccountRow> =
+            chunk.into_iter().filter(|row| !unopened.contains(&row.account.0)).collect();
+        let had = had_before(&front, &opened).await?;
+        let mut begun = HashSet::new();
+        let subscriptions = opened.iter().flat_map(|row| {
+            let had = had.get(&row.account.0).map(Vec::as_slice).unwrap_or_default();
+            subscriptions(row, had, now)
+        });
+        let subscribed = apply::apply(&front, subscriptions, |account, outcome| {
+            if outcome == AccountOutcome::Applied && had.contains_key(&account) {
+                begun.insert(account);
+            }
+        });
+        report.subscribed.add(subscribed.await?);
+        report.begin_now += begun.len() as u64;
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
     tell(&report, args.json)?;
+    tell_of_begin(report.begin_now, now);
     let refused = report.opened.refused + report.subscribed.refused;
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
 }
 
-/// Removes the rows that have a plan that does not fit the account, and reports one refusal for
-/// each. Nothing of such a row is applied.
+/// Removes the rows that have a plan that does not fit the account, or an identity of another
+/// account, and reports one refusal for each. Nothing of such a row is applied.
 async fn fitting(
     front: &Front,
     rows: Vec<AccountRow>,
+    now: Timestamp,
 ) -> anyhow::Result<(Vec<AccountRow>, Applied)> {
     let commands = rows.iter().map(|row| {
         let mut commands = vec![open(row)];
-        commands.extend(subscriptions(row));
+        commands.extend(subscriptions(row, &[], now));
         commands
     });
     let faults = apply::check(front, commands).await?;
     let (mut fit, mut unfit) = (Vec::with_capacity(rows.len()), Applied::default());
+    // The identities of fitting rows, which are not bound yet.
+    let mut holders: HashMap<String, u64> = HashMap::new();
     for (row, fault) in rows.into_iter().zip(faults) {
+        let fault = fault.or_else(|| held_by_row(&row, &holders));
+        if fault.is_none() {
+            holders.extend(row.identities.iter().map(|id| (id.clone(), row.account.0)));
+        }
         match fault {
             None => fit.push(row),
             Some(fault) => {
@@ -111,6 +142,28 @@ async fn fitting(
         }
     }
     Ok((fit, unfit))
+}
+
+/// Why a row can't have its identities: an earlier row gives one of them to another account.
+fn held_by_row(row: &AccountRow, holders: &HashMap<String, u64>) -> Option<String> {
+    row.identities.iter().find_map(|identity| {
+        let holder = holders.get(identity).filter(|&&holder| holder != row.account.0)?;
+        Some(format!("an earlier row gives {identity} to account {holder}"))
+    })
+}
+
+/// The subscriptions that the accounts of rows without `plan_from` have or had.
+async fn had_before(
+    front: &Front,
+    rows: &[AccountRow],
+) -> anyhow::Result<HashMap<u64, Vec<Subscription>>> {
+    let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
+    let numbers: Vec<u64> = without_start.map(|row| row.account.0).collect();
+    let shown = stream::iter(numbers).map(|number| async move {
+        let shown = front.account(number).await?;
+        anyhow::Ok((number, shown.map(|shown| shown.subscriptions).unwrap_or_default()))
+    });
+    shown.buffer_unordered(SHOWS_AT_ONCE).try_collect().await
 }
 
 fn next_chunk<R: std::io::Read>(
@@ -139,18 +192,44 @@ fn open(row: &AccountRow) -> AccountCommand {
     apply::open(row.account.0, settings, row.identities.clone())
 }
 
-fn subscriptions(row: &AccountRow) -> impl Iterator<Item = AccountCommand> + '_ {
+/// The commands that subscribe the account of a row. Without `plan_from` a plan begins `now`, unless
+/// the account `had` it already as the row states it: then a repeated import changes nothing, and a
+/// plan that was cancelled does not begin anew.
+fn subscriptions<'a>(
+    row: &'a AccountRow,
+    had: &'a [Subscription],
+    now: Timestamp,
+) -> impl Iterator<Item = AccountCommand> + 'a {
     // The first plan is tried first, so it gets the highest priority.
     let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
-    row.plans.iter().zip(priorities).map(|(plan, priority)| {
+    row.plans.iter().zip(priorities).map(move |(plan, priority)| {
+        let is_as_stated = |one: &&Subscription| {
+            let parameters = one.parameters.iter().eq(row.parameters.iter());
+            one.option.is_empty() && one.plan_id == *plan && one.priority == priority && parameters
+        };
+        let begun = had.iter().filter(is_as_stated).map(|one| Timestamp(one.from_us)).max();
         let subscription = Subscribe {
             plan_id: plan.clone(),
-            from_us: row.plan_from.0,
+            from_us: row.plan_from.or(begun).unwrap_or(now).0,
             priority,
             parameters: row.parameters.clone().into_iter().collect(),
         };
         apply::subscribe(row.account.0, subscription)
     })
+}
+
+/// Says that plans of `accounts` without `plan_from` begin now.
+pub(crate) fn tell_of_begin(accounts: u64, now: Timestamp) {
+    let rows = match accounts {
+        0 => return,
+        1 => "1 row has a plan and no plan_from".to_owned(),
+        more => format!("{} rows have a plan and no plan_from", ui::count(more)),
+    };
+    ui::tell(format_args!(
+        "{rows}: these subscriptions begin now, {}; usage before that is suspended as no-plan. For \
+         usage of the past fill in plan_from (docs/formats.md)",
+        values::show_instant(now.0)
+    ));
 }
 
 fn tell(report: &Report, json: bool) -> anyhow::Result<()> {

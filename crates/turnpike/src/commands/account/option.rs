@@ -12,6 +12,7 @@ use super::{one, plain};
 use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::exit::{EXIT_CODES, Finish};
+use crate::values;
 
 const OFFER_EXAMPLES: &str = "\
 Each alternative rates all usage tentatively. When a billing cycle closes, the cheapest alternative
@@ -86,7 +87,7 @@ pub(crate) struct PickArgs {
     #[arg(long, value_name = "ID")]
     plan: String,
     /// The first day of the billing cycle
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = values::date)]
     cycle: Date,
     #[command(flatten)]
     client: ClientArgs,

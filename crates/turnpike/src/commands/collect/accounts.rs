@@ -3,13 +3,21 @@
 //! ```text
 //!  read the log --> plan published? --> records recent enough? --> which requesters have an
 //!  account? --> which numbers are free? --> open and bind --> subscribe
+//!                         ^                      |
+//!                         '---- number taken ----'
 //! ```
+//!
+//! Other runs may open accounts at the same time. An account that this run opens must be new, so
+//! that a number goes to one requester only, and only the accounts that this run opened are
+//! subscribed. Accounts of requesters that are open already and have no plan are reported;
+//! `--resume` subscribes them too.
+
+use std::collections::HashSet;
 
 use anyhow::{bail, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use tonic::{Code, Response};
 use turnpike_proto::account::v1::{
-    IdentityAt, ResolveRequest, ResolvedIdentity, Settings, ShowRequest, ShowResponse, Subscribe,
+    AccountOutcome, IdentityAt, ResolveRequest, ResolvedIdentity, Settings, Subscribe,
 };
 use turnpike_proto::cluster::v1::{Partition, StatusRequest};
 use turnpike_proto::plan::v1::ListRequest;
@@ -26,6 +34,8 @@ use crate::{ui, values};
 const SHOWS_AT_ONCE: usize = 16;
 /// Account numbers found in use before the command gives up.
 const TAKEN_MAX: usize = 10_000;
+/// How often numbers are chosen anew because other runs took them.
+const ROUNDS_MAX: usize = 100;
 
 /// Opens an account for each requester of `survey` that has none.
 ///
@@ -35,7 +45,7 @@ pub(super) async fn open(
     front: &Front,
     args: &AccessLogArgs,
     from: u64,
-    plan_from: Timestamp,
+    plan_from: Option<Timestamp>,
     survey: Survey,
     context: &Context,
 ) -> anyhow::Result<()> {
@@ -56,38 +66,130 @@ pub(super) async fn open(
             ResolvedIdentity { account_number, .. } => bound.push(account_number),
         }
     }
-    let numbers = free_numbers(front, &partitions, from, new.len()).await?;
+    let numbers = free_numbers(front, &partitions, from, new.len(), NOTHING).await?;
     let settings = Settings {
         zone: args.zone.clone(),
         cycle_day: 1,
         currency: args.currency.to_string(),
         attributes: [].into(),
     };
-    let unfinished = match &args.plan {
-        Some(_) => unfinished(front, bound, from, &settings).await?,
+    let mut planless = match &args.plan {
+        Some(_) => planless(front, bound, from, &settings).await?,
         None => Vec::new(),
     };
     // All checks have passed: the changes begin here.
     let hidden = context.quiet || args.batches.json;
     let bar = ui::progress(Some(new.len() as u64), "accounts", hidden);
-    let identities = new.iter().map(|requester| requester.identity.clone());
-    let commands = numbers.iter().zip(identities);
-    let commands = commands.map(|(&number, id)| apply::open(number, settings.clone(), [id]));
-    let mut applied = apply::apply(front, commands, |done| bar.inc(done)).await?;
-    if let Some(plan) = &args.plan {
-        let subscribed = numbers.iter().chain(&unfinished);
-        applied.add(subscribe(front, plan, plan_from, subscribed.copied()).await?);
-    }
+    let opening = Opening { front, partitions: &partitions, settings: &settings };
+    let mut opened = opening.open_all(new, numbers, || bar.inc(1)).await?;
     bar.finish_and_clear();
-    tell(&applied, all, &numbers, &elsewhere)
+    if let Some((plan, plan_from)) = args.plan.as_ref().zip(plan_from) {
+        let others = std::mem::take(&mut opened.by_others);
+        planless.extend(self::planless(front, others, from, &settings).await?);
+        let old: &[u64] = if args.resume { &planless } else { &[] };
+        let subscribed = opened.numbers.iter().chain(old).copied();
+        opened.applied.add(subscribe(front, plan, plan_from, subscribed).await?);
+    }
+    let planless = if args.resume { Vec::new() } else { planless };
+    tell(&opened, all, &elsewhere, &planless)
 }
 
-fn tell(
-    applied: &Applied,
-    all: usize,
-    numbers: &[u64],
-    elsewhere: &[String],
-) -> anyhow::Result<()> {
+/// What the message of a failed check says about the accounts.
+const NOTHING: &str = "nothing was changed";
+
+/// Opens new accounts while others may do the same.
+struct Opening<'a> {
+    front: &'a Front,
+    partitions: &'a [Partition],
+    settings: &'a Settings,
+}
+
+/// The accounts that were opened.
+#[derive(Default)]
+struct Opened {
+    numbers: Vec<u64>,
+    applied: Applied,
+    /// Accounts that others opened meanwhile for requesters of the log.
+    by_others: Vec<u64>,
+}
+
+impl Opening<'_> {
+    /// Opens an account for each requester, first at `numbers`. If others took a number meanwhile,
+    /// the requester gets a later one.
+    async fn open_all(
+        &self,
+        mut requesters: Vec<Requester>,
+        mut numbers: Vec<u64>,
+        each: impl Fn(),
+    ) -> anyhow::Result<Opened> {
+        let mut opened = Opened::default();
+        for _ in 0..ROUNDS_MAX {
+            let next = numbers.last().map_or(u64::MAX, |last| last.saturating_add(1));
+            requesters = self.open_some(requesters, &numbers, &mut opened, &each).await?;
+            if requesters.is_empty() || opened.applied.refused > 0 {
+                return Ok(opened);
+            }
+            let so_far = format!("{} accounts were opened", ui::count(opened.numbers.len() as u64));
+            numbers =
+                free_numbers(self.front, self.partitions, next, requesters.len(), &so_far).await?;
+        }
+        bail!(
+            "others open accounts at the same numbers all the time; {} accounts were opened. Choose \
+             another --open-accounts, and run this again",
+            ui::count(opened.numbers.len() as u64)
+        )
+    }
+
+    /// Opens one account for each requester. Returns the requesters whose number was taken.
+    async fn open_some(
+        &self,
+        requesters: Vec<Requester>,
+        numbers: &[u64],
+        opened: &mut Opened,
+        each: impl Fn(),
+    ) -> anyhow::Result<Vec<Requester>> {
+        let identities = requesters.iter().map(|requester| requester.identity.clone());
+        let commands = numbers.iter().zip(identities);
+        let commands =
+            commands.map(|(&number, id)| apply::open_new(number, self.settings.clone(), [id]));
+        let mut new = HashSet::new();
+        let applied = apply::apply(self.front, commands, |number, outcome| {
+            each();
+            // A front of an earlier release answers for an old account that it is in effect already.
+            if outcome == AccountOutcome::Applied {
+                new.insert(number);
+            }
+        });
+        let applied = applied.await?;
+        opened.applied.applied += applied.applied;
+        let (mut left, mut refused) = (Vec::new(), Vec::new());
+        for (&number, requester) in numbers.iter().zip(requesters) {
+            if new.contains(&number) {
+                opened.numbers.push(number);
+            } else {
+                left.push(requester);
+                refused.push(number);
+            }
+        }
+        let resolved = resolve(self.front, &left).await?;
+        let mut waiting = Vec::new();
+        for ((requester, number), resolved) in left.into_iter().zip(refused).zip(resolved) {
+            if resolved.account_number != 0 {
+                opened.by_others.push(resolved.account_number);
+            } else if self.front.account(number).await?.is_some() {
+                waiting.push(requester);
+            } else {
+                let refusals = applied.refusals.iter().filter(|one| one.account_number == number);
+                let why = refusals.map(|one| one.message.clone()).next();
+                opened.applied.refuse(number, why.unwrap_or_else(|| "it is not open".to_owned()));
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+fn tell(opened: &Opened, all: usize, elsewhere: &[String], planless: &[u64]) -> anyhow::Result<()> {
+    let Opened { numbers, applied, .. } = opened;
     if applied.refused > 0 {
         ui::tell(format_args!("accounts could not be opened for all requesters:"));
         ui::tell_some(&applied.refusals, 10, "");
@@ -103,12 +205,20 @@ fn tell(
         );
         ui::tell_some(elsewhere, 10, "");
     }
-    let (all, opened) = (ui::count(all as u64), ui::count(numbers.len() as u64));
+    if !planless.is_empty() {
+        ui::tell(
+            "these accounts of requesters were open before and have no plan: their usage will wait as no-plan. Subscribe them with `turnpike account subscribe`, or all with --resume if an interrupted run opened them:",
+        );
+        let named: Vec<String> =
+            planless.iter().map(|number| format!("account {number}")).collect();
+        ui::tell_some(&named, 10, "");
+    }
+    let (all, count) = (ui::count(all as u64), ui::count(numbers.len() as u64));
     let range = match (numbers.first(), numbers.last()) {
         (Some(first), Some(last)) => format!(" ({first} to {last})"),
         _ => String::new(),
     };
-    ui::tell(format_args!("{all} requesters: {opened} accounts opened{range}; {applied}"));
+    ui::tell(format_args!("{all} requesters: {count} accounts opened{range}; {applied}"));
     Ok(())
 }
 
@@ -194,12 +304,14 @@ async fn resolve(front: &Front, requesters: &[Requester]) -> anyhow::Result<Vec<
     Ok(resolved)
 }
 
-/// The first `count` account numbers from `from` on that are not in use.
+/// The first `count` account numbers from `from` on that are not in use. `so_far` says in messages
+/// what was changed.
 async fn free_numbers(
     front: &Front,
     partitions: &[Partition],
     from: u64,
     count: usize,
+    so_far: &str,
 ) -> anyhow::Result<Vec<u64>> {
     let mut free = Vec::with_capacity(count.min(limits::ACCOUNT_COMMANDS_MAX));
     if count == 0 {
@@ -211,7 +323,7 @@ async fn free_numbers(
     };
     let numbers = (from..=u64::MAX).take_while(covered);
     let looked = stream::iter(numbers)
-        .map(|number| async move { anyhow::Ok((number, show(front, number).await?.is_some())) });
+        .map(|number| async move { anyhow::Ok((number, front.account(number).await?.is_some())) });
     let mut looked = looked.buffered(SHOWS_AT_ONCE);
     let mut taken = 0;
     while free.len() < count {
@@ -225,8 +337,7 @@ async fn free_numbers(
                     .collect();
                 bail!(
                     "{} accounts are needed, and {} numbers are free from {from} on without a gap \
-                     between the partitions (which have {}); nothing was changed. Choose another \
-                     --open-accounts",
+                     between the partitions (which have {}); {so_far}. Choose another --open-accounts",
                     ui::count(count as u64),
                     ui::count(free.len() as u64),
                     ranges.join(", ")
@@ -235,32 +346,16 @@ async fn free_numbers(
         }
         ensure!(
             taken <= TAKEN_MAX,
-            "more than {TAKEN_MAX} account numbers from {from} on are in use; nothing was changed. \
-             Choose a larger --open-accounts"
+            "more than {TAKEN_MAX} account numbers from {from} on are in use; {so_far}. Choose a \
+             larger --open-accounts"
         );
     }
     Ok(free)
 }
 
-/// The account, or `None` if it was never opened.
-async fn show(front: &Front, number: u64) -> anyhow::Result<Option<ShowResponse>> {
-    front
-        .call(&format!("account {number} can't be looked at"), || {
-            let mut accounts = front.accounts();
-            async move {
-                match accounts.show(ShowRequest { account_number: number }).await {
-                    Ok(shown) => Ok(Response::new(Some(shown.into_inner()))),
-                    Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
-                    Err(status) => Err(status),
-                }
-            }
-        })
-        .await
-}
-
-/// The accounts that an interrupted run opened and did not subscribe: those with exactly these
-/// settings and without a plan.
-async fn unfinished(
+/// The accounts that an interrupted run may have opened and not subscribed: those with exactly
+/// these settings and without a plan. They may also be without one on purpose.
+async fn planless(
     front: &Front,
     mut accounts: Vec<u64>,
     from: u64,
@@ -269,15 +364,16 @@ async fn unfinished(
     accounts.sort_unstable();
     accounts.dedup();
     let candidates = accounts.into_iter().filter(|&number| number >= from);
-    let shown = stream::iter(candidates).map(|number| show(front, number)).buffered(SHOWS_AT_ONCE);
-    let unfinished = shown.try_filter_map(|shown| async move {
+    let shown =
+        stream::iter(candidates).map(|number| front.account(number)).buffered(SHOWS_AT_ONCE);
+    let planless = shown.try_filter_map(|shown| async move {
         let shown = shown.filter(|shown| {
             let [only] = shown.settings.as_slice() else { return false };
             shown.subscriptions.is_empty() && only.settings.as_ref() == Some(settings)
         });
         Ok(shown.map(|shown| shown.account_number))
     });
-    unfinished.try_collect().await
+    planless.try_collect().await
 }
 
 async fn subscribe(
@@ -289,5 +385,5 @@ async fn subscribe(
     let subscription =
         Subscribe { plan_id: plan.to_owned(), from_us: from.0, priority: 1, parameters: [].into() };
     let commands = accounts.map(|number| apply::subscribe(number, subscription.clone()));
-    apply::apply(front, commands, |_| {}).await
+    apply::apply(front, commands, |_, _| {}).await
 }

@@ -162,7 +162,7 @@ mod tests {
     use super::expected_nanos_times_100;
 
     #[test]
-    fn the_second_hand_knows_the_tiers() {
+    fn the_independent_calculation_knows_the_tiers() {
         const GB: u64 = 1_000_000_000;
         assert_eq!(expected_nanos_times_100(GB), 0);
         assert_eq!(expected_nanos_times_100(2 * GB), 5_000_000_000);

@@ -32,10 +32,10 @@ impl Setup<'_> {
         let bar = ui::progress(Some(self.accounts * 2), "accounts", hidden);
         let settings = settings("UTC", "USD");
         let opens = numbers.clone().map(|number| apply::open(number, settings.clone(), []));
-        let mut applied = apply::apply(front, opens, |done| bar.inc(done)).await?;
+        let mut applied = apply::apply(front, opens, |_, _| bar.inc(1)).await?;
         let subscription = subscription(&plan_id);
         let subscriptions = numbers.map(|number| apply::subscribe(number, subscription.clone()));
-        applied.add(apply::apply(front, subscriptions, |done| bar.inc(done)).await?);
+        applied.add(apply::apply(front, subscriptions, |_, _| bar.inc(1)).await?);
         bar.finish_and_clear();
         succeeded(&applied)
     }

@@ -21,6 +21,7 @@ pub(crate) struct PullTotals {
     open: HashMap<(u32, u64), Segment>,
     /// By partition, the segment whose first rows an earlier pull had: it can't be compared.
     begun: HashMap<u32, u64>,
+    /// The lines to bill.
     amounts: Amounts,
     reconciled: u64,
     in_part: u64,
@@ -43,11 +44,12 @@ impl PullTotals {
             })?;
             let segment = self.open.entry((line.partition, line.segment)).or_default();
             segment.lines += 1;
-            if !is_counted(line) {
-                continue;
+            if is_in_control_totals(line) {
+                add(&mut segment.amounts, &line.currency, amount)?;
             }
-            add(&mut segment.amounts, &line.currency, amount)?;
-            add(&mut self.amounts, &line.currency, amount)?;
+            if is_billed(line) {
+                add(&mut self.amounts, &line.currency, amount)?;
+            }
         }
         page.totals.iter().try_for_each(|totals| self.ended(totals))
     }
@@ -97,7 +99,7 @@ impl PullTotals {
         &self.mismatches
     }
 
-    /// Sums by currency.
+    /// The sums, by currency, of the lines that are billed to their accounts.
     pub(crate) fn amounts(&self) -> BTreeMap<String, String> {
         self.amounts.iter().map(|(currency, sum)| (currency.clone(), sum.to_string())).collect()
     }
@@ -105,8 +107,14 @@ impl PullTotals {
 
 /// Do the control totals include the amount? Replaced and tentative lines and lines without an
 /// account do not count. A front of an older release leaves `posting` empty for `account`.
-fn is_counted(line: &ChargeLine) -> bool {
-    matches!(line.posting.as_str(), "" | "account" | "second-account")
+fn is_in_control_totals(line: &ChargeLine) -> bool {
+    is_billed(line) || line.posting == "second-account"
+}
+
+/// Is the amount billed to the account of the line? An amount for a second account is billed by the
+/// line of kind `posting` that this account gets, in the log of its own partition.
+fn is_billed(line: &ChargeLine) -> bool {
+    matches!(line.posting.as_str(), "" | "account")
 }
 
 fn add(amounts: &mut Amounts, currency: &str, amount: Money) -> anyhow::Result<()> {
@@ -172,6 +180,24 @@ mod tests {
         }
         totals.count(&page).unwrap();
         assert_eq!(totals.reconciled(), 1, "{:?}", totals.mismatches());
+        assert_eq!(totals.amounts()["USD"], "4.000000000");
+    }
+
+    /// A line for a second account appears again as a line of kind `posting` of that account. The
+    /// control totals contain both, and the total of what is billed contains the amount once.
+    #[test]
+    fn an_amount_for_a_second_account_is_billed_once() {
+        let mut totals = PullTotals::new(std::iter::empty());
+        let mut sent = page(1, &["3.0", "2.0"], "5.0", 2);
+        sent.lines[0].posting = "account".to_owned();
+        sent.lines[1].posting = "second-account".to_owned();
+        let mut got = page(2, &["2.0"], "2.0", 1);
+        got.lines[0].posting = "account".to_owned();
+        got.lines[0].kind = "posting".to_owned();
+        totals.count(&sent).unwrap();
+        assert_eq!(totals.amounts()["USD"], "3.000000000", "the posting is not pulled yet");
+        totals.count(&got).unwrap();
+        assert_eq!(totals.reconciled(), 2, "{:?}", totals.mismatches());
         assert_eq!(totals.amounts()["USD"], "5.000000000");
     }
 }

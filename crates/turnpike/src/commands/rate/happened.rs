@@ -30,6 +30,11 @@ impl Happened {
         Self { now, is_given: true, to_come: 0 }
     }
 
+    /// The present time.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Checks that the usage of `record` has ended; the error says why it is not rated.
     pub(crate) fn check(&mut self, record: &UsageRecord) -> Result<(), String> {
         let latest = self.now.saturating_add(limits::AHEAD_MAX_US);

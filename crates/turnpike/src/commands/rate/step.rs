@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_renderer_says_whose_record_it_is_and_what_became_of_it() {
+    fn the_renderer_shows_the_account_of_the_record_and_its_outcome() {
         let mut out = Vec::new();
         let mut walk = Walk::new(None::<&[u8]>, &mut out, false, Vec::new());
         walk.step(&step("r1", "a", "Adder"));
