@@ -14,8 +14,8 @@ use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, ShowRes
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
-    Standing, SubBatchAnswer, Verdict, WatchRequest,
+    NodeApplyRequest, NodeReassignRequest, NodeRecycleRequest, NodeShowRequest,
+    NodeSuspenseRequest, Reassignment, RecycleKey, Standing, SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Epoch, PartitionId, Timestamp, UsageRecord};
@@ -37,13 +37,21 @@ pub enum Rpc {
     Show,
     ListSuspense,
     Recycle,
+    Reassign,
     Watch,
 }
 
 impl Rpc {
     /// All RPCs; a test compares their names with those of the service.
-    pub const ALL: [Self; 6] =
-        [Self::Forward, Self::Apply, Self::Show, Self::ListSuspense, Self::Recycle, Self::Watch];
+    pub const ALL: [Self; 7] = [
+        Self::Forward,
+        Self::Apply,
+        Self::Show,
+        Self::ListSuspense,
+        Self::Recycle,
+        Self::Reassign,
+        Self::Watch,
+    ];
 }
 
 /// A partition and its accounts, each for a purpose of the test.
@@ -122,6 +130,7 @@ pub async fn ask(node: Node, rpc: Rpc, at: TestPartition, when: &str) -> Answer 
             Rpc::Show => show(node, at, &asked).await,
             Rpc::ListSuspense => list(node, at, &asked).await,
             Rpc::Recycle => recycle(node, at, &asked).await,
+            Rpc::Reassign => reassign(node, at, &asked).await,
             Rpc::Watch => watch(node, at, &asked).await,
         }
     };
@@ -210,6 +219,17 @@ async fn recycle(mut node: Node, at: TestPartition, asked: &str) -> Result<Answe
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
+/// The record's first holder holds its identity again, so that the decision changes nothing.
+async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
+    let mut bytes = Vec::new();
+    encode(&record(at.known(), asked, 1), &mut bytes);
+    let records = vec![Reassignment { record: bytes.into(), to_account: at.known() }];
+    let request = NodeReassignRequest { partition: at.partition.0, records, recycled: false };
+    let answer = node.reassign(request).await?.into_inner();
+    let told = answer.outcomes.iter().map(|one| format!("to account {}", one.to_account));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
 /// Heartbeats on this stream are about the process, not about a partition: the text is the id of
 /// the process.
 async fn watch(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
@@ -245,7 +265,7 @@ pub fn sub_batch(at: TestPartition, sequence: u64, records: &[UsageRecord]) -> S
         push_record(&mut run, &bytes);
     }
     let partition = at.partition.0;
-    SubBatchFrame::build(SubBatchHead { partition, sequence, recycled: false }, &run)
+    SubBatchFrame::build(SubBatchHead { partition, sequence, ..SubBatchHead::default() }, &run)
 }
 
 /// A command that opens an account.

@@ -63,6 +63,8 @@ pub struct Book {
     pub last: u64,
     /// Number of times that unanswered batches were sent again.
     pub resent: u64,
+    /// Number of changes of bindings that were answered.
+    pub changes: u64,
 }
 
 /// A book that all clients share.

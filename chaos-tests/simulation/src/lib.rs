@@ -13,6 +13,7 @@
 //!  plan: what the seed determines        chaos: the faults and their times
 //!  book: records and answers             oracle: the checks
 //!  story: the log of the run             entropy: replaces the system's random numbers
+//!  wander: identities that change hands, in the runs with seeds from 1,000,000 on
 //! ```
 //!
 //! The seed, a number, determines everything: the size of the cluster, what the clients send, which
@@ -38,4 +39,5 @@ pub mod plan;
 pub mod process;
 pub mod run;
 pub mod story;
+pub mod wander;
 pub mod world;

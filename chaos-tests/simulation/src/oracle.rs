@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use chaos_tests::oracle::{check_chain, check_replay, log};
 use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
-use turnpike_types::{Outcome, PartitionId};
+use turnpike_types::{Outcome, PartitionId, UsageRecord};
 
 use crate::book::{Book, Key, Kind};
+use crate::wander;
 
 /// The content of a log about one record.
 struct Logged {
@@ -30,20 +31,25 @@ pub struct Found {
     pub fingerprint: u64,
 }
 
-/// Checks I1 to I4 and the amounts.
+/// Checks I1 to I4 and the amounts. `wandering`: the records whose identities changed hands, and
+/// the accounts that held these.
 ///
 /// # Errors
 /// The first violation.
-pub async fn check(db: &dyn SharedDatabase, partitions: u32, book: &Book) -> Result<Found> {
+pub async fn check(
+    db: &dyn SharedDatabase,
+    partitions: u32,
+    book: &Book,
+    wandering: &(Vec<UsageRecord>, Vec<u64>),
+) -> Result<Found> {
     let mut found = Found::default();
-    let mut logged = BTreeMap::new();
-    let mut nanos = BTreeMap::new();
+    let mut log_of = Logs::default();
     for partition in (1..=partitions).map(PartitionId) {
         let rows = log(db, partition).await?;
         check_chain(&rows).with_context(|| format!("I3, partition {partition}"))?;
         let compared = check_replay(db, partition, &rows).await;
         found.checkpoints += compared.with_context(|| format!("I4, partition {partition}"))?;
-        read(partition, &rows, &mut logged, &mut nanos)?;
+        log_of.read(partition, &rows)?;
         found.segments += rows.len();
         for row in &rows {
             found.epoch = found.epoch.max(row.epoch.number());
@@ -52,38 +58,60 @@ pub async fn check(db: &dyn SharedDatabase, partitions: u32, book: &Book) -> Res
             }
         }
     }
-    check_records(&logged, book)?;
-    check_amounts(&nanos, book)?;
+    check_records(&log_of.records, book)?;
+    check_amounts(&log_of.nanos, book)?;
+    wander::check(&log_of.wandering, &wandering.0, &wandering.1)?;
     Ok(found)
 }
 
-fn read(
-    partition: PartitionId,
-    rows: &[SegmentRow],
-    logged: &mut BTreeMap<Key, Logged>,
-    nanos: &mut BTreeMap<u64, i128>,
-) -> Result<()> {
-    for row in rows {
-        let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
-        let mut keys = Vec::new();
-        for (_, record) in segment.records() {
-            let key = (record.account.0, record.record_id.to_owned());
-            let place = (partition.0, row.segment.0);
-            let this = Logged { place, outcome: record.outcome, units: 0 };
-            if let Some(before) = logged.insert(key.clone(), this) {
-                anyhow::bail!("I2: {key:?} is in the log at {:?} and {place:?}", before.place);
+/// The content of all logs.
+#[derive(Default)]
+struct Logs {
+    records: BTreeMap<Key, Logged>,
+    wandering: wander::Rows,
+    /// The charged amounts by account.
+    nanos: BTreeMap<u64, i128>,
+}
+
+impl Logs {
+    fn read(&mut self, partition: PartitionId, rows: &[SegmentRow]) -> Result<()> {
+        for row in rows {
+            let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
+            let mut keys = Vec::new();
+            for (_, record) in segment.records() {
+                let key = (record.account.0, record.record_id.to_owned());
+                self.note(&key, (partition.0, row.segment.0), record.outcome)?;
+                keys.push(key);
             }
-            keys.push(key);
+            for line in segment.lines() {
+                let key = keys.get(line.record as usize).context("a line of no record")?;
+                if let Some(record) = self.records.get_mut(key) {
+                    record.units += line.quantity;
+                }
+                let wandering = self.wandering.get_mut(&key.1).into_iter().flatten();
+                if let Some(row) = wandering.filter(|row| row.0 == key.0).last() {
+                    row.2 += line.quantity;
+                }
+                *self.nanos.entry(key.0).or_default() += line.amount.nanos();
+            }
         }
-        for line in segment.lines() {
-            let key = keys.get(line.record as usize).context("a line of no record")?;
-            if let Some(record) = logged.get_mut(key) {
-                record.units += line.quantity;
+        Ok(())
+    }
+
+    fn note(&mut self, key: &Key, place: (u32, u64), outcome: Outcome) -> Result<()> {
+        if key.1.starts_with(wander::ID_PREFIX) {
+            // It is logged where it waits, and again where it is rated.
+            self.wandering.entry(key.1.clone()).or_default().push((key.0, outcome, 0));
+            return Ok(());
+        }
+        let this = Logged { place, outcome, units: 0 };
+        match self.records.insert(key.clone(), this) {
+            Some(before) => {
+                anyhow::bail!("I2: {key:?} is in the log at {:?} and {place:?}", before.place)
             }
-            *nanos.entry(key.0).or_default() += line.amount.nanos();
+            None => Ok(()),
         }
     }
-    Ok(())
 }
 
 /// I1, I2: each acknowledged record is in the log once, with the outcome that was answered, and the

@@ -17,6 +17,7 @@ use turnpike_types::{
 use crate::book::Kind;
 use crate::chaos::{Cast, Temper};
 use crate::client::Batch;
+use crate::wander;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
@@ -101,7 +102,16 @@ impl Plan {
         (0..u64::from(self.cast.partitions)).flat_map(of).collect()
     }
 
-    /// The commands that open and subscribe these accounts.
+    /// The accounts that hold identities which change hands; none in a run without these.
+    pub fn holders(&self) -> Vec<u64> {
+        if self.seed < wander::FIRST_SEED {
+            return Vec::new();
+        }
+        let of = |id: u64| wander::HOLDERS.map(move |account| id * 100 + account);
+        (0..u64::from(self.cast.partitions)).flat_map(of).collect()
+    }
+
+    /// The commands that open and subscribe all accounts.
     pub fn commands(&self) -> Vec<AccountCommand> {
         let command = |account_number, command| AccountCommand {
             account_number,
@@ -120,7 +130,7 @@ impl Plan {
         let each = |account| {
             [command(account, open.clone()), command(account, Command::Subscribe(plan.clone()))]
         };
-        self.accounts().into_iter().flat_map(each).collect()
+        self.accounts().into_iter().chain(self.holders()).flat_map(each).collect()
     }
 }
 

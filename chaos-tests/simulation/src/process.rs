@@ -88,6 +88,7 @@ pub async fn front(
     let serving = server()
         .add_service(front.ingest())
         .add_service(front.accounts())
+        .add_service(front.suspense())
         .serve_with_incoming(incoming);
     tokio::select! {
         served = serving => drop(served),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use turnpike_node::NodeConfig;
 use turnpike_store::memory::{MemoryDatabase, PausedAppends};
 use turnpike_store::{CatalogueKind, Interposed, Publish, SharedDatabase, StoreIncarnation};
-use turnpike_types::{NodeName, PartitionId, Timestamp};
+use turnpike_types::{NodeName, PartitionId, Timestamp, UsageRecord};
 
 use crate::book::{SharedBook, open};
 use crate::chaos::Fault;
@@ -24,6 +24,7 @@ use crate::oracle::{self, Found};
 use crate::plan::Plan;
 use crate::process;
 use crate::story::Story;
+use crate::wander::{self, Wander};
 use crate::world::{Process, TICK_US};
 
 /// 2026-05-01T00:00:00Z, when every run begins.
@@ -33,6 +34,9 @@ const OCTETS: &str = include_str!("../../tests/octets.xml");
 const SET_UP_US: u64 = 10_000_000;
 /// The time limit of I7.
 const HEALED_US: u64 = 5_000_000;
+/// The time limit for the last changes of bindings and the recycling after them. A change takes the
+/// suspicion time.
+const SETTLED_US: u64 = 20_000_000;
 /// The time after which a process that ended is started again.
 const START_AGAIN_US: u64 = 300_000;
 
@@ -132,20 +136,23 @@ impl SimulatedRun {
         self.story.tell(&format!("all acknowledged, {healed:?} after the last repair"));
         self.no_violations()?;
         ensure!(done, "I7: not all records are acknowledged within 5 s after the last repair");
+        self.settle_wandering()?;
         self.audit()?;
         self.no_violations()?;
         let (database, book) = (self.memory.clone(), Arc::clone(&self.book));
         let partitions = self.plan.cast.partitions;
         let book = book.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let found = runtime.block_on(oracle::check(&database, partitions, &book))?;
+        let wandering = (self.wandering(), self.plan.holders());
+        let found = runtime.block_on(oracle::check(&database, partitions, &book, &wandering))?;
         let (answers, replayed) = book.answers;
         self.story.tell(&format!(
             "{found:?}; {} records, {answers} answers, {replayed} of them replayed, {} batches \
-             sent again, {} accounts shown",
+             sent again, {} accounts shown, {} changes of bindings",
             book.records.len(),
             book.resent,
-            book.shown
+            book.shown,
+            book.changes
         ));
         Ok(found)
     }
@@ -226,9 +233,17 @@ impl SimulatedRun {
         for at in 0..self.plan.cast.clients.len() {
             let (client, batches) = (self.client(at), self.plan.batches[at].clone());
             let accounts = self.plan.accounts();
+            let wander = self.wander().filter(|_| at == 0);
             self.start_client(at, async move {
+                let wandering = async {
+                    match wander {
+                        Some(wander) => wander.run().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     () = client.send_all(&batches) => {}
+                    () = wandering => {}
                     () = client.look_around(&accounts, 1) => {}
                     () = client.look_around(&accounts, 2) => {}
                     () = client.look_around(&accounts, 3) => {}
@@ -236,6 +251,26 @@ impl SimulatedRun {
             })?;
         }
         Ok(())
+    }
+
+    /// The records of identities that change hands; none in a run without these.
+    fn wandering(&self) -> Vec<UsageRecord> {
+        let is_without = self.plan.holders().is_empty();
+        if is_without { Vec::new() } else { wander::records(self.plan.seed) }
+    }
+
+    fn wander(&self) -> Option<Wander> {
+        let (client, records) = (self.client(0), self.wandering());
+        let holders = self.plan.holders();
+        (!holders.is_empty()).then_some(Wander { client, holders, records })
+    }
+
+    fn settle_wandering(&mut self) -> Result<()> {
+        let Some(wander) = self.wander() else { return Ok(()) };
+        self.start_client(0, async move { wander.settle().await })?;
+        let done = self.until_clients_end(SETTLED_US)?;
+        ensure!(done, "I7: records whose identity changed hands still wait");
+        self.no_violations()
     }
 
     fn audit(&mut self) -> Result<()> {

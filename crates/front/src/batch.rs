@@ -14,6 +14,7 @@ use turnpike_types::RejectReason;
 
 use crate::admission::Room;
 use crate::config::millis;
+use crate::reassign::Decided;
 use crate::stall::{Stall, Turn};
 
 /// The permit of a batch that is not answered yet, and when the batch was received.
@@ -60,24 +61,17 @@ struct Tally {
 }
 
 impl UnansweredBatch {
-    /// Opens a batch of `parts` parts. `refused` lists the records that the front rejects itself. A
-    /// batch without parts is answered at once.
+    /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
+    /// ([`first_ack`]). A batch without parts is answered at once.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,
-        refused: &[(u32, RejectReason)],
+        ack: BatchAck,
         room: Room,
         acks: &Acks,
         stall: &Arc<Stall>,
         unanswered: Unanswered,
     ) -> Arc<Self> {
-        let exceptions = refused.iter().map(|&(index, reason)| refusal(index, reason)).collect();
-        let ack = BatchAck {
-            batch_number: turn.number(),
-            status: BatchStatus::Done.into(),
-            exceptions,
-            ..BatchAck::default()
-        };
         // The last part to close sends the acknowledgement. The extra part represents this
         // function.
         let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
@@ -140,6 +134,36 @@ fn count(ack: &BatchAck, took: Duration) {
         metrics::counter!("turnpike_front_records_total", "outcome" => outcome, "reason" => reason)
             .increment(records);
     }
+}
+
+/// The acknowledgement of a batch before any of its parts is answered: with the records that the
+/// front rejects itself, and those that were decided already.
+pub(crate) fn first_ack(
+    batch_number: u64,
+    refused: &[(u32, RejectReason)],
+    decided: Vec<(u32, Decided)>,
+) -> BatchAck {
+    let mut ack = BatchAck {
+        batch_number,
+        status: BatchStatus::Done.into(),
+        exceptions: refused.iter().map(|&(index, reason)| refusal(index, reason)).collect(),
+        ..BatchAck::default()
+    };
+    for (index, outcome) in decided {
+        match outcome {
+            Decided::Accepted => ack.accepted += 1,
+            Decided::Duplicate => ack.duplicates.push(index),
+            Decided::Result(result) | Decided::Waits(result) => {
+                ack.exceptions.push(RecordResult { index, ..result });
+            }
+            // A batch with such a record is refused as a whole before.
+            Decided::Retry(message) => {
+                ack.status = BatchStatus::Retry.into();
+                ack.message = message;
+            }
+        }
+    }
+    ack
 }
 
 fn refusal(index: u32, reason: RejectReason) -> RecordResult {

@@ -7,6 +7,9 @@
 //! each heartbeat interval, and does not use its cache when it could not read the version for the
 //! suspicion time. So a change is in force on every front once the suspicion time has passed since
 //! its commit. That an identity is unbound is never taken from the cache.
+//!
+//! If the identity changed hands after records with this start were accepted, the first holder's
+//! partition decides the record ([`crate::reassign`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -53,6 +56,12 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
         .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
 }
 
+/// The account whose partition decides a record with this start, because the identity changed hands
+/// since such records were first accepted; `None` if it did not.
+pub(crate) fn first_holder_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
+    holder(&history.first_holders, start)
+}
+
 /// The account whose binding is in force at `start`. The bindings are sorted by start and do not
 /// overlap.
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
@@ -83,8 +92,9 @@ impl Guide {
         let cache = Cache::builder()
             .max_capacity(bytes_max)
             .weigher(|identity: &String, found: &Found| {
-                let Guided { bindings, prefixes } = &*found.history;
-                let rows = bindings.len() + prefixes.iter().map(Vec::len).sum::<usize>();
+                let Guided { bindings, prefixes, first_holders } = &*found.history;
+                let in_prefixes = prefixes.iter().map(Vec::len).sum::<usize>();
+                let rows = bindings.len() + in_prefixes + first_holders.len();
                 let bytes = 128 + (identity.len() + 64) * (1 + rows);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })

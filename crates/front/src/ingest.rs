@@ -4,6 +4,8 @@
 //!  client stream --read--> admit --> split (identities are guided first) --------------> senders
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
+//!
+//!  records whose identity changed hands: decided and rated before the split (crate::reassign)
 //! ```
 //!
 //! While a batch that was answered RETRY has not been sent again, later batches are answered RETRY
@@ -31,12 +33,15 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{Acks, Ticket, Unanswered, UnansweredBatch, reject_ack, retry_ack, taken_ack};
+use crate::batch::{
+    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
+};
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
 use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
+use crate::reassign::{self, Decided, MovedRecord};
 use crate::routes::RouteTable;
-use crate::split::{BatchId, Split, SplitStop, Splitter, head_of, identities};
+use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
 /// The gRPC service.
@@ -310,7 +315,32 @@ impl ClientStream {
                 return Err(Refusal::Retry(why.to_owned()));
             }
         };
-        Ok(self.splitter.split(frame, table, Some(&histories)))
+        let decided = self.decide(frame, &histories).await?;
+        Ok(self.splitter.split_rest(frame, table, Some(&histories), decided))
+    }
+
+    /// The outcomes of the records whose identity changed hands, by index (P28).
+    async fn decide(
+        &self,
+        frame: &BatchFrame,
+        histories: &HistoryBySpelling,
+    ) -> Result<Vec<(u32, Decided)>, Refusal> {
+        let (indexes, candidates): (Vec<u32>, Vec<MovedRecord>) =
+            reassign::candidates(frame, histories).into_iter().unzip();
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_recycled = self.arrival == Arrival::Recycled;
+        // The decided records are ingested as a batch of their own, which no decision follows.
+        let outcomes = Box::pin(reassign::reassign(&self.core, &candidates, is_recycled)).await;
+        let retry = outcomes.iter().find_map(|outcome| match outcome {
+            Decided::Retry(message) => Some(message.clone()),
+            _ => None,
+        });
+        match retry {
+            Some(message) => Err(Refusal::Retry(message)),
+            None => Ok(indexes.into_iter().zip(outcomes).collect()),
+        }
     }
 
     /// Passes a batch to the senders if it is in turn.
@@ -344,15 +374,9 @@ impl ClientStream {
         self.highest = self.highest.max(Some(head.batch_number));
         let turn = order.push(head.batch_number);
         let parts = split.parts.len();
-        let batch = UnansweredBatch::open(
-            turn,
-            parts,
-            &split.refused,
-            room,
-            &self.acks,
-            &self.stall,
-            unanswered,
-        );
+        let ack = first_ack(head.batch_number, &split.refused, split.decided);
+        let batch =
+            UnansweredBatch::open(turn, parts, ack, room, &self.acks, &self.stall, unanswered);
         let mut gone = Vec::new();
         for part in split.parts {
             let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);
@@ -360,7 +384,7 @@ impl ClientStream {
                 let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
                 partition_sender::open(&self.core, part.partition, self.arrival, acks, stall)
             });
-            gone.extend(sender.push(Sub::new(part.records, deadline, ticket)));
+            gone.extend(sender.push(Sub::new(part.records, deadline, part.guided_us, ticket)));
         }
         drop(order);
         drop(gone);

@@ -14,6 +14,7 @@
 //!  owner.rs     one request to a partition's owner, with retries during a takeover
 //!  accounts.rs, cluster.rs, suspense.rs    the gRPC services for these areas
 //!  bindings.rs  changes of bindings: bind, move, unbind
+//!  reassign.rs  records whose identity changed hands: the first holder's partition decides (P28)
 //!  subscribing.rs        may an account subscribe to a plan?
 //!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
 //!  stall.rs     which batches must be sent again after a refusal, and in which order (P30)
@@ -57,6 +58,7 @@ mod ingest;
 mod owner;
 mod partition_sender;
 mod plans;
+mod reassign;
 mod routes;
 mod split;
 mod stall;

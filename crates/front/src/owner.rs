@@ -10,8 +10,8 @@ use tonic::{Code, Request, Response, Status};
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{
-    NodeApplyResponse, NodeRecycleResponse, NodeShowResponse, NodeSuspenseResponse, Standing,
-    Verdict,
+    NodeApplyResponse, NodeReassignResponse, NodeRecycleResponse, NodeShowResponse,
+    NodeSuspenseResponse, Standing, Verdict,
 };
 use turnpike_types::PartitionId;
 
@@ -33,7 +33,13 @@ macro_rules! answered {
         })+
     };
 }
-answered!(NodeApplyResponse, NodeShowResponse, NodeSuspenseResponse, NodeRecycleResponse);
+answered!(
+    NodeApplyResponse,
+    NodeShowResponse,
+    NodeSuspenseResponse,
+    NodeRecycleResponse,
+    NodeReassignResponse
+);
 
 /// The outcome of one attempt.
 enum Tried<T> {

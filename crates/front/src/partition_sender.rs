@@ -62,6 +62,8 @@ pub(crate) struct Sub {
     body: Body,
     records_bytes: usize,
     deadline: Instant,
+    /// See [`SubBatchHead::guided_us`].
+    guided_us: u64,
     ticket: Ticket,
     _counted: GaugeGuard,
 }
@@ -75,11 +77,12 @@ enum Body {
 }
 
 impl Sub {
-    pub(crate) fn new(records: Vec<u8>, deadline: Instant, ticket: Ticket) -> Self {
+    pub(crate) fn new(records: Vec<u8>, deadline: Instant, guided_us: u64, ticket: Ticket) -> Self {
         Self {
             records_bytes: records.len(),
             body: Body::Fresh(records),
             deadline,
+            guided_us,
             ticket,
             _counted: GaugeGuard::pending(),
         }
@@ -355,10 +358,12 @@ impl PartitionSender {
                 // show which.
                 return;
             };
+            let guided_us = sub.guided_us;
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,
                 sequence: session.oldest + session.sent as u64,
                 recycled: self.arrival == Arrival::Recycled,
+                guided_us,
             }));
             session.sent += 1;
             session.sent_bytes = bytes;

@@ -6,6 +6,7 @@
 //!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
+//!                             identity changed hands ----> answered before (crate::reassign)
 //! ```
 //!
 //! Records of one partition keep their relative order, guided or not, so that the order of each
@@ -21,6 +22,7 @@ use turnpike_store::Guided;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
 use crate::guiding::{IdentityKey, bound_at};
+use crate::reassign::Decided;
 use crate::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
@@ -35,6 +37,8 @@ pub(crate) struct Split {
     pub(crate) parts: Vec<PartitionPart>,
     /// Records that the front rejects itself: index and reason.
     pub(crate) refused: Vec<(u32, RejectReason)>,
+    /// Records that were answered already: index and outcome.
+    pub(crate) decided: Vec<(u32, Decided)>,
 }
 
 /// The records of one partition.
@@ -46,6 +50,9 @@ pub(crate) struct PartitionPart {
     pub(crate) count: u32,
     /// Maps an index in the part to an index in the batch; `None` when both are equal.
     pub(crate) indexes: Option<Vec<u32>>,
+    /// If an account was looked up by identity: an instant before the look-up, by the database's
+    /// clock, in microseconds. Otherwise 0.
+    pub(crate) guided_us: u64,
 }
 
 /// Why a batch can't be split, or not yet.
@@ -101,6 +108,20 @@ impl Splitter {
         table: &RouteTable,
         histories: Option<&HistoryBySpelling>,
     ) -> Result<(BatchId, Split), SplitStop> {
+        self.split_rest(frame, table, histories, Vec::new())
+    }
+
+    /// Splits the records of `frame` that are not among `decided`, which is sorted by index.
+    ///
+    /// # Errors
+    /// [`SplitStop`]; no record of the batch was sent.
+    pub(crate) fn split_rest(
+        &mut self,
+        frame: &BatchFrame,
+        table: &RouteTable,
+        histories: Option<&HistoryBySpelling>,
+        decided: Vec<(u32, Decided)>,
+    ) -> Result<(BatchId, Split), SplitStop> {
         if table.len() == 0 {
             return Err(SplitStop::NoPartitions);
         }
@@ -111,7 +132,7 @@ impl Splitter {
         let mut run = SplitState {
             table,
             histories,
-            split: Split::default(),
+            split: Split { decided, ..Split::default() },
             records: 0,
             last: None,
             stop: None,
@@ -141,6 +162,9 @@ impl Splitter {
     /// Adds one record to the part of its partition.
     fn place(&mut self, run: &mut SplitState<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
+        if run.split.decided.binary_search_by_key(&index, |(index, _)| *index).is_ok() {
+            return;
+        }
         let found = match peek(record) {
             Ok(found) => found,
             Err(_) => return run.split.refused.push((index, RejectReason::Malformed)),
@@ -171,6 +195,7 @@ impl Splitter {
                 put_number(&mut guided, 1, account.0);
                 let slot = run.slot_of(account);
                 self.push(run, slot, index, &guided);
+                self.note_guided(run, slot);
                 self.guided = guided;
             }
         }
@@ -199,6 +224,16 @@ impl Splitter {
         self.guided = spelled;
     }
 
+    /// The part of this slot holds a record whose account was looked up. The routes were read before
+    /// the look-up.
+    fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
+        let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
+        let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
+        if let Some(part) = part {
+            part.guided_us = u64::try_from(run.table.observation.now.micros()).unwrap_or(0);
+        }
+    }
+
     fn push(&mut self, run: &mut SplitState<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
         let place = slot.and_then(|slot| Some((self.part_of.get_mut(slot)?, run.table.at(slot)?)));
         let Some((known, route)) = place else {
@@ -211,6 +246,7 @@ impl Splitter {
                 records: Vec::with_capacity(run.part_bytes),
                 count: 0,
                 indexes: Some(Vec::new()),
+                guided_us: 0,
             });
             *known = u32::try_from(run.split.parts.len()).unwrap_or(u32::MAX);
         }
@@ -249,6 +285,7 @@ impl SplitState<'_> {
         let mut split = self.split;
         split.records = u32::try_from(self.records).unwrap_or(u32::MAX);
         if split.refused.is_empty()
+            && split.decided.is_empty()
             && let [whole] = split.parts.as_mut_slice()
         {
             whole.indexes = None;

@@ -7,7 +7,9 @@
 //!                           `-- its identity is bound now, or a partition covers its account:
 //!                               the record, which the list returns as received, is ingested
 //!                               there under its own id; once that is durable, the home
-//!                               partition marks it as moved (P28, P35)
+//!                               partition marks it as moved (P28, P35). If the identity changed
+//!                               hands, the first holder's partition decides where
+//!                               ([`crate::reassign`])
 //! ```
 //!
 //! A step that fails half way is repeated by the next recycling. The record is then a duplicate in
@@ -29,16 +31,16 @@ use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleK
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
-use turnpike_proto::wire::put_number;
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{IdentityKey, bound_at};
+use crate::guiding::{IdentityKey, bound_at, first_holder_at};
 use crate::ingest::once;
 use crate::owner::ask;
 use crate::partition_sender::Arrival;
+use crate::reassign::{Decided, MovedRecord, owned_by, reassign};
 use crate::routes::RouteTable;
 
 /// The number of records listed when the request gives none, and the maximum.
@@ -201,15 +203,17 @@ async fn recycle_chunk(
     let mut staying = Vec::new();
     let mut moving = Vec::new();
     let mut posted = Vec::new();
+    let mut undecided = Vec::new();
     for (record, target) in records.iter().zip(targets) {
         match target {
-            Some(account)
+            Target::Account(account)
                 if record.usage_type == POSTING_USAGE_TYPE && !off(Check::PostingStays) =>
             {
                 posted.push(key(record, account));
             }
-            Some(account) => moving.push((record, account)),
-            None => staying.push(record),
+            Target::Account(account) => moving.push((record, account)),
+            Target::DecidedBy { first, to } => undecided.push((record, first, to)),
+            Target::Here => staying.push(record),
         }
     }
     if !posted.is_empty() {
@@ -223,17 +227,30 @@ async fn recycle_chunk(
     if !moving.is_empty() {
         move_records(core, partition, &moving, tally).await;
     }
+    if !undecided.is_empty() {
+        decide_records(core, partition, &undecided, tally).await;
+    }
 }
 
-/// The account that each record belongs to now, if it is in another place than the record.
+/// Where a suspended record belongs now.
+enum Target {
+    /// Where it is.
+    Here,
+    /// With this account, in another partition, or under another key.
+    Account(AccountNumber),
+    /// Its identity changed hands: the partition of `first` decides. `to` holds the identity now.
+    DecidedBy { first: AccountNumber, to: Option<AccountNumber> },
+}
+
+/// Where each record belongs now.
 async fn targets(
     core: &Arc<Core>,
     table: &RouteTable,
     partition: PartitionId,
     records: &[SuspendedRecord],
-) -> Result<Vec<Option<AccountNumber>>, FrontError> {
+) -> Result<Vec<Target>, FrontError> {
     let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
-    for record in records.iter().filter(|record| is_unguided(record)) {
+    for record in records.iter().filter(|record| is_unguided(record) || is_reassigned(record)) {
         let key = IdentityKey::of(&record.identity).text.into_owned();
         asked.entry(key).or_default().push(Timestamp(record.start_us));
     }
@@ -243,19 +260,37 @@ async fn targets(
         route.is_some_and(|route| route.partition != partition)
     };
     let target = |record: &SuspendedRecord| {
-        if is_unguided(record) {
-            let history = histories.get(&*IdentityKey::of(&record.identity).text)?;
-            let account = bound_at(history, Timestamp(record.start_us))?;
-            return table.slot_of(account).map(|_| account);
-        }
+        let start = Timestamp(record.start_us);
         let account = AccountNumber(record.account_number);
-        covered_elsewhere(account).then_some(account)
+        let history = || histories.get(&*IdentityKey::of(&record.identity).text);
+        if is_reassigned(record) {
+            let to = history().and_then(|history| bound_at(history, start));
+            return Target::DecidedBy { first: account, to };
+        }
+        if !is_unguided(record) {
+            let is_elsewhere = covered_elsewhere(account);
+            return if is_elsewhere { Target::Account(account) } else { Target::Here };
+        }
+        let Some(history) = history() else { return Target::Here };
+        match (bound_at(history, start), first_holder_at(history, start)) {
+            (Some(account), _) if table.slot_of(account).is_none() => Target::Here,
+            (Some(account), Some(first)) if !off(Check::FirstDecides) => {
+                Target::DecidedBy { first, to: Some(account) }
+            }
+            (Some(account), _) => Target::Account(account),
+            (None, _) => Target::Here,
+        }
     };
     Ok(records.iter().map(target).collect())
 }
 
 fn is_unguided(record: &SuspendedRecord) -> bool {
     record.account_number == 0 && is_identity(&record.identity)
+}
+
+/// Whether the record waits with its first holder for the account that holds its identity.
+fn is_reassigned(record: &SuspendedRecord) -> bool {
+    record.account_number != 0 && record.reason == SuspenseReason::UnboundIdentity.word()
 }
 
 fn key(record: &SuspendedRecord, moved_to: AccountNumber) -> RecycleKey {
@@ -384,12 +419,53 @@ async fn move_records(
     }
 }
 
-/// The record with `account` as its account: decoders use the last value of a repeated scalar
-/// field.
-fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
-    let mut out = record.to_vec();
-    put_number(&mut out, 1, account.0);
-    out
+/// Lets the first holder's partition decide records whose identity changed hands, then tells their
+/// home partition.
+async fn decide_records(
+    core: &Arc<Core>,
+    home: PartitionId,
+    undecided: &[(&SuspendedRecord, AccountNumber, Option<AccountNumber>)],
+    tally: &mut RecycleResponse,
+) {
+    let candidate = |&(record, first, to): &(&SuspendedRecord, _, _)| MovedRecord {
+        record: record.record.to_vec(),
+        first,
+        to,
+    };
+    let candidates: Vec<MovedRecord> = undecided.iter().map(candidate).collect();
+    let outcomes = reassign(core, &candidates, true).await;
+    let mut keys = Vec::new();
+    for ((record, first, _), outcome) in undecided.iter().zip(outcomes) {
+        match outcome {
+            Decided::Accepted | Decided::Duplicate => tally.rated += 1,
+            Decided::Result(result) if result.status() != RecordStatus::Suspended => {
+                // Refused by the first holder's partition: it stays where it is.
+                stays(tally, result.reason);
+                continue;
+            }
+            Decided::Result(result) | Decided::Waits(result) => {
+                if result.present == "rated" {
+                    tally.rated += 1;
+                } else if result.present.is_empty() {
+                    stays(tally, result.reason);
+                } else {
+                    stays(tally, result.present);
+                }
+            }
+            Decided::Retry(why) => {
+                tracing::warn!(partition = %home, why, "recycling: a record is not decided");
+                tally.retry += 1;
+                continue;
+            }
+        }
+        // A record that waits with its first holder has left that suspense by now, or stays there.
+        if record.account_number == 0 {
+            keys.push(key(record, *first));
+        }
+    }
+    if !keys.is_empty() {
+        recycle_keys(core, home, keys, tally, Counted::Already).await;
+    }
 }
 
 #[cfg(test)]

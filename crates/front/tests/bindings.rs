@@ -283,3 +283,146 @@ async fn an_account_is_shown_with_its_bindings() {
     assert_eq!(shown.bindings, expected);
     assert!(!shown.more_bindings);
 }
+
+/// The accounts under which a record was rated.
+fn payers(world: &World, id: &str) -> Vec<u64> {
+    let rated = world.rated();
+    let paid = rated.iter().filter(|(_, ids)| ids.iter().any(|known| known == id));
+    paid.map(|(account, _)| *account).collect()
+}
+
+/// The record is sent again after each kind of change that takes the identity from its account.
+#[tokio::test(start_paused = true)]
+async fn p28_i2_a_record_that_was_rated_is_a_duplicate_after_its_identity_changed_hands() {
+    let prefix = "ip:198.51.100.0/24";
+    type Change = (u64, Command);
+    let cases: [(&str, Command, Vec<Change>); 5] = [
+        ("user:a", bind("user:a", Some(0), false), vec![(105, bind("user:a", Some(40), true))]),
+        ("user:a", bind("user:a", Some(0), false), vec![(5, unbind("user:a", 40))]),
+        (
+            "user:a",
+            bind("user:a", Some(0), false),
+            vec![(5, unbind("user:a", 40)), (106, bind("user:a", Some(40), false))],
+        ),
+        (
+            "user:a",
+            bind("user:a", Some(0), false),
+            vec![(105, bind("user:a", Some(40), true)), (5, bind("user:a", Some(45), true))],
+        ),
+        (
+            "ip:198.51.100.9",
+            bind(prefix, Some(0), false),
+            vec![(105, bind("ip:198.51.100.9", Some(40), false))],
+        ),
+    ];
+    for (identity, first, changes) in cases {
+        let world = world().await;
+        done(&world, 5, first).await;
+        let record = [at(50, identity, "r0")];
+        assert_eq!(send(&world, &record).await.accepted, 1);
+        for (account, change) in &changes {
+            done(&world, *account, change.clone()).await;
+            let ack = send(&world, &record).await;
+            let told = (ack.accepted, ack.duplicates.as_slice(), ack.exceptions.len());
+            assert_eq!(told, (0, [0].as_slice(), 0), "{changes:?}: {ack:?}");
+        }
+        assert_eq!(payers(&world, "r0"), [5], "{changes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_new_record_is_rated_for_the_holder_now_and_its_retry_is_a_duplicate() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    done(&world, 105, bind("user:a", Some(40), true)).await;
+    let records = [at(39, "user:a", "r0"), at(50, "user:a", "r1"), at(51, "user:a", "r2")];
+    let ack = send(&world, &records).await;
+    assert_eq!((ack.accepted, ack.exceptions.len()), (3, 0), "{ack:?}");
+    let ack = send(&world, &records).await;
+    assert_eq!((ack.accepted, ack.duplicates), (0, vec![0, 1, 2]));
+    let paid = ["r0", "r1", "r2"].map(|id| payers(&world, id));
+    assert_eq!(paid, [vec![5], vec![105], vec![105]]);
+    // Moved on, and back: the decision stays.
+    done(&world, 106, bind("user:a", Some(40), true)).await;
+    done(&world, 5, bind("user:a", Some(40), true)).await;
+    let ack = send(&world, &records).await;
+    assert_eq!((ack.accepted, ack.duplicates), (0, vec![0, 1, 2]));
+    assert_eq!(payers(&world, "r1"), [105]);
+    // A record that is new now is rated for the first holder, who holds the identity again.
+    assert_eq!(send(&world, &[at(52, "user:a", "r3")]).await.accepted, 1);
+    assert_eq!(payers(&world, "r3"), [5]);
+}
+
+/// The front ends after the record is rated for the next holder, and before the first holder's
+/// partition lets it go. Then the identity moves on.
+#[tokio::test(start_paused = true)]
+async fn p28_i2_a_reassignment_that_stopped_half_way_is_finished_as_decided() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    done(&world, 105, bind("user:a", Some(40), true)).await;
+    world.set_faults(world::Faults { fails_to_recycle: true, ..world::Faults::default() });
+    let record = [at(50, "user:a", "r0")];
+    assert_eq!(send(&world, &record).await.accepted, 1);
+    world.set_faults(world::Faults::default());
+    let waiting = |world: &World| -> usize {
+        world.shared.ledgers.lock().unwrap().values().map(|ledger| ledger.suspended.len()).sum()
+    };
+    assert_eq!((payers(&world, "r0"), waiting(&world)), (vec![105], 1));
+    done(&world, 7, bind("user:a", Some(40), true)).await;
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0), "{tally:?}");
+    assert_eq!((payers(&world, "r0"), waiting(&world)), (vec![105], 0));
+    assert_eq!(send(&world, &record).await.duplicates, [0]);
+}
+
+/// A recycling stopped after the record was rated for the account that held its identity, and
+/// before its home partition let it go. Then the identity moves.
+#[tokio::test(start_paused = true)]
+async fn p28_i2_a_recycled_record_is_not_rated_again_after_its_identity_moved() {
+    let world = world().await;
+    let record = [at(50, "user:a", "r0")];
+    assert_eq!(send(&world, &record).await.exceptions[0].reason, "unbound-identity");
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    world.set_faults(world::Faults { fails_to_recycle: true, ..world::Faults::default() });
+    world.suspense().recycle(RecycleRequest::default()).await.unwrap();
+    world.set_faults(world::Faults::default());
+    assert_eq!(payers(&world, "r0"), [5]);
+    done(&world, 105, bind("user:a", Some(40), true)).await;
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0), "{tally:?}");
+    assert_eq!(payers(&world, "r0"), [5]);
+    let again = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!(again.rated, 0, "it left its home partition");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_of_a_released_identity_waits_and_is_rated_for_the_next_holder() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    done(&world, 5, unbind("user:a", 40)).await;
+    let record = [at(50, "user:a", "r0")];
+    let ack = send(&world, &record).await;
+    assert_eq!(ack.exceptions[0].reason, "unbound-identity", "{ack:?}");
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended), (0, 1), "{tally:?}");
+    done(&world, 105, bind("user:a", Some(40), false)).await;
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended), (1, 0), "{tally:?}");
+    assert_eq!(payers(&world, "r0"), [105]);
+    assert_eq!(send(&world, &record).await.duplicates, [0]);
+}
+
+/// A look-up finds what the move changes only for records that may have arrived before it.
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_that_starts_long_after_a_move_goes_straight_to_its_account() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    done(&world, 105, bind("user:a", Some(40), true)).await;
+    let years = 50 * 366 * 86_400 * 1_000_000;
+    let later = world.db.observe().await.unwrap().now.saturating_add(years);
+    let record = UsageRecord { start: later, ..at(50, "user:a", "r0") };
+    assert_eq!(send(&world, &[record]).await.accepted, 1);
+    assert_eq!(payers(&world, "r0"), [105]);
+    let ledgers = world.shared.ledgers.lock().unwrap();
+    assert!(ledgers.values().all(|ledger| ledger.reassigned.is_empty()), "no decision was asked");
+}

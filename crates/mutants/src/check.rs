@@ -57,6 +57,9 @@ checks! {
     Flaps,
     /// P28: an identity is bound to one account at a time.
     BindingsDisjoint,
+    /// P28: what a move or a release takes away is remembered. Off, a record that was rated for the
+    /// former holder and is sent again is rated for the next one too.
+    TakenRemembered,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
     /// P38: the row in a segment is compared too.
@@ -140,6 +143,12 @@ checks! {
     FirstArrival,
     /// P35, I2: if keys were forgotten, the horizon check applies to recycled records too.
     CompleteKeys,
+    /// P28: a node refuses records whose identities were looked up long ago. Off, a front that was
+    /// stopped sends them to an account that lost the identity meanwhile.
+    GuidedRecently,
+    /// P28: a record that was reassigned keeps its account. Off, it follows the identity, also after
+    /// it was rated.
+    DecisionStays,
     /// P36: an owner whose catalogue may be outdated does not rate.
     FreshCatalogue,
     /// P36: after a change of the catalogue each account is checked again for charges that fall
@@ -211,6 +220,9 @@ checks! {
     /// P28: a binding does not hold at its end. Off, a record that starts then belongs to the
     /// former holder.
     BindingEnds,
+    /// P28: the first holder's partition decides a record whose identity changed hands. Off, the
+    /// holder now gets the record at once.
+    FirstDecides,
     /// P28: a cached history is used only if it covers every start in the request. Off, if it
     /// covers one of them.
     EveryStart,

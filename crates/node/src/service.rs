@@ -11,9 +11,10 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
-    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
-    Verdict, WatchRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
+    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
+    NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
+    WatchRequest,
 };
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};
@@ -166,6 +167,26 @@ impl NodeService for Service {
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
+    }
+
+    async fn reassign(
+        &self,
+        call: Call<NodeReassignRequest>,
+    ) -> Result<Response<NodeReassignResponse>, Status> {
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
+        if let Some(answer) =
+            self.gates.relay_call(request.partition, origin, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeReassignRequest { partition, records, recycled } = request;
+        let room = records.iter().map(|one| one.record.len() + 64).sum();
+        let asked = |reply| Request::Reassign { records, recycled, reply };
+        let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
+        // Without an answer of the owner there are no outcomes: the standing says so.
+        let outcomes = outcomes.unwrap_or_default();
+        Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -366,6 +387,14 @@ impl Gates {
                 ..self.not_owner(partition)
             },
             Refusal::Invalid(message) => invalid(message.clone()),
+            // The front answers RETRY in the end, and the identities are looked up again.
+            Refusal::GuidedLongAgo => Standing {
+                verdict: Verdict::Overloaded.into(),
+                epoch: epoch.number(),
+                retry_after_ms: 1_000,
+                message: "the identities of these records were looked up too long ago".to_owned(),
+                ..Standing::default()
+            },
             Refusal::KeysFull => {
                 metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
                 Standing {

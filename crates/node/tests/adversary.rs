@@ -714,7 +714,7 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
     turnpike_proto::record::encode(&at(t0, "r1"), &mut bytes);
     push_record(&mut run, &bytes);
-    let head = SubBatchHead { partition: 1, sequence: 0, recycled: true };
+    let head = SubBatchHead { partition: 1, recycled: true, ..SubBatchHead::default() };
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();

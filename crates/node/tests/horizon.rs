@@ -149,7 +149,7 @@ async fn p35_the_age_of_a_recycled_record_is_not_judged_again() {
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
     turnpike_proto::record::encode(&hour.record(7, "r1", -50 * MINUTE_US), &mut bytes);
     push_record(&mut run, &bytes);
-    let head = SubBatchHead { partition: 1, sequence: 0, recycled: true };
+    let head = SubBatchHead { partition: 1, recycled: true, ..SubBatchHead::default() };
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();

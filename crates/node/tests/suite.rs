@@ -18,6 +18,7 @@ mod options;
 mod owner;
 mod postings;
 mod reach;
+mod reassign;
 mod settings;
 mod story;
 mod subscribing;

@@ -124,6 +124,9 @@ pub struct SubBatchHead {
     /// The records come from the suspense of another partition, where their age was checked on
     /// first arrival (P35).
     pub recycled: bool,
+    /// An instant before the look-up of the records' identities, in microseconds; 0: none was
+    /// looked up (P28).
+    pub guided_us: u64,
 }
 
 impl SubBatchHead {
@@ -134,6 +137,9 @@ impl SubBatchHead {
         put_number(run, 2, self.sequence);
         if self.recycled {
             put_number(run, 4, 1);
+        }
+        if self.guided_us != 0 {
+            put_number(run, 5, self.guided_us);
         }
     }
 }
@@ -163,7 +169,8 @@ impl SubBatchFrame {
                 }
                 (2, WireValue::Varint(sequence)) => head.sequence = sequence,
                 (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
-                (1..=4, _) => return Err(WireError::WrongType(field)),
+                (5, WireValue::Varint(guided)) => head.guided_us = guided,
+                (1..=5, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

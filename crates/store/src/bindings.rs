@@ -12,20 +12,59 @@ use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
 
+mod first;
+
+use first::{Level, first_holders};
+
 /// The key of an identity: its canonical spelling. Text that the present rules do not accept as an
 /// identity is its own key, because an older release may have bound it.
 pub(crate) fn key_of(identity: &str) -> String {
     Identity::parse(identity).map_or_else(|_| identity.to_owned(), String::from)
 }
 
-/// Rows by the key of their identity; each history is sorted by `from`.
+/// A row: a binding, and the instants at which the database recorded and withdrew it. Look-ups
+/// between these two instants found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BindingRow {
+    pub(crate) binding: Binding,
+    /// [`Timestamp::MIN`] for a row of an older release.
+    pub(crate) recorded: Timestamp,
+    /// [`Timestamp::MAX`] for a binding in force. Otherwise a later change took this interval away.
+    pub(crate) withdrawn: Timestamp,
+}
+
+impl BindingRow {
+    /// A binding in force from `recorded` on.
+    pub(crate) const fn recorded(binding: Binding, recorded: Timestamp) -> Self {
+        Self { binding, recorded, withdrawn: Timestamp::MAX }
+    }
+
+    /// The value of the column recorded_us: NULL for a row of an older release.
+    pub(crate) fn stored_recorded(&self) -> Option<i64> {
+        (self.recorded != Timestamp::MIN).then_some(self.recorded.micros())
+    }
+
+    fn is_in_force(&self) -> bool {
+        self.withdrawn == Timestamp::MAX
+    }
+}
+
+impl std::ops::Deref for BindingRow {
+    type Target = Binding;
+
+    fn deref(&self) -> &Binding {
+        &self.binding
+    }
+}
+
+/// Rows in force by the key of their identity; each history is sorted by `from`.
 #[derive(Debug, Default)]
-pub(crate) struct Histories(HashMap<String, Vec<Binding>>);
+pub(crate) struct Histories(HashMap<String, Vec<BindingRow>>);
 
 impl Histories {
-    pub(crate) fn of(rows: impl Iterator<Item = Binding>) -> Self {
-        let mut histories: HashMap<String, Vec<Binding>> = HashMap::new();
-        for row in rows {
+    pub(crate) fn of(rows: impl Iterator<Item = BindingRow>) -> Self {
+        let mut histories: HashMap<String, Vec<BindingRow>> = HashMap::new();
+        for row in rows.filter(BindingRow::is_in_force) {
             histories.entry(key_of(&row.identity)).or_default().push(row);
         }
         for history in histories.values_mut() {
@@ -34,15 +73,15 @@ impl Histories {
         Self(histories)
     }
 
-    fn history(&mut self, key: &str) -> &mut Vec<Binding> {
+    fn history(&mut self, key: &str) -> &mut Vec<BindingRow> {
         self.0.entry(key.to_owned()).or_default()
     }
+}
 
-    fn insert(&mut self, key: &str, binding: Binding) {
-        let history = self.history(key);
-        let place = history.partition_point(|old| by_from(old) < by_from(&binding));
-        history.insert(place, binding);
-    }
+/// The instant at which a change is recorded: `now`, but after the `last` recorded change, so that
+/// the order of the changes is known even when the clock was set back.
+pub(crate) fn recording_instant(last: Timestamp, now: Timestamp) -> Timestamp {
+    now.max(last.saturating_add(1))
 }
 
 fn by_from(binding: &Binding) -> (Timestamp, &str) {
@@ -58,7 +97,7 @@ pub(crate) fn keys_of<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<Stri
 }
 
 /// The outcome of adding one binding to the history of its identity.
-fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
+fn judge_binding(history: &[BindingRow], asked: &Binding) -> BindOutcome {
     if is_held(history, asked) {
         return BindOutcome::Already;
     }
@@ -66,7 +105,7 @@ fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
         .iter()
         .find(|old| overlap(old, asked))
         .filter(|_| !off(Check::BindingsDisjoint))
-        .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.clone()))
+        .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.binding.clone()))
 }
 
 fn overlap(old: &Binding, asked: &Binding) -> bool {
@@ -74,7 +113,7 @@ fn overlap(old: &Binding, asked: &Binding) -> bool {
 }
 
 /// Whether the account already holds the identity for the whole interval.
-fn is_held(history: &[Binding], asked: &Binding) -> bool {
+fn is_held(history: &[BindingRow], asked: &Binding) -> bool {
     let mut held_until = asked.from;
     for old in history.iter().filter(|old| old.account == asked.account) {
         if old.from <= held_until {
@@ -84,48 +123,60 @@ fn is_held(history: &[Binding], asked: &Binding) -> bool {
     held_until >= asked.until
 }
 
-/// The outcome of each binding in `asked`, in order, and the rows to insert, with the key as their
-/// identity. Each binding sees the effect of the earlier ones.
+/// The outcome of each binding in `asked`, in order, and the changes to write. Each binding sees the
+/// effect of the earlier ones. `recorded` is the instant of the changes.
 pub(crate) fn judge_bindings(
     histories: &mut Histories,
     asked: &[Binding],
-) -> (Vec<BindOutcome>, Vec<Binding>) {
-    let mut new = Vec::new();
+    recorded: Timestamp,
+) -> (Vec<BindOutcome>, Vec<RowChange>) {
+    let mut writes = Vec::new();
     let mut judge = |binding: &Binding| {
         let key = key_of(&binding.identity);
-        let outcome = judge_binding(histories.history(&key), binding);
+        let history = histories.history(&key);
+        let outcome = judge_binding(history, binding);
         if outcome == BindOutcome::Bound {
-            let binding = Binding { identity: key.clone(), ..binding.clone() };
-            new.push(binding.clone());
-            histories.insert(&key, binding);
+            let change = RowChange::insert(&key, binding, recorded);
+            carry_out(history, &change);
+            writes.push(change);
         }
         outcome
     };
     let outcomes = asked.iter().map(&mut judge).collect();
-    (outcomes, new)
+    (outcomes, writes)
 }
 
-/// A change of the table of bindings.
+/// A change of the tables of bindings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowChange {
     /// Delete the row of `identity` that begins at `from`.
     Delete { identity: String, from: Timestamp },
     /// Set the end of the row of `identity` that begins at `from` to the earlier instant `until`.
     End { identity: String, from: Timestamp, until: Timestamp },
-    /// Insert a row.
-    Insert(Binding),
+    /// Insert a row in force.
+    Insert(BindingRow),
+    /// Remember the part of a row that was taken from its account.
+    Withdraw(BindingRow),
+}
+
+impl RowChange {
+    fn insert(key: &str, binding: &Binding, recorded: Timestamp) -> Self {
+        let binding = Binding { identity: key.to_owned(), ..binding.clone() };
+        Self::Insert(BindingRow::recorded(binding, recorded))
+    }
 }
 
 /// The outcome of each change in `asked`, in order, and the changes to write, in order. Each change
-/// sees the effect of the earlier ones.
+/// sees the effect of the earlier ones. `recorded` is the instant of the changes.
 pub(crate) fn judge_rebindings(
     histories: &mut Histories,
     asked: &[Rebinding],
+    recorded: Timestamp,
 ) -> (Vec<RebindOutcome>, Vec<RowChange>) {
     let mut writes = Vec::new();
     let mut judge = |asked: &Rebinding| {
         let key = key_of(&asked.binding().identity);
-        let (outcome, changes) = judge_rebinding(histories.history(&key), asked, &key);
+        let (outcome, changes) = judge_rebinding(histories.history(&key), asked, &key, recorded);
         for change in &changes {
             carry_out(histories.history(&key), change);
         }
@@ -136,8 +187,8 @@ pub(crate) fn judge_rebindings(
     (outcomes, writes)
 }
 
-/// Applies `change`, which is to be written to the table, to a history in memory.
-pub(crate) fn carry_out(history: &mut Vec<Binding>, change: &RowChange) {
+/// Applies `change`, which is to be written to the tables, to the rows in force in memory.
+pub(crate) fn carry_out(history: &mut Vec<BindingRow>, change: &RowChange) {
     match change {
         RowChange::Delete { identity, from } => {
             history.retain(|row| (&row.identity, row.from) != (identity, *from));
@@ -145,42 +196,46 @@ pub(crate) fn carry_out(history: &mut Vec<Binding>, change: &RowChange) {
         RowChange::End { identity, from, until } => {
             let mut rows = history.iter_mut();
             if let Some(row) = rows.find(|row| (&row.identity, row.from) == (identity, *from)) {
-                row.until = *until;
+                row.binding.until = *until;
             }
         }
-        RowChange::Insert(binding) => {
-            let place = history.partition_point(|old| by_from(old) < by_from(binding));
-            history.insert(place, binding.clone());
+        RowChange::Insert(new) => {
+            let place = history.partition_point(|old| by_from(old) < by_from(new));
+            history.insert(place, new.clone());
         }
+        RowChange::Withdraw(_) => {}
     }
 }
 
 fn judge_rebinding(
-    history: &[Binding],
+    history: &[BindingRow],
     asked: &Rebinding,
     key: &str,
+    recorded: Timestamp,
 ) -> (RebindOutcome, Vec<RowChange>) {
     match asked {
         Rebinding::Bind(binding) => match judge_binding(history, binding) {
             BindOutcome::Already => (RebindOutcome::Already, Vec::new()),
             BindOutcome::Taken(by) => (RebindOutcome::Taken(by), Vec::new()),
             BindOutcome::Bound => {
-                let new = Binding { identity: key.to_owned(), ..binding.clone() };
-                (RebindOutcome::Changed(Vec::new()), vec![RowChange::Insert(new)])
+                let write = RowChange::insert(key, binding, recorded);
+                (RebindOutcome::Changed(Vec::new()), vec![write])
             }
         },
         Rebinding::Move { binding, final_before } => {
-            if is_held(history, binding) {
+            let others: Vec<&BindingRow> =
+                history.iter().filter(|old| old.account != binding.account).collect();
+            // An older release may have bound another spelling to another account.
+            let is_shared = others.iter().any(|old| overlap(old, binding));
+            if is_held(history, binding) && !is_shared {
                 return (RebindOutcome::Already, Vec::new());
             }
-            let others = |old: &&Binding| old.account != binding.account;
-            if let Some(old) = too_early(history.iter().filter(others), binding, *final_before) {
+            if let Some(old) = too_early(others.iter().copied(), binding, *final_before) {
                 return (RebindOutcome::Final(old), Vec::new());
             }
-            let mut writes = take_away(history.iter(), binding);
-            writes.push(RowChange::Insert(Binding { identity: key.to_owned(), ..binding.clone() }));
-            let taken = parts(history.iter().filter(others), binding);
-            (RebindOutcome::Changed(taken), writes)
+            let mut writes = take_away(history.iter(), binding, recorded);
+            writes.push(RowChange::insert(key, binding, recorded));
+            (RebindOutcome::Changed(parts(others.into_iter(), binding)), writes)
         }
         Rebinding::Release { binding, final_before } => {
             let own = || history.iter().filter(|old| old.account == binding.account);
@@ -188,12 +243,16 @@ fn judge_rebinding(
                 if own().any(|old| old.until == binding.from) {
                     return (RebindOutcome::Already, Vec::new());
                 }
-                let holder = history.iter().find(|old| overlap(old, binding)).cloned();
+                let holder = history.iter().find(|old| overlap(old, binding));
+                let holder = holder.map(|row| row.binding.clone());
                 return (RebindOutcome::NotHeld(holder), Vec::new());
             }
             match too_early(own(), binding, *final_before) {
                 Some(old) => (RebindOutcome::Final(old), Vec::new()),
-                None => (RebindOutcome::Changed(parts(own(), binding)), take_away(own(), binding)),
+                None => {
+                    let taken = parts(own(), binding);
+                    (RebindOutcome::Changed(taken), take_away(own(), binding, recorded))
+                }
             }
         }
     }
@@ -201,28 +260,40 @@ fn judge_rebinding(
 
 /// The first row that the change would take an instant before `final_before` from.
 fn too_early<'a>(
-    mut rows: impl Iterator<Item = &'a Binding>,
+    mut rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
     final_before: Timestamp,
 ) -> Option<Binding> {
-    let loses = |old: &&Binding| overlap(old, asked) && old.from.max(asked.from) < final_before;
-    rows.find(loses).cloned()
+    let loses = |old: &&BindingRow| overlap(old, asked) && old.from.max(asked.from) < final_before;
+    rows.find(loses).map(|row| row.binding.clone())
 }
 
 /// The parts of `rows` that lie in the interval of `asked`.
-fn parts<'a>(rows: impl Iterator<Item = &'a Binding>, asked: &Binding) -> Vec<Binding> {
-    let part = |old: &Binding| Binding {
-        from: old.from.max(asked.from),
-        until: old.until.min(asked.until),
-        ..old.clone()
-    };
-    rows.filter(|old| overlap(old, asked)).map(part).collect()
+fn parts<'a>(rows: impl Iterator<Item = &'a BindingRow>, asked: &Binding) -> Vec<Binding> {
+    rows.filter(|old| overlap(old, asked)).map(|old| part(old, asked)).collect()
 }
 
-/// The writes that take the interval of `asked` away from `rows`.
-fn take_away<'a>(rows: impl Iterator<Item = &'a Binding>, asked: &Binding) -> Vec<RowChange> {
+fn part(old: &Binding, asked: &Binding) -> Binding {
+    Binding { from: old.from.max(asked.from), until: old.until.min(asked.until), ..old.clone() }
+}
+
+/// The writes that take the interval of `asked` away from `rows`. What was taken is remembered,
+/// because records may have been rated by it. A row of the same change was never in force.
+fn take_away<'a>(
+    rows: impl Iterator<Item = &'a BindingRow>,
+    asked: &Binding,
+    recorded: Timestamp,
+) -> Vec<RowChange> {
     let mut writes = Vec::new();
     for old in rows.filter(|old| overlap(old, asked)) {
+        if old.recorded != recorded && !off(Check::TakenRemembered) {
+            let binding = part(old, asked);
+            writes.push(RowChange::Withdraw(BindingRow {
+                binding,
+                withdrawn: recorded,
+                ..old.clone()
+            }));
+        }
         let (identity, from) = (old.identity.clone(), old.from);
         writes.push(if old.from < asked.from {
             RowChange::End { identity, from, until: asked.from }
@@ -230,7 +301,8 @@ fn take_away<'a>(rows: impl Iterator<Item = &'a Binding>, asked: &Binding) -> Ve
             RowChange::Delete { identity, from }
         });
         if asked.until < old.until {
-            writes.push(RowChange::Insert(Binding { from: asked.until, ..old.clone() }));
+            let rest = Binding { from: asked.until, ..old.binding.clone() };
+            writes.push(RowChange::Insert(BindingRow::recorded(rest, old.recorded)));
         }
     }
     writes
@@ -269,16 +341,27 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
     keys
 }
 
-/// The histories under the keys of `asked`, in that order.
-pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = Binding>) -> Vec<Guided> {
-    let Histories(mut found) = Histories::of(rows);
-    for (key, history) in &mut found {
-        settle_overlaps(key, history);
+/// The histories under the keys of `asked`, in that order. `rows` are those in force and those
+/// withdrawn.
+pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) -> Vec<Guided> {
+    let mut levels: HashMap<String, Level> = HashMap::new();
+    for row in rows {
+        levels.entry(key_of(&row.identity)).or_default().push(row);
     }
+    let mut found: HashMap<String, Vec<Binding>> = HashMap::new();
+    for (key, level) in &mut levels {
+        level.sort_by(|a, b| by_from(a).cmp(&by_from(b)));
+        let in_force = level.iter().filter(|row| row.is_in_force());
+        let mut history: Vec<Binding> = in_force.map(|row| row.binding.clone()).collect();
+        settle_overlaps(key, &mut history);
+        found.insert(key.clone(), history);
+    }
+    // A key without rows, or with withdrawn ones only, has an empty history.
     let history = |key: &String| found.get(key).cloned().unwrap_or_default();
     let of = |asked: &Asked| Guided {
         bindings: history(&asked.own),
         prefixes: asked.prefixes.iter().map(history).filter(|rows| !rows.is_empty()).collect(),
+        first_holders: first_holders(asked.keys(), &levels),
     };
     asked.iter().map(of).collect()
 }
@@ -311,13 +394,15 @@ fn settle_overlaps(key: &str, history: &mut Vec<Binding>) {
     *history = settled;
 }
 
-/// Whether inserting these bindings may invalidate earlier look-ups: a prefix, or an address within
-/// a bound prefix, changes the result for addresses. Other identities need no new version, because
-/// a front never caches that an identity is unbound (P28).
-pub(crate) fn moves_version(new: &[Binding], lengths: PrefixLengths) -> bool {
-    new.iter()
-        .filter_map(|binding| Identity::parse(&binding.identity).ok())
-        .any(|identity| identity.is_prefix() || !lengths.is_empty_for(&identity))
+/// Whether the changes may invalidate earlier look-ups: what was found may be taken away, and a new
+/// prefix, or an address within a bound prefix, changes the result for addresses. Other new
+/// identities need no new version, because a front never caches that an identity is unbound (P28).
+pub(crate) fn moves_version(writes: &[RowChange], lengths: PrefixLengths) -> bool {
+    writes.iter().any(|write| match write {
+        RowChange::Delete { .. } | RowChange::End { .. } | RowChange::Withdraw(_) => true,
+        RowChange::Insert(row) => Identity::parse(&row.identity)
+            .is_ok_and(|identity| identity.is_prefix() || !lengths.is_empty_for(&identity)),
+    })
 }
 
 /// The prefix lengths among `identities`, without duplicates: (is it IPv4, length in bits).
@@ -332,8 +417,8 @@ pub(crate) fn prefix_lengths<'a>(identities: impl Iterator<Item = &'a str>) -> V
 /// The rows that the changes insert.
 pub(crate) fn inserted(writes: &[RowChange]) -> impl Iterator<Item = &Binding> {
     writes.iter().filter_map(|write| match write {
-        RowChange::Insert(binding) => Some(binding),
-        RowChange::Delete { .. } | RowChange::End { .. } => None,
+        RowChange::Insert(row) => Some(&row.binding),
+        RowChange::Delete { .. } | RowChange::End { .. } | RowChange::Withdraw(_) => None,
     })
 }
 

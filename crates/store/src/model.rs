@@ -419,6 +419,10 @@ pub struct Guided {
     /// For an address or a prefix: the histories of the bound prefixes that contain it, longest
     /// prefix first.
     pub prefixes: Vec<Vec<Binding>>,
+    /// The intervals in which look-ups once found another account than later on, or found one where
+    /// there is none now, with the account that they found first. A record that starts in such an
+    /// interval may have been rated by that account. They are sorted and do not overlap.
+    pub first_holders: Vec<Binding>,
 }
 
 /// A consumer's cursor in a partition's output.

@@ -187,7 +187,7 @@ fn a_list_of_accounts_that_contradicts_itself_is_refused() {
 fn a_plan_without_a_start_begins_now() {
     let now = at("2026-01-05T00:00:00Z");
     let stated = AccountRow { plan_from: Some(at("2026-01-04T00:00:00Z")), ..row(2) };
-    let accounts = Accounts::from_rows([row(1), stated], now).unwrap();
+    let accounts = TrialAccounts::from_rows([row(1), stated], now).unwrap();
     for (account, second, plans) in [
         (1, "2026-01-04T23:59:59Z", 0),
         (1, "2026-01-05T00:00:00Z", 1),

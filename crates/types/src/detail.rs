@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::SuspenseReason;
 use crate::limits::DETAIL_BYTES_MAX;
+use crate::{AccountNumber, SuspenseReason};
 
 /// A short text that accompanies a suspense reason, such as `record.duration` or `USD->CHF`; empty
 /// for none.
@@ -35,6 +35,23 @@ impl Detail {
     /// Whether there is no detail.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+/// The beginning of the detail of a record that was reassigned. Logs hold it: it never changes.
+const REASSIGNED: &str = "reassigned to account ";
+
+impl Detail {
+    /// The detail of a record that is suspended with its first holder, and is to be rated for
+    /// `account` (P28).
+    pub fn reassigned(account: AccountNumber) -> Self {
+        Self::new(format_args!("{REASSIGNED}{account}"))
+    }
+
+    /// The account of a detail made by [`Detail::reassigned`]; `None` for any other detail.
+    pub fn reassigned_to(&self) -> Option<AccountNumber> {
+        let number = self.as_str().strip_prefix(REASSIGNED)?;
+        number.parse().ok().filter(|number| *number != 0).map(AccountNumber)
     }
 }
 

@@ -37,6 +37,9 @@ pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
 /// How far after logged time a record may end, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
+/// How long after the look-up of its identity a record is taken, in microseconds of logged time
+/// (P28).
+pub const GUIDED_MAX_US: i64 = 5 * 60 * 1_000_000;
 /// How long a billing cycle stays open after its end, in microseconds: two days
 /// (docs/plan-semantics.md section 5).
 pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;

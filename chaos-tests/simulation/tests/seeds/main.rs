@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use runs::child;
 use simulation::run::{Verdict, run};
+use simulation::wander::FIRST_SEED;
 
 /// Seeds of a plain `cargo test`; scripts/nightly runs thousands.
 const SEEDS: u64 = 400;
+/// The same, for runs in which identities change hands.
+const WANDERING: u64 = 60;
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
@@ -84,9 +87,22 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
     }
 }
 
+/// The same, with identities that change hands while their records are sent: `WANDERING=10000` runs
+/// more.
+#[test]
+fn p28_i2_records_whose_identities_change_hands_are_rated_once() {
+    let count = from_env("WANDERING").unwrap_or(WANDERING);
+    let failed = many(FIRST_SEED..FIRST_SEED + count);
+    if let Some((seed, told)) = failed.first() {
+        println!("{told}");
+        let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
+        panic!("failed: {numbers:?}; the log of the first, {seed}, is above");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_log() {
-    for seed in [1, 2, 3, 500, 500, 500] {
+    for seed in [1, 2, 3, 500, 500, 500, FIRST_SEED] {
         let (once, again) = (child(seed, false, None), child(seed, false, None));
         let text = |output: &Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

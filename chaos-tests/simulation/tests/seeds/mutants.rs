@@ -7,6 +7,7 @@
 
 use std::process::Output;
 
+use simulation::wander::FIRST_SEED;
 use turnpike_mutants::Check;
 
 use crate::runs::child;
@@ -26,7 +27,8 @@ fn fall(output: &Output) -> Option<String> {
 
 /// Without `check`, one of `seeds` fails by violating one of these invariants.
 fn falls(check: Check, seeds: &[u64], by: &[&str]) {
-    for seed in seeds.iter().copied().chain(1..=MORE) {
+    let first = if seeds.iter().all(|seed| *seed >= FIRST_SEED) { FIRST_SEED } else { 1 };
+    for seed in seeds.iter().copied().chain(first..first + MORE) {
         let Some(how) = fall(&child(seed, true, Some(check))) else { continue };
         println!("{check:?}, seed {seed}: {how}");
         if by.iter().any(|invariant| how.starts_with(invariant)) {
@@ -86,6 +88,16 @@ fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
 #[test]
 fn p31_a_retry_of_a_suspended_record_is_rated_as_a_new_one() {
     falls(Check::Replayed, &[1, 2, 4], &["I2"]);
+}
+
+#[test]
+fn p28_what_a_move_takes_away_is_forgotten() {
+    falls(Check::TakenRemembered, &[FIRST_SEED], &["I2"]);
+}
+
+#[test]
+fn p28_the_holder_now_gets_what_the_first_holder_has_rated() {
+    falls(Check::FirstDecides, &[FIRST_SEED], &["I2"]);
 }
 
 /// For each check, the table names the test that detects its absence, and that test exists.

@@ -19,7 +19,7 @@ fn binding(account: u64, from: i64, until: i64) -> Binding {
 #[test]
 fn p28_a_binding_holds_from_its_beginning_to_just_before_its_end() {
     let bindings = vec![binding(1, 100, 200), binding(2, 200, 300), binding(3, 400, 500)];
-    let history = Guided { bindings, prefixes: Vec::new() };
+    let history = Guided { bindings, ..Guided::default() };
     let expected = [
         (i64::MIN, None),
         (99, None),

@@ -22,11 +22,13 @@ use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult,
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::frame::{BatchFrame, SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
-    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, RecycleKey, RecycleOutcome, Sign,
-    Standing, SubBatchAnswer, Verdict, WatchRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
+    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
+    NodeSuspenseRequest, NodeSuspenseResponse, ReassignOutcome, Reassignment, RecycleKey,
+    RecycleOutcome, Sign, Standing, SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::record::{RecordBatch, encode};
@@ -87,6 +89,8 @@ pub struct Ledger {
     /// The suspended records of unbound identities.
     pub suspended: Vec<SuspendedRecord>,
     pub recycled: Vec<RecycleKey>,
+    /// The account that each record was reassigned to, by first holder and record id.
+    pub reassigned: HashMap<(u64, String), u64>,
     /// The ids of records in sub-batches that were marked as recycled.
     pub from_elsewhere: Vec<String>,
     /// The accounts of the received commands.
@@ -235,9 +239,9 @@ fn commit(
             ledger.from_elsewhere.push(fixed.record_id.to_owned());
         }
         if too_old == Some(fixed.record_id) {
-            answer.exceptions.push(turnpike_proto::ingest::v1::RecordResult {
+            answer.exceptions.push(RecordResult {
                 index,
-                status: turnpike_proto::ingest::v1::RecordStatus::Rejected.into(),
+                status: RecordStatus::Rejected.into(),
                 reason: "too-old".to_owned(),
                 ..Default::default()
             });
@@ -256,10 +260,24 @@ fn commit(
                     ..SuspendedRecord::default()
                 });
             }
-            answer.exceptions.push(turnpike_proto::ingest::v1::RecordResult {
+            answer.exceptions.push(RecordResult {
                 index,
-                status: turnpike_proto::ingest::v1::RecordStatus::Suspended.into(),
+                status: RecordStatus::Suspended.into(),
                 reason: "unbound-identity".to_owned(),
+                ..Default::default()
+            });
+            continue;
+        }
+        let waits = |r: &&SuspendedRecord| {
+            (r.account_number, r.record_id.as_str()) == (fixed.account.0, fixed.record_id)
+        };
+        if ledger.suspended.iter().any(|r| waits(&r)) {
+            answer.exceptions.push(RecordResult {
+                index,
+                status: RecordStatus::Suspended.into(),
+                reason: "unbound-identity".to_owned(),
+                replayed: true,
+                present: "unbound-identity".to_owned(),
                 ..Default::default()
             });
             continue;
@@ -272,6 +290,46 @@ fn commit(
             answer.accepted += 1;
         }
     }
+}
+
+/// The decision of a fake partition, by the rules of a node.
+fn decide(ledger: &mut Ledger, asked: &Reassignment) -> ReassignOutcome {
+    let mut batch = RecordBatch::default();
+    batch.push(&asked.record);
+    let fixed = batch.records()[0].as_ref().unwrap().fixed;
+    let (account, id) = (fixed.account.0, fixed.record_id.to_owned());
+    let suspended = RecordResult {
+        status: RecordStatus::Suspended.into(),
+        reason: "unbound-identity".to_owned(),
+        ..RecordResult::default()
+    };
+    if ledger.rated.get(&account).is_some_and(|ids| ids.contains(&id)) {
+        return ReassignOutcome { duplicate: true, ..ReassignOutcome::default() };
+    }
+    let waits =
+        |record: &SuspendedRecord| (record.account_number, &record.record_id) == (account, &id);
+    let known = ledger.reassigned.get(&(account, id.clone())).copied();
+    if known.is_none() && asked.to_account == account {
+        return ReassignOutcome { to_account: account, ..ReassignOutcome::default() };
+    }
+    if known.is_none() {
+        ledger.suspended.push(SuspendedRecord {
+            account_number: account,
+            record_id: id.clone(),
+            identity: fixed.identity.to_owned(),
+            start_us: fixed.start.0,
+            reason: "unbound-identity".to_owned(),
+            record: asked.record.clone(),
+            ..SuspendedRecord::default()
+        });
+    }
+    let to_account = known.filter(|to| *to != 0).unwrap_or(asked.to_account);
+    ledger.reassigned.insert((account, id.clone()), to_account);
+    if to_account == 0 {
+        return ReassignOutcome { result: Some(suspended), ..ReassignOutcome::default() };
+    }
+    let waits = ledger.suspended.iter().any(waits);
+    ReassignOutcome { to_account, waits, ..ReassignOutcome::default() }
 }
 
 #[tonic::async_trait]
@@ -370,6 +428,18 @@ impl NodeService for FakeNode {
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
     }
 
+    async fn reassign(
+        &self,
+        request: Request<NodeReassignRequest>,
+    ) -> Result<Response<NodeReassignResponse>, Status> {
+        let NodeReassignRequest { partition, records, .. } = request.into_inner();
+        let standing = self.standing(partition);
+        let mut ledgers = self.shared.ledgers.lock().unwrap();
+        let ledger = ledgers.get_mut(&partition).unwrap();
+        let outcomes = records.iter().map(|asked| decide(ledger, asked)).collect();
+        Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
+    }
+
     async fn recycle(
         &self,
         request: Request<NodeRecycleRequest>,
@@ -386,7 +456,10 @@ impl NodeService for FakeNode {
             .map(|key| {
                 let left = key.moved_to_account != 0;
                 if left {
-                    ledger.suspended.retain(|record| record.record_id != key.record_id);
+                    ledger.suspended.retain(|record| {
+                        (record.account_number, &record.record_id)
+                            != (key.account_number, &key.record_id)
+                    });
                 }
                 let reason = if left { "" } else { "unbound-identity" };
                 RecycleOutcome {

@@ -36,6 +36,7 @@ impl Owner {
             Request::Apply { .. }
             | Request::Show { .. }
             | Request::Suspense { .. }
+            | Request::Reassign { .. }
             | Request::Release { .. }
             | Request::Superseded => false,
         }

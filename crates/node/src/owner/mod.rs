@@ -22,6 +22,7 @@ mod fresh;
 mod incoming;
 mod lines;
 mod postings;
+mod reassign;
 mod records;
 mod shared;
 mod standing;
@@ -39,7 +40,9 @@ use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
-use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
+use turnpike_proto::node::v1::{
+    ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
+};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
 use turnpike_store::failpoint::{self, Step};
@@ -86,6 +89,8 @@ pub(crate) enum Request {
     Suspense { filter: ListRequest, reply: Reply<Vec<SuspendedRecord>> },
     /// Rate suspended records again.
     Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
+    /// Decide records whose identity changed hands.
+    Reassign { records: Vec<Reassignment>, recycled: bool, reply: Reply<Vec<ReassignOutcome>> },
     /// Release the partition.
     Release { to: Option<NodeName> },
     /// Another claim of the partition was observed.
@@ -116,6 +121,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// The partition holds the maximum number of keys.
     KeysFull,
+    /// The accounts of its records were looked up too long ago (P28).
+    GuidedLongAgo,
 }
 
 /// A request, and the bytes of the queue that it occupies.
@@ -349,6 +356,9 @@ impl Owner {
                 Ok(())
             }
             Request::Recycle { keys, reply } => self.recycle(&keys, reply).await,
+            Request::Reassign { records, recycled, reply } => {
+                self.reassign(&records, recycled, reply).await
+            }
             Request::Release { to } => Err(self.release(to.as_ref()).await),
             Request::Superseded => Err(Ended::Fenced),
         }

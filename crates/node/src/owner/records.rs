@@ -14,7 +14,7 @@ use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{
     AccountNumber, Detail, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension,
-    limits,
+    Timestamp, limits,
 };
 
 use super::incoming::{Incoming, incoming};
@@ -114,7 +114,15 @@ impl Owner {
             let account = record.fixed.account;
             account.0 != 0 && !ours.contains(account) && self.is_covered(account)
         });
-        if strangers && !off(Check::Range) { Err(Refusal::WrongPartition) } else { Ok(head) }
+        if strangers && !off(Check::Range) {
+            return Err(Refusal::WrongPartition);
+        }
+        // A front that was stopped for long sends what it looked up before. The identity may have
+        // changed hands since.
+        let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
+        let is_old = head.guided_us != 0
+            && guided.saturating_add(limits::GUIDED_MAX_US) < self.open.time.now;
+        if is_old && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
     /// Whether any partition covers the account.
@@ -154,7 +162,7 @@ impl Owner {
 
     /// Makes room for keys by forgetting those past the horizon. If nothing advances logged time, a
     /// segment is logged for its time alone. Returns whether there is room now.
-    fn make_room_for_keys(&mut self) -> bool {
+    pub(super) fn make_room_for_keys(&mut self) -> bool {
         self.state.sweep();
         if self.state.keys().len() < self.shared.config.keys_max {
             return true;
@@ -176,21 +184,8 @@ impl Owner {
         if let Some(taken) = self.taken_before(incoming, print)? {
             return Ok(taken);
         }
-        let time = if off(Check::OneClock) { self.own_time() } else { self.open.time };
-        // A recycled record was inside the horizon when it first arrived (P35). But it may have
-        // been rated in another way since. Once keys were forgotten, that can't be excluded, so the
-        // record stays in suspense (I2).
-        let keys_are_complete =
-            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Check::CompleteKeys);
-        let was_judged = recycled && keys_are_complete && !off(Check::FirstArrival);
-        if incoming.view.start < time.floor && !was_judged {
-            return Ok(Taken::Rejected(RejectReason::TooOld));
-        }
-        // A record that ends in the future is refused as one that starts there: its usage has not
-        // happened.
-        let end = incoming.view.start.saturating_add(incoming.view.duration_us);
-        if end > time.now.saturating_add(limits::AHEAD_MAX_US) {
-            return Ok(Taken::Rejected(RejectReason::InTheFuture));
+        if let Some(reason) = self.refused_by_time(incoming, recycled) {
+            return Ok(Taken::Rejected(reason));
         }
         if self.state.keys().len() >= self.shared.config.keys_max {
             return Err(Wait::Keys);
@@ -210,6 +205,29 @@ impl Owner {
         }
     }
 
+    /// Why the start or the end of a record that was never taken is not accepted (P26).
+    pub(super) fn refused_by_time(
+        &self,
+        incoming: &Incoming<'_>,
+        recycled: bool,
+    ) -> Option<RejectReason> {
+        let time = if off(Check::OneClock) { self.own_time() } else { self.open.time };
+        // A recycled record was inside the horizon when it first arrived (P35). But it may have
+        // been rated in another way since. Once keys were forgotten, that can't be excluded, so the
+        // record stays in suspense (I2).
+        let keys_are_complete =
+            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Check::CompleteKeys);
+        let was_judged = recycled && keys_are_complete && !off(Check::FirstArrival);
+        if incoming.view.start < time.floor && !was_judged {
+            return Some(RejectReason::TooOld);
+        }
+        // A record that ends in the future is refused as one that starts there: its usage has not
+        // happened.
+        let end = incoming.view.start.saturating_add(incoming.view.duration_us);
+        let is_ahead = end > time.now.saturating_add(limits::AHEAD_MAX_US);
+        is_ahead.then_some(RejectReason::InTheFuture)
+    }
+
     /// Time by this node's clock instead of logged time. Only for the mutant of P26.
     fn own_time(&self) -> LoggedTime {
         let spec = &self.ownership.spec;
@@ -219,7 +237,7 @@ impl Owner {
 
     /// The earlier outcome, if the key was taken before, in a committed segment, in the one in
     /// flight (P5), or in the open one.
-    fn taken_before(
+    pub(super) fn taken_before(
         &self,
         incoming: &Incoming<'_>,
         print: Fingerprint,
@@ -369,7 +387,7 @@ impl From<Wait> for NotRated {
     }
 }
 
-fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {
+pub(super) fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {
     let exception = |status: RecordStatus, reason: &str| RecordResult {
         index,
         status: status.into(),

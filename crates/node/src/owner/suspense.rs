@@ -12,6 +12,7 @@ use turnpike_segment::head::{Change, SuspenseKey};
 use turnpike_types::{AccountNumber, Epoch, Suspension};
 
 use super::incoming::incoming;
+use super::reassign::is_reassigned;
 use super::records::{NotRated, present};
 use super::{Ended, Owner};
 
@@ -120,6 +121,16 @@ impl Owner {
         else {
             return Ok(RecycleOutcome::default());
         };
+        if is_reassigned(&key, waiting.reason) {
+            let present = self.present_of(&key, &waiting).await?;
+            if !Self::may_recycle(&key, &present, asked.moved_to_account) {
+                return Ok(RecycleOutcome {
+                    rated: false,
+                    reason: present.reason.word().to_owned(),
+                    detail: present.detail.as_str().to_owned(),
+                });
+            }
+        }
         if asked.moved_to_account != 0 {
             let moved = suspense_key(&key, &waiting, 0, asked.moved_to_account);
             self.open.builder.push_entry(key.account, Change::MovedAway(moved));
@@ -127,16 +138,26 @@ impl Owner {
             return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
         }
         self.bring(waiting.location).await?;
-        let bytes = match self.record_at(waiting.location) {
-            Ok(Some(row)) => encoded(&row),
-            Ok(None) | Err(_) => {
-                return Err(Ended::Damaged(format!(
-                    "suspended record {} is not at its logged position",
-                    key.record_id
-                )));
-            }
-        };
+        let bytes = encoded(&self.suspended_row(&key, &waiting)?);
         self.rate_again(&key, &waiting, &bytes).await
+    }
+
+    /// The row of a suspended record, whose segment is loaded.
+    fn suspended_row(&self, key: &WaitingKey, waiting: &Waiting) -> Result<RecordRow<'_>, Ended> {
+        let row = self.record_at(waiting.location).ok().flatten();
+        row.ok_or_else(|| {
+            let id = &key.record_id;
+            Ended::Damaged(format!("suspended record {id} is not at its logged position"))
+        })
+    }
+
+    async fn present_of(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+    ) -> Result<Suspension, Ended> {
+        self.bring(waiting.location).await?;
+        Ok(present(waiting, &self.suspended_row(key, waiting)?))
     }
 
     async fn rate_again(
@@ -186,7 +207,12 @@ impl Owner {
         }
     }
 
-    fn stay(&mut self, key: &WaitingKey, waiting: &Waiting, now: Suspension) -> RecycleOutcome {
+    pub(super) fn stay(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        now: Suspension,
+    ) -> RecycleOutcome {
         let Suspension { reason, ref detail } = now;
         let detail = detail.as_str().to_owned();
         let entry = SuspenseKey {

@@ -2,17 +2,18 @@ use turnpike_types::AccountNumber;
 
 use super::*;
 
-fn row(identity: &str, account: u64, from: i64, until: i64) -> Binding {
-    Binding {
+fn row(identity: &str, account: u64, from: i64, until: i64) -> BindingRow {
+    let binding = Binding {
         identity: identity.to_owned(),
         account: AccountNumber(account),
         from: Timestamp(from),
         until: Timestamp(until),
-    }
+    };
+    BindingRow::recorded(binding, Timestamp::MIN)
 }
 
 /// The history found under the key of `identity`, as (from, until, account).
-fn found(identity: &str, rows: &[Binding]) -> Vec<(i64, i64, u64)> {
+fn found(identity: &str, rows: &[BindingRow]) -> Vec<(i64, i64, u64)> {
     let asked = [Asked::of(identity, PrefixLengths::NONE)];
     let found = guided(&asked, rows.iter().cloned()).remove(0).bindings;
     found.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect()
@@ -39,10 +40,33 @@ fn where_neither_is_the_one_spelling_usage_waits_unless_both_name_one_account() 
 fn a_move_settles_overlaps_of_an_older_release() {
     let rows = [row("ip:2001:DB8::99", 1, 0, 100), row("ip:2001:DB8:0::99", 2, 50, 150)];
     let mut histories = Histories::of(rows.iter().cloned());
-    let binding = row("ip:2001:db8::99", 3, 60, i64::MAX);
+    let binding = row("ip:2001:db8::99", 3, 60, i64::MAX).binding;
     let asked = [Rebinding::Move { binding, final_before: Timestamp(0) }];
-    let (outcomes, _) = judge_rebindings(&mut histories, &asked);
+    let (outcomes, _) = judge_rebindings(&mut histories, &asked, Timestamp(1));
     assert!(matches!(&outcomes[0], RebindOutcome::Changed(taken) if taken.len() == 2));
     let after = histories.history("ip:2001:db8::99").clone();
     assert_eq!(found("ip:2001:db8::99", &after), [(0, 50, 1), (60, i64::MAX, 3)]);
+}
+
+/// Account 1 holds the identity in one spelling, account 2 in another one.
+#[test]
+fn a_move_to_an_account_that_shares_the_identity_takes_the_other_spelling_away() {
+    let rows = [row("ip:2001:DB8::99", 1, 0, i64::MAX), row("ip:2001:DB8:0::99", 2, 0, i64::MAX)];
+    let mut histories = Histories::of(rows.iter().cloned());
+    let binding = row("ip:2001:db8::99", 1, 0, i64::MAX).binding;
+    let asked = [Rebinding::Move { binding, final_before: Timestamp(0) }];
+    let (outcomes, _) = judge_rebindings(&mut histories, &asked, Timestamp(1));
+    assert_eq!(outcomes, [RebindOutcome::Changed(vec![rows[1].binding.clone()])]);
+    let after = histories.history("ip:2001:db8::99").clone();
+    assert_eq!(found("ip:2001:db8::99", &after), [(0, i64::MAX, 1)]);
+    let (outcomes, writes) = judge_rebindings(&mut histories, &asked, Timestamp(2));
+    assert_eq!((outcomes, writes), (vec![RebindOutcome::Already], Vec::new()));
+}
+
+/// The clock was set back between two changes.
+#[test]
+fn changes_are_recorded_in_their_order_whatever_the_clock_says() {
+    assert_eq!(recording_instant(Timestamp(5), Timestamp(9)), Timestamp(9));
+    assert_eq!(recording_instant(Timestamp(9), Timestamp(5)), Timestamp(10));
+    assert_eq!(recording_instant(Timestamp(9), Timestamp(9)), Timestamp(10));
 }

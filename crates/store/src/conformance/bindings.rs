@@ -138,6 +138,61 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Te
     assert_eq!(held, [Some(1), Some(3), Some(3), Some(3), Some(2)]);
 }
 
+/// What a change takes away may have been rated by the former account: the first one is remembered.
+pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore) {
+    let db = s.view().await;
+    let first = async |identity: &str, at: i64| {
+        let found = guided(&*s.view().await, identity).await.first_holders;
+        assert!(found.windows(2).all(|pair| pair[0].until <= pair[1].from), "{found:?}");
+        holder(&found, at)
+    };
+    db.bind_identities(&[binding("user:x", 1, 0, OPEN)]).await.unwrap();
+    assert_eq!(first("user:x", 50).await, None, "it never changed hands");
+    rebind(&*db, moved("user:x", 2, 100, OPEN)).await;
+    assert_eq!((first("user:x", 99).await, first("user:x", 100).await), (None, Some(1)));
+    rebind(&*db, moved("user:x", 3, 150, 200)).await;
+    rebind(&*db, moved("user:x", 1, 100, OPEN)).await;
+    for at in [100, 150, 199, 200] {
+        assert_eq!(first("user:x", at).await, Some(1), "the first one, at {at}");
+    }
+    rebind(&*db, released("user:x", 1, 50, 60)).await;
+    assert_eq!((first("user:x", 49).await, first("user:x", 59).await), (None, Some(1)));
+    // Bound again by another account, then by the first one.
+    rebind(&*db, moved("user:x", 2, 50, 60)).await;
+    rebind(&*db, moved("user:x", 1, 50, 60)).await;
+    assert_eq!(first("user:x", 50).await, Some(1));
+    // An interval that was never held, and one that is bound for the first time.
+    assert_eq!(first("user:x", -1).await, None);
+    rebind(&*db, moved("user:x", 5, -10, 0)).await;
+    assert_eq!(first("user:x", -1).await, None);
+    // A change so late that no record has arrived that it concerns.
+    rebind(&*db, moved("user:x", 2, i64::MAX / 2, OPEN)).await;
+    assert_eq!(first("user:x", i64::MAX / 2).await, None);
+    // Changes that were in force at no time are not remembered.
+    let both = [moved("user:y", 7, 0, OPEN), moved("user:y", 8, 0, OPEN)];
+    db.rebind_identities(&both).await.unwrap();
+    assert_eq!(first("user:y", 5).await, None);
+}
+
+/// An address is taken from the account of its prefix by a binding of its own, or of a longer
+/// prefix.
+pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &TestedStore) {
+    let db = s.view().await;
+    let first =
+        async |at: i64| holder(&guided(&*s.view().await, "ip:192.0.2.9").await.first_holders, at);
+    db.bind_identities(&[binding("ip:192.0.2.0/24", 1, 0, OPEN)]).await.unwrap();
+    db.bind_identities(&[binding("ip:192.0.2.8/29", 2, 10, 20)]).await.unwrap();
+    assert_eq!((first(9).await, first(10).await, first(20).await), (None, Some(1), None));
+    db.bind_identities(&[binding("ip:192.0.2.9", 3, 15, 30)]).await.unwrap();
+    assert_eq!((first(15).await, first(20).await, first(30).await), (Some(1), Some(1), None));
+    rebind(&*db, released("ip:192.0.2.9", 3, 15, 30)).await;
+    rebind(&*db, released("ip:192.0.2.8/29", 2, 10, 20)).await;
+    assert_eq!((first(15).await, first(25).await, first(30).await), (Some(1), Some(1), None));
+    // A shorter prefix changes nothing for an address of a longer one.
+    db.bind_identities(&[binding("ip:192.0.0.0/16", 4, 0, OPEN)]).await.unwrap();
+    assert_eq!(first(5).await, None);
+}
+
 /// A release may run from an instant on, or cover an interval in the middle of a binding.
 pub async fn a_released_identity_is_unbound_and_may_be_bound_again(s: &TestedStore) {
     let db = s.view().await;
@@ -248,6 +303,8 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(7));
     let mut draw = |below: usize| usize::try_from(dice.below(below as u64)).unwrap();
     let mut table = [[None::<u64>; INSTANTS]; IDENTITIES.len()];
+    // What look-ups found first, and whether a later one found another account or none.
+    let mut first = [[(None::<u64>, false); INSTANTS]; IDENTITIES.len()];
     let mut changed = 0;
     for _ in 0..150 {
         let (row, account) = (draw(IDENTITIES.len()), 1 + draw(3) as u64);
@@ -271,6 +328,21 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
         }
         let outcome = rebind(&*db, change).await;
         changed += usize::from(matches!(outcome, RebindOutcome::Changed(_)));
+        for at in 0..INSTANTS {
+            let found = [table[0][at].or(table[1][at]), table[1][at], table[2][at]];
+            for (first, found) in first.iter_mut().zip(found) {
+                let (account, is_changed) = &mut first[at];
+                *account = account.or(found);
+                *is_changed |= account.is_some() && *account != found;
+            }
+        }
+        for (identity, first) in IDENTITIES.iter().zip(&first) {
+            let known = guided(&*db, identity).await.first_holders;
+            for (at, (account, is_changed)) in first.iter().enumerate() {
+                let expected = account.filter(|_| *is_changed);
+                assert_eq!(holder(&known, at as i64), expected, "{identity} at {at}");
+            }
+        }
         for (identity, cells) in IDENTITIES.iter().zip(&table) {
             let bindings = guided(&*db, identity).await.bindings;
             let found: Vec<Option<u64>> =

@@ -299,11 +299,13 @@ impl SharedDatabase for MemoryDatabase {
     }
 
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
-        self.state().bind_identities(bindings)
+        let now = (self.clock)();
+        self.state().bind_identities(bindings, now)
     }
 
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
-        self.state().rebind_identities(changes)
+        let now = (self.clock)();
+        self.state().rebind_identities(changes, now)
     }
 
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {

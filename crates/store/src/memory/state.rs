@@ -11,7 +11,7 @@ use turnpike_types::{
     SegmentNumber, Timestamp,
 };
 
-use crate::bindings::{self, Asked, Histories, RowChange};
+use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules::{self, Fence};
 use crate::{
@@ -29,7 +29,9 @@ pub(super) struct State {
     pub(super) starts: BTreeSet<(NodeName, Incarnation)>,
     catalogue: Vec<CatalogueEntry>,
     /// The history of each identity, by its key.
-    bindings: BTreeMap<String, Vec<Binding>>,
+    bindings: BTreeMap<String, Vec<BindingRow>>,
+    withdrawn_bindings: BTreeMap<String, Vec<BindingRow>>,
+    bindings_recorded: Timestamp,
     prefix_lengths: PrefixLengths,
     bindings_version: u64,
     cursors: BTreeMap<(String, PartitionId), Consumer>,
@@ -140,6 +142,8 @@ impl State {
             starts: BTreeSet::new(),
             catalogue: Vec::new(),
             bindings: BTreeMap::new(),
+            withdrawn_bindings: BTreeMap::new(),
+            bindings_recorded: Timestamp(0),
             prefix_lengths: PrefixLengths::NONE,
             bindings_version: 0,
             cursors: BTreeMap::new(),
@@ -285,25 +289,30 @@ impl State {
             .collect()
     }
 
-    pub(super) fn bind_identities(&mut self, asked: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+    pub(super) fn bind_identities(
+        &mut self,
+        asked: &[Binding],
+        now: Timestamp,
+    ) -> StoreResult<Vec<BindOutcome>> {
         rules::check_bindings(asked)?;
         let mut histories = self.histories(asked.iter().map(|one| one.identity.as_str()));
-        let (outcomes, new) = bindings::judge_bindings(&mut histories, asked);
-        let writes: Vec<RowChange> = new.into_iter().map(RowChange::Insert).collect();
-        self.write_bindings(&writes, false);
+        let recorded = bindings::recording_instant(self.bindings_recorded, now);
+        let (outcomes, writes) = bindings::judge_bindings(&mut histories, asked, recorded);
+        self.write_bindings(&writes, recorded);
         Ok(outcomes)
     }
 
     pub(super) fn rebind_identities(
         &mut self,
         asked: &[Rebinding],
+        now: Timestamp,
     ) -> StoreResult<Vec<RebindOutcome>> {
         rules::check_bindings(asked.iter().map(Rebinding::binding))?;
         let identities = asked.iter().map(|one| one.binding().identity.as_str());
         let mut histories = self.histories(identities);
-        let (outcomes, writes) = bindings::judge_rebindings(&mut histories, asked);
-        let takes = writes.iter().any(|write| !matches!(write, RowChange::Insert(_)));
-        self.write_bindings(&writes, takes);
+        let recorded = bindings::recording_instant(self.bindings_recorded, now);
+        let (outcomes, writes) = bindings::judge_rebindings(&mut histories, asked, recorded);
+        self.write_bindings(&writes, recorded);
         Ok(outcomes)
     }
 
@@ -312,20 +321,28 @@ impl State {
         Histories::of(keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned())
     }
 
-    fn write_bindings(&mut self, writes: &[RowChange], takes: bool) {
+    fn write_bindings(&mut self, writes: &[RowChange], recorded: Timestamp) {
+        if writes.is_empty() {
+            return;
+        }
+        self.bindings_recorded = recorded;
         let new: Vec<Binding> = bindings::inserted(writes).cloned().collect();
         let identities = new.iter().map(|binding| binding.identity.as_str());
         for (is_v4, length) in bindings::prefix_lengths(identities) {
             self.prefix_lengths.add_length(is_v4, length);
         }
-        if takes || bindings::moves_version(&new, self.prefix_lengths) {
+        if bindings::moves_version(writes, self.prefix_lengths) {
             self.bindings_version += 1;
         }
         for write in writes {
             let identity = match write {
-                RowChange::Insert(Binding { identity, .. })
-                | RowChange::Delete { identity, .. }
-                | RowChange::End { identity, .. } => identity,
+                RowChange::Insert(row) => &row.binding.identity,
+                RowChange::Withdraw(row) => {
+                    let key = bindings::key_of(&row.identity);
+                    self.withdrawn_bindings.entry(key).or_default().push(row.clone());
+                    continue;
+                }
+                RowChange::Delete { identity, .. } | RowChange::End { identity, .. } => identity,
             };
             let history = self.bindings.entry(bindings::key_of(identity)).or_default();
             bindings::carry_out(history, write);
@@ -336,7 +353,10 @@ impl State {
         let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
         let asked: Vec<Asked> = identities.iter().map(of).collect();
         let keys = bindings::keys_asked(&asked);
-        let rows = keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned();
+        let rows = keys.iter().flat_map(|key| {
+            let tables = [self.bindings.get(key), self.withdrawn_bindings.get(key)];
+            tables.into_iter().flatten().flatten().cloned()
+        });
         bindings::guided(&asked, rows)
     }
 
@@ -346,7 +366,8 @@ impl State {
 
     pub(super) fn bindings_of(&self, account: AccountNumber, most: usize) -> Vec<Binding> {
         let rows = self.bindings.values().flatten();
-        rows.filter(|row| row.account == account).take(most).cloned().collect()
+        let own = rows.filter(|row| row.account == account).take(most);
+        own.map(|row| row.binding.clone()).collect()
     }
 
     pub(super) fn register_consumer(&mut self, name: &str) -> StoreResult<()> {

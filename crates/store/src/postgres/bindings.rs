@@ -2,26 +2,35 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
-use turnpike_types::{AccountNumber, PrefixLengths};
+use turnpike_types::{AccountNumber, PrefixLengths, Timestamp};
 
 use super::catalogue::lock;
 use super::session::BINDING_LOCK;
 use super::{APPEND_LIMIT, BEAT_LIMIT, BULK_LIMIT, PostgresDatabase};
-use crate::bindings::{self, Asked, Histories, RowChange};
+use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::rules;
 use crate::sql::errors::classify;
-use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
+use crate::sql::rows::{
+    BindingRowTuple, BindingTuple, binding, binding_row, loaded, prefix_lengths, stored,
+};
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// Parameter: keys; result: [`BindingTuple`]. The key of a row of an
-/// older release is NULL; such a row is found only if its identity is in canonical spelling.
-const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
-     WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1))";
-/// Parameters: identities in canonical spelling (also stored as keys), accounts, from_us, until_us.
-const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
-     SELECT i, a, f, u, i FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) \
-     AS new (i, a, f, u)";
+/// Parameter: keys; result: [`BindingRowTuple`], in force and withdrawn. The key of a row of an older
+/// release is NULL; such a row is found only if its identity is in canonical spelling.
+const HISTORIES: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL::bigint \
+     FROM bindings WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1)) \
+     UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \
+     FROM withdrawn_bindings WHERE canonical = ANY($1)";
+/// Parameters: identities in canonical spelling (also stored as keys), accounts, from_us, until_us,
+/// recorded_us.
+const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical, recorded_us) \
+     SELECT i, a, f, u, i, r \
+     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+     AS new (i, a, f, u, r)";
+/// -> the instant of the last recorded change, the clock
+const RECORDED_AND_NOW: &str = "SELECT bindings_recorded_us, \
+     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
 /// Parameters: identities as stored, and their keys (canonical spellings).
 const READ_BINDINGS: &str = "UPDATE bindings SET canonical = read.canonical \
      FROM unnest($1::text[], $2::text[]) AS read (identity, canonical) \
@@ -56,9 +65,9 @@ impl PostgresDatabase {
         let lengths: PrefixLengths = prefix_lengths(lengths, DOING)?;
         let asked: Vec<Asked> = identities.iter().map(|text| Asked::of(text, lengths)).collect();
         let keys = bindings::keys_asked(&asked);
-        let statement = query_as::<_, BindingTuple>(HISTORIES).bind(&keys);
+        let statement = query_as::<_, BindingRowTuple>(HISTORIES).bind(&keys);
         let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
-        let rows = lease.fetch_all(statement).await?.into_iter().map(binding);
+        let rows = lease.fetch_all(statement).await?.into_iter().map(binding_row);
         Ok(bindings::guided(&asked, rows))
     }
 
@@ -86,9 +95,10 @@ impl PostgresDatabase {
 async fn bind(connection: &mut PgConnection, asked: Vec<Binding>) -> StoreResult<Vec<BindOutcome>> {
     let identities = asked.iter().map(|one| one.identity.as_str());
     let mut histories = locked_histories(connection, identities).await?;
-    let (outcomes, new) = bindings::judge_bindings(&mut histories, &asked);
-    insert(connection, &new).await?;
-    note_changes(connection, &new, false).await?;
+    let recorded = recording_instant(connection).await?;
+    let (outcomes, writes) = bindings::judge_bindings(&mut histories, &asked, recorded);
+    insert(connection, &writes).await?;
+    note_changes(connection, &writes, recorded).await?;
     Ok(outcomes)
 }
 
@@ -96,10 +106,10 @@ async fn rebind(
     connection: &mut PgConnection,
     asked: Vec<Rebinding>,
 ) -> StoreResult<Vec<RebindOutcome>> {
-    let failed = |error: sqlx::Error| classify(BIND, &error);
     let identities = asked.iter().map(|one| one.binding().identity.as_str());
     let mut histories = locked_histories(connection, identities).await?;
-    let (outcomes, writes) = bindings::judge_rebindings(&mut histories, &asked);
+    let recorded = recording_instant(connection).await?;
+    let (outcomes, writes) = bindings::judge_rebindings(&mut histories, &asked, recorded);
     for write in &writes {
         let statement = match write {
             RowChange::Delete { identity, from } => {
@@ -109,18 +119,25 @@ async fn rebind(
                 .bind(identity)
                 .bind(from.micros())
                 .bind(until.micros()),
-            RowChange::Insert(new) => query(statements::INSERT_BINDING)
-                .bind(&new.identity)
-                .bind(stored(new.account.0))
-                .bind(new.from.micros())
-                .bind(new.until.micros())
-                .bind(bindings::key_of(&new.identity)),
+            RowChange::Insert(row) => query(statements::INSERT_BINDING)
+                .bind(&row.identity)
+                .bind(stored(row.account.0))
+                .bind(row.from.micros())
+                .bind(row.until.micros())
+                .bind(bindings::key_of(&row.identity))
+                .bind(row.stored_recorded()),
+            RowChange::Withdraw(row) => query(statements::INSERT_WITHDRAWN)
+                .bind(&row.identity)
+                .bind(stored(row.account.0))
+                .bind(row.from.micros())
+                .bind(row.until.micros())
+                .bind(bindings::key_of(&row.identity))
+                .bind(row.stored_recorded())
+                .bind(row.withdrawn.micros()),
         };
-        statement.execute(&mut *connection).await.map_err(failed)?;
+        statement.execute(&mut *connection).await.map_err(|error| classify(BIND, &error))?;
     }
-    let new: Vec<Binding> = bindings::inserted(&writes).cloned().collect();
-    let takes = writes.iter().any(|write| !matches!(write, RowChange::Insert(_)));
-    note_changes(connection, &new, takes).await?;
+    note_changes(connection, &writes, recorded).await?;
     Ok(outcomes)
 }
 
@@ -133,35 +150,53 @@ async fn locked_histories<'a>(
     lock(connection, BINDING_LOCK).await.map_err(failed)?;
     // Processes of an older release may have added rows without keys.
     while read_some(connection).await? {}
-    let rows: Vec<BindingTuple> = query_as(HISTORIES)
+    let rows: Vec<BindingRowTuple> = query_as(HISTORIES)
         .bind(bindings::keys_of(identities))
         .fetch_all(connection)
         .await
         .map_err(failed)?;
-    Ok(Histories::of(rows.into_iter().map(binding)))
+    Ok(Histories::of(rows.into_iter().map(binding_row)))
 }
 
-async fn insert(connection: &mut PgConnection, new: &[Binding]) -> StoreResult<()> {
+/// The instant for the next change. The transaction holds the lock for binding.
+async fn recording_instant(connection: &mut PgConnection) -> StoreResult<Timestamp> {
+    let read: Result<(i64, i64), _> = query_as(RECORDED_AND_NOW).fetch_one(connection).await;
+    let (last, now) = read.map_err(|error| classify(BIND, &error))?;
+    Ok(bindings::recording_instant(Timestamp(last), Timestamp(now)))
+}
+
+/// Inserts the new rows of `writes`, which holds no other change.
+async fn insert(connection: &mut PgConnection, writes: &[RowChange]) -> StoreResult<()> {
+    let new: Vec<&BindingRow> = writes
+        .iter()
+        .filter_map(|write| if let RowChange::Insert(row) = write { Some(row) } else { None })
+        .collect();
     if new.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = new.iter().map(|binding| binding.identity.as_str()).collect();
-    let accounts: Vec<i64> = new.iter().map(|binding| stored(binding.account.0)).collect();
-    let from: Vec<i64> = new.iter().map(|binding| binding.from.micros()).collect();
-    let until: Vec<i64> = new.iter().map(|binding| binding.until.micros()).collect();
+    let names: Vec<&str> = new.iter().map(|row| row.identity.as_str()).collect();
+    let accounts: Vec<i64> = new.iter().map(|row| stored(row.account.0)).collect();
+    let from: Vec<i64> = new.iter().map(|row| row.from.micros()).collect();
+    let until: Vec<i64> = new.iter().map(|row| row.until.micros()).collect();
+    let recorded: Vec<Option<i64>> = new.iter().map(|row| row.stored_recorded()).collect();
     let statement = query(INSERT_BINDINGS).bind(names).bind(accounts).bind(from).bind(until);
-    statement.execute(connection).await.map(|_| ()).map_err(|error| classify(BIND, &error))
+    let done = statement.bind(recorded).execute(connection).await;
+    done.map(|_| ()).map_err(|error| classify(BIND, &error))
 }
 
-/// Updates the lengths of prefixes and the version of the bindings after a change. `takes`: a
-/// binding was ended or deleted.
+/// Updates the instant of the last change, the lengths of prefixes, and the version of the bindings
+/// after a change.
 async fn note_changes(
     connection: &mut PgConnection,
-    new: &[Binding],
-    takes: bool,
+    writes: &[RowChange],
+    recorded: Timestamp,
 ) -> StoreResult<()> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
-    for (is_v4, length) in bindings::prefix_lengths(new.iter().map(|one| one.identity.as_str())) {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let identities = bindings::inserted(writes).map(|one| one.identity.as_str());
+    for (is_v4, length) in bindings::prefix_lengths(identities) {
         query(statements::INSERT_PREFIX_LENGTH)
             .bind(is_v4)
             .bind(i64::from(length))
@@ -169,9 +204,11 @@ async fn note_changes(
             .await
             .map_err(failed)?;
     }
+    let recording = query(statements::RECORD_BINDINGS).bind(recorded.micros());
+    recording.execute(&mut *connection).await.map_err(failed)?;
     let rows = query_as(statements::PREFIX_LENGTHS);
     let lengths = prefix_lengths(rows.fetch_all(&mut *connection).await.map_err(failed)?, BIND)?;
-    if takes || bindings::moves_version(new, lengths) {
+    if bindings::moves_version(writes, lengths) {
         query(statements::BINDINGS_CHANGED).execute(connection).await.map_err(failed)?;
     }
     Ok(())

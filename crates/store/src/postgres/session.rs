@@ -28,6 +28,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 4,
         sql: include_str!("../../../../migrations/postgres/0004_published_with.sql"),
     },
+    Migration {
+        version: 5,
+        sql: include_str!("../../../../migrations/postgres/0005_withdrawn_bindings.sql"),
+    },
 ];
 
 /// The advisory lock for migrating and for creating partitions: the letters "turnpike" in ASCII.

@@ -7,6 +7,7 @@ use turnpike_types::{
 };
 
 use super::errors::corrupt;
+use crate::bindings::BindingRow;
 use crate::rules::Fence;
 use crate::{
     Binding, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest, Claimed, Consumer,
@@ -169,6 +170,19 @@ pub(crate) fn binding(row: BindingTuple) -> Binding {
         account: AccountNumber(loaded(account)),
         from: Timestamp(from),
         until: Timestamp(until),
+    }
+}
+
+/// The columns of [`BindingTuple`], then recorded_us, withdrawn_us; NULL: recorded by an older
+/// release, and in force.
+pub(crate) type BindingRowTuple = (String, i64, i64, i64, Option<i64>, Option<i64>);
+
+pub(crate) fn binding_row(row: BindingRowTuple) -> BindingRow {
+    let (identity, account, from, until, recorded, withdrawn) = row;
+    BindingRow {
+        binding: binding((identity, account, from, until)),
+        recorded: recorded.map_or(Timestamp::MIN, Timestamp),
+        withdrawn: withdrawn.map_or(Timestamp::MAX, Timestamp),
     }
 }
 

@@ -134,9 +134,20 @@ pub(crate) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE identity = $
 pub(crate) const END_BINDING: &str =
     "UPDATE bindings SET until_us = $3 WHERE identity = $1 AND from_us = $2";
 
-/// identity, account, from_us, until_us, canonical
-pub(crate) const INSERT_BINDING: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
-     VALUES ($1, $2, $3, $4, $5)";
+/// identity, account, from_us, until_us, canonical, recorded_us
+pub(crate) const INSERT_BINDING: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical, recorded_us) \
+     VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// identity, account, from_us, until_us, canonical, recorded_us, withdrawn_us
+pub(crate) const INSERT_WITHDRAWN: &str = "INSERT INTO withdrawn_bindings \
+     (identity, account, from_us, until_us, canonical, recorded_us, withdrawn_us) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// -> the instant of the last change of bindings, bindings_recorded_us
+pub(crate) const BINDINGS_RECORDED: &str = "SELECT bindings_recorded_us FROM store";
+
+/// bindings_recorded_us
+pub(crate) const RECORD_BINDINGS: &str = "UPDATE store SET bindings_recorded_us = $1";
 
 /// the most identities -> identities of rows that an older release wrote and that have no key yet
 pub(crate) const UNREAD_BINDINGS: &str =

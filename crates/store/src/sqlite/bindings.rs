@@ -2,20 +2,25 @@
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as};
-use turnpike_types::AccountNumber;
+use turnpike_types::{AccountNumber, Timestamp};
 
 use super::SqliteDatabase;
 use super::writer::Urgency;
 use crate::bindings::{self, Asked, Histories, RowChange};
 use crate::rules;
 use crate::sql::errors::{classify, corrupt};
-use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
+use crate::sql::rows::{
+    BindingRowTuple, BindingTuple, binding, binding_row, loaded, prefix_lengths, stored,
+};
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// key -> [`BindingTuple`]; a row that an older process wrote is found if its spelling is its key.
-const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
-     WHERE canonical = $1 OR (canonical IS NULL AND identity = $1)";
+/// key -> [`BindingRowTuple`], in force and withdrawn; a row that an older process wrote is found if
+/// its spelling is its key.
+const HISTORY: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL FROM bindings \
+     WHERE canonical = $1 OR (canonical IS NULL AND identity = $1) \
+     UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \
+     FROM withdrawn_bindings WHERE canonical = $1";
 /// The most identities of an older release that get their keys in one transaction.
 const READ_AT_ONCE: i64 = 10_000;
 
@@ -24,8 +29,8 @@ const BIND: &str = "bind identities";
 impl SqliteDatabase {
     pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         rules::check_bindings(bindings)?;
-        let bindings = bindings.to_vec();
-        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(bind(c, bindings))).await
+        let (bindings, now) = (bindings.to_vec(), (self.clock)());
+        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(bind(c, bindings, now))).await
     }
 
     pub(super) async fn rebind_all(
@@ -33,8 +38,8 @@ impl SqliteDatabase {
         changes: &[Rebinding],
     ) -> StoreResult<Vec<RebindOutcome>> {
         rules::check_bindings(changes.iter().map(Rebinding::binding))?;
-        let changes = changes.to_vec();
-        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(rebind(c, changes))).await
+        let (changes, now) = (changes.to_vec(), (self.clock)());
+        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(rebind(c, changes, now))).await
     }
 
     pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
@@ -46,7 +51,7 @@ impl SqliteDatabase {
         let lengths = prefix_lengths(lengths, DOING)?;
         let asked: Vec<Asked> = identities.iter().map(|text| Asked::of(text, lengths)).collect();
         let rows = rows_of(&mut connection, bindings::keys_asked(&asked)).await.map_err(failed)?;
-        Ok(bindings::guided(&asked, rows.into_iter().map(binding)))
+        Ok(bindings::guided(&asked, rows.into_iter().map(binding_row)))
     }
 
     pub(super) async fn version_of_bindings(&self) -> StoreResult<u64> {
@@ -71,7 +76,7 @@ impl SqliteDatabase {
 async fn rows_of(
     connection: &mut SqliteConnection,
     keys: Vec<String>,
-) -> Result<Vec<BindingTuple>, sqlx::Error> {
+) -> Result<Vec<BindingRowTuple>, sqlx::Error> {
     let mut rows = Vec::new();
     for key in keys {
         rows.extend(query_as(HISTORY).bind(key).fetch_all(&mut *connection).await?);
@@ -88,34 +93,54 @@ async fn histories<'a>(
     while read_some(connection).await? {}
     let rows = rows_of(connection, bindings::keys_of(identities)).await;
     let rows = rows.map_err(|error| classify(BIND, &error))?;
-    Ok(Histories::of(rows.into_iter().map(binding)))
+    Ok(Histories::of(rows.into_iter().map(binding_row)))
 }
 
 async fn bind(
     connection: &mut SqliteConnection,
     asked: Vec<Binding>,
+    now: Timestamp,
 ) -> StoreResult<Vec<BindOutcome>> {
     let identities: Vec<&str> = asked.iter().map(|one| one.identity.as_str()).collect();
     let mut histories = histories(connection, identities.into_iter()).await?;
-    let (outcomes, new) = bindings::judge_bindings(&mut histories, &asked);
-    let writes: Vec<RowChange> = new.into_iter().map(RowChange::Insert).collect();
-    write(connection, &writes).await?;
+    let recorded = recording_instant(connection, now).await?;
+    let (outcomes, writes) = bindings::judge_bindings(&mut histories, &asked, recorded);
+    write(connection, &writes, recorded).await?;
     Ok(outcomes)
 }
 
 async fn rebind(
     connection: &mut SqliteConnection,
     asked: Vec<Rebinding>,
+    now: Timestamp,
 ) -> StoreResult<Vec<RebindOutcome>> {
     let identities: Vec<&str> = asked.iter().map(|one| one.binding().identity.as_str()).collect();
     let mut histories = histories(connection, identities.into_iter()).await?;
-    let (outcomes, writes) = bindings::judge_rebindings(&mut histories, &asked);
-    write(connection, &writes).await?;
+    let recorded = recording_instant(connection, now).await?;
+    let (outcomes, writes) = bindings::judge_rebindings(&mut histories, &asked, recorded);
+    write(connection, &writes, recorded).await?;
     Ok(outcomes)
 }
 
-async fn write(connection: &mut SqliteConnection, writes: &[RowChange]) -> StoreResult<()> {
+async fn recording_instant(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> StoreResult<Timestamp> {
+    let last: Result<(i64,), _> =
+        query_as(statements::BINDINGS_RECORDED).fetch_one(connection).await;
+    let (last,) = last.map_err(|error| classify(BIND, &error))?;
+    Ok(bindings::recording_instant(Timestamp(last), now))
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    writes: &[RowChange],
+    recorded: Timestamp,
+) -> StoreResult<()> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
+    if writes.is_empty() {
+        return Ok(());
+    }
     for write in writes {
         let statement = match write {
             RowChange::Delete { identity, from } => {
@@ -125,21 +150,31 @@ async fn write(connection: &mut SqliteConnection, writes: &[RowChange]) -> Store
                 .bind(identity)
                 .bind(from.micros())
                 .bind(until.micros()),
-            RowChange::Insert(new) => query(statements::INSERT_BINDING)
-                .bind(&new.identity)
-                .bind(stored(new.account.0))
-                .bind(new.from.micros())
-                .bind(new.until.micros())
-                .bind(bindings::key_of(&new.identity)),
+            RowChange::Insert(row) => query(statements::INSERT_BINDING)
+                .bind(&row.identity)
+                .bind(stored(row.account.0))
+                .bind(row.from.micros())
+                .bind(row.until.micros())
+                .bind(bindings::key_of(&row.identity))
+                .bind(row.stored_recorded()),
+            RowChange::Withdraw(row) => query(statements::INSERT_WITHDRAWN)
+                .bind(&row.identity)
+                .bind(stored(row.account.0))
+                .bind(row.from.micros())
+                .bind(row.until.micros())
+                .bind(bindings::key_of(&row.identity))
+                .bind(row.stored_recorded())
+                .bind(row.withdrawn.micros()),
         };
         statement.execute(&mut *connection).await.map_err(failed)?;
     }
-    let new: Vec<Binding> = bindings::inserted(writes).cloned().collect();
-    note_lengths(connection, new.iter().map(|one| one.identity.as_str())).await.map_err(failed)?;
+    let identities = bindings::inserted(writes).map(|one| one.identity.as_str());
+    note_lengths(connection, identities).await.map_err(failed)?;
+    let recording = query(statements::RECORD_BINDINGS).bind(recorded.micros());
+    recording.execute(&mut *connection).await.map_err(failed)?;
     let rows = query_as(statements::PREFIX_LENGTHS);
     let lengths = prefix_lengths(rows.fetch_all(&mut *connection).await.map_err(failed)?, BIND)?;
-    let takes = writes.iter().any(|write| !matches!(write, RowChange::Insert(_)));
-    if takes || bindings::moves_version(&new, lengths) {
+    if bindings::moves_version(writes, lengths) {
         query(statements::BINDINGS_CHANGED).execute(connection).await.map_err(failed)?;
     }
     Ok(())

@@ -26,6 +26,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 4,
         sql: include_str!("../../../../migrations/sqlite/0004_published_with.sql"),
     },
+    Migration {
+        version: 5,
+        sql: include_str!("../../../../migrations/sqlite/0005_withdrawn_bindings.sql"),
+    },
 ];
 
 /// Time limit for opening. Several processes may open a new file at the same time, and SQLite

@@ -165,6 +165,8 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Answers of nodes that report overload";
     "turnpike_front_expired_total" Counter, Count, []
         "Sub-batches given up after 20 s without a durable answer";
+    "turnpike_front_reassigned_total" Counter, Count, []
+        "Records whose identity changed hands, which the first holder's partition decided";
     "turnpike_front_answers_dropped_total" Counter, Count, []
         "Dropped answers of superseded owners";
     // Fronts: view of the cluster

@@ -1,0 +1,322 @@
+//! Records whose identity changed hands: the first holder's partition decides who pays, so that a
+//! record which was rated before the change is not rated again (P28).
+//!
+//! ```text
+//!  record --Reassign--> partition of the first holder --known--> the answer that it got before
+//!                                |
+//!                                `--to be rated for X--> ingested under X --durable--> the first
+//!                                                                     holder's suspense lets it go
+//! ```
+//!
+//! A step that fails is repeated when the record is sent or recycled again. Each step is idempotent:
+//! the decision is durable before the record is rated, and keys answer a record that was rated.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use turnpike_mutants::{Check, off};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
+use turnpike_proto::node::v1::{
+    NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
+};
+use turnpike_proto::record::{RecordBatch, is_identity, peek};
+use turnpike_proto::wire::put_number;
+use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, limits};
+
+use crate::core::Core;
+use crate::guiding::{IdentityKey, bound_at, first_holder_at};
+use crate::ingest::once;
+use crate::owner::ask;
+use crate::partition_sender::Arrival;
+use crate::split::HistoryBySpelling;
+
+/// The number of records in one request. A batch of this many records of the largest size fits the
+/// size limit.
+const CHUNK: usize = 200;
+
+/// A record whose identity changed hands.
+pub(crate) struct MovedRecord {
+    /// The encoded record, without an account of its own, or with the first holder's.
+    pub(crate) record: Vec<u8>,
+    /// The account whose partition decides.
+    pub(crate) first: AccountNumber,
+    /// The account that holds the identity now.
+    pub(crate) to: Option<AccountNumber>,
+}
+
+/// The outcome for one record.
+#[derive(Clone, Debug)]
+pub(crate) enum Decided {
+    /// It was rated now.
+    Accepted,
+    /// It was rated before.
+    Duplicate,
+    /// It is suspended or rejected.
+    Result(RecordResult),
+    /// It waits in suspense with the first holder: the account of the decision refuses it.
+    Waits(RecordResult),
+    /// It has no durable answer: send it again.
+    Retry(String),
+}
+
+/// The record with `account` as its account: decoders use the last value of a repeated scalar
+/// field.
+pub(crate) fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
+    let mut out = record.to_vec();
+    put_number(&mut out, 1, account.0);
+    out
+}
+
+/// The records of a batch whose identity changed hands, by index.
+pub(crate) fn candidates(
+    frame: &BatchFrame,
+    histories: &HistoryBySpelling,
+) -> Vec<(u32, MovedRecord)> {
+    let mut found = Vec::new();
+    let mut index = 0u32;
+    // The split has reported a malformed batch.
+    let _ = frame.walk(|record| {
+        if let Some(candidate) = candidate(record, histories) {
+            found.push((index, candidate));
+        }
+        index += 1;
+    });
+    found
+}
+
+fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<MovedRecord> {
+    let found = peek(record).ok()?;
+    let is_guided = found.account.0 == 0
+        && is_identity(found.identity)
+        && found.identity.len() <= limits::IDENTITY_BYTES_MAX;
+    let history = histories.get(&*IdentityKey::of(found.identity).text).filter(|_| is_guided)?;
+    let first = first_holder_at(history, found.start).filter(|_| !off(Check::FirstDecides))?;
+    Some(MovedRecord { record: record.to_vec(), first, to: bound_at(history, found.start) })
+}
+
+/// Decides each of `candidates` and rates it where the decision says. `recycled`: their age was
+/// checked on first arrival (P35). Returns the outcomes in the same order.
+pub(crate) async fn reassign(
+    core: &Arc<Core>,
+    candidates: &[MovedRecord],
+    recycled: bool,
+) -> Vec<Decided> {
+    metrics::counter!("turnpike_front_reassigned_total").increment(candidates.len() as u64);
+    let mut outcomes = vec![Decided::Retry("no partition covers it".to_owned()); candidates.len()];
+    let table = core.routes.table();
+    let mut by_partition: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
+    for (n, candidate) in candidates.iter().enumerate() {
+        let first = candidate.first;
+        let slot = table.slot_of(first).or_else(|| table.home_of_account(first));
+        if let Some(route) = slot.and_then(|slot| table.at(slot)) {
+            by_partition.entry(route.partition).or_default().push(n);
+        }
+    }
+    for (partition, indexes) in by_partition {
+        for chunk in indexes.chunks(CHUNK) {
+            let records = chunk.iter().filter_map(|n| candidates.get(*n)).collect();
+            let chunk_outcomes = Chunk { core, partition, recycled, records }.decide().await;
+            for (n, outcome) in chunk.iter().zip(chunk_outcomes) {
+                if let Some(slot) = outcomes.get_mut(*n) {
+                    *slot = outcome;
+                }
+            }
+        }
+    }
+    outcomes
+}
+
+/// Candidates that one partition decides.
+struct Chunk<'a> {
+    core: &'a Arc<Core>,
+    partition: PartitionId,
+    recycled: bool,
+    records: Vec<&'a MovedRecord>,
+}
+
+/// A decision: rate the record for `account`.
+struct RateFor {
+    /// The index in the chunk.
+    index: usize,
+    account: AccountNumber,
+    /// The revision of the record that waits with the first holder.
+    waits: Option<u32>,
+}
+
+impl Chunk<'_> {
+    async fn decide(self) -> Vec<Decided> {
+        let records = self.records.iter().map(|candidate| Reassignment {
+            record: owned_by(&candidate.record, candidate.first).into(),
+            to_account: candidate.to.map_or(0, |account| account.0),
+        });
+        let request = NodeReassignRequest {
+            partition: self.partition.0,
+            records: records.collect(),
+            recycled: self.recycled,
+        };
+        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+            node.reassign(request).await
+        })
+        .await;
+        let outcomes = match answer {
+            Ok(answer) => answer.outcomes,
+            Err(error) => return vec![Decided::Retry(error.to_string()); self.records.len()],
+        };
+        let no_room = format!("partition {}: no room for more keys", self.partition);
+        let mut decided = vec![Decided::Retry(no_room); self.records.len()];
+        let mut elsewhere = Vec::new();
+        let mut here = Vec::new();
+        for ((index, slot), outcome) in decided.iter_mut().enumerate().zip(outcomes) {
+            match judge(index, outcome) {
+                Ok(rate_for) => {
+                    let first = self.records.get(index).map(|candidate| candidate.first);
+                    let is_first = first == Some(rate_for.account);
+                    if is_first { here.push(rate_for) } else { elsewhere.push(rate_for) }
+                }
+                Err(answered) => *slot = answered,
+            }
+        }
+        let (waiting, new): (Vec<_>, Vec<_>) =
+            here.into_iter().partition(|rate_for| rate_for.waits.is_some());
+        let arrival = if self.recycled { Arrival::Recycled } else { Arrival::First };
+        self.rate(&new, arrival, &mut decided).await;
+        self.rate_in_place(&waiting, &mut decided).await;
+        self.rate(&elsewhere, Arrival::Recycled, &mut decided).await;
+        self.let_go(&elsewhere, &decided).await;
+        decided
+    }
+
+    /// Ingests records under the accounts of their decisions.
+    async fn rate(&self, decisions: &[RateFor], arrival: Arrival, decided: &mut [Decided]) {
+        let bodies: Vec<Vec<u8>> = decisions
+            .iter()
+            .filter_map(|one| Some(owned_by(&self.records.get(one.index)?.record, one.account)))
+            .collect();
+        if bodies.is_empty() {
+            return;
+        }
+        let frame = BatchFrame::build("reassigning", 0, bodies.iter().map(Vec::as_slice));
+        let ack = match once(self.core, frame, arrival).await {
+            Ok(ack) => ack,
+            Err(error) => BatchAck { message: error.to_string(), ..BatchAck::default() },
+        };
+        let is_done = ack.status() == BatchStatus::Done;
+        let BatchAck { duplicates, exceptions, message, .. } = ack;
+        let mut exceptions: HashMap<u32, RecordResult> =
+            exceptions.into_iter().map(|result| (result.index, result)).collect();
+        for (one, index) in decisions.iter().zip(0u32..) {
+            let outcome = if !is_done {
+                Decided::Retry(message.clone())
+            } else if let Some(result) = exceptions.remove(&index) {
+                if result.status() == RecordStatus::Rejected && one.waits.is_some() {
+                    Decided::Waits(waits_with_first(one.account, &result))
+                } else {
+                    Decided::Result(result)
+                }
+            } else if duplicates.contains(&index) {
+                Decided::Duplicate
+            } else {
+                Decided::Accepted
+            };
+            if let Some(slot) = decided.get_mut(one.index) {
+                *slot = outcome;
+            }
+        }
+    }
+
+    /// Rates records that wait with the first holder, which holds the identity again.
+    async fn rate_in_place(&self, waiting: &[RateFor], decided: &mut [Decided]) {
+        if waiting.is_empty() {
+            return;
+        }
+        let keys: Vec<RecycleKey> = waiting.iter().filter_map(|one| self.key(one, 0)).collect();
+        let request = NodeRecycleRequest { partition: self.partition.0, keys };
+        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+            node.recycle(request).await
+        })
+        .await;
+        let outcomes = answer.map(|answer| answer.outcomes).map_err(|error| error.to_string());
+        for (n, one) in waiting.iter().enumerate() {
+            let outcome = match &outcomes {
+                Err(message) => Decided::Retry(message.clone()),
+                Ok(outcomes) => match outcomes.get(n) {
+                    Some(outcome) if outcome.rated => Decided::Accepted,
+                    Some(outcome) if !outcome.reason.is_empty() => Decided::Result(RecordResult {
+                        status: RecordStatus::Suspended.into(),
+                        reason: outcome.reason.clone(),
+                        detail: outcome.detail.clone(),
+                        ..RecordResult::default()
+                    }),
+                    // Another request recycled the record in the meantime.
+                    _ => Decided::Retry("the record is being recycled".to_owned()),
+                },
+            };
+            if let Some(slot) = decided.get_mut(one.index) {
+                *slot = outcome;
+            }
+        }
+    }
+
+    /// Removes records that are durable elsewhere from the first holder's suspense. Where this fails,
+    /// the next recycling repeats it.
+    async fn let_go(&self, decisions: &[RateFor], decided: &[Decided]) {
+        let is_durable = |one: &&RateFor| match decided.get(one.index) {
+            Some(Decided::Accepted | Decided::Duplicate | Decided::Result(_)) => true,
+            Some(Decided::Waits(_) | Decided::Retry(_)) | None => false,
+        };
+        let moved = decisions.iter().filter(|one| one.waits.is_some()).filter(is_durable);
+        let keys: Vec<RecycleKey> = moved.filter_map(|one| self.key(one, one.account.0)).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let request = NodeRecycleRequest { partition: self.partition.0, keys };
+        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+            node.recycle(request).await
+        })
+        .await;
+        if let Err(error) = answer {
+            tracing::warn!(partition = %self.partition, %error,
+                "records that were reassigned stay in suspense until they are recycled");
+        }
+    }
+
+    /// The key of a record in the first holder's suspense; `None` for a malformed record, which the
+    /// partition has rejected.
+    fn key(&self, one: &RateFor, moved_to_account: u64) -> Option<RecycleKey> {
+        let candidate = self.records.get(one.index)?;
+        let mut batch = RecordBatch::default();
+        batch.push(&candidate.record);
+        let record = batch.records().first()?.as_ref().ok()?;
+        Some(RecycleKey {
+            account_number: candidate.first.0,
+            record_id: record.fixed.record_id.to_owned(),
+            identity: record.fixed.identity.to_owned(),
+            revision: one.waits?,
+            moved_to_account,
+        })
+    }
+}
+
+fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Decided> {
+    let ReassignOutcome { to_account, waits, revision, duplicate, result } = outcome;
+    match (to_account, duplicate, result) {
+        (0, true, None) => Err(Decided::Duplicate),
+        (0, false, Some(result)) => Err(Decided::Result(result)),
+        (account, false, None) if account != 0 => {
+            let account = AccountNumber(account);
+            Ok(RateFor { index, account, waits: waits.then_some(revision) })
+        }
+        _ => Err(Decided::Retry("the node's decision is not understood".to_owned())),
+    }
+}
+
+/// The result for a record that the account of its decision refuses.
+fn waits_with_first(account: AccountNumber, refused: &RecordResult) -> RecordResult {
+    RecordResult {
+        status: RecordStatus::Suspended.into(),
+        reason: SuspenseReason::UnboundIdentity.word().to_owned(),
+        detail: format!("account {account} refuses it: {}", refused.reason),
+        ..RecordResult::default()
+    }
+}

@@ -1,0 +1,180 @@
+//! Decides records whose identity changed hands (P28). The first holder's owner decides, because its
+//! keys tell whether the record was rated before the change:
+//!
+//! ```text
+//!  front --Reassign(record, holder now)--> owner of the first holder
+//!            key known: rated  ---------------------------------> duplicate
+//!            key known: suspended for the first holder ---------> suspended, as before
+//!            key known: reassigned to account X ----------------> X, whoever holds it now
+//!            unknown: suspended under this key, with its --------> the holder now
+//!                     account in the logged detail
+//!
+//!  front --the record, for X--> owner of X: rates it
+//!  front --Recycle(moved to X)-> owner of the first holder: the record leaves suspense
+//! ```
+//!
+//! The suspended record makes the decision durable before the record is rated elsewhere. It has the
+//! reason `unbound-identity` and an account, as no other record does. It is rated where the decision
+//! says, never by this owner's plain recycling. If no account holds the identity, the record waits
+//! undecided.
+
+use turnpike_account::WaitingKey;
+use turnpike_mutants::{Check, off};
+use turnpike_proto::node::v1::{ReassignOutcome, Reassignment, SubBatchAnswer};
+use turnpike_proto::record::RecordBatch;
+use turnpike_types::{AccountNumber, Detail, SuspenseReason, Suspension};
+
+use super::incoming::{Incoming, incoming};
+use super::records::{Taken, Wait, note};
+use super::{Ended, Owner, Reply};
+
+/// The decision on a record.
+enum Decision {
+    /// To be rated for this account. With the revision if it waits in suspense here.
+    RateFor(AccountNumber, Option<u32>),
+    /// The first holder's answer counts.
+    Answered(Taken),
+}
+
+/// Whether a suspended record waits for the account that holds its identity, and not for the account
+/// in its key.
+pub(super) fn is_reassigned(key: &WaitingKey, reason: SuspenseReason) -> bool {
+    key.account.0 != 0 && reason == SuspenseReason::UnboundIdentity
+}
+
+impl Owner {
+    pub(super) async fn reassign(
+        &mut self,
+        asked: &[Reassignment],
+        recycled: bool,
+        reply: Reply<Vec<ReassignOutcome>>,
+    ) -> Result<(), Ended> {
+        let mut outcomes = Vec::new();
+        for one in asked {
+            self.cut_if_full().await?;
+            // The front sends the rest again.
+            let Some(outcome) = self.reassign_one(one, recycled).await? else { break };
+            outcomes.push(outcome);
+        }
+        self.answer(reply, outcomes);
+        Ok(())
+    }
+
+    /// `None`: it can't be decided here and now.
+    async fn reassign_one(
+        &mut self,
+        asked: &Reassignment,
+        recycled: bool,
+    ) -> Result<Option<ReassignOutcome>, Ended> {
+        let mut batch = RecordBatch::default();
+        batch.push(&asked.record);
+        let record = match batch.records().first() {
+            Some(Ok(record)) => record,
+            Some(Err(reason)) => return Ok(Some(outcome(Taken::Rejected(*reason)))),
+            None => return Ok(None),
+        };
+        let account = record.fixed.account;
+        let is_ours = self.ownership.spec.range.contains(account) || !self.is_covered(account);
+        if account.0 == 0 || !is_ours {
+            return Ok(None);
+        }
+        let (record, to) = (incoming(&batch, record), AccountNumber(asked.to_account));
+        loop {
+            match self.decide(&record, to, recycled) {
+                Ok(Decision::Answered(taken)) => return Ok(Some(outcome(taken))),
+                Ok(Decision::RateFor(account, revision)) => {
+                    return Ok(Some(ReassignOutcome {
+                        to_account: account.0,
+                        waits: revision.is_some(),
+                        revision: revision.unwrap_or(0),
+                        ..ReassignOutcome::default()
+                    }));
+                }
+                Err(Wait::Keys) if !self.make_room_for_keys() => return Ok(None),
+                Err(wait) => self.resolve(wait).await?,
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        record: &Incoming<'_>,
+        to: AccountNumber,
+        recycled: bool,
+    ) -> Result<Decision, Wait> {
+        let print = record.fingerprint();
+        match self.taken_before(record, print)? {
+            Some(Taken::Replayed(then, now)) => Ok(self.decided(record, then, now, to)),
+            Some(taken) => Ok(Decision::Answered(taken)),
+            None => {
+                if let Some(reason) = self.refused_by_time(record, recycled) {
+                    return Ok(Decision::Answered(Taken::Rejected(reason)));
+                }
+                if to == record.view.account {
+                    return Ok(Decision::RateFor(to, None));
+                }
+                if self.state.keys().len() >= self.shared.config.keys_max {
+                    return Err(Wait::Keys);
+                }
+                let detail = match to.0 {
+                    0 => Detail::new(record.identity),
+                    _ => Detail::reassigned(to),
+                };
+                let undecided = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
+                let taken = self.suspend(record, print, undecided)?;
+                Ok(if to.0 == 0 {
+                    Decision::Answered(taken)
+                } else {
+                    Decision::RateFor(to, Some(0))
+                })
+            }
+        }
+    }
+
+    /// The decision on a record that was suspended here before.
+    fn decided(
+        &mut self,
+        record: &Incoming<'_>,
+        then: Suspension,
+        now: Option<Suspension>,
+        to: AccountNumber,
+    ) -> Decision {
+        let key = record.waiting_key();
+        let last = now.as_ref().unwrap_or(&then);
+        if !is_reassigned(&key, last.reason) {
+            return Decision::Answered(Taken::Replayed(then, now));
+        }
+        let decided = last.detail.reassigned_to().filter(|_| !off(Check::DecisionStays));
+        match (decided, self.state.suspense().get(&key).cloned()) {
+            (Some(account), waiting) => {
+                Decision::RateFor(account, waiting.map(|waiting| waiting.revision))
+            }
+            (None, Some(waiting)) if to.0 != 0 => {
+                let detail = Detail::reassigned(to);
+                let now = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
+                self.stay(&key, &waiting, now);
+                Decision::RateFor(to, Some(waiting.revision + 1))
+            }
+            // It waits undecided, or it was undecided at first and has left suspense since.
+            (None, _) => Decision::Answered(Taken::Replayed(then, now)),
+        }
+    }
+
+    /// Whether recycling may rate the record here, or move it to `moved_to`: only as decided.
+    pub(super) fn may_recycle(key: &WaitingKey, present: &Suspension, moved_to: u64) -> bool {
+        let decided = present.detail.reassigned_to();
+        let target = if moved_to == 0 { key.account } else { AccountNumber(moved_to) };
+        decided == Some(target)
+    }
+}
+
+fn outcome(taken: Taken) -> ReassignOutcome {
+    let mut answer = SubBatchAnswer::default();
+    note(&mut answer, 0, taken);
+    debug_assert_eq!(answer.accepted, 0, "nothing is rated by a reassignment");
+    ReassignOutcome {
+        duplicate: !answer.duplicates.is_empty(),
+        result: answer.exceptions.pop(),
+        ..ReassignOutcome::default()
+    }
+}

@@ -1,0 +1,228 @@
+//! Records whose identity changed hands: the owner of the first holder decides them (P28). At the
+//! end, the check is switched off, and its test must fail.
+
+use crate::support;
+
+use support::world::World;
+use support::{HEARTBEAT, OCTETS, Running, log, octets, publish};
+use turnpike_mutants::{Check, all_caught};
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
+use turnpike_proto::node::v1::{
+    NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
+    RecycleOutcome, Verdict,
+};
+use turnpike_proto::record::encode;
+use turnpike_segment::Segment;
+use turnpike_types::{Outcome, UsageRecord};
+
+/// When the records of `octets` start.
+const START: i64 = 1_714_521_600_000_000;
+const HOUR_US: i64 = 3_600_000_000;
+/// The account that held the identity first.
+const FIRST: u64 = 7;
+
+async fn world() -> (World, Running) {
+    let world = World::at(START, HOUR_US).await;
+    publish(world.db.as_ref(), OCTETS).await;
+    let mut node = world.node("a").await;
+    node.open_account(FIRST).await;
+    (world, node)
+}
+
+fn record(id: &str) -> UsageRecord {
+    UsageRecord { identity: "user:a".to_owned(), ..octets(FIRST, id, 100) }
+}
+
+/// The owner's decision on the record, whose identity `to` holds now (0: none).
+async fn reassign(node: &mut Running, record: &UsageRecord, to: u64) -> ReassignOutcome {
+    let mut bytes = Vec::new();
+    encode(record, &mut bytes);
+    let asked = Reassignment { record: bytes.into(), to_account: to };
+    let request = NodeReassignRequest { partition: 1, records: vec![asked], recycled: false };
+    for _ in 0..400 {
+        let answer = node.client.reassign(request.clone()).await.unwrap().into_inner();
+        if answer.standing.unwrap().verdict() == Verdict::Done {
+            return answer.outcomes.into_iter().next().expect("a decision");
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("the node did not become the owner of the partition");
+}
+
+/// Recycles the record at this revision: rates it here (0), or lets it go to another account.
+async fn recycle(node: &mut Running, id: &str, revision: u32, moved_to: u64) -> RecycleOutcome {
+    let key = RecycleKey {
+        account_number: FIRST,
+        record_id: id.to_owned(),
+        identity: "user:a".to_owned(),
+        revision,
+        moved_to_account: moved_to,
+    };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
+}
+
+fn rate_for(account: u64, revision: Option<u32>) -> ReassignOutcome {
+    ReassignOutcome {
+        to_account: account,
+        waits: revision.is_some(),
+        revision: revision.unwrap_or(0),
+        ..ReassignOutcome::default()
+    }
+}
+
+/// How often the record was rated here.
+async fn rated(world: &World, id: &str) -> usize {
+    let mut rated = 0;
+    for row in log(world.db.as_ref()).await {
+        let segment = Segment::decode(&row.body).unwrap();
+        rated += segment
+            .records()
+            .filter(|(_, row)| {
+                row.record_id == id && matches!(row.outcome, Outcome::Rated | Outcome::RatedLate)
+            })
+            .count();
+    }
+    rated
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_decision_stays_when_the_identity_changes_hands_again() {
+    let (world, mut node) = world().await;
+    assert_eq!(reassign(&mut node, &record("r0"), 8).await, rate_for(8, Some(0)));
+    assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, Some(0)), "the same again");
+    // Back with the first holder, and with none.
+    for to in [FIRST, 0] {
+        assert_eq!(reassign(&mut node, &record("r0"), to).await, rate_for(8, Some(0)));
+    }
+    // Plain recycling does not rate it, and only the account of the decision takes it.
+    assert!(!recycle(&mut node, "r0", 0, 0).await.rated);
+    assert!(!recycle(&mut node, "r0", 0, 9).await.rated);
+    assert!(recycle(&mut node, "r0", 0, 8).await.rated, "it left suspense");
+    assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, None));
+    assert_eq!(rated(&world, "r0").await, 0);
+    world.assert_told().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_the_next_owner_knows_the_decisions() {
+    let (world, mut node) = world().await;
+    reassign(&mut node, &record("r0"), 8).await;
+    reassign(&mut node, &record("r1"), 8).await;
+    assert!(recycle(&mut node, "r1", 0, 8).await.rated);
+    node.node.shutdown().await;
+    let mut next = world.node("b").await;
+    assert_eq!(reassign(&mut next, &record("r0"), 9).await, rate_for(8, Some(0)));
+    assert_eq!(reassign(&mut next, &record("r1"), 9).await, rate_for(8, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_i2_a_record_that_was_taken_for_the_first_holder_keeps_its_answer() {
+    let (world, mut node) = world().await;
+    assert_eq!(node.send(&[record("rated")]).await.accepted, 1);
+    let outcome = reassign(&mut node, &record("rated"), 8).await;
+    assert!(outcome.duplicate && outcome.to_account == 0, "{outcome:?}");
+    // Another content under the same key.
+    let other = UsageRecord { quantity: Some(1), ..record("rated") };
+    let conflict = reassign(&mut node, &other, 8).await.result.unwrap();
+    assert_eq!(conflict.reason, "conflict");
+    // Suspended for a reason of the first holder's: it waits there.
+    let unpriced = UsageRecord { usage_type: "call".to_owned(), ..record("unpriced") };
+    let first = node.send(std::slice::from_ref(&unpriced)).await.exceptions.remove(0);
+    let again = reassign(&mut node, &unpriced, 8).await.result.unwrap();
+    assert_eq!((again.reason, again.replayed), (first.reason, true));
+    assert_eq!(rated(&world, "rated").await, 1);
+}
+
+/// A front that did not know of the change yet sends the record as before.
+#[tokio::test(start_paused = true)]
+async fn p28_i2_a_record_that_was_reassigned_is_not_rated_when_it_comes_as_before() {
+    let (world, mut node) = world().await;
+    reassign(&mut node, &record("r0"), 8).await;
+    for present in ["unbound-identity", "rated"] {
+        let answer = node.send(&[record("r0")]).await;
+        let told = &answer.exceptions[0];
+        assert_eq!((answer.accepted, told.replayed, &*told.present), (0, true, present));
+        recycle(&mut node, "r0", 0, 8).await;
+    }
+    assert_eq!(rated(&world, "r0").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_of_a_released_identity_waits_undecided() {
+    let (world, mut node) = world().await;
+    for replayed in [false, true] {
+        let waits = reassign(&mut node, &record("r0"), 0).await.result.unwrap();
+        assert_eq!((&*waits.reason, waits.replayed), ("unbound-identity", replayed));
+    }
+    assert!(!recycle(&mut node, "r0", 0, 0).await.rated, "the first holder lost the identity");
+    assert_eq!(reassign(&mut node, &record("r0"), 8).await, rate_for(8, Some(1)));
+    assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, Some(1)));
+    // Undecided, and then back with the first holder: it is rated in place, once.
+    reassign(&mut node, &record("r1"), 0).await;
+    assert_eq!(reassign(&mut node, &record("r1"), FIRST).await, rate_for(FIRST, Some(1)));
+    assert!(recycle(&mut node, "r1", 1, 0).await.rated);
+    let known = reassign(&mut node, &record("r1"), 9).await;
+    assert_eq!(known.to_account, 0, "{known:?}");
+    assert_eq!((rated(&world, "r0").await, rated(&world, "r1").await), (0, 1));
+    world.assert_told().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_of_the_first_holder_itself_is_not_suspended() {
+    let (world, mut node) = world().await;
+    assert_eq!(reassign(&mut node, &record("r0"), FIRST).await, rate_for(FIRST, None));
+    assert_eq!(node.send(&[record("r0")]).await.accepted, 1);
+    assert_eq!(rated(&world, "r0").await, 1);
+}
+
+/// Keys before the horizon may be forgotten, so that such a record can't be decided.
+#[tokio::test(start_paused = true)]
+async fn p28_p26_a_record_that_is_too_old_or_ahead_is_rejected_and_not_decided() {
+    let (world, mut node) = world().await;
+    world.set(START + 3 * HOUR_US);
+    tokio::time::sleep(4 * HEARTBEAT).await;
+    assert_eq!(reassign(&mut node, &record("old"), 8).await.result.unwrap().reason, "too-old");
+    let ahead =
+        UsageRecord { start: turnpike_types::Timestamp(START + 4 * HOUR_US), ..record("ahead") };
+    assert_eq!(reassign(&mut node, &ahead, 8).await.result.unwrap().reason, "in-the-future");
+}
+
+/// A front that was stopped for long sends what it looked up before.
+#[tokio::test(start_paused = true)]
+async fn p28_records_whose_identity_was_looked_up_long_ago_are_refused() {
+    let (world, mut node) = world().await;
+    let minute = 60_000_000;
+    world.set(START + 30 * minute);
+    tokio::time::sleep(4 * HEARTBEAT).await;
+    let mut send = async |id: &str, guided: i64| {
+        let (mut run, mut bytes) = (Vec::new(), Vec::new());
+        encode(&record(id), &mut bytes);
+        push_record(&mut run, &bytes);
+        let guided_us = u64::try_from(guided).unwrap();
+        let head = SubBatchHead { partition: 1, guided_us, ..SubBatchHead::default() };
+        let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+        let mut answers = node.client.forward(stream).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        (answer.standing.unwrap().verdict(), answer.accepted)
+    };
+    assert_eq!(send("r0", START + 24 * minute).await, (Verdict::Overloaded, 0), "long ago");
+    assert_eq!(send("r0", START + 26 * minute).await, (Verdict::Done, 1));
+    assert_eq!(rated(&world, "r0").await, 1);
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Check::DecisionStays,
+            "p28_a_decision_stays_when_the_identity_changes_hands_again",
+            "the same again",
+        ),
+        (
+            Check::GuidedRecently,
+            "p28_records_whose_identity_was_looked_up_long_ago_are_refused",
+            "long ago",
+        ),
+    ]);
+}
