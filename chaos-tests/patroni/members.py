@@ -42,8 +42,11 @@ def require(through, install):
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"
     packages = missing(through)
     if packages and install:
-        apt = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-        subprocess.run(apt, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        # The update first: a new machine has no lists of packages.
+        for apt in (["update", "-q"], ["install", "-y", "--no-install-recommends", *packages]):
+            done = subprocess.run(["apt-get", *apt], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+            if done.returncode != 0:
+                raise NotTried(f"apt-get {' '.join(apt)} ended with {done.returncode}")
         packages = missing(through)
     if packages:
         raise NotTried(f"missing: {', '.join(packages)} (--install installs them, or apt-get install)")

@@ -109,7 +109,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
     for (xml, error) in [
         (head.replace("\"USD\"", "\"ZZZ\""), at(1, "")),
         (plan(fee), at(3, "fee")),
-        (head.replace("</plan>", &format!("{example}\n</plan>")), at(7, "")),
+        (head.replace("</plan>", &format!("{example}\n</plan>")), at(6, "")),
     ] {
         assert_eq!(causes(&xml), error, "{xml}");
         assert!(refusal(&xml).contains("ISO 4217"), "{}", refusal(&xml));

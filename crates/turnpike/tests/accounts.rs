@@ -182,6 +182,48 @@ fn identities(up: &Up) {
     );
 }
 
+/// I2, P28: a file that is sent again after an identity was moved, with an instant in the past, is
+/// billed once; new usage from that instant on is the next holder's.
+fn moved_identities(up: &Up) {
+    let usage = |name: &str, rows: &[(&str, &str)]| {
+        let head = "record_id,identity,usage_type,start,quantity\n".to_owned();
+        let row = |(id, day): &(&str, &str)| {
+            format!("{id},user:mover,octets,2026-02-{day}T12:00:00Z,1000000\n")
+        };
+        up.file(name, &(head + &rows.iter().map(row).collect::<String>()))
+    };
+    for account in ["61", "62"] {
+        up.done(&["account", "open", account, "--currency", "EUR", "--zone", "UTC"]);
+        let from = ["--from", "2026-02-01"];
+        let subscribe = ["account", "subscribe", account, "--plan", "octets"];
+        up.done(&[&subscribe[..], &from].concat());
+    }
+    let bind = |account: &str, more: &[&str]| {
+        let bind = ["account", "bind", account, "--identity", "user:mover"];
+        up.done(&[&bind[..], more].concat());
+    };
+    let octets = |account: &str| {
+        let variables = up.shown(account)["variables"].clone();
+        let all = variables.as_array().unwrap().iter();
+        all.filter_map(|one| one["value"].as_str()?.parse::<i64>().ok()).sum::<i64>()
+    };
+    bind("61", &["--from", "2026-02-01"]);
+    let before = usage("before.csv", &[("r1", "05"), ("r2", "15")]);
+    let said = up.done(&["ingest", &before]);
+    assert!(said.contains("2 accepted"), "{said}");
+    bind("62", &["--from", "2026-02-10", "--move"]);
+    let both = usage("both.csv", &[("r1", "05"), ("r2", "15"), ("r3", "09"), ("r4", "16")]);
+    let said = up.done(&["ingest", &both]);
+    assert!(said.contains("2 accepted, 2 duplicates"), "{said}");
+    assert_eq!((octets("61"), octets("62")), (3_000_000, 1_000_000));
+    // Released, sent again, and bound to the first account once more.
+    up.done(&["account", "unbind", "62", "--identity", "user:mover", "--from", "2026-02-10"]);
+    bind("61", &["--from", "2026-02-10"]);
+    let said = up.done(&["ingest", &both]);
+    assert!(said.contains("0 accepted, 4 duplicates"), "{said}");
+    assert_eq!((octets("61"), octets("62")), (3_000_000, 1_000_000));
+}
+
 /// The files of an everyday import: each spelling of an address finds its account.
 fn spellings(up: &Up) {
     let accounts = up.file(
@@ -332,6 +374,7 @@ fn account_commands_change_the_cluster_as_requested() {
     dates_and_settings(&up);
     what_is_not_there(&up);
     identities(&up);
+    moved_identities(&up);
     spellings(&up);
     plans_without_a_start(&up);
     identities_that_others_hold(&up);

@@ -93,7 +93,6 @@ fn command_lines_that_make_no_sense() {
     fails(&["suspense", "list", "--max", "0"], 2, &["0 is not in 1..=100000"]);
     fails(&["suspense", "recycle", "--max", "100001"], 2, &["is not in 1..=100000"]);
     fails(&["suspense", "list", "--reason", "boredom"], 2, &["no such reason", "unknown-account"]);
-    fails(&["pull", "--consumer", "two words"], 1, &["no front answers"]);
     fails(&["node"], 2, &["--name"]);
     fails(&["node", "--name", "a"], 2, &["--database sqlite:PATH"]);
     fails(&["partition", "init", "--count", "2"], 2, &["--accounts"]);
@@ -119,6 +118,7 @@ fn an_address_that_does_not_answer() {
     fails(&["ingest", &file("plans/fig6b_usage.csv"), "--front", &url], 1, &said);
     fails(&["table", "list", "--front", &url], 1, &said);
     fails(&["load", "--records", "1", "--front", &url], 1, &said);
+    fails(&["pull", "--consumer", "two words", "--front", &url], 1, &["no front answers"]);
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub(crate) struct IngestArgs {
     /// The format of the file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Read this CSV column as an attribute although its name resembles a known one; repeat for
-    /// more
+    /// Read this CSV column as an attribute although its name resembles a known one; in JSON lines:
+    /// do not warn about this attribute. Repeat for more
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,
     #[command(flatten)]

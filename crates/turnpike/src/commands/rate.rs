@@ -57,8 +57,9 @@ pub(crate) struct RateArgs {
     /// The format of the usage file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Read this CSV column as an attribute although its name resembles a known one; repeat for
-    /// more. Attributes that the plans read need no such option
+    /// Read this CSV column as an attribute although its name resembles a known one; in JSON lines:
+    /// do not warn about this attribute. Repeat for more. Attributes that the plans read need
+    /// no such option
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,
     /// The present time for the check that usage is not in the future: an instant, or a date of
