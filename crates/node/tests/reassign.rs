@@ -8,8 +8,8 @@ use support::{HEARTBEAT, OCTETS, Running, log, octets, publish};
 use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
-    NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
-    RecycleOutcome, Verdict,
+    NodeReassignRequest, NodeRecycleRequest, NodeSuspenseRequest, ReassignOutcome, Reassignment,
+    RecycleKey, RecycleOutcome, Verdict,
 };
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
@@ -166,6 +166,17 @@ async fn p28_a_record_of_a_released_identity_waits_undecided() {
     assert_eq!(known.to_account, 0, "{known:?}");
     assert_eq!((rated(&world, "r0").await, rated(&world, "r1").await), (0, 1));
     world.assert_told().await;
+}
+
+/// A front finds the present holder by the identity of the listed record.
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_that_waits_with_its_first_holder_is_listed_with_its_identity() {
+    let (_world, mut node) = world().await;
+    reassign(&mut node, &record("r0"), 0).await;
+    let request = NodeSuspenseRequest { partition: 1, filter: None };
+    let listed = node.client.list_suspense(request).await.unwrap().into_inner().records;
+    let told = (listed[0].account_number, &*listed[0].identity, &*listed[0].reason);
+    assert_eq!(told, (FIRST, "user:a", "unbound-identity"));
 }
 
 #[tokio::test(start_paused = true)]

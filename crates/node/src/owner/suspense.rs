@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
-use turnpike_proto::record::RecordBatch;
+use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
@@ -65,11 +65,17 @@ impl Owner {
         waiting: &Waiting,
         row: &RecordRow<'_>,
     ) -> SuspendedRecord {
+        // The key of a record with an account holds no identity. A front needs it for a record that
+        // waits for the account that holds the identity now (P28).
+        let identity = match key.account.0 {
+            0 => key.identity.clone(),
+            _ => extra_identity(row.extra).map_or_else(|_| String::new(), str::to_owned),
+        };
         SuspendedRecord {
             partition: self.ownership.spec.id.0,
             account_number: key.account.0,
             record_id: key.record_id.clone(),
-            identity: key.identity.clone(),
+            identity,
             usage_type: row.usage_type.to_owned(),
             start_us: row.start.0,
             duration_us: row.duration_us,
