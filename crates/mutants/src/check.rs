@@ -148,8 +148,8 @@ checks! {
     /// P28: a node refuses records whose identities were looked up too long ago. Off, a front that
     /// was stopped for a while can send records to an account that lost the identity meanwhile.
     GuidedRecently,
-    /// P28: a record that was reassigned keeps its account. Off, it follows the identity, also after
-    /// it was rated.
+    /// P28: a record that was reassigned keeps its account. Off, the record follows the identity,
+    /// even after it was rated.
     DecisionStays,
     /// P36: an owner whose catalogue may be outdated does not rate.
     FreshCatalogue,

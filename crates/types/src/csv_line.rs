@@ -84,8 +84,8 @@ impl CsvLine {
         self.quoted.clear();
     }
 
-    /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is not
-    /// closed, else the text after the separator if there is one.
+    /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is
+    /// not closed, else the text after the separator if there is one.
     fn published<'t>(&mut self, mut rest: &'t str, separator: char) -> Option<Option<&'t str>> {
         loop {
             let (text, after) = rest.split_once('"')?;

@@ -33,7 +33,7 @@ pub(crate) struct WiredPrimitive {
 }
 
 impl WiredPrimitive {
-    /// Do only measures of the record feed this primitive?
+    /// Whether links lead into this primitive, and all of them come from measures of the record.
     pub(crate) fn is_source_fed(&self) -> bool {
         let mut ends = self.inputs.iter().flatten().peekable();
         ends.peek().is_some() && ends.all(|end| matches!(end, End::Source(_)))

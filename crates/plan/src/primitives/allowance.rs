@@ -239,7 +239,7 @@ impl Op for Allowance {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let mut drawing = Drawing::new(&self.buckets);
         if let Some((place, topup)) = &self.topup {
-            // Both inputs may read the same stream slot, so this one is returned first.
+            // Both inputs may read the same stream slot, so this stream is returned first.
             let stream = run.take(topup)?;
             let flow = run.flow(topup);
             drawing.fill(*place, run, flow, &stream)?;

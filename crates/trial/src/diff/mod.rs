@@ -30,7 +30,8 @@ pub struct PlanDiff {
     pub examples: Vec<PlanChange>,
     /// Whether the documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
-    /// Warnings of counters, and of marks of booked charges, that the second plan would lose.
+    /// Warnings of state of the first plan that the second plan would lose: counters, and variables
+    /// that record booked charges.
     pub warnings: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
-//! Counters, and marks of booked charges, of an old version that a new version would lose
-//! (docs/plan-semantics.md section 6). State is identified by plan id, primitive id and unit, so a
-//! primitive with a new id starts without state.
+//! State of an old version that a new version would lose: counters, and variables that record
+//! booked charges (docs/plan-semantics.md section 6). State is identified by plan id, primitive id
+//! and unit, so a primitive with a new id starts without state.
 
 use turnpike_plan::{ComponentKind, ObjectCode, Plan, Primitive, Variable};
 
