@@ -209,7 +209,8 @@ impl KeyIndex {
     }
 }
 
-/// Uses bits that the hash tables do not use: they use the lowest and highest ones.
+/// The shard of a fingerprint, computed from bits that the hash tables do not use. The hash tables
+/// use the lowest and the highest bits.
 const fn shard_of(fingerprint: Fingerprint) -> usize {
     (fingerprint.0 >> 48) as usize % SHARDS
 }

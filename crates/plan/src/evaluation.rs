@@ -341,8 +341,7 @@ impl<'a> Evaluation<'a> {
         self.scratch.gathered = lines;
     }
 
-    /// A line derived from another line, with the period and first unit of that line, and quantity
-    /// 0.
+    /// A line derived from another line: quantity 0, and the period and first unit of that line.
     pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> ChargeLine {
         let from = self.lines.get(of as usize);
         ChargeLine {

@@ -155,7 +155,7 @@ pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replace
 /// The expected result of a record, or of the charges due on a date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Lines of one component; a `None` is not compared.
+    /// Lines of one component; a value of `None` is not compared.
     Lines {
         /// A step's or charge's id, or `PRIMITIVE/STEP` where several primitives have the step.
         component: String,

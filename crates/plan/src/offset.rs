@@ -174,7 +174,8 @@ impl Rater {
     /// kept. Settings and plans are those of this account at the amount's start. The result has no
     /// lines: the amount was rated in the account that posts it.
     ///
-    /// # Errors `Overflow`.
+    /// # Errors
+    /// `Overflow` when a total exceeds 38 digits.
     pub fn take_posting(
         &mut self,
         plans: &[PlanInForce<'_>],

@@ -99,7 +99,7 @@ pub struct ChargeLine {
     pub level_after: i128,
     /// The amount, rounded once.
     pub amount: Money,
-    /// The index of the line from which this one is derived: tax, share, conversion, discount.
+    /// The index of the line from which this line is derived: tax, share, conversion, discount.
     pub of: Option<u32>,
     /// The row, from 0, of the reference table that gave the price or rate.
     pub row: Option<u32>,
@@ -141,13 +141,14 @@ impl Rater {
     /// Charges that fall due at or before the record's start must be booked first
     /// ([`Rater::next_due`]).
     ///
-    /// # Errors The reason for which the record goes into suspense; then no part of it is rated.
-    /// `NoPlan` without plans; `NotAccepted` when no plan accepts its usage type;
-    /// `CurrencyMismatch`; `MissingInput` when a measure or attribute that the plan reads is
-    /// missing; `Overflow` when a number exceeds 128 bits, an instant is outside the calendar, or
-    /// the record has too many portions. Refusals by primitives: `NoWeight`, `NoTable`, `NoRate`,
-    /// `NoPrefix`, `NoTaxPlace`, `BadAttribute`, `NoParty`, `OutOfOrder`. Refusals of alternatives:
-    /// `SharedState`, `PostsElsewhere`, `AfterClose`.
+    /// # Errors
+    /// The reason for which the record goes into suspense; then no part of it is rated. `NoPlan`
+    /// without plans; `NotAccepted` when no plan accepts its usage type; `CurrencyMismatch`;
+    /// `MissingInput` when a measure or attribute that the plan reads is missing; `Overflow` when a
+    /// number exceeds 128 bits, an instant is outside the calendar, or the record has too many
+    /// portions. Refusals by primitives: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
+    /// `BadAttribute`, `NoParty`, `OutOfOrder`. Refusals of alternatives: `SharedState`,
+    /// `PostsElsewhere`, `AfterClose`.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],

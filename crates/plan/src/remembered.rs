@@ -189,8 +189,8 @@ impl Variable {
             Holds::Done(word) if value == 1 => word.to_owned(),
             Holds::Done(word) if value == 0 => format!("not {word}"),
             Holds::Money(currency) => amount(value, currency),
-            // The value is 0 if it was never set. It is not a date or an instant, so it is not
-            // shown as one.
+            // A value of 0 means that the variable was never set, so 0 is not shown as a date or an
+            // instant.
             Holds::Instant | Holds::Date(_) | Holds::Booking if value == 0 => "nothing".to_owned(),
             Holds::Instant => instant(value, zone),
             Holds::Date(word) => format!("{word} {}", date(value)),

@@ -119,7 +119,8 @@ pub(crate) struct OutputSpec {
 pub(crate) enum Open {
     Never,
     Always,
-    /// If only the source feeds the primitive: the plan does not accept the units that leave here.
+    /// If only measures of the record feed the primitive: the plan does not accept the units that
+    /// leave by the output.
     SourceFed,
     /// If the function returns true: no unit can then leave by the output.
     When(fn(&Primitive) -> bool),

@@ -80,7 +80,7 @@ pub enum SubscriptionFault {
     UnknownPlan {
         /// The requested plan id.
         plan: String,
-        /// The published id nearest to it.
+        /// The published id nearest to the requested one.
         nearest: Option<String>,
     },
     /// The plan's first version starts later.
@@ -108,7 +108,7 @@ pub enum SubscriptionFault {
         version: u32,
         /// The requested parameter.
         parameter: String,
-        /// The declared name nearest to it.
+        /// The declared name nearest to the requested one.
         nearest: Option<String>,
         /// The declared parameters.
         declared: String,

@@ -147,7 +147,7 @@ pub enum Change {
     /// The account chose the alternative that a cycle is billed by, instead of the cheapest.
     #[prost(message, tag = "12")]
     Picked(Pick),
-    /// The account keeps one alternative from then on and no longer has a choice.
+    /// The account keeps one alternative from an instant on and no longer has a choice.
     #[prost(message, tag = "13")]
     OptedOut(OptOut),
 }

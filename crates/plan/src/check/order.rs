@@ -1,4 +1,5 @@
-//! The order of execution, or the cycle that makes one impossible.
+//! Determines the order in which primitives run, or reports the cycle that makes an order
+//! impossible.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,5 +1,6 @@
-//! Properties of paths: charges meet only charges of the same currency; units that meet came by
-//! mutually exclusive paths, else there is a warning (docs/plan-semantics.md section 2).
+//! Checks along paths: charges that meet at an input must have the same currency. If the paths of
+//! units that meet are not mutually exclusive, there is a warning
+//! (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
 

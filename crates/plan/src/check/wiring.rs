@@ -15,7 +15,7 @@ const MEASURES_MAX: usize = 64;
 /// Maximum number of links into one input.
 const LINKS_MAX: usize = 512;
 
-/// The source of a link.
+/// The source of a link: a measure of the record, or an output of a primitive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// A measure of the record, by its index in [`Wiring::measures`].

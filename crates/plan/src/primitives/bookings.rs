@@ -1,6 +1,5 @@
-//! The bookings of a prorated charge, one for each period. By these bookings, a backdated
-//! cancellation credits the unused days of every period exactly, and once (docs/plan-semantics.md
-//! section 5).
+//! The bookings of a prorated charge, one for each period. From them, a backdated cancellation
+//! credits the unused days of every period exactly, and once (docs/plan-semantics.md section 5).
 //!
 //! The booked amount never changes. The date up to which the charge is kept after a cancellation is
 //! stored beside it. The amount credited so far follows from both. So a later cancellation with an

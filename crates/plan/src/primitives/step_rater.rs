@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The mode `graduated` prices a part by its number of units. The other modes, and running
-//! rounding, price it by the levels before and after it. For these the level must count exactly the
-//! priced units, so that a part's units are those between the two levels.
+//! rounding, price a part by the levels before and after it. For these modes the level must count
+//! exactly the priced units, so that a part consists of the units between the two levels.
 
 mod rate;
 

@@ -40,7 +40,7 @@ pub struct PlanDiff {
 pub struct PlanChange {
     /// The id of the element.
     pub id: String,
-    /// The type; the new one if it changed.
+    /// The type; if it changed, the new type.
     pub kind: String,
     /// `added`, `removed` or `changed`.
     pub how: &'static str,

@@ -2,10 +2,10 @@
 //!
 //! Columns: `record_id` (or `record`), `component`, one of `quantity` (`3600 s`, or base units),
 //! `units` (base units), `seconds`, `microseconds`, `bytes`, and `amount`; or `suspended`, a
-//! reason. If `due` has a date, the row expects a charge due on that date and has no record;
-//! `posting` and `late` have the same meaning as in a plan. An empty cell is not compared. Rows of
-//! the same record (or date), component and posting are added, so the output of `turnpike rate` is
-//! a valid file of expectations; its other columns are ignored.
+//! reason. If `due` has a date, the row expects a charge due on that date and has no record.
+//! `posting` and `late` have the same meaning as in a plan. An empty cell is not compared. The
+//! quantities and amounts of rows of the same record (or date), component and posting are added, so
+//! the output of `turnpike rate` is a valid file of expectations; its other columns are ignored.
 
 use std::collections::BTreeMap;
 

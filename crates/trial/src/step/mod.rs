@@ -104,7 +104,7 @@ pub struct Booked {
     /// The accumulator before the first and after the last unit, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<(String, String)>,
-    /// The number of the line from which this one was derived.
+    /// The number of the line from which this line was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
     /// The row of the reference table, from 0.
