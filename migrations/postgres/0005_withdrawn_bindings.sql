@@ -1,5 +1,6 @@
--- When a binding was recorded, and what moves and releases took away. A record that was guided by a
--- binding that is withdrawn now is decided by the account that it was guided to first.
+-- The time at which a binding was recorded, and the parts of bindings that moves and releases took
+-- away. If the account of a record was looked up in a binding that was withdrawn later, the
+-- partition of the account that was found first decides the record.
 
 -- The instant at which the binding was recorded, in microseconds; NULL: by a process of an older
 -- release.

@@ -1,5 +1,5 @@
--- When a binding was recorded, and what moves and releases took away. Tables and columns are those of
--- the PostgreSQL schema, which explains them.
+-- The time at which a binding was recorded, and the parts of bindings that moves and releases took
+-- away. Tables and columns are those of the PostgreSQL schema, which explains them.
 ALTER TABLE bindings ADD COLUMN recorded_us INTEGER;
 
 CREATE TABLE withdrawn_bindings (

@@ -60,10 +60,10 @@ impl PartitionState {
         }
     }
 
-    /// Checks a change of some settings without applying it. `amend` derives the new settings, in
-    /// force from `from_us` on, from those in force at that instant. It also gets the settings
-    /// before that instant: if this change was made there before, they tell what it has changed.
-    /// Returns the check, and the change to apply if it is valid.
+    /// Checks a change of some settings without applying it. `amend` derives the settings in force
+    /// from `from_us` on from two arguments: the settings in force at `from_us`, and the settings
+    /// in force just before it. The second argument shows what an earlier change for the same
+    /// instant has altered. Returns the check, and the change to apply if it is valid.
     ///
     /// Several amendments for one instant accumulate, and the last result is in force.
     pub fn judge_amendment(
@@ -106,8 +106,8 @@ impl PartitionState {
         match change {
             Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
             Change::Picked(pick) => {
-                // Old choices are kept: earlier cycles may still be open, and depend on what was
-                // picked.
+                // Old choices are kept, because earlier cycles may still be open and are billed by
+                // them.
                 if let Some(account) = self.accounts.get_mut(&account)
                     && let Some(profile) = self.profiles.get(account.profile)
                 {
@@ -134,7 +134,7 @@ impl PartitionState {
             profile;
     }
 
-    /// Checks that a cursor only moves forward, and only along one history (P18, P33).
+    /// Checks that a cursor only moves forward and follows one history (P18, P33).
     pub(crate) fn judge_cursor(
         &self,
         account: AccountNumber,
@@ -215,15 +215,15 @@ fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
         return AccountChange::Already;
     }
     match profile.overlapping(new) {
-        // A cancelled subscription that is requested again in its original form.
+        // The request repeats the original form of a subscription that was cancelled or kept later.
         Some(old) if is_as_asked(old, new) => AccountChange::Already,
         Some(_) => occupied(&new.plan_id),
         None => AccountChange::Changes,
     }
 }
 
-/// Whether `old` is the subscription requested by `new`, apart from when it ends and when its
-/// option ends.
+/// Whether `old` is the subscription requested by `new`. The ends of the subscription and of its
+/// option are not compared.
 pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
     let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
     Subscription { until_us, kept_from_us, ..old.clone() } == *new

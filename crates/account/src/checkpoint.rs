@@ -15,7 +15,7 @@ use crate::profiles::{Profile, ProfileId};
 use crate::state::{Account, LoggedTime, PartitionState};
 use crate::suspense::{Waiting, WaitingKey};
 
-/// Format 1 ends with the suspense.
+/// Format 1 ends after the suspended records.
 const MAGIC_1: [u8; 8] = *b"TPCKP\0\0\x01";
 /// Format 2 adds the posting cursors.
 const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
@@ -112,7 +112,7 @@ impl PartitionState {
         Snapshot { bytes: out.0 }
     }
 
-    /// The suspended records that have a detail, with their position in the suspense.
+    /// The suspended records that have a detail, with their position among all suspended records.
     fn details(&self) -> impl Iterator<Item = (usize, &Waiting)> {
         let waiting = self.suspense.iter().map(|(_, waiting)| waiting).enumerate();
         waiting.filter(|(_, waiting)| !waiting.detail.is_empty())

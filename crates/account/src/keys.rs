@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
-/// The fingerprint of (account, record id). For an unknown account, the identity takes its place
-/// (P28). Checkpoints store fingerprints, so this function never changes.
+/// The fingerprint of (account, record id). If the account is unknown, the identity is hashed
+/// instead of the account (P28). Checkpoints store fingerprints, so this function never changes.
 pub fn fingerprint(account: AccountNumber, identity: &str, record_id: &str) -> Fingerprint {
     let seed = if account.0 == 0 { xxh3_64(identity.as_bytes()) } else { account.0 };
     Fingerprint(xxh3_64_with_seed(record_id.as_bytes(), seed))
@@ -57,13 +57,13 @@ pub(crate) struct Key {
     pub(crate) location: Location,
 }
 
-/// The number of hash tables. Growing one of them moves only a 64th of the keys, so that no record
-/// waits long.
+/// The number of hash tables. When one of them grows, only a 64th of the keys moves, so that no
+/// record waits long.
 const SHARDS: usize = 64;
 
 /// The index of deduplication keys, 16 bytes for each key. Keys that have passed the acceptance
-/// horizon are no longer found: such a record is rejected as too old, whether it was taken before
-/// or not (P26).
+/// horizon are no longer found, because their records are now rejected as too old in any case
+/// (P26).
 #[derive(Debug)]
 pub struct KeyIndex {
     shards: Vec<HashTable<Key>>,
@@ -76,7 +76,7 @@ pub struct KeyIndex {
     len: usize,
 }
 
-/// The first segment of an hour of logged time.
+/// An hour of logged time, and the first segment of that hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hour {
     pub(crate) hour: i64,
@@ -209,7 +209,8 @@ impl KeyIndex {
     }
 }
 
-/// Uses bits that the hash tables do not use: they use the lowest and highest ones.
+/// The shard of a fingerprint, computed from bits that the hash tables do not use. The hash tables
+/// use the lowest and the highest bits.
 const fn shard_of(fingerprint: Fingerprint) -> usize {
     (fingerprint.0 >> 48) as usize % SHARDS
 }

@@ -14,8 +14,8 @@ use turnpike_types::Timestamp;
 use crate::changes::{AccountChange, is_as_asked, occupied};
 use crate::profiles::Profile;
 
-/// The limit of iterations in `why_closed`, where one offer may move the date into a closed cycle
-/// of another.
+/// The limit of iterations in `why_closed`. Each iteration may move the date of the change out of a
+/// closed cycle of one offer and into a closed cycle of another offer.
 const TURNS_MAX: usize = 64;
 
 /// The offer that an alternative belongs to.
@@ -23,8 +23,8 @@ fn offer_of(alternative: &Subscription) -> OfferId {
     OfferId::of(&alternative.option, Timestamp(alternative.from_us))
 }
 
-/// The variables that a pick sets: one for each offer of the option that has the plan in that
-/// cycle.
+/// The variables that a pick sets: one for each offer of the option in which the picked plan is an
+/// alternative in that cycle.
 pub(crate) fn choices(profile: &Profile, pick: &Pick) -> impl Iterator<Item = StateEntry> {
     let cycle = cycle_of(profile, Period(pick.cycle));
     let picked = profile.subscriptions.iter().filter(move |s| {
@@ -131,7 +131,8 @@ pub(crate) fn judge_opt_out(
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == end.option);
     if let Some(kept) = running(profile, end).find(|s| s.plan_id == end.plan_id) {
         let why = why_closed(profile, state, running(profile, end), end.at_us);
-        // The plan did not rate the usage after its end, so its sums would not include it.
+        // A plan does not rate usage after the end of its subscription, so its sums would lack the
+        // later usage of the cycle.
         let is_over = kept.until_us <= now.0 && running(profile, end).any(|s| is_after(s, kept));
         return match why {
             Some(why) => AccountChange::Refused(why),
@@ -156,9 +157,9 @@ fn is_after(other: &Subscription, than: &Subscription) -> bool {
     other.until_us > than.until_us
 }
 
-/// Applies an opt-out: ends the option, and one of its plans continues as a plain subscription
-/// until the end it had as an alternative. Its start stays that of the offer, so that its one-time
-/// charges and its counters are kept.
+/// Applies an opt-out: ends the option, and one of its plans continues as a plain subscription. The
+/// end of that subscription does not change. Its start stays the start of the offer, so that
+/// one-time charges and counters are kept.
 pub(crate) fn opt_out(profile: &mut Profile, end: &OptOut) {
     if !running(profile, end).any(|s| s.plan_id == end.plan_id) {
         return;
@@ -172,7 +173,7 @@ pub(crate) fn opt_out(profile: &mut Profile, end: &OptOut) {
     }
 }
 
-/// Why an alternative can't end at an instant; `None` if it can.
+/// The reason why an alternative can't end at an instant; `None` if it can.
 pub(crate) fn why_not_ended(
     profile: &Profile,
     state: &AccountState,
@@ -186,8 +187,8 @@ pub(crate) fn why_not_ended(
     let siblings = profile.subscriptions.iter();
     let siblings =
         siblings.filter(|s| s.option == ending.option && offer_of(s) == offer && *s != ending);
-    // Alternatives that ended earlier did not rate the usage since then, so that usage would never
-    // be billed.
+    // Alternatives that ended earlier did not rate the usage since their end, so that usage would
+    // never be billed.
     let ended = siblings.map(Subscription::option_until_us).filter(|&until| until < i64::MAX).max();
     let in_order = ended.map_or(at_us, |ended| ended.max(at_us));
     if in_order < ending.option_until_us()
@@ -205,7 +206,7 @@ pub(crate) fn why_not_ended(
     })
 }
 
-/// Why settings can't change from an instant on; `None` if they can.
+/// The reason why settings can't change from an instant on; `None` if they can.
 pub(crate) fn why_not_changed(
     profile: &Profile,
     state: &AccountState,
@@ -215,8 +216,8 @@ pub(crate) fn why_not_changed(
     why_closed(profile, state, alternatives.filter(|s| from_us < s.option_until_us()), from_us)
 }
 
-/// Why a change of these alternatives can't be dated to an instant: the cycle of that instant is
-/// closed and was billed. `None` if it can.
+/// The reason why a change of these alternatives can't be dated to an instant: the cycle of that
+/// instant is closed and was billed. `None` if the change is allowed.
 fn why_closed<'a>(
     profile: &Profile,
     state: &AccountState,
@@ -228,7 +229,8 @@ fn why_closed<'a>(
     let mut earliest = at_us;
     let mut closed = None;
     for _ in 0..TURNS_MAX {
-        // With other settings or another offer, that date may again lie in a closed cycle.
+        // Other settings may be in force at that date, or another offer may have a closed cycle
+        // there, so the date is checked again.
         let later = offers.iter().filter_map(|(name, offer)| {
             Some((open_after(profile, state, *offer, earliest)?, *name))
         });
@@ -259,8 +261,8 @@ fn running<'a>(profile: &'a Profile, end: &'a OptOut) -> impl Iterator<Item = &'
     profile.subscriptions.iter().filter(|s| is_running(s, end))
 }
 
-/// Whether the subscription is an alternative of the option, in force just before and after the
-/// end.
+/// Whether the subscription is an alternative of the option in force just before and just after the
+/// opt-out.
 fn is_running(subscription: &Subscription, end: &OptOut) -> bool {
     subscription.option == end.option
         && subscription.from_us < end.at_us
@@ -288,7 +290,8 @@ fn no_alternative<'a>(
 /// the account has no such cycle.
 fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
     let settings = profile.settings.iter().enumerate();
-    // Settings may change within a cycle, so any settings in force during it may define it.
+    // Settings may change within a cycle, so each of the settings in force during the cycle is
+    // tried.
     let mut cycles = settings.filter_map(|(at, settings)| {
         let day = u8::try_from(settings.cycle_day).ok()?;
         let cycle = Cycle::beginning(&Zone::parse(&settings.zone).ok()?, day, first)?;

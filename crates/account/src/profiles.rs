@@ -1,4 +1,4 @@
-//! Settings and subscriptions, stored once for all accounts with equal ones.
+//! Settings and subscriptions. Accounts with equal settings and subscriptions share one copy.
 
 use std::collections::HashMap;
 

@@ -19,17 +19,17 @@ use crate::suspense::{Suspense, Waiting, WaitingKey};
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its settings and subscriptions.
+    /// The settings and subscriptions of the account.
     pub profile: ProfileId,
-    /// The variables of its plans.
+    /// The variables of the account's plans.
     pub state: AccountState,
 }
 
 impl Account {
     /// Sets a variable for a record that starts at `start`, both in the owner and in a replay. The
-    /// result depends only on the entry, the record and the segment's floor (I4). A charge that is
-    /// booked late may have a start long before the floor. The cycle that it closes needs its sums
-    /// until then, so the earlier of both bounds what is removed.
+    /// result depends only on the entry, the record and the segment's floor (I4). The earlier
+    /// of `start` and `floor` decides which old values are removed: a due charge that is booked
+    /// late may start long before the floor, and the close of its cycle still needs its sums.
     pub(crate) fn set(&mut self, entry: StateEntry, start: Timestamp, floor: Timestamp) {
         self.state.set_and_trim(entry, floor.min(start));
     }
@@ -38,7 +38,7 @@ impl Account {
 /// Logged time (P26): the only time that acceptance, key expiry and the sweep use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoggedTime {
-    /// Never decreases along the log.
+    /// The time; it never decreases along the log.
     pub now: Timestamp,
     /// The oldest acceptable start; it never decreases.
     pub floor: Timestamp,
@@ -51,7 +51,7 @@ impl Default for LoggedTime {
 }
 
 impl LoggedTime {
-    /// The time that the next segment logs, when the database's clock shows `clock`.
+    /// The logged time of the next segment, when the database's clock shows `clock`.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
         if off(Check::MonotoneTime) {
@@ -71,7 +71,7 @@ pub struct PartitionState {
     pub(crate) accounts: HashMap<AccountNumber, Account>,
     pub(crate) keys: KeyIndex,
     pub(crate) suspense: Suspense,
-    /// How far the postings of each sender were taken.
+    /// The position up to which the postings of each sender were taken.
     pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
@@ -109,7 +109,8 @@ impl PartitionState {
         &self.suspense
     }
 
-    /// How far the postings of `sender` were taken (P33); the beginning of its log if none were.
+    /// The position up to which the postings of `sender` were taken (P33); the beginning of the
+    /// sender's log if no postings were taken.
     pub fn posting_cursor(&self, sender: PartitionId) -> PostingCursor {
         let none = || PostingCursor { sender: sender.0, ..PostingCursor::default() };
         self.cursors.get(&sender).cloned().unwrap_or_else(none)
@@ -172,8 +173,8 @@ impl PartitionState {
     }
 
     /// Sets variables of an account for a record that starts at `start`, in a segment with this
-    /// `floor`. The earlier of both decides which old values are removed (docs/plan-semantics.md
-    /// section 4).
+    /// `floor`. The earlier of `start` and `floor` decides which old values are removed
+    /// (docs/plan-semantics.md section 4).
     pub fn set_variables(
         &mut self,
         account: AccountNumber,

@@ -20,14 +20,14 @@ pub struct WaitingKey {
 /// A suspended record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The log position of its first arrival.
+    /// The log position of the record's first arrival.
     pub location: Location,
-    /// Why it is in suspense.
+    /// The reason of the suspension.
     pub reason: SuspenseReason,
     /// The detail of the reason after the last recycling. While the revision is 0 it is empty,
     /// because the log holds the detail of the first arrival with the record.
     pub detail: Detail,
-    /// How often it was recycled without success (P35).
+    /// The number of unsuccessful attempts to recycle the record (P35).
     pub revision: u32,
 }
 

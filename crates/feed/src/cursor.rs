@@ -1,7 +1,7 @@
 //! Cursors: partition, segment and row, with the segment's hash.
 //!
-//! `row` lines of the segment were already delivered. When all lines of a segment were delivered,
-//! so was the segment itself, even if it has no lines.
+//! `row` is the number of lines of the segment that were delivered. Once all lines of a segment
+//! were delivered, the segment itself counts as delivered, even if it has no lines.
 
 use turnpike_proto::feed::v1::Cursor;
 use turnpike_store::Consumer;
@@ -16,7 +16,7 @@ pub struct FeedPosition {
     pub partition: PartitionId,
     /// The segment; zero at the beginning of the log.
     pub segment: SegmentNumber,
-    /// How many of its lines were delivered.
+    /// The number of lines of the segment that were delivered.
     pub row: u64,
     /// The segment's hash; all zeros at the beginning of the log.
     pub hash: SegmentHash,

@@ -53,7 +53,7 @@ pub enum FeedError {
         partition: PartitionId,
         /// The segment.
         segment: SegmentNumber,
-        /// What differs.
+        /// The reason, as text.
         why: &'static str,
     },
     /// The segment is no longer in the log (P23).
@@ -93,7 +93,7 @@ pub enum FeedError {
         segment: SegmentNumber,
         /// The row of the line.
         row: u64,
-        /// What is invalid about it.
+        /// The name of the invalid part of the line.
         what: &'static str,
     },
     /// The shared database failed.

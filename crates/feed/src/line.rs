@@ -9,7 +9,7 @@ use turnpike_types::{Outcome, Posting};
 /// The line in `row` of `segment`.
 ///
 /// # Errors
-/// Which part of the line is invalid.
+/// The name of the invalid part of the line.
 pub(crate) fn charge_line(segment: &Segment, row: u64) -> Result<ChargeLine, &'static str> {
     let at = usize::try_from(row).map_err(|_| "its number")?;
     let line = segment.line(at).ok_or("its columns")?;
@@ -66,7 +66,7 @@ fn shown(
     })
 }
 
-/// What caused the record's lines. A suspended record has none.
+/// The cause of the record's lines. A suspended record has no lines.
 const fn source(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Rated | Outcome::RatedLate | Outcome::Suspended(_) => "usage",

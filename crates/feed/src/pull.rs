@@ -107,7 +107,7 @@ impl<'a> Puller<'a> {
         Ok(())
     }
 
-    /// Adds the lines of `found` that follow the cursor; `false`: stop.
+    /// Adds the lines of `found` that follow the cursor. Returns `false` when the pull must stop.
     async fn segment(&mut self, found: &Committed) -> Result<bool, FeedError> {
         let lines = found.segment.line_count() as u64;
         loop {
@@ -150,7 +150,7 @@ impl<'a> Puller<'a> {
         Ok(PullEnd::Stopped)
     }
 
-    /// Sends the page; `false`: the consumer has disconnected.
+    /// Sends the page. Returns `false` when the consumer has disconnected.
     async fn flush(&mut self) -> bool {
         let page = std::mem::take(&mut self.page);
         self.page_bytes = 0;

@@ -134,9 +134,9 @@ impl AccountsApi {
         }
     }
 
-    /// Adds the results of commands whose identities can't be bound, so that nothing is done for
-    /// them. Another front may bind an identity after this check: then the change of the account is
-    /// durable, and the result says so.
+    /// Adds the results of commands whose identities can't be bound, so that these commands change
+    /// nothing. Another front may bind an identity after this check: then the change of the account
+    /// is durable, and the result says so.
     async fn add_identity_faults(
         &self,
         table: &RouteTable,
@@ -176,7 +176,7 @@ impl AccountsApi {
         let asked =
             commands.iter().zip(is_sound).map(|(command, is_sound)| match command.command {
                 Some(_) if *is_sound => bindings_of(command),
-                // A command that only binds identities has nothing else that could be done in part.
+                // A command that only binds identities can't be carried out in part.
                 _ => Vec::new(),
             });
         let asked: Vec<Vec<Binding>> = asked.collect();

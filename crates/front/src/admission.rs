@@ -40,7 +40,8 @@ impl Admission {
         Self { budget, bytes_max, refusing: AtomicBool::new(false) }
     }
 
-    /// Reserves `bytes` of the budget, waiting at most `wait`. `None`: the batch must be refused.
+    /// Reserves `bytes` of the budget, waiting at most `wait`. Returns `None` when the batch must
+    /// be refused.
     pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<Room> {
         // An empty batch reserves a byte too, so that it can't bypass a full budget.
         let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);

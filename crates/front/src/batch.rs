@@ -25,7 +25,7 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// Starts the clock of a batch that is received now.
+    /// Records that the batch is received now.
     pub(crate) fn received(permit: OwnedSemaphorePermit) -> Self {
         Self { _permit: permit, since: Instant::now() }
     }
@@ -72,8 +72,8 @@ impl UnansweredBatch {
         stall: &Arc<Stall>,
         unanswered: Unanswered,
     ) -> Arc<Self> {
-        // The last part to close sends the acknowledgement. The extra part represents this
-        // function.
+        // The last part to close sends the acknowledgement. One more part stays open until the call
+        // of `settle` below.
         let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
         let (acks, stall) = (acks.clone(), Arc::clone(stall));
         let batch = Arc::new(Self { acks, stall, turn, tally: Mutex::new(Some(tally)) });
@@ -81,7 +81,7 @@ impl UnansweredBatch {
         batch
     }
 
-    /// Answers a batch that was not taken.
+    /// Answers a batch that the front refuses.
     pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: Unanswered) {
         count(&ack, unanswered.since.elapsed());
         // A send error means that the client has disconnected: no answer is needed.
@@ -156,7 +156,7 @@ pub(crate) fn first_ack(
             Decided::Result(result) | Decided::Waits(result) => {
                 ack.exceptions.push(RecordResult { index, ..result });
             }
-            // A batch with such a record is refused as a whole before.
+            // A batch with such a record was refused as a whole before this call.
             Decided::Retry(message) => {
                 ack.status = BatchStatus::Retry.into();
                 ack.message = message;
@@ -222,12 +222,12 @@ impl Ticket {
         Self { batch: Some(batch), count, indexes, retry_hint }
     }
 
-    /// The batch's turn on its stream; `None` once the ticket is settled.
+    /// The place of the batch on its stream; `None` once the ticket is settled.
     pub(crate) fn turn(&self) -> Option<Turn> {
         self.batch.as_ref().map(|batch| batch.turn)
     }
 
-    /// Does the answer cover every record of the part, and no other record (I1)?
+    /// Whether the answer covers every record of the part, and no other record (I1).
     pub(crate) fn fits(&self, answer: &SubBatchAnswer) -> bool {
         let told = u64::from(answer.accepted)
             + answer.duplicates.len() as u64

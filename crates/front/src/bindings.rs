@@ -150,9 +150,10 @@ impl AccountsApi {
         }
     }
 
-    /// Waits until every front knows of a change: from the answer on no record is guided by what was
-    /// cached before it. Also where this call changed nothing: another front may have made the change
-    /// a moment ago and have ended before it answered.
+    /// Waits until every front knows of a change. After the answer, no front resolves an identity
+    /// by a history that it cached before the change. Also waits when this call changed nothing:
+    /// another front may have made the same change shortly before, and may have stopped before it
+    /// answered.
     pub(crate) async fn let_fronts_see(&self, before: Option<u64>, is_change: bool) {
         let now = self.core.db.bindings_version().await.ok();
         if is_change || before.is_none() || before != now {

@@ -99,7 +99,7 @@ impl ClusterService for ClusterApi {
 
 /// How long a pin holds when the request gives no duration.
 const PIN_DEFAULT: Duration = Duration::from_secs(3_600);
-/// The longest duration of a pin. A longer preference belongs in the priorities.
+/// The longest duration of a pin. For a longer preference, change the priorities.
 const PIN_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// The cluster as the routing table shows it. A node that is silent for `suspicion` is not live.

@@ -6,7 +6,7 @@
 //! Histories are cached until the version of the bindings changes. A front reads this version with
 //! each heartbeat interval, and does not use its cache when it could not read the version for the
 //! suspicion time. So a change is in force on every front once the suspicion time has passed since
-//! its commit. That an identity is unbound is never taken from the cache.
+//! its commit. The cache never answers that an identity is unbound.
 //!
 //! If the identity changed hands after records with this start were accepted, the first holder's
 //! partition decides the record ([`crate::reassign`]).
@@ -102,8 +102,7 @@ impl Guide {
         Self { db, cache, routes: None }
     }
 
-    /// The same guide, but its cache entries are valid only while `routes` show no change of
-    /// bindings.
+    /// The same cache, with entries that are valid only while `routes` show no change of bindings.
     pub(crate) fn following(self, routes: Routes) -> Self {
         Self { routes: Some(routes), ..self }
     }

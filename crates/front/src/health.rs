@@ -1,4 +1,4 @@
-//! The readiness of a front: does it know the routes of the partitions?
+//! The readiness of a front: whether the front knows the routes of the partitions.
 
 use std::fmt;
 use std::time::Duration;

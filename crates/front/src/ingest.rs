@@ -1,7 +1,7 @@
 //! The ingest service: receives batches and sends acknowledgements.
 //!
 //! ```text
-//!  client stream --read--> admit --> split (identities are guided first) --------------> senders
+//!  client stream --read--> admit --> split (identities are looked up first) -----------> senders
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //!
@@ -139,7 +139,8 @@ impl ClientStream {
         }
     }
 
-    /// Waits for a permit for one more unanswered batch; `None`: stop reading.
+    /// Waits for a permit for one more unanswered batch. Returns `None` when the front must stop
+    /// reading.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
@@ -195,7 +196,7 @@ impl ClientStream {
         let _ = self.acks.send(Err(why));
     }
 
-    /// Processes a batch. It is answered in any case, now or when its last part is durable.
+    /// Processes a batch. The batch is answered in any case, now or when its last part is durable.
     ///
     /// # Errors
     /// [`Overfull`]: the stream must end.
@@ -210,8 +211,9 @@ impl ClientStream {
         let split = async {
             let received = failpoint::pass(Step::FrontReceived).await;
             received.map_err(|error| Refusal::Retry(error.to_string()))?;
-            // `push` makes the decision. This early check saves admission and lookups for a batch
-            // that can't be in turn there: only this task can make an earlier batch proceed.
+            // `push` decides whether an earlier batch must be sent again first. This early check
+            // saves admission and look-ups for a batch that `push` would refuse: until then only
+            // this task could push the earlier batch.
             self.check_turn(&frame)?;
             self.split(&frame, deadline).await
         };
@@ -331,7 +333,8 @@ impl ClientStream {
             return Ok(Vec::new());
         }
         let is_recycled = self.arrival == Arrival::Recycled;
-        // The decided records are ingested as a batch of their own, which no decision follows.
+        // A recursive call: `reassign` ingests the decided records in batches of their own. These
+        // records name their accounts, so no decision is needed for them.
         let outcomes = Box::pin(reassign::reassign(&self.core, &candidates, is_recycled)).await;
         let retry = outcomes.iter().find_map(|outcome| match outcome {
             Decided::Retry(message) => Some(message.clone()),
@@ -343,7 +346,7 @@ impl ClientStream {
         }
     }
 
-    /// Passes a batch to the senders if it is in turn.
+    /// Passes a batch to the senders, unless a refused batch must be sent again first.
     fn push(
         &mut self,
         head: BatchId,

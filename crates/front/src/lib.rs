@@ -2,8 +2,8 @@
 //! by side.
 //!
 //! ```text
-//!  client --IngestBatch--> ingest.rs  admit (admission.rs), split (split.rs), guide (guiding.rs)
-//!                              |
+//!  client --IngestBatch--> ingest.rs  admit (admission.rs), resolve identities to accounts
+//!                              |      (guiding.rs), split by partition (split.rs)
 //!                              v   one partition sender for each (client stream, partition)
 //!                          partition_sender.rs  sequence numbers, window, go-back-N (P30)
 //!                              |
@@ -15,10 +15,10 @@
 //!  accounts.rs, cluster.rs, suspense.rs    the gRPC services for these areas
 //!  bindings.rs  changes of bindings: bind, move, unbind
 //!  reassign.rs  records whose identity changed hands: the first holder's partition decides (P28)
-//!  subscribing.rs        may an account subscribe to a plan?
+//!  subscribing.rs        whether an account may subscribe to a plan
 //!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
 //!  stall.rs     which batches must be sent again after a refusal, and in which order (P30)
-//!  health.rs    readiness: does the front know the routes of the partitions?
+//!  health.rs    readiness: whether the front knows the routes of the partitions
 //!  examples.rs  runs a plan's own examples before it is published
 //!  core.rs      the state that all services share;  error.rs  errors and their gRPC codes
 //! ```

@@ -52,7 +52,8 @@ use crate::stall::Stall;
 pub(crate) enum Arrival {
     /// From a client: the partition checks the age of the records.
     First,
-    /// From the suspense of another partition, which checked their age on first arrival.
+    /// From the suspense of another partition. That partition checked the age of the records when
+    /// they first arrived.
     Recycled,
 }
 
@@ -110,9 +111,9 @@ impl Sub {
 pub(crate) struct SenderQueue(mpsc::UnboundedSender<Sub>);
 
 impl SenderQueue {
-    /// Adds a sub-batch at the end, under the stream's [`Stall`]. Gives it back if the sender has
-    /// ended: the caller drops it after the lock is released, which answers RETRY. The limit of
-    /// unanswered batches of the stream bounds the queue.
+    /// Adds a sub-batch at the end, under the stream's [`Stall`]. Returns the sub-batch if the
+    /// sender has ended: the caller drops it after the lock is released, which answers RETRY. The
+    /// limit of unanswered batches of the stream bounds the queue.
     pub(crate) fn push(&self, sub: Sub) -> Option<Sub> {
         self.0.send(sub).err().map(|gone| gone.0)
     }
@@ -220,7 +221,7 @@ impl PartitionSender {
         }
     }
 
-    /// `false`: the sender has no more work.
+    /// Waits until a sub-batch is pending. Returns `false` when the sender has no more work.
     async fn wait_for_work(&mut self) -> bool {
         if !self.open {
             return false;
@@ -370,7 +371,7 @@ impl PartitionSender {
         }
     }
 
-    /// Processes an answer; `Some`: the session is over.
+    /// Processes an answer. Returns `Some` when the session is over.
     fn on_answer(
         &mut self,
         session: &mut Session,
@@ -539,7 +540,8 @@ impl PartitionSender {
     }
 
     /// Waits, while it still receives from the queue and enforces deadlines. Ends early when the
-    /// route changes. `false`: the client has disconnected, or the front is shutting down.
+    /// route changes. Returns `false` when the client has disconnected, or the front is shutting
+    /// down.
     async fn pause(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let (acks, abort) = (self.acks.clone(), self.core.abort.clone());

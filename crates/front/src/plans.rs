@@ -38,8 +38,8 @@ impl Plans {
         let publish = to_publish(&plan, xml);
         let mut warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(self.missing_tables(&plan).await?);
-        // A plan in the catalogue has passed its examples. A repeated publication need not send
-        // their files.
+        // A plan in the catalogue has passed its examples. A repeated publication need not send the
+        // files of the examples.
         let examples = if self.is_there(&publish).await? {
             Vec::new()
         } else {

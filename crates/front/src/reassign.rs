@@ -1,15 +1,16 @@
-//! Records whose identity changed hands: the first holder's partition decides who pays, so that a
-//! record which was rated before the change is not rated again (P28).
+//! Records whose identity changed hands: the first holder's partition decides which account pays,
+//! so that a record that was rated before the change is not rated again (P28).
 //!
 //! ```text
-//!  record --Reassign--> partition of the first holder --known--> the answer that it got before
+//!  record --Reassign--> partition of the first holder --known--> the earlier answer
 //!                                |
-//!                                `--to be rated for X--> ingested under X --durable--> the first
-//!                                                                     holder's suspense lets it go
+//!                                `--to be rated for X--> ingested under X --durable--> then
+//!                                              removed from the first holder's suspense
 //! ```
 //!
-//! A step that fails is repeated when the record is sent or recycled again. Each step is idempotent:
-//! the decision is durable before the record is rated, and keys answer a record that was rated.
+//! A step that fails is repeated when the record is sent or recycled again. Each step is
+//! idempotent: the decision is durable before the record is rated, and a record that was rated is
+//! recognized by its key.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,9 +38,9 @@ const CHUNK: usize = 200;
 
 /// A record whose identity changed hands.
 pub(crate) struct MovedRecord {
-    /// The encoded record, without an account of its own, or with the first holder's.
+    /// The encoded record. It names no account, or the first holder.
     pub(crate) record: Vec<u8>,
-    /// The account whose partition decides.
+    /// The first holder, whose partition decides.
     pub(crate) first: AccountNumber,
     /// The account that holds the identity now.
     pub(crate) to: Option<AccountNumber>,
@@ -48,15 +49,16 @@ pub(crate) struct MovedRecord {
 /// The outcome for one record.
 #[derive(Clone, Debug)]
 pub(crate) enum Decided {
-    /// It was rated now.
+    /// The record was rated now.
     Accepted,
-    /// It was rated before.
+    /// The record was rated before.
     Duplicate,
-    /// It is suspended or rejected.
+    /// The record is suspended or rejected.
     Result(RecordResult),
-    /// It waits in suspense with the first holder: the account of the decision refuses it.
+    /// The record waits in the first holder's suspense, because the account of the decision
+    /// rejected it.
     Waits(RecordResult),
-    /// It has no durable answer: send it again.
+    /// The record has no durable answer: send it again.
     Retry(String),
 }
 
@@ -95,8 +97,9 @@ fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<MovedRecord
     Some(MovedRecord { record: record.to_vec(), first, to: bound_at(history, found.start) })
 }
 
-/// Decides each of `candidates` and rates it where the decision says. `recycled`: their age was
-/// checked on first arrival (P35). Returns the outcomes in the same order.
+/// Decides each of `candidates`, and rates each record for the account of its decision. `recycled`:
+/// the age of the records was checked when they first arrived (P35). Returns the outcomes in the
+/// order of `candidates`.
 pub(crate) async fn reassign(
     core: &Arc<Core>,
     candidates: &[MovedRecord],
@@ -140,7 +143,7 @@ struct RateFor {
     /// The index in the chunk.
     index: usize,
     account: AccountNumber,
-    /// The revision of the record that waits with the first holder.
+    /// The revision of the record in the first holder's suspense, if it waits there.
     waits: Option<u32>,
 }
 
@@ -225,7 +228,8 @@ impl Chunk<'_> {
         }
     }
 
-    /// Rates records that wait with the first holder, which holds the identity again.
+    /// Rates records that wait in the first holder's suspense, and whose decision names the first
+    /// holder.
     async fn rate_in_place(&self, waiting: &[RateFor], decided: &mut [Decided]) {
         if waiting.is_empty() {
             return;
@@ -258,7 +262,7 @@ impl Chunk<'_> {
         }
     }
 
-    /// Removes records that are durable elsewhere from the first holder's suspense. Where this fails,
+    /// Removes records that are durable elsewhere from the first holder's suspense. If this fails,
     /// the next recycling repeats it.
     async fn let_go(&self, decisions: &[RateFor], decided: &[Decided]) {
         let is_durable = |one: &&RateFor| match decided.get(one.index) {
@@ -311,7 +315,7 @@ fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Decided> {
     }
 }
 
-/// The result for a record that the account of its decision refuses.
+/// The result for a record that the account of its decision rejected.
 fn waits_with_first(account: AccountNumber, refused: &RecordResult) -> RecordResult {
     RecordResult {
         status: RecordStatus::Suspended.into(),

@@ -41,7 +41,7 @@ pub(crate) struct RouteTable {
 #[derive(Clone, Copy, Debug, Default)]
 struct BindingsSeen {
     version: u64,
-    /// How many times the version differed from the one before.
+    /// How many times the version differed from that of the read before.
     changes: u64,
     /// When the read began; `None` before the first read.
     asked_at: Option<Instant>,
@@ -63,14 +63,14 @@ pub(crate) struct Route {
 pub(crate) struct Highest(Arc<AtomicU64>);
 
 impl Highest {
-    /// Is an answer under `epoch` valid (P17)? Raises the highest epoch seen to `epoch`.
+    /// Whether an answer under `epoch` is valid (P17). Raises the highest epoch seen to `epoch`.
     pub(crate) fn admits(&self, epoch: u64) -> bool {
         self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Check::EpochFloor)
     }
 }
 
 impl Route {
-    /// Is an answer under `epoch` valid (P17)?
+    /// Whether an answer under `epoch` is valid (P17).
     pub(crate) fn admits(&self, epoch: u64) -> bool {
         self.highest.admits(epoch)
     }

@@ -6,11 +6,11 @@
 //!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
-//!                             identity changed hands ----> answered before (crate::reassign)
+//!                             identity changed hands ----> decided before (crate::reassign)
 //! ```
 //!
-//! Records of one partition keep their relative order, guided or not, so that the order of each
-//! account is kept.
+//! Records of one partition keep their relative order, with or without a look-up of the account, so
+//! that the order of each account is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -224,8 +224,8 @@ impl Splitter {
         self.guided = spelled;
     }
 
-    /// The part of this slot holds a record whose account was looked up. The routes were read before
-    /// the look-up.
+    /// Sets the time of the look-up in the part of this slot, which now holds a record whose
+    /// account was looked up. It is the time of the routes, which were read before the look-up.
     fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
         let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
         let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
@@ -275,7 +275,8 @@ impl SplitState<'_> {
         }
     }
 
-    /// `None`: not looked up yet. `Some(None)`: unbound at the start of the record.
+    /// Returns `None` if the identity was not looked up yet, and `Some(None)` if it was unbound at
+    /// the start of the record.
     fn guide(&self, key: &IdentityKey<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
         let history = self.histories?.get(&*key.text);
         Some(history.and_then(|history| bound_at(history, found.start)))
@@ -319,7 +320,7 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
     found
 }
 
-/// As much of the head as can be read from a frame that can't be split.
+/// The part of the head that can be read from a frame that can't be split.
 pub(crate) fn head_of(frame: &BatchFrame) -> BatchId {
     let mut head = BatchId::default();
     let mut fields = turnpike_proto::wire::Fields::new(frame.body());

@@ -2,7 +2,7 @@
 //! which order.
 //!
 //! ```text
-//!  reader: in turn? --- push to all its senders --.
+//!  reader: in order? -- push to all its senders --.
 //!             | no: refuse, remember               >  each of these is one step under the lock
 //!  sender: head expired: remember and refuse all   |
 //!          parts in the sender that are unanswered '
@@ -26,8 +26,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many batches refused by the reader are remembered for each stream. Batches refused by
-/// senders come on top; the limit of unanswered batches bounds their number.
+/// The most refused batches of a stream to which the reader adds another one. Senders add batches
+/// beyond this limit; the limit of unanswered batches bounds their number.
 const REFUSED_MAX: usize = 4_096;
 
 /// The place of a batch on its stream. A batch that is sent again after RETRY keeps its place.
@@ -70,18 +70,20 @@ pub(crate) struct Order {
 pub(crate) struct Overfull;
 
 impl Order {
-    /// Must another batch be sent before this one? If so: its number, and why it was refused.
+    /// If another batch must be sent before this one: the number of that batch, and the last reason
+    /// for a refusal.
     pub(crate) fn is_out_of_turn(&self, number: u64) -> Option<(u64, &str)> {
         let first = self.refused.front().filter(|first| first.number != number)?;
         Some((first.number, &self.why))
     }
 
-    /// Is any batch still to be sent again?
+    /// Whether any batch must still be sent again.
     pub(crate) fn is_stalled(&self) -> bool {
         !self.refused.is_empty()
     }
 
-    /// Pushes the batch, which is in turn, and returns its turn.
+    /// Records that the batch is pushed, which the order permits now. Returns the place of the
+    /// batch.
     pub(crate) fn push(&mut self, number: u64) -> Turn {
         self.refused.pop_front_if(|first| first.number == number).unwrap_or_else(|| {
             let place = self.new_place();
@@ -89,7 +91,8 @@ impl Order {
         })
     }
 
-    /// The reader refuses a batch. `why` is `None` when the refusal only keeps order.
+    /// Remembers a batch that the reader refuses. `why` is `None` when the only reason is the order
+    /// of the batches.
     ///
     /// # Errors
     /// [`Overfull`]: the batch is not remembered, so the stream must end.
@@ -108,7 +111,7 @@ impl Order {
         Ok(())
     }
 
-    /// A sender refuses a batch that was pushed to it.
+    /// Remembers a batch that a sender refuses after it was pushed.
     pub(crate) fn refuse_pushed(&mut self, turn: Turn, why: &str) {
         why.clone_into(&mut self.why);
         match self.refused.iter().position(|other| other.number == turn.number) {
@@ -150,7 +153,7 @@ mod tests {
         order.refuse_pushed(turns[3], "sender a");
         assert_eq!(order.is_out_of_turn(11), Some((10, "sender a")));
         assert_eq!(order.is_out_of_turn(10), None);
-        // Sent again and refused again: it keeps its former place.
+        // Batch 10 is sent again and refused again: it keeps its former place.
         let again = order.push(10);
         assert_eq!((again, order.is_out_of_turn(10)), (turns[0], Some((11, "sender a"))));
         order.refuse_pushed(again, "sender a");

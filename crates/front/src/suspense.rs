@@ -234,11 +234,12 @@ async fn recycle_chunk(
 
 /// Where a suspended record belongs now.
 enum Target {
-    /// Where it is.
+    /// In the partition where it waits.
     Here,
-    /// With this account, in another partition, or under another key.
+    /// With this account: in another partition, or in the same one under another key.
     Account(AccountNumber),
-    /// Its identity changed hands: the partition of `first` decides. `to` holds the identity now.
+    /// The record's identity changed hands: the partition of `first` decides. `to` is the account
+    /// that holds the identity now.
     DecidedBy { first: AccountNumber, to: Option<AccountNumber> },
 }
 
@@ -355,7 +356,8 @@ fn stays(tally: &mut RecycleResponse, reason: String) {
     *tally.reasons.entry(reason).or_default() += 1;
 }
 
-/// Ingests records in the partitions where they belong now, then tells their home partition.
+/// Ingests records in the partitions where they belong now, then marks them as moved in their home
+/// partition.
 async fn move_records(
     core: &Arc<Core>,
     home: PartitionId,
@@ -403,8 +405,8 @@ async fn move_records(
                     continue;
                 }
             }
-            // Suspended in its new partition means durable there: it waits under its own account
-            // from now on.
+            // A record that is suspended in its new partition is durable there. It waits under its
+            // own account from now on.
             Some(result) if result.present != "rated" => {
                 let present =
                     if result.present.is_empty() { &result.reason } else { &result.present };
@@ -419,8 +421,8 @@ async fn move_records(
     }
 }
 
-/// Lets the first holder's partition decide records whose identity changed hands, then tells their
-/// home partition.
+/// Lets the first holder's partition decide records whose identity changed hands, then marks them
+/// as moved in their home partition.
 async fn decide_records(
     core: &Arc<Core>,
     home: PartitionId,
@@ -439,7 +441,7 @@ async fn decide_records(
         match outcome {
             Decided::Accepted | Decided::Duplicate => tally.rated += 1,
             Decided::Result(result) if result.status() != RecordStatus::Suspended => {
-                // Refused by the first holder's partition: it stays where it is.
+                // The first holder's partition rejected the record: it stays where it is.
                 stays(tally, result.reason);
                 continue;
             }
@@ -458,7 +460,8 @@ async fn decide_records(
                 continue;
             }
         }
-        // A record that waits with its first holder has left that suspense by now, or stays there.
+        // Only records without an account are marked: `reassign` has removed the others from the
+        // first holder's suspense, or they stay there.
         if record.account_number == 0 {
             keys.push(key(record, *first));
         }

@@ -9,10 +9,11 @@ macro_rules! checks {
         }
 
         impl Check {
-            /// All of them.
+            /// All checks.
             pub const ALL: &[Self] = &[$(Self::$check,)+];
 
-            /// Its name in the switch and in the table.
+            /// The name of the check in the environment variable `TURNPIKE_MUTANT` and in the table
+            /// of `chaos-tests/README.md`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$check => stringify!($check),)+
@@ -57,12 +58,12 @@ checks! {
     Flaps,
     /// P28: an identity is bound to one account at a time.
     BindingsDisjoint,
-    /// P28: what a move or a release takes away is remembered. Off, a record that was rated for the
-    /// former holder and is sent again is rated for the next one too.
+    /// P28: the part of a binding that a move or a release withdraws is remembered. Off, a record
+    /// that was rated for the former holder and is sent again is also rated for the next holder.
     TakenRemembered,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
-    /// P38: the row in a segment is compared too.
+    /// P38: the comparison of cursors includes the row within the segment.
     CursorRow,
 
     // The owner of a partition.
@@ -72,9 +73,9 @@ checks! {
     Barrier,
     /// P2: an append that failed has an unknown outcome. Off, it counts as committed.
     UnknownOutcome,
-    /// P2, P4: after an unknown outcome the owner claims again, and never counts "ahead" as its own
-    /// append. Off, the owner reads the log under its old claim, continues, and counts "ahead" as
-    /// its own append.
+    /// P2, P4: after an unknown outcome the owner claims again, and never treats the outcome
+    /// `Ahead` as a commit of its own append. Off, the owner reads the log under its old claim,
+    /// continues, and treats `Ahead` as such a commit.
     OwnAppend,
     /// P1: after a claim the log is read to its end.
     ReloadAfterClaim,
@@ -89,13 +90,14 @@ checks! {
     CommittedState,
     /// P22: a checkpoint holds the keys.
     CheckpointKeys,
-    /// I2, P22: a checkpoint names each sealed run of keys that is not past the horizon. Off, it
-    /// names none once keys are forgotten.
+    /// I2, P22: a checkpoint names each sealed run of keys that is not past the horizon. Off, a
+    /// checkpoint names no run after the first keys were forgotten.
     RunsKept,
-    /// I2, P22: a run of keys is sealed only by a published checkpoint. Off, also by one that
-    /// failed.
+    /// I2, P22: a run of keys is sealed only when its checkpoint is published. Off, it is also
+    /// sealed when its checkpoint failed.
     RunPublished,
-    /// I2, P22: an owner writes no checkpoint before it knows which runs the retained ones name.
+    /// I2, P22: an owner writes no checkpoint before it knows which runs of keys the retained
+    /// checkpoints name.
     ListedFirst,
     /// P26: the age of records is judged by logged time. Off, by the clock of the serving node.
     OneClock,
@@ -120,8 +122,8 @@ checks! {
     /// P33: a partly received segment is continued at the cursor. Off, the first posting after the
     /// cursor is skipped.
     ResumedPosting,
-    /// P33: after a segment that fills a page, the next ones are read. Off, they are taken as
-    /// absent.
+    /// P33: after a segment that fills a page alone, the next segments are read. Off, they are
+    /// taken as absent.
     SegmentAlone,
     /// P33: a cursor of postings never goes back.
     CursorForward,
@@ -143,11 +145,11 @@ checks! {
     FirstArrival,
     /// P35, I2: if keys were forgotten, the horizon check applies to recycled records too.
     CompleteKeys,
-    /// P28: a node refuses records whose identities were looked up long ago. Off, a front that was
-    /// stopped sends them to an account that lost the identity meanwhile.
+    /// P28: a node refuses records whose identities were looked up too long ago. Off, a front that
+    /// was stopped for a while can send records to an account that lost the identity meanwhile.
     GuidedRecently,
-    /// P28: a record that was reassigned keeps its account. Off, it follows the identity, also after
-    /// it was rated.
+    /// P28: a record that was reassigned keeps its account. Off, the record follows the identity,
+    /// even after it was rated.
     DecisionStays,
     /// P36: an owner whose catalogue may be outdated does not rate.
     FreshCatalogue,
@@ -167,19 +169,20 @@ checks! {
     /// P9: an owner is alive only if its heartbeat names the claim. Off, the name of the node is
     /// enough.
     NamedClaim,
-    /// P9: a commit is a sign of life.
+    /// P9: a commit proves that the owner is alive.
     CommitIsSign,
-    /// P9: an owner loses a partition that two heartbeats did not name; one may have been in
-    /// flight.
+    /// P9: an owner loses a partition only after two heartbeats that did not name it, because one
+    /// of them may have been in flight.
     TwoBeats,
-    /// P10: silence is measured only across the observer's own reads.
+    /// P10: silence counts only between the observer's own reads of the database.
     ReadGaps,
     /// P11: a new process proves that the old one ended.
     NewProcess,
-    /// P11: a starting process whose predecessor's counter advances ends. Off, it supersedes the
-    /// live process.
+    /// P11: a starting process ends if the heartbeat counter of its predecessor advances. Off, it
+    /// supersedes the live process.
     LivePredecessor,
-    /// P11: a refused connection alone proves no end of a predecessor. Off, it is not waited for.
+    /// P11: a refused connection alone does not prove that the predecessor ended. Off, the new
+    /// process does not wait for the predecessor.
     RefusalProvesNothing,
     /// P11: a cold member lets a warm one claim first.
     WarmFirst,
@@ -201,8 +204,8 @@ checks! {
     Relay,
     /// P16: a front's complaint counts.
     Complaint,
-    /// P16: a front's complaint alone is not enough. Off, it is not checked whether a standby can
-    /// reach the owner.
+    /// P16: a front's complaint alone is not enough to replace an owner. Off, a complaint counts
+    /// without a check whether a standby can reach the owner.
     SecondWitness,
     /// P16: control does not return to an unreachable member.
     ReturnInReach,
@@ -220,14 +223,14 @@ checks! {
     /// P28: a binding does not hold at its end. Off, a record that starts then belongs to the
     /// former holder.
     BindingEnds,
-    /// P28: the first holder's partition decides a record whose identity changed hands. Off, the
-    /// holder now gets the record at once.
+    /// P28: the first holder's partition decides about a record whose identity changed hands. Off,
+    /// the record is sent to the present holder at once.
     FirstDecides,
-    /// P28: a cached history is used only if it covers every start in the request. Off, if it
-    /// covers one of them.
+    /// P28: a cached history is used only if it covers every start in the request. Off, it is used
+    /// if it covers one of them.
     EveryStart,
-    /// P28: identities are bound only when their command is durable. Off, whatever the result of
-    /// the command.
+    /// P28: identities are bound only when their command is durable. Off, they are bound whatever
+    /// the result of the command.
     BoundWhenDurable,
     /// P29: batch numbers are not used for deduplication. Off, a batch whose number is below the
     /// highest counts as accepted.

@@ -10,7 +10,7 @@ use crate::Check;
 /// The environment variable that names the check that is off.
 pub const MUTANT: &str = "TURNPIKE_MUTANT";
 
-/// Time limit for a test; one that takes longer counts as hanging.
+/// The time limit for a test. A test that takes longer counts as hanging.
 const HANGS: Duration = Duration::from_secs(120);
 
 /// Whether this check is switched off in this process. It never is in a release build.
@@ -64,7 +64,7 @@ fn listed() -> Vec<String> {
     text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
-/// The module path of the test function `test`, with those in the source file `file` first.
+/// The module path of the test function `test`. Tests in the source file `file` take precedence.
 fn path_of<'a>(test: &str, file: &str, tests: &'a [String]) -> Result<&'a str, String> {
     if let Some(exact) = tests.iter().find(|path| *path == test) {
         return Ok(exact);
@@ -96,7 +96,7 @@ fn caught(check: Check, test: &str, how: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The output of the test program, which runs one test with the check off.
+/// Runs one test with the check off, and returns the output of the test program.
 #[expect(clippy::expect_used, reason = "a test's helper")]
 fn run(check: Check, test: &str) -> Result<String, String> {
     let program = std::env::current_exe().expect("the path of the running program");

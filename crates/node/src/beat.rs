@@ -13,7 +13,7 @@ use turnpike_types::{Incarnation, PartitionId};
 
 use crate::owner::{Shared, Ticks};
 
-/// What the heartbeat reports: the served partitions, the replicas, and the state of the node.
+/// The contents of a heartbeat: the served partitions, the replicas, and the state of the node.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     partitions: Mutex<HashMap<PartitionId, (Serving, Arc<Ticks>)>>,
@@ -88,8 +88,8 @@ impl Beater {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // Other members act on a missing partition only after two heartbeats have not named
-                // it: a second one follows soon.
+                // Other members act only after two heartbeats that do not name the partition, so a
+                // second heartbeat follows soon.
                 () = self.served.changed.notified() => again = true,
             }
             let began = Instant::now();

@@ -9,7 +9,7 @@ use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
 use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
-/// Other time-zone databases that are reported in the log at most.
+/// The most other time-zone databases that are reported in the log.
 const TZ_DATABASES_TOLD_MAX: usize = 64;
 /// Catalogue entries per read of the database.
 const PAGE_ENTRIES_MAX: usize = 100;
@@ -33,15 +33,15 @@ struct Version<T> {
     version: u32,
     published: u64,
     starts: Date,
-    /// `None`: this program can't read it. The version is in force all the same, since rating by
-    /// the version before it would give a wrong price.
+    /// `None`: this program can't read the version. The version is in force nevertheless, since
+    /// rating by the version before it would give a wrong price.
     content: Option<Arc<T>>,
 }
 
-/// What is in force at an instant, and the time interval in which it is.
+/// The version in force at an instant, and the time interval in which it is in force.
 #[derive(Debug)]
 pub(crate) struct InForce<'a, T> {
-    /// `None`: no version has started, or this program can't read the one that has.
+    /// `None`: no version has started, or this program can't read the version that has started.
     pub(crate) content: Option<&'a Arc<T>>,
     /// When the version in force started. `None`: no version has started.
     pub(crate) from: Option<Timestamp>,
@@ -50,7 +50,7 @@ pub(crate) struct InForce<'a, T> {
 }
 
 impl Catalogue {
-    /// Returns this catalogue with all that was published since, read page by page.
+    /// Returns this catalogue with all publications since, read page by page.
     pub(crate) async fn refreshed(&self, db: &dyn SharedDatabase) -> StoreResult<Self> {
         let mut fresh = self.clone();
         loop {
@@ -69,8 +69,8 @@ impl Catalogue {
         }
     }
 
-    /// Reports each other time-zone database once. Where its rules differ, the start dates of plans
-    /// checked with it begin at other instants on this node.
+    /// Reports each other time-zone database once. If the rules of that database differ, the start
+    /// dates of plans checked with it begin at other instants on this node.
     fn compare_tz_database(&mut self, head: &CatalogueHead) {
         let own = turnpike_plan::tz_database_version();
         let Some(published) = head.tz_database.as_deref().filter(|version| *version != own) else {
@@ -92,7 +92,7 @@ impl Catalogue {
     }
 
     /// The version of plan `id` in force at `at` for an account in `zone`. Of two versions with the
-    /// same start, the one that was published later counts: it supersedes the other.
+    /// same start, the one that was published later is in force.
     pub(crate) fn plan(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Plan> {
         in_force(&self.plans, id, zone, at)
     }
@@ -183,7 +183,7 @@ fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>
 }
 
 /// A plan without the version of the time-zone database was published by a release that did not
-/// check telephone numbers. Such a version must price as it did.
+/// check telephone numbers. Such a version must still give the same prices.
 fn read_plan(head: &CatalogueHead, xml: &str) -> Result<Plan, String> {
     let plan = match head.tz_database {
         Some(_) => turnpike_plan::parse_published(xml),

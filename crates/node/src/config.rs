@@ -19,9 +19,10 @@ pub struct NodeConfig {
     pub queue_bytes_max: usize,
     /// Bytes of log after which a checkpoint is written.
     pub checkpoint_log_bytes: u64,
-    /// Keys in a checkpoint's run after which the run is sealed and not written again.
+    /// The number of keys at which a run of keys in checkpoints is sealed and not written again.
     pub run_keys: usize,
-    /// Bytes of decoded segments in the cache that retries are compared with.
+    /// Bytes in the cache of decoded segments, which hold the records that retries are compared
+    /// with.
     pub segment_cache_bytes: u64,
     /// Compiled plans in the cache.
     pub object_codes_max: u64,
@@ -55,17 +56,18 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
-    /// A counter that has stood still for this long is suspect (P21).
+    /// A node whose heartbeat counter has not advanced for this long is suspect (P21).
     pub fn suspicion(&self) -> Duration {
         self.heartbeat * 4
     }
 
-    /// How much longer a member waits before it claims, for each live member above it (P12).
+    /// How much longer a member waits before it claims, for each live member of higher rank (P12).
     pub fn deferral(&self) -> Duration {
         self.heartbeat * 2
     }
 
-    /// How long a returned member of higher priority must live before it gets control back (P14).
+    /// How long a returned member of higher priority must live before the partition moves back to
+    /// it (P14).
     pub fn stability(&self) -> Duration {
         self.heartbeat * 8
     }
@@ -82,17 +84,19 @@ impl NodeConfig {
         self.suspicion() / 2
     }
 
-    /// The minimum time between two observations of the database, whatever requests the next one.
+    /// The minimum time between two observations of the database, whatever the reason for the next
+    /// one.
     pub fn round_gap(&self) -> Duration {
         self.heartbeat / 50
     }
 
-    /// The pause after a heartbeat that failed, and between the two that report a change.
+    /// The pause after a heartbeat that failed, and between the two heartbeats that report a
+    /// change.
     pub fn beat_again(&self) -> Duration {
         self.heartbeat / 5
     }
 
-    /// The time between the announcement of a handover and the gate of new requests (P14).
+    /// The time from the announcement of a handover until new requests have to wait (P14).
     pub fn last_catch_up(&self) -> Duration {
         self.heartbeat / 5
     }

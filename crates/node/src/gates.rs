@@ -1,5 +1,5 @@
-//! The gates of partitions: whether this node takes requests for a partition, and where it refers
-//! them otherwise.
+//! The gates of partitions: whether this node takes requests for a partition, and otherwise the
+//! node to which it refers them.
 //!
 //! A partition's gate is open while its owner serves. While a claim is in progress, or while the
 //! owner finishes its last requests before a handover, new requests wait for a bounded time. So a
@@ -53,7 +53,7 @@ pub(crate) enum RequestOrigin {
     Relayed,
 }
 
-/// What the gRPC service needs of the node.
+/// The parts of the node that the gRPC service needs.
 pub(crate) struct Gates {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
@@ -104,10 +104,11 @@ impl Gates {
     }
 
     /// The queue of the owner of `partition` in this process; `None` if it is not served here.
-    /// Waits for a bounded time while that is about to change.
+    /// While a claim or a handover is in progress, waits for the end of it for a bounded time.
     ///
     /// A front that the last owner referred here, or that can't reach the owner, may have newer
-    /// information than this node: then a warm replica is a reason to wait too.
+    /// information than this node. For such a front, the call also waits if this node has a warm
+    /// replica.
     pub(crate) async fn owner_queue(
         &self,
         partition: PartitionId,
@@ -256,7 +257,7 @@ impl Gates {
         self.changes.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
     }
 
-    /// Tells the nodes that watch this one that it stops.
+    /// Notifies the nodes that watch this one that it stops.
     pub(crate) fn end_watches(&self) {
         self.changes.send_replace(None);
     }

@@ -1,4 +1,4 @@
-//! Gauges of the size of a partition's state in this process. They return to zero when it is
+//! Gauges of the size of a partition's state in this process. They return to zero when the state is
 //! dropped.
 
 use metrics::Gauge;
@@ -35,7 +35,7 @@ impl Drop for Sizes {
     }
 }
 
-/// Gauges of what an owner holds.
+/// Gauges of the state that an owner holds.
 pub(crate) struct Holdings {
     sizes: Sizes,
     suspense: Gauge,

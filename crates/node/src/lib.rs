@@ -1,8 +1,8 @@
 //! A rating node: owns partitions, rates their records, and takes over partitions of failed nodes.
 //!
 //! ```text
-//!   service.rs   gRPC from fronts --> gates.rs ----------------+
-//!   relay.rs     to another node's owner  a gate per partition v   bounded queue
+//!   service.rs   gRPC from fronts --> gates.rs, per partition -+
+//!   relay.rs     relays requests to the owner on another node  v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
 //!   predecessor.rs   at the start: wait until the last process of this name has ended
 //!   peers.rs     connections: peer exited or unreachable?    owner/  one task per partition:
@@ -24,9 +24,9 @@
 //! - After an append of unknown outcome the owner discards its state and releases the partition for
 //!   a member with a warm replica. If there is no such member, the same node claims it and reads
 //!   the log only after the claim (P2).
-//! - Nothing is rated, booked or posted with a catalogue older than the newest one with which the
-//!   log was written. The close of an option's cycle compares every alternative that was published
-//!   before the option was offered (P36, owner/fresh.rs).
+//! - No record, charge or posting is rated or booked with a catalogue that is older than the
+//!   newest one used in the partition's log. The close of an option's cycle compares every
+//!   alternative that was published before the option was offered (P36, owner/fresh.rs).
 //! - Time comes from `tokio::time` and from the database's clock, random numbers from a seed: the
 //!   same code runs on virtual time.
 //!

@@ -5,7 +5,7 @@
 //! the database makes no owner suspect, and a slow database does not hide a failed owner.
 //!
 //! A process that closed its connection and refuses the next one is suspected at once (P15). If it
-//! writes a heartbeat all the same, the alarm was false. Such alarms are then ignored for a while,
+//! writes a heartbeat nevertheless, the alarm was false. Such alarms are then ignored for a while,
 //! which doubles with each false alarm.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,7 +21,8 @@ use crate::NodeConfig;
 /// Heartbeats that a process may have written since its counter was last read, or had in flight
 /// when it exited.
 const BEATS_ON_THE_WAY: u64 = 3;
-/// The distrust stops doubling after this many false alarms, at some minutes.
+/// The time for which alarms are ignored stops doubling after this many false alarms, at some
+/// minutes.
 const FALSE_ALARMS_MAX: u32 = 7;
 
 /// A front's complaint that it can't reach the owner (P16).
@@ -29,21 +30,22 @@ const FALSE_ALARMS_MAX: u32 = 7;
 pub(crate) struct Complaint {
     /// The epoch of the owner that the front can't reach.
     pub(crate) epoch: u64,
-    /// The front has complained for as long as a silence is suspect.
+    /// The front has complained for the suspicion time.
     pub(crate) insists: bool,
 }
 
 /// A replica that lacks at most this many segments always counts as warm.
 const LAG_MAX: u64 = 64;
-/// Remembered ends of a partition's log at most; observations may follow each other closely.
+/// The most ends of a partition's log that are remembered; observations may follow each other
+/// closely.
 const ENDS_MAX: usize = 256;
 
-/// What was observed of a node.
+/// The observations of a node.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
     counter: u64,
-    /// How long the counter has stood still.
+    /// How long the counter has not advanced.
     silent: Duration,
     /// How long the counter has advanced without a suspect pause.
     alive: Duration,
@@ -51,7 +53,8 @@ struct Seen {
     moved: bool,
     /// The counter when the node's connection was found closed and refused.
     gone_at: Option<u64>,
-    /// The number of such alarms that were false, and until when further ones are ignored.
+    /// The number of false alarms about this node, and the time until which further ones are
+    /// ignored.
     false_alarms: u32,
     distrusted_until: Option<Instant>,
 }
@@ -68,7 +71,7 @@ impl Seen {
     }
 }
 
-/// What was observed of a partition's owner.
+/// The observations of a partition's owner.
 #[derive(Debug)]
 struct Held {
     epoch: Epoch,
@@ -84,7 +87,7 @@ struct Held {
 struct Ends(VecDeque<(Instant, SegmentNumber)>);
 
 impl Ends {
-    /// Adds the present end. Ends older than the newest one before `since` are forgotten.
+    /// Adds the present end. Of the ends that are at least `since` old, only the newest is kept.
     fn note(&mut self, now: Instant, since: Duration, next: SegmentNumber) {
         if self.0.back().is_some_and(|(_, last)| *last > next) {
             // The history was rolled back (P18).
@@ -98,7 +101,7 @@ impl Ends {
     }
 }
 
-/// What an observer knows of the other nodes' heartbeats and commits.
+/// The knowledge of an observer about the other nodes' heartbeats and commits.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     suspicion: Duration,
@@ -109,7 +112,7 @@ pub(crate) struct Liveness {
     ends: HashMap<PartitionId, Ends>,
     /// Nodes that are unreachable from here, and whether they were ever reached.
     unreachable: HashMap<NodeName, bool>,
-    /// Partitions whose owner fronts complain of.
+    /// The complaints of fronts, by the partition whose owner they can't reach.
     complaints: HashMap<PartitionId, Complaint>,
     /// Nodes whose partitions were taken over because fronts could not reach them.
     cut_off: HashSet<NodeName>,
@@ -132,7 +135,7 @@ impl Liveness {
         }
     }
 
-    /// Takes in the processes that closed their connection and refused the next one (P15).
+    /// Records the processes that closed their connection and refused the next one (P15).
     pub(crate) fn suspect(&mut self, gone: &HashMap<NodeName, Incarnation>, now: Instant) {
         for (node, seen) in &mut self.nodes {
             if gone.get(node) != Some(&seen.incarnation) || seen.counter == NodeBeat::GOODBYE {
@@ -149,7 +152,7 @@ impl Liveness {
         }
     }
 
-    /// Takes in the nodes that are unreachable from here, and the complaints of fronts that can't
+    /// Records the nodes that are unreachable from here, and the complaints of fronts that can't
     /// reach an owner (P16).
     pub(crate) fn complain(
         &mut self,
@@ -161,7 +164,7 @@ impl Liveness {
         self.complaints = complaints;
     }
 
-    /// Records that a partition of this node is taken over because fronts can't reach it.
+    /// Records that a partition of `node` is taken over because fronts can't reach `node`.
     pub(crate) fn note_cut_off(&mut self, node: NodeName) {
         self.cut_off.insert(node);
     }
@@ -172,10 +175,11 @@ impl Liveness {
         self.cut_off.contains(node)
     }
 
-    /// Whether neither fronts nor this node reach `owner` although it writes heartbeats. Either
-    /// side may be the one that is cut off, so both must agree. An owner that misses heartbeats is
-    /// slow rather than cut off, and is judged by its silence. Where nodes never reach one another,
-    /// this node is no witness, and the front must have complained for the suspicion time.
+    /// Whether neither fronts nor this node reach `owner` although it writes heartbeats. The front
+    /// or this node may itself be cut off, so both must fail to reach the owner. An owner that
+    /// misses heartbeats is slow rather than cut off, and only the length of its silence counts. If
+    /// this node never had a connection to the owner, its failure proves little, and the front must
+    /// have complained for the suspicion time.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let Some(complaint) = self.complaints.get(&row.spec.id) else { return false };
         let is_meant = complaint.epoch == row.epoch.number() && !off(Check::Complaint);
@@ -191,7 +195,7 @@ impl Liveness {
         self.unreachable.contains_key(node)
     }
 
-    /// Takes in a successful read.
+    /// Evaluates a successful read.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
         let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
         let counted = if off(Check::ReadGaps) { since } else { since.min(self.counted_max) };
@@ -301,9 +305,9 @@ impl Liveness {
         seen.is_some_and(|seen| seen.is_gone(self.last_read))
     }
 
-    /// Whether the owner is live and its heartbeats do not name the partition. A claimant names the
-    /// partition before it claims, so its second heartbeat after the claim was observed names it at
-    /// the latest.
+    /// Whether the owner is live and its heartbeats do not name the partition. A claimant's
+    /// heartbeats name the partition before it claims, so at the latest the second heartbeat after
+    /// the claim was observed names it.
     pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
         let beats = if off(Check::TwoBeats) { 1 } else { 2 };
         self.partitions.get(&partition).is_some_and(|held| held.disowned >= beats)
@@ -318,7 +322,7 @@ impl Liveness {
     /// Whether a replica that ends at `segment` lacks only the last few segments, or only those
     /// appended within the suspicion time. The reported position of a replica is as old as its
     /// heartbeat: by the number of segments alone, a replica that keeps up with a fast log would
-    /// look cold.
+    /// not count as warm.
     pub(crate) fn is_near(&self, partition: PartitionId, segment: SegmentNumber) -> bool {
         let Some(Ends(ends)) = self.ends.get(&partition) else { return false };
         let (Some((_, before)), Some((_, now))) = (ends.front(), ends.back()) else { return false };

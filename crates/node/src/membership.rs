@@ -43,8 +43,8 @@ pub(crate) enum TakeoverCause {
     OwnerSilent,
     /// This node released it, and the target did not claim it in time (P13).
     TakenBack,
-    /// The row names this node as the owner, but it stepped down after an append of unknown outcome
-    /// (P2).
+    /// The row names this node as the owner, but this node stepped down after an append of unknown
+    /// outcome (P2).
     SteppedDown,
 }
 
@@ -91,7 +91,7 @@ pub(crate) enum Decision {
     Follow { partition: PartitionId },
 }
 
-/// This node, and what it holds.
+/// This node, and the partitions that it holds.
 #[derive(Debug)]
 pub(crate) struct Me<'a> {
     pub(crate) node: &'a NodeName,
@@ -188,21 +188,21 @@ impl Round<'_> {
         self.liveness.is_complained_of(row, owner).then_some(TakeoverCause::OwnerUnreachable)
     }
 
-    /// Whether a member that ranks above this node released the partition for it without being
-    /// drained.
+    /// Whether a member of higher rank, which is not being drained, released the partition for this
+    /// node.
     fn is_from_above(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let member = |node: &NodeName| row.spec.members.iter().find(|member| member.node == *node);
         let (Some(owner), Some(mine)) = (member(owner), member(self.me.node)) else { return false };
         self.priority(row, owner) > self.priority(row, mine) && !self.is_draining(&owner.node)
     }
 
-    /// How long to leave the claim to other members: two intervals for each live member above this
-    /// one, and never for ever (P12). A warm replica ranks above a cold member, whatever their
-    /// priorities (P11).
+    /// How long to leave the claim to other members: two intervals for each live member of higher
+    /// rank, so the wait is always bounded (P12). A warm replica ranks above a cold member,
+    /// whatever their priorities (P11).
     fn wait(&self, row: &PartitionRow, mine: &Member, cause: TakeoverCause) -> Duration {
         let is_warm = |node| self.is_warm(row, node) && !off(Check::WarmFirst);
         let am_warm = self.me.warm.contains(&row.spec.id) && !off(Check::WarmFirst);
-        // The failed owner itself is not waited for as a claimant.
+        // The failed owner itself does not count as another claimant.
         let failed = match cause {
             TakeoverCause::OwnerGone
             | TakeoverCause::OwnerStoodDown
@@ -214,8 +214,8 @@ impl Round<'_> {
             member.node != mine.node
                 && failed.is_none_or(|(owner, _)| *owner != member.node)
                 && (self.may_claim(&member.node) || off(Check::DefersToLive))
-                // This node's own state is newer than its last heartbeat, so `am_warm` does not
-                // come from that.
+                // `am_warm` comes from this node's own state, which is newer than its last
+                // heartbeat.
                 && (is_warm(&member.node), self.priority(row, member))
                     > (am_warm, self.priority(row, mine))
         });
@@ -223,16 +223,16 @@ impl Round<'_> {
         let delta = self.config.deferral();
         match cause {
             TakeoverCause::Released | TakeoverCause::OwnerInTrouble => Duration::ZERO,
-            // For two intervals only the target claims, then this node takes it back; then any
-            // member may (P13).
+            // For two intervals only the target of the release claims. Then this node takes the
+            // partition back; then any member may claim it (P13).
             TakeoverCause::TakenBack => delta,
             TakeoverCause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
             TakeoverCause::Abandoned => delta.saturating_mul(rank) + delta,
             // This node discarded its state and would have to load it: a member with a warm replica
             // goes first.
             TakeoverCause::SteppedDown => delta.saturating_mul(rank.min(1)),
-            // The owner's append may only be slow, and so would this node's be. Each flap lengthens
-            // the wait, and a commit of the owner ends it (P9).
+            // The owner's append may only be slow, and an append of this node would be as slow.
+            // Each flap lengthens the wait, and a commit of the owner ends it (P9).
             TakeoverCause::OwnerStoodDown => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
@@ -252,7 +252,7 @@ impl Round<'_> {
         (pin.is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
-    /// Whether this node would claim a free partition.
+    /// Whether `node` may claim a free partition.
     fn may_claim(&self, node: &NodeName) -> bool {
         self.liveness.is_live(node) && !self.is_draining(node)
     }
@@ -274,8 +274,8 @@ impl Round<'_> {
         })
     }
 
-    /// Whether to keep a warm replica: the next members by rank do, and the member that is to get
-    /// the partition.
+    /// Whether to keep a warm replica. The next members by rank keep one, and so do the member for
+    /// which the partition was released and members that rank above the owner.
     fn follows(&self, row: &PartitionRow, mine: &Member) -> bool {
         if self.me.draining {
             return false;

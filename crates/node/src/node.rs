@@ -27,9 +27,9 @@ use crate::service::Service;
 use crate::standby::Standby;
 use crate::takeover::{OwnerExit, claim_all};
 
-/// Requests in one owner's queue.
+/// The most requests in one owner's queue.
 const QUEUE_REQUESTS: usize = 1024;
-/// Partitions that load a checkpoint at the same time.
+/// The most partitions that load a checkpoint at the same time.
 const LOADS_MAX: usize = 4;
 
 mod health;
@@ -166,7 +166,7 @@ impl Node {
     }
 }
 
-/// What the node's loop publishes to its owners.
+/// The data that the node's loop publishes to its owners.
 struct Watched {
     catalogue: watch::Receiver<Arc<Catalogue>>,
     ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
@@ -222,7 +222,7 @@ struct Runner {
     origin: Instant,
     owners: HashMap<PartitionId, Running>,
     standbys: HashMap<PartitionId, Followed>,
-    /// Partitions whose owner was told to release them.
+    /// Partitions whose owner was requested to release them.
     releasing: HashSet<PartitionId>,
     /// Partitions lost to errors: how many times in a row, and when to claim again.
     troubled: HashMap<PartitionId, (u32, Instant)>,
@@ -330,8 +330,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Ends owners of partitions that other nodes have claimed. An owner with nothing to append
-    /// would never meet the fence, and would keep this node from following the partition.
+    /// Ends owners of partitions that other nodes have claimed. The fence never refuses an owner
+    /// with nothing to append, and such an owner would keep this node from following the partition.
     fn end_superseded(&self, seen: &Observation) {
         for row in &seen.partitions {
             let Some(owner) = self.owners.get(&row.spec.id) else { continue };
@@ -340,7 +340,7 @@ impl Runner {
             // it.
             if row.epoch > epoch || (row.epoch == epoch && row.claim != claim) {
                 let request = Queued { request: Request::Superseded, _room: None };
-                // An owner with a full queue appends soon, and meets the fence then.
+                // An owner with a full queue appends soon, and the fence refuses that append.
                 let _ = owner.requests.try_send(request);
             }
         }
@@ -380,8 +380,8 @@ impl Runner {
         self.gates.set_warm(partition, true, !ours);
     }
 
-    /// Drops replicas that no decision has asked for within the stability time. The delay keeps a
-    /// member that comes and goes from making others load again and again.
+    /// Drops replicas that no decision has asked for within the stability time. Without the delay,
+    /// a member that fails and returns repeatedly would make others load again and again.
     fn forget_unwanted(&mut self, now: Instant) {
         let kept = self.shared.config.stability();
         let gates = &self.gates;

@@ -31,10 +31,10 @@ pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, Trouble>>>);
 /// Why a node can't be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
-    /// This process closed its connection and refused the next one.
+    /// The process with this incarnation closed its connection and refused the next one.
     Gone(Incarnation),
-    /// Connections break, or are not answered; the cause may be the network. `met`: this process
-    /// has had a connection to the node before.
+    /// Connections break, or are not answered; the cause may be the network. `met`: the observing
+    /// process has had a connection to the node before.
     Unreachable { met: bool },
 }
 
@@ -61,7 +61,8 @@ impl Reach {
         self.all().contains_key(node)
     }
 
-    /// Records trouble with `node`. Returns whether it is new. `Gone` is kept over `Unreachable`.
+    /// Records trouble with `node`. Returns whether it is new. `Unreachable` does not replace
+    /// `Gone`.
     fn note(&self, node: &NodeName, trouble: Trouble) -> bool {
         let mut all = self.all();
         let known = all.get(node).copied();
@@ -186,7 +187,7 @@ impl Watcher {
         loop {
             match self.connection().await {
                 Parted::Broke(incarnation) => {
-                    // Dial again at once: whether that is refused decides.
+                    // Connect again at once, to see whether the host refuses the connection.
                     last = Some(incarnation);
                     met = true;
                     self.note(Trouble::Unreachable { met });

@@ -102,7 +102,7 @@ enum Sight {
     Alive,
 }
 
-/// What the reads of the heartbeat have shown so far.
+/// The result of the reads of the heartbeat so far.
 struct Watch {
     incarnation: Incarnation,
     counter: u64,

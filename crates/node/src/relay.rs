@@ -13,7 +13,7 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::gates::{Gates, RequestOrigin};
 
-/// Sub-batches that wait to be relayed.
+/// The most sub-batches that wait to be relayed.
 const STREAM_DEPTH: usize = 64;
 
 /// A client of the node that owns the partition.
@@ -54,8 +54,8 @@ impl Gates {
     }
 
     /// The answer of the partition's owner on another node, for a front that complains that it
-    /// can't reach it (P16). `None` if this node can't reach it either, or serves the partition
-    /// itself.
+    /// can't reach the owner (P16). `None` if this node can't reach the owner either, or serves the
+    /// partition itself.
     pub(crate) async fn relay_call<Req, Resp, Fut>(
         &self,
         partition: u32,

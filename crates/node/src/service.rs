@@ -24,7 +24,7 @@ use crate::gates::{Gates, OwnerQueue, RequestOrigin};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
 use crate::relay::{OwnerClient, pass_on};
 
-/// Sub-batches of one stream in flight at most.
+/// The most sub-batches of one stream in flight.
 const STREAM_DEPTH: usize = 64;
 
 /// The node's gRPC service.
@@ -184,7 +184,7 @@ impl NodeService for Service {
         let room = records.iter().map(|one| one.record.len() + 64).sum();
         let asked = |reply| Request::Reassign { records, recycled, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
-        // Without an answer of the owner there are no outcomes: the standing says so.
+        // Without an answer of the owner there are no outcomes; the standing gives the reason.
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
     }
@@ -208,8 +208,9 @@ async fn take_in(
     mut stream: Streaming<SubBatchFrame>,
     states: mpsc::Sender<SubBatchState>,
 ) {
-    // The queue of the first sub-batch is kept, so that a stream stays with one ownership. With the
-    // next ownership, later sub-batches would pass an earlier one that was refused.
+    // The queue of the first sub-batch is kept, so that all sub-batches of a stream go to one
+    // ownership. Under the next ownership, later sub-batches would pass an earlier one that was
+    // refused.
     let mut kept: Option<(PartitionId, OwnerQueue)> = None;
     let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
@@ -345,7 +346,7 @@ impl Gates {
         }
     }
 
-    /// Acquires room in the queue within a bounded time. `None`: too much is waiting.
+    /// Acquires room in the queue within a bounded time. Returns `None` if too much is waiting.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let most = self.config.queue_bytes_max.min(u32::MAX as usize);
         let bytes = u32::try_from(bytes.clamp(1, most)).unwrap_or(u32::MAX);

@@ -136,8 +136,8 @@ impl Follower {
             None => replica.insert(Replica::load(db, self.partition, end.next, &|| ()).await?),
         };
         if replica.last().0.next() > end.next {
-            // The position is older than the replica, or the log went back. In the latter case the
-            // next claim notices the other hash.
+            // The position is older than the replica, or the log was rolled back. In the latter
+            // case the next claim notices the other hash.
             self.note(Some(replica));
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What rates an account at an instant: its settings, and the compiled plans in force with the
+//! The tariff of an account at an instant: its settings, and the compiled plans in force with the
 //! tables that they read. It is resolved once for each profile and time interval, not for each
 //! record.
 //!
@@ -31,7 +31,7 @@ use crate::catalogue::{Catalogue, CodeCache};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CodeSlot(pub(crate) u32);
 
-/// What rates an account during a time interval.
+/// The settings and plans that rate an account during a time interval.
 #[derive(Debug)]
 pub(crate) struct Tariff {
     pub(crate) context: AccountContext,
@@ -135,12 +135,12 @@ pub(crate) struct Tariffs {
     slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
 }
 
-/// Compiled plans kept alive by one owner; beyond it all are dropped. Small in unit tests, which
-/// exceed it.
+/// The most compiled plans that one owner keeps alive; beyond this number all are dropped. Small in
+/// unit tests, which exceed it.
 const SLOTS_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
-/// Intervals kept for usage; beyond it all are dropped.
+/// The most intervals kept for usage; beyond this number all are dropped.
 const INTERVALS_MAX: usize = 1 << 20;
-/// Intervals kept for due charges; each is needed once per account and month.
+/// The most intervals kept for due charges; each is needed once per account and month.
 const DUE_INTERVALS_MAX: usize = 1 << 17;
 
 impl Tariffs {
@@ -207,7 +207,7 @@ impl Tariffs {
         self.booking.clear();
     }
 
-    /// What rates an account of this profile at `at`.
+    /// The tariff of an account of this profile at `at`.
     pub(crate) fn at(
         &mut self,
         profiles: &Profiles,
@@ -236,8 +236,8 @@ impl Tariffs {
         tariff
     }
 
-    /// What adds a posting from another account to the totals of this one, where [`Self::at`] finds
-    /// that usage can't be rated: the settings at `at`, and the plans in force, without tables.
+    /// The tariff for a posting from another account, if [`Self::at`] finds that usage can't be
+    /// rated: the settings at `at`, and the plans in force, without tables.
     pub(crate) fn posted_to(
         &mut self,
         profiles: &Profiles,

@@ -52,8 +52,8 @@ fn connected(start: i64, duration_us: i64) -> UsageView<'static> {
     }
 }
 
-/// An account with the plan of Fig. 6B that has used some hours of March, at midnight before the
-/// 2nd.
+/// The state of an account with the plan of Fig. 6B at the start of 2 March, after some hours of
+/// usage in March.
 struct Subscriber {
     code: ObjectCode,
     account: AccountContext,
@@ -107,7 +107,7 @@ fn week_of_records() -> Vec<UsageView<'static>> {
 mod fig6b {
     use super::*;
 
-    /// Half of the records within the free hours, half past them.
+    /// Half of the records within the free hours, half of them after the free hours.
     #[divan::bench]
     fn mix(bencher: Bencher<'_, '_>) {
         let records = week_of_records();
@@ -160,7 +160,7 @@ const OCTETS: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="octets" version="1
   </graph>
 </plan>"#;
 
-/// From one byte to a petabyte: the cost must be equal.
+/// From one byte to a petabyte: the cost must be the same for every quantity.
 #[divan::bench(args = [1, 1_000_000, 1_000_000_000_000_000])]
 fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     let (code, account, state, mut rater) =
@@ -177,8 +177,8 @@ fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     });
 }
 
-/// A session of a day, a week or a month that is split only at the end of the month: the cost of
-/// the splits.
+/// Sessions of a day, a week and four weeks that are split only at the end of the month. The cost
+/// must depend on the number of splits only.
 #[divan::bench(args = [1, 7, 28])]
 fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     let flat = OCTETS
@@ -199,7 +199,7 @@ fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     });
 }
 
-/// The cost of the totals for bonus offsets: plans without bonuses must not pay it.
+/// The cost of the totals for bonus offsets. Plans without bonuses must not have this cost.
 #[divan::bench(args = ["without bonuses", "with bonuses"])]
 fn totals(bencher: Bencher<'_, '_>, plan: &str) {
     let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>

@@ -238,8 +238,8 @@ fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -
     let mut first = first_of(calendared, cycle_day, local);
     loop {
         let span = span_from(zone, first, next_first(calendared, cycle_day, first));
-        // A clock put back over the end of a period shows the old date again: the new period began
-        // at its first instant and does not end again.
+        // If a clock goes back over the end of a period, the last date of that period appears
+        // again. The next period has begun at its first instant, and continues.
         if at < span.to || span.to == i64::MAX {
             return span;
         }

@@ -18,7 +18,7 @@ pub struct ObjectCode {
     pub(crate) version: u32,
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
-    /// The currency posted to the account; without a converter the plan's own currency.
+    /// The currency posted to the account; without a converter the currency of the plan.
     pub(crate) posts: Currency,
     pub(crate) components: Vec<Component>,
     pub(crate) variables: Vec<Variable>,
@@ -37,13 +37,13 @@ pub struct ObjectCode {
     pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
     /// The reference tables that the plan reads.
     pub(crate) tables: Vec<TableName>,
-    /// Do any charges fall due without usage?
+    /// Whether any charges fall due without usage.
     pub(crate) is_swept: bool,
     /// The variables that determine when the next charge falls due.
     pub(crate) due_by: Vec<VariableId>,
-    /// Does any primitive act when a billing cycle closes?
+    /// Whether any primitive acts when a billing cycle closes.
     pub(crate) closes: bool,
-    /// The primitives in document order, for traces of a record's way through the plan.
+    /// The primitives in document order, for traces of a record through the plan.
     pub(crate) nodes: Vec<NodeInfo>,
     /// Variables and components for a comparison of alternatives, see [`crate::options`].
     pub(crate) tentative: TentativeParts,
@@ -51,14 +51,14 @@ pub struct ObjectCode {
     pub(crate) bonus: BonusParts,
 }
 
-/// An operation, its primitive's index in [`ObjectCode::nodes`], and the streams it depends on.
+/// An operation, the index of its primitive in [`ObjectCode::nodes`], and its streams.
 pub(crate) struct Placed {
     pub(crate) node: usize,
     pub(crate) op: Box<dyn Op>,
-    /// The streams that it reads: while all are empty, a usage record skips the operation.
-    /// [`Slots::ALL`] for an operation that does not depend on usage alone.
+    /// The streams that the operation reads. While all of them are empty, a usage record skips the
+    /// operation. [`Slots::ALL`] for an operation that does not depend on usage alone.
     pub(crate) reads: Slots,
-    /// The streams that it may fill.
+    /// The streams that the operation may fill.
     pub(crate) fills: Slots,
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Measure {
 }
 
 /// A set of streams as a bit mask. Streams from 63 on share one bit, so in a large plan some
-/// operations run without work.
+/// operations run although they have no input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots(u64);
 
@@ -158,9 +158,9 @@ pub(crate) struct NodeInfo {
     pub(crate) id: String,
     pub(crate) kind: &'static str,
     pub(crate) line: u32,
-    /// Usage inputs: name, and the streams and count they read.
+    /// Usage inputs: the name, and the streams and the count that the input reads.
     pub(crate) inputs: Vec<(&'static str, UsageInput)>,
-    /// Usage outputs that another primitive consumes: name, stream.
+    /// Usage outputs that another primitive consumes: the name and the stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
 
@@ -176,10 +176,11 @@ pub struct TableName {
 /// Variables and components for a comparison of alternatives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TentativeParts {
-    /// Sums per cycle: `running` of usage and recurring charges, `once` of one-time charges.
+    /// Sum of usage and recurring charges, by cycle.
     pub(crate) running: VariableId,
+    /// Sum of one-time charges, by cycle.
     pub(crate) once: VariableId,
-    /// An identifier of the state that the plan shares with its successors; not a variable.
+    /// An identifier of the state that the plan shares with its successors. It is not a variable.
     pub(crate) state: VariableId,
     /// The first date of the oldest cycle that is not closed.
     pub(crate) closed: VariableId,
@@ -195,10 +196,10 @@ pub(crate) struct TentativeParts {
 pub(crate) struct BonusParts {
     /// The components by which the plan grants bonuses, to any account.
     pub(crate) credits: Vec<u16>,
-    /// May the plan grant bonuses to its own account?
+    /// Whether the plan may grant bonuses to its own account.
     pub(crate) is_own: bool,
-    /// Components of carried bonuses: out of a cycle, into the next, and lapsed when no cycle
-    /// follows.
+    /// Components of carried bonuses: the amount carried out of a cycle, the amount carried into
+    /// the next cycle, and the amount that lapses when no cycle follows.
     pub(crate) forward: u16,
     pub(crate) brought: u16,
     pub(crate) lapsed: u16,
@@ -220,7 +221,7 @@ pub struct Component {
     pub unit: Unit,
     /// The accumulator whose totals before and after are on the lines.
     pub level: Option<VariableId>,
-    /// The currency of its lines.
+    /// The currency of the component's lines.
     pub currency: Currency,
 }
 
@@ -278,7 +279,8 @@ pub struct Variable {
     pub id: VariableId,
     /// The primitive's id; for a step's constant `rater/step`.
     pub primitive: String,
-    /// The unit it counts; [`Unit::One`] for a mark that something was charged.
+    /// The unit that the variable counts; [`Unit::One`] for a variable that records that a charge
+    /// was made.
     pub unit: Unit,
     pub(crate) meaning: Meaning,
 }
@@ -330,12 +332,12 @@ impl ObjectCode {
         &self.tables
     }
 
-    /// Do any charges fall due without usage (docs/plan-semantics.md section 5)?
+    /// Whether any charges fall due without usage (docs/plan-semantics.md section 5).
     pub fn is_swept(&self) -> bool {
         self.is_swept
     }
 
-    /// Does the plan act when a billing cycle closes (docs/plan-semantics.md section 5)?
+    /// Whether the plan acts when a billing cycle closes (docs/plan-semantics.md section 5).
     pub fn closes(&self) -> bool {
         self.closes || !self.bonus.credits.is_empty()
     }
@@ -351,14 +353,15 @@ impl ObjectCode {
         &self.variables
     }
 
-    /// Do both plans use the same state? Such plans can succeed each other. They can't be
-    /// alternatives of one option, since each would read the other's charges and counts as its own.
+    /// Whether both plans use the same state. Such plans can succeed each other. They can't be
+    /// alternatives of one option, since each plan would read the charges and counts of the other
+    /// plan as its own.
     pub fn shares_state_with(&self, other: &Self) -> bool {
         self.tentative.state == other.tentative.state
     }
 
-    /// Does the plan accept records of this usage type? A record that it does not accept is offered
-    /// to the account's next subscription.
+    /// Whether the plan accepts records of this usage type. A record that it does not accept is
+    /// offered to the account's next subscription.
     pub fn accepts(&self, usage_type: &str) -> bool {
         match &self.accepts {
             Accepts::Everything => true,

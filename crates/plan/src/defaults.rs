@@ -1,4 +1,5 @@
-//! If a plan does not compile with its defaults: searches for parameter values with which it does.
+//! Searches for parameter values with which a plan compiles, if it does not compile with its
+//! defaults.
 //!
 //! A default may be a placeholder: a limit of 0, a window without an end. Whether suitable values
 //! exist can't be computed in general, so the search tries a few likely values for each parameter,
@@ -22,7 +23,8 @@ const CANDIDATES_MAX: usize = 32;
 const TRIES_MAX: usize = 600;
 const TRIES_MIN: usize = 40;
 
-/// Progress of an attempt, the greater the better: the compile stage reached, then fewer errors.
+/// The progress of an attempt; a greater value is better. The compile stage reached, then fewer
+/// errors.
 type Reached = (u8, std::cmp::Reverse<usize>);
 
 /// The parameters whose values make a plan sound, and the compiled code.
@@ -32,7 +34,7 @@ pub(crate) struct Sound {
     pub(crate) code: ObjectCode,
 }
 
-/// Searches for values with which a document compiles that does not compile with its defaults.
+/// Searches for such values for a document that does not compile with its defaults.
 pub(crate) fn sound(document: &Document) -> Option<Sound> {
     let parameters = used(document);
     if parameters.is_empty() {

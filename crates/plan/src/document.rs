@@ -1,4 +1,4 @@
-//! The element tree -> a plan's head, parameters and primitives, with values not yet parsed.
+//! Reads a plan's head, parameters and primitives from the element tree. Values are not parsed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,15 +29,18 @@ pub(crate) struct Document {
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
     pub(crate) rounding: Rounding,
-    /// The name of its state: plans with the same name share variables by primitive id.
+    /// The name of the plan's state: plans with the same state name share variables by primitive
+    /// id.
     pub(crate) state: String,
     pub(crate) supersedes: Option<u32>,
     pub(crate) parameters: Vec<Parameter>,
     /// The units that the plan declares for measures.
     pub(crate) measures: BTreeMap<String, DeclaredUnit>,
-    /// Was this version published before? If so, newer rules warn where they would refuse.
+    /// Whether this version was published before. If so, a violation of a newer rule is a warning,
+    /// not an error.
     pub(crate) is_published: bool,
-    /// Was this version published by a release that did not check telephone numbers by country?
+    /// Whether this version was published by a release that did not check telephone numbers by
+    /// country.
     pub(crate) has_unchecked_numbers: bool,
     pub(crate) primitives: Vec<Primitive>,
     /// Ids of primitives of an unknown type: links to them are not reported as errors.

@@ -1,4 +1,5 @@
-//! Errors and warnings about a plan, for its author: what is wrong, where, and what to do.
+//! Errors and warnings about a plan, for the author of the plan: the problem, its line, and the
+//! remedy.
 
 use std::fmt;
 
@@ -92,7 +93,7 @@ impl fmt::Display for PlanErrors {
     }
 }
 
-/// Something legal that the author probably does not intend.
+/// Something valid that the author probably does not intend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// Line of the XML, from 1.
@@ -119,7 +120,7 @@ const ERRORS_MAX: usize = 100;
 /// Collects errors and warnings while a plan is read, checked and compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Was the plan published before? See [`Findings::refuse_since`].
+    /// Whether the plan was published before, see [`Findings::refuse_since`].
     pub(crate) is_published: bool,
     errors: Vec<PlanError>,
     warnings: Vec<Warning>,
@@ -143,8 +144,8 @@ impl Findings {
         }
     }
 
-    /// An error by a rule that is newer than some published plans. A published plan gets a warning
-    /// instead: it stays valid as accepted, since accounts rely on it.
+    /// Records a violation of a rule that is newer than some published plans. A published plan gets
+    /// a warning instead of an error: the plan stays valid, because accounts are rated by it.
     pub(crate) fn refuse_since(
         &mut self,
         line: u32,

@@ -223,8 +223,8 @@ impl<'a> Evaluation<'a> {
         (start.saturating_add(duration) <= here.to).then_some(here.period)
     }
 
-    /// The billing cycle that this evaluation posts to: the open one when its own is closed
-    /// (docs/plan-semantics.md section 4).
+    /// The billing cycle that this evaluation posts to: the cycle of its instant, or the open cycle
+    /// if that cycle is closed (docs/plan-semantics.md section 4).
     pub(crate) fn posting_cycle(&mut self) -> PeriodSpan {
         if let Event::Close(cycle) = *self.event {
             return cycle;
@@ -341,7 +341,7 @@ impl<'a> Evaluation<'a> {
         self.scratch.gathered = lines;
     }
 
-    /// A line derived from another line: the same period and first unit, quantity 0.
+    /// A line derived from another line: quantity 0, and the period and first unit of that line.
     pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> ChargeLine {
         let from = self.lines.get(of as usize);
         ChargeLine {
@@ -401,8 +401,8 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// The open billing cycle at logged time `now`, if the cycle of instant `at` is closed: then the
-/// usage is late and posts to the open cycle (docs/plan-semantics.md sections 4 and 5).
+/// The open billing cycle at logged time `now`, if the cycle of instant `at` is closed. Usage at
+/// that instant is late and posts to the open cycle (docs/plan-semantics.md sections 4 and 5).
 #[inline]
 pub(crate) fn open_if_late(calendar: &mut Calendar, at: i64, now: i64) -> Option<PeriodSpan> {
     let closed = now.saturating_sub(CLOSE_GRACE_US);

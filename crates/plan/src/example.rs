@@ -1,8 +1,8 @@
 //! Examples: expected results of sample usage, written by a plan's author
 //! (docs/plan-semantics.md section 9).
 //!
-//! This crate reads and checks them; a crate that can rate runs them. A plan that fails its own
-//! examples is not published.
+//! This crate reads and checks examples; crates/trial runs them. A plan that fails its own examples
+//! is not published.
 
 mod read;
 mod value;
@@ -25,11 +25,11 @@ pub(crate) const EXAMPLES_MAX: usize = 256;
 /// One example of a plan: usage, and the expected lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Its name, unique within the plan; by default `example` and its number.
+    /// The name, unique within the plan; by default `example` and a number.
     pub name: String,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// Settings of the accounts whose usage it is.
+    /// The settings of the example's accounts.
     pub settings: ExampleSettings,
     /// The precision with which sums are compared.
     pub tolerance: Tolerance,
@@ -40,15 +40,16 @@ pub struct Example {
 /// Settings shared by all accounts of an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleSettings {
-    /// The zone of their days and months. Default: UTC.
+    /// The time zone of the accounts' days and months. Default: UTC.
     pub zone: Zone,
-    /// The day on which their billing cycles start, 1 to 31. Default: 1.
+    /// The day on which the accounts' billing cycles start, 1 to 31. Default: 1.
     pub cycle_day: u8,
-    /// The currency they are billed in. Default: the plan's.
+    /// The currency in which the accounts are billed. Default: the plan's currency.
     pub currency: Currency,
-    /// The first local date of their subscription. Default: no start.
+    /// The first local date of the subscriptions. Default: no start.
     pub since: Option<Date>,
-    /// The local date of the cancellation, the first one without the subscription. Default: none.
+    /// The local date of the cancellation, which is the first date without the subscription.
+    /// Default: none.
     pub cancelled: Option<Date>,
     /// After the last record, time advances to the first instant of this local date: charges that
     /// fall due until then are booked, and cycles whose grace period has ended are closed.
@@ -64,7 +65,7 @@ pub enum Tolerance {
     #[default]
     Exact,
     /// Within half a unit of the ninth decimal for each line of the sum: for an expected sum that
-    /// was rounded once, where the plan rounds each line.
+    /// was rounded once, while the plan rounds each line.
     PerLine,
 }
 
@@ -98,7 +99,7 @@ pub struct InlineExample {
 /// An account of an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleAccount {
-    /// Its number.
+    /// The number of the account.
     pub number: AccountNumber,
     /// Line of the XML, from 1.
     pub line: u32,
@@ -115,14 +116,15 @@ pub struct ExampleRecord {
     pub record: UsageRecord,
 }
 
-/// The expected result of one record or of what falls due, in total or in one component.
+/// The expected result of one record, or of the charges due on one date, in total or in one
+/// component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// Line of the XML or of the CSV file, from 1.
     pub line: u64,
     /// The record or the date.
     pub of: Subject,
-    /// Must the record's billing cycle be closed already? `None`: not compared.
+    /// Whether the record's billing cycle must already be closed; `None` if this is not compared.
     pub late: Option<bool>,
     /// The expected result.
     pub expected: Expected,
@@ -147,22 +149,22 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The words for the destinations of lines.
+/// The words for the postings of lines.
 pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replaced", "trial"];
 
-/// The expected result of a record or of what fell due.
+/// The expected result of a record, or of the charges due on a date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Lines of one component; a `None` is not compared.
+    /// Lines of one component; a value of `None` is not compared.
     Lines {
         /// A step's or charge's id, or `PRIMITIVE/STEP` where several primitives have the step.
         component: String,
-        /// Only lines with this destination, one of [`POSTINGS`]. `None`: lines posted to any
+        /// Only lines with this posting, one of [`POSTINGS`]. `None` for lines posted to any
         /// account or to `nobody`, but not `replaced` or `trial` lines.
         posting: Option<&'static str>,
-        /// The sum of their quantities.
+        /// The sum of the lines' quantities.
         quantity: Option<ExpectedQuantity>,
-        /// The sum of their amounts.
+        /// The sum of the lines' amounts.
         amount: Option<Money>,
     },
     /// The record is in suspense.
@@ -187,6 +189,6 @@ pub struct ExpectedTotal {
     pub line: u32,
     /// The account.
     pub account: AccountNumber,
-    /// The sum of all amounts posted to it.
+    /// The sum of all amounts posted to the account.
     pub amount: Money,
 }

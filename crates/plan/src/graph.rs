@@ -27,7 +27,7 @@ pub struct Plan {
 /// A parameter, written `$id` in the plan; a subscription may override its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name, without the dollar sign.
+    /// The name of the parameter, without the dollar sign.
     pub id: String,
     /// `money`, `quantity`, `count`, `time` or `text`.
     pub kind: String,
@@ -46,15 +46,15 @@ pub struct Primitive {
     pub kind: String,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// Its inputs, in the order of the type's declaration.
+    /// The inputs, in the order of the type's declaration.
     pub inputs: Vec<Input>,
-    /// Its properties by name.
+    /// The properties by name.
     pub properties: BTreeMap<String, String>,
-    /// The elements within it: steps, weights.
+    /// The elements within the primitive: steps, weights.
     pub children: Vec<Child>,
 }
 
-/// An input of a primitive with its links, in document order.
+/// An input of a primitive, with the links into it in document order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// `in`, `trigger` or `level`.
@@ -73,7 +73,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Is the source a measure of the record?
+    /// Whether the source is a measure of the record.
     pub fn is_source(&self) -> bool {
         self.from == SOURCE
     }
@@ -89,7 +89,7 @@ pub struct Child {
     pub kind: String,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// Its properties by name.
+    /// The properties by name.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -119,8 +119,8 @@ impl Plan {
         &self.document.id
     }
 
-    /// Does the plan read telephone numbers as the release that published it did
-    /// ([`crate::parse_published_earlier`])?
+    /// Whether the plan reads telephone numbers in the same way as the release that published it
+    /// ([`crate::parse_published_earlier`]).
     pub fn has_unchecked_numbers(&self) -> bool {
         self.document.has_unchecked_numbers
     }
@@ -150,24 +150,24 @@ impl Plan {
         self.document.rounding.digits
     }
 
-    /// Does each line book the difference of rounded running totals, R(after) - R(before), instead
-    /// of an amount rounded on its own (docs/plan-semantics.md section 3)?
+    /// Whether each line books the difference of rounded running totals, R(after) - R(before),
+    /// instead of an amount that is rounded separately (docs/plan-semantics.md section 3).
     pub fn rounds_running(&self) -> bool {
         self.document.rounding.running
     }
 
-    /// The name of its state: plans with the same name share accumulators by primitive id, so that
-    /// a change from one to the other keeps the counts. Default: the plan's id.
+    /// The name of the plan's state: plans with the same state name share accumulators by primitive
+    /// id, so that a change from one plan to the other keeps the counts. Default: the plan's id.
     pub fn state(&self) -> &str {
         &self.document.state
     }
 
-    /// The earlier version that this one replaces from the same start date.
+    /// The earlier version with the same start date that this version replaces.
     pub fn supersedes(&self) -> Option<u32> {
         self.document.supersedes
     }
 
-    /// The name of its state, as [`Plan::state`].
+    /// The name of the plan's state, as [`Plan::state`].
     pub fn state_of(&self) -> &str {
         &self.document.state
     }
@@ -177,7 +177,7 @@ impl Plan {
         self.document.content_hash
     }
 
-    /// May the plan convert into the currency that the account is billed in? If so,
+    /// Whether the plan may convert into the currency in which the account is billed. If so,
     /// [`compile`](crate::compile) needs that currency as the parameter
     /// [`ACCOUNT_CURRENCY`](crate::ACCOUNT_CURRENCY); other plans ignore the parameter.
     pub fn converts_to_account(&self) -> bool {

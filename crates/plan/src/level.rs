@@ -1,5 +1,5 @@
-//! The level that units read: the accumulator's total before them, or without an accumulator the
-//! count within the record (docs/plan-semantics.md sections 2 and 4).
+//! The level that units read: the accumulator's total before each unit, or without an accumulator
+//! the count within the record (docs/plan-semantics.md sections 2 and 4).
 
 use turnpike_types::SuspenseReason;
 
@@ -26,7 +26,7 @@ pub(crate) fn of_zero_quantity(
     run.value(total.variable, period)
 }
 
-/// Without a level input, the level is the count of units within the record.
+/// Calls `read` without a level input: the level is the count of units within the record.
 pub(crate) fn by_count(stream: &Stream, mut read: impl LevelReader) -> Result<(), SuspenseReason> {
     let mut level = 0i128;
     for span in &stream.spans {
@@ -38,7 +38,7 @@ pub(crate) fn by_count(stream: &Stream, mut read: impl LevelReader) -> Result<()
     Ok(())
 }
 
-/// The level of each unit is the accumulator's total before it.
+/// Calls `read` with a level input: the level of each unit is the accumulator's total before it.
 pub(crate) fn by_total(
     total: Total,
     run: &mut Evaluation<'_>,

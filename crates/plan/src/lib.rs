@@ -1,4 +1,5 @@
-//! Price plans: XML -> graph -> checked graph -> object code -> rated portions. No I/O, no clock.
+//! Price plans: parses and checks them, compiles them to object code, and rates records. No I/O, no
+//! clock.
 //!
 //! ```text
 //!  plan.xml
@@ -18,15 +19,15 @@
 //!     |                offset.rs carries excess bonuses into the next cycle
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions        ladder.rs    steps of a level
-//!     |  level.rs      the total before a unit, by which it is priced
-//!     |  tentative.rs  tentative lines of alternatives
+//!     |  level.rs      the level of each unit: the accumulator's total before the unit
+//!     |  tentative.rs  lines of alternatives: not posted, but added to sums for comparison
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: charge lines, and new values of the account's variables (state.rs)
 //!          watch.rs traces the primitives; remembered.rs describes state as text for people
 //!
-//!   spec.rs  the declaration of a primitive type      subscribing.rs  may an account subscribe?
-//!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  "did you mean"
+//!   spec.rs  the declaration of a primitive type      subscribing.rs  checks of a subscription
+//!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  spelling hints
 //! ```
 //!
 //! The meaning of a plan is defined unit by unit; the code works on spans of units and must give
@@ -45,8 +46,8 @@
 //!   state outlives versions.
 //!
 //! Not part of this crate: the choice of the version in force and the order of records (the owner
-//! of the account decides); the booking of due charges at the right time (the owner's sweep does
-//! it); the comparison of two versions of a plan (crates/trial).
+//! of the account decides them); the booking of due charges at the right time (the owner's sweep);
+//! the comparison of two versions of a plan (crates/trial).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

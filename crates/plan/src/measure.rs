@@ -39,7 +39,8 @@ pub(crate) struct Decimal {
     pub(crate) scale: u32,
 }
 
-/// Small enough that the product of `digits`, a price's scale and a rounding scale fits 128 bits.
+/// The maximum number of digits. The product of `digits`, a price's scale and a rounding scale then
+/// fits 128 bits.
 const DIGITS_MAX: usize = 27;
 
 impl Decimal {
@@ -136,7 +137,8 @@ pub(crate) const fn plural(unit: Unit) -> &'static str {
     }
 }
 
-/// Does the measure's name contain a word for bytes, as `octets`, `octets-in` and `bytes_out` do?
+/// Whether the measure's name contains a word for bytes, as `octets`, `octets-in` and `bytes_out`
+/// do.
 pub(crate) fn is_of_bytes(measure: &str) -> bool {
     let mut words = measure.split(|c: char| !c.is_ascii_alphanumeric());
     words.any(|word| {

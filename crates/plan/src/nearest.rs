@@ -1,6 +1,6 @@
 //! Spelling suggestions: the known name nearest to an unknown one.
 
-/// Longer words are not compared: they are no misspelt names, and the comparison would be slow.
+/// Longer words are not compared: they are not misspelt names, and the comparison would be slow.
 const WORD_BYTES_MAX: usize = 64;
 
 /// The nearest known word within an edit distance of one, or of one per three letters. Case is

@@ -12,11 +12,11 @@
 //! Totals are variables of the account, not of a plan, since a bonus of one plan is offset against
 //! the charges of all plans. They exist only for accounts that can have a bonus: while a plan in
 //! force may grant one, and permanently from the first bonus on, including a bonus that another
-//! account posts. Their ids are the lowest, so the first variable of the account shows whether
-//! there are any.
+//! account posts. The ids of totals are lower than all other ids, so the first variable of an
+//! account shows whether the account has totals.
 //!
-//! A cycle has an offset to close when bonuses were granted in it, whichever plan is in force. No
-//! other mark is needed: the close sets the totals to zero, so it happens once.
+//! A cycle has an offset to close when bonuses were granted in it, whichever plan is in force. The
+//! close sets the totals to zero, so it happens once, and no further variable records it.
 
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
@@ -36,7 +36,7 @@ const IDS_END: u64 = 1 << 25;
 struct Totals {
     /// The sum of all amounts posted to the account.
     all: VariableId,
-    /// The sum of bonuses granted to it, including carried ones, as a positive amount.
+    /// The sum of bonuses granted to the account, including carried ones, as a positive amount.
     granted: VariableId,
 }
 
@@ -64,8 +64,8 @@ fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
 }
 
 impl AccountState {
-    /// Does the state hold totals, by which bonuses are offset against charges when a cycle closes
-    /// (docs/plan-semantics.md section 5)?
+    /// Whether the state holds totals, by which bonuses are offset against charges when a cycle
+    /// closes (docs/plan-semantics.md section 5).
     #[inline]
     pub fn keeps_totals(&self) -> bool {
         self.entries().first().is_some_and(|entry| entry.variable.0 < IDS_END)
@@ -79,9 +79,9 @@ pub struct PostedAmount {
     pub start: Timestamp,
     /// The amount.
     pub amount: Money,
-    /// Its currency: the one in which the account is billed.
+    /// The currency of the amount, which is the currency in which the account is billed.
     pub currency: Currency,
-    /// Is it a bonus granted to the account?
+    /// Whether the amount is a bonus granted to the account.
     pub is_bonus: bool,
 }
 
@@ -103,8 +103,8 @@ impl Sums {
     }
 }
 
-/// Is the line a bonus granted to its receiver, or derived from one? A converted bonus counts, and
-/// so does the tax on a bonus.
+/// Whether the line is a bonus granted to its receiver, or derived from one. A converted bonus
+/// counts, and so does the tax on a bonus.
 fn is_granted<'l>(
     plans: &[PlanInForce<'_>],
     lines: &'l [ChargeLine],
@@ -123,7 +123,7 @@ fn is_granted<'l>(
     }
 }
 
-/// Does the state hold totals, or must it begin to hold them because of these sums?
+/// Whether the state holds totals, or must begin to hold them because of these sums.
 fn keeps(plans: &[PlanInForce<'_>], state: &AccountState, sums: Sums) -> bool {
     let may_grant = || plans.iter().any(|plan| plan.code.bonus.is_own);
     state.keeps_totals() || sums.granted != 0 || may_grant()
@@ -172,9 +172,10 @@ impl Rater {
 
     /// Adds an amount that another account posts to the totals of its billing cycle, if totals are
     /// kept. Settings and plans are those of this account at the amount's start. The result has no
-    /// lines: the amount was rated at the account that posts it.
+    /// lines: the amount was rated in the account that posts it.
     ///
-    /// # Errors `Overflow`.
+    /// # Errors
+    /// `Overflow` when a total exceeds 38 digits.
     pub fn take_posting(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -289,8 +290,8 @@ impl Rater {
         self.add_to_totals((code.posts, next.period), more, state)
     }
 
-    /// The cycle that contains the end of another one; `None` when the account has no subscription
-    /// at that time or later.
+    /// The cycle that contains the instant `end`, at which another cycle ends; `None` when the
+    /// account has no subscription at that time or later.
     fn cycle_after(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -308,9 +309,10 @@ impl Rater {
     }
 }
 
-/// The plan that books a cycle's offset, by interval and index: among the plans in force at the end
-/// of the cycle that post in the currency, the first that grants bonuses, else the first. When none
-/// is in force then, those of the last interval before it, else of the first interval.
+/// The plan that books a cycle's offset, by interval and index. Only plans that post in the
+/// currency are considered: the first that grants bonuses, else the first. The plans are those of
+/// the last interval that begins before the end of the cycle and has such a plan, else of the first
+/// interval that has one.
 fn speaker(
     intervals: &[DueInterval<'_>],
     cycle: PeriodSpan,

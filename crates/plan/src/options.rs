@@ -38,14 +38,15 @@ impl OfferId {
         Self(u64::from_le_bytes(first))
     }
 
-    /// The variable of the client's choice per cycle: its value is the [`plan_number`] of the
+    /// The variable of the client's choice per cycle. Its value is the [`plan_number`] of the
     /// chosen plan.
     pub const fn choice(self) -> VariableId {
         CHOICE.of(self.0)
     }
 
-    /// The variable of the first cycle that is not closed, by the day on which cycles begin. A
-    /// cycle that a change of that day cuts short ends after the first cycle of the new day.
+    /// The variable of the first cycle that is not closed. It has one value for each cycle day,
+    /// because a cycle that is cut short by a change of the cycle day ends after the first cycle of
+    /// the new day.
     pub const fn closed(self) -> VariableId {
         CLOSED.of(self.0)
     }
@@ -62,8 +63,8 @@ impl OfferId {
         i32::try_from(open).ok().map(Period)
     }
 
-    /// Was the cycle that begins with `cycle` closed? `cycle_day` is the account's cycle day at
-    /// that time.
+    /// Whether the cycle that begins with `cycle` was closed. `cycle_day` is the account's cycle
+    /// day at that time.
     pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
         let is_billed = state.get(self.billed(), cycle).is_some();
         is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
@@ -73,7 +74,7 @@ impl OfferId {
 /// An option: several alternatives, of which the best one is billed when the cycle closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionInForce<'a> {
-    /// Its name, unique among the options in force.
+    /// The name of the option, unique among the options in force.
     pub name: &'a str,
     /// The fee per cycle for the option.
     pub fee: Money,
@@ -82,7 +83,7 @@ pub struct OptionInForce<'a> {
     /// The instant at which the client opted out of the option for this alternative, which is then
     /// also chosen for the current cycle; [`Timestamp::MAX`] if the client did not.
     pub kept_from: Timestamp,
-    /// Has `kept_from` passed? If so, the plan is a plain subscription and keeps its state.
+    /// Whether `kept_from` has passed. If so, the plan is a plain subscription and keeps its state.
     pub is_kept: bool,
 }
 
@@ -100,7 +101,7 @@ impl<'a> OptionInForce<'a> {
         Self { kept_from, is_kept: kept_from <= at, ..self }
     }
 
-    /// Did the client choose it permanently for a cycle that ends at `to`?
+    /// Whether the client chose the alternative permanently for a cycle that ends at `to`.
     pub(crate) fn is_chosen_for(&self, to: i64) -> bool {
         self.kept_from.micros() < to
     }
@@ -109,11 +110,11 @@ impl<'a> OptionInForce<'a> {
 /// A billing cycle of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cycle {
-    /// Its first date.
+    /// The first date of the cycle.
     pub first: Period,
-    /// Its first instant.
+    /// The first instant of the cycle.
     pub from: Timestamp,
-    /// Its end: the first instant after it.
+    /// The first instant after the cycle.
     pub to: Timestamp,
 }
 
@@ -158,7 +159,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Both sums zero.
+    /// Sums of zero.
     pub const NOTHING: Self = Self { running: Money::ZERO, once: Money::ZERO };
 }
 
@@ -181,8 +182,8 @@ pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
 }
 
 /// The alternative of an offer that is billed for a cycle: the plan that the client keeps after an
-/// opt-out, else the one that it picked, else the cheapest one; of equally cheap ones the first.
-/// `plans` are in the order of the offer.
+/// opt-out, else the plan that the client picked, else the cheapest one; of equally cheap ones the
+/// first. `plans` are in the order of the offer.
 ///
 /// An alternative that was withdrawn within the cycle while others continued is not compared: its
 /// sums lack the usage since then.
@@ -205,7 +206,8 @@ pub fn winner(
     kept.or_else(chosen).or_else(cheapest).map(|(place, _)| *place)
 }
 
-/// All alternatives read the state from before the record, so they must not share state.
+/// Refuses alternatives that share state, because each alternative must read the state before the
+/// record.
 pub(crate) fn check_apart(plans: &[PlanInForce<'_>], offer: OfferId) -> Result<(), SuspenseReason> {
     let all = || plans.iter().filter(|plan| plan.is_of(offer));
     let shared = all().enumerate().any(|(place, plan)| {

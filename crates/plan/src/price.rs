@@ -63,8 +63,8 @@ impl Price {
         Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
-    /// Does rounding change the price of a quantity by more than a tenth? A price rounded to zero
-    /// counts.
+    /// Whether rounding changes the price of a quantity by more than a tenth. A price rounded to
+    /// zero counts.
     pub(crate) fn is_coarse_for(&self, quantity: i128) -> bool {
         let exact = quantity.checked_mul(self.top);
         let rounded = scale_half_even(quantity, self.top, self.bottom)

@@ -1,4 +1,5 @@
-//! The rater: the account's plans in force, its state and a record -> lines and state changes.
+//! The rater: computes charge lines and state changes from an account's plans in force, its state
+//! and a record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use crate::zone::Zone;
 /// An account's settings in force at the record's start (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
 pub struct AccountContext {
-    /// The zone of its days and months.
+    /// The time zone of the account's days and months.
     pub zone: Zone,
-    /// The day of the month on which its billing cycles start, 1 to 31.
+    /// The day of the month on which the account's billing cycles start, 1 to 31.
     pub cycle_day: u8,
-    /// The currency it is billed in.
+    /// The currency in which the account is billed.
     pub currency: Currency,
     /// The attributes that plans read as `account.NAME`.
     pub attributes: BTreeMap<String, String>,
@@ -31,7 +32,7 @@ pub struct AccountContext {
 /// A plan version in force at an instant by one of the account's subscriptions.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInForce<'a> {
-    /// Its compiled form.
+    /// The compiled plan version.
     pub code: &'a ObjectCode,
     /// The versions in force of the tables in [`ObjectCode::tables`], in that order; `None` where
     /// no version is in force, or the table is of another kind.
@@ -41,8 +42,9 @@ pub struct PlanInForce<'a> {
     pub since: Timestamp,
     /// The end of the subscription, exclusive; [`Timestamp::MAX`] while it has none.
     pub until: Timestamp,
-    /// The option of which the plan is an alternative, or was until the client kept it permanently
-    /// (docs/plan-semantics.md section 6). Alternatives of one option are adjacent.
+    /// The option of which the plan is or was an alternative, also after the client has kept the
+    /// plan permanently (docs/plan-semantics.md section 6). Alternatives of one option are
+    /// adjacent.
     pub option: Option<OptionInForce<'a>>,
 }
 
@@ -57,13 +59,13 @@ impl<'a> PlanInForce<'a> {
         self.option.filter(|option| !option.is_kept)
     }
 
-    /// Is it an alternative of this offer?
+    /// Whether the plan is an alternative of this offer.
     pub(crate) fn is_of(&self, offer: OfferId) -> bool {
         self.alternative().is_some_and(|option| option.offer == offer)
     }
 }
 
-/// The result of rating a record, or of booking what fell due.
+/// The result of rating a record, or of booking a due event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
     /// Charge lines, in topological order of their primitives, ties by document order, then by
@@ -71,9 +73,10 @@ pub struct Rated {
     pub lines: Vec<ChargeLine>,
     /// New values of changed variables, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,
-    /// Was the record's billing cycle closed already? If so, it posts to the open cycle.
+    /// Whether the record's billing cycle was already closed. If so, the record posts to the open
+    /// cycle.
     pub late: bool,
-    /// Did a variable change that determines the result of [`Rater::next_due`]?
+    /// Whether a variable changed that determines the result of [`Rater::next_due`].
     pub moves_dues: bool,
 }
 
@@ -96,7 +99,7 @@ pub struct ChargeLine {
     pub level_after: i128,
     /// The amount, rounded once.
     pub amount: Money,
-    /// The index of the line from which this one is derived: tax, share, conversion, discount.
+    /// The index of the line from which this line is derived: tax, share, conversion, discount.
     pub of: Option<u32>,
     /// The row, from 0, of the reference table that gave the price or rate.
     pub row: Option<u32>,
@@ -130,20 +133,22 @@ impl Rater {
         Self::default()
     }
 
-    /// Rates a record by the first plan that accepts its usage type, or by all alternatives of the
-    /// option that does. `plans` are ordered by subscription priority, highest first. `state` is
-    /// not changed. `now` is logged time: it determines which cycles are closed.
+    /// Rates a record by the first plan that accepts its usage type; if that plan is an alternative
+    /// of an option, by all alternatives of the option. `plans` are ordered by subscription
+    /// priority, highest first. `state` is not changed. `now` is logged time, which determines
+    /// which cycles are closed.
     ///
     /// Charges that fall due at or before the record's start must be booked first
     /// ([`Rater::next_due`]).
     ///
-    /// # Errors The reason for which the record goes into suspense; then no part of it is rated.
-    /// `NoPlan` without plans; `NotAccepted` when no plan accepts its usage type;
-    /// `CurrencyMismatch`; `MissingInput` when a measure or attribute that the plan reads is
-    /// missing; `Overflow` when a number exceeds 128 bits, an instant is outside the calendar, or
-    /// the record has too many portions. Refusals by primitives: `NoWeight`, `NoTable`, `NoRate`,
-    /// `NoPrefix`, `NoTaxPlace`, `BadAttribute`, `NoParty`, `OutOfOrder`. Refusals of alternatives:
-    /// `SharedState`, `PostsElsewhere`, `AfterClose`.
+    /// # Errors
+    /// The reason for which the record goes into suspense; then no part of it is rated. `NoPlan`
+    /// without plans; `NotAccepted` when no plan accepts its usage type; `CurrencyMismatch`;
+    /// `MissingInput` when a measure or attribute that the plan reads is missing; `Overflow` when a
+    /// number exceeds 128 bits, an instant is outside the calendar, or the record has too many
+    /// portions. Refusals by primitives: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
+    /// `BadAttribute`, `NoParty`, `OutOfOrder`. Refusals of alternatives: `SharedState`,
+    /// `PostsElsewhere`, `AfterClose`.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -235,7 +240,7 @@ impl Rater {
         let taker = plans.iter().position(|plan| plan.code.accepts(record.usage_type));
         let taker = taker.ok_or_else(|| self.not_accepted(record.usage_type))?;
         if record.duration_us < 0 {
-            // Checked before this call; this check only prevents an end before the start.
+            // The caller checked this already; this check only prevents an end before the start.
             let about = format_args!("record.duration is negative");
             return Err(self.scratch.about.note(SuspenseReason::MissingInput, about));
         }
@@ -304,8 +309,8 @@ impl Rater {
                 && plan.option.is_some_and(|option| option.kept_from < plan.until)
                 && plan.code.accepts(occasion.record.usage_type)
         };
-        // Without a kept plan the record is refused: its sums would belong to a cycle that the
-        // option no longer closes.
+        // Without a kept plan the record is refused: its amounts would be added to the sums of a
+        // cycle that the option no longer closes.
         let place = plans.iter().position(is_kept).ok_or(SuspenseReason::AfterClose)?;
         let mut kept = plans[place];
         kept.option = kept.option.map(|option| OptionInForce { is_kept: true, ..option });

@@ -1,5 +1,5 @@
-//! Descriptions of account state for people: totals with their units, amounts, dates, bookings,
-//! buckets.
+//! Descriptions of account state as text for people: totals with their units, amounts, dates,
+//! bookings, buckets.
 //!
 //! A state entry holds a plain number. The primitive that writes the variable determines its
 //! [`Meaning`], which is therefore declared together with the variable.
@@ -62,14 +62,14 @@ impl Meaning {
     }
 }
 
-/// A mark that a period was charged.
+/// The value records that a period was charged.
 pub(crate) const CHARGED: Meaning = Meaning::new(Holds::Done("charged"), Per::Date);
-/// A mark that a subscription was charged.
+/// The value records that a subscription was charged.
 pub(crate) const CHARGED_ONCE: Meaning = Meaning::new(Holds::Done("charged"), Per::Subscription);
-/// The first date that is not charged yet.
+/// The value is the first date that is not charged yet.
 pub(crate) const CHARGED_UNTIL: Meaning =
     Meaning::new(Holds::Date("charged until"), Per::Subscription);
-/// A mark that an event was booked in a period.
+/// The value records that an event was booked in a period.
 pub(crate) const BOOKED: Meaning = Meaning::new(Holds::Done("booked"), Per::Date);
 
 /// An entry of an account's state, described for people.
@@ -91,12 +91,12 @@ pub struct Reading<'a> {
     pub codes: &'a [&'a ObjectCode],
     /// The options offered to the account: name and offer.
     pub offers: &'a [(&'a str, OfferId)],
-    /// The zone of its dates and instants.
+    /// The time zone of the account's dates and instants.
     pub zone: &'a Zone,
 }
 
 impl Reading<'_> {
-    /// The description of an entry.
+    /// The description of an entry as text.
     pub fn words(&self, entry: &StateEntry) -> Remembered {
         let of_plan = self.codes.iter().find_map(|code| {
             let known = code.variables().iter().find(|known| known.id == entry.variable)?;
@@ -189,8 +189,8 @@ impl Variable {
             Holds::Done(word) if value == 1 => word.to_owned(),
             Holds::Done(word) if value == 0 => format!("not {word}"),
             Holds::Money(currency) => amount(value, currency),
-            // Zero means that the value was never set: shown as a date or an instant it would
-            // mislead.
+            // A value of 0 means that the variable was never set, so 0 is not shown as a date or an
+            // instant.
             Holds::Instant | Holds::Date(_) | Holds::Booking if value == 0 => "nothing".to_owned(),
             Holds::Instant => instant(value, zone),
             Holds::Date(word) => format!("{word} {}", date(value)),
@@ -276,7 +276,7 @@ fn date(days: i128) -> String {
     period.map_or_else(|_| days.to_string(), first_date)
 }
 
-/// The first date of a period in ISO format; the number when it is no date; empty for
+/// The first date of a period in ISO format; the number if the period is not a date; empty for
 /// [`Period::EVER`].
 fn first_date(period: Period) -> String {
     if period == Period::EVER {

@@ -13,21 +13,21 @@ pub(crate) struct Spec {
     pub(crate) outputs: &'static [OutputSpec],
     pub(crate) properties: &'static [PropertySpec],
     pub(crate) children: &'static [ChildSpec],
-    /// Its effect on the flows through it.
+    /// The primitive's effect on the flows through it.
     pub(crate) role: Role,
     /// Checks the primitive's properties after the generic checks have passed, and builds its code.
     pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
 }
 
-/// The output port for charges of other accounts, of a primitive with [`Role::Shares`].
+/// The output port of a primitive with [`Role::Shares`] for charges of other accounts.
 pub(crate) const OTHERS: &str = "others";
 
-/// A primitive's effect on the flows through it, beyond its ports.
+/// A primitive's effect on the flows through it, in addition to its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// No effect that other primitives depend on.
     Plain,
-    /// Charges pass unchanged: a consumer of its output reads the charges that it gathers.
+    /// Passes charges unchanged: a consumer of its output reads the gathered charges.
     Gathers,
     /// Posts the charges that reach it to the account.
     Posts,
@@ -37,16 +37,17 @@ pub(crate) enum Role {
     Shares,
     /// Derives an attribute of the record, read as `ID.NAME`.
     Derives(&'static str),
-    /// Derives the usage type of the units that leave it.
+    /// Derives the usage type of the units that leave the primitive.
     Relabels,
-    /// The units that leave it are a new count, another than the incoming one.
+    /// Counts units anew: the units that leave the primitive have another count than the incoming
+    /// units.
     Recounts,
 }
 
 /// The result of building a primitive; on an error, the findings contain the reason.
 pub(crate) type Built = Result<(), Refused>;
 
-/// A marker: the reason is in the findings.
+/// A marker for a refusal whose reason is in the findings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused;
 
@@ -76,9 +77,9 @@ pub(crate) struct InputSpec {
     pub(crate) name: &'static str,
     pub(crate) carries: Carries,
     pub(crate) required: bool,
-    /// May several links feed it? They are merged.
+    /// Whether several links may feed the input. They are merged.
     pub(crate) many: bool,
-    /// May it count another measure than the inputs before it?
+    /// Whether the input may carry another measure than the inputs before it.
     pub(crate) apart: bool,
 }
 
@@ -118,9 +119,10 @@ pub(crate) struct OutputSpec {
 pub(crate) enum Open {
     Never,
     Always,
-    /// If only the source feeds the primitive: the plan does not accept the units that leave here.
+    /// If only measures of the record feed the primitive: the plan does not accept the units that
+    /// leave by the output.
     SourceFed,
-    /// If the function returns true: then no unit can leave by the output.
+    /// If the function returns true: no unit can then leave by the output.
     When(fn(&Primitive) -> bool),
 }
 
@@ -146,7 +148,7 @@ pub(crate) struct PropertySpec {
     pub(crate) help: &'static str,
 }
 
-/// Must a property be written?
+/// Whether a property must be written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Required,
@@ -188,9 +190,9 @@ pub(crate) enum Value {
 
 /// A value syntax specific to one primitive type.
 pub(crate) struct ValueType {
-    /// Its name in editors.
+    /// The name of the syntax in editors.
     pub(crate) name: &'static str,
-    /// The reason why a text does not have this syntax, as an error.
+    /// Checks a text; the error says why the text does not have this syntax.
     pub(crate) check: fn(&str) -> Result<(), String>,
 }
 

@@ -1,4 +1,5 @@
-//! The variables that plans keep for an account: accumulators and marks of charges.
+//! The variables that plans keep for an account: accumulators, and variables that record booked
+//! charges.
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -13,9 +14,9 @@ use crate::measure::Unit;
 )]
 pub struct VariableId(pub u64);
 
-/// The retention of a variable's periods (docs/plan-semantics.md section 4: the acceptance horizon
-/// determines how many periods stay live). It is encoded in the two highest bits of the variable's
-/// id, so a replay of the log needs no plan.
+/// How long the periods of a variable are retained (docs/plan-semantics.md section 4: the
+/// acceptance horizon determines how many periods are needed). The retention is encoded in the two
+/// highest bits of the variable's id, so a replay of the log needs no plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keep {
     /// Until records of the period are no longer accepted and its cycle is closed.
@@ -84,7 +85,7 @@ impl VariableId {
         Self((number << 2 >> 2) | keep.bits())
     }
 
-    /// The retention of its periods.
+    /// The retention of the variable's periods.
     pub const fn keep(self) -> Keep {
         match self.0 >> Keep::SHIFT {
             0 => Keep::Horizon,
@@ -129,7 +130,7 @@ pub struct StateEntry {
     pub variable: VariableId,
     /// The period.
     pub period: Period,
-    /// Its value.
+    /// The value of the variable.
     pub value: i128,
 }
 
@@ -142,15 +143,15 @@ impl StateEntry {
 /// Up to this many entries, a linear search is faster than a binary one.
 const FEW: usize = 12;
 
-/// An account's variables, sorted by (variable, period), each once: equal states have equal
-/// entries.
+/// An account's variables, sorted by (variable, period), each key once, so that equal states have
+/// equal entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
     entries: SmallVec<[StateEntry; 2]>,
 }
 
 impl AccountState {
-    /// The state with these entries, in any order; the last of equal keys counts.
+    /// The state with these entries, in any order; of entries with the same key, the last is used.
     pub fn from_entries(entries: impl IntoIterator<Item = StateEntry>) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -211,7 +212,8 @@ impl AccountState {
                     self.find((entry.variable, Period::EVER)).map_or_else(|at| at, |at| at + 1);
                 let end =
                     self.entries.partition_point(|held| held.key() < (entry.variable, oldest));
-                // Keeps the entry just set, whatever its age: the caller expects to read it.
+                // Keeps the entry that was just set, whatever its age, because the caller expects
+                // to read it.
                 if first < end.min(place) {
                     self.entries.drain(first..end.min(place));
                 }

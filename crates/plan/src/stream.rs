@@ -4,7 +4,7 @@
 //! A [`Stream`] holds the units of one usage port for one record: spans in unit order that do not
 //! overlap. A [`Span`] is an interval of the record's units, each of which arrives `copies` times:
 //! a Weigher makes copies, and so do two paths that meet. When a rater divides the copies of one
-//! unit between two tiers, `skip` is the number of copies of it that went elsewhere before these.
+//! unit between two tiers, `skip` is the number of copies before these that belong to another tier.
 
 /// Units `first <= k < end` of a record, each `copies` times (at least once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Span {
         if self.copies == 1 { Some(units) } else { units.checked_mul(self.copies) }
     }
 
-    /// Does it contain the first copy of the record's first unit?
+    /// Whether the span contains the first copy of the record's first unit.
     pub(crate) const fn begins_record(&self) -> bool {
         self.first == 0 && self.skip == 0
     }
@@ -33,19 +33,19 @@ impl Span {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
-    /// A zero-quantity record passed here: it counts as usage for charges due at first use
+    /// Whether a zero-quantity record passed here. It counts as usage for charges due at first use
     /// (docs/plan-semantics.md section 5).
     pub(crate) zero_quantity: bool,
 }
 
-/// Maximum number of spans of a port for one record. A daily filter makes two per day, so the limit
-/// is reached after 89 years; past it the record is refused, to bound memory.
+/// The maximum number of spans of a port for one record. A daily filter makes two spans per day, so
+/// a record reaches the limit after 89 years. A record above the limit is refused, to bound memory.
 pub(crate) const SPANS_MAX: usize = 1 << 16;
 
-/// Maximum number of lines, and of changes of variables, for one record; more gives
-/// [`Overflow`](turnpike_types::SuspenseReason::Overflow). A month's session at hourly prices makes
-/// some hundreds. A session of centuries comes from a wrong clock, and must not delay other
-/// records.
+/// The maximum number of lines, and of changes of variables, for one record; more gives
+/// [`Overflow`](turnpike_types::SuspenseReason::Overflow). A session of a month at hourly prices
+/// makes some hundreds. A session of centuries is the result of a wrong clock, and must not delay
+/// other records.
 pub const PORTIONS_MAX: usize = 1024;
 
 impl Stream {
@@ -64,7 +64,7 @@ impl Stream {
         self.zero_quantity = other.zero_quantity;
     }
 
-    /// Appends a span after all others; extends the last one when both form one span.
+    /// Appends a span after all others. Extends the last span instead if both form one span.
     pub(crate) fn push(&mut self, span: Span) {
         if let Some(last) = self.spans.last_mut()
             && last.end == span.first
@@ -87,8 +87,8 @@ pub(crate) fn merge(left: &Stream, right: &Stream, out: &mut Stream) -> Option<(
     let (mut lefts, mut rights) = (left.spans.iter().copied(), right.spans.iter().copied());
     let (mut a, mut b) = (lefts.next(), rights.next());
     while let (Some(x), Some(y)) = (a, b) {
-        // The part before the other span begins is copied; then the common part; the rest stays for
-        // the next iteration.
+        // The part before the other span begins is copied, then the common part. The remaining part
+        // is left for the next iteration.
         if x.first < y.first {
             let end = x.end.min(y.first);
             out.push(Span { end, ..x });

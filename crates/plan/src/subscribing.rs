@@ -1,10 +1,10 @@
-//! Checks whether an account may subscribe to a plan. They run when the command is accepted, so
-//! that usage does not go into suspense for a reason that was known at the start.
+//! Checks whether an account may subscribe to a plan. The checks run when the command is accepted,
+//! so that usage does not go into suspense for a reason that was known when the account subscribed.
 //!
 //! ```text
-//!  plan id known? -> a version in force at the start? -> for that version and each later one:
-//!      parameters declared? -> values of their types, and does the plan compile with them?
-//!      -> does it post in the account's currency?
+//!  the plan id is known, and a version is in force at the start; that version and each later one
+//!      declares the parameters, compiles with the values given for them,
+//!      and posts in the account's currency
 //! ```
 //!
 //! Not checked here: the status of the account, and its other subscriptions.
@@ -38,20 +38,21 @@ const FAULT_LETTERS_MAX: usize = 300;
 /// A published version of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishedVersion<'a> {
-    /// Its number.
+    /// The number of the version.
     pub version: u32,
-    /// The first local date that it rates.
+    /// The first local date that the version rates.
     pub starts: Date,
-    /// Its content; `None` if a newer release published a plan that this one can't read.
+    /// The content of the version; `None` if a newer release published a plan that this release
+    /// can't read.
     pub plan: Option<&'a Plan>,
 }
 
 /// An account's settings at the start of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscriberSettings<'a> {
-    /// The zone of its dates.
+    /// The time zone of the account's dates.
     pub zone: &'a Zone,
-    /// The currency it is billed in.
+    /// The currency in which the account is billed.
     pub currency: Currency,
 }
 
@@ -64,7 +65,7 @@ pub struct SubscriptionAsked<'a> {
     pub from: Timestamp,
     /// Overrides of the plan's parameters.
     pub parameters: &'a BTreeMap<String, String>,
-    /// `None` if unknown: then checks that depend on them are skipped.
+    /// The account's settings; `None` if they are unknown: checks that depend on them are skipped.
     pub settings: Option<SubscriberSettings<'a>>,
 }
 
@@ -79,7 +80,7 @@ pub enum SubscriptionFault {
     UnknownPlan {
         /// The requested plan id.
         plan: String,
-        /// The published id nearest to it.
+        /// The published id nearest to the requested one.
         nearest: Option<String>,
     },
     /// The plan's first version starts later.
@@ -103,21 +104,21 @@ pub enum SubscriptionFault {
     UnknownParameter {
         /// The plan's id.
         plan: String,
-        /// Its version.
+        /// The version of the plan.
         version: u32,
         /// The requested parameter.
         parameter: String,
-        /// The declared name nearest to it.
+        /// The declared name nearest to the requested one.
         nearest: Option<String>,
         /// The declared parameters.
         declared: String,
     },
-    /// A value of another type, or one with which the plan does not compile.
+    /// A value has another type than the parameter, or the plan does not compile with it.
     #[error("plan {plan:?} version {version} can't have these parameters: {why}")]
     BadParameters {
         /// The plan's id.
         plan: String,
-        /// Its version.
+        /// The version of the plan.
         version: u32,
         /// The errors, with parameter and primitive.
         why: String,
@@ -130,7 +131,7 @@ pub enum SubscriptionFault {
     OtherCurrency {
         /// The plan's id.
         plan: String,
-        /// Its version.
+        /// The version of the plan.
         version: u32,
         /// The currency that the plan posts in.
         posts: Currency,
@@ -180,8 +181,8 @@ pub fn check_subscription<'i>(
 }
 
 impl SubscriptionAsked<'_> {
-    /// Is a version that starts on `starts` in force when the subscription starts? Without
-    /// settings: in any zone.
+    /// Whether a version that starts on `starts` may be in force when the subscription starts: in
+    /// the account's zone or, without settings, in any zone.
     fn may_start_with(&self, starts: Date) -> bool {
         if self.from < ANY_START {
             return true;

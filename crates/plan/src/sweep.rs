@@ -1,9 +1,10 @@
 //! Charges that fall due without usage, and the close of billing cycles
 //! (docs/plan-semantics.md section 5): charges in advance, credits, closes.
 //!
-//! This module keeps no state. Variables of the account record how far each charge was booked and
-//! how far cycles were closed. They only move forward (P34), so an event is booked once, even when
-//! several callers query it. An owner calls this before it rates a record, and in its sweep:
+//! This module keeps no state. Variables of the account record up to which date each charge was
+//! booked, and which cycles were closed. These variables only move forward (P34), so an event is
+//! booked once, even when several callers query it. An owner calls this module before it rates a
+//! record, and in its sweep:
 //!
 //! ```text
 //!  while let Some(due) = rater.next_due(intervals, state, record's start or now, now) {
@@ -48,10 +49,10 @@ pub struct DueInterval<'a> {
 /// A due event: a charge, or the close of a billing cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The instant at which it falls due.
+    /// The instant at which the event falls due.
     pub at: Timestamp,
-    /// Index of the interval whose plans book it; [`ChargeLine::plan`](crate::ChargeLine::plan) is
-    /// an index into the plans of this interval.
+    /// The index of the interval whose plans book the event;
+    /// [`ChargeLine::plan`](crate::ChargeLine::plan) is an index into the plans of this interval.
     pub interval: usize,
     /// Index of the plan within the interval.
     pub plan: usize,
@@ -63,10 +64,10 @@ pub(crate) enum What {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
-    /// Sums of an option in a cycle in which it was not in force: after a command that was dated
-    /// back past rated records, or a late record.
+    /// Sums of an option in a cycle in which the option was not in force. A late record, or a
+    /// command that was dated to an instant before rated records, can leave such sums.
     Leftover(PeriodSpan),
-    /// The offset of bonuses against the cycle's charges, after all of these are booked.
+    /// The offset of bonuses against the cycle's charges, after all these charges are booked.
     Offset(PeriodSpan),
 }
 
@@ -95,7 +96,8 @@ impl Due {
     }
 
     /// The booking order. At equal instants: charges, then closes, then comparisons of
-    /// alternatives, then offsets of bonuses. The last interval that overlaps a cycle closes it.
+    /// alternatives, then offsets of bonuses. If several intervals overlap a cycle, the last one
+    /// closes it.
     const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
         let (rank, last) = match self.what {
             What::Charge => (0, Reverse(0)),
@@ -210,8 +212,8 @@ impl Rater {
             | What::Leftover(cycle)
             | What::Offset(cycle) => Event::Close(cycle),
         };
-        // It posts to the cycle in which it falls due. `next_due` returns it before the close of
-        // that cycle, however late the sweep runs, so the cycle is still open.
+        // The event posts to the cycle in which it falls due. `next_due` returns the event before
+        // the close of that cycle, however late the sweep runs, so the cycle is still open.
         let (account, now) = (interval.account, due.at.min(now).micros());
         let held = match due.what {
             What::Close(_) => held(intervals, interval.plans[due.plan].code.tentative.closed),
@@ -298,7 +300,8 @@ impl Rater {
         (at <= through).then_some(Due { at, interval: place, plan, what: What::Charge })
     }
 
-    /// The last date that began before an interval, if another zone was in force until then.
+    /// If another zone was in force until the start of an interval: the last date that began before
+    /// it.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
         let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
         if before.until != interval.from || before.account.zone == interval.account.zone {
@@ -309,8 +312,8 @@ impl Rater {
     }
 }
 
-/// The instant from which a version is in force: not before its first date, even when the interval
-/// has no start.
+/// The instant from which a version is in force: not before the version's first date, even when the
+/// interval has no start.
 fn begin(interval: &DueInterval<'_>, plan: &PlanInForce<'_>) -> i64 {
     match interval.from {
         Timestamp::MIN => plan.code.starts_at(&interval.account.zone).micros(),

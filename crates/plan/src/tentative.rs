@@ -1,8 +1,9 @@
 //! Tentative lines: the lines of alternatives, which count in no total, and their sums
 //! (docs/plan-semantics.md section 6).
 //!
-//! There is one pair of sums for each offer, plan and cycle. A sum is only added to while its cycle
-//! is open, and the close clears it. So each sum is billed once, whatever commands were dated back.
+//! There is one pair of sums for each offer, plan and cycle. Amounts are added only while the cycle
+//! is open, and the close sets the sums to zero. So each sum is billed once, even if commands are
+//! backdated.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -19,17 +20,18 @@ use crate::state::{Period, plan_number};
 enum Counts {
     /// Posted, like a line of a plain subscription.
     Posted,
-    /// Added to the comparison for a cycle.
+    /// Added to the alternative's sums for a cycle.
     In(Period),
-    /// Dropped: it refunds a charge that was never billed.
+    /// Neither posted nor added: the line refunds a charge that was never billed.
     Nowhere,
 }
 
 /// By cycle, in billionths: usage and recurring charges, and one-time charges.
 type Sums = SmallVec<[(Period, i128, i128); 1]>;
 
-/// Marks the lines that an alternative just made as tentative, and adds them to its sums. For a
-/// plan that the client kept, whose lines are posted, this applies to refunds only.
+/// Marks the lines that an alternative just booked as tentative, and adds them to the alternative's
+/// sums. For a plan that the client kept, this applies to refunds only, because its other lines are
+/// posted.
 pub(crate) fn keep(
     run: &mut Evaluation<'_>,
     first_line: usize,
@@ -43,7 +45,8 @@ pub(crate) fn keep(
         match run.lines[number].posting {
             Posting::Account => {}
             Posting::Second(_) if option.is_kept => {}
-            // It would have to wait for the close, and the other account does not know the option.
+            // Refused: the posting would have to wait for the close, and the owner of the other
+            // account does not know the option.
             Posting::Second(account) => {
                 let about = format_args!("plan {} posts to {account}", run.code.plan_id());
                 return Err(run.refuse(SuspenseReason::PostsElsewhere, about));
@@ -90,7 +93,8 @@ fn add(
     Ok(())
 }
 
-/// Does this event refund unused days at the end of a subscription? No other charge falls due then.
+/// Whether the event refunds unused days at the end of a subscription. No other charge falls due at
+/// that instant.
 fn is_credit(run: &Evaluation<'_>) -> bool {
     matches!(run.event, Event::Due { at, .. } if *at == run.cancelled)
 }
@@ -105,7 +109,7 @@ fn counts(run: &mut Evaluation<'_>, number: usize, option: OptionInForce<'_>) ->
             in_open_cycle(run, number, option.offer)
         };
     };
-    // A refund counts where its charge counted.
+    // A refund is assigned to the cycle of the refunded charge.
     let charged = run.scratch.calendar.first_instant(date_of(period)).max(run.since);
     let cycle = run.period(Calendared::Cycle, charged);
     if option.is_kept && option.is_chosen_for(cycle.to) {
@@ -120,9 +124,10 @@ fn counts(run: &mut Evaluation<'_>, number: usize, option: OptionInForce<'_>) ->
     }
 }
 
-/// Late usage of a closed cycle counts in the next open one. A charge that falls due in a closed
-/// cycle comes from a plan version published after the close: the cycle was billed without it, so
-/// it is dropped, unless it is a one-time charge.
+/// The destination of a line. Late usage of a closed cycle is added to the open cycle. A charge
+/// that falls due in a closed cycle comes from a plan version that was published after the close.
+/// The cycle was billed without that charge, so the charge is dropped unless it is a one-time
+/// charge.
 fn in_open_cycle(run: &mut Evaluation<'_>, number: usize, offer: OfferId) -> Counts {
     let cycle = run.posting_cycle();
     let open = offer.first_open(run.state, run.account.cycle_day);
@@ -143,8 +148,8 @@ fn is_once(run: &Evaluation<'_>, number: usize) -> bool {
     kind == Some(ComponentKind::OneTime)
 }
 
-/// The line from which a line ultimately derives: a discount or surcharge on a one-time charge is
-/// itself one-time.
+/// The line from which a line is ultimately derived: a discount or surcharge on a one-time charge
+/// is a one-time charge too.
 fn first_of<'r>(run: &'r Evaluation<'_>, mut number: usize) -> Option<&'r ChargeLine> {
     // Each line derives from an earlier one, so the loop ends.
     while let Some(of) = run.lines.get(number)?.of {

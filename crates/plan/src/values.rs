@@ -55,7 +55,7 @@ pub(crate) fn listed_currency(text: &str) -> Result<Currency, String> {
 pub(crate) struct Rounding {
     /// Decimal digits: 0 to 9.
     pub(crate) digits: u32,
-    /// Does each line book the difference of rounded running totals?
+    /// Whether each line books the difference of rounded running totals.
     pub(crate) running: bool,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn parameter_kind(text: &str) -> Result<String, String> {
     }
 }
 
-/// Can a parameter of this kind have this value?
+/// Checks that a parameter of this kind can have this value.
 pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
     match kind {
         "money" => Decimal::parse(value).map(drop),
@@ -123,8 +123,8 @@ pub(crate) fn whole(text: &str) -> Result<i64, String> {
 /// Characters that authors write between the words of a list by mistake; lists use spaces.
 pub(crate) const SEPARATORS: [char; 3] = [',', ';', '|'];
 
-/// The error for a list that is not separated by spaces: the usage type `call,sms` is one word,
-/// which no record has.
+/// The error for a list that is not separated by spaces. The usage type `call,sms` is one word, and
+/// no record has such a type.
 fn listed(value: Value, text: &str) -> Option<String> {
     let Value::Types = value else { return None };
     let word = text.split_whitespace().find(|word| word.contains(SEPARATORS))?;
@@ -144,13 +144,13 @@ fn no_table(spec: &PropertySpec, text: &str) -> Option<String> {
     if names_a_table && !text.is_empty() { id(text).err() } else { None }
 }
 
-/// The error for three capital letters that are no currency in use.
+/// The error for three capital letters that are not the code of a currency in use.
 fn unlisted(value: Value, text: &str) -> Option<String> {
     let is_currency = matches!(value, Value::Currency | Value::TargetCurrency);
     if is_currency && currency(text).is_ok() { listed_currency(text).err() } else { None }
 }
 
-/// Does a text have a value's syntax?
+/// Checks that a text has a value's syntax.
 fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
     let bad = |why: String| (Cause::BadValue, why);
     match value {
@@ -189,11 +189,11 @@ pub(crate) fn fill_in(
     filled
 }
 
-/// The override that gives [`compile`](crate::compile) the currency in which the account is billed.
-/// It can't collide with a parameter: ids contain no dot.
+/// The key of the override that gives [`compile`](crate::compile) the currency in which the account
+/// is billed. It can't be the id of a parameter, because ids contain no dot.
 pub const ACCOUNT_CURRENCY: &str = "account.currency";
 
-/// The target of a converter that denotes the currency in which the account is billed.
+/// The target currency of a converter that means the currency in which the account is billed.
 pub(crate) const ACCOUNT: &str = "account";
 
 struct Filler<'a> {
@@ -270,7 +270,8 @@ impl<'a> Filler<'a> {
             };
             let Some(mut value) = value else { continue };
             if matches!(spec.value, Value::TargetCurrency) && value == ACCOUNT {
-                // Without a subscription, the currency of the plan stands for the account's.
+                // Without a subscription, the plan's currency is used instead of the account's
+                // currency.
                 let billed = self.overrides.get(ACCOUNT_CURRENCY).cloned();
                 value = billed.unwrap_or_else(|| self.document.currency.to_string());
             }

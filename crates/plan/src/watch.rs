@@ -23,21 +23,21 @@ pub struct PrimitiveStep<'a> {
     pub plan: u16,
     /// The primitive's id.
     pub id: &'a str,
-    /// Its type.
+    /// The type of the primitive.
     pub kind: &'a str,
-    /// Its line in the plan's XML.
+    /// The line of the primitive in the plan's XML.
     pub line: u32,
-    /// The units of its usage inputs.
+    /// The units of the primitive's usage inputs.
     pub inputs: Vec<Carried<'a>>,
-    /// The units of its usage outputs that have a consumer.
+    /// The units of the primitive's usage outputs that have a consumer.
     pub outputs: Vec<Carried<'a>>,
-    /// The lines that it booked, as indexes into the result.
+    /// The lines that the primitive booked, as indexes into the result.
     pub lines: std::ops::Range<usize>,
     /// All lines so far: a primitive may change the destination of earlier lines.
     pub booked: &'a [ChargeLine],
-    /// Variables that it set: the entry before and after.
+    /// The variables that the primitive set: the entry before and the entry after.
     pub changes: Vec<(StateEntry, StateEntry)>,
-    /// The reason if it put the record into suspense.
+    /// The reason, if the primitive put the record into suspense.
     pub refused: Option<Suspension>,
 }
 
@@ -48,10 +48,10 @@ pub struct Carried<'a> {
     pub port: &'a str,
     /// Spans of units: first, exclusive end, copies of each unit.
     pub spans: Vec<(i64, i64, i128)>,
-    /// Did a zero-quantity record pass?
+    /// Whether a zero-quantity record passed the port.
     pub empty_record: bool,
     /// The distribution of the units over time. `None` for the outputs of a primitive that counts
-    /// units anew: the inputs of the next primitive have it.
+    /// units anew: the inputs of the next primitive have the distribution.
     pub in_time: Option<InTime>,
 }
 
@@ -73,7 +73,7 @@ impl InTime {
         Timestamp(self.flow().instant(unit))
     }
 
-    /// Is each unit a microsecond of use?
+    /// Whether each unit is a microsecond of use.
     pub const fn counts_time(&self) -> bool {
         self.units == self.duration_us && self.units > 0
     }

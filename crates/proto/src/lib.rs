@@ -27,8 +27,8 @@ pub mod tally;
 pub mod wire;
 
 /// Metadata of `Forward` in [`node::v1`]: the front's routes do not name this node as the owner.
-/// The front was referred to it by the last owner, or could not reach that owner. A node that is
-/// about to take over lets the request wait.
+/// The last owner referred the front to this node, or the front could not reach the last owner. A
+/// node that is about to take over lets the request wait.
 pub const REFERRED: &str = "turnpike-sent";
 
 /// Metadata of every request in [`node::v1`], with an epoch as its value: the front can't reach the

@@ -187,7 +187,7 @@ impl<'a> RecordBatch<'a> {
                 _ => {}
             }
         }
-        // As `UsageRecord::state_duration` does: a zero that was sent differs from none.
+        // A stated duration of zero differs from no duration, as in `UsageRecord::state_duration`.
         if has_duration && record.duration_us == 0 {
             let mut sent = self.measures.iter().skip(measures);
             if !sent.any(|&(name, _)| name == ZERO_DURATION) {
@@ -215,7 +215,8 @@ fn entry(bytes: &[u8]) -> Result<(&str, Option<WireValue<'_>>), WireError> {
 /// The entries of one record.
 ///
 /// # Panics
-/// When the record is of another batch: without its measures it would be priced wrongly.
+/// When the record belongs to another batch: without the record's measures, the price would be
+/// wrong.
 fn part<T>(all: &[T], (from, to): (u32, u32)) -> &[T] {
     let (whole, _) = all.split_at(to as usize);
     let (_, part) = whole.split_at(from as usize);
@@ -240,7 +241,7 @@ fn sort_last_wins<T: Copy>(all: &mut Vec<(&str, T)>, from: usize) {
     all.truncate(kept);
 }
 
-/// Checks what does not depend on a plan. Returns the reason for a rejection.
+/// Checks the rules that do not depend on a plan. Returns the reason for a rejection.
 fn check(record: &RecordFields<'_>) -> Option<RejectReason> {
     let id = record.record_id.len();
     if id == 0 || id > limits::RECORD_ID_BYTES_MAX {
@@ -293,7 +294,7 @@ pub fn put_with_identity(
 }
 
 /// Whether `identity` has a known kind and is not empty. [`turnpike_types::Identity`] checks the
-/// rest on arrival; a node also accepts what a front of an older release sends.
+/// rest on arrival; a node also accepts an identity that a front of an older release sends.
 pub fn is_identity(identity: &str) -> bool {
     ["ip:", "user:", "tel:"]
         .iter()
@@ -452,7 +453,8 @@ mod tests {
         RecordBatch::default().view(&record);
     }
 
-    /// A call that was not answered lasted no time; a record whose duration got lost states none.
+    /// A call that was not answered has a duration of zero. A record without the field states no
+    /// duration.
     #[test]
     fn a_duration_of_zero_is_distinguished_from_an_absent_one() {
         let decoded = |duration_us: Option<i64>, quantity: Option<i64>| {
@@ -478,7 +480,8 @@ mod tests {
         assert_eq!(decoded(Some(7), None), (7, Some(7), 0));
     }
 
-    /// A sender's measure of the same name is kept: two contradicting durations are none.
+    /// The sender's measure named `duration` is kept. If it contradicts a stated duration of zero,
+    /// the record has no duration.
     #[test]
     fn a_stated_zero_stands_beside_other_measures_and_counts_against_no_limit() {
         let decoded = |measures: &[(&str, i64)], duration_us: Option<i64>| {

@@ -20,22 +20,22 @@ pub struct ComponentIndex(pub u16);
 pub struct NewRecord<'a> {
     /// The usage record, or the record that represents a due charge or a posting.
     pub view: UsageView<'a>,
-    /// The identity by which the record was guided to its account; may be empty.
+    /// The identity by which the record's account was determined; may be empty.
     pub identity: &'a str,
     /// The outcome of the record.
     pub outcome: Outcome,
 }
 
-/// A charge line to log. It belongs to the record pushed last.
+/// A charge line to log. It belongs to the record that was pushed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewLine {
-    /// The component that made it.
+    /// The component that produced the line.
     pub component: ComponentIndex,
-    /// The quantity that it prices, in base units.
+    /// The priced quantity, in base units.
     pub quantity: i128,
-    /// The first unit of the record that it prices.
+    /// The first unit of the record that the line prices.
     pub first_unit: i64,
-    /// The first date of its period, in days since 1970-01-01; `i32::MIN` for none.
+    /// The first date of the line's period, in days since 1970-01-01; `i32::MIN` for none.
     pub period: i32,
     /// The accumulator's level before the first unit.
     pub level_before: i128,
@@ -43,12 +43,12 @@ pub struct NewLine {
     pub level_after: i128,
     /// The charged amount.
     pub amount: Money,
-    /// The line that it was derived from, such as the line that a tax applies to: its index in this
-    /// segment (see [`SegmentBuilder::line_count`]). Must be an earlier line of the same record.
+    /// For a derived line, such as a tax: the index in this segment of the line that it was derived
+    /// from (see [`SegmentBuilder::line_count`]). Must be an earlier line of the same record.
     pub of: Option<u32>,
     /// The account to which the amount is posted.
     pub posting: Posting,
-    /// The row, counted from 0, of the reference table that its price was read from.
+    /// The row, counted from 0, of the reference table that the line's price was read from.
     pub row: Option<u32>,
 }
 
@@ -251,8 +251,8 @@ impl SegmentBuilder {
     }
 
     /// Whether the segment's total in the component's currency keeps at most 38 digits when lines
-    /// with a sum of absolute amounts of `more` billionths are added. It then does so after each of
-    /// these lines, whatever their signs and order.
+    /// with a sum of absolute amounts of `more` billionths are added. If so, the total also keeps
+    /// at most 38 digits after each of these lines, whatever their signs and order.
     pub fn fits(&self, component: ComponentIndex, more: u128) -> bool {
         let sum = self.component_currencies.get(usize::from(component.0));
         let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);

@@ -34,7 +34,7 @@ impl Details {
         Ok(read)
     }
 
-    /// The detail of the record in `row`; empty for none.
+    /// The detail of the record in `row`; empty if the record has none.
     pub(crate) fn of(&self, row: u32) -> &str {
         let found = self.rows.binary_search_by_key(&row, |(row, _)| *row).ok();
         let place = found.and_then(|at| self.rows.get(at)).map(|(_, place)| *place);

@@ -42,11 +42,11 @@ pub struct SealContext {
 /// A segment ready to append.
 #[derive(Clone, Debug)]
 pub struct SealedSegment {
-    /// Its bytes.
+    /// The bytes of the segment.
     pub body: Bytes,
-    /// Its hash.
+    /// The hash of the bytes, chained to the preceding segment.
     pub hash: SegmentHash,
-    /// Its totals.
+    /// The control totals.
     pub totals: Totals,
 }
 

@@ -72,16 +72,16 @@ pub struct ComponentHead {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: String,
-    /// Its version.
+    /// The version of the plan.
     #[prost(uint32, tag = "2")]
     pub plan_version: u32,
     /// The primitive.
     #[prost(string, tag = "3")]
     pub primitive: String,
-    /// Its step or charge.
+    /// The step or charge of the primitive.
     #[prost(string, tag = "4")]
     pub component: String,
-    /// The number of its [`crate::LineKind`].
+    /// The number of the component's [`crate::LineKind`].
     #[prost(uint32, tag = "5")]
     pub kind: u32,
     /// The price as written in the plan.
@@ -127,8 +127,8 @@ pub enum Change {
     /// The account cancelled a subscription.
     #[prost(message, tag = "6")]
     Cancelled(Cancellation),
-    /// A suspended record was rated. The record that follows this entry is that record, so it adds
-    /// no new deduplication key.
+    /// A suspended record was rated. The record that follows this entry in the segment is the
+    /// suspended record, and its deduplication key is known already.
     #[prost(message, tag = "7")]
     Recycled(SuspenseKey),
     /// A suspended record was recycled and stays in suspense.
@@ -137,7 +137,7 @@ pub enum Change {
     /// A suspended record was moved to its account in another partition and left suspense here.
     #[prost(message, tag = "9")]
     MovedAway(SuspenseKey),
-    /// The postings of another partition were taken up to this cursor; the account is zero (P33).
+    /// The postings of another partition were taken up to this cursor (P33). The account is zero.
     #[prost(message, tag = "10")]
     PostingsTaken(PostingCursor),
     /// The account was offered alternatives, of which one is billed in each cycle
@@ -147,7 +147,7 @@ pub enum Change {
     /// The account chose the alternative that a cycle is billed by, instead of the cheapest.
     #[prost(message, tag = "12")]
     Picked(Pick),
-    /// The account keeps one alternative from then on and no longer has a choice.
+    /// The account keeps one alternative from an instant on and no longer has a choice.
     #[prost(message, tag = "13")]
     OptedOut(OptOut),
 }
@@ -200,8 +200,8 @@ pub struct Subscription {
     /// first one is billed.
     #[prost(uint32, tag = "8")]
     pub place: u32,
-    /// When the client opted out and kept this alternative: from then on the subscription is a
-    /// plain one. Absent while the client has the choice.
+    /// The instant at which the client opted out and kept this alternative. From then on the
+    /// subscription is no longer an alternative. Absent while the client has the choice.
     #[prost(sfixed64, optional, tag = "9")]
     pub kept_from_us: Option<i64>,
 }
@@ -224,7 +224,7 @@ pub struct Cancellation {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: String,
-    /// The instant from which it no longer rates, in microseconds.
+    /// The instant from which the subscription no longer rates, in microseconds.
     #[prost(sfixed64, tag = "2")]
     pub at_us: i64,
 }
@@ -238,21 +238,21 @@ pub struct SuspenseKey {
     /// The identity, which is part of the key if the account is zero.
     #[prost(string, tag = "2")]
     pub identity: String,
-    /// How often the record had been recycled without success before.
+    /// The number of unsuccessful attempts to recycle the record before this change.
     #[prost(uint32, tag = "3")]
     pub revision: u32,
-    /// The number of its new reason; 0 when it left suspense.
+    /// The number of the record's new reason; 0 when the record left suspense.
     #[prost(uint32, tag = "4")]
     pub reason: u32,
-    /// The account that it moved to, with [`Change::MovedAway`].
+    /// The account that the record was moved to. Only with [`Change::MovedAway`], else 0.
     #[prost(uint64, tag = "5")]
     pub moved_to: u64,
-    /// The detail of its reason, with [`Change::StillSuspended`]; empty for none.
+    /// The detail of the new reason. Only with [`Change::StillSuspended`], else empty.
     #[prost(string, tag = "6")]
     pub detail: String,
 }
 
-/// How far the postings of a sender were taken (P33).
+/// The position up to which the postings of a sender were taken (P33).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PostingCursor {
     /// The partition whose log holds the postings.
@@ -261,23 +261,23 @@ pub struct PostingCursor {
     /// The segment. All earlier segments are before the cursor.
     #[prost(uint64, tag = "2")]
     pub segment: u64,
-    /// How many postings of that segment are before the cursor, including those to other
+    /// The number of postings of that segment before the cursor, including postings to other
     /// partitions.
     #[prost(uint32, tag = "3")]
     pub ordinal: u32,
-    /// The segment's hash, which reveals a sender with another history (P18).
+    /// The segment's hash, by which a sender with another history is detected (P18).
     #[prost(bytes = "vec", tag = "4")]
     pub hash: Vec<u8>,
 }
 
-/// An offer of alternatives. Each of them rates everything tentatively, and one of them is billed
-/// (docs/plan-semantics.md section 6).
+/// An offer of alternatives. Each alternative rates all usage tentatively, and one alternative is
+/// billed in each cycle (docs/plan-semantics.md section 6).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Offer {
     /// The option's name, unique in the account.
     #[prost(string, tag = "1")]
     pub option: String,
-    /// The plans of the alternatives. Of equally cheap ones, the first is billed.
+    /// The plans of the alternatives. Of equally cheap alternatives, the first is billed.
     #[prost(string, repeated, tag = "2")]
     pub plans: Vec<String>,
     /// The fee for each cycle, a decimal in the account's currency; empty for none.
@@ -286,7 +286,7 @@ pub struct Offer {
     /// The start, in microseconds.
     #[prost(sfixed64, tag = "4")]
     pub from_us: i64,
-    /// The priority of all its alternatives; the larger priority rates first.
+    /// The priority of all alternatives; a subscription with a larger priority rates first.
     #[prost(uint32, tag = "5")]
     pub priority: u32,
 }
@@ -314,7 +314,7 @@ pub struct OptOut {
     /// The alternative that continues.
     #[prost(string, tag = "2")]
     pub plan_id: String,
-    /// The instant from which it is a plain subscription, in microseconds.
+    /// The instant from which the alternative is a plain subscription, in microseconds.
     #[prost(sfixed64, tag = "3")]
     pub at_us: i64,
 }

@@ -41,7 +41,7 @@ kinds! {
         Tax = 3, "tax";
         /// A discount on other lines; mostly negative.
         Discount = 4, "discount";
-        /// One party's share of another line. All shares together replace that line.
+        /// A party's share of another line. The shares of all parties together replace that line.
         Share = 5, "share";
         /// Another line converted into another currency.
         Conversion = 6, "conversion";

@@ -13,10 +13,12 @@
 //! ```
 //!
 //! - A **record** row holds the raw record. It can also represent a charge that fell due or a
-//!   posting from another account. A **line** row points to its record and to a component of the
-//!   table (plan, version, primitive, step, price), which is its receipt. The level after a line is
-//!   the new value of the component's variable. **Changes** hold the new values of all other
-//!   variables.
+//!   posting from another account. A **component** is a step or charge of a plan. The component
+//!   table holds its plan, version, primitive, step and price; this is the receipt of a line. A
+//!   **line** row points to its record and to its component. The **level** is the total of the
+//!   accumulator by which units are priced; a line holds the level before and after it. The level
+//!   after a line is the new value of the component's variable. **Changes** hold the new values of
+//!   all other variables.
 //! - A **mark** belongs to one of the few lines that were derived from another line (a tax, a
 //!   share), or whose amount is not posted to the record's account. Control totals sum the lines
 //!   that post to an account.

@@ -1,6 +1,6 @@
-//! Additional data of a few lines: the line that they were derived from, the table row of their
-//! price, and the account to which the amount is posted if it is not the record's. Marks are stored
-//! in a separate block, because lines of plain usage have none and stay small.
+//! Additional data of a few lines: the line that a line was derived from, the table row of its
+//! price, and the account to which its amount is posted if that is not the record's account. Marks
+//! are stored in a separate block, because lines of plain usage have none and stay small.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::columns::{column, nullable};
 pub(crate) struct Mark {
     /// The index of the line.
     pub(crate) line: u32,
-    /// The line that it was derived from.
+    /// The line that this line was derived from.
     pub(crate) of: Option<u32>,
-    /// The account to which its amount is posted.
+    /// The account to which the line's amount is posted.
     pub(crate) posting: Posting,
-    /// The row of the reference table that its price was read from.
+    /// The row of the reference table that the line's price was read from.
     pub(crate) row: Option<u32>,
 }
 

@@ -4,18 +4,18 @@ use turnpike_types::{AccountNumber, Currency, Money, Outcome, Posting, SuspenseR
 
 use crate::kind::LineKind;
 
-/// A component of the table: the receipt of its lines.
+/// A component of the table, which is the receipt of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentInfo {
     /// The plan.
     pub plan_id: String,
-    /// Its version.
+    /// The version of the plan.
     pub plan_version: u32,
-    /// The plan's primitive.
+    /// The primitive of the plan.
     pub primitive: String,
-    /// Its step or charge.
+    /// The step or charge of the primitive.
     pub component: String,
-    /// The kind of its lines.
+    /// The kind of the component's lines.
     pub kind: LineKind,
     /// The price as written in the plan.
     pub price: String,
@@ -47,22 +47,22 @@ pub struct RecordRow<'a> {
     pub extra: &'a [u8],
     /// The outcome of the record.
     pub outcome: Outcome,
-    /// The detail of its suspense reason; empty for none.
+    /// The detail of the record's suspense reason; empty for none.
     pub detail: &'a str,
 }
 
 /// A charge line with its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineRow<'a> {
-    /// The row of its record.
+    /// The row of the line's record.
     pub record: u32,
-    /// The component that made it.
+    /// The component that produced the line.
     pub component: &'a ComponentInfo,
-    /// The quantity that it prices, in base units.
+    /// The priced quantity, in base units.
     pub quantity: i128,
-    /// The first unit of the record that it prices.
+    /// The first unit of the record that the line prices.
     pub first_unit: i64,
-    /// The first date of its period, in days since 1970-01-01; `i32::MIN` for none.
+    /// The first date of the line's period, in days since 1970-01-01; `i32::MIN` for none.
     pub period: i32,
     /// The accumulator's level before the line.
     pub level_before: i128,
@@ -70,25 +70,25 @@ pub struct LineRow<'a> {
     pub level_after: i128,
     /// The charged amount.
     pub amount: Money,
-    /// The row of the line that it was derived from, such as a tax or a share. It belongs to the
-    /// same record.
+    /// For a derived line, such as a tax or a share: the row of the line that it was derived from,
+    /// which belongs to the same record.
     pub of: Option<u32>,
-    /// The account to which its amount is posted.
+    /// The account to which the line's amount is posted.
     pub posting: Posting,
-    /// The row, counted from 0, of the reference table that its price was read from.
+    /// The row, counted from 0, of the reference table that the line's price was read from.
     pub row: Option<u32>,
 }
 
 /// A new value of a variable that is not the level after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeRow {
-    /// The row of the record that caused it.
+    /// The row of the record that caused the change.
     pub record: u32,
     /// The variable's id.
     pub variable: u64,
-    /// Its period.
+    /// The period of the value.
     pub period: i32,
-    /// The value from then on.
+    /// The new value.
     pub value: i128,
 }
 
@@ -96,8 +96,8 @@ const LATE: u8 = 253;
 const FELL_DUE: u8 = 254;
 const POSTED: u8 = 255;
 
-/// The number of an outcome in segments: the code of a suspense reason, or a number that no reason
-/// has.
+/// The number of an outcome in segments: the code of the suspense reason, or for other outcomes a
+/// number that is not the code of a reason.
 pub(crate) const fn outcome_code(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Rated => 0,

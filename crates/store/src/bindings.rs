@@ -123,8 +123,8 @@ fn is_held(history: &[BindingRow], asked: &Binding) -> bool {
     held_until >= asked.until
 }
 
-/// The outcome of each binding in `asked`, in order, and the changes to write. Each binding sees the
-/// effect of the earlier ones. `recorded` is the instant of the changes.
+/// The outcome of each binding in `asked`, in order, and the changes to write. Each binding sees
+/// the effect of the earlier ones. `recorded` is the instant of the changes.
 pub(crate) fn judge_bindings(
     histories: &mut Histories,
     asked: &[Binding],
@@ -155,7 +155,7 @@ pub(crate) enum RowChange {
     End { identity: String, from: Timestamp, until: Timestamp },
     /// Insert a row in force.
     Insert(BindingRow),
-    /// Remember the part of a row that was taken from its account.
+    /// Record the part of a row that a change took from its account.
     Withdraw(BindingRow),
 }
 
@@ -258,7 +258,7 @@ fn judge_rebinding(
     }
 }
 
-/// The first row that the change would take an instant before `final_before` from.
+/// The binding of the first row that would lose an instant before `final_before` by the change.
 fn too_early<'a>(
     mut rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
@@ -277,8 +277,9 @@ fn part(old: &Binding, asked: &Binding) -> Binding {
     Binding { from: old.from.max(asked.from), until: old.until.min(asked.until), ..old.clone() }
 }
 
-/// The writes that take the interval of `asked` away from `rows`. What was taken is remembered,
-/// because records may have been rated by it. A row of the same change was never in force.
+/// The writes that take the interval of `asked` away from `rows`. The parts that are taken away are
+/// recorded, because records may have been rated by them. A row that was recorded at the same
+/// instant was never in force, so its part is not recorded.
 fn take_away<'a>(
     rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
@@ -394,9 +395,10 @@ fn settle_overlaps(key: &str, history: &mut Vec<Binding>) {
     *history = settled;
 }
 
-/// Whether the changes may invalidate earlier look-ups: what was found may be taken away, and a new
-/// prefix, or an address within a bound prefix, changes the result for addresses. Other new
-/// identities need no new version, because a front never caches that an identity is unbound (P28).
+/// Whether the changes may invalidate earlier look-ups: a change may take away a binding that was
+/// found, and a new prefix, or an address within a bound prefix, changes the result for addresses.
+/// Other new identities need no new version, because a front never caches that an identity is
+/// unbound (P28).
 pub(crate) fn moves_version(writes: &[RowChange], lengths: PrefixLengths) -> bool {
     writes.iter().any(|write| match write {
         RowChange::Delete { .. } | RowChange::End { .. } | RowChange::Withdraw(_) => true,
@@ -405,7 +407,7 @@ pub(crate) fn moves_version(writes: &[RowChange], lengths: PrefixLengths) -> boo
     })
 }
 
-/// The prefix lengths among `identities`, without duplicates: (is it IPv4, length in bits).
+/// The prefix lengths among `identities`, without duplicates: (whether IPv4, length in bits).
 pub(crate) fn prefix_lengths<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<(bool, u8)> {
     let lengths = identities.filter_map(|text| Identity::parse(text).ok()?.prefix_length());
     let mut lengths: Vec<(bool, u8)> = lengths.collect();

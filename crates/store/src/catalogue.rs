@@ -224,7 +224,7 @@ pub(crate) fn judge(
     Ok(Judgement::GoesIn { before: before.unwrap_or(Timestamp::MAX) })
 }
 
-/// Checks the form of a publication; its start date.
+/// Checks the form of a publication. Returns the start date.
 fn check(heads: &[CatalogueHead], publish: &Publish) -> StoreResult<Date> {
     let (bytes, bytes_max) = (publish.body.len(), publish.kind.bytes_max());
     if bytes > bytes_max {

@@ -2,7 +2,7 @@
 //! test can abort a process, delay it, or inject an error.
 //!
 //! They are compiled in only with the feature `failpoints` *and* debug assertions, so that a
-//! release build has none, whatever features it asks for. They are in this crate because node and
+//! release build has none, whatever features are enabled. They are in this crate because node and
 //! front share no other one, and because most of the steps are next to calls of the shared
 //! database. Faults within such a call are injected with [`crate::Interpose`].
 //!

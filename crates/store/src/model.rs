@@ -217,8 +217,8 @@ pub struct NodeBeat {
 
 impl NodeBeat {
     /// The counter of the last heartbeat that a process writes when it shuts down. No later
-    /// heartbeat of the same incarnation has a larger counter. A reader of an older release takes
-    /// it for an ordinary heartbeat. It fits into 63 bits, so that the databases, which compare
+    /// heartbeat of the same incarnation has a larger counter. A reader of an older release treats
+    /// it as an ordinary heartbeat. It fits into 63 bits, so that the databases, which compare
     /// signed numbers, order it last.
     pub const GOODBYE: u64 = i64::MAX.cast_unsigned();
 
@@ -401,11 +401,12 @@ impl Rebinding {
 pub enum RebindOutcome {
     /// The change was made. It removed these parts of bindings, all within the interval asked for.
     Changed(Vec<Binding>),
-    /// The history already is as asked.
+    /// The history already has the requested state.
     Already,
     /// This binding already holds the identity for part of the interval.
     Taken(Binding),
-    /// The account does not hold the identity in the interval; the binding that does, if any.
+    /// The account does not hold the identity in the interval. Names the binding of the account
+    /// that does, if any.
     NotHeld(Option<Binding>),
     /// The change would take a final instant from this binding.
     Final(Binding),
@@ -419,9 +420,9 @@ pub struct Guided {
     /// For an address or a prefix: the histories of the bound prefixes that contain it, longest
     /// prefix first.
     pub prefixes: Vec<Vec<Binding>>,
-    /// The intervals in which look-ups once found another account than later on, or found one where
-    /// there is none now, with the account that they found first. A record that starts in such an
-    /// interval may have been rated by that account. They are sorted and do not overlap.
+    /// The intervals for which look-ups once found one account, and later another account or none;
+    /// each with the account that was found first. A record that starts in such an interval may
+    /// have been rated for that account. The intervals are sorted and do not overlap.
     pub first_holders: Vec<Binding>,
 }
 
@@ -445,7 +446,7 @@ pub struct Consumer {
 pub enum CursorAck {
     /// The cursor was moved.
     Moved,
-    /// The cursor was not at `from`; it is here.
+    /// The cursor was not at `from`. This is its present position.
     Elsewhere(Consumer),
     /// The consumer is not registered for the partition.
     Unknown,

@@ -1,11 +1,12 @@
-//! A public type of the workspace has its name for itself, so that a name has one meaning.
+//! Checks that no two public types of the workspace have the same name, so that a name has one
+//! meaning.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::workspace::root;
 
-/// The names that several public types share, each with the reason.
+/// The names that several public types may share, each with the reason.
 const SHARED: &[(&str, &str)] = &[
     ("ListArgs", "the options of the commands `plan list` and `table list`, each in its module"),
     ("PublishArgs", "the options of the commands `plan publish` and `table publish`"),
@@ -22,13 +23,13 @@ fn public_type(line: &str) -> Option<&str> {
     name.filter(|name| is_type && !name.is_empty())
 }
 
-/// The names of the public types in a source file, without those of its unit tests.
+/// The names of the public types in a source file, except those in its unit tests.
 fn public_types(text: &str) -> Vec<&str> {
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     code.lines().filter_map(public_type).collect()
 }
 
-/// The source files of the crates, without generated code and tests.
+/// The source files of the crates, except generated code and tests.
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in dir.read_dir().unwrap() {
         let path = entry.unwrap().path();

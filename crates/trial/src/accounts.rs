@@ -100,8 +100,8 @@ impl TrialAccount {
         })
     }
 
-    /// Adds an option from an instant on: each cycle one of the alternatives is billed, with the
-    /// fee.
+    /// Adds an option from an instant on: in each cycle, one of the alternatives is billed, and the
+    /// fee is charged.
     #[must_use]
     pub fn with_option<P: Into<String>>(
         self,
@@ -165,7 +165,7 @@ impl TrialAccounts {
     /// start begin at `now`, as if the file was imported then.
     ///
     /// # Errors
-    /// An unknown zone, an account listed twice, or an identity of two accounts.
+    /// An unknown zone, an account listed twice, or an identity bound to two accounts.
     pub fn from_rows(
         rows: impl IntoIterator<Item = AccountRow>,
         now: Timestamp,
@@ -242,7 +242,7 @@ impl TrialAccounts {
         self.opened.keys().copied()
     }
 
-    /// Was this account opened? Otherwise it has the settings common to all numbers.
+    /// Whether this account was opened. Otherwise it has the settings common to all numbers.
     pub(crate) fn is_opened(&self, number: AccountNumber) -> bool {
         self.opened.contains_key(&number)
     }

@@ -16,7 +16,7 @@ pub struct TrialCatalogue {
 #[derive(Debug)]
 struct Version {
     plan: Plan,
-    /// By the parameter values, including the account's currency.
+    /// The object code by parameter values, which include the account's currency.
     codes: HashMap<BTreeMap<String, String>, Arc<ObjectCode>>,
 }
 

@@ -1,4 +1,4 @@
-//! Errors that end a trial, because no bill could be right.
+//! Errors that end a trial, because it could not compute a correct bill.
 
 use turnpike_plan::PlanErrors;
 use turnpike_types::AccountNumber;
@@ -46,7 +46,8 @@ pub enum TrialError {
         /// The maximum.
         max: usize,
     },
-    /// More due charges than a trial books: a plan that began long ago, or an end that is far away.
+    /// More due charges than a trial books, because a plan began long ago or the rated time ends
+    /// far in the future.
     #[error(
         "more than {max} charges fall due, most recently for account {account}; let the subscription \
          begin later, or the rated time end earlier"

@@ -24,8 +24,8 @@
 //! keys. Before a record it books the charges of its account that are due by then, like an owner.
 //!
 //! Invariants:
-//! - An accepted record gets the same lines as from the owner of a new account that rated the same
-//!   records before.
+//! - An accepted record gets the same lines that the owner of a new account would book after rating
+//!   the same earlier records.
 //! - A record given twice is rated once; a record that can't be rated changes no state.
 //! - A balance is the sum of the lines posted to it, from any account. Replaced lines, tentative
 //!   lines, and lines that post to no account count in no balance.
@@ -34,8 +34,9 @@
 //!   due charges.
 //!
 //! Not provided: the acceptance horizon, and durability. A trial has no clock: its logged time is
-//! the latest start of a record. A posting to another account changes only that one's balance: a
-//! bonus is set off against charges only if the account's own records grant it.
+//! the latest start of a record. A posting from one account to another changes only the other
+//! account's balance. Bonuses are offset against an account's charges only if the account's own
+//! records grant them; bonuses that other accounts post are not.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

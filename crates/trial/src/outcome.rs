@@ -13,11 +13,13 @@ use crate::timeline::{AccountTimeline, TimelineInterval};
 pub enum TrialOutcome<'a> {
     /// Rated, with these charges.
     Rated(Charges<'a>),
-    /// It can't be rated; only its deduplication key is kept.
+    /// The record can't be rated; only its deduplication key is kept.
     Suspended(&'a Suspension),
-    /// A repetition of the record that came from this place.
+    /// A repetition of an earlier record; the value is the earlier record's `place` (see
+    /// [`Trial::rate`](crate::Trial::rate)).
     Duplicate(u64),
-    /// A record with the same account and id but other content came before, from this place.
+    /// The account has an earlier record with the same id and other content; the value is the
+    /// earlier record's `place`.
     Conflict(u64),
 }
 
@@ -68,7 +70,8 @@ impl<'a> Charges<'a> {
         self.rated
     }
 
-    /// Was the record's billing cycle closed already? Then it posts to the open cycle.
+    /// Whether the record's billing cycle was already closed; its lines then post to the open
+    /// cycle.
     pub const fn is_late(&self) -> bool {
         self.rated.late
     }
@@ -99,7 +102,7 @@ impl Charge<'_> {
         }
     }
 
-    /// Is the posting final, that is, neither replaced nor tentative?
+    /// Whether the posting is final, that is, neither replaced nor tentative.
     pub const fn stands(&self) -> bool {
         !matches!(self.line.posting, Posting::Replaced | Posting::Tentative)
     }
@@ -128,13 +131,14 @@ impl FellDue {
         }
     }
 
-    /// The account's local date at the due instant; for a close, the date at which the grace ended.
+    /// The account's local date at the due instant; for a close, the date on which the grace period
+    /// ended.
     pub fn date(&self) -> Date {
         let interval = self.timeline.intervals.get(self.interval);
         interval.map_or(Date::MIN, |interval| interval.settings.zone.date_at(self.at))
     }
 
-    /// Does the item have lines or an error to report?
+    /// Whether the item has lines or an error to report.
     pub(crate) fn tells(&self) -> bool {
         self.rated.as_ref().map_or(true, |rated| !rated.lines.is_empty())
     }

@@ -18,13 +18,13 @@ pub(crate) struct Seen(HashMap<(AccountNumber, String), (u64, Content)>);
 type Content = [u8; 16];
 
 impl Seen {
-    /// Has there been a record with this key, with any content?
+    /// Whether an earlier record has this key, with any content.
     pub(crate) fn knows(&self, number: AccountNumber, record_id: &str) -> bool {
         self.0.contains_key(&(number, record_id.to_owned()))
     }
 
-    /// Has there been a record with this key? A record's id is unique in its account, without time
-    /// limit.
+    /// The outcome for a record whose key an earlier record has; otherwise remembers the record and
+    /// returns `None`. A record's id is unique in its account, without time limit.
     pub(crate) fn earlier(
         &mut self,
         number: AccountNumber,

@@ -15,7 +15,7 @@ use crate::{TrialCatalogue, TrialError};
 #[derive(Debug)]
 pub(crate) struct AccountTimeline {
     pub(crate) intervals: Vec<TimelineInterval>,
-    /// Can charges or closes fall due without usage?
+    /// Whether charges or closes can fall due without usage.
     pub(crate) is_swept: bool,
 }
 
@@ -25,15 +25,15 @@ pub(crate) struct TimelineInterval {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
     pub(crate) settings: AccountContext,
-    /// In the order in which they are tried.
+    /// The compiled plans, in the order in which they are tried.
     pub(crate) codes: Vec<Arc<ObjectCode>>,
-    /// The terms of each code.
+    /// The terms of each subscription, in the order of `codes`.
     terms: Vec<Terms>,
-    /// The reason if records that start in this interval can't be rated.
+    /// The suspension of records that start in this interval, if they can't be rated.
     pub(crate) closed_to_usage: Option<Suspension>,
 }
 
-/// The terms of a subscription.
+/// The tables, interval and option of a subscription.
 #[derive(Debug)]
 struct Terms {
     tables: Vec<Option<Arc<Table>>>,
@@ -64,7 +64,7 @@ impl AccountTimeline {
 
     /// The index of the interval that contains an instant.
     pub(crate) fn place(&self, at: Timestamp) -> usize {
-        // Never empty: the first interval begins at the minimum of time.
+        // The list is not empty: the first interval begins at the earliest instant.
         self.intervals.partition_point(|interval| interval.from <= at).saturating_sub(1)
     }
 
@@ -90,7 +90,7 @@ impl AccountTimeline {
     }
 }
 
-/// The instants of changes, including the beginning of time.
+/// The instants at which settings, plan versions or tables change, including the earliest instant.
 fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Timestamp> {
     let mut changes = BTreeSet::from([Timestamp::MIN]);
     changes.extend(account.settings().iter().map(|(from, _)| *from));
@@ -105,7 +105,7 @@ fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Times
     changes
 }
 
-/// The suspension of usage before the first version of a plan, in a node's words.
+/// The suspension of usage before the first version of a plan, with the same text as in a node.
 fn unknown_plan(plan: &str, first: Option<Date>) -> Suspension {
     match first {
         Some(date) => Suspension::new(
@@ -142,8 +142,8 @@ impl TimelineInterval {
             interval.closed_to_usage = None;
             match code {
                 Some(code) => {
-                    // One-time charges are marked with this date, so it must not depend on a later
-                    // zone.
+                    // This date identifies the subscription's one-time charges in the state, so it
+                    // must not depend on a later zone.
                     let opened = &account.settings_at(Timestamp::MIN).zone;
                     let first = catalogue.starts(plan, opened).min();
                     let since = first.unwrap_or(Timestamp::MIN).max(subscription.from);

@@ -25,7 +25,7 @@ pub const DUES_MAX: usize = 10_000_000;
 pub struct Trial {
     catalogue: TrialCatalogue,
     accounts: TrialAccounts,
-    /// By account; the key `None` is for all accounts that were not opened.
+    /// The timeline by account; the key `None` is for all accounts that were not opened.
     timelines: HashMap<Option<AccountNumber>, Arc<AccountTimeline>>,
     states: HashMap<AccountNumber, AccountState>,
     balances: Balances,
@@ -38,7 +38,8 @@ pub struct Trial {
     fell_due: Vec<FellDue>,
     dues: usize,
     dues_max: usize,
-    /// Accounts with a due item that can't be booked; within a trial this does not change.
+    /// The accounts with a due item that can't be booked. Within a trial, such an item stays
+    /// unbookable.
     stuck: HashSet<AccountNumber>,
 }
 
@@ -71,12 +72,13 @@ impl Trial {
         Self { dues_max, ..self }
     }
 
-    /// Sets the initial state of an account, to try what would follow from it.
+    /// Sets the initial state of an account, for example to predict the charges of an existing
+    /// account.
     pub fn begin_with(&mut self, account: AccountNumber, state: AccountState) {
         self.states.insert(account, state);
     }
 
-    /// An account's accumulators and marks; `None` if nothing has been rated for it.
+    /// The variables of an account's plans; `None` if no record of the account was rated.
     pub fn state(&self, account: AccountNumber) -> Option<&AccountState> {
         self.states.get(&account)
     }
@@ -106,9 +108,9 @@ impl Trial {
         std::mem::take(&mut self.fell_due)
     }
 
-    /// Rates one record and keeps its state changes; before it, items due at its start are booked.
-    /// `place` is the source of the record, such as its line in a file; the outcome of a later
-    /// repetition contains it.
+    /// Rates one record and keeps its state changes. Items that are due at its start are booked
+    /// before it. `place` is the source of the record, such as its line in a file; the outcome of a
+    /// later repetition contains it.
     ///
     /// # Errors
     /// An account's parameters do not fit its plan, there are more than
@@ -187,7 +189,7 @@ impl Trial {
         };
         self.now = self.now.max(record.start);
         self.book_due(number, &timeline, record.start, again(&mut stepper))?;
-        // Borrow again from `self.timelines`, because the outcome outlives this call.
+        // Borrows again from `self.timelines`, because the outcome outlives this call.
         let Some(timeline) = self.timelines.get(&key) else {
             self.suspension = SuspenseReason::UnknownAccount.into();
             return Ok(TrialOutcome::Suspended(&self.suspension));

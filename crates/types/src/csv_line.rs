@@ -5,9 +5,10 @@
 //! ```
 //!
 //! An unquoted cell is trimmed, and a quote inside it is an ordinary character (`19" rack`). A
-//! quoted cell is verbatim, with `""` for one quote. A row ends with its line: a quote that is not
-//! closed on its line is an error. A reader that searches later lines for the closing quote would
-//! lose all rows up to it. The csv crate does so, without an option to turn it off.
+//! quoted cell is verbatim, with `""` for one quote. A row ends at the end of its line: a quote
+//! that is not closed on its line is an error. A reader that searches later lines for the closing
+//! quote, as the csv crate does without an option to turn this off, would lose all rows up to that
+//! quote.
 
 /// The cells of one line. Its buffers are reused from line to line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,8 +84,8 @@ impl CsvLine {
         self.quoted.clear();
     }
 
-    /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is not
-    /// closed, else the text after the separator if there is one.
+    /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is
+    /// not closed, else the text after the separator if there is one.
     fn published<'t>(&mut self, mut rest: &'t str, separator: char) -> Option<Option<&'t str>> {
         loop {
             let (text, after) = rest.split_once('"')?;
@@ -134,7 +135,8 @@ impl CsvLine {
         next
     }
 
-    /// Like [`CsvLine::unquoted`], but `rest` begins after the opening quote.
+    /// Reads a quoted cell; `rest` begins after the opening quote. Returns the text after the
+    /// separator, or `None` at the end of the line.
     fn quoted<'t>(
         &mut self,
         mut rest: &'t str,

@@ -42,8 +42,8 @@ impl Detail {
 const REASSIGNED: &str = "reassigned to account ";
 
 impl Detail {
-    /// The detail of a record that is suspended with its first holder, and is to be rated for
-    /// `account` (P28).
+    /// The detail of a record that is suspended in the partition of the identity's first holder,
+    /// and is to be rated for `account` (P28).
     pub fn reassigned(account: AccountNumber) -> Self {
         Self::new(format_args!("{REASSIGNED}{account}"))
     }
@@ -109,7 +109,7 @@ impl fmt::Write for Bounded {
 pub struct Suspension {
     /// The reason, by which records are listed and counted.
     pub reason: SuspenseReason,
-    /// What is missing or wrong; empty if the reason says it all.
+    /// The missing or invalid item; empty if the reason alone is sufficient.
     pub detail: Detail,
 }
 
@@ -127,7 +127,7 @@ impl From<SuspenseReason> for Suspension {
 }
 
 impl fmt::Display for Suspension {
-    /// `missing-input: record.duration`; only the reason if there is no detail.
+    /// Writes `missing-input: record.duration`; only the reason if there is no detail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.detail.is_empty() {
             true => f.write_str(self.reason.word()),

@@ -1,4 +1,4 @@
-//! Identities: what a usage record names if the account is not known, in canonical spelling.
+//! Identities in canonical spelling. A usage record names an identity if its account is not known.
 //! ```text
 //!  ip:ADDRESS          2001:DB8:0:0::77 equals 2001:db8::77; ::ffff:192.0.2.1 equals 192.0.2.1
 //!  ip:ADDRESS/LENGTH   all addresses of a prefix; /32 (IPv4) and /128 (IPv6) mean one address
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Two identities are equal if and only if their canonical spellings ([`Identity::as_str`]) are
-//! equal. Compare only those.
+//! equal. Code must compare canonical spellings only.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -43,13 +43,13 @@ struct Prefix {
     length: u8,
 }
 
-/// Text that is not an identity: what is wrong, and what to write instead.
+/// Text that is not an identity, with the problem and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct IdentityError {
-    /// What is wrong, including the text.
+    /// The problem, including the text.
     pub problem: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub remedy: String,
 }
 
@@ -135,8 +135,8 @@ impl Identity {
         matches!(self.kind, Kind::Ip(_))
     }
 
-    /// The prefixes of the given lengths that contain this identity, longest first, excluding
-    /// itself. None if this is neither an address nor a prefix.
+    /// The prefixes of the given lengths that contain this identity, longest first, excluding this
+    /// identity itself. Empty if the identity is neither an address nor a prefix.
     pub fn prefixes(&self, lengths: PrefixLengths) -> impl Iterator<Item = Self> + use<> {
         let prefix = match self.kind {
             Kind::Ip(prefix) => Some(prefix),
@@ -184,7 +184,8 @@ impl Prefix {
         if self.is_v4 { IPV4_BITS } else { IPV6_BITS }
     }
 
-    /// The shorter prefix of this length that contains it.
+    /// The prefix of this length that contains this prefix; the same prefix if `length` is not
+    /// shorter.
     fn cut(self, length: u8) -> Self {
         let dropped = u32::from(self.width().saturating_sub(length));
         let bits = self.bits.checked_shr(dropped).and_then(|bits| bits.checked_shl(dropped));
@@ -289,8 +290,8 @@ fn tel(text: &str, number: &str) -> Result<Identity, IdentityError> {
     Ok(Identity { text: format!("tel:{plus}{digits}"), kind: Kind::Tel })
 }
 
-/// A set of prefix lengths, separate for IPv4 and IPv6: the lengths at which an address must be
-/// looked up.
+/// A set of prefix lengths, separate for IPv4 and IPv6: the lengths of the prefixes that must be
+/// looked up for an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixLengths {
     v4: u32,

@@ -106,7 +106,7 @@ impl Currency {
             .map_err(CurrencyError)
     }
 
-    /// Whether ISO 4217 lists it as a currency in use.
+    /// Whether ISO 4217 lists the code as a currency in use.
     pub fn is_listed(self) -> bool {
         iso_4217::IN_USE.split(' ').any(|code| code.as_bytes() == self.0)
     }

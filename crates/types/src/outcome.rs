@@ -23,7 +23,7 @@ pub enum Outcome {
     Suspended(SuspenseReason),
 }
 
-/// Where the amount of a charge line is posted (docs/plan-semantics.md section 2).
+/// The destination of the amount of a charge line (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Posting {
     /// To the record's own account.
@@ -33,7 +33,7 @@ pub enum Posting {
     Second(AccountNumber),
     /// Not posted: the line documents the usage, and no account is charged.
     Nobody,
-    /// Not posted: lines derived from this one replace it, such as shares.
+    /// Not posted: lines that were derived from this line, such as shares, replace it.
     Replaced,
     /// Not posted yet: a tentative line of one of several alternatives, which are compared when the
     /// cycle closes (docs/plan-semantics.md section 6).
@@ -41,7 +41,7 @@ pub enum Posting {
 }
 
 impl Posting {
-    /// The word for users, by which lines are filtered.
+    /// The word that is shown to users, and by which lines are filtered.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -74,7 +74,7 @@ macro_rules! reasons {
                 match code { $($code => Some(Self::$variant),)+ _ => None }
             }
 
-            /// The word for users, by which records are filtered.
+            /// The word that is shown to users, and by which records are filtered.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
@@ -89,7 +89,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a record is in suspense: it was taken, but can't be rated yet.
+    /// The reason why a record is in suspense: it was taken, but can't be rated yet.
     SuspenseReason {
         /// The account was never opened.
         UnknownAccount = 1, "unknown-account";
@@ -120,7 +120,8 @@ reasons! {
         NoPrefix = 13, "no-prefix";
         /// The tax table in force has no entry for the place.
         NoTaxPlace = 14, "no-tax-place";
-        /// The value of an attribute has the wrong form for the plan, such as no number or address.
+        /// The value of an attribute has the wrong form for the plan: it is not a number or an
+        /// address, for example.
         BadAttribute = 15, "bad-attribute";
         /// No row of the matrix determines the party to charge.
         NoParty = 16, "no-party";
@@ -136,29 +137,30 @@ reasons! {
 }
 
 reasons! {
-    /// Why a record was rejected: nothing of it is kept, and the sender must correct it.
+    /// The reason why a record was rejected: no part of it is kept, and the sender must correct it.
     RejectReason {
         /// The bytes are not a usage record.
         Malformed = 1, "malformed";
-        /// No record id, or one that is too long.
+        /// The record has no record id, or its record id is too long.
         BadRecordId = 2, "bad-record-id";
-        /// It names neither an account nor an identity, or an identity of an unknown kind.
+        /// The record names neither an account nor an identity, or an identity of an unknown kind.
         NoAccount = 3, "no-account";
-        /// Its end is before its start, or a quantity is negative.
+        /// The record ends before it starts, or has a negative quantity.
         NegativeUsage = 4, "negative-usage";
-        /// It starts before the acceptance horizon (P26).
+        /// The record starts before the acceptance horizon (P26).
         TooOld = 5, "too-old";
-        /// It ends more than five minutes after logged time (P26).
+        /// The record ends more than five minutes after logged time (P26).
         InTheFuture = 6, "in-the-future";
         /// A record with the same key and other content was taken before.
         Conflict = 7, "conflict";
-        /// A field is longer than its limit.
+        /// A field of the record is longer than its limit.
         TooLarge = 8, "too-large";
-        /// It has no usage type.
+        /// The record has no usage type.
         NoUsageType = 9, "no-usage-type";
-        /// Its usage type begins with `turnpike.`, which is reserved for the cluster.
+        /// The usage type of the record begins with `turnpike.`, which is reserved for the cluster.
         ReservedUsageType = 10, "reserved-usage-type";
-        /// Its identity is not a valid address or telephone number, or names several addresses.
+        /// The identity of the record is not a valid address or telephone number, or names several
+        /// addresses.
         BadIdentity = 11, "bad-identity";
     }
 }

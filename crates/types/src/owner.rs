@@ -25,8 +25,8 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// The fencing epoch of a partition's ownership. It only grows (I3): the one way to a larger epoch
-/// is [`Epoch::next`], and epochs from outside are compared, never assigned.
+/// The fencing epoch of a partition's ownership. It never decreases (I3): a larger epoch is
+/// produced only by [`Epoch::next`], and epochs from outside are compared, never assigned.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -62,8 +62,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A random id, new for each claim. Together with the hash chain it fences an old owner on a
-/// history that was rolled back, where an epoch may repeat (P18).
+/// A random id, new for each claim. The claim id and the hash chain together fence a former owner
+/// if the history was rolled back, because an epoch may then repeat (P18).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimId(pub [u8; 16]);
 

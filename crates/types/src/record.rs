@@ -35,13 +35,14 @@ pub struct UsageRecord {
 pub const ZERO_DURATION: &str = "duration";
 
 impl UsageRecord {
-    /// Sets the duration that a source gave; `None` if the source gave neither a duration nor an
-    /// end.
+    /// Sets the duration that a source states; `None` if the source states neither a duration nor
+    /// an end.
     ///
     /// In segments, a duration of zero and a missing duration are the same number. The difference
-    /// matters, whatever else the record measures: a call that was not answered costs nothing, but
-    /// the duration of a record that lost it must not be priced. So a record with a stated duration
-    /// of zero carries the measure [`ZERO_DURATION`], unless it has a measure of that name already.
+    /// matters even if the record has other measures: an unanswered call costs nothing, but a
+    /// record whose duration was lost must not be priced by its duration. So a record with a stated
+    /// duration of zero carries the measure [`ZERO_DURATION`], unless it already has a measure of
+    /// that name.
     pub fn state_duration(&mut self, duration_us: Option<i64>) {
         self.duration_us = duration_us.unwrap_or(0);
         if duration_us == Some(0) {

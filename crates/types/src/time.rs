@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Earlier than every other instant.
+    /// The earliest instant.
     pub const MIN: Self = Self(i64::MIN);
-    /// Later than every other instant.
+    /// The latest instant.
     pub const MAX: Self = Self(i64::MAX);
 
     /// Microseconds since the Unix epoch.

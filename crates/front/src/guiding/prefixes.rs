@@ -1,5 +1,5 @@
-//! Checks which binding guides a record against a naive model: of all bindings in force that
-//! contain the address, the one with the longest prefix.
+//! Checks which binding determines the account of a record, against a naive model: of all bindings
+//! in force that contain the address, the one with the longest prefix.
 
 use std::net::Ipv4Addr;
 

@@ -45,7 +45,7 @@ async fn bind(db: &MemoryDatabase, new: Binding) {
     assert_eq!(db.bind_identities(&[new]).await.unwrap(), [BindOutcome::Bound]);
 }
 
-/// P28: a history that was cached before a binding was made answers for no start inside that
+/// P28: a history that was cached before a binding was made is not used for a start inside that
 /// binding, whatever other starts are requested with it.
 #[tokio::test]
 async fn p28_every_start_that_a_cached_history_does_not_cover_is_looked_up() {

@@ -78,8 +78,8 @@ impl World {
         }
     }
 
-    /// One heartbeat interval, in which the nodes of `alive` write a heartbeat. The owner's one
-    /// names what it serves.
+    /// One heartbeat interval, in which the nodes of `alive` write a heartbeat. The owner's
+    /// heartbeat names the served partitions.
     fn round(&mut self, alive: &[&str]) -> Vec<Decision> {
         self.now += self.config.heartbeat;
         for node in alive {
@@ -389,7 +389,7 @@ fn p14_a_replica_that_follows_a_fast_log_is_warm_and_a_stuck_one_is_not() {
     let release = Decision::Release { partition: P, to: name("b") };
     assert_eq!((0..20).find_map(|_| quick(&["b", "c"])), Some(release.clone()));
     let lagging = world.beats.iter().find(|beat| beat.node.0 == "b").unwrap().clone();
-    // The standby's heartbeats continue, but its replica stands still.
+    // The standby's heartbeats continue, but its replica does not advance.
     let mut still = || {
         world.round(&["c"]);
         world.beats.retain(|beat| beat.node.0 != "b");
@@ -514,7 +514,7 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
     world.liveness.complain(cut.clone(), HashMap::new());
     world.liveness.note_cut_off(name("b"));
     assert_eq!(world.first(&["b", "c"], 40), None);
-    // It answers fronts again. That this node does not reach it is no reason by itself.
+    // It answers fronts again. The failure of this node to reach it is no reason by itself.
     world.liveness.complain(HashMap::new(), HashMap::new());
     world.liveness.complain(cut, HashMap::new());
     let (_, decision) = world.first(&["b", "c"], 40).unwrap();

@@ -44,16 +44,17 @@ impl Standing {
 pub struct NodeHealth {
     pub(super) node: NodeName,
     pub(super) standing: watch::Receiver<Standing>,
-    /// After an observation older than this the database counts as not answering.
+    /// If the last observation is older than this, the database counts as not answering.
     pub(super) stale_after: Duration,
 }
 
 impl NodeHealth {
-    /// A sentence about what the node does.
+    /// A sentence that describes the work of the node.
     ///
     /// # Errors
-    /// A sentence about why the node is not ready: the database has not answered lately, no
-    /// partition names the node, the node is being drained, it has stopped, or it is still loading.
+    /// A sentence with the reason why the node is not ready: the database has not answered lately,
+    /// no partition names the node, the node is being drained, it has stopped, or it is still
+    /// loading.
     pub fn ready(&self) -> Result<String, String> {
         let node = &self.node;
         // The sender is dropped when the node's loop ends.

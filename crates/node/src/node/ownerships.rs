@@ -62,7 +62,7 @@ impl Runner {
         Some((claim, tell))
     }
 
-    /// Makes the owner finish what it took, and then release the partition.
+    /// Makes the owner finish the requests that it took, and then release the partition.
     pub(super) fn release(&mut self, partition: PartitionId, to: Option<NodeName>) {
         let Some(owner) = self.owners.get(&partition) else { return };
         if !self.releasing.insert(partition) {
@@ -91,7 +91,7 @@ impl Runner {
         });
     }
 
-    /// Removes owners that ended, and decides what follows.
+    /// Removes owners that ended, and releases or follows their partitions.
     pub(super) async fn reap(&mut self) {
         let ended: Vec<PartitionId> = self
             .owners
@@ -170,8 +170,8 @@ impl Runner {
         }
     }
 
-    /// After an error the next claim is tried at once. After repeated errors it is tried later and
-    /// later, up to a bound that lets service resume soon after the errors end (I7).
+    /// After an error the next claim is tried at once. After repeated errors it is tried with
+    /// growing delays, up to a bound that lets service resume soon after the errors end (I7).
     fn note_end(&mut self, partition: PartitionId, ended: &Ended, lived: Duration) {
         let is_trouble = matches!(
             ended,
@@ -220,7 +220,8 @@ impl Runner {
         let others = row.spec.members.iter().map(|member| &member.node);
         let live =
             others.filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
-        // Members are sorted by falling priority, and `max_by_key` takes the last of equals.
+        // Members are sorted by falling priority, and `max_by_key` returns the last of equal
+        // elements.
         live.rev().max_by_key(|node| is_warm(node)).cloned()
     }
 }

@@ -49,7 +49,7 @@ impl Owner {
         Ok(())
     }
 
-    /// `is_read`: the catalogue was read after the command arrived.
+    /// Carries out one command. `is_read`: the catalogue was read after the command arrived.
     fn take_command(&mut self, command: &AccountCommand, is_read: bool) -> AccountResult {
         let account = AccountNumber(command.account_number);
         if !self.ownership.spec.range.contains(account) {
@@ -103,7 +103,7 @@ impl Owner {
         self.state.judge_amendment(account, asked.from_us, amend)
     }
 
-    /// Carries out a valid change, unless a plan does not fit the account then.
+    /// Carries out a valid change, unless a plan would not fit the account afterwards.
     fn carry_out_if_fit(
         &mut self,
         account: AccountNumber,

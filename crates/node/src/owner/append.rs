@@ -15,7 +15,8 @@ use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
 use super::{Ended, Owner, Ownership};
 
-/// Segments loaded for one request at most; more are read again, mostly from the cache.
+/// The most segments that are kept loaded for one request. Beyond it they are dropped, and read
+/// again if they are needed, mostly from the cache.
 const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
@@ -40,7 +41,7 @@ pub(crate) struct OpenSegment {
     pub(crate) logs_time: bool,
     /// Indexes into the segment's table of components, by code slot and component.
     pub(crate) components: Vec<Vec<Option<ComponentIndex>>>,
-    /// Indexes for the lines that other accounts post.
+    /// Indexes into the same table for postings from other accounts.
     pub(crate) posted: HashMap<ComponentHead, ComponentIndex>,
     pub(crate) answers: Vec<WaitingAnswer>,
 }
@@ -104,7 +105,7 @@ impl Owner {
         let following = OpenSegment::new(next, self.open.time);
         let open = std::mem::replace(&mut self.open, following);
         let builder = Arc::new(open.builder);
-        // Taken before the append begins, since the process may be frozen in between.
+        // The time is taken before the append begins, since the process may be frozen in between.
         let started = Instant::now();
         let task = if is_segment {
             self.spawn_append(number, open.time, Arc::clone(&builder))
@@ -190,7 +191,7 @@ impl Owner {
         })
     }
 
-    /// Takes in the outcome of the append in flight, and sends the answers that waited for it.
+    /// Processes the outcome of the append in flight, and sends the answers that waited for it.
     pub(super) async fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         // On a failure the answers are dropped here, and the state is dropped with the owner (P2).
@@ -209,10 +210,10 @@ impl Owner {
         Ok(())
     }
 
-    /// Sends the answers that waited for the commit that began at `began`. If that is too long ago,
-    /// the process may have been frozen, and another owner may have changed the state since. Then
-    /// the answers wait for one more commit, which fails in that case (I6). They wait once only, so
-    /// that a slow database does not delay them for ever.
+    /// Sends the answers that waited for the commit that began at `began`. If `began` is too long
+    /// ago, the process may have been frozen, and another owner may have changed the state since.
+    /// Then the answers wait for one more commit, which fails in that case (I6). Each answer waits
+    /// again only once, so that a slow database does not delay it for ever.
     fn tell(&mut self, answers: Vec<WaitingAnswer>, began: Instant) {
         let is_late = began.elapsed() > self.shared.config.answer_age_max();
         for answer in answers {
@@ -252,7 +253,8 @@ impl Owner {
             self.committed(done).await?;
         }
         if self.open.builder.is_empty() {
-            // Only the tables are full, of components without a logged line: clear them.
+            // The segment holds no record, and its tables are full of components that no line uses:
+            // clear them.
             self.open.clear_tables();
         }
         self.start_append();

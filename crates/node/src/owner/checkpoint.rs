@@ -39,7 +39,8 @@ pub(super) struct Checkpoints {
     /// Sealed runs, which need not be written again.
     runs: Vec<SealedKeyRun>,
     /// The task that lists the retained checkpoints. The owner's state may come from a replica that
-    /// fell behind them, so the runs that they name are known only when it is done.
+    /// was loaded from an older checkpoint, so the runs that these checkpoints name are known only
+    /// when the task is done.
     listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
     writing: Option<JoinHandle<CheckpointOutcome>>,
 }
@@ -72,7 +73,7 @@ impl<'a> PartName<'a> {
 
     /// The run of keys that the part belongs to; `None` for a part of the account state.
     pub(crate) fn run(&self) -> Option<SealedKeyRun> {
-        // keys-AFTER-THROUGH-CLAIM-INDEX
+        // The form of the name: keys-AFTER-THROUGH-CLAIM-INDEX.
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
         Some(SealedKeyRun { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
     }

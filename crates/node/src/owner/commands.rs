@@ -22,7 +22,7 @@ const EPOCH: Date = date(1970, 1, 1);
 ///
 /// # Errors
 ///
-/// What is wrong with the command, and what to write instead.
+/// The fault of the command, and how to correct it.
 pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     match &command.command {
         Some(Command::Open(open)) => {
@@ -53,12 +53,12 @@ pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     }
 }
 
-/// The settings `base` with the named ones changed, checked. `earlier` are those before the
-/// instant of the change.
+/// The settings `base` with the changes of the command, after checks. `earlier` are the settings
+/// before the instant of the change.
 ///
 /// # Errors
 ///
-/// What is wrong with the command, and what to write instead.
+/// The fault of the command, and how to correct it.
 pub(super) fn amended(
     base: &Settings,
     earlier: &Settings,
@@ -197,7 +197,7 @@ fn fee(text: &str) -> Result<String, String> {
 }
 
 /// Checks a currency that a command names. An account that an earlier release opened may have a
-/// code that ISO 4217 does not list; it keeps it until another is named.
+/// code that ISO 4217 does not list; the account keeps that code until a command names another one.
 fn listed(currency: &str) -> Result<(), String> {
     Currency::listed(currency).map(drop).map_err(|error| error.to_string())
 }

@@ -1,15 +1,15 @@
 //! Charges that fall due without usage (docs/plan-semantics.md section 5, P34). They are booked by
 //! the sweep, and before a record of the same account is rated.
 //!
-//! How far charges were booked is stored in variables of the account, which change in the segment
-//! that books. This module only keeps when to visit each account next, and computes it again after
-//! a takeover:
+//! The instants up to which charges are booked are stored in variables of the account, which change
+//! in the segment that books. This module only keeps when to visit each account next, and computes
+//! it again after a takeover:
 //!
 //! ```text
 //!  catalogue changed, takeover --> unvisited: all accounts for which something can fall due
 //!  account changed ------------------> + this account
 //!        |
-//!        v    a turn between requests, bounded in accounts, time and bytes of the open segment
+//!        v    a pass between requests, bounded in accounts, time and bytes of the open segment
 //!     book what is due at logged time (P26) --> next: when to visit this account again
 //!        ^                                         |
 //!        +----- logged time reaches it <-----------+
@@ -36,22 +36,22 @@ use super::records::{NotRated, Wait, refused};
 use super::{Ended, Owner, lines};
 use crate::tariff::{PlansInForce, Tariffs};
 
-/// Accounts visited in one turn of the sweep.
+/// The most accounts that the sweep visits before the owner serves other requests.
 const TURN_ACCOUNTS: usize = 2_000;
-/// Charges booked for one account before other work has its turn.
+/// The most charges that are booked for one account before other work runs.
 const TURN_EVENTS: usize = 1_000;
-/// Several charges of one plan may fall due at one instant, but not this many: more of the same
-/// means a fault that would book for ever.
+/// The most charges of one plan that may fall due at one instant. More of them mean a fault that
+/// would book charges without end.
 const SAME_MAX: usize = 100;
 
 /// When to visit an account next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Next {
-    /// When its next charge falls due.
+    /// When the account's next charge falls due.
     charge: Timestamp,
-    /// When its next cycle closes, in logged time.
+    /// When the account's next cycle closes, in logged time.
     close: Timestamp,
-    /// The charge that can't be booked. Nothing later is booked.
+    /// The charge that can't be booked. No later charge is booked.
     stuck: Option<(Timestamp, Suspension)>,
 }
 
@@ -65,12 +65,12 @@ impl Next {
 #[derive(Debug, Default)]
 pub(super) struct Dues {
     next: HashMap<AccountNumber, Next>,
-    /// The same by time. An entry that differs from `next` is void.
+    /// The entries of `next` by time. An entry that differs from `next` is void.
     by_time: BinaryHeap<Reverse<(Timestamp, AccountNumber)>>,
     /// Accounts to visit as soon as possible, each once.
     unvisited: Vec<AccountNumber>,
     waiting: HashSet<AccountNumber>,
-    /// All accounts were listed since the catalogue changed.
+    /// Whether all accounts were listed since the catalogue changed.
     is_listed: bool,
 }
 
@@ -80,8 +80,9 @@ impl Dues {
         *self = Self::default();
     }
 
-    /// Whether a rated record changes when later charges fall due: it moves a mark of booked
-    /// charges, or gives an option a sum in a cycle that had none and must now be closed.
+    /// Whether a rated record changes when later charges fall due: it moves the instant up to which
+    /// charges are booked, or it is the first with an amount for an option in a cycle, which must
+    /// then be closed.
     pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
         let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Tentative);
         let begins = |change: &StateEntry| {
@@ -256,7 +257,7 @@ impl Owner {
         self.dues.set(account, Next { charge: at, close: at, stuck });
     }
 
-    /// One turn of the sweep, between requests. Returns whether there is more to do now.
+    /// One pass of the sweep, between requests. Returns whether there is more to do now.
     pub(super) async fn sweep(&mut self) -> Result<bool, Ended> {
         if !self.has_slack() {
             return Ok(false);
@@ -311,7 +312,7 @@ fn is_swept(tariffs: &mut Tariffs, profiles: &Profiles, account: &Account) -> bo
     account.state.keeps_totals() || tariffs.is_swept(profiles, account.profile)
 }
 
-/// The intervals, where the one at index `place` has plans with their tables looked up.
+/// The intervals. In the interval at index `place`, the tables of the plans are looked up.
 fn with_plans<'a>(
     intervals: &[DueInterval<'a>],
     place: usize,

@@ -3,12 +3,12 @@
 //! ```text
 //!  an earlier owner rated by a newer catalogue  --> nothing is rated, swept or posted before this
 //!                                                   owner has read it
-//!  no recent heartbeat showed ours as newest    --> the same
+//!  no recent heartbeat confirmed the catalogue  --> the same
 //!  an option with an unknown plan is offered    --> read before the offer is taken, once per
 //!                                                   request; if the read fails or was just made,
 //!                                                   the client has to send the offer again
 //!  usage of an unknown plan                     --> read, once per request
-//!  a posting to an account with such a plan     --> read, once per turn
+//!  a posting to an account with such a plan     --> read, once per pass over postings
 //!  otherwise                                    --> the node's catalogue, at the next segment
 //! ```
 //!
@@ -43,9 +43,9 @@ impl Owner {
     }
 
     /// Whether the catalogue must be read before anything is rated (P36). Either no heartbeat has
-    /// shown within the suspicion time that it is the newest: an unknown version may be in force.
-    /// Or an earlier owner rated by a newer catalogue, and its records may depend on plans that
-    /// this owner does not know.
+    /// shown within the suspicion time that this catalogue is the newest: an unknown version may be
+    /// in force. Or an earlier owner rated by a newer catalogue, and its records may depend on
+    /// plans that this owner does not know.
     pub(super) fn is_stale(&self) -> bool {
         if self.tariffs.catalogue_version() < self.catalogue_logged {
             return true;
@@ -70,8 +70,8 @@ impl Owner {
     }
 
     /// Reads the newest catalogue, once per request, so that usage sent after a plan was published
-    /// is rated before a heartbeat has reported the plan. Without it the record waits in suspense.
-    /// Returns `false` if the read failed, or the last one was too recent.
+    /// is rated before a heartbeat has reported the plan. Without this read the record waits in
+    /// suspense. Returns `false` if the read failed, or the last one was too recent.
     pub(super) async fn ask_catalogue(&mut self) -> Result<bool, Ended> {
         self.catalogue_asked = true;
         let pause = self.shared.config.heartbeat / 10;
@@ -91,7 +91,7 @@ impl Owner {
     }
 
     /// Takes the catalogue that was read at `read_at`. A failed append ends the owner, even where a
-    /// failed read does not, since its outcome is unknown (P2).
+    /// failed read does not, since the outcome of the append is unknown (P2).
     async fn take_catalogue(&mut self, fresh: Catalogue, read_at: Instant) -> Result<(), Ended> {
         let is_newer = fresh.version > self.tariffs.catalogue_version();
         if is_newer && !self.open.builder.is_empty() {

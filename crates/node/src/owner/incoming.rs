@@ -51,8 +51,8 @@ impl Incoming<'_> {
         if self.has_extra_of(row, view.measures) {
             return true;
         }
-        // An earlier release, as a client or as the node that logged the record, leaves a duration of
-        // zero out where a later one states it: the same record.
+        // A client or a node of an earlier release omits a duration of zero that a later release
+        // states. Both forms are the same record.
         if view.duration_us != 0 {
             return false;
         }
@@ -85,7 +85,7 @@ fn is_one_identity(one: &str, other: &str) -> bool {
     }
 }
 
-/// The record at hand, from its decoded batch.
+/// The record to take, from its decoded batch.
 pub(super) fn incoming<'b>(batch: &'b RecordBatch<'_>, record: &Record<'b>) -> Incoming<'b> {
     Incoming { view: batch.view(record), identity: record.fixed.identity }
 }
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Whether a record that is sent again has the content of the logged one.
+    /// Whether a record that is sent again has the same content as the logged one.
     fn same(logged: &[(&str, i64)], again: &[(&str, i64)], duration_us: i64) -> bool {
         same_of(None, logged, again, duration_us)
     }

@@ -69,8 +69,8 @@ pub(crate) struct Ownership {
     pub(crate) claim: ClaimId,
 }
 
-/// Sends an answer with the epoch that it was made under. Dropped without an answer when the owner
-/// ends: the outcome is then unknown to the receiver.
+/// Sends an answer with the epoch under which it was made. When the owner ends, the sender is
+/// dropped without an answer: the outcome is then unknown to the receiver.
 pub(crate) type Reply<T> = oneshot::Sender<(Epoch, T)>;
 
 /// A request to an owner.
@@ -115,9 +115,9 @@ impl StreamEnd {
 /// Why a sub-batch was refused before rating.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It holds an account of another partition: the front's route was stale (P32).
+    /// The sub-batch holds an account of another partition: the front's route was stale (P32).
     WrongPartition,
-    /// It is malformed.
+    /// The sub-batch is malformed.
     Invalid(String),
     /// The partition holds the maximum number of keys.
     KeysFull,
@@ -140,7 +140,7 @@ pub(crate) enum Ended {
     /// Another node claimed the partition first.
     #[error("another node claimed the partition first")]
     Lost,
-    /// It was released for another member. `replica` is the state, equal to the log.
+    /// The partition was released for another member. `replica` is the state, equal to the log.
     #[error("released")]
     Released { replica: Box<Replica>, to: Option<NodeName> },
     /// The log ends before the last segment that this owner knows (P18).
@@ -222,7 +222,7 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments that were loaded for the present request.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// The catalogue was read for the present request, or the present turn of postings.
+    /// Whether the catalogue was read for the present request, or the present pass over postings.
     catalogue_asked: bool,
     /// When this owner last read the catalogue itself.
     catalogue_read_at: Option<Instant>,
@@ -388,7 +388,7 @@ impl Owner {
             return;
         }
         self.open.answers.push(append::WaitingAnswer::new(move |epoch| {
-            // If the receiver has ended, the answer is dropped, and a retry gets it again.
+            // If the receiver has ended, the answer is dropped, and a retry gets the same answer.
             let _ = reply.send((epoch, answer));
         }));
     }

@@ -1,22 +1,23 @@
-//! Decides records whose identity changed hands (P28). The first holder's owner decides, because its
-//! keys tell whether the record was rated before the change:
+//! Decides records whose identity changed hands (P28). The owner of the first holder's partition
+//! decides, because the partition's deduplication keys show whether the record was rated before the
+//! change:
 //!
 //! ```text
-//!  front --Reassign(record, holder now)--> owner of the first holder
+//!  front --Reassign(record, present holder)--> owner of the first holder's partition
 //!            key known: rated  ---------------------------------> duplicate
 //!            key known: suspended for the first holder ---------> suspended, as before
-//!            key known: reassigned to account X ----------------> X, whoever holds it now
-//!            unknown: suspended under this key, with its --------> the holder now
-//!                     account in the logged detail
+//!            key known: reassigned to account X ----------------> X, even if X no longer
+//!                                                                   holds the identity
+//!            key unknown: suspended under this key, with -------> the present holder
+//!                         the present holder in the logged detail
 //!
 //!  front --the record, for X--> owner of X: rates it
 //!  front --Recycle(moved to X)-> owner of the first holder: the record leaves suspense
 //! ```
 //!
-//! The suspended record makes the decision durable before the record is rated elsewhere. It has the
-//! reason `unbound-identity` and an account, as no other record does. It is rated where the decision
-//! says, never by this owner's plain recycling. If no account holds the identity, the record waits
-//! undecided.
+//! The suspended record makes the decision durable before the record is rated elsewhere. Only such
+//! records have both an account and the reason `unbound-identity`. Recycling rates them only for
+//! the account of the decision. If no account holds the identity, the record waits undecided.
 
 use turnpike_account::WaitingKey;
 use turnpike_mutants::{Check, off};
@@ -30,14 +31,15 @@ use super::{Ended, Owner, Reply};
 
 /// The decision on a record.
 enum Decision {
-    /// To be rated for this account. With the revision if it waits in suspense here.
+    /// Rate the record for this account. The revision is present if the record waits in suspense
+    /// here.
     RateFor(AccountNumber, Option<u32>),
-    /// The first holder's answer counts.
+    /// The answer for the first holder applies.
     Answered(Taken),
 }
 
-/// Whether a suspended record waits for the account that holds its identity, and not for the account
-/// in its key.
+/// Whether a suspended record waits for the account that holds its identity, and not for the
+/// account in its key.
 pub(super) fn is_reassigned(key: &WaitingKey, reason: SuspenseReason) -> bool {
     key.account.0 != 0 && reason == SuspenseReason::UnboundIdentity
 }
@@ -60,7 +62,7 @@ impl Owner {
         Ok(())
     }
 
-    /// `None`: it can't be decided here and now.
+    /// Returns `None` if the record can't be decided here now.
     async fn reassign_one(
         &mut self,
         asked: &Reassignment,
@@ -155,12 +157,12 @@ impl Owner {
                 self.stay(&key, &waiting, now);
                 Decision::RateFor(to, Some(waiting.revision + 1))
             }
-            // It waits undecided, or it was undecided at first and has left suspense since.
+            // The record waits undecided, or it was undecided at first and has left suspense since.
             (None, _) => Decision::Answered(Taken::Replayed(then, now)),
         }
     }
 
-    /// Whether recycling may rate the record here, or move it to `moved_to`: only as decided.
+    /// Whether the decision allows recycling to rate the record here, or to move it to `moved_to`.
     pub(super) fn may_recycle(key: &WaitingKey, present: &Suspension, moved_to: u64) -> bool {
         let decided = present.detail.reassigned_to();
         let target = if moved_to == 0 { key.account } else { AccountNumber(moved_to) };

@@ -26,10 +26,10 @@ pub(crate) enum Taken {
     Rated,
     Suspended(Suspension),
     Rejected(RejectReason),
-    /// It was rated before (I5).
+    /// The record was rated before (I5).
     Duplicate,
-    /// It was suspended before. The second value is its present suspension; `None` once it was
-    /// rated.
+    /// The record was suspended before. The second value is its present suspension; `None` once the
+    /// record was rated.
     Replayed(Suspension, Option<Suspension>),
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Wait {
     Catalogue,
     /// The partition holds the maximum number of keys.
     Keys,
-    /// Many charges fell due before the record: other work has its turn in between.
+    /// Many charges fell due before the record: other work runs in between.
     Turn,
 }
 
@@ -117,8 +117,8 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        // A front that was stopped for long sends what it looked up before. The identity may have
-        // changed hands since.
+        // A front that was stopped for long may send records with accounts that it looked up
+        // before. The identity may have changed hands since.
         let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
         let is_old = head.guided_us != 0
             && guided.saturating_add(limits::GUIDED_MAX_US) < self.open.time.now;
@@ -130,7 +130,7 @@ impl Owner {
         self.shared.ranges.borrow().iter().any(|range| range.contains(account))
     }
 
-    /// Takes a record. `None`: there is no room for its key.
+    /// Takes a record. Returns `None` if there is no room for its key.
     async fn take_until_done(
         &mut self,
         incoming: Incoming<'_>,
@@ -145,7 +145,7 @@ impl Owner {
         }
     }
 
-    /// Does what the record waits for.
+    /// Carries out the step that the record waits for.
     pub(super) async fn resolve(&mut self, wait: Wait) -> Result<(), Ended> {
         match wait {
             Wait::Full => self.cut().await,
@@ -160,8 +160,8 @@ impl Owner {
         }
     }
 
-    /// Makes room for keys by forgetting those past the horizon. If nothing advances logged time, a
-    /// segment is logged for its time alone. Returns whether there is room now.
+    /// Makes room for keys by forgetting keys older than the horizon. If nothing advances logged
+    /// time, a segment is logged for its time alone. Returns whether there is room now.
     pub(super) fn make_room_for_keys(&mut self) -> bool {
         self.state.sweep();
         if self.state.keys().len() < self.shared.config.keys_max {
@@ -205,24 +205,25 @@ impl Owner {
         }
     }
 
-    /// Why the start or the end of a record that was never taken is not accepted (P26).
+    /// Checks the start and the end of a record whose key is new (P26). Returns the reason for a
+    /// rejection.
     pub(super) fn refused_by_time(
         &self,
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
         let time = if off(Check::OneClock) { self.own_time() } else { self.open.time };
-        // A recycled record was inside the horizon when it first arrived (P35). But it may have
-        // been rated in another way since. Once keys were forgotten, that can't be excluded, so the
-        // record stays in suspense (I2).
+        // A recycled record was inside the horizon when it first arrived (P35). But this partition
+        // may have rated it since, upon another request. Once keys were forgotten, that can't be
+        // excluded, so the record stays in suspense (I2).
         let keys_are_complete =
             self.state.keys().forgotten_through() == SegmentNumber(0) || off(Check::CompleteKeys);
         let was_judged = recycled && keys_are_complete && !off(Check::FirstArrival);
         if incoming.view.start < time.floor && !was_judged {
             return Some(RejectReason::TooOld);
         }
-        // A record that ends in the future is refused as one that starts there: its usage has not
-        // happened.
+        // A record that ends in the future is refused like one that starts in the future, because
+        // its usage has not happened yet.
         let end = incoming.view.start.saturating_add(incoming.view.duration_us);
         let is_ahead = end > time.now.saturating_add(limits::AHEAD_MAX_US);
         is_ahead.then_some(RejectReason::InTheFuture)
@@ -348,8 +349,8 @@ impl Owner {
     }
 }
 
-/// Why a record is suspended now: by its last failed attempt, or by the first one, as it was
-/// logged.
+/// The present suspension of a record: that of its last failed attempt, or the logged one if there
+/// was no attempt since.
 pub(super) fn present(waiting: &Waiting, row: &RecordRow<'_>) -> Suspension {
     let detail = match waiting.revision {
         0 => Detail::new(row.detail),

@@ -28,7 +28,8 @@ pub(crate) struct Shared {
     pub(crate) fresh_at: Mutex<Instant>,
     /// The last error of the database. Answers that the partition is not served here carry it.
     pub(crate) trouble: Trouble,
-    /// Limits how many checkpoints load at once: each takes its memory twice while it is decoded.
+    /// Limits how many checkpoints load at once: each takes twice its size in memory while it is
+    /// decoded.
     pub(crate) loads: Semaphore,
 }
 

@@ -13,7 +13,7 @@ use turnpike_proto::account::v1::{Alternative, OptionStanding};
 use super::Owner;
 use super::accounts::date_of;
 
-/// Cycles shown of one option. An account has two or three open ones.
+/// The most cycles shown of one option. An account has two or three open cycles.
 const CYCLES_MAX: usize = 24;
 
 impl Owner {

@@ -30,8 +30,9 @@ impl Owner {
         }
     }
 
-    /// Why the account can't be billed in the currency of `new`: a plan that it has then, or later,
-    /// posts in another. Its usage would be suspended, and its fees would not be booked.
+    /// Why the account can't be billed in the currency of `new`: a plan that the account has, at
+    /// that instant or later, posts in another currency. The usage of the account would be
+    /// suspended, and its fees would not be booked.
     fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;
@@ -62,7 +63,7 @@ impl Owner {
             settings: Some(settings),
         };
         let fault = match self.check(&asked) {
-            // It was subscribed to from the start of a plan whose first version starts later.
+            // The subscription starts before the first version of the plan.
             Err(SubscriptionFault::NotInForce { .. }) => {
                 self.check(&SubscriptionAsked { from: Timestamp::MIN, ..asked }).err()?
             }

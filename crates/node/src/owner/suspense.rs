@@ -242,7 +242,7 @@ fn suspense_key(key: &WaitingKey, waiting: &Waiting, reason: u32, moved_to: u64)
     }
 }
 
-/// The record in its wire form. Its extra fields are stored that way.
+/// The record in its wire form. Its extra fields are stored in that form.
 fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     put_number(&mut out, 1, row.account.0);

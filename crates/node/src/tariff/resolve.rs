@@ -15,7 +15,7 @@ use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 use super::{DueTariff, Offered, Subscribed, Tariff, TariffInterval, Tariffs};
 use crate::catalogue::InForce;
 
-/// Intervals of one account at most. Charges after the last one do not fall due.
+/// The most intervals of one account. Charges after the last one do not fall due.
 const ACCOUNT_INTERVALS_MAX: usize = 10_000;
 
 /// The purpose of a tariff.
@@ -23,15 +23,15 @@ const ACCOUNT_INTERVALS_MAX: usize = 10_000;
 enum For {
     /// To rate a record. If the plan of a subscription can't rate, nothing is rated.
     Usage,
-    /// To book charges that fall due. Other plans book all the same, and tables are looked up when
-    /// a charge is booked.
+    /// To book charges that fall due. If one plan can't rate, the charges of the others are still
+    /// booked. Tables are looked up when a charge is booked.
     Dues,
     /// To take a posting from another account: the account's calendar, with the plans that are in
     /// force.
     Postings,
 }
 
-/// The time interval around an instant in which all that was looked up stays the same.
+/// The time interval around an instant in which all looked-up values stay the same.
 struct Around {
     at: Timestamp,
     from: Timestamp,
@@ -83,12 +83,12 @@ impl Tariffs {
         intervals
     }
 
-    /// What rates usage at `at`.
+    /// The tariff for usage at `at`.
     pub(super) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Usage, profile, at)
     }
 
-    /// What takes a posting at `at`, whether or not all of the account's plans can rate.
+    /// The tariff for a posting at `at`, whether or not all of the account's plans can rate.
     pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Postings, profile, at)
     }

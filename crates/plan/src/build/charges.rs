@@ -9,7 +9,7 @@ use crate::error::Cause;
 use crate::evaluation::ChargeOut;
 use crate::spec::{Carries, OTHERS, Refused, Role};
 
-/// Which accounts' charges reach an input: the account's own, those of other accounts, or both.
+/// The accounts whose charges reach an input: the record's own account, other accounts, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Whose {
     pub(crate) own: bool,
@@ -17,8 +17,8 @@ pub(crate) struct Whose {
 }
 
 /// The destination of the charges of each output, by primitive and output index, and the number of
-/// charge slots. An output has a slot when a primitive other than an adder stands between it and
-/// the finalizer; otherwise its charges are posted without one.
+/// charge slots. An output has a slot if a primitive other than an adder lies between the output
+/// and the finalizer; otherwise its charges are posted directly.
 pub(super) fn charge_places(checked: &Checked) -> (Vec<Vec<ChargeOut>>, usize) {
     let nodes = &checked.wiring.nodes;
     let mut looked_at = vec![false; nodes.len()];
@@ -83,7 +83,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Which accounts' charges reach an input.
+    /// The accounts whose charges reach an input.
     pub(crate) fn whose(&self, name: &str) -> Whose {
         let mut whose = Whose::default();
         if let Some(index) = self.checked.wiring.nodes[self.place].spec.input(name) {

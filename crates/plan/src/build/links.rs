@@ -43,7 +43,7 @@ impl Builder<'_> {
         if taken { self.streams[self.place].get(output).copied() } else { None }
     }
 
-    /// Does any link feed the input?
+    /// Whether any link feeds the input.
     pub(crate) fn is_fed(&self, name: &str) -> bool {
         !self.primitive.links(name).is_empty()
     }
@@ -97,8 +97,8 @@ impl Builder<'_> {
         true
     }
 
-    /// Are these usage types the only ones that the plan accepts? If so, a record of another type
-    /// never reaches the plan.
+    /// Whether these usage types are the only ones that the plan accepts. If so, a record of
+    /// another type never reaches the plan.
     pub(crate) fn accepts_only(&self, types: &[Box<str>]) -> bool {
         match &self.code.accepts {
             Accepts::Everything => false,
@@ -111,7 +111,7 @@ impl Builder<'_> {
         self.checked.flows.unit[self.place]
     }
 
-    /// The total that a level input reads; `None` when it is not connected.
+    /// The total that a level input reads; `None` when the input is not connected.
     pub(crate) fn total(&self, name: &str) -> Option<Total> {
         let node = &self.checked.wiring.nodes[self.place];
         match node.spec.input(name).and_then(|index| node.inputs.get(index)?.first()) {
@@ -120,7 +120,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Does any primitive read this one's level output?
+    /// Whether any primitive reads the level output of this primitive.
     pub(crate) fn is_read(&self) -> bool {
         let node = &self.checked.wiring.nodes[self.place];
         let levels = node.spec.outputs.iter().zip(&node.takers);

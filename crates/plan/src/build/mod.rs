@@ -1,5 +1,5 @@
-//! Code generation: checked graph -> object code. Streams are numbered first, then each primitive
-//! builds its own code.
+//! Code generation: compiles a checked graph to object code. Streams are numbered first, then each
+//! primitive builds its own code.
 //!
 //! ```text
 //! build()        numbers streams and charge slots, then builds the primitives in topological order
@@ -30,7 +30,7 @@ use crate::tables::TableKind;
 use charges::charge_places;
 use whole::{accepts, bonus_parts, tentative_parts};
 
-/// The interface that a primitive builds its code with.
+/// The interface by which a primitive builds its code.
 pub(crate) struct Builder<'a> {
     document: &'a Document,
     checked: &'a Checked,
@@ -160,7 +160,8 @@ impl Builder<'_> {
         self.code.closes = true;
     }
 
-    /// Declares a component that grants bonuses; `is_own`: possibly to the account itself.
+    /// Declares a component that grants bonuses. `is_own` is whether it may grant them to the
+    /// account itself.
     pub(crate) fn grants(&mut self, component: u16, is_own: bool) {
         self.code.bonus.credits.push(component);
         self.code.bonus.is_own |= is_own;
@@ -203,7 +204,7 @@ impl Builder<'_> {
         Refused
     }
 
-    /// Records an error by a rule that is newer than some published plans, see
+    /// Records a violation of a rule that is newer than some published plans, see
     /// [`Findings::refuse_since`].
     pub(crate) fn refuse_since(&mut self, line: u32, cause: Cause, message: impl Into<String>) {
         self.findings.refuse_since(line, Some(&self.primitive.id), cause, message);
@@ -214,7 +215,7 @@ impl Builder<'_> {
         self.document.measures.get(measure).map(|declared| declared.unit)
     }
 
-    /// Was the plan published by a release that did not check telephone numbers by country?
+    /// Whether the plan was published by a release that did not check telephone numbers by country.
     pub(crate) fn has_unchecked_numbers(&self) -> bool {
         self.document.has_unchecked_numbers
     }
@@ -236,7 +237,7 @@ impl Builder<'_> {
         self.remember(step, unit, keep, Meaning::new(Holds::Units, per))
     }
 
-    /// As [`Builder::variable`], for entries of another meaning.
+    /// As [`Builder::variable`], for entries with another meaning.
     pub(crate) fn remember(
         &mut self,
         step: Option<&str>,

@@ -26,7 +26,7 @@ impl Builder<'_> {
         Ok(number)
     }
 
-    /// `amount` per `per`, as an exact price of one base unit.
+    /// The exact price of one base unit, when `per` units cost `amount`.
     pub(crate) fn price(&mut self, line: u32, amount: &str, per: &str) -> Result<Price, Refused> {
         let amount = self.read(line, "price", Decimal::parse(amount))?;
         let per = self.read(line, "per", Quantity::parse(per))?;
@@ -100,7 +100,7 @@ impl Builder<'_> {
         self.document.rounding.digits
     }
 
-    /// Does each line book the difference between rounded running totals?
+    /// Whether each line books the difference between rounded running totals.
     pub(crate) fn rounds_running(&self) -> bool {
         self.document.rounding.running
     }

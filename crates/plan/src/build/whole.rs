@@ -10,7 +10,7 @@ use crate::measure::Unit;
 use crate::spec::Open;
 use crate::state::{Keep, VariableId};
 
-/// The components and variables for a comparison of alternatives. Every plan has them, since any
+/// The components and variables for a comparison of alternatives. Every plan has them, because any
 /// plan may become an alternative.
 pub(super) fn tentative_parts(
     document: &Document,
@@ -47,7 +47,7 @@ pub(super) fn tentative_parts(
     }
 }
 
-/// The components for bonus offsets. Every plan has them, since any plan may be in force when a
+/// The components for bonus offsets. Every plan has them, because any plan may be in force when a
 /// bonus is carried into the next cycle.
 pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> BonusParts {
     let mut component = |name: &str, price: &str| {

@@ -1,8 +1,8 @@
 //! Warnings of connection fees that one record may be charged twice.
 //!
 //! Each rater that receives units of a record charges its fee. Filters split a record between
-//! raters, so a call across the start of peak time may be charged the fees of two. The author's
-//! intent is unknown unless `fee-per` states it.
+//! raters, so a call that continues into peak time may be charged the fees of two raters. The
+//! author's intent is unknown unless `fee-per` states it.
 
 use super::paths::Certain;
 use super::wiring::{WiredPrimitive, Wiring};
@@ -57,8 +57,8 @@ pub(super) fn check(
     }
 }
 
-/// May the primitive charge a fee once per record? A dial plan's fees are known only when the table
-/// is published, and may change with each version.
+/// Whether the primitive may charge a fee once per record. A dial plan's fees are known only when
+/// the table is published, and may change with each version.
 fn may_charge(primitive: &Primitive, node: &WiredPrimitive) -> bool {
     match node.spec.name {
         "E164DialPlanRater" => true,
@@ -75,7 +75,7 @@ fn constants(primitive: &Primitive) -> impl Iterator<Item = &str> {
     charging.filter_map(|step| step.property("id"))
 }
 
-/// Does each record leave this primitive by one port as a whole?
+/// Whether each record leaves this primitive as a whole by one port.
 fn parts_records(primitives: &[Primitive], place: usize) -> bool {
     primitives.get(place).is_some_and(|primitive| match primitive.kind.as_str() {
         "UsageTypeSelector" => true,
@@ -99,7 +99,8 @@ fn told(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Opt
     }
 }
 
-/// Without a level, the constant of each step that a record reaches is charged.
+/// Warns that one record may be charged the constants of several steps. Without a level, the
+/// constant of each step that a record reaches is charged.
 fn warn_of_steps(primitive: &Primitive, findings: &mut Findings) {
     let mut steps = constants(primitive);
     if let (Some(first), Some(second)) = (steps.next(), steps.next()) {

@@ -1,4 +1,5 @@
-//! The order of execution, or the cycle that makes one impossible.
+//! Determines the order in which primitives run, or reports the cycle that makes an order
+//! impossible.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -44,8 +45,8 @@ fn feeders(node: &super::wiring::WiredPrimitive) -> impl Iterator<Item = usize> 
     })
 }
 
-/// Reports one cycle. Each primitive left is fed by another one left, so following the feeders
-/// backwards from any of them ends in a cycle.
+/// Reports one cycle. Each remaining primitive is fed by another remaining primitive, so following
+/// the feeders backwards from any of them ends in a cycle.
 fn report(primitives: &[Primitive], wiring: &Wiring, waits: &[usize], findings: &mut Findings) {
     let waiting = |place: &usize| waits.get(*place).is_some_and(|&count| count > 0);
     let Some(mut at) = (0..waits.len()).find(waiting) else {

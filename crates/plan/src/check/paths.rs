@@ -1,5 +1,6 @@
-//! Properties of paths: charges meet only charges of the same currency; units that meet came by
-//! mutually exclusive paths, else there is a warning (docs/plan-semantics.md section 2).
+//! Checks along paths: charges that meet at an input must have the same currency. If the paths of
+//! units that meet are not mutually exclusive, there is a warning
+//! (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::spec::{Carries, Role, Value};
 /// Links of one input that are compared pairwise.
 const PAIRED_MAX: usize = 64;
 
-/// What is known of every unit at a port.
+/// Properties that all units at a port have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certain {
     /// The filter outputs that every unit at this port has passed.
@@ -24,7 +25,7 @@ pub(super) struct Certain {
 }
 
 impl Certain {
-    /// What is known of the units of two ports that are joined.
+    /// The properties that the units of both ports have, for two ports that are joined.
     fn either(self, other: &Self) -> Self {
         let types = match (self.types, &other.types) {
             (Some(one), Some(two)) => Some(one.union(two).cloned().collect()),
@@ -33,13 +34,13 @@ impl Certain {
         Self { left_by: self.left_by.intersection(&other.left_by).copied().collect(), types }
     }
 
-    /// Can no unit be at both ports?
+    /// Whether no unit can be at both ports.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         self.excludes_types(other) || self.parted(other, |_| true)
     }
 
-    /// Can no record have units at both ports? `parts_records`: does a primitive pass each record
-    /// whole by one output?
+    /// Whether no record can have units at both ports. `parts_records` returns whether a primitive
+    /// passes each record as a whole by one output.
     pub(super) fn excludes_record(
         &self,
         other: &Self,
@@ -48,7 +49,7 @@ impl Certain {
         self.excludes_types(other) || self.parted(other, parts_records)
     }
 
-    /// The same without usage types, for a comparison with types that another primitive derived.
+    /// A copy without the usage types, for a comparison with types that another primitive derived.
     pub(super) fn without_types(&self) -> Self {
         Self { types: None, ..self.clone() }
     }
@@ -57,8 +58,8 @@ impl Certain {
         matches!((&self.types, &other.types), (Some(one), Some(two)) if one.is_disjoint(two))
     }
 
-    /// Did all units leave one primitive, among those for which `counts` holds, by different
-    /// outputs?
+    /// Whether the units of both ports left one primitive by different outputs. Only primitives for
+    /// which `counts` returns true are considered.
     fn parted(&self, other: &Self, counts: impl Fn(usize) -> bool) -> bool {
         self.left_by.iter().filter(|(node, _)| counts(*node)).any(|&(node, output)| {
             other.left_by.range((node, 0)..=(node, usize::MAX)).any(|&(_, theirs)| theirs != output)
@@ -72,7 +73,7 @@ type Denomination = (Currency, bool);
 
 /// The results of the checks along paths.
 pub(super) struct Paths {
-    /// What is known of the units that enter each primitive, by index.
+    /// The properties of the units that enter each primitive, by index.
     pub(super) certain: Vec<Certain>,
     /// The currency of the charges that leave each primitive, by index.
     pub(super) charged: Vec<Currency>,
@@ -165,7 +166,7 @@ fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings
     findings.error(primitive.line, Some(&primitive.id), Cause::NothingPasses, message);
 }
 
-/// What is known of the units at an input; warns when two of its links may bring the same unit.
+/// The properties of the units at an input. Warns when two of its links may bring the same unit.
 fn meet(
     ends: &[End],
     certain: &[Certain],
@@ -200,7 +201,7 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
         return at;
     };
     if from.spec.role == Role::Relabels {
-        // The record's own type says nothing of the type that a classifier gives.
+        // A classifier derives its own types, whatever the type of the record.
         let said = primitive.children.iter().filter_map(|rule| rule.property("as"));
         let said = said.chain(primitive.property("default"));
         at.types = Some(said.map(str::to_owned).collect());

@@ -10,19 +10,19 @@ use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::spec::{Carries, Role};
 
-/// What flows through each primitive, by index.
+/// The counts, units and usage types of the flows through each primitive, by index.
 pub(crate) struct Flows {
     /// The count of units that each input brings. A count is the index of a measure in
     /// [`Wiring::measures`], or a larger number for a count that a primitive created; 0 where no
     /// usage flows.
     pub(crate) inputs: Vec<Vec<usize>>,
-    /// The count of the units that leave each primitive: another than the incoming one for a
+    /// The count of the units that leave each primitive. It differs from the incoming count for a
     /// primitive that counts units anew.
     pub(crate) leaving: Vec<usize>,
     /// Number of counts: measures, and those that primitives created.
     pub(crate) count: usize,
     pub(crate) unit: Vec<Unit>,
-    /// The primitive that derived the usage type; `None`: the type is the record's own.
+    /// The primitive that derived the usage type; `None` if the usage type is the record's own.
     pub(crate) label: Vec<Option<usize>>,
 }
 

@@ -15,7 +15,7 @@ const MEASURES_MAX: usize = 64;
 /// Maximum number of links into one input.
 const LINKS_MAX: usize = 512;
 
-/// The source of a link.
+/// The source of a link: a measure of the record, or an output of a primitive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// A measure of the record, by its index in [`Wiring::measures`].
@@ -33,7 +33,7 @@ pub(crate) struct WiredPrimitive {
 }
 
 impl WiredPrimitive {
-    /// Do only measures of the record feed this primitive?
+    /// Whether links lead into this primitive, and all of them come from measures of the record.
     pub(crate) fn is_source_fed(&self) -> bool {
         let mut ends = self.inputs.iter().flatten().peekable();
         ends.peek().is_some() && ends.all(|end| matches!(end, End::Source(_)))

@@ -7,8 +7,8 @@ use turnpike_types::{Detail, SuspenseReason};
 
 use super::{Attribute, Evaluation, TableRef};
 
-/// The detail of the last refusal. Written only on a refusal, so that a rated record costs nothing
-/// more. Behind a lock because primitives refuse through a shared [`Evaluation`].
+/// The detail of the last refusal. It is written only on a refusal, so that it adds no cost to a
+/// rated record. It is behind a lock because primitives refuse through a shared [`Evaluation`].
 #[derive(Debug, Default)]
 pub(crate) struct About(Mutex<Option<(SuspenseReason, Detail)>>);
 
@@ -30,7 +30,7 @@ impl About {
         reason
     }
 
-    /// The detail of a refusal with this reason. The stored one may belong to an earlier refusal
+    /// The detail of a refusal with this reason. The stored detail may belong to an earlier refusal
     /// that a primitive handled.
     pub(crate) fn detail(&self, reason: SuspenseReason) -> Detail {
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Refuses the record because it, or its account, lacks an attribute.
+    /// Refuses the record because the record or its account lacks an attribute.
     #[cold]
     pub(crate) fn lacks(&self, attribute: &Attribute) -> SuspenseReason {
         self.refuse(SuspenseReason::MissingInput, format_args!("{}", Named(attribute)))

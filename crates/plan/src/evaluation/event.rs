@@ -11,7 +11,7 @@ pub(crate) enum Event {
     /// A record of usage.
     Usage,
     /// A charge falls due at instant `at`, in the interval `from <= t < until` in which this
-    /// version is in force. There are no units. `reached` as in [`DueQuery`].
+    /// version is in force. There are no units. `reached` is [`DueQuery::reached`].
     Due { at: i64, from: i64, until: i64, reached: Option<Date> },
     /// A billing cycle closes. There are no units.
     Close(PeriodSpan),
@@ -27,13 +27,14 @@ pub(crate) struct DueQuery<'a> {
     /// The interval in which this version is in force: `from <= t < until`.
     pub(crate) from: i64,
     pub(crate) until: i64,
-    /// The last local date that began before `from`, if another zone was in force then: in the new
-    /// zone that date, or the next, may begin at another instant.
+    /// If another zone was in force until `from`: the last local date that began in that zone
+    /// before `from`. In the new zone, this date or the next one may begin at another instant.
+    /// Otherwise `None`.
     pub(crate) reached: Option<Date>,
 }
 
 impl DueQuery<'_> {
-    /// Did a local date begin before this interval?
+    /// Whether a local date began before this interval.
     pub(crate) fn begun_before(&self, date: Date) -> bool {
         match self.reached {
             Some(reached) => date <= reached,

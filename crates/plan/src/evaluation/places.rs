@@ -8,14 +8,14 @@ use crate::stream::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct UsageInput {
     pub(crate) slots: Box<[usize]>,
-    /// The count of units that all of its streams carry.
+    /// The count of units that all streams of the input carry.
     pub(crate) flow: usize,
 }
 
 /// The destination of an operation's charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChargeOut {
-    /// The account: no primitive before the finalizer reads them.
+    /// The account: no primitive before the finalizer reads the charges.
     Account,
     /// A charge slot, which other primitives read.
     Slot(usize),
@@ -45,16 +45,16 @@ pub(crate) struct TableRef(pub(crate) usize);
 /// A reference to an accumulator's running total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Total {
-    /// The index of its trace: the units that it counted of this record.
+    /// The index of the accumulator's trace, which holds the units of this record that it counted.
     pub(crate) trace: usize,
     pub(crate) variable: VariableId,
     pub(crate) calendared: Calendared,
-    /// The stream that it counts; `None` when it counts several.
+    /// The stream that the accumulator counts; `None` when it counts several streams.
     pub(crate) counts: Option<usize>,
 }
 
 impl Total {
-    /// Does the accumulator count exactly the units of this input?
+    /// Whether the accumulator counts exactly the units of this input.
     pub(crate) fn counts_just(&self, input: &UsageInput) -> bool {
         matches!(*input.slots, [slot] if self.counts == Some(slot))
     }
@@ -64,7 +64,7 @@ impl Total {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     pub(crate) span: Span,
-    /// The total before the first of them.
+    /// The total before the first unit of the span.
     pub(crate) level: i128,
     pub(crate) period: Period,
 }

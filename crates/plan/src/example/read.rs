@@ -1,4 +1,4 @@
-//! `<example>` elements -> examples. Each error names the line of the element at fault.
+//! Reads examples from `<example>` elements. Each error names the line of the element at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,7 +160,7 @@ fn inline(element: &Element, findings: &mut Findings) -> Option<InlineExample> {
     Some(reading.example)
 }
 
-/// The key of expected lines: a component, and a destination if one is given.
+/// The key of expected lines: a component, and a posting if one is given.
 type Lines = (String, Option<&'static str>);
 
 /// An inline example that is being read, and the ids already used in it.
@@ -221,9 +221,9 @@ impl Reading {
         self.example.expectations.push(Expectation { line, of, late, expected });
     }
 
-    /// The line of an earlier expectation that has the same key, or that contradicts this one: a
-    /// record can't both have lines and be suspended. Due charges of one date are several events,
-    /// some of which may be suspended.
+    /// The line of an earlier expectation that has the same key, or that contradicts this
+    /// expectation: a record can't both have lines and be suspended. Due charges of one date are
+    /// several events, some of which may be suspended.
     fn said(&mut self, of: &Subject, expected: &Expected, line: u32) -> Option<u32> {
         let suspended = (of.clone(), None);
         let (key, other) = match expected {
@@ -375,7 +375,8 @@ fn listed(ids: &BTreeSet<String>) -> String {
     format!("{}{more}", shown.join(" "))
 }
 
-/// An attribute that may be absent: then `Some(None)`. `None`, with a finding, when it is wrong.
+/// The value of an optional attribute: `Some(None)` when it is absent; `None`, with a finding, when
+/// it is wrong.
 #[allow(clippy::option_option)]
 fn optional<T>(
     element: &Element,

@@ -15,7 +15,7 @@ impl ExpectedQuantity {
     /// corrections have negative quantities.
     ///
     /// # Errors
-    /// A message: what is wrong, and what to write instead.
+    /// A message with the problem and the text to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (sign, digits) = signed(text);
         let Quantity { base, unit } = Quantity::parse(digits)?;
@@ -28,7 +28,7 @@ impl ExpectedQuantity {
 /// Parses an expected amount such as `1.00` or `-0.25`.
 ///
 /// # Errors
-/// A message: what is wrong, and what to write instead.
+/// A message with the problem and the text to write instead.
 pub fn parse_amount(text: &str) -> Result<Money, String> {
     let (sign, digits) = signed(text);
     let Decimal { digits, scale } = Decimal::parse(digits)?;
@@ -148,8 +148,8 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(instant.as_microsecond()))
 }
 
-/// Is it on one of the last days of the year 9999, which the calendar can't represent for every UTC
-/// offset?
+/// Whether the text is a time on one of the last days of the year 9999, which the calendar can't
+/// represent for every UTC offset.
 fn past_the_last_year(text: &str) -> bool {
     let date = text.get(..10).and_then(|date| date.parse::<jiff::civil::Date>().ok());
     let has_time = text.get(10..).is_some_and(|time| time.starts_with(['T', 't', ' ']));

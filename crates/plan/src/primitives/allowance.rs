@@ -198,7 +198,7 @@ fn granted(child: &Child, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
     if child.property("starts").is_some() && every != "week" {
         return refuse(builder, "starts: it applies to weeks only: take it out");
     }
-    // The most periods for which the state of past periods is kept: a year.
+    // The maximum number of past periods whose state is kept: the periods of a year.
     let (calendared, most) = match every {
         "month" => (Calendared::Month, 12),
         "billing-cycle" => (Calendared::Cycle, 12),
@@ -239,7 +239,7 @@ impl Op for Allowance {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let mut drawing = Drawing::new(&self.buckets);
         if let Some((place, topup)) = &self.topup {
-            // Both inputs may read the same stream slot, so this one is returned first.
+            // Both inputs may read the same stream slot, so this stream is returned first.
             let stream = run.take(topup)?;
             let flow = run.flow(topup);
             drawing.fill(*place, run, flow, &stream)?;

@@ -1,9 +1,10 @@
-//! The bookings of a prorated charge, one for each period. With them a backdated cancellation
+//! The bookings of a prorated charge, one for each period. From them, a backdated cancellation
 //! credits the unused days of every period exactly, and once (docs/plan-semantics.md section 5).
 //!
-//! The booked amount never changes. The date up to which it is kept is stored beside it. The amount
-//! credited so far follows from both, so a later cancellation with an earlier date credits the
-//! difference, and credits in several steps add up to the single credit.
+//! The booked amount never changes. The date up to which the charge is kept after a cancellation is
+//! stored beside it. The amount credited so far follows from both. So a later cancellation with an
+//! earlier date credits the difference, and credits in several steps add up to the credit of a
+//! single step.
 
 use turnpike_types::{Money, SuspenseReason};
 
@@ -39,14 +40,15 @@ pub(super) struct Booking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dates {
     subscription: Period,
-    /// The first date after the charged dates.
+    /// The first date after the charged days.
     through: i32,
-    /// The first date after the dates that are not credited.
+    /// The first credited date; equal to `through` before the first credit.
     kept: i32,
 }
 
 impl Dates {
-    /// All three in one value, to save memory: an account keeps each of its bookings forever.
+    /// Packs the three values into one to save memory, because an account keeps each of its
+    /// bookings forever.
     fn packed(self) -> i128 {
         let low = |days: i32| i128::from(days.cast_unsigned());
         i128::from(self.subscription.0) << 64 | low(self.through) << 32 | low(self.kept)
@@ -128,8 +130,8 @@ impl Bookings {
     }
 }
 
-/// The subscription of a booking, the first date after the charged dates, and the first date after
-/// the dates that are not credited; `None` if the value is not a booking.
+/// The subscription of a booking, the first date after the charged days, and the first date after
+/// the days that are not credited; `None` if the value is not a booking.
 pub(crate) fn booked_dates(value: i128) -> Option<[Period; 3]> {
     let Dates { subscription, through, kept } = Dates::unpacked(value)?;
     Some([subscription, Period(through), Period(kept)])

@@ -1,4 +1,4 @@
-//! Minimum, Cap, Commitment: they hold the sum of charges to an agreed amount
+//! Minimum, Cap, Commitment: they correct the sum of charges to an agreed amount
 //! (docs/plan-semantics.md sections 5 and 8).
 
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -134,8 +134,8 @@ impl Bound {
     }
 }
 
-/// Whether the line is a charge to the record's own account. The lines of a bonus pass here too,
-/// and one of the two belongs to another account.
+/// Whether the line is a charge to the record's own account. The two lines of a bonus also pass
+/// here, and one of them belongs to another account.
 fn is_own_charge(run: &Evaluation<'_>, number: u32) -> Result<bool, SuspenseReason> {
     Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }
@@ -214,7 +214,7 @@ impl Op for Commitment {
         if sum != before {
             run.set(self.sum, period, sum)?;
         }
-        // Charges that other primitives make at the close count: they are in the sum already.
+        // Charges that other primitives make at the close are already in the sum.
         if !matches!(*run.event, Event::Close(_)) || sum >= self.bound.amount {
             return Ok(());
         }

@@ -1,8 +1,8 @@
-//! Buckets of granted units, and their use (docs/plan-semantics.md section 4): the earliest expiry
-//! first, then the higher priority, then the earlier grant; only buckets that are valid at the
-//! unit's instant.
+//! Buckets of granted units, and their use (docs/plan-semantics.md section 4). Only buckets that
+//! are valid at the unit's instant are used: the earliest expiry first, then the higher priority,
+//! then the earlier grant.
 //!
-//! Validity begins and ends with local dates. So the units of all dates up to the next date on
+//! Validity begins and ends with local dates. So the units of all dates before the next date on
 //! which a bucket begins or expires draw from the same lots.
 
 use std::cmp::Reverse;
@@ -30,14 +30,14 @@ pub(super) struct Bucket {
 pub(super) enum Kind {
     /// Granted for each period; valid in that period and in `rollover` further periods.
     Every { calendared: Calendared, rollover: usize },
-    /// Granted when the subscription begins, for `valid` days; `None` without expiry.
+    /// Granted when the subscription begins, for `valid` days; `None` for no expiry.
     Once { valid: Option<i32> },
     /// Granted by the units of the input topup, for `valid` days. `since` holds, for each date of
     /// expiry, the first date on which those units are valid.
     Bought { valid: i32, since: VariableId },
 }
 
-/// The units left of one grant that is valid.
+/// The units left of one valid grant.
 struct Lot {
     /// The first date on which the grant is no longer valid, in days since 1970.
     expires: i32,
@@ -115,7 +115,7 @@ impl<'b> Drawing<'b> {
     ) -> Result<(), SuspenseReason> {
         if stream.zero_quantity {
             self.open(run, flow.start, flow.start);
-            // A record of quantity zero takes the output that its first unit would have taken.
+            // A record of quantity zero takes the output that a first unit would take.
             if self.lots.is_empty() {
                 rest.zero_quantity = true
             } else {
@@ -251,7 +251,8 @@ impl<'b> Drawing<'b> {
                     let left = self.value(run, bucket.variable, entry.period);
                     let granted = self.value(run, since, entry.period);
                     let granted = date_of(Period(i32::try_from(granted).unwrap_or(i32::MAX)));
-                    // The units were bought after the instant of the record, which arrived late.
+                    // The units were bought after the instant of the record: the record arrived
+                    // late.
                     if granted > today {
                         later = later.min(granted);
                     } else {
@@ -322,8 +323,8 @@ impl<'b> Drawing<'b> {
     }
 }
 
-/// The first dates of consecutive periods: those whose grants are valid on `today`, and those with
-/// which these grants expire. There are 2 * `rollover` + 2 of them.
+/// The first dates of 2 * `rollover` + 2 consecutive periods: the periods whose grants are valid on
+/// `today`, and the periods at whose beginning these grants expire.
 fn firsts_around(
     run: &Evaluation<'_>,
     calendared: Calendared,
@@ -343,8 +344,8 @@ fn firsts_around(
 /// subscription began grants nothing.
 fn reaches(run: &Evaluation<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
-    // A local date differs from the UTC date by at most a day, so the distance in UTC mostly
-    // decides.
+    // A local date differs from the UTC date by at most a day, so a comparison in UTC suffices
+    // unless both instants are close together.
     let begins = i64::from(period_of(next).0).saturating_mul(DAY_US);
     if begins.saturating_sub(run.since).unsigned_abs() > 2 * DAY_US.unsigned_abs() {
         return begins > run.since;

@@ -142,7 +142,8 @@ impl AccountRef {
                 held.and_then(number).ok_or_else(|| no_account(run, attribute, held))?
             }
         };
-        // The record's own account is always posted as such, also where the plan gives its number.
+        // The record's own account always gets the posting `Account`, even if the plan gives its
+        // number.
         let own = number == run.record.account;
         Ok(if own { Posting::Account } else { Posting::Second(number) })
     }
@@ -158,7 +159,7 @@ fn no_account(run: &Evaluation<'_>, attribute: &Attribute, held: Option<&str>) -
     }
 }
 
-/// Declares a component of a primitive that derives lines from lines.
+/// Declares a component of a primitive that derives lines from other lines.
 pub(super) fn component(
     builder: &mut Builder<'_>,
     line: u32,
@@ -179,7 +180,7 @@ pub(super) fn component(
     builder.component(line, component)
 }
 
-/// The line of this number.
+/// The line with this number.
 pub(super) fn line<'r>(
     run: &'r Evaluation<'_>,
     number: u32,

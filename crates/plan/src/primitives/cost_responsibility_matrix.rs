@@ -1,8 +1,8 @@
 //! CostResponsibilityMatrix: splits the charges of an access among its payers
 //! (docs/plan-semantics.md sections 2 and 8).
 //!
-//! Rows of conditions are tried in order, and the first match decides. A failed transfer has no
-//! payer, unless a row has a condition on its status.
+//! The rows are tried in order, and the first row whose conditions are met determines the payers. A
+//! failed transfer has no payer, unless a row has a condition on its status.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -89,11 +89,12 @@ const fn stands(name: &'static str, default: &'static str) -> PropertySpec {
     with_default(name, Value::Attribute, default, "the attribute that the rows compare")
 }
 
-/// The conditions of a row. The index of a condition is also its index in [`Matrix::places`].
+/// The conditions of a row. A condition has the same index here and in [`Matrix::places`].
 const CONDITIONS: [&str; 5] = ["source", "target", "status", "role", "cache"];
 const STATUS_AT: usize = 2;
 
-/// Whether any row names a party that is the record's own account (`own`), or that is not.
+/// Whether any row names a party that is the record's own account; if `own` is false, whether any
+/// row names a party that is another account.
 fn names(primitive: &Primitive, own: bool) -> bool {
     let of = |kind| primitive.children.iter().filter(move |child| child.kind == kind);
     let is_it = |id: &str| {

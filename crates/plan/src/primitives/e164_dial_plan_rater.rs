@@ -103,7 +103,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// How numbers without `+` are read.
+/// The interpretation of numbers without `+`.
 fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberReading, Refused> {
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
@@ -217,7 +217,7 @@ impl E164DialPlanRater {
         let row = plan.longest(digits.as_str());
         match (row, service) {
             (Some(row), None) => Ok(row),
-            // A service number must be a prefix of the dial plan in full length.
+            // A service number must be equal to a prefix of the dial plan.
             (Some(row), Some(_)) if *row.prefix == *digits.as_str() => Ok(row),
             (_, Some(fault)) => Err(self.bad(run, number, fault)),
             (None, None) => {

@@ -1,8 +1,8 @@
 //! Connection fees: one for each rater, or one for each call.
 //!
-//! A rater sees its own units only, not the charges of the plan's other raters. But it sees whether
-//! it receives the record's first unit, and exactly one of the raters of a call receives that unit.
-//! So `fee-per="call"` charges the fee with the first unit only.
+//! A rater receives only its own units, and not the charges of the plan's other raters. But exactly
+//! one of the raters of a call receives the record's first unit. So `fee-per="call"` charges the
+//! fee with the first unit only.
 
 use crate::graph::Primitive;
 use crate::spec::{PropertySpec, Value, optional};

@@ -11,7 +11,7 @@ use crate::stream::{SPANS_MAX, Span, Stream};
 
 pub(super) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")];
 
-/// The most pieces into which a filter splits one record.
+/// The maximum number of pieces into which a filter splits one record.
 const PIECES_MAX: usize = 2 * SPANS_MAX;
 
 /// The ports of a filter.

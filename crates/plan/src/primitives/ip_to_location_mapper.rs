@@ -77,7 +77,8 @@ struct IptoLocationMapper {
 impl Op for IptoLocationMapper {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
-        // A bad address is refused wherever units pass, also if no primitive reads the location.
+        // An invalid address is refused wherever units pass, even if no primitive reads the
+        // location.
         let told = if stream.is_empty() { Ok(()) } else { self.location.value(run).map(drop) };
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);

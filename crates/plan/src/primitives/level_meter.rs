@@ -153,8 +153,8 @@ struct Metered {
 }
 
 impl Metered {
-    /// Extends the level in force to an instant. A level that was in force for no time does not
-    /// count. `None` on overflow.
+    /// Extends the level in force to an instant. A level that was in force for no time is not
+    /// counted. `None` on overflow.
     fn until(self, at: i64) -> Option<Self> {
         if at <= self.since {
             return Some(self);
@@ -178,7 +178,7 @@ impl Op for LevelMeter {
 }
 
 impl LevelMeter {
-    /// Applies a record, which states the level at its start: its number of units.
+    /// Applies a record: its number of units is the level from its start on.
     fn state(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let at = run.flow(&self.input).start;
         let level = stream
@@ -271,7 +271,8 @@ impl LevelMeter {
     }
 
     /// The state of a piece. A piece without a statement begins with the level before it. The level
-    /// of an ended subscription continues with the next subscription, but not between the two.
+    /// of an ended subscription continues when the next subscription begins, but is not in force
+    /// between the two.
     fn metered(&self, run: &Evaluation<'_>, begins: i64) -> Result<Metered, SuspenseReason> {
         let piece = piece(begins)?;
         let Some(level) = run.state.get(self.level, piece) else {

@@ -55,7 +55,7 @@ struct OneTimeCharge {
     component: u16,
     amount: Money,
     out: ChargeOut,
-    /// The usage that triggers the charge; without it, the start of the subscription does.
+    /// The usage that triggers the charge; `None` if the start of the subscription triggers it.
     trigger: Option<UsageInput>,
 }
 

@@ -4,7 +4,7 @@ use std::str::Chars;
 
 use crate::spec::{Value, ValueType};
 
-/// The longest pattern, which bounds the cost of matching a record.
+/// The maximum length of a pattern, which bounds the cost of matching a record.
 const PATTERN_BYTES_MAX: usize = 256;
 
 /// A pattern: `*` matches any characters, `?` matches one.

@@ -85,7 +85,7 @@ fn rate(text: &str) -> Result<i128, String> {
         ));
     };
     let decimal = Decimal::parse(number)?;
-    // Bits in 300 seconds; `one` below is a byte in the same scale.
+    // The number of bits in 300 seconds, scaled; `one` below is a byte in the same scale.
     let scaled = decimal.digits.checked_mul(bits * 300);
     let one = 8 * 10i128.pow(decimal.scale);
     match scaled {
@@ -160,7 +160,7 @@ impl Op for PercentileRater {
 impl Direction {
     /// Adds units to the intervals of their instants. Units are in order of time, so their
     /// intervals are too. A record changes at most [`PORTIONS_MAX`](crate::PORTIONS_MAX) intervals;
-    /// the state refuses to set more.
+    /// more changes are refused.
     fn count(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let mut current: Option<(Period, i128)> = None;

@@ -29,10 +29,11 @@ use crate::stream::Span;
 use super::accumulators::{WEEKDAY, week_of};
 use super::bookings::{Booking, Bookings};
 
-/// The most periods that one due event credits; a further event credits the remaining ones.
+/// The maximum number of periods that one due event credits; a further event credits the remaining
+/// periods.
 const CREDITS_MAX: usize = 128;
 
-/// When a charge falls due.
+/// The property that states when a charge falls due.
 pub(super) const DUE: PropertySpec = with_default(
     "due",
     Value::Choice(&["period-start", "first-use"]),
@@ -187,7 +188,7 @@ impl Op for WithUse {
 }
 
 impl WithUse {
-    /// The general case: any number of ranges of units. A record of quantity zero counts in the
+    /// The general case: any number of ranges of units. A record of quantity zero is charged in the
     /// period of its start.
     #[inline(never)]
     fn charge_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
@@ -316,7 +317,7 @@ impl InAdvance {
         (at < query.until && is_active).then_some((at, Falls::Charge(date)))
     }
 
-    /// The first date from `next` on at which a charge is due in the interval of the query.
+    /// The first date from `next` on for which a charge is booked in the interval of the query.
     fn to_be_booked(&self, next: Date, query: &mut DueQuery<'_>) -> Option<Date> {
         if query.begun_before(next) {
             // A new plan version charges from the next period on. Periods that began before keep

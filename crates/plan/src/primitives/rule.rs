@@ -15,10 +15,10 @@ pub(super) struct Rule {
     pub(super) conditions: Box<[Condition]>,
 }
 
-/// A condition of a rule. A condition on a value that the record does not carry does not hold,
-/// except that a record without a duration is refused by a condition that a duration of zero meets.
+/// A condition of a rule. If the record lacks the value, the condition does not hold. Exception: a
+/// record without a duration is refused if a duration of zero would meet the condition.
 pub(super) enum Condition {
-    /// The usage type before the classifier is one of these.
+    /// The usage type before the classifier is one of these types.
     Type(Box<[Box<str>]>),
     Attribute(Attribute, Test),
     /// The measure is more than `above`, and at most `upto`.
@@ -109,7 +109,7 @@ impl Condition {
                 };
                 match run.record.measure(name) {
                     Some(value) => holds(value.into()),
-                    // A lost duration must not be taken for a short one. Where the limits exclude
+                    // A missing duration must not be treated as a short one. If the limits exclude
                     // zero, the condition does not hold, as for any other measure.
                     None if **name == *"duration" && holds(0) => {
                         let about = format_args!("record.duration");

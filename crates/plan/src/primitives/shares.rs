@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 use crate::measure::Decimal;
 use crate::spec::{Value, ValueType};
 
-/// The largest weight. Products of money and sums of weights stay within 128 bits.
+/// The maximum weight. It keeps products of money and sums of weights within 128 bits.
 const WEIGHT_MAX: i128 = 1_000_000_000;
-/// The most parties of one row.
+/// The maximum number of parties of one row.
 const PARTIES_MAX: usize = 64;
 /// The word in a row for charges that no party pays.
 const NOBODY: &str = "nobody";
@@ -49,10 +49,10 @@ pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
     }
 }
 
-/// Splits an amount into shares that add up to it, each a multiple of `step`. The steps that are
-/// left after the exact quotas are rounded down go to the largest remainders; among equal
-/// remainders, to the first. A negative amount is split as the positive one. `None` on overflow or
-/// without weights.
+/// Splits an amount into shares that add up to it, each a multiple of `step`. The exact quotas are
+/// rounded down, and the remaining steps go to the largest remainders; among equal remainders, to
+/// the first. A negative amount is split like the positive amount. `None` on overflow or without
+/// weights.
 pub(super) fn apportion(
     amount: i128,
     step: i128,
@@ -115,8 +115,8 @@ mod tests {
     }
 
     proptest! {
-        /// The largest-remainder method: each quota is rounded down, and those with the largest
-        /// remainders get one unit more.
+        /// The largest-remainder method: each quota is rounded down, and the quotas with the
+        /// largest remainders get one unit more.
         #[test]
         fn shares_add_up_and_are_within_one_of_their_quota(
             amount in -10i128.pow(20)..10i128.pow(20),

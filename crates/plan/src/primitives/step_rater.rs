@@ -1,13 +1,13 @@
 //! StepRater: prices units by steps of a level (docs/plan-semantics.md sections 2, 3 and 4).
 //!
 //! ```text
-//!  level.rs    the level that each unit reads  ladder.rs   ranges of units -> parts, one per step
-//!  steps.rs    bounds and prices               rate.rs     parts -> lines, by mode
+//!  level.rs    the level that each unit reads  ladder.rs   splits units into parts, one per step
+//!  steps.rs    bounds and prices               rate.rs     books lines for the parts, by mode
 //! ```
 //!
 //! The mode `graduated` prices a part by its number of units. The other modes, and running
-//! rounding, price it by the levels before and after it. For these the level must count exactly the
-//! priced units, so that a part's units are those between the two levels.
+//! rounding, price a part by the levels before and after it. For these modes the level must count
+//! exactly the priced units, so that a part consists of the units between the two levels.
 
 mod rate;
 
@@ -230,8 +230,8 @@ fn step(
 }
 
 /// The quantity of a typical small record, and its text. If rounding changes the price of such a
-/// record, it changes the bill. For a count it is a thousandth of `per`, because a count may be a
-/// number of bytes.
+/// record, the error in the bill is noticeable. For a count it is a thousandth of `per`, because a
+/// count may be a number of bytes.
 fn small_record(unit: Unit, per: i128) -> (i128, String) {
     match unit {
         Unit::Microsecond => (60_000_000, "1 min".to_owned()),
@@ -243,7 +243,7 @@ fn small_record(unit: Unit, per: i128) -> (i128, String) {
     }
 }
 
-/// Declares the component of the correction that a change to a step books.
+/// Declares the component of the correction that is booked when the level reaches a further step.
 fn correction(
     primitive: &Primitive,
     child: &Child,

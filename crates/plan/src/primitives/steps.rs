@@ -18,7 +18,7 @@ use crate::state::Period;
 pub(super) type ReadQuantity = fn(&str) -> Result<i128, String>;
 
 /// The level at which each step ends. Refuses bounds that do not rise, that leave a gap or overlap,
-/// and a step without end that is not the last.
+/// and a step without end before the last step.
 pub(super) fn bounds(
     primitive: &Primitive,
     read: ReadQuantity,
@@ -80,7 +80,7 @@ pub(super) fn bounds(
     refused.map_or(Ok(bounds), Err)
 }
 
-/// A step's `per` in priced units; at least one.
+/// The quantity `per` of a step in priced units; at least one.
 pub(super) fn per(
     child: &Child,
     read: ReadQuantity,

@@ -66,7 +66,7 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-/// The most taxes of one line.
+/// The maximum number of taxes of one line.
 const TAXES_MAX: usize = 8;
 
 struct TaxCalculator {
@@ -190,7 +190,8 @@ struct Fraction {
 impl Fraction {
     const ONE: Self = Self { top: 1, bottom: 1 };
 
-    /// `None` if the value does not fit in 128 bits, like all functions of this type.
+    /// A fraction in lowest terms; `None` if it does not fit in 128 bits, as for all functions of
+    /// this type.
     fn new(top: i128, bottom: i128) -> Option<Self> {
         let (mut a, mut b) = (top, bottom);
         while b != 0 {

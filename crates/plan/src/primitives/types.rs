@@ -33,34 +33,34 @@ pub struct PrimitiveType {
 /// An input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InputType {
-    /// Its name.
+    /// The name of the input.
     pub name: &'static str,
     /// What the input carries: `usage`, `charge` or `level`.
     pub carries: &'static str,
     /// Whether a link is required.
     pub required: bool,
-    /// Whether it accepts several links, whose contents are merged.
+    /// Whether the input accepts several links, whose contents are merged.
     pub many: bool,
 }
 
 /// An output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutputType {
-    /// Its name.
+    /// The name of the output.
     pub name: &'static str,
     /// What the output carries: `usage`, `charge` or `level`.
     pub carries: &'static str,
-    /// When no link to the output is required: `never`, `always`, `at-the-source`, or
-    /// `when-nothing-flows`.
+    /// The condition under which no link to the output is required: `never`, `always`,
+    /// `at-the-source`, or `when-nothing-flows`.
     pub may_stay_open: &'static str,
 }
 
 /// A property.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PropertyType {
-    /// Its name.
+    /// The name of the property.
     pub name: &'static str,
-    /// The name of its syntax, such as `money`, `quantity` or `choice`.
+    /// The name of the value's syntax, such as `money`, `quantity` or `choice`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The permitted words; empty if the property is not a choice.
@@ -78,11 +78,11 @@ pub struct PropertyType {
 /// A child element of a primitive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChildType {
-    /// Its name.
+    /// The name of the element.
     pub name: &'static str,
     /// The least number of such elements.
     pub at_least: usize,
-    /// Its attributes.
+    /// The attributes of the element.
     pub properties: Vec<PropertyType>,
     /// The meaning in one line.
     pub help: &'static str,
@@ -109,7 +109,7 @@ fn described(spec: &Spec) -> PrimitiveType {
     }
 }
 
-/// The category of a primitive, derived from what its inputs and outputs carry.
+/// The category of a primitive, derived from the kinds of values that its inputs and outputs carry.
 fn category(spec: &Spec) -> &'static str {
     let takes = |carries| spec.inputs.iter().any(|i| i.carries == carries && i.required);
     let gives = |carries| spec.outputs.iter().filter(move |o| o.carries == carries).count();
@@ -173,7 +173,7 @@ fn child(spec: &ChildSpec) -> ChildType {
 mod tests {
     use super::*;
 
-    /// A plan author chooses a primitive by these lines.
+    /// A plan author chooses a primitive by its lines of help.
     #[test]
     fn every_property_and_every_child_has_a_line_of_help() {
         for primitive in primitive_types() {

@@ -1,6 +1,6 @@
 //! UsageTypeClassifier: sets the usage type of records by rules (docs/plan-semantics.md section 8).
 //!
-//! It passes units on unchanged. A primitive downstream that reads their type, such as a
+//! Units pass unchanged. A downstream primitive that reads their usage type, such as a
 //! UsageTypeSelector, gets the type that the rules determine.
 
 use turnpike_types::SuspenseReason;
@@ -17,7 +17,8 @@ use crate::values::SEPARATORS;
 
 use super::rule::{Condition, Rule, Test, measured};
 
-/// A limit on a measure. The measure can differ from that of the flow, so its unit can too.
+/// A limit on a measure. The measure can differ from the measure of the flow, so its unit can
+/// differ too.
 static LIMIT: ValueType =
     ValueType { name: "quantity", check: |text| crate::measure::Quantity::parse(text).map(drop) };
 

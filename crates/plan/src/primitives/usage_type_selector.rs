@@ -19,7 +19,7 @@ pub(super) static SPEC: Spec = Spec {
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();
-        // The choice of the plan for the record has compared the record's type already.
+        // The plan was chosen by the record's type, so the type needs no further check.
         if builder.type_of() == TypeOf::Record
             && builder.accepts_only(&types)
             && builder.share("in", "pass")

@@ -189,8 +189,8 @@ impl Op for Weigher {
             let weighed = match &self.weights {
                 Weights::Values { attribute, weights } => {
                     let weight = self.by_value(run, attribute, weights)?;
-                    // A weight of zero drops the record, so it does not count as a first use
-                    // either.
+                    // A weight of zero drops the record, so the record does not trigger charges due
+                    // at first use.
                     out.zero_quantity = stream.zero_quantity && weight > 0;
                     stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
@@ -263,8 +263,7 @@ impl Weigher {
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
                 unit = end;
-                // Joined neighbours of equal weight and dropped pieces count too, to bound the
-                // work.
+                // The count includes pieces that are joined or dropped, so that it bounds the work.
                 pieces += 1;
                 if pieces > SPANS_MAX {
                     return Err(SuspenseReason::Overflow);

@@ -1,5 +1,5 @@
-//! The billing cycles to close, and the instants: for a plan's primitives, for an option, and for
-//! sums that an option left in a cycle.
+//! Determines which billing cycles must be closed and when: for a plan's primitives, for an option,
+//! and for sums that an option left in a cycle.
 
 use smallvec::SmallVec;
 use turnpike_types::Timestamp;
@@ -54,8 +54,8 @@ impl Rater {
         due
     }
 
-    /// The first ended cycle with sums of an option, whether or not a close of the option covers
-    /// it. The last interval of the offer books it.
+    /// The first ended cycle in which alternatives of an option have sums, whether or not a close
+    /// of the option covers it. The last interval of the offer books the cycle.
     pub(super) fn next_leftover(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -113,9 +113,9 @@ impl Rater {
         cycles
     }
 
-    /// The longest cycle that begins with a date under any of the account's settings: no cycle
-    /// under one of them ends later. Settings that are no longer in force may have produced the
-    /// date.
+    /// The longest cycle that begins with a date under any of the account's settings, so that no
+    /// cycle that begins with this date ends later. The settings under which the date was stored
+    /// may no longer be in force.
     pub(crate) fn longest_cycle(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -139,8 +139,9 @@ impl Rater {
         longest.unwrap_or(PeriodSpan { from: i64::MAX, to: i64::MAX, period: first })
     }
 
-    /// The first cycle that is not closed, in the calendar of an interval, if it ends in the
-    /// interval or with it, for a subscription in force from `begin` to before `end`.
+    /// The first cycle that is not closed, in the calendar of an interval, for a subscription in
+    /// force from `begin` to before `end`. `None` if the cycle does not end in the interval or at
+    /// its end.
     fn open_cycle(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -154,7 +155,7 @@ impl Rater {
         let (from, until) = (interval.from.micros(), interval.until.micros());
         let open = closed.and_then(|days| i32::try_from(days).ok());
         let open = open.map_or(i64::MIN, |days| calendar.first_instant(date_of(Period(days))));
-        // Earlier intervals closed the cycles before this one, or had nothing to close.
+        // Earlier intervals closed the earlier cycles, or these cycles needed no close.
         let cycle = calendar.period(Calendared::Cycle, open.max(begin).max(INSTANTS.start));
         if end <= cycle.from || open >= end.min(until) {
             return None;
@@ -168,7 +169,8 @@ impl Rater {
     }
 }
 
-/// The subscriptions whose closes a variable records: start and exclusive end, in order.
+/// The start and exclusive end of each subscription to the plans whose closes are recorded in the
+/// variable `closed`, in order.
 pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i64, i64)> {
     let plans = intervals.iter().flat_map(|interval| interval.plans);
     let same = plans.filter(|plan| plan.code.tentative.closed == closed);
@@ -178,8 +180,8 @@ pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i6
     held
 }
 
-/// The variable of an option's closes, and the option's start and exclusive end. The first
-/// alternative in the interval represents all.
+/// The variable that records an option's closes, and the option's start and exclusive end. `None`
+/// for all alternatives in the interval except the first.
 fn option_of(
     interval: &DueInterval<'_>,
     plan: usize,
@@ -191,8 +193,8 @@ fn option_of(
     is_first.then(|| (offer.closed(), since, end_of(interval.plans, offer), true))
 }
 
-/// The period under which the progress of closes is stored: one for each cycle day, since a cycle
-/// that a change of that day cuts short ends after the first cycle of the new day.
+/// The period under which the progress of closes is stored. It differs by cycle day, because a
+/// cycle that is cut short by a change of the cycle day ends after the first cycle of the new day.
 pub(super) fn closed_by(account: &AccountContext) -> Period {
     Period(account.cycle_day.into())
 }

@@ -30,7 +30,7 @@ pub(crate) struct DialRow {
     pub(crate) index: u32,
 }
 
-/// Prefixes in order. Each knows the longest other prefix with which it begins.
+/// Prefixes in order. Each prefix refers to the longest other prefix with which it begins.
 #[derive(Debug)]
 pub(crate) struct DialPlan {
     keys: Vec<Key>,

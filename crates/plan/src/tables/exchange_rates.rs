@@ -40,7 +40,7 @@ pub(crate) struct ExchangeRates {
 
 impl ExchangeRates {
     /// The rate of exactly this pair that is in force on a date. The inverse of the rate of the
-    /// opposite pair is never used, because it is a different price.
+    /// opposite pair is never used, because the two pairs have different prices.
     pub(crate) fn rate(&self, from: Currency, to: Currency, date: Date) -> Option<&RateRow> {
         let after = self.rows.partition_point(|row| row.key() <= (from, to, Some(date)));
         let row = self.rows.get(after.checked_sub(1)?)?;

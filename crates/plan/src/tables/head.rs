@@ -13,7 +13,7 @@ use crate::values;
 const NAME: &str = "turnpike-table";
 const EXAMPLE: &str = "# turnpike-table id=my-table kind=dial-plan version=1 starts=2026-01-01";
 const KEYS: [&str; 5] = ["id", "kind", "version", "starts", "supersedes"];
-/// The longest first line; a message never repeats a longer one.
+/// The maximum length of the first line in bytes. A longer line is not repeated in a message.
 const BYTES_MAX: usize = 512;
 
 /// The id, kind and version of a table.

@@ -4,12 +4,12 @@
 //! ```text
 //!  text
 //!    |  head.rs      the first line: id, kind, version, start
-//!    |  rows.rs      CSV -> rows with their lines and columns
+//!    |  rows.rs      reads CSV rows with their lines and columns
 //!    |  dial_plan.rs  tax.rs  holidays.rs  exchange_rates.rs  addresses.rs
 //!    v               one file per kind: its columns, its checks, its look-up
 //!  Table             immutable; can be shared in an Arc
 //!
-//!  number.rs  telephone numbers -> E.164, with lengths checked by countries.rs
+//!  number.rs  converts telephone numbers to E.164; countries.rs checks their lengths
 //!  place.rs   nested places
 //! ```
 //!
@@ -61,8 +61,8 @@ pub fn parse_table(text: &str) -> Result<Table, TableErrors> {
     parsed(text, Faults::default())
 }
 
-/// Parses a table from the catalogue. Unlike [`parse_table`], it accepts text after a closing quote,
-/// which earlier releases accepted, and reads it as they did.
+/// Parses a table from the catalogue. Unlike [`parse_table`], it accepts text after a closing quote
+/// and reads it as earlier releases did, because these releases published such tables.
 ///
 /// # Errors
 /// All errors of the text, each with its line.

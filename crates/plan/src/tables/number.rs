@@ -78,8 +78,8 @@ impl HomePlan {
 pub(crate) enum NumberReading {
     /// As dialled in the home country.
     Dialled(HomePlan),
-    /// As dialled in the home country, without a check by country: the reading of plans that earlier
-    /// releases published, which must price as they did.
+    /// As dialled in the home country, without a check by country. Plans that earlier releases
+    /// published read numbers in this way, so that their prices do not change.
     Unchecked(HomePlan),
     /// With its country code first. An international prefix before the country code is accepted
     /// if it begins with 0, because no country code begins with 0.
@@ -161,8 +161,8 @@ pub(crate) enum Number {
     /// A number whose length is possible in its country.
     Whole(Digits),
     /// A number that was dialled in its home country and is shorter than all numbers there, with
-    /// the country code before it. It may be a service number such as 118118. If it is not, the
-    /// fault is the reason to refuse it.
+    /// the country code before it. It may be a service number such as 118118. Otherwise the number
+    /// must be refused with the fault.
     Service(Digits, BadNumber),
 }
 
@@ -211,8 +211,8 @@ pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadN
     }
 }
 
-/// Reads a number as earlier releases did. This must not change: published versions of plans price
-/// by it.
+/// Reads a number as earlier releases did. This must not change, because published versions of
+/// plans price calls by the result.
 fn unchecked(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
     let mut dialled = number.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')'));
     let is_international = dialled.clone().next() == Some('+');
@@ -255,7 +255,7 @@ impl HomePlan {
     }
 }
 
-/// The digits of a number; `(0)` counts as one of them.
+/// The digits of a dialled number; `(0)` is stored as one digit.
 #[derive(Debug)]
 struct Dialled {
     plus: bool,

@@ -1,4 +1,4 @@
-//! CSV -> rows with their lines and columns, independent of the kind of table.
+//! Reads CSV rows with their lines and columns, independent of the kind of table.
 //!
 //! Each line is one row, split by [`CsvLine`]. Lines that begin with `#` are comments. Refused are:
 //! an unclosed quote or a quote within an unquoted value, control characters in a value, and a
@@ -9,7 +9,7 @@ use turnpike_types::{CsvLine, CsvLineError};
 use super::{TableError, TableErrors};
 use crate::nearest::hint;
 
-/// The longest value, in bytes.
+/// The maximum length of a value, in bytes.
 pub(super) const CELL_BYTES_MAX: usize = 256;
 /// The number of errors after which reading stops.
 const ERRORS_MAX: usize = 100;
@@ -36,8 +36,8 @@ pub(super) trait Kind: Default {
     /// The result of reading the rows.
     type Content;
 
-    /// Reads a row. Returns its rank among the rows whose order is part of the content; 0 if the
-    /// order is not.
+    /// Reads a row. Returns the rank of the row among the rows whose order is part of the content;
+    /// 0 if the order is not part of the content.
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String>;
 
     /// Checks the rows against each other, and builds the content.
@@ -52,7 +52,7 @@ pub(super) struct Row<'r> {
     cells: &'r CsvLine,
     /// The index of each column in the file's rows; `None` if the file does not have the column.
     places: &'r [Option<usize>],
-    /// The table was published already; see [`Faults::is_published`].
+    /// Whether the table was published before, see [`Faults::is_published`].
     pub(super) is_published: bool,
 }
 
@@ -213,7 +213,7 @@ fn header(
     (faults.errors.len() == before).then_some(places)
 }
 
-/// The fault of a header that is not separated by commas: a spreadsheet wrote it.
+/// The fault of a header that is not separated by commas, as spreadsheets write it.
 fn other_separator(header: &str, columns: &[Column]) -> Option<String> {
     const REMEDY: &str = "save the table with commas, and decimals with a point";
     if header.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("sep=")) {
@@ -239,7 +239,7 @@ fn names(columns: &[Column], between: &str) -> String {
 
 /// The rows of a text, without comments.
 struct Lines<'t> {
-    /// An earlier release may have accepted the text, by less strict rules for quotes.
+    /// Whether an earlier release may have accepted the text, by less strict rules for quotes.
     is_published: bool,
     lines: std::str::Split<'t, char>,
     /// The last line that was read.
@@ -283,7 +283,7 @@ impl<'t> Lines<'t> {
             }
         })?;
         // Tables are written by people, so an odd number of quotes is treated as a mistake. In
-        // other files a single quote can be an inch sign.
+        // files that programs write, a single quote can be an inch sign.
         if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
             return Err(LEFT_OPEN.to_owned());
         }
@@ -301,7 +301,8 @@ impl<'t> Lines<'t> {
 /// Collects errors and warnings while a table is read.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// The table was published already: text that an earlier release accepted is no fault.
+    /// Whether the table was published before: text that an earlier release accepted is then no
+    /// fault.
     pub(super) is_published: bool,
     errors: Vec<TableError>,
     warnings: Vec<TableError>,

@@ -45,10 +45,10 @@ pub(crate) struct TaxTable {
 }
 
 impl TaxTable {
-    /// The taxes on a category at a place: those of the places that contain it and its own,
-    /// outermost first; the taxes of one place in the order of the file. `None` if neither the
-    /// place nor a place that contains it is in the table. Empty if one is, and none of them has a
-    /// tax on this category.
+    /// The taxes on a category at a place: the taxes of the places that contain it and its own
+    /// taxes, outermost first; the taxes of one place in the order of the file. `None` if neither
+    /// the place nor a place that contains it is in the table. Empty if at least one of these
+    /// places is in the table, but none of them has a tax on this category.
     pub(crate) fn taxes(&self, place: &str, category: &str) -> Option<SmallVec<[&TaxRow; 4]>> {
         let mut known = None;
         for name in place::lineage(place) {
@@ -121,8 +121,8 @@ impl Kind for Rows {
     }
 }
 
-/// Warns of a tax that has a row for every category and a row for one category, because both apply.
-/// The rows are in order of place, tax and category.
+/// Warns if the same tax has a row for every category and a row for one category, because both
+/// apply. The rows are in order of place, tax and category.
 fn warn_of_both(rows: &[(TaxRow, u32)], faults: &mut Faults) {
     for same in rows.chunk_by(|(a, _), (b, _)| a.place == b.place && a.tax == b.tax) {
         let Some(((every, on_line), rest)) = same.split_first() else { continue };

@@ -1,9 +1,9 @@
 //! The first holder of an identity at an instant: the account that look-ups found first, before any
 //! change of the bindings (P28).
 //!
-//! A record that was guided before a change may have been rated by its account, and is sent again
-//! after it. The first holder's partition decides such a record, whatever account holds the identity
-//! now, so that it is rated once:
+//! A record whose account was looked up before a change may have been rated for that account, and
+//! may be sent again after the change. The first holder's partition decides such a record, whatever
+//! account holds the identity now, so that the record is rated once:
 //!
 //! ```text
 //!   recorded   1       2        3              look-ups for an instant in the interval found
@@ -20,18 +20,19 @@ use turnpike_types::{AccountNumber, Timestamp};
 use super::BindingRow;
 use crate::Binding;
 
-/// How long after the instant of a change a record may start that was guided before the change, in
-/// microseconds. A front guides by an old history for the suspicion time at most. A node takes what
-/// was guided at most [`GUIDED_MAX_US`] ago, and records that end at most [`AHEAD_MAX_US`] ahead. The
-/// rest is reserve for the suspicion time and the difference between logged time and the clock.
+/// In microseconds: a record that starts later than this after a change can't have been resolved
+/// with the bindings before that change. A front uses an old history for the suspicion time at
+/// most. A node accepts records whose accounts were looked up at most [`GUIDED_MAX_US`] ago, and
+/// that end at most [`AHEAD_MAX_US`] ahead. The rest is a reserve for the suspicion time and the
+/// difference between logged time and the clock.
 const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US + 5 * 60 * 1_000_000;
 
 /// All rows of one key, in force and withdrawn.
 pub(super) type Level = Vec<BindingRow>;
 
-/// The intervals in which look-ups found one account first and later another one or none, with the
-/// account found first. `keys` are those of the identity and of the prefixes that contain it, in the
-/// order in which they count.
+/// The intervals for which look-ups found one account first, and later another account or none;
+/// each with the account that was found first. `keys` are the keys of the identity and of the
+/// prefixes that contain it, in order of precedence.
 pub(super) fn first_holders<'a>(
     keys: impl Iterator<Item = &'a String>,
     levels: &HashMap<String, Level>,
@@ -61,7 +62,8 @@ pub(super) fn first_holders<'a>(
     found
 }
 
-/// The account that look-ups for `at` found first; `None` if they always found the same.
+/// The account that look-ups for `at` found first; `None` if no look-up found an account, or if all
+/// later ones found the same.
 fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNumber> {
     let covering: Vec<(&String, Vec<&BindingRow>)> = levels
         .iter()
@@ -75,7 +77,8 @@ fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNu
     changes.retain(|change| *change != Timestamp::MAX);
     changes.sort_unstable();
     changes.dedup();
-    // No record with this start arrived before the next change.
+    // A record that starts at `at` can't have arrived before the next change, so this change does
+    // not count.
     let is_unused = |next: &Timestamp| at >= next.saturating_add(SETTLES_US);
     let mut found = changes
         .iter()
@@ -88,8 +91,8 @@ fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNu
 }
 
 /// The account that look-ups found after the change at `change`. Of overlapping rows of one key,
-/// which an older release may have left, the one in canonical spelling counts; without it, the rows
-/// count if they agree.
+/// which an older release may have left, the row in canonical spelling applies. Without such a row,
+/// the rows apply if they all name the same account.
 fn found_after(
     covering: &[(&String, Vec<&BindingRow>)],
     change: Timestamp,

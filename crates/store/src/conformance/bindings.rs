@@ -41,7 +41,7 @@ fn holder(bindings: &[Binding], at: i64) -> Option<u64> {
     found.map(|one| one.account.0)
 }
 
-/// Both for binding and for look-ups.
+/// Two spellings denote one identity, both in bindings and in look-ups.
 pub async fn two_spellings_of_an_identity_are_one(s: &TestedStore) {
     let db = s.view().await;
     let asked = [
@@ -138,7 +138,8 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Te
     assert_eq!(held, [Some(1), Some(3), Some(3), Some(3), Some(2)]);
 }
 
-/// What a change takes away may have been rated by the former account: the first one is remembered.
+/// Records in an interval that a change takes away may have been rated for the former account, so
+/// the account that look-ups found first is remembered.
 pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore) {
     let db = s.view().await;
     let first = async |identity: &str, at: i64| {
@@ -165,7 +166,7 @@ pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore
     assert_eq!(first("user:x", -1).await, None);
     rebind(&*db, moved("user:x", 5, -10, 0)).await;
     assert_eq!(first("user:x", -1).await, None);
-    // A change so late that no record has arrived that it concerns.
+    // No record with such a late start has arrived before the change.
     rebind(&*db, moved("user:x", 2, i64::MAX / 2, OPEN)).await;
     assert_eq!(first("user:x", i64::MAX / 2).await, None);
     // Changes that were in force at no time are not remembered.
@@ -174,7 +175,7 @@ pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore
     assert_eq!(first("user:y", 5).await, None);
 }
 
-/// An address is taken from the account of its prefix by a binding of its own, or of a longer
+/// A binding of the address itself, or of a longer prefix, takes an address from the account of its
 /// prefix.
 pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &TestedStore) {
     let db = s.view().await;
@@ -254,7 +255,7 @@ pub async fn a_final_interval_does_not_change_and_an_unbound_identity_is_not_rel
     assert_eq!(both[1], RebindOutcome::Changed(vec![]));
 }
 
-/// It stays the same after changes that can't.
+/// The version stays the same after changes that can't alter an answer.
 pub async fn the_version_changes_with_each_change_that_may_alter_an_answer(s: &TestedStore) {
     let db = s.view().await;
     let mut last = db.bindings_version().await.unwrap();
@@ -281,7 +282,7 @@ pub async fn the_version_changes_with_each_change_that_may_alter_an_answer(s: &T
     assert!(!differs(&*db).await, "no prefix holds these");
 }
 
-/// The list is sorted, and no longer than asked for.
+/// The list is sorted, and has no more bindings than requested.
 pub async fn the_bindings_of_an_account_are_listed(s: &TestedStore) {
     let db = s.view().await;
     let own = [
@@ -303,7 +304,7 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(7));
     let mut draw = |below: usize| usize::try_from(dice.below(below as u64)).unwrap();
     let mut table = [[None::<u64>; INSTANTS]; IDENTITIES.len()];
-    // What look-ups found first, and whether a later one found another account or none.
+    // The account that look-ups found first, and whether a later one found another account or none.
     let mut first = [[(None::<u64>, false); INSTANTS]; IDENTITIES.len()];
     let mut changed = 0;
     for _ in 0..150 {

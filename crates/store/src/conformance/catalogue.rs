@@ -166,7 +166,8 @@ pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Tested
     assert_eq!(again, PublishOutcome::Already(2));
 }
 
-/// P36: records since then were rated by another version. A first version may start in the past.
+/// P36: records since such a start were rated by another version. A first version may start in the
+/// past.
 pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
     let db = s.view().await;
     for kind in [CatalogueKind::Plan, CatalogueKind::Table] {
@@ -188,7 +189,7 @@ pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
     }
 }
 
-/// Plans depend on it.
+/// All versions of a table have the same kind of key, because plans depend on it.
 pub async fn a_table_keeps_its_kind_of_key(s: &TestedStore) {
     let db = s.view().await;
     db.publish(&table("world", 1, "2999-01-01")).await.unwrap();

@@ -32,7 +32,7 @@ async fn posting_segments(db: &dyn SharedDatabase, after: u64, most: usize) -> V
     rows.iter().map(|row| row.segment.0).collect()
 }
 
-/// The hint stays unchanged by appends without postings and by a claim.
+/// An append without postings, and a claim, leave the newest segment with postings unchanged.
 pub async fn an_append_with_postings_is_shown_by_every_observation(s: &TestedStore) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(31));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -46,7 +46,7 @@ pub async fn an_append_with_postings_is_shown_by_every_observation(s: &TestedSto
     assert_eq!(last_posting(&*db).await, 5);
 }
 
-/// The hint moves in the fenced statement itself, or not at all (P1).
+/// The newest segment with postings changes in the fenced statement itself, or not at all (P1).
 pub async fn an_append_that_is_refused_shows_no_postings(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
     let mut old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -61,7 +61,7 @@ pub async fn an_append_that_is_refused_shows_no_postings(s: &TestedStore) {
     assert!(posting_segments(&*db, 0, 10).await.is_empty());
 }
 
-/// They have all the fields that a read of the log returns.
+/// Segments with postings have all the fields that a read of the log returns.
 pub async fn segments_with_postings_come_in_order_and_no_others(s: &TestedStore) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(33));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;

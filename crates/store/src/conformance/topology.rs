@@ -106,7 +106,7 @@ pub async fn many_openers_at_once_find_one_history(s: &TestedStore) {
     assert!(incarnations.windows(2).all(|pair| pair[0] == pair[1]), "{incarnations:?}");
 }
 
-/// A process that made an observation before they were created sees them too.
+/// A process that made an observation before the partitions were created sees them too.
 pub async fn a_thousand_partitions_are_observed(s: &TestedStore) {
     let db = s.view().await;
     let early = s.view().await;

@@ -16,8 +16,9 @@ use crate::sql::rows::{
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// Parameter: keys; result: [`BindingRowTuple`], in force and withdrawn. The key of a row of an older
-/// release is NULL; such a row is found only if its identity is in canonical spelling.
+/// Parameter: keys. Returns a [`BindingRowTuple`] for each row in force or withdrawn. The key of a
+/// row of an older release is NULL; such a row is found only if its identity is in canonical
+/// spelling.
 const HISTORIES: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL::bigint \
      FROM bindings WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1)) \
      UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \
@@ -28,7 +29,7 @@ const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us,
      SELECT i, a, f, u, i, r \
      FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
      AS new (i, a, f, u, r)";
-/// -> the instant of the last recorded change, the clock
+/// Returns the instant of the last recorded change, and the clock.
 const RECORDED_AND_NOW: &str = "SELECT bindings_recorded_us, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
 /// Parameters: identities as stored, and their keys (canonical spellings).
@@ -90,8 +91,7 @@ impl PostgresDatabase {
     }
 }
 
-/// Adds bindings under the lock for binding: "no overlap" is a rule about many rows, which no row
-/// lock protects.
+/// Adds bindings under the lock for binding: no row lock enforces that bindings do not overlap.
 async fn bind(connection: &mut PgConnection, asked: Vec<Binding>) -> StoreResult<Vec<BindOutcome>> {
     let identities = asked.iter().map(|one| one.identity.as_str());
     let mut histories = locked_histories(connection, identities).await?;
@@ -214,7 +214,8 @@ async fn note_changes(
     Ok(())
 }
 
-/// Sets the keys of some rows of an older release in a transaction; `false` when no row was left.
+/// Sets the keys of some rows of an older release in a transaction. Returns `false` when no row was
+/// left.
 pub(super) async fn read_part(connection: &mut PgConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify("open", &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)
@@ -232,7 +233,7 @@ pub(super) async fn read_part(connection: &mut PgConnection) -> StoreResult<bool
     Ok(true)
 }
 
-/// Sets the keys of some rows of an older release; `false` when no row was left.
+/// Sets the keys of some rows of an older release. Returns `false` when no row was left.
 async fn read_some(connection: &mut PgConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)

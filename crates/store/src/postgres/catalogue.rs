@@ -21,7 +21,7 @@ use crate::{
 };
 
 const PUBLISH: &str = include_str!("publish.sql");
-/// -> the catalogue's version, the clock
+/// Returns the catalogue's version, and the clock.
 const STANDS_AT: &str = "SELECT catalogue_version, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
 
@@ -61,8 +61,8 @@ impl PostgresDatabase {
         rows.into_iter().map(|row| catalogue_head(row, PUBLISHING)).collect()
     }
 
-    /// `false` when the catalogue's version is no longer `stands_at`, or the clock has reached
-    /// `before`.
+    /// Inserts the version. Returns `false` when the catalogue's version is no longer `stands_at`,
+    /// or the clock has reached `before`.
     async fn insert_version(
         &self,
         stands_at: i64,

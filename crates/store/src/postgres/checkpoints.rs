@@ -69,7 +69,8 @@ impl PostgresDatabase {
         Ok(true)
     }
 
-    /// `false` when the fence refused the manifest; an error when the manifest itself is wrong.
+    /// Finds why the statement published nothing. Returns `false` when the fence refused the
+    /// manifest, and an error when the manifest itself is wrong.
     async fn why_not_published(
         &self,
         manifest: &CheckpointManifest,

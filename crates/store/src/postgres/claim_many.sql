@@ -10,8 +10,8 @@
 -- A cached generic plan does not know the length of the arrays and assumes few elements. Therefore
 -- every join here uses the primary key of partitions, which is a good plan for few and for many.
 --
--- -> for each claim that won: partition, true, epoch, next segment, last hash; and for each
---    partition that exists: partition, whether it was locked, its epoch in the snapshot, null, null
+-- Returns, for each claim that won: partition, true, epoch, next segment, last hash; and for each
+-- partition that exists: partition, whether it was locked, its epoch in the snapshot, null, null.
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::boolean[])

@@ -39,7 +39,7 @@ impl PostgresDatabase {
         let rows = self.claim_against_blockers(claim).await?;
         match rows.first() {
             Some(row) => claimed(row, DOING).map(Some),
-            // The epoch has moved on, unless the partition does not exist, which is an error.
+            // The epoch has changed, unless the partition does not exist, which is an error.
             None => self.fence_of(claim.partition, DOING).await.map(|_| None),
         }
     }
@@ -52,8 +52,8 @@ impl PostgresDatabase {
         tokio::pin!(rows);
         let mut blockers = Blockers::default();
         loop {
-            // Dropping an unfinished look closes the connection of the look; the claim goes on and
-            // is awaited to its end.
+            // Dropping an unfinished search for blockers closes the connection of the search. The
+            // claim continues, and is awaited to its end.
             tokio::select! {
                 rows = &mut rows => return rows,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -61,7 +61,8 @@ impl PostgresDatabase {
             tokio::select! {
                 rows = &mut rows => return rows,
                 looked = self.look(pid, claim.partition, &mut blockers) => {
-                    // The claim may still succeed: a failed look must not give it up half way.
+                    // The claim may still succeed, so a failed search for blockers does not abandon
+                    // it.
                     if let Err(error) = looked {
                         let partition = claim.partition;
                         tracing::warn!(%partition, %error, "what blocks a claim is not known");
@@ -107,8 +108,8 @@ impl PostgresDatabase {
                 outcomes.insert(id, ClaimOutcome::Won(won));
                 continue;
             }
-            // An epoch only grows: where it has moved on, the claim has lost, whether or not the
-            // row is held.
+            // An epoch only grows. If it has changed, the claim has lost, whether or not another
+            // statement holds the row.
             let has_moved = seen.get(&id) != Some(&epoch);
             let other =
                 if is_locked || has_moved { ClaimOutcome::Lost } else { ClaimOutcome::Busy };
@@ -129,14 +130,14 @@ struct Blockers {
 }
 
 impl Blockers {
-    /// Stores the blockers that a look found, which ended at `now`. A blocker that the look did not
-    /// find again is removed.
+    /// Stores the blockers that a search found, which ended at `now`. A blocker that the search did
+    /// not find again is removed.
     fn note(&mut self, now: Instant, found: impl Iterator<Item = Holder>) {
         let since = |holder| (holder, self.since.get(&holder).copied().unwrap_or(now));
         self.since = found.map(since).collect();
     }
 
-    /// The blockers that every look has found for [`CLAIM_LOCK_LIMIT`] or longer, as of `now`.
+    /// The blockers that every search has found for [`CLAIM_LOCK_LIMIT`] or longer, as of `now`.
     fn overdue(&self, now: Instant) -> impl Iterator<Item = Holder> {
         let is_overdue = move |since: &Instant| now.duration_since(*since) >= CLAIM_LOCK_LIMIT;
         self.since.iter().filter(move |(_, since)| is_overdue(since)).map(|(&holder, _)| holder)
@@ -194,7 +195,7 @@ fn statement_of_many(claims: &[Claim]) -> StatementAs<'static, AnswerTuple> {
 mod tests {
     use super::*;
 
-    /// The backends that each look ends, given the time of each look in milliseconds and the
+    /// The backends that each search ends, given the time of each search in milliseconds and the
     /// backends that it finds.
     fn ended(looks: &[(u64, &[Holder])]) -> Vec<Vec<Holder>> {
         let start = Instant::now();

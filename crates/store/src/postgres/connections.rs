@@ -30,8 +30,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// of the server causes no unknown outcome.
 const IDLE_TRUSTED: Duration = Duration::from_millis(500);
 
-/// The time at which a connection of any pool was last found broken. Connections that are idle
-/// since before are probably broken too, and are checked with a ping before their use.
+/// The time at which a connection of any pool was last found broken. Connections that have been
+/// idle since an earlier time are probably broken too, and are checked with a ping before their
+/// use.
 #[derive(Clone, Default)]
 pub(super) struct Broken(Arc<Mutex<Option<Instant>>>);
 
@@ -187,7 +188,7 @@ impl Failure {
 }
 
 impl Lease {
-    /// Runs a statement; the number of rows that it changed.
+    /// Runs a statement. Returns the number of rows that it changed.
     pub(super) async fn execute(mut self, statement: Statement<'_>) -> StoreResult<u64> {
         let answer = heeding(timeout(self.limit, statement.execute(&mut self.connection))).await;
         let doing = self.doing;
@@ -195,7 +196,7 @@ impl Lease {
         Ok(done.rows_affected())
     }
 
-    /// Runs a statement; all its rows.
+    /// Runs a statement. Returns all its rows.
     pub(super) async fn fetch_all<T: Tuple>(
         mut self,
         statement: StatementAs<'_, T>,

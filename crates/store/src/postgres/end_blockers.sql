@@ -11,7 +11,7 @@
 -- pg_terminate_backend warns of a backend that has ended meanwhile, and any warning makes the
 -- outcome of a statement unknown (P19). Therefore warnings are off until the end of this statement.
 --
--- -> pid, begin of its transaction, whether it was ended
+-- Returns pid, begin of its transaction, whether it was ended.
 WITH RECURSIVE quiet (yes) AS MATERIALIZED (
     SELECT set_config('client_min_messages', 'error', true)
 ), chain (pid) AS (

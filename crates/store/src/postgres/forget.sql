@@ -1,7 +1,7 @@
 -- Forgets node $1, and the mark to drain it, unless its last heartbeat is younger than $2
 -- microseconds. A concurrent heartbeat holds the row; after its commit the comparison is repeated.
 --
--- -> whether this statement forgot the node
+-- Returns whether this statement forgot the node.
 WITH gone AS (
     UPDATE nodes
        SET forgotten = TRUE, serving = ''::bytea, following = ''::bytea

@@ -4,7 +4,7 @@
 -- A new incarnation takes the node's name over. A known incarnation that is not the newest changes
 -- nothing (P11), and neither does a heartbeat that arrives after a later one.
 --
--- -> whether the row was written; its former incarnation; the clock; the catalogue's version
+-- Returns whether the row was written, its former incarnation, the clock, the catalogue's version.
 WITH fresh AS (
     INSERT INTO incarnations (node, incarnation) VALUES ($1, $2)
     ON CONFLICT DO NOTHING

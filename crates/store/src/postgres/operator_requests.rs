@@ -12,8 +12,8 @@ use crate::sql::statements;
 use crate::{PinOutcome, StoreResult};
 
 const FORGET: &str = include_str!("forget.sql");
-/// partition, node, duration in microseconds; writes no row if the node is no member of the
-/// partition
+/// Parameters: partition, node, duration in microseconds. Writes no row if the node is no member of
+/// the partition.
 const PIN: &str = "INSERT INTO pins (partition, member, until_us) \
      SELECT partition, node, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3 \
      FROM members WHERE partition = $1 AND node = $2 \
@@ -44,7 +44,7 @@ impl PostgresDatabase {
         Ok(rules::not_pinned(specs, pin.is_some()))
     }
 
-    /// Two statements: a node keeps its row once it has written a heartbeat.
+    /// Two statements need no transaction: a node keeps its row once it has written a heartbeat.
     pub(super) async fn drain_one(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
         const DOING: &str = "drain";
         let statement = if drained { statements::DRAIN } else { statements::UNDRAIN };

@@ -29,7 +29,7 @@ thread_local! {
     static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` to its end; its output, and whether the server sent a warning meanwhile.
+/// Runs `work` to its end. Returns the output, and whether the server sent a warning meanwhile.
 pub(super) async fn heeding<F: Future>(work: F) -> (F::Output, bool) {
     let mut work = pin!(work);
     let mut warned = false;

@@ -15,8 +15,8 @@ use crate::sql::rows::{
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// key -> [`BindingRowTuple`], in force and withdrawn; a row that an older process wrote is found if
-/// its spelling is its key.
+/// Parameter: key. Returns a [`BindingRowTuple`] for each row in force or withdrawn. A row that an
+/// older process wrote is found only if its identity is in canonical spelling.
 const HISTORY: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL FROM bindings \
      WHERE canonical = $1 OR (canonical IS NULL AND identity = $1) \
      UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \
@@ -201,7 +201,7 @@ pub(super) async fn has_unread(connection: &mut SqliteConnection) -> Result<bool
     Ok(!unread.is_empty())
 }
 
-/// Sets the keys of some rows of an older release; `false` when no row was left.
+/// Sets the keys of some rows of an older release. Returns `false` when no row was left.
 pub(super) async fn read_some(connection: &mut SqliteConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)

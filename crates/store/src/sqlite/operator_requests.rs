@@ -14,11 +14,11 @@ use crate::sql::rows::stored_partition;
 use crate::sql::statements;
 use crate::{PinOutcome, StoreResult};
 
-/// partition, node, until; writes no row if the node is no member of the partition
+/// Parameters: partition, node, until. Writes no row if the node is no member of the partition.
 const PIN: &str = "INSERT INTO pins (partition, member, until_us) \
      SELECT partition, node, $3 FROM members WHERE partition = $1 AND node = $2 \
      ON CONFLICT (partition) DO UPDATE SET member = excluded.member, until_us = excluded.until_us";
-/// node, the instant that its last heartbeat must precede
+/// Parameters: node, the instant that its last heartbeat must precede.
 const FORGET: &str = "UPDATE nodes SET forgotten = 1, serving = x'', following = x'' \
      WHERE node = $1 AND NOT forgotten AND beat_at < $2";
 

@@ -127,7 +127,7 @@ async fn barrier(connection: &mut SqliteConnection, held: Held) -> StoreResult<b
     Ok(done.rows_affected() == 1)
 }
 
-/// Writes the heartbeat; the catalogue's version.
+/// Writes the heartbeat. Returns the catalogue's version.
 async fn write_beat(
     connection: &mut SqliteConnection,
     beat: NodeBeat,

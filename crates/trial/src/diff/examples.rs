@@ -67,7 +67,7 @@ fn written_out(inline: &InlineExample, zone: &Zone) -> Vec<(String, String)> {
     numbered(accounts.chain(records).chain(expected).chain(totals))
 }
 
-/// Numbers the repetitions of a name.
+/// Appends a number to each repeated name.
 fn numbered(said: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     let told = said.map(|(name, value)| {

@@ -28,18 +28,19 @@ pub struct PlanDiff {
     pub prices: Vec<PriceChange>,
     /// Examples, by name.
     pub examples: Vec<PlanChange>,
-    /// The documents differ only in comments, in order, or in the notation of examples.
+    /// Whether the documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
-    /// Counters and charge marks of the first plan that the second plan would lose.
+    /// Warnings of state of the first plan that the second plan would lose: counters, and variables
+    /// that record booked charges.
     pub warnings: Vec<String>,
 }
 
 /// An element with an id that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlanChange {
-    /// Its id.
+    /// The id of the element.
     pub id: String,
-    /// The type; the new one if it changed.
+    /// The type; if it changed, the new type.
     pub kind: String,
     /// `added`, `removed` or `changed`.
     pub how: &'static str,
@@ -47,32 +48,32 @@ pub struct PlanChange {
     pub details: Vec<Changed>,
 }
 
-/// A changed value; `None` on the side that has none.
+/// A changed value; `None` for a plan that does not have the value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed {
     /// The name of the value, such as `upto of step free`.
     pub what: String,
-    /// In the first plan.
+    /// The value in the first plan.
     pub before: Option<String>,
-    /// In the second plan.
+    /// The value in the second plan.
     pub after: Option<String>,
 }
 
-/// A changed price; `None` on the side that has none.
+/// A changed price; `None` for a plan that does not have the price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PriceChange {
     /// The primitive.
     pub primitive: String,
     /// The step, or the id of the charge.
     pub component: String,
-    /// In the first plan: `1.00 per 1 h`.
+    /// The price in the first plan, such as `1.00 per 1 h`.
     pub before: Option<String>,
-    /// In the second plan.
+    /// The price in the second plan.
     pub after: Option<String>,
 }
 
 impl PlanDiff {
-    /// Do both plans charge the same and keep the same state? Their documents may still differ
+    /// Whether both plans charge the same and keep the same state. Their documents may still differ
     /// ([`PlanDiff::text_only`]).
     pub fn is_empty(&self) -> bool {
         let Self { head, parameters, primitives, prices, examples, .. } = self;
@@ -109,8 +110,8 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
     diff
 }
 
-/// A component's key: primitive, component, and order, because a step's unit price and its constant
-/// have the same ids.
+/// The key of a component: primitive, component, and a number that distinguishes a step's unit
+/// price from its constant, because both have the same ids.
 type Key = (String, String, usize);
 
 /// A price as written, and its currency.

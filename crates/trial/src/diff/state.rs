@@ -1,6 +1,6 @@
-//! Counters and charge marks of an old version that a new version would lose
-//! (docs/plan-semantics.md section 6). State is identified by plan id, primitive id and unit, so a
-//! new identifier starts without state.
+//! State of an old version that a new version would lose: counters, and variables that record
+//! booked charges (docs/plan-semantics.md section 6). State is identified by plan id, primitive id
+//! and unit, so a primitive with a new id starts without state.
 
 use turnpike_plan::{ComponentKind, ObjectCode, Plan, Primitive, Variable};
 
@@ -58,7 +58,8 @@ fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String
     })
 }
 
-/// Warns of a sum that would continue in another currency.
+/// The warning for a sum that would continue in another currency; `None` if the currency is the
+/// same.
 fn other_currency(variable: &Variable, after: &ObjectCode) -> Option<String> {
     let known = after.variables().iter().find(|known| known.id == variable.id)?;
     let (was, is) = variable.currency().zip(known.currency()).filter(|(was, is)| was != is)?;
@@ -69,7 +70,7 @@ fn other_currency(variable: &Variable, after: &ObjectCode) -> Option<String> {
     ))
 }
 
-/// The consequence of lost state.
+/// The consequence of lost state, as text.
 fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     let mut components = code.components().iter().filter(|component| component.primitive == id);
     match components.next().map(|component| component.kind) {
@@ -83,8 +84,9 @@ fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     }
 }
 
-/// The added primitive that is probably a renamed removed one: it has the same type, and either
-/// differs only in its id, or is the only one added of this type while only one was removed.
+/// The added primitive that probably is a removed one under another id. Both have the same type,
+/// and either they differ only in the id, or they are the only added and the only removed primitive
+/// of this type.
 fn renamed<'a>(old: &Primitive, before: &Plan, after: &'a Plan) -> Option<&'a str> {
     let of_kind = |these: &'a Plan, those: &Plan| -> Vec<&'a Primitive> {
         let added = these.primitives().iter().filter(|p| those.primitive(&p.id).is_none());

@@ -6,7 +6,7 @@ use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
 use super::{Changed, PlanChange};
 
-/// Pairs the values of both sides by key, in the order of the first side, then of the second.
+/// Pairs the values of both plans by key, in the order of the first plan, then of the second.
 pub(super) fn pairs<K: Ord + Clone, V>(
     before: Vec<(K, V)>,
     after: Vec<(K, V)>,
@@ -108,7 +108,8 @@ pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     changes(all(before), all(after), |primitive| primitive.kind.clone(), details)
 }
 
-/// Type, links and properties. For an added or removed primitive, the change itself has the type.
+/// Type, links and properties. Without the type for an added or removed primitive, because
+/// [`PlanChange::kind`](super::PlanChange::kind) holds it.
 fn values(primitive: Option<&&Primitive>) -> Vec<(String, String)> {
     let Some(primitive) = primitive else { return Vec::new() };
     let kind = ("type".to_owned(), primitive.kind.clone());
@@ -165,7 +166,7 @@ fn keyed<'p>(primitive: Option<&&'p Primitive>) -> Vec<(String, &'p Child)> {
     primitive.children.iter().map(key).collect()
 }
 
-/// A change in the order of children, which is significant for steps and rules.
+/// A change in the order of children; the order of steps and rules is significant.
 fn reordered(old: &[(String, &Child)], new: &[(String, &Child)]) -> Option<Changed> {
     let in_both = |these: &[(String, &Child)], those: &[(String, &Child)]| -> Vec<String> {
         let known: std::collections::BTreeSet<&String> = those.iter().map(|(key, _)| key).collect();

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Changed, PlanChange, PlanDiff};
 
 impl fmt::Display for PlanDiff {
-    /// One line per change, marked `+`, `-` or `~`; warnings last.
+    /// Writes one line per change, marked `+`, `-` or `~`, and the warnings last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan {} -> {}", self.before, self.after)?;
         if self.text_only {
@@ -64,7 +64,7 @@ impl Changed {
 }
 
 impl fmt::Display for Changed {
-    /// `upto of step free: 100 h -> 50 h`; a value of only one side without an arrow.
+    /// Writes `upto of step free: 100 h -> 50 h`; without an arrow if only one plan has the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
         match (&self.before, &self.after) {

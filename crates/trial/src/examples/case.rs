@@ -39,8 +39,8 @@ impl<'e> Case<'e> {
         }
     }
 
-    /// `None` if a file can't be read, with the errors in the report: comparing the rest would only
-    /// hide them.
+    /// Reads the files of an example. `None` if a file can't be read, with the errors in the
+    /// report: comparing the remaining records would produce differences that hide these errors.
     pub(crate) fn from_files(
         example: &'e Example,
         (usage_name, usage): (&str, Vec<u8>),

@@ -75,7 +75,7 @@ fn wrong_lateness(expectation: &Expectation, came: &FoundLines) -> Option<(Strin
     Some((format!("it to be {}", word(expected)), format!("it is {}", word(came.late))))
 }
 
-/// Which expectations match each sum.
+/// The assignment of expectations to sums.
 struct Claims<'a> {
     /// The matched sum, by index of the expectation.
     sums: Vec<Option<Sum>>,
@@ -195,7 +195,7 @@ fn different(
 
 const TOO_LARGE: &str = "more than 128 bits";
 
-/// Zero is equal in all units.
+/// Whether an expected quantity equals a sum's quantity. Zero is equal in all units.
 fn same_quantity(expected: &ExpectedQuantity, sum: &Sum) -> bool {
     let unit = expected.base == 0 || expected.unit.is_none_or(|unit| unit == sum.unit);
     unit && sum.quantity == Some(expected.base)

@@ -2,10 +2,10 @@
 //!
 //! Columns: `record_id` (or `record`), `component`, one of `quantity` (`3600 s`, or base units),
 //! `units` (base units), `seconds`, `microseconds`, `bytes`, and `amount`; or `suspended`, a
-//! reason. If `due` has a date, the row expects a charge due on that date and has no record;
-//! `posting` and `late` have the same meaning as in a plan. An empty cell is not compared. Rows of
-//! the same record (or date), component and posting are added, so the output of `turnpike rate` is
-//! a valid file of expectations; its other columns are ignored.
+//! reason. If `due` has a date, the row expects a charge due on that date and has no record.
+//! `posting` and `late` have the same meaning as in a plan. An empty cell is not compared. The
+//! quantities and amounts of rows of the same record (or date), component and posting are added, so
+//! the output of `turnpike rate` is a valid file of expectations; its other columns are ignored.
 
 use std::collections::BTreeMap;
 
@@ -45,10 +45,10 @@ const PASSED_OVER: &[&str] = &[
 /// Maximum number of reported errors per file.
 const FAULTS_MAX: usize = 50;
 
-/// An error in a row.
+/// A row that can't be read.
 #[derive(Debug)]
 pub(crate) struct BadRow {
-    /// `expected.csv:3`.
+    /// The position, such as `expected.csv:3`.
     pub(crate) at: String,
     pub(crate) problem: String,
 }
@@ -127,7 +127,8 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
             "posting" => Column::Posting,
             "late" => Column::Late,
             "component" => Column::Component,
-            // If there is a `units` column, `quantity` is that of the whole record.
+            // If there is a `units` column, the `quantity` column holds the quantity of the whole
+            // record.
             "quantity" if header.iter().any(|other| other == "units") => Column::PassedOver,
             "quantity" | "units" => Column::Quantity(Written::Itself),
             "seconds" => Column::Quantity(Written::In("s")),
@@ -159,7 +160,7 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
-/// The expectations so far; rows of the same record and component are combined.
+/// The expectations read so far; rows of the same record and component are combined.
 #[derive(Default)]
 struct Sums {
     expectations: Vec<Expectation>,

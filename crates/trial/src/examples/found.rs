@@ -108,7 +108,7 @@ impl FoundLines {
 }
 
 impl Sum {
-    /// Is the posting final, that is, neither replaced nor tentative?
+    /// Whether the posting is final, that is, neither replaced nor tentative.
     pub(crate) fn stands(&self) -> bool {
         !matches!(self.posting, "replaced" | "trial")
     }

@@ -83,7 +83,7 @@ pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
 
 struct Runner<'a> {
     plan: &'a Plan,
-    /// Contains only this plan; kept between examples, so that the plan is compiled once.
+    /// A catalogue of this plan only, kept between examples so that the plan is compiled once.
     catalogue: TrialCatalogue,
     stop: &'a dyn Fn() -> bool,
     files: Files<'a>,
@@ -198,7 +198,8 @@ fn take_due(
     }
 }
 
-/// The accounts of an example: the listed ones, else every number.
+/// The accounts of an example: the listed accounts, else every account number; without records and
+/// without listed accounts, account 1.
 fn accounts(plan: &Plan, case: &Case<'_>) -> Result<TrialAccounts, TrialError> {
     let settings = &case.example.settings;
     let account = |context| TrialAccount::new(context).with(subscription(plan, settings));

@@ -18,9 +18,9 @@ pub struct ExamplesReport {
 /// The result of one example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExampleReport {
-    /// Its name.
+    /// The name of the example.
     pub name: String,
-    /// Line of the XML, from 1.
+    /// The line of the example in the XML, from 1.
     pub line: u32,
     /// Records that were rated.
     pub records: usize,
@@ -53,7 +53,7 @@ pub struct Difference {
 }
 
 impl ExamplesReport {
-    /// Did all examples pass? True for a plan without examples.
+    /// Whether all examples passed; true for a plan without examples.
     pub fn passed(&self) -> bool {
         self.examples.iter().all(ExampleReport::passed)
     }
@@ -69,12 +69,13 @@ impl ExampleReport {
         Self { name: example.name.clone(), line: example.line, ..Self::default() }
     }
 
-    /// Does the example have no differences?
+    /// Whether the example has no differences.
     pub fn passed(&self) -> bool {
         self.differences.is_empty()
     }
 
-    /// Adds a difference that does not concern a record; its position is `at`, else the example.
+    /// Adds a difference that does not concern a record, at the position `at` or else at the
+    /// example.
     pub(crate) fn fails(
         &mut self,
         at: Option<&str>,
@@ -126,7 +127,8 @@ impl fmt::Display for Difference {
 }
 
 impl fmt::Display for ExampleReport {
-    /// `two hours: ok, 1 record, 2 lines`; or `two hours: FAILED`, with one line per difference.
+    /// Writes `two hours: ok, 1 record, 2 lines`; or `two hours: FAILED`, with one line per
+    /// difference.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed() {
             let plural = |count: usize| if count == 1 { "" } else { "s" };
@@ -146,7 +148,7 @@ impl fmt::Display for ExampleReport {
 }
 
 impl fmt::Display for ExamplesReport {
-    /// The examples in order.
+    /// Writes the reports of the examples in order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, example) in self.examples.iter().enumerate() {
             if place > 0 {

@@ -18,36 +18,36 @@ pub trait Stepper {
     fn step(&mut self, step: &Stepped);
 }
 
-/// The effect of one primitive on a record or a due item.
+/// The work of one primitive on a record or a due item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stepped {
     /// The record's id; for a due item, `due:` and the account's date.
     pub record: String,
     /// The plan.
     pub plan: String,
-    /// Its version.
+    /// The version of the plan.
     pub version: u32,
     /// The primitive's id.
     pub primitive: String,
-    /// Its type.
+    /// The type of the primitive.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its line in the plan's XML.
+    /// The line of the primitive in the plan's XML.
     pub line: u32,
-    /// Units received.
+    /// The units that the primitive received.
     pub inputs: Vec<Port>,
-    /// Units sent to other primitives.
+    /// The units that the primitive sent to other primitives.
     pub outputs: Vec<Port>,
-    /// Lines that the primitive booked.
+    /// The lines that the primitive booked.
     pub booked: Vec<Booked>,
-    /// Earlier lines whose posting the primitive changed.
+    /// The earlier lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
-    /// Variables that the primitive set.
+    /// The variables that the primitive set.
     pub variables: Vec<VariableChange>,
     /// The reason, if this primitive suspended the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<&'static str>,
-    /// The subject of the reason: the measure, attribute, number or table.
+    /// The detail of the reason: the measure, attribute, number or table that is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -59,7 +59,7 @@ pub struct Port {
     pub port: String,
     /// Ranges of units, in order.
     pub runs: Vec<UnitRange>,
-    /// A record without units passed the port.
+    /// Whether a record without units passed the port.
     pub empty_record: bool,
 }
 
@@ -97,14 +97,14 @@ pub struct Booked {
     pub price: String,
     /// The amount.
     pub amount: String,
-    /// Its currency.
+    /// The currency of the amount.
     pub currency: String,
     /// The first date of the period; empty if there is none.
     pub period: String,
     /// The accumulator before the first and after the last unit, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<(String, String)>,
-    /// The number of the line from which this one was derived.
+    /// The number of the line from which this line was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
     /// The row of the reference table, from 0.
@@ -149,7 +149,7 @@ pub struct VariableChange {
 /// Converts the evaluator's steps to plain values.
 pub(crate) struct StepWatcher<'a> {
     record: String,
-    /// A due item: primitives without an effect are left out.
+    /// Whether a due item is rated. Primitives without an effect on a due item are left out.
     is_due: bool,
     interval: &'a TimelineInterval,
     /// The postings of the lines so far, as of the previous step.

@@ -12,7 +12,7 @@ use turnpike_types::{
     AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
 };
 
-/// Segments per fetch.
+/// The number of segments per fetch.
 const FETCH_SEGMENTS: usize = 64;
 
 /// The outcome of a fetch.
@@ -35,8 +35,8 @@ pub(in crate::owner) enum Fetched {
 pub(super) struct Scope {
     pub(super) sender: PartitionId,
     pub(super) ours: AccountRange,
-    /// The sender is the receiver's own partition, which also takes postings that no partition
-    /// covers.
+    /// Whether the sender is the receiver's own partition, which also takes postings to accounts
+    /// that no partition covers.
     pub(super) is_own: bool,
     pub(super) ranges: Arc<Vec<AccountRange>>,
 }
@@ -54,9 +54,9 @@ pub(in crate::owner) struct Page {
     sender: PartitionId,
     segments: VecDeque<Fresh>,
     cursor: PostingCursor,
-    /// A posting was taken since the cursor was logged.
+    /// Whether a posting was taken since the cursor was logged.
     unlogged: bool,
-    /// Segments that were passed over since the cursor was logged.
+    /// The number of segments that were passed over since the cursor was logged.
     passed: u32,
 }
 
@@ -77,12 +77,12 @@ impl Page {
         self.sender
     }
 
-    /// The cursor behind all that was taken and passed over.
+    /// The cursor after all postings that were taken, and all segments that were passed over.
     pub(super) fn cursor(&self) -> PostingCursor {
         self.cursor.clone()
     }
 
-    /// The next posting. Segments without one are passed over.
+    /// The next posting to this partition. Segments without such a posting are passed over.
     pub(super) fn next(&mut self) -> Option<PostedLine<'_>> {
         while self.segments.front().is_some_and(|fresh| fresh.ours.is_empty()) {
             let Some(fresh) = self.segments.pop_front() else { break };
@@ -94,7 +94,7 @@ impl Page {
         posted(self.sender, fresh, row)
     }
 
-    /// Moves the cursor behind the posting that [`Page::next`] returned.
+    /// Moves the cursor past the posting that [`Page::next`] returned.
     pub(super) fn step(&mut self) {
         let Some(mut fresh) = self.segments.pop_front() else { return };
         if let Some((ordinal, _)) = fresh.ours.pop_front() {
@@ -144,7 +144,7 @@ pub(super) struct Texts<'a> {
     from: String,
     version: String,
     component: &'a ComponentInfo,
-    /// The posting grants a bonus to the account.
+    /// Whether the posting grants a bonus to the account.
     is_bonus: bool,
 }
 
@@ -204,7 +204,7 @@ fn posted(sender: PartitionId, fresh: &Fresh, row: u32) -> Option<PostedLine<'_>
     })
 }
 
-/// Reads the sender's log behind `from`.
+/// Reads the sender's log after `from`.
 pub(super) async fn fetch(
     db: Arc<dyn SharedDatabase>,
     scope: Scope,
@@ -217,7 +217,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// The segments behind the cursor. The cursor's own segment comes first, since some of its postings
+/// The segments after the cursor. The cursor's own segment comes first, since some of its postings
 /// may not be taken yet. An error says why the segments do not continue the cursor (P18).
 async fn rows(
     db: &dyn SharedDatabase,

@@ -7,13 +7,14 @@
 //!   segment 23  o      --> fetch.rs, in the background; the hash must match the cursor (P18)
 //!                              |  postings to accounts of this partition, in order
 //!                              v
-//!                    a record of outcome `posted` with one line, and the cursor behind it, in one
+//!                    a record of outcome `posted` with one line, and the cursor after it, in one
 //!                    segment; if the account can't take it, a record in suspense
 //! ```
 //!
 //! A posting is not usage: it has no key and no horizon, and the receiver's plans do not rate it.
-//! The cursor makes it exactly once. Segments without postings for this partition are passed over.
-//! The cursor is then logged with the next posting, or after a bounded number of such segments.
+//! The cursor ensures that each posting is taken exactly once. Segments without postings for this
+//! partition are passed over. The cursor is then logged with the next posting, or after a bounded
+//! number of such segments.
 //!
 //! A posting to an account that no partition covers waits in the suspense of the sender's own
 //! partition. If a partition covers the account when the posting is recycled, that partition's
@@ -42,7 +43,7 @@ use super::records::{NotRated, Wait};
 use super::{Ended, Owner};
 use fetch::{Fetched, Page, PostedLine};
 
-/// Postings taken in one turn between requests.
+/// The most postings that are taken before the owner serves other requests.
 const TURN_POSTINGS: usize = 2_000;
 /// The cursor is logged after this many segments without postings for this partition.
 const PASSED_MAX: u32 = 64;
@@ -50,7 +51,7 @@ const PASSED_MAX: u32 = 64;
 /// Each partition that has postings, and its newest segment with postings, as last observed.
 pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
 
-/// What the owner knows of postings beyond the logged cursors.
+/// The state of the owner's postings beyond the logged cursors.
 #[derive(Debug)]
 pub(super) struct Postings {
     fetching: Option<JoinHandle<Fetched>>,
@@ -97,7 +98,7 @@ impl Postings {
 }
 
 impl Owner {
-    /// Takes in the outcome of a fetch.
+    /// Processes the outcome of a fetch.
     pub(super) fn note_fetched(&mut self, fetched: Fetched) {
         match fetched {
             Fetched::Page(page) => self.postings.page = Some(page),
@@ -132,7 +133,7 @@ impl Owner {
         passed.unwrap_or_else(|| self.state.posting_cursor(sender))
     }
 
-    /// One turn between requests: starts a fetch, or takes fetched postings. Returns whether there
+    /// One pass between requests: starts a fetch, or takes fetched postings. Returns whether there
     /// is more to do now.
     pub(super) async fn take_postings(&mut self) -> Result<bool, Ended> {
         if self.postings.page.is_none() {
@@ -198,7 +199,7 @@ impl Owner {
         self.postings.fetching = Some(tokio::spawn(fetch::fetch(db, scope, from)));
     }
 
-    /// Logs the cursor behind the postings taken from the page, in the same segment.
+    /// Logs the cursor after the postings taken from the page, in the same segment.
     fn log_cursor(&mut self, page: &mut Page) -> Result<(), Ended> {
         let cursor = page.cursor();
         if cursor == self.reached(page.sender()) {
@@ -308,9 +309,9 @@ impl Owner {
     }
 
     /// The changes of a posting to the totals by which bonuses are set off against charges. They
-    /// need the account's calendar, even if some of its plans can't rate: a change that is left out
-    /// here is never made up for. An account that has no plan, then or later, is charged nothing
-    /// itself, so a bonus is paid to it in full.
+    /// need the account's calendar, even if some of its plans can't rate: a change that is omitted
+    /// here is never added later. An account that has no plan, at that instant or later, is charged
+    /// nothing itself, so a bonus is paid to it in full.
     fn totals(
         &mut self,
         view: &UsageView<'_>,
@@ -392,7 +393,7 @@ fn lasts(profile: &Profile, at: Timestamp) -> bool {
 #[derive(Default)]
 struct Totals {
     changes: SmallVec<[StateEntry; 2]>,
-    /// A cycle must now be closed that did not have to be before.
+    /// Whether a cycle must now be closed that did not have to be closed before.
     moves_dues: bool,
 }
 

@@ -9,7 +9,7 @@ use crate::price::Price;
 use crate::state::{Period, VariableId};
 use crate::stream::{Span, Stream};
 
-/// The pricing of a part's units.
+/// The way in which a part's units are priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Each unit at the price of its step.
@@ -109,7 +109,7 @@ impl StepRater {
     }
 
     /// The common case: one range of units with one level, split by steps between whole units.
-    /// `false` if the record is not of this case; then no line is booked.
+    /// Returns `false`, and books no line, if the record is not of this case.
     fn run_single(&self, run: &mut Evaluation<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
         let (mut before, period) = match self.total {
             None => (0, Period::EVER),
@@ -127,7 +127,7 @@ impl StepRater {
             let mut after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
             let over = self.bounds[step].filter(|&upto| upto < after);
             if let Some(upto) = over {
-                // Copies of a unit may fall into two steps.
+                // Copies of one unit may belong to two steps.
                 if span.copies != 1 {
                     return Ok(false);
                 }
@@ -148,7 +148,7 @@ impl StepRater {
     }
 
     /// Books the correction for a change to the step, the line of the part's units, and the
-    /// constant. `begins`: the part begins with the record's first unit.
+    /// constant. `begins` is whether the part begins with the record's first unit.
     #[inline(always)]
     fn book(
         &self,

@@ -193,8 +193,8 @@ proptest! {
         }
     }
 
-    /// The test renames one tax place, so that no two rows have the same place and order is not
-    /// content.
+    /// The test renames the place of one tax, so that no two rows have the same place, and the
+    /// order of rows is not part of the content.
     #[test]
     fn the_hash_does_not_see_the_order_of_rows_and_comments(
         which in 0usize..5, swaps in vec((any::<Index>(), any::<Index>()), 0..6), comments in vec(any::<Index>(), 0..4),

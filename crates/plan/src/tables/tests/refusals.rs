@@ -50,7 +50,8 @@ fn a_head_that_is_absent_or_wrong_is_refused() {
     assert!(refused(&long).to_string().len() < 200);
 }
 
-/// A spreadsheet of many countries separates values by semicolons, and pads the first line.
+/// Spreadsheets in many countries separate values by semicolons, and pad the first line with empty
+/// values.
 #[test]
 fn a_table_that_is_not_separated_by_commas_is_refused_by_what_separates_it() {
     for (rows, word) in [
@@ -223,8 +224,8 @@ fn a_table_past_its_limits_is_refused() {
     }
 }
 
-/// A release before this one accepted text after a closing quote. Such a table goes on being read,
-/// with the same content, and is refused only when it is published.
+/// An earlier release accepted text after a closing quote. A published table with such text is
+/// still read, with the same content; it is refused only when it is published again.
 #[test]
 fn a_published_table_is_read_by_the_rules_of_the_release_that_accepted_it() {
     let table = |name: &str| {
@@ -239,7 +240,7 @@ fn a_published_table_is_read_by_the_rules_of_the_release_that_accepted_it() {
     let plain = super::parse_table(&table("Trinidad & Tobago")).unwrap();
     assert_eq!(read.content_hash(), plain.content_hash());
     assert!(crate::parse_published_table(&table("\"open")).is_err());
-    // It took any three capital letters as a currency, too.
+    // The earlier release also accepted any three capital letters as a currency.
     let rates = "# turnpike-table id=x kind=exchange-rates version=1 starts=2026-01-01\n\
                  from,to,rate\nZZZ,EUR,2\n";
     assert!(super::parse_table(rates).is_err());
