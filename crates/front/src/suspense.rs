@@ -68,6 +68,15 @@ impl SuspenseApi {
     }
 }
 
+impl SuspenseApi {
+    /// The routes, with which identities may be looked up.
+    async fn table_for_look_ups(&self) -> Result<Arc<RouteTable>, FrontError> {
+        self.table().await?;
+        let wait = Instant::now() + self.core.config.attempt();
+        self.core.routes.for_look_ups(wait).await.ok_or(FrontError::NoRoutes)
+    }
+}
+
 #[tonic::async_trait]
 impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
@@ -94,7 +103,7 @@ impl SuspenseService for SuspenseApi {
     ) -> Result<Response<RecycleResponse>, Status> {
         let RecycleRequest { reason, account_number, records_max } = request.into_inner();
         let mut filter = checked(ListRequest { reason, account_number, records_max })?;
-        let table = self.table().await?;
+        let table = self.table_for_look_ups().await?;
         let mut tally = RecycleResponse::default();
         for partition in partitions(&table, &filter) {
             if filter.records_max == 0 {
