@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
@@ -229,7 +230,7 @@ impl Splitter {
     fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
         let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
         let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
-        if let Some(part) = part {
+        if let Some(part) = part.filter(|_| !off(Check::MarkStated)) {
             part.guided_us = u64::try_from(run.table.guided_through().micros()).unwrap_or(0);
         }
     }

@@ -299,7 +299,7 @@ impl State {
         rules::check_bindings(asked)?;
         let mut histories = self.histories(asked.iter().map(|one| one.identity.as_str()));
         let recorded =
-            bindings::recording_instant(self.bindings_recorded, now.max(self.guided_through));
+            bindings::recording_instant(self.bindings_recorded, now, self.guided_through);
         let (outcomes, writes) = bindings::judge_bindings(&mut histories, asked, recorded);
         self.write_bindings(&writes, recorded);
         Ok(outcomes)
@@ -314,7 +314,7 @@ impl State {
         let identities = asked.iter().map(|one| one.binding().identity.as_str());
         let mut histories = self.histories(identities);
         let recorded =
-            bindings::recording_instant(self.bindings_recorded, now.max(self.guided_through));
+            bindings::recording_instant(self.bindings_recorded, now, self.guided_through);
         let (outcomes, writes) = bindings::judge_rebindings(&mut histories, asked, recorded);
         self.write_bindings(&writes, recorded);
         Ok(outcomes)

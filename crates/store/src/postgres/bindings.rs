@@ -172,7 +172,7 @@ async fn locked_histories<'a>(
 async fn recording_instant(connection: &mut PgConnection) -> StoreResult<Timestamp> {
     let read: Result<(i64, i64, i64), _> = query_as(LAST_RECORDED).fetch_one(connection).await;
     let (last, guided, now) = read.map_err(|error| classify(BIND, &error))?;
-    Ok(bindings::recording_instant(Timestamp(last), Timestamp(now.max(guided))))
+    Ok(bindings::recording_instant(Timestamp(last), Timestamp(now), Timestamp(guided)))
 }
 
 /// Inserts the new rows of `writes`, which holds no other change.

@@ -139,7 +139,7 @@ async fn recording_instant(
     let read: Result<(i64, i64), _> =
         query_as(statements::BINDINGS_RECORDED).fetch_one(connection).await;
     let (last, guided) = read.map_err(|error| classify(BIND, &error))?;
-    Ok(bindings::recording_instant(Timestamp(last), now.max(Timestamp(guided))))
+    Ok(bindings::recording_instant(Timestamp(last), now, Timestamp(guided)))
 }
 
 async fn write(
