@@ -22,3 +22,8 @@ CREATE TABLE withdrawn_bindings (
 -- The instant of the last recorded change of bindings. The next change is recorded later, also when
 -- the clock was set back.
 ALTER TABLE store ADD COLUMN bindings_recorded_us BIGINT NOT NULL DEFAULT 0;
+
+-- Look-ups of identities are covered through this instant of the clock; it never goes back. A change
+-- of bindings is recorded at this instant or later, so that records that were guided before the
+-- change start at most a fixed time after its recording.
+ALTER TABLE store ADD COLUMN guided_through_us BIGINT NOT NULL DEFAULT 0;

@@ -14,3 +14,5 @@ CREATE TABLE withdrawn_bindings (
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE store ADD COLUMN bindings_recorded_us INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE store ADD COLUMN guided_through_us INTEGER NOT NULL DEFAULT 0;

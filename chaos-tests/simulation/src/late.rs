@@ -12,11 +12,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -242,8 +242,12 @@ impl SharedDatabase for Late {
         self.db.rebind_identities(changes).await
     }
 
-    async fn bindings_version(&self) -> StoreResult<u64> {
-        self.db.bindings_version().await
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
+        self.db.bindings_mark().await
+    }
+
+    async fn advance_guided_through(&self) -> StoreResult<()> {
+        self.db.advance_guided_through().await
     }
 
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

@@ -80,8 +80,8 @@ impl Wander {
         join4(join_all(changing), sending, self.recycle(), std::future::pending::<()>()).await;
     }
 
-    /// Without faults: binds each identity for the whole day, sends every record once more, and
-    /// recycles until none waits.
+    /// Without faults: binds each identity for the whole day, recycles until no record waits, sends
+    /// every record once more, and recycles again. Recycling alone must rate what waits.
     pub async fn settle(&self) {
         let mut chance = self.chance(90);
         for identity in IDENTITIES {
@@ -95,12 +95,13 @@ impl Wander {
                 tokio::time::sleep(PATIENCE).await;
             }
         }
+        self.recycle_all(&mut chance).await;
         self.send(1, 91).await;
-        loop {
-            let recycled = self.recycle_once(&mut chance).await;
-            if recycled.is_ok_and(|waiting| waiting == 0) {
-                return;
-            }
+        self.recycle_all(&mut chance).await;
+    }
+
+    async fn recycle_all(&self, chance: &mut StdRng) {
+        while !self.recycle_once(chance).await.is_ok_and(|waiting| waiting == 0) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -1,6 +1,7 @@
 //! The records in suspense.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use turnpike_types::{AccountNumber, Detail, SuspenseReason};
 
@@ -46,6 +47,12 @@ impl Suspense {
     /// All suspended records, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&WaitingKey, &Waiting)> {
         self.waiting.iter()
+    }
+
+    /// The suspended records behind `key`, sorted by key; all of them without a key.
+    pub fn after(&self, key: Option<&WaitingKey>) -> impl Iterator<Item = (&WaitingKey, &Waiting)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.waiting.range::<WaitingKey, _>((from, Bound::Unbounded))
     }
 
     /// The suspended records of `account`.

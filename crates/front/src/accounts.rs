@@ -114,7 +114,7 @@ impl AccountsApi {
         if bindings.is_empty() && changes.is_empty() {
             return Ok(ApplyResponse { results });
         }
-        let before = self.core.db.bindings_version().await.ok();
+        let before = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
         let is_change = !changes.is_empty();
         self.bind(bindings, &mut results).await;
         self.rebind(changes, &mut results).await;

@@ -155,7 +155,7 @@ impl AccountsApi {
     /// another front may have made the same change shortly before, and may have stopped before it
     /// answered.
     pub(crate) async fn let_fronts_see(&self, before: Option<u64>, is_change: bool) {
-        let now = self.core.db.bindings_version().await.ok();
+        let now = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
         if is_change || before.is_none() || before != now {
             tokio::time::sleep(self.core.config.suspicion()).await;
         }

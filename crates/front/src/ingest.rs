@@ -40,7 +40,6 @@ use crate::core::Core;
 use crate::gauges::GaugeGuard;
 use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
 use crate::reassign::{self, Decided, MovedRecord};
-use crate::routes::RouteTable;
 use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
@@ -292,7 +291,7 @@ impl ClientStream {
         };
         let first = self.splitter.split(frame, &table, None);
         let split = match first {
-            Err(SplitStop::NeedsGuiding) => self.guide_and_split(frame, &table).await?,
+            Err(SplitStop::NeedsGuiding) => self.guide_and_split(frame).await?,
             other => other,
         };
         let (head, split) = split.map_err(refusal)?;
@@ -302,9 +301,14 @@ impl ClientStream {
     async fn guide_and_split(
         &mut self,
         frame: &BatchFrame,
-        table: &RouteTable,
     ) -> Result<Result<(BatchId, Split), SplitStop>, Refusal> {
         let wait = self.core.config.attempt();
+        let covered = self.core.routes.for_look_ups(Instant::now() + wait).await;
+        let Some(table) = covered else {
+            let why =
+                "identities can't be looked up: the shared database does not note the look-up";
+            return Err(Refusal::Retry(why.to_owned()));
+        };
         let asking = self.core.guide.histories(identities(frame));
         let histories = match tokio::time::timeout(wait, asking).await {
             Ok(Ok(histories)) => histories,
@@ -318,7 +322,7 @@ impl ClientStream {
             }
         };
         let decided = self.decide(frame, &histories).await?;
-        Ok(self.splitter.split_rest(frame, table, Some(&histories), decided))
+        Ok(self.splitter.split_rest(frame, &table, Some(&histories), decided))
     }
 
     /// The outcomes of the records whose identity changed hands, by index (P28).

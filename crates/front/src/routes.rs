@@ -9,15 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use turnpike_mutants::{Check, off};
-use turnpike_store::{NodeRow, Observation, PartitionRow, SharedDatabase};
-use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId};
+use turnpike_store::{BindingsMark, NodeRow, Observation, PartitionRow, SharedDatabase};
+use turnpike_types::limits::GUIDED_MAX_US;
+use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::FrontConfig;
 use crate::gauges::ClusterGauges;
+
+/// The mark of look-ups is moved on when it is this old, in microseconds of the database's clock.
+const ADVANCE_AFTER_US: i64 = 60 * 1_000_000;
 
 /// The routing table of one read of the database.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub(crate) struct RouteTable {
 #[derive(Clone, Copy, Debug, Default)]
 struct BindingsSeen {
     version: u64,
+    /// Look-ups are covered through this instant ([`turnpike_store::BindingsMark`]).
+    guided_through: Timestamp,
     /// How many times the version differed from that of the read before.
     changes: u64,
     /// When the read began; `None` before the first read.
@@ -77,6 +84,19 @@ impl Route {
 }
 
 impl RouteTable {
+    /// Look-ups that begin after this table was read are valid for records that start at most
+    /// [`GUIDED_MAX_US`] and the time that a record may be ahead after this instant (P28).
+    pub(crate) const fn guided_through(&self) -> Timestamp {
+        self.bindings.guided_through
+    }
+
+    /// Whether a record that starts now is valid with look-ups made with this table.
+    fn covers_present_records(&self) -> bool {
+        self.generation > 0
+            && self.observation.now
+                <= self.bindings.guided_through.saturating_add(GUIDED_MAX_US / 2)
+    }
+
     fn empty() -> Self {
         let observation = Observation {
             nodes: Vec::new(),
@@ -279,6 +299,15 @@ impl Routes {
         is_recent.then_some(bindings.changes)
     }
 
+    /// The current table, if look-ups with it are valid for present records. Waits until `deadline` for
+    /// a table whose mark of look-ups is recent.
+    pub(crate) async fn for_look_ups(&self, deadline: Instant) -> Option<Arc<RouteTable>> {
+        let mut table = self.table.clone();
+        let covered = table.wait_for(|table| table.covers_present_records());
+        let found = tokio::time::timeout_at(deadline, covered).await.ok()?.ok()?;
+        Some(Arc::clone(&found))
+    }
+
     /// A new receiver that waits for newer tables.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<RouteTable>> {
         self.table.clone()
@@ -309,7 +338,8 @@ pub(crate) fn watch_routes(
     let suspicion = config.suspicion();
     let routes = Routes { table: receiver, stale: Arc::clone(&stale), suspicion };
     let bindings = BindingsSeen::default();
-    let watcher = Watcher { config, db, stale, sender, highest: BTreeMap::new(), bindings };
+    let (highest, advancing) = (BTreeMap::new(), None);
+    let watcher = Watcher { config, db, stale, sender, highest, bindings, advancing };
     (routes, watcher.run(stop))
 }
 
@@ -320,6 +350,8 @@ struct Watcher {
     sender: watch::Sender<Arc<RouteTable>>,
     highest: BTreeMap<PartitionId, Highest>,
     bindings: BindingsSeen,
+    /// Moves the mark of look-ups on.
+    advancing: Option<JoinHandle<()>>,
 }
 
 impl Watcher {
@@ -344,6 +376,7 @@ impl Watcher {
                         RouteTable::new(generation, observation, silent, &mut self.highest);
                     self.read_bindings_version().await;
                     table.bindings = self.bindings;
+                    self.advance_guided_through(table.observation.now);
                     gauges.note(&table);
                     self.sender.send_replace(Arc::new(table));
                 }
@@ -376,16 +409,38 @@ impl Watcher {
     /// entries made under it become unusable.
     async fn read_bindings_version(&mut self) {
         let asked_at = Some(Instant::now());
-        let reading = self.db.bindings_version();
+        let reading = self.db.bindings_mark();
         match tokio::time::timeout(self.config.suspicion(), reading).await {
-            Ok(Ok(version)) => {
+            Ok(Ok(BindingsMark { version, guided_through })) => {
                 let is_other = version != self.bindings.version;
                 let changes = self.bindings.changes + u64::from(is_other);
-                self.bindings = BindingsSeen { version, changes, asked_at };
+                self.bindings = BindingsSeen { version, guided_through, changes, asked_at };
             }
             Ok(Err(error)) => tracing::debug!(%error, "the version of the bindings can't be read"),
             Err(_) => tracing::debug!("reading the version of the bindings timed out"),
         }
+    }
+
+    /// Moves the instant through which look-ups are covered on, once it is a minute old. A task of its
+    /// own, because the database may answer late.
+    fn advance_guided_through(&mut self, now: Timestamp) {
+        let is_recent = now < self.bindings.guided_through.saturating_add(ADVANCE_AFTER_US);
+        let is_under_way = self.advancing.as_ref().is_some_and(|task| !task.is_finished());
+        if is_recent || is_under_way {
+            return;
+        }
+        let (db, stale) = (Arc::clone(&self.db), Arc::clone(&self.stale));
+        let within = self.config.answer_deadline();
+        self.advancing = Some(tokio::spawn(async move {
+            match tokio::time::timeout(within, db.advance_guided_through()).await {
+                // The watcher reads the new instant at once.
+                Ok(Ok(())) => stale.notify_one(),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the mark of look-ups can't be advanced");
+                }
+                Err(_) => tracing::debug!("advancing the mark of look-ups timed out"),
+            }
+        }));
     }
 
     async fn observe(&self) -> Result<Observation, String> {

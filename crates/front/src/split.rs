@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
@@ -224,13 +225,13 @@ impl Splitter {
         self.guided = spelled;
     }
 
-    /// Sets the time of the look-up in the part of this slot, which now holds a record whose
-    /// account was looked up. It is the time of the routes, which were read before the look-up.
+    /// Notes the mark of the look-up in the part of this slot, which now holds a record whose account
+    /// was looked up. The routes, and the mark with them, were read before the look-up.
     fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
         let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
         let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
-        if let Some(part) = part {
-            part.guided_us = u64::try_from(run.table.observation.now.micros()).unwrap_or(0);
+        if let Some(part) = part.filter(|_| !off(Check::MarkStated)) {
+            part.guided_us = u64::try_from(run.table.guided_through().micros()).unwrap_or(0);
         }
     }
 

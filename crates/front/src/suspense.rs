@@ -30,7 +30,9 @@ use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
-use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
+use turnpike_proto::suspense::v1::{
+    ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord, SuspensePosition,
+};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
@@ -68,6 +70,15 @@ impl SuspenseApi {
     }
 }
 
+impl SuspenseApi {
+    /// The routes, with which identities may be looked up.
+    async fn table_for_look_ups(&self) -> Result<Arc<RouteTable>, FrontError> {
+        self.table().await?;
+        let wait = Instant::now() + self.core.config.attempt();
+        self.core.routes.for_look_ups(wait).await.ok_or(FrontError::NoRoutes)
+    }
+}
+
 #[tonic::async_trait]
 impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
@@ -92,30 +103,48 @@ impl SuspenseService for SuspenseApi {
         &self,
         request: Request<RecycleRequest>,
     ) -> Result<Response<RecycleResponse>, Status> {
-        let RecycleRequest { reason, account_number, records_max } = request.into_inner();
-        let mut filter = checked(ListRequest { reason, account_number, records_max })?;
-        let table = self.table().await?;
+        let RecycleRequest { reason, account_number, records_max, after } = request.into_inner();
+        let mut filter = checked(ListRequest { reason, account_number, records_max, after })?;
+        let table = self.table_for_look_ups().await?;
         let mut tally = RecycleResponse::default();
         for partition in partitions(&table, &filter) {
-            if filter.records_max == 0 {
-                break;
-            }
-            let records = match list_one(&self.core, partition, &filter).await {
-                Ok(records) => records,
-                Err(error) => {
-                    tracing::warn!(%partition, %error, "suspended records can't be listed");
-                    tally.retry += 1;
-                    continue;
+            while filter.records_max > 0 {
+                let (records, more) = match list_one(&self.core, partition, &filter).await {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        tracing::warn!(%partition, %error, "suspended records can't be listed");
+                        tally.retry += 1;
+                        break;
+                    }
+                };
+                note_listed(&mut filter, partition, &records);
+                for chunk in records.chunks(CHUNK) {
+                    recycle_chunk(&self.core, &table, partition, chunk, &mut tally).await;
                 }
-            };
-            let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
-            filter.records_max = filter.records_max.saturating_sub(count);
-            for chunk in records.chunks(CHUNK) {
-                recycle_chunk(&self.core, &table, partition, chunk, &mut tally).await;
+                if filter.records_max == 0 {
+                    // Those of later partitions may not be tried either.
+                    tally.last = filter.after.clone();
+                }
+                if !more {
+                    break;
+                }
             }
         }
         Ok(Response::new(tally))
     }
+}
+
+/// Leaves the records that were listed out of what `filter` still selects.
+fn note_listed(filter: &mut ListRequest, partition: PartitionId, listed: &[SuspendedRecord]) {
+    let count = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+    filter.records_max = filter.records_max.saturating_sub(count);
+    let Some(last) = listed.last() else { return };
+    filter.after = Some(SuspensePosition {
+        partition: partition.0,
+        account_number: last.account_number,
+        identity: if last.account_number == 0 { last.identity.clone() } else { String::new() },
+        record_id: last.record_id.clone(),
+    });
 }
 
 fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError> {
@@ -136,8 +165,10 @@ fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError> {
 
 /// The partitions that may hold the records that `filter` selects, sorted.
 fn partitions(table: &RouteTable, filter: &ListRequest) -> Vec<PartitionId> {
+    let behind = filter.after.as_ref().map_or(0, |after| after.partition);
     if filter.account_number == 0 {
-        return table.routes().iter().map(|route| route.partition).collect();
+        let all = table.routes().iter().map(|route| route.partition);
+        return all.filter(|partition| partition.0 >= behind).collect();
     }
     // A partition that covers the account may have been created after the record arrived. The
     // record then waits in its home partition.
@@ -146,22 +177,28 @@ fn partitions(table: &RouteTable, filter: &ListRequest) -> Vec<PartitionId> {
         table.slot_of(account).into_iter().chain(table.home_of_account(account)).collect();
     slots.sort_unstable();
     slots.dedup();
-    slots.into_iter().filter_map(|slot| table.at(slot)).map(|route| route.partition).collect()
+    let found = slots.into_iter().filter_map(|slot| table.at(slot)).map(|route| route.partition);
+    found.filter(|partition| partition.0 >= behind).collect()
 }
 
+/// The first records of a partition that `filter` selects, and whether more match behind them.
 async fn list_one(
     core: &Arc<Core>,
     partition: PartitionId,
     filter: &ListRequest,
-) -> Result<Vec<SuspendedRecord>, FrontError> {
-    let request = NodeSuspenseRequest { partition: partition.0, filter: Some(filter.clone()) };
+) -> Result<(Vec<SuspendedRecord>, bool), FrontError> {
+    let mut filter = filter.clone();
+    filter.after = filter.after.filter(|after| after.partition == partition.0);
+    let most = filter.records_max as usize;
+    let request = NodeSuspenseRequest { partition: partition.0, filter: Some(filter) };
     let answer = ask(core, partition, request, |mut node, request| async move {
         node.list_suspense(request).await
     })
     .await?;
-    let mut records = answer.records;
-    records.truncate(filter.records_max as usize);
-    Ok(records)
+    let (mut records, more) = (answer.records, answer.more);
+    let is_cut = records.len() > most;
+    records.truncate(most);
+    Ok((records, more || is_cut))
 }
 
 async fn list_into(
@@ -171,14 +208,16 @@ async fn list_into(
     sender: &mpsc::Sender<Result<SuspendedRecord, Status>>,
 ) -> Result<(), FrontError> {
     for partition in partitions(table, &filter) {
-        for record in list_one(core, partition, &filter).await? {
-            filter.records_max = filter.records_max.saturating_sub(1);
-            if sender.send(Ok(record)).await.is_err() {
-                return Ok(());
+        let mut more = true;
+        while more && filter.records_max > 0 {
+            let records;
+            (records, more) = list_one(core, partition, &filter).await?;
+            note_listed(&mut filter, partition, &records);
+            for record in records {
+                if sender.send(Ok(record)).await.is_err() {
+                    return Ok(());
+                }
             }
-        }
-        if filter.records_max == 0 {
-            break;
         }
     }
     Ok(())

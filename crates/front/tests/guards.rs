@@ -4,6 +4,7 @@
 
 use crate::world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,13 +16,15 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_proto::ingest::v1::BatchStatus;
 use turnpike_proto::record::encode;
-use turnpike_proto::suspense::v1::{RecycleRequest, SuspendedRecord};
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Call, Following, Interpose, Interposed, NodeBeat, SharedDatabase as _, StoreError, StoreResult,
+    Binding, Call, Following, Interpose, Interposed, NodeBeat, SharedDatabase as _, StoreError,
+    StoreResult,
 };
 use turnpike_types::{
-    Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp, UsageRecord,
+    AccountNumber, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
+    UsageRecord,
 };
 use world::{Faults, World, batch, config, record};
 
@@ -343,9 +346,77 @@ async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
     assert_eq!(world.rated(), expected.into());
 }
 
+/// A node judges by the mark whether the identity may have changed hands since the look-up.
+#[tokio::test(start_paused = true)]
+async fn p28_guided_records_carry_the_mark_of_their_look_up() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let held = Binding {
+        identity: "user:a".to_owned(),
+        account: AccountNumber(5),
+        from: Timestamp::MIN,
+        until: Timestamp::MAX,
+    };
+    world.db.bind_identities(&[held]).await.unwrap();
+    for (account, identity) in [(0, "user:a"), (5, "")] {
+        let frame = batch(1, &[record(account, identity, &format!("r{account}"))]);
+        assert_eq!(world.ingest().ingest_once(frame).await.unwrap().into_inner().accepted, 1);
+    }
+    let mark = world.db.bindings_mark().await.unwrap().guided_through;
+    let mark = u64::try_from(mark.micros()).unwrap();
+    assert!(mark > 0, "the front has moved the mark on");
+    let carried = world.shared.guided_us.lock().unwrap().clone();
+    assert_eq!(carried, [mark, 0], "the guided record, and the one with an account");
+}
+
+/// A node lists a bounded number of records at once.
+#[tokio::test(start_paused = true)]
+async fn p35_all_pages_of_suspended_records_are_listed_and_recycled() {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    let waiting: Vec<_> =
+        (0..20).map(|n| record(0, &format!("user:u{n}"), &format!("r{n}"))).collect();
+    let ack = world.ingest().ingest_once(batch(1, &waiting)).await.unwrap().into_inner();
+    assert_eq!(ack.exceptions.len(), 20);
+    let list = async |records_max, after| {
+        let request = ListRequest { records_max, after, ..ListRequest::default() };
+        let mut listed = world.suspense().list(request).await.unwrap().into_inner();
+        let mut ids = BTreeSet::new();
+        while let Some(record) = listed.message().await.unwrap() {
+            assert!(ids.insert(record.record_id), "listed twice");
+        }
+        ids
+    };
+    assert_eq!((list(0, None).await.len(), list(7, None).await.len()), (20, 7));
+    let (mut tried, mut last) = (0, None);
+    for page in 0.. {
+        let request = RecycleRequest { records_max: 8, after: last, ..RecycleRequest::default() };
+        let tally = world.suspense().recycle(request).await.unwrap().into_inner();
+        tried += tally.still_suspended;
+        last = tally.last;
+        if last.is_none() {
+            assert_eq!(page, 2);
+            break;
+        }
+        assert_eq!(list(0, last.clone()).await.len() as u64, 20 - tried);
+    }
+    assert_eq!(tried, 20, "each record was tried once");
+}
+
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
+        (
+            Check::MarkStated,
+            "p28_guided_records_carry_the_mark_of_their_look_up",
+            "the guided record",
+        ),
         (
             Check::WholeAnswer,
             "i1_an_answer_that_leaves_a_record_out_is_not_believed",

@@ -61,6 +61,9 @@ checks! {
     /// P28: the part of a binding that a move or a release withdraws is remembered. Off, a record
     /// that was rated for the former holder and is sent again is also rated for the next holder.
     TakenRemembered,
+    /// P28: a change of bindings is recorded at the mark of look-ups or later. Off, after a clock step
+    /// back a record that was rated before the change is rated again.
+    RecordedAtMark,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
     /// P38: the comparison of cursors includes the row within the segment.
@@ -226,6 +229,9 @@ checks! {
     /// P28: the first holder's partition decides about a record whose identity changed hands. Off,
     /// the record is sent to the present holder at once.
     FirstDecides,
+    /// P28: a front states the mark of the look-up with guided records. Off, a node takes them whatever
+    /// has changed since.
+    MarkStated,
     /// P28: a cached history is used only if it covers every start in the request. Off, it is used
     /// if it covers one of them.
     EveryStart,

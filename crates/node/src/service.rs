@@ -146,8 +146,9 @@ impl NodeService for Service {
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
         let (standing, records) = self.gates.ask(partition, origin, 256, asked).await;
-        let records = records.unwrap_or_default();
-        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
+        // Without an answer of the owner there are no records: the standing says so.
+        let (records, more) = records.unwrap_or_default();
+        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
     }
 
     async fn recycle(

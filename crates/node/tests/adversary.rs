@@ -19,11 +19,11 @@ use turnpike_segment::{
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -215,8 +215,11 @@ impl SharedDatabase for Bent {
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
         self.inner.rebind_identities(changes).await
     }
-    async fn bindings_version(&self) -> StoreResult<u64> {
-        self.inner.bindings_version().await
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
+        self.inner.bindings_mark().await
+    }
+    async fn advance_guided_through(&self) -> StoreResult<()> {
+        self.inner.advance_guided_through().await
     }
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
         self.inner.bindings_of(account, most).await

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use support::{OCTETS, Running, config, create_partition, database, log, octets, publish, start};
 use turnpike_proto::ingest::v1::RecordResult;
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
-use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord, SuspensePosition};
 use turnpike_segment::Segment;
 use turnpike_store::SharedDatabase;
 use turnpike_types::UsageRecord;
@@ -108,4 +108,33 @@ async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() 
     one(&mut next, without_quantity("r1")).await;
     let then = listed(&mut next).await;
     assert_eq!((then[0].revision, then[0].detail.as_str()), (1, "record.quantity"));
+}
+
+/// A list is bounded: each page begins behind the last record of the page before.
+#[tokio::test(start_paused = true)]
+async fn suspended_records_are_listed_in_pages() {
+    let (_db, mut node) = world().await;
+    let ids: Vec<String> = (10..21).map(|n| format!("r{n}")).collect();
+    for id in &ids {
+        one(&mut node, without_quantity(id)).await;
+    }
+    let (mut pages, mut found, mut after) = (0, Vec::new(), None);
+    loop {
+        let filter = ListRequest { records_max: 4, after: after.take(), ..ListRequest::default() };
+        let request = NodeSuspenseRequest { partition: 1, filter: Some(filter) };
+        let page = node.client.list_suspense(request).await.unwrap().into_inner();
+        pages += 1;
+        let last = page.records.last().unwrap();
+        after = Some(SuspensePosition {
+            partition: 1,
+            account_number: last.account_number,
+            identity: String::new(),
+            record_id: last.record_id.clone(),
+        });
+        found.extend(page.records.into_iter().map(|record| record.record_id));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!((pages, found), (3, ids));
 }

@@ -78,10 +78,12 @@ impl Histories {
     }
 }
 
-/// The instant at which a change is recorded: `now`, but after the `last` recorded change, so that
-/// the order of the changes is known even when the clock was set back.
-pub(crate) fn recording_instant(last: Timestamp, now: Timestamp) -> Timestamp {
-    now.max(last.saturating_add(1))
+/// The instant at which a change is recorded: `now`, but after the `last` recorded change, so that the
+/// order of the changes is known, and not before the mark of look-ups. Both hold also when the clock was
+/// set back.
+pub(crate) fn recording_instant(last: Timestamp, now: Timestamp, mark: Timestamp) -> Timestamp {
+    let mark = if off(Check::RecordedAtMark) { now } else { mark };
+    now.max(mark).max(last.saturating_add(1))
 }
 
 fn by_from(binding: &Binding) -> (Timestamp, &str) {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation,
+    StoreResult,
 };
 
 /// The shared database. Dropping a call never leaves the database inconsistent, but the outcome of
@@ -181,10 +182,15 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// an address. The cost is at most one look-up per identity and per bound prefix length.
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
 
-    /// A number that changes with each change that may invalidate an account found earlier by
-    /// [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a
+    /// The version of the bindings, and the instant through which look-ups are covered, read
+    /// together. The version differs after each change that may invalidate an account found earlier
+    /// by [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a
     /// prefix.
-    async fn bindings_version(&self) -> StoreResult<u64>;
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark>;
+
+    /// Moves [`BindingsMark::guided_through`] to the database's clock, unless it is later already.
+    /// It waits for a change of bindings in flight, or changes nothing.
+    async fn advance_guided_through(&self) -> StoreResult<()>;
 
     /// The bindings of an account, sorted by identity and start, at most `most`.
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>>;

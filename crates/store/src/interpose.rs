@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
 };
 
 macro_rules! calls {
@@ -61,7 +61,8 @@ calls! {
     BindIdentities = "bind_identities",
     RebindIdentities = "rebind_identities",
     Guide = "guide",
-    BindingsVersion = "bindings_version",
+    BindingsMark = "bindings_mark",
+    AdvanceGuidedThrough = "advance_guided_through",
     BindingsOf = "bindings_of",
     RegisterConsumer = "register_consumer",
     Consumer = "consumer",
@@ -243,8 +244,12 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, RebindIdentities, self.inner.rebind_identities(changes))
     }
 
-    async fn bindings_version(&self) -> StoreResult<u64> {
-        through!(self, BindingsVersion, self.inner.bindings_version())
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
+        through!(self, BindingsMark, self.inner.bindings_mark())
+    }
+
+    async fn advance_guided_through(&self) -> StoreResult<()> {
+        through!(self, AdvanceGuidedThrough, self.inner.advance_guided_through())
     }
 
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

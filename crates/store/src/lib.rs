@@ -58,10 +58,10 @@ pub use error::{StoreError, StoreResult};
 pub use interpose::{Call, Interpose, Interposed};
 pub use meter::metered;
 pub use model::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Held, Member,
-    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, RebindOutcome,
-    Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CheckpointManifest,
+    CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided,
+    HeartbeatReply, Held, Member, NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin,
+    PinOutcome, RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open, redacted};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

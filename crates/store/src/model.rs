@@ -412,6 +412,17 @@ pub enum RebindOutcome {
     Final(Binding),
 }
 
+/// The state of the bindings that a front compares before it uses an earlier look-up (P28).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindingsMark {
+    /// Differs after each change that may invalidate an account that a look-up returned.
+    pub version: u64,
+    /// An instant of the database's clock, which never goes back. Look-ups that are made with this
+    /// mark are valid for records that start up to a fixed time after it. Every change that this
+    /// version does not include is recorded at this instant or later.
+    pub guided_through: Timestamp,
+}
+
 /// An identity's whole history, sorted by `from`; empty if the identity was never bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guided {

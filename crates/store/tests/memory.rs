@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use turnpike_mutants::{Check, all_caught};
 use turnpike_store::conformance::{Dice, LetGo, TestOwner, TestedStore, claim, read_all, spec};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
-use turnpike_store::{AppendOutcome, ClaimOutcome, SharedDatabase, StoreIncarnation};
-use turnpike_types::Epoch;
+use turnpike_store::{
+    AppendOutcome, Binding, ClaimOutcome, Rebinding, SharedDatabase, StoreIncarnation,
+};
+use turnpike_types::{AccountNumber, Epoch, Timestamp};
 
 async fn subject() -> TestedStore {
     let passed_us = Arc::new(AtomicI64::new(0));
@@ -39,6 +41,42 @@ async fn subject() -> TestedStore {
 }
 
 turnpike_store::conformance!(subject);
+
+/// P28: a record was guided to account 1 and rated; then the clock is set back by 20 minutes, and the
+/// identity is moved. A retry still finds account 1 as the first holder.
+#[tokio::test]
+async fn p28_a_change_after_the_clock_was_set_back_is_recorded_behind_earlier_look_ups() {
+    let minute = 60_000_000;
+    let now = Arc::new(AtomicI64::new(800 * minute));
+    let clock = Arc::clone(&now);
+    let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+    let db = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
+    let held = |account, from| Binding {
+        identity: "user:x".to_owned(),
+        account: AccountNumber(account),
+        from: Timestamp(from),
+        until: Timestamp::MAX,
+    };
+    db.bind_identities(&[held(1, 0)]).await.unwrap();
+    now.store(1_000 * minute, Ordering::SeqCst);
+    db.advance_guided_through().await.unwrap();
+    assert_eq!(db.bindings_mark().await.unwrap().guided_through, Timestamp(1_000 * minute));
+    now.store(980 * minute, Ordering::SeqCst);
+    db.advance_guided_through().await.unwrap();
+    assert_eq!(
+        db.bindings_mark().await.unwrap().guided_through,
+        Timestamp(1_000 * minute),
+        "it never goes back"
+    );
+    let binding = held(2, 970 * minute);
+    let r#move = Rebinding::Move { binding, final_before: Timestamp(0) };
+    db.rebind_identities(&[r#move]).await.unwrap();
+    // The record started two minutes ahead of the clock then.
+    let found = db.guide(&["user:x".to_owned()]).await.unwrap().remove(0).first_holders;
+    let start = Timestamp(1_002 * minute);
+    let first = found.iter().find(|one| one.from <= start && start < one.until);
+    assert_eq!(first.map(|one| one.account.0), Some(1), "the first holder is forgotten");
+}
 
 /// P20: a call of many claims skips a partition whose row an append holds.
 #[tokio::test]
@@ -142,6 +180,11 @@ fn mutants_are_caught() {
             Check::CursorRow,
             "p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves",
             "Moved",
+        ),
+        (
+            Check::RecordedAtMark,
+            "p28_a_change_after_the_clock_was_set_back_is_recorded_behind_earlier_look_ups",
+            "the first holder is forgotten",
         ),
     ]);
 }

@@ -186,7 +186,7 @@ fn identities(up: &Up) {
 /// billed once; new usage from that instant on is the next holder's.
 fn moved_identities(up: &Up) {
     let usage = |name: &str, rows: &[(&str, &str)]| {
-        let head = "record_id,identity,usage_type,start,quantity\n".to_owned();
+        let head = "record_id,identity,usage_type,start_time,quantity\n".to_owned();
         let row = |(id, day): &(&str, &str)| {
             format!("{id},user:mover,octets,2026-02-{day}T12:00:00Z,1000000\n")
         };
@@ -216,12 +216,18 @@ fn moved_identities(up: &Up) {
     let said = up.done(&["ingest", &both]);
     assert!(said.contains("2 accepted, 2 duplicates"), "{said}");
     assert_eq!((octets("61"), octets("62")), (3_000_000, 1_000_000));
-    // Released, sent again, and bound to the first account once more.
+    // Released, sent again with a new record, and bound to the first account once more.
     up.done(&["account", "unbind", "62", "--identity", "user:mover", "--from", "2026-02-10"]);
+    let more = usage("more.csv", &[("r2", "15"), ("r4", "16"), ("r5", "17")]);
+    let ran = up.run(&["ingest", &more]);
+    assert_eq!(ran.code, 3, "a record waits: {}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("0 accepted, 2 duplicates, 1 suspended"), "{}", ran.out);
     bind("61", &["--from", "2026-02-10"]);
+    let said = up.done(&["suspense", "recycle"]);
+    assert!(said.contains("1 rated"), "{said}");
     let said = up.done(&["ingest", &both]);
     assert!(said.contains("0 accepted, 4 duplicates"), "{said}");
-    assert_eq!((octets("61"), octets("62")), (3_000_000, 1_000_000));
+    assert_eq!((octets("61"), octets("62")), (4_000_000, 1_000_000));
 }
 
 /// The files of an everyday import: each spelling of an address finds its account.

@@ -73,6 +73,9 @@ pub struct Faults {
     pub fails_to_recycle: bool,
 }
 
+/// The most records in one list of suspended records.
+pub const LISTED_MAX: usize = 3;
+
 /// The only account that was never opened.
 pub const NEVER_OPENED: u64 = 98;
 
@@ -106,6 +109,8 @@ pub struct Shared {
     pub streams: AtomicU64,
     /// The number of streams that were opened because of a referral, not by the routes.
     pub sent: AtomicU64,
+    /// The marks of look-ups that sub-batches carried, in the order of their arrival.
+    pub guided_us: Mutex<Vec<u64>>,
     /// Identity, status, measure and quantity of the last record with an identity and an account.
     pub last_extra: Mutex<String>,
 }
@@ -137,6 +142,7 @@ impl FakeNode {
         if head.sequence != expected {
             self.shared.out_of_order.fetch_add(1, Ordering::SeqCst);
         }
+        self.shared.guided_us.lock().unwrap().push(head.guided_us);
         let faults = *self.shared.faults.lock().unwrap();
         let dice: u32 = self.shared.rng.lock().unwrap().random_range(0..1000);
         let mut ledgers = self.shared.ledgers.lock().unwrap();
@@ -421,11 +427,23 @@ impl NodeService for FakeNode {
         &self,
         request: Request<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
-        let partition = request.into_inner().partition;
+        let NodeSuspenseRequest { partition, filter } = request.into_inner();
+        let (most, after) = filter.map_or((0, None), |filter| (filter.records_max, filter.after));
         let standing = self.standing(partition);
         let ledgers = self.shared.ledgers.lock().unwrap();
-        let records = ledgers[&partition].suspended.clone();
-        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
+        let mut records = ledgers[&partition].suspended.clone();
+        let key = |record: &SuspendedRecord| {
+            let identity = if record.account_number == 0 { record.identity.as_str() } else { "" };
+            (record.account_number, identity.to_owned(), record.record_id.clone())
+        };
+        records.sort_by_key(key);
+        let after = after.map(|after| (after.account_number, after.identity, after.record_id));
+        records.retain(|record| after.as_ref().is_none_or(|after| key(record) > *after));
+        // Small pages, so that tests need several.
+        let page = LISTED_MAX.min(most.max(1) as usize);
+        let more = records.len() > page;
+        records.truncate(page);
+        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
     }
 
     async fn reassign(
@@ -513,6 +531,7 @@ impl World {
             out_of_order: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            guided_us: Mutex::default(),
             last_extra: Mutex::default(),
         });
         let db = Arc::new(db);

@@ -86,7 +86,7 @@ pub(crate) enum Request {
     /// Show an account.
     Show { account: u64, reply: Reply<Option<ShowResponse>> },
     /// List suspended records.
-    Suspense { filter: ListRequest, reply: Reply<Vec<SuspendedRecord>> },
+    Suspense { filter: ListRequest, reply: Reply<(Vec<SuspendedRecord>, bool)> },
     /// Rate suspended records again.
     Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
     /// Decide records whose identity changed hands.

@@ -117,12 +117,15 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        // A front that was stopped for long may send records with accounts that it looked up
-        // before. The identity may have changed hands since.
         let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
-        let is_old = head.guided_us != 0
-            && guided.saturating_add(limits::GUIDED_MAX_US) < self.open.time.now;
-        if is_old && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
+        let covered = guided.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);
+        // The identity may have changed hands since the look-up, before this record was sent.
+        let is_uncovered = |start: Timestamp| {
+            start > covered && start <= self.open.time.now.saturating_add(limits::AHEAD_MAX_US)
+        };
+        let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
+        let is_late = head.guided_us != 0 && starts.any(is_uncovered);
+        if is_late && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
     /// Whether any partition covers the account.

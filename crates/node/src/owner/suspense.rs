@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
-use turnpike_proto::record::RecordBatch;
+use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
@@ -23,10 +23,11 @@ const LISTED_MAX: usize = 10_000;
 const LISTED_BYTES_MAX: usize = 16 << 20;
 
 impl Owner {
+    /// The first records that `filter` selects, and whether more match behind them.
     pub(super) async fn list_suspense(
         &mut self,
         filter: &ListRequest,
-    ) -> Result<Vec<SuspendedRecord>, Ended> {
+    ) -> Result<(Vec<SuspendedRecord>, bool), Ended> {
         let most = match filter.records_max as usize {
             0 => LISTED_MAX,
             asked => asked.min(LISTED_MAX),
@@ -35,28 +36,30 @@ impl Owner {
             (filter.account_number == 0 || key.account.0 == filter.account_number)
                 && (filter.reason.is_empty() || waiting.reason.word() == filter.reason)
         };
-        let found: Vec<(WaitingKey, Waiting)> = self
-            .state
-            .suspense()
-            .iter()
-            .filter(matches)
-            .take(most)
-            .map(|(key, waiting)| (key.clone(), waiting.clone()))
-            .collect();
+        let after = filter.after.as_ref().map(|after| WaitingKey {
+            account: AccountNumber(after.account_number),
+            identity: after.identity.clone(),
+            record_id: after.record_id.clone(),
+        });
+        let behind = self.state.suspense().after(after.as_ref()).filter(matches);
+        let mut found: Vec<(WaitingKey, Waiting)> =
+            behind.take(most + 1).map(|(key, waiting)| (key.clone(), waiting.clone())).collect();
+        let mut more = found.len() > most;
+        found.truncate(most);
         let mut listed = Vec::with_capacity(found.len());
         let mut bytes = 0;
         for (key, waiting) in found {
-            self.bring(waiting.location).await?;
-            if let Ok(Some(row)) = self.record_at(waiting.location) {
-                let record = self.suspended_record(&key, &waiting, &row);
-                bytes += 2 * record.record.len() + record.detail.len() + 128;
-                listed.push(record);
-            }
             if bytes >= LISTED_BYTES_MAX {
+                more = true;
                 break;
             }
+            self.bring(waiting.location).await?;
+            let record =
+                self.suspended_record(&key, &waiting, &self.suspended_row(&key, &waiting)?);
+            bytes += 2 * record.record.len() + record.detail.len() + 128;
+            listed.push(record);
         }
-        Ok(listed)
+        Ok((listed, more))
     }
 
     fn suspended_record(
@@ -65,11 +68,17 @@ impl Owner {
         waiting: &Waiting,
         row: &RecordRow<'_>,
     ) -> SuspendedRecord {
+        // The key of a record with an account holds no identity. A front needs it for a record that
+        // waits for the account that holds the identity now (P28).
+        let identity = match key.account.0 {
+            0 => key.identity.clone(),
+            _ => extra_identity(row.extra).map_or_else(|_| String::new(), str::to_owned),
+        };
         SuspendedRecord {
             partition: self.ownership.spec.id.0,
             account_number: key.account.0,
             record_id: key.record_id.clone(),
-            identity: key.identity.clone(),
+            identity,
             usage_type: row.usage_type.to_owned(),
             start_us: row.start.0,
             duration_us: row.duration_us,

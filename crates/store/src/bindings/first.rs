@@ -20,12 +20,11 @@ use turnpike_types::{AccountNumber, Timestamp};
 use super::BindingRow;
 use crate::Binding;
 
-/// In microseconds: a record that starts later than this after a change can't have been resolved
-/// with the bindings before that change. A front uses an old history for the suspicion time at
-/// most. A node accepts records whose accounts were looked up at most [`GUIDED_MAX_US`] ago, and
-/// that end at most [`AHEAD_MAX_US`] ahead. The rest is a reserve for the suspicion time and the
-/// difference between logged time and the clock.
-const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US + 5 * 60 * 1_000_000;
+/// A record that starts later than this after the recording of a change, in microseconds, can't have
+/// been guided before the change. A node takes a record only if it starts at most this long after the
+/// mark of its look-up, and a change is recorded at the last mark or later
+/// ([`BindingsMark::guided_through`](crate::BindingsMark::guided_through)).
+const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US;
 
 /// All rows of one key, in force and withdrawn.
 pub(super) type Level = Vec<BindingRow>;
@@ -44,7 +43,7 @@ pub(super) fn first_holders<'a>(
     if levels.len() == 1 && rows().all(BindingRow::is_in_force) {
         return Vec::new();
     }
-    let settled = |at: Timestamp| at.saturating_add(SETTLES_US);
+    let settled = |at: Timestamp| at.saturating_add(SETTLES_US + 1);
     let mut bounds: Vec<Timestamp> = rows()
         .flat_map(|row| [row.from, row.until, settled(row.recorded), settled(row.withdrawn)])
         .collect();
@@ -79,7 +78,7 @@ fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNu
     changes.dedup();
     // A record that starts at `at` can't have arrived before the next change, so this change does
     // not count.
-    let is_unused = |next: &Timestamp| at >= next.saturating_add(SETTLES_US);
+    let is_unused = |next: &Timestamp| at > next.saturating_add(SETTLES_US);
     let mut found = changes
         .iter()
         .enumerate()

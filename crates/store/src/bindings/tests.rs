@@ -66,7 +66,9 @@ fn a_move_to_an_account_that_shares_the_identity_takes_the_other_spelling_away()
 /// The clock was set back between two changes.
 #[test]
 fn changes_are_recorded_in_their_order_whatever_the_clock_says() {
-    assert_eq!(recording_instant(Timestamp(5), Timestamp(9)), Timestamp(9));
-    assert_eq!(recording_instant(Timestamp(9), Timestamp(5)), Timestamp(10));
-    assert_eq!(recording_instant(Timestamp(9), Timestamp(9)), Timestamp(10));
+    let recorded = |last, now, mark| {
+        recording_instant(Timestamp(last), Timestamp(now), Timestamp(mark)).micros()
+    };
+    assert_eq!([recorded(5, 9, 0), recorded(9, 5, 0), recorded(9, 9, 0)], [9, 10, 10]);
+    assert_eq!([recorded(5, 9, 20), recorded(30, 9, 20)], [20, 31], "not before the mark");
 }

@@ -24,10 +24,10 @@ use turnpike_types::{
 use self::state::State;
 use crate::rules;
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreIncarnation, StoreResult,
 };
 
@@ -312,8 +312,14 @@ impl SharedDatabase for MemoryDatabase {
         Ok(self.state().guide(identities))
     }
 
-    async fn bindings_version(&self) -> StoreResult<u64> {
-        Ok(self.state().bindings_version())
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
+        Ok(self.state().bindings_mark())
+    }
+
+    async fn advance_guided_through(&self) -> StoreResult<()> {
+        let now = (self.clock)();
+        self.state().advance_guided_through(now);
+        Ok(())
     }
 
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

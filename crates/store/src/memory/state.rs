@@ -15,9 +15,9 @@ use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules::{self, Fence};
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, Held, NodeRow,
-    PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided,
+    Held, NodeRow, PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
     SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
 };
 
@@ -32,6 +32,7 @@ pub(super) struct State {
     bindings: BTreeMap<String, Vec<BindingRow>>,
     withdrawn_bindings: BTreeMap<String, Vec<BindingRow>>,
     bindings_recorded: Timestamp,
+    guided_through: Timestamp,
     prefix_lengths: PrefixLengths,
     bindings_version: u64,
     cursors: BTreeMap<(String, PartitionId), Consumer>,
@@ -144,6 +145,7 @@ impl State {
             bindings: BTreeMap::new(),
             withdrawn_bindings: BTreeMap::new(),
             bindings_recorded: Timestamp(0),
+            guided_through: Timestamp(0),
             prefix_lengths: PrefixLengths::NONE,
             bindings_version: 0,
             cursors: BTreeMap::new(),
@@ -296,7 +298,8 @@ impl State {
     ) -> StoreResult<Vec<BindOutcome>> {
         rules::check_bindings(asked)?;
         let mut histories = self.histories(asked.iter().map(|one| one.identity.as_str()));
-        let recorded = bindings::recording_instant(self.bindings_recorded, now);
+        let recorded =
+            bindings::recording_instant(self.bindings_recorded, now, self.guided_through);
         let (outcomes, writes) = bindings::judge_bindings(&mut histories, asked, recorded);
         self.write_bindings(&writes, recorded);
         Ok(outcomes)
@@ -310,7 +313,8 @@ impl State {
         rules::check_bindings(asked.iter().map(Rebinding::binding))?;
         let identities = asked.iter().map(|one| one.binding().identity.as_str());
         let mut histories = self.histories(identities);
-        let recorded = bindings::recording_instant(self.bindings_recorded, now);
+        let recorded =
+            bindings::recording_instant(self.bindings_recorded, now, self.guided_through);
         let (outcomes, writes) = bindings::judge_rebindings(&mut histories, asked, recorded);
         self.write_bindings(&writes, recorded);
         Ok(outcomes)
@@ -360,8 +364,12 @@ impl State {
         bindings::guided(&asked, rows)
     }
 
-    pub(super) const fn bindings_version(&self) -> u64 {
-        self.bindings_version
+    pub(super) const fn bindings_mark(&self) -> BindingsMark {
+        BindingsMark { version: self.bindings_version, guided_through: self.guided_through }
+    }
+
+    pub(super) fn advance_guided_through(&mut self, now: Timestamp) {
+        self.guided_through = self.guided_through.max(now);
     }
 
     pub(super) fn bindings_of(&self, account: AccountNumber, most: usize) -> Vec<Binding> {

@@ -11,10 +11,10 @@ use crate::bindings::{self, Asked, BindingRow, Histories, RowChange};
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
-    BindingRowTuple, BindingTuple, binding, binding_row, loaded, prefix_lengths, stored,
+    BindingRowTuple, BindingTuple, binding, binding_row, bindings_mark, prefix_lengths, stored,
 };
 use crate::sql::statements;
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
+use crate::{BindOutcome, Binding, BindingsMark, Guided, RebindOutcome, Rebinding, StoreResult};
 
 /// Parameter: keys. Returns a [`BindingRowTuple`] for each row in force or withdrawn. The key of a
 /// row of an older release is NULL; such a row is found only if its identity is in canonical
@@ -29,9 +29,15 @@ const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us,
      SELECT i, a, f, u, i, r \
      FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
      AS new (i, a, f, u, r)";
-/// Returns the instant of the last recorded change, and the clock.
-const RECORDED_AND_NOW: &str = "SELECT bindings_recorded_us, \
-     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
+/// Locks the store's row until the end of the transaction: while a change waits for its commit, look-ups
+/// that do not see it can't be covered for longer. Returns the instant of the last recorded change,
+/// guided_through_us, and the clock.
+const LAST_RECORDED: &str = "SELECT bindings_recorded_us, guided_through_us, \
+     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store FOR UPDATE";
+/// Changes nothing while a change of bindings holds the row.
+const ADVANCE_GUIDED: &str = "UPDATE store SET guided_through_us = \
+     greatest(guided_through_us, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
+     WHERE ctid IN (SELECT ctid FROM store FOR UPDATE SKIP LOCKED)";
 /// Parameters: identities as stored, and their keys (canonical spellings).
 const READ_BINDINGS: &str = "UPDATE bindings SET canonical = read.canonical \
      FROM unnest($1::text[], $2::text[]) AS read (identity, canonical) \
@@ -72,10 +78,14 @@ impl PostgresDatabase {
         Ok(bindings::guided(&asked, rows))
     }
 
-    pub(super) async fn version_of_bindings(&self) -> StoreResult<u64> {
+    pub(super) async fn mark_of_bindings(&self) -> StoreResult<BindingsMark> {
         let lease = self.observer.lease("version of bindings", BEAT_LIMIT).await?;
-        let (version,) = lease.fetch_one(query_as(statements::BINDINGS_VERSION)).await?;
-        Ok(loaded(version))
+        Ok(bindings_mark(lease.fetch_one(query_as(statements::BINDINGS_MARK)).await?))
+    }
+
+    pub(super) async fn advance_mark(&self) -> StoreResult<()> {
+        let lease = self.bulk.lease("advance the mark of look-ups", APPEND_LIMIT).await?;
+        lease.execute(query(ADVANCE_GUIDED)).await.map(|_| ())
     }
 
     pub(super) async fn bindings_of_account(
@@ -160,9 +170,9 @@ async fn locked_histories<'a>(
 
 /// The instant for the next change. The transaction holds the lock for binding.
 async fn recording_instant(connection: &mut PgConnection) -> StoreResult<Timestamp> {
-    let read: Result<(i64, i64), _> = query_as(RECORDED_AND_NOW).fetch_one(connection).await;
-    let (last, now) = read.map_err(|error| classify(BIND, &error))?;
-    Ok(bindings::recording_instant(Timestamp(last), Timestamp(now)))
+    let read: Result<(i64, i64, i64), _> = query_as(LAST_RECORDED).fetch_one(connection).await;
+    let (last, guided, now) = read.map_err(|error| classify(BIND, &error))?;
+    Ok(bindings::recording_instant(Timestamp(last), Timestamp(now), Timestamp(guided)))
 }
 
 /// Inserts the new rows of `writes`, which holds no other change.

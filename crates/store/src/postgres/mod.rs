@@ -49,11 +49,11 @@ use crate::sql::rows::loaded;
 use crate::sql::statements;
 use crate::sql::topology::Kept;
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
+    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
@@ -268,8 +268,12 @@ impl SharedDatabase for PostgresDatabase {
         self.rebind_all(changes).await
     }
 
-    async fn bindings_version(&self) -> StoreResult<u64> {
-        self.version_of_bindings().await
+    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
+        self.mark_of_bindings().await
+    }
+
+    async fn advance_guided_through(&self) -> StoreResult<()> {
+        self.advance_mark().await
     }
 
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

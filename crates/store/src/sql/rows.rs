@@ -10,8 +10,8 @@ use super::errors::corrupt;
 use crate::bindings::BindingRow;
 use crate::rules::Fence;
 use crate::{
-    Binding, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest, Claimed, Consumer,
-    SegmentPosition, SegmentRow, StoreResult,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest,
+    Claimed, Consumer, SegmentPosition, SegmentRow, StoreResult,
 };
 
 /// The stored form of an unsigned number: the signed number with the same 64 bits.
@@ -184,6 +184,11 @@ pub(crate) fn binding_row(row: BindingRowTuple) -> BindingRow {
         recorded: recorded.map_or(Timestamp::MIN, Timestamp),
         withdrawn: withdrawn.map_or(Timestamp::MAX, Timestamp),
     }
+}
+
+/// Columns: bindings_version, guided_through_us.
+pub(crate) fn bindings_mark((version, guided_through): (i64, i64)) -> BindingsMark {
+    BindingsMark { version: loaded(version), guided_through: Timestamp(guided_through) }
 }
 
 /// Columns: partition, segment, row_count, hash.

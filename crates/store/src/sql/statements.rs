@@ -113,8 +113,12 @@ pub(crate) const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.v
      FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
      WHERE c.kind = $1 AND c.id = $2 ORDER BY c.catalogue_version";
 
-/// Returns bindings_version.
-pub(crate) const BINDINGS_VERSION: &str = "SELECT bindings_version FROM store";
+/// Returns bindings_version, guided_through_us.
+pub(crate) const BINDINGS_MARK: &str = "SELECT bindings_version, guided_through_us FROM store";
+
+/// Parameter: the clock. Only for SQLite, where the writer is alone.
+pub(crate) const ADVANCE_GUIDED: &str =
+    "UPDATE store SET guided_through_us = $1 WHERE guided_through_us < $1";
 
 /// No parameters. The new version makes fronts discard the histories that they have cached.
 pub(crate) const BINDINGS_CHANGED: &str =
@@ -148,8 +152,9 @@ pub(crate) const INSERT_WITHDRAWN: &str = "INSERT INTO withdrawn_bindings \
      (identity, account, from_us, until_us, canonical, recorded_us, withdrawn_us) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// Returns bindings_recorded_us, the instant of the last change of bindings.
-pub(crate) const BINDINGS_RECORDED: &str = "SELECT bindings_recorded_us FROM store";
+/// Returns the instant of the last recorded change of bindings, guided_through_us.
+pub(crate) const BINDINGS_RECORDED: &str =
+    "SELECT bindings_recorded_us, guided_through_us FROM store";
 
 /// Parameter: bindings_recorded_us.
 pub(crate) const RECORD_BINDINGS: &str = "UPDATE store SET bindings_recorded_us = $1";

@@ -10,10 +10,10 @@ use crate::bindings::{self, Asked, Histories, RowChange};
 use crate::rules;
 use crate::sql::errors::{classify, corrupt};
 use crate::sql::rows::{
-    BindingRowTuple, BindingTuple, binding, binding_row, loaded, prefix_lengths, stored,
+    BindingRowTuple, BindingTuple, binding, binding_row, bindings_mark, prefix_lengths, stored,
 };
 use crate::sql::statements;
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
+use crate::{BindOutcome, Binding, BindingsMark, Guided, RebindOutcome, Rebinding, StoreResult};
 
 /// Parameter: key. Returns a [`BindingRowTuple`] for each row in force or withdrawn. A row that an
 /// older process wrote is found only if its identity is in canonical spelling.
@@ -25,6 +25,7 @@ const HISTORY: &str = "SELECT identity, account, from_us, until_us, recorded_us,
 const READ_AT_ONCE: i64 = 10_000;
 
 const BIND: &str = "bind identities";
+const ADVANCE: &str = "advance the mark of look-ups";
 
 impl SqliteDatabase {
     pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
@@ -54,11 +55,15 @@ impl SqliteDatabase {
         Ok(bindings::guided(&asked, rows.into_iter().map(binding_row)))
     }
 
-    pub(super) async fn version_of_bindings(&self) -> StoreResult<u64> {
+    pub(super) async fn mark_of_bindings(&self) -> StoreResult<BindingsMark> {
         const DOING: &str = "version of bindings";
-        let row = self.fetch_optional(DOING, query_as(statements::BINDINGS_VERSION)).await?;
-        let (version,) = row.ok_or_else(|| corrupt(DOING, "the store's row is missing"))?;
-        Ok(loaded(version))
+        let row = self.fetch_optional(DOING, query_as(statements::BINDINGS_MARK)).await?;
+        Ok(bindings_mark(row.ok_or_else(|| corrupt(DOING, "the store's row is missing"))?))
+    }
+
+    pub(super) async fn advance_mark(&self) -> StoreResult<()> {
+        let now = (self.clock)();
+        self.writer.write(Urgency::Normal, ADVANCE, move |c| Box::pin(advance(c, now))).await
     }
 
     pub(super) async fn bindings_of_account(
@@ -122,14 +127,19 @@ async fn rebind(
     Ok(outcomes)
 }
 
+async fn advance(connection: &mut SqliteConnection, now: Timestamp) -> StoreResult<()> {
+    let advance = query(statements::ADVANCE_GUIDED).bind(now.micros());
+    advance.execute(connection).await.map(|_| ()).map_err(|error| classify(ADVANCE, &error))
+}
+
 async fn recording_instant(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> StoreResult<Timestamp> {
-    let last: Result<(i64,), _> =
+    let read: Result<(i64, i64), _> =
         query_as(statements::BINDINGS_RECORDED).fetch_one(connection).await;
-    let (last,) = last.map_err(|error| classify(BIND, &error))?;
-    Ok(bindings::recording_instant(Timestamp(last), now))
+    let (last, guided) = read.map_err(|error| classify(BIND, &error))?;
+    Ok(bindings::recording_instant(Timestamp(last), now, Timestamp(guided)))
 }
 
 async fn write(

@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tonic::Streaming;
 use turnpike_proto::account::v1::ShowRequest;
-use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
+use turnpike_proto::suspense::v1::{
+    ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord, SuspensePosition,
+};
 use turnpike_types::SuspenseReason;
 
 use crate::cli::Context;
@@ -48,6 +50,8 @@ Examples:
 
 /// The most records that a front lists in one request.
 const RECORDS_MAX: u32 = 100_000;
+/// The records that are listed without --max, and those that are recycled in one request.
+const PAGE: u32 = 10_000;
 
 /// The selection of records.
 #[derive(Debug, Args)]
@@ -58,10 +62,11 @@ pub(crate) struct SuspenseArgs {
     /// Only records of this account
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     account: Option<u64>,
-    /// At most this many records, up to 100,000; a message says if there are more
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    /// At most this many records, up to 100,000 (default: list 10,000, recycle all); a message says if
+    /// there are more
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS_MAX)))]
-    max: u32,
+    max: Option<u32>,
     /// Report as JSON (list: one object per line)
     #[arg(long)]
     json: bool,
@@ -130,11 +135,13 @@ async fn listing(
     args: &SuspenseArgs,
     front: &Front,
     records_max: u32,
+    after: Option<SuspensePosition>,
 ) -> anyhow::Result<Streaming<SuspendedRecord>> {
     let request = ListRequest {
         reason: args.reason()?,
         account_number: args.account.unwrap_or(0), // 0 stands for every account.
         records_max,
+        after,
     };
     front
         .call("suspense could not be listed", || {
@@ -148,10 +155,11 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
     args.reason()?;
     let front = args.client.connect(&context.config).await?;
     // One more than is shown, to know whether there are more.
-    let mut records = listing(args, &front, (args.max + 1).min(RECORDS_MAX)).await?;
+    let max = args.max.unwrap_or(PAGE);
+    let mut records = listing(args, &front, (max + 1).min(RECORDS_MAX), None).await?;
     let (mut rows, mut listed, mut has_more) = (Vec::new(), 0, false);
     while let Some(record) = records.message().await.map_err(|s| explain(&front.url, &s))? {
-        if listed == args.max {
+        if listed == max {
             has_more = true;
             break;
         }
@@ -198,26 +206,6 @@ async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::R
     Ok(())
 }
 
-/// Whether recycling left selected records untried, because it reached the maximum.
-async fn has_untried(args: &SuspenseArgs, front: &Front, tried: &Recycled) -> anyhow::Result<bool> {
-    // Where an owner did not answer, the report says so already.
-    if tried.retry > 0 || tried.rated + tried.still_suspended < u64::from(args.max) {
-        return Ok(false);
-    }
-    // Those that were tried and stay for this reason are listed too.
-    let stay = match &args.reason {
-        Some(reason) => tried.reasons.get(reason).copied().unwrap_or(0),
-        None => tried.still_suspended,
-    };
-    let stay = u32::try_from(stay).unwrap_or(RECORDS_MAX);
-    let mut records = listing(args, front, stay.saturating_add(1).min(RECORDS_MAX)).await?;
-    let mut listed = 0;
-    while records.message().await.map_err(|s| explain(&front.url, &s))?.is_some() {
-        listed += 1;
-    }
-    Ok(listed > stay || listed == RECORDS_MAX)
-}
-
 fn row(shown: Shown) -> Vec<String> {
     let owner = match shown.account_number {
         0 => shown.identity,
@@ -231,7 +219,7 @@ fn row(shown: Shown) -> Vec<String> {
     vec![owner, shown.record_id, shown.usage_type, shown.start_time, reason, recycled]
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Recycled {
     rated: u64,
     still_suspended: u64,
@@ -239,25 +227,34 @@ struct Recycled {
     reasons: BTreeMap<String, u64>,
 }
 
+impl Recycled {
+    fn add(&mut self, page: RecycleResponse) {
+        self.rated += page.rated;
+        self.still_suspended += page.still_suspended;
+        self.retry += page.retry;
+        for (reason, count) in page.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
+    }
+}
+
 async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
-    let request = RecycleRequest {
-        reason: args.reason()?,
-        account_number: args.account.unwrap_or(0),
-        records_max: args.max,
-    };
+    args.reason()?;
     let front = args.client.connect(&context.config).await?;
-    let answer = front
-        .call("suspense could not be recycled", || {
-            let (mut suspense, request) = (front.suspense(), request.clone());
-            async move { suspense.recycle(request).await }
-        })
-        .await?;
-    let recycled = Recycled {
-        rated: answer.rated,
-        still_suspended: answer.still_suspended,
-        retry: answer.retry,
-        reasons: answer.reasons.into_iter().collect(),
-    };
+    let mut recycled = Recycled::default();
+    let (mut last, mut left) = (None, args.max);
+    loop {
+        let records_max = left.unwrap_or(PAGE).min(PAGE);
+        let answer = recycle_page(args, &front, records_max, last).await?;
+        left = left.map(|left| left - records_max);
+        last = answer.last.clone();
+        recycled.add(answer);
+        if last.is_none() || left == Some(0) {
+            break;
+        }
+        let tried = ui::count(recycled.rated + recycled.still_suspended + recycled.retry);
+        ui::tell(format_args!("{tried} records tried"));
+    }
     if recycled.rated + recycled.still_suspended + recycled.retry == 0 {
         refuse_unknown_account(args, &front).await?;
     }
@@ -274,13 +271,47 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
             ui::tell(format_args!("the owners of {retry} records did not answer; run it again"));
         }
     }
-    let has_untried = has_untried(args, &front, &recycled).await?;
+    let has_untried = match last {
+        Some(last) => is_anything_behind(args, &front, last).await?,
+        None => false,
+    };
     if has_untried {
-        let max = ui::count(args.max.into());
+        let max = ui::count(args.max.unwrap_or(0).into());
         ui::tell(format_args!(
-            "at most {max} records were tried, and more are in suspense: use a larger --max, or select \
-             by --reason or --account"
+            "at most {max} records were tried, and more are in suspense: leave --max out, or select by \
+             --reason or --account"
         ));
     }
     Ok(Finish::unless(has_untried || recycled.still_suspended + recycled.retry > 0))
+}
+
+/// Recycles at most `records_max` of the selected records, behind `after`.
+async fn recycle_page(
+    args: &SuspenseArgs,
+    front: &Front,
+    records_max: u32,
+    after: Option<SuspensePosition>,
+) -> anyhow::Result<RecycleResponse> {
+    let request = RecycleRequest {
+        reason: args.reason()?,
+        account_number: args.account.unwrap_or(0),
+        records_max,
+        after,
+    };
+    front
+        .call("suspense could not be recycled", || {
+            let (mut suspense, request) = (front.suspense(), request.clone());
+            async move { suspense.recycle(request).await }
+        })
+        .await
+}
+
+/// Whether a selected record is in suspense behind the last one that was tried.
+async fn is_anything_behind(
+    args: &SuspenseArgs,
+    front: &Front,
+    last: SuspensePosition,
+) -> anyhow::Result<bool> {
+    let mut behind = listing(args, front, 1, Some(last)).await?;
+    Ok(behind.message().await.map_err(|status| explain(&front.url, &status))?.is_some())
 }
