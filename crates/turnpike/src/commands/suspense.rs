@@ -184,8 +184,8 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
     Ok(Finish::Done)
 }
 
-/// An error if the account of an empty selection was never opened. Records of such an account can be
-/// in suspense, so this is asked only when there are none.
+/// An error if the account of an empty selection was never opened. Records of such an account can
+/// be in suspense, so the account is looked up only if the selection is empty.
 async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::Result<()> {
     let Some(account_number) = args.account else { return Ok(()) };
     let doing = format!("no record of account {account_number} is in suspense");
@@ -200,11 +200,11 @@ async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::R
 
 /// Whether recycling left selected records untried, because it reached the maximum.
 async fn has_untried(args: &SuspenseArgs, front: &Front, tried: &Recycled) -> anyhow::Result<bool> {
-    // Where an owner did not answer, the report says so already.
+    // If an owner did not answer, the report already says that a retry is necessary.
     if tried.retry > 0 || tried.rated + tried.still_suspended < u64::from(args.max) {
         return Ok(false);
     }
-    // Those that were tried and stay for this reason are listed too.
+    // The list also contains the records that were tried and remain suspended for this reason.
     let stay = match &args.reason {
         Some(reason) => tried.reasons.get(reason).copied().unwrap_or(0),
         None => tried.still_suspended,
