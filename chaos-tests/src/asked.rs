@@ -87,9 +87,9 @@ pub struct Answer {
     pub partition: PartitionId,
     /// The RPC and the time of the request; also the id of the record that was sent.
     pub asked: String,
-    /// The standing in the answer; `Err` if the node did not answer.
+    /// The node's verdict and its epoch in the answer; `Err` if the node did not answer.
     pub standing: Result<Standing, String>,
-    /// What the answer says about the state of the partition, as text.
+    /// The state of the partition according to the answer, as text.
     pub told: Vec<String>,
 }
 
@@ -114,7 +114,7 @@ impl Answer {
         (is_old || leaks).then(|| format!("{self:?}"))
     }
 
-    /// Whether a node that may answer did answer.
+    /// Whether the answer comes from a node that considers itself the owner.
     pub fn is_done(&self) -> bool {
         self.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::Done)
     }
@@ -140,8 +140,8 @@ pub async fn ask(node: Node, rpc: Rpc, at: TestPartition, when: &str) -> Answer 
     answer.unwrap_or_else(|status| Answer::none(at, &asked, &status))
 }
 
-/// Sends one sub-batch on a new stream: as a front that was referred here by another node if
-/// `sent`, as a front that follows its routing table otherwise.
+/// Sends one sub-batch on a new stream: if `sent`, as a front that another node referred to this
+/// node, otherwise as a front that follows its routing table.
 ///
 /// # Errors
 /// The node's status.
@@ -219,7 +219,7 @@ async fn recycle(mut node: Node, at: TestPartition, asked: &str) -> Result<Answe
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// The record's first holder holds its identity again, so that the decision changes nothing.
+/// Requests a reassignment to the record's first holder, so that the decision changes nothing.
 async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let mut bytes = Vec::new();
     encode(&record(at.known(), asked, 1), &mut bytes);
@@ -230,8 +230,8 @@ async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answ
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// Heartbeats on this stream are about the process, not about a partition: the text is the id of
-/// the process.
+/// Heartbeats on this stream describe the process, not a partition: the text of the answer is the
+/// id of the process.
 async fn watch(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let watcher = "test".to_owned();
     let mut signs = node.watch(WatchRequest { watcher }).await?.into_inner();

@@ -1,4 +1,5 @@
-//! The same requests, sent to a front: what a client sees of its owner.
+//! The requests of [`crate::asked`] that clients can send through a front, with the answers that
+//! clients see.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub async fn ask(
             Rpc::Show => show(front, at).await?,
             Rpc::ListSuspense => list(front, at).await?,
             Rpc::Recycle => recycle(front, at).await?,
-            // A front sends this only for a record whose identity changed hands.
+            // A front sends `Reassign` only for a record whose identity moved to another account;
+            // clients never send `Watch`.
             Rpc::Reassign | Rpc::Watch => return Ok(None),
         }))
     };

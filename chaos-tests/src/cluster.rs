@@ -76,7 +76,7 @@ impl Cluster {
     /// Writes a file into the directory of the cluster, and returns its path.
     ///
     /// # Errors
-    /// It can't be written.
+    /// The file can't be written.
     pub fn file(&self, name: &str, text: &str) -> Result<String> {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text)?;

@@ -8,8 +8,8 @@
 //!     over PostgreSQL                      stream;                feed as consumers read it,
 //!                                          accounts.rs: commands  and the stored log
 //!                                       asked.rs, asked_front.rs:
-//!                                          each RPC of a node and
-//!                                          of a front (I6)
+//!                                          a request for each RPC
+//!                                          of a node or front (I6)
 //!
 //!  dates.rs: expected due times     bin/witness.rs: clients and checks for patroni/failover
 //! ```

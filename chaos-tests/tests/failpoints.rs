@@ -10,17 +10,17 @@ use anyhow::{Context as _, Result};
 use failpoints_support::{Load, World};
 use turnpike_store::failpoint::Step;
 
-/// The process that fails, and what makes it reach the step.
+/// The process that fails, and the work by which it reaches the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
-    /// The front, which reaches the step by batches.
+    /// The front, which reaches the step with each batch.
     Front,
-    /// The owner, which reaches the step by records; the number of times that the step is passed
-    /// before.
+    /// The owner, which reaches the step while it processes records. It passes the step this number
+    /// of times before it fails.
     Owner(u32),
-    /// The claimant, which becomes the owner.
+    /// The claimant, which reaches the step when it becomes the owner.
     Claimant,
-    /// The owner, when it releases its partitions.
+    /// The owner, which reaches the step when it releases its partitions.
     Releaser,
 }
 

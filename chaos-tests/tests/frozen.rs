@@ -62,7 +62,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     let epochs = world.b_takes_over_and_changes_everything().await?;
     asked.everywhere(&world, "while it is stopped, after B's changes");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // What was held arrives now: the statements of A are fenced.
+    // The held bytes arrive now: the statements of A are fenced.
     world.line.set(held, Flow::Pass);
     tokio::time::sleep(Duration::from_millis(50)).await;
     world.wake()?;
@@ -86,8 +86,8 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.check_logs(&answers.accepted()).await
 }
 
-/// Heartbeats on a watch stream name the process, which stays the same: some came from before the
-/// freeze and some from after it.
+/// Checks the heartbeats on watch streams: each names the process of A, some were sent before the
+/// freeze and some after it.
 fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
     let (mut before, mut after) = (0, 0);
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {

@@ -70,8 +70,8 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     }
     println!("owners that booked what fell due: {due}; postings: {posted}");
     let partitions = PARTITIONS as usize;
-    // Postings are received as soon as they are available: it is chance whether a takeover falls
-    // between two of them.
+    // Postings are received as soon as they are available: a takeover falls between two of them
+    // only by chance.
     ensure!(
         due > partitions && posted >= partitions,
         "all was booked by one owner: no takeover fell between the bookings"
@@ -79,7 +79,7 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     Ok(())
 }
 
-/// The number of owners, one after another, that logged outcomes of this kind.
+/// The number of epochs in which outcomes of this kind were logged.
 fn epochs_of(rows: &[SegmentRow], outcome: Outcome) -> Result<usize> {
     let mut epochs = BTreeSet::new();
     for row in rows {
@@ -150,8 +150,8 @@ const fn has_option(account: u64) -> bool {
     account.is_multiple_of(10)
 }
 
-/// A command after which charges of an account fall due from May 2024 on; all of them are late at
-/// once.
+/// A command after which charges of an account fall due from May 2024 on. All of them are overdue
+/// when the command is applied.
 fn begin(account: u64) -> AccountCommand {
     let command = if has_option(account) {
         Command::Offer(Offer {

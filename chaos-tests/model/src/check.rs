@@ -38,7 +38,7 @@ pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<
     Some(steps.collect())
 }
 
-/// An action as text: node 0 is named a, record 0 r0.
+/// The text of an action. Node 0 is named `a`, record 0 is named `r0`.
 fn told(state: &State, action: &Action) -> String {
     let name = |node: &usize| char::from(b'a' + *node as u8);
     match action {

@@ -12,8 +12,9 @@ pub type RecordId = u8;
 pub struct Rated {
     /// The id of the record.
     pub record: RecordId,
-    /// Its outcome: the number of records that the account had before it. Like the price in a tier,
-    /// it depends on all records rated before, so an owner with wrong state logs a wrong outcome.
+    /// The outcome: the number of records that the account had before this one. Like the price in a
+    /// tier, the outcome depends on all records rated before, so an owner with wrong state logs a
+    /// wrong outcome.
     pub place: u8,
 }
 
@@ -24,13 +25,14 @@ pub struct Segment {
     pub number: u8,
     /// The epoch of the owner that appended it.
     pub epoch: u8,
-    /// The claim of that owner. Only the model stores it here, to check I3.
+    /// The id of the claim by which this node became the owner. Segments of the real log have no
+    /// such field; the model uses it to check I3.
     pub claim: u8,
     /// The hash of the previous segment; zero for the first.
     pub prev_hash: u32,
-    /// Its own hash.
+    /// The hash of this segment.
     pub hash: u32,
-    /// Its records.
+    /// The records of this segment.
     pub rated: Vec<Rated>,
 }
 

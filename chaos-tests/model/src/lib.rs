@@ -17,10 +17,10 @@
 //! The fence in one paragraph. The row of a partition holds the owner (epoch and claim) and the end
 //! of the log (next segment and last hash). An append updates that row and inserts its segment in
 //! one statement, and only if all four values equal those that the owner sends. A claim changes the
-//! first two and reads the last two in one statement. If an append commits before a claim, the
+//! owner and reads the end of the log in one statement. If an append commits before a claim, the
 //! position that the claim returns includes it, and the claimant must read the log up to that
-//! position. If it arrives after the claim, it changes nothing. Nothing is acknowledged before such
-//! a statement has committed. After a statement with unknown outcome, the owner discards everything
+//! position. An append that arrives after the claim changes nothing. Nothing is acknowledged before
+//! the append has committed. After a statement with unknown outcome, the owner discards all state
 //! that it read before.
 //!
 //! - Every interleaving of a small configuration is visited: two or three nodes, two records, three

@@ -3,12 +3,12 @@
 //! `tests/mutants.rs` switches each check off and names the property that is then violated. This
 //! shows that the properties can detect a missing check.
 
-/// What an owner does after a statement whose outcome is unknown (P2).
+/// The reaction of an owner to a statement whose outcome is unknown (P2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unknown {
     /// Discards its speculative state, claims, and reads the log after the claim.
     ClaimThenRead,
-    /// Mutant: reads the log, claims, and relies on what it read before the claim.
+    /// Mutant: reads the log, claims, and relies on the log that it read before the claim.
     ReadThenClaim,
     /// Mutant: sends the same statement again under the same claim.
     SendAgain,
@@ -28,7 +28,8 @@ pub struct Lines {
     pub hash_in_fence: bool,
     /// P1: an owner reads the tail of the log after its claim, even if it holds a replica.
     pub reload: bool,
-    /// P1: an owner serves only if what it read ends at the position that its claim returned.
+    /// P1: an owner serves only if the log that it read ends at the position that its claim
+    /// returned.
     pub position_after_claim: bool,
     /// P18: a replica is compared with the log by hash, not by number alone.
     pub hash_of_copy: bool,
@@ -36,8 +37,8 @@ pub struct Lines {
     pub rebuild: bool,
     /// P2: the reaction to an unknown outcome.
     pub unknown: Unknown,
-    /// P4: an append that finds the log ahead has an unknown outcome; it is not counted as
-    /// committed.
+    /// P4: if the log has more segments than the append expects, the outcome of the append is
+    /// unknown; the append is not counted as committed.
     pub ahead_is_unknown: bool,
     /// An answer of the database is matched to its statement, not to the next awaited one. (A
     /// connection returns to its pool only after its statement was answered in full.)

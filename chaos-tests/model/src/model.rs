@@ -76,9 +76,10 @@ impl Protocol {
 pub struct Sent {
     /// The sending node.
     pub from: usize,
-    /// Its sender still waits for it. If not, the statement is late: it may still be carried out.
+    /// The sender still waits for the answer. If not, the statement is late: it may still be
+    /// carried out.
     pub awaited: bool,
-    /// Mutant of P1: it passed the fence, and its insert is still to come.
+    /// Mutant of P1: the statement has passed the check of the fence, and its insert follows later.
     pub passed_fence: bool,
     /// The statement.
     pub statement: Statement,
@@ -89,7 +90,7 @@ pub struct Sent {
 pub struct Answered {
     /// The node that receives it.
     pub to: usize,
-    /// The node still waits for it.
+    /// The node still waits for the answer.
     pub awaited: bool,
     /// The answer.
     pub answer: Answer,
@@ -100,7 +101,7 @@ pub struct Answered {
 pub struct State {
     /// The database that all nodes use.
     pub database: Database,
-    /// Its asynchronous replica, up to what was replicated.
+    /// The asynchronous replica of the database, with the statements that were replicated so far.
     pub replica: Option<Database>,
     /// The nodes.
     pub nodes: Vec<Node>,
@@ -116,7 +117,8 @@ pub struct State {
     pub consumer: Consumer,
     /// Claims made so far. It is also the source of claim ids, since no failover rolls it back.
     pub claims: u8,
-    /// How many nodes have claimed. They are interchangeable: the first to claim is node 0.
+    /// The number of nodes that have claimed. Nodes are interchangeable, so the first to claim is
+    /// node 0.
     pub joined: usize,
     /// Faults so far.
     pub faults: u8,
@@ -130,7 +132,7 @@ pub enum Action {
     /// A client sends a record, for the first time or again, to a node that believes it is the
     /// owner.
     Submit(RecordId, usize),
-    /// A client sends such a node a question for the account.
+    /// A client sends a question for the account to a node that believes it is the owner.
     Ask(usize),
     /// An owner sends its open segment, or a barrier.
     Send(usize),
@@ -154,7 +156,7 @@ pub enum Action {
     Deliver(usize),
     /// The replica catches up.
     Replicate,
-    /// The database replica is promoted: statements that it lacks are lost.
+    /// The database replica is promoted: statements that were not replicated are lost.
     Failover,
     /// The consumer pulls.
     Pull,
@@ -192,7 +194,7 @@ impl State {
         self.send(node, Statement::Claim { seen, claim: self.claims }, true);
     }
 
-    /// The node stops waiting for all that it sent; the statements stay in flight.
+    /// The node stops waiting for all its statements; the statements stay in flight.
     fn abandon(&mut self, node: usize) {
         for sent in self.sent.iter_mut().filter(|sent| sent.from == node) {
             sent.awaited = false;

@@ -34,25 +34,25 @@ pub struct Node {
     pub copy: Vec<Segment>,
     /// Mutant of P2: the replica was read before the claim, and is not read again.
     pub trusts_copy: bool,
-    /// Its role.
+    /// The role of the node.
     pub role: Role,
 }
 
 /// The role of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It owns nothing.
+    /// The node owns nothing.
     Standby,
-    /// Its claim is in flight.
+    /// The claim of the node is in flight.
     Claiming,
-    /// Its claim won; it has not read the tail of the log yet.
+    /// The claim of the node won; the node has not read the tail of the log yet.
     Claimed {
         /// Its epoch and claim.
         title: Title,
         /// The end of the log in the instant of the claim.
         position: Position,
     },
-    /// It serves.
+    /// The node serves.
     Owner(Owner),
 }
 
@@ -106,7 +106,7 @@ impl Node {
         Self { copy: Vec::new(), trusts_copy: false, role: Role::Standby }
     }
 
-    /// Its owner state, if it is an owner.
+    /// The owner state, if the node is an owner.
     pub fn owner(&self) -> Option<&Owner> {
         match &self.role {
             Role::Owner(owner) => Some(owner),
@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    /// Whether it waits for the database.
+    /// Whether the node waits for the database.
     pub fn awaits(&self) -> bool {
         matches!(self.role, Role::Claiming)
             || self.owner().is_some_and(|owner| owner.in_flight.is_some())

@@ -21,7 +21,7 @@ pub struct Letter {
 pub struct Outside {
     /// The highest epoch that each front saw in an answer (P17).
     pub highest: Vec<u8>,
-    /// A front passed an answer on after one of a higher epoch.
+    /// A front forwarded an answer after an answer of a higher epoch.
     pub epoch_fell: bool,
     /// How often each record was sent.
     pub sent: Vec<u8>,
@@ -109,13 +109,13 @@ pub struct Consumer {
     pub number: u8,
     /// The hash of the last one.
     pub hash: u32,
-    /// It received a segment that does not continue the previous one, without an error.
+    /// The consumer received, without an error, a segment that does not continue the previous one.
     pub misled: bool,
 }
 
 impl Consumer {
-    /// Pulls the next segment of `log`. If the history differs from the one that it followed, it
-    /// gets an error and starts again (P18).
+    /// Pulls the next segment of `log`. If the history differs from the one that the consumer
+    /// followed, the consumer gets an error and starts again (P18).
     pub fn pull(&mut self, log: &[Segment], lines: &Lines) {
         let at = usize::from(self.number);
         let last = at.checked_sub(1).map(|last| log.get(last));
@@ -132,7 +132,7 @@ impl Consumer {
         }
     }
 
-    /// Whether all segments that it pulled are in the log.
+    /// Whether all segments that the consumer pulled are in the log.
     pub fn is_in(&self, log: &[Segment]) -> bool {
         usize::from(self.number)
             .checked_sub(1)

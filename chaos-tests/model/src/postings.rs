@@ -246,9 +246,9 @@ impl Model for Postings {
     }
 }
 
-/// The receiver has booked what the sender committed up to the cursor, each posting once and in
-/// order; the rest is in flight. The sum of accounts and postings in flight equals the sum of the
-/// lines.
+/// The receiver has booked the postings that the sender committed up to the cursor, each once and
+/// in order; later postings are in flight. The sum of accounts and postings in flight equals the
+/// sum of the lines.
 pub const CONSERVED: &str = "P33 money is conserved";
 /// Must be reachable, so that the other properties are not vacuous.
 pub const ALL_POSTED: &str = "every posting is booked";

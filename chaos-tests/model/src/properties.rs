@@ -23,7 +23,7 @@ pub const I5: &str = "I5 one outcome for a record";
 /// An answer includes everything that was acknowledged before its question was sent, and nothing
 /// uncommitted. So it cannot come from an owner that was superseded before the question.
 pub const I6: &str = "I6 an answer is not older than its question";
-/// No front passes an answer on after one of a higher epoch.
+/// No front forwards an answer after an answer of a higher epoch.
 pub const I6_FRONT: &str = "I6 epochs never decrease at a front";
 /// The feed contains only committed segments.
 pub const P6: &str = "P6 the feed has only committed segments";

@@ -9,7 +9,7 @@ use protocol_model::model::Protocol;
 use protocol_model::properties::{I1, I2, I3, I4, I5, I6, I6_FRONT, I7, P6, P18};
 
 /// The property holds with all checks on (`protocol.rs` tests this in larger configurations) and is
-/// violated with these.
+/// violated in `protocol`, which has a check off.
 fn falls(mutant: &str, property: &'static str, protocol: Protocol) {
     let steps = counterexample(protocol, property);
     let steps = steps.unwrap_or_else(|| panic!("{mutant}: nothing breaks \"{property}\""));

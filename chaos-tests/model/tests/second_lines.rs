@@ -11,7 +11,7 @@ fn plain(lines: Lines) -> Protocol {
     Protocol { keeps_copy: true, lines, ..sizes }
 }
 
-/// The same without faults, but the history of the database rolls back once.
+/// As [`plain`], without faults; instead the history of the database rolls back once.
 fn rolled_back(lines: Lines) -> Protocol {
     Protocol { keeps_copy: true, failovers: 1, faults: 0, lines, ..Protocol::small() }
 }
@@ -23,8 +23,8 @@ fn comparing_the_claim_makes_comparing_the_epoch_redundant() {
     holds("no epoch in the fence, failover", rolled_back(lines));
 }
 
-/// Only the statements of one claim can pass, and their owner knows by number which segments it
-/// appended.
+/// Only statements of one claim pass the fence, and the owner with this claim knows by number which
+/// segments it appended.
 #[test]
 fn comparing_claim_and_number_makes_comparing_the_hash_redundant() {
     let lines = Lines { hash_in_fence: false, ..Lines::ALL };
@@ -40,8 +40,8 @@ fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     holds("no reload, but the position, failover", rolled_back(lines));
 }
 
-/// It also detects an owner that read the log before its claim, if a late statement committed in
-/// between.
+/// The position check also detects an owner that read the log before its claim, if a late statement
+/// committed between the two.
 #[test]
 fn the_position_after_the_claim_catches_an_owner_that_read_before_its_claim() {
     let lines = Lines { unknown: Unknown::ReadThenClaim, ..Lines::ALL };

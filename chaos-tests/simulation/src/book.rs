@@ -1,4 +1,5 @@
-//! What clients sent and the answers that they received: the external view that the oracle uses.
+//! The records that clients sent and the answers that they received: the external view that the
+//! oracle uses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,15 +21,15 @@ pub enum Kind {
 /// The answer to one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Rated now.
+    /// Rated by this sending.
     Accepted,
-    /// Rated before.
+    /// Rated by an earlier sending.
     Duplicate,
-    /// Suspended, now or before.
+    /// Suspended, by this sending or by an earlier one.
     Suspended {
         /// The reason code.
         reason: String,
-        /// It was suspended before.
+        /// It was suspended by an earlier sending.
         replayed: bool,
     },
     /// Rejected, with the reason code.
@@ -38,17 +39,17 @@ pub enum Answer {
 /// One record.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its quantity.
+    /// The quantity of the record.
     pub quantity: i64,
     /// The answer that it must get.
     pub kind: Kind,
-    /// A client received an answer that says that it is durable.
+    /// A client received an answer according to which the record is durable.
     pub acknowledged: bool,
-    /// Number of answers that said that it was rated or suspended now.
+    /// Number of answers according to which the record was rated or suspended by that sending.
     first: u32,
 }
 
-/// The book of all clients.
+/// The records, answers and violations of all clients.
 #[derive(Debug, Default)]
 pub struct Book {
     /// All records sent.

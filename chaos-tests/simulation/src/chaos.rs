@@ -71,7 +71,7 @@ pub struct Temper {
 const KINDS: u32 = 16;
 
 impl Temper {
-    /// Draws it from the seed.
+    /// Draws the distribution.
     pub fn draw(chance: &mut StdRng) -> Self {
         let mut kinds: Vec<u32> = (0..KINDS).collect();
         kinds.shuffle(chance);

@@ -47,11 +47,11 @@ pub struct Batch {
 
 /// A client.
 pub struct Client {
-    /// Its name.
+    /// The name of the client.
     pub name: String,
     /// Addresses of fronts.
     pub fronts: Vec<String>,
-    /// How it reaches them.
+    /// The dialler by which the client connects to the fronts.
     pub dial: Dial,
     /// The book where it enters its answers.
     pub book: SharedBook,
@@ -117,7 +117,7 @@ impl Client {
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 
-    /// Reads accounts, one after another, without end. An account never shows less than was
+    /// Reads accounts, one after another. Never returns. An account never shows less than was
     /// acknowledged before the read, and epochs never decrease (P17, I6).
     pub async fn look_around(&self, accounts: &[u64], eye: u64) {
         let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));

@@ -10,10 +10,10 @@
 //!         refused, slow (network)   |
 //!                                 memory database, a separate process (late)
 //!
-//!  plan: what the seed determines        chaos: the faults and their times
+//!  plan: the contents of the run         chaos: the faults and their times
 //!  book: records and answers             oracle: the checks
 //!  story: the log of the run             entropy: replaces the system's random numbers
-//!  wander: identities that change hands, in the runs with seeds from 1,000,000 on
+//!  wander: identities that move between accounts, in runs with seeds from 1,000,000 on
 //! ```
 //!
 //! The seed, a number, determines everything: the size of the cluster, what the clients send, which

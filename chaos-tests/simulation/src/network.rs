@@ -1,9 +1,8 @@
-//! Connections between hosts: what is sent arrives later and in order, and not while the link is
-//! held.
+//! Connections between hosts: data arrives later and in order, and not while the link is held.
 //!
-//! A held link loses no data: TCP retransmits, and what was written before the repair arrives after
-//! it. A host without power sends nothing; when it has power again, it resets connections from
-//! before.
+//! A held link loses no data: TCP retransmits, and data that was written before the repair arrives
+//! after it. A host without power sends nothing; when it has power again, it resets connections
+//! from before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, ErrorKind};
@@ -123,7 +122,7 @@ impl Network {
                 }
                 let late = wire.transit.front().is_some_and(|(at, _)| *at <= now_us);
                 if late && (wire.dark || wire.reader_gone) {
-                    // That host does not know this connection any more.
+                    // The other host has no record of this connection any more.
                     let mut other = lock(other);
                     for wire in [&mut *wire, &mut *other] {
                         wire.reset = true;
@@ -179,7 +178,7 @@ impl Network {
         lock(&self.0).held.insert((from.to_owned(), to.to_owned()));
     }
 
-    /// Delivers what was held.
+    /// Delivers the held data, and holds no more.
     pub fn release(&self, from: &str, to: &str) {
         lock(&self.0).held.remove(&(from.to_owned(), to.to_owned()));
     }

@@ -31,8 +31,8 @@ pub struct Found {
     pub fingerprint: u64,
 }
 
-/// Checks I1 to I4 and the amounts. `wandering`: the records whose identities changed hands, and
-/// the accounts that held these.
+/// Checks I1 to I4 and the amounts. `wandering` holds the records whose identities moved between
+/// accounts, and the accounts that held these identities.
 ///
 /// # Errors
 /// The first violation.
@@ -100,7 +100,8 @@ impl Logs {
 
     fn note(&mut self, key: &Key, place: (u32, u64), outcome: Outcome) -> Result<()> {
         if key.1.starts_with(wander::ID_PREFIX) {
-            // It is logged where it waits, and again where it is rated.
+            // Suspended, the record is in the log of one partition; rated, it may be in the log of
+            // another.
             self.wandering.entry(key.1.clone()).or_default().push((key.0, outcome, 0));
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! What a seed determines: the size of the cluster, its settings, and what clients send.
+//! The contents of a run, determined by the seed: the size of the cluster, its settings, and the
+//! records that clients send.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub struct Plan {
     pub latency_max: Duration,
     /// The faults that occur.
     pub temper: Temper,
-    /// For how long faults occur.
+    /// The duration of the time in which faults occur.
     pub chaos: Duration,
     /// The batches of each client.
     pub batches: Vec<Vec<Batch>>,
@@ -102,7 +103,7 @@ impl Plan {
         (0..u64::from(self.cast.partitions)).flat_map(of).collect()
     }
 
-    /// The accounts that hold identities which change hands; none in a run without these.
+    /// The accounts between which identities move; none in a run without moves.
     pub fn holders(&self) -> Vec<u64> {
         if self.seed < wander::FIRST_SEED {
             return Vec::new();

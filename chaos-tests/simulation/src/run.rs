@@ -57,7 +57,7 @@ struct Host {
     link: Arc<DatabaseLink>,
     stop: watch::Sender<bool>,
     starts: u64,
-    /// It stays stopped until its fault is repaired.
+    /// The process stays stopped until its fault is repaired.
     down: bool,
     again_at_us: Option<u64>,
 }
@@ -253,7 +253,7 @@ impl SimulatedRun {
         Ok(())
     }
 
-    /// The records of identities that change hands; none in a run without these.
+    /// The records of identities that move between accounts; none in a run without moves.
     fn wandering(&self) -> Vec<UsageRecord> {
         let is_without = self.plan.holders().is_empty();
         if is_without { Vec::new() } else { wander::records(self.plan.seed) }
@@ -358,7 +358,8 @@ impl SimulatedRun {
         due.iter().try_for_each(|name| self.start(name))
     }
 
-    /// Returns `false` if they did not end in time.
+    /// Runs until all clients have ended. Returns `false` if one has not ended within the time
+    /// limit.
     fn until_clients_end(&mut self, within_us: u64) -> Result<bool> {
         let until = self.now_us + within_us;
         while self.now_us < until {

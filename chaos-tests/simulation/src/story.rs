@@ -1,4 +1,4 @@
-//! The log of a run: what happened, when, and in which process, in virtual time.
+//! The log of a run: each event with its virtual time and its process.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};

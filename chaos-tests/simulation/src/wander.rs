@@ -1,5 +1,5 @@
-//! Identities that change hands, back and forth, while their records are sent, sent again and
-//! recycled. Each record must be rated once, for whichever account (I2, P28).
+//! Identities that move between accounts, also back, while their records are sent, sent again and
+//! recycled. Each record must be rated once, for any of the accounts (I2, P28).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::book::open;
 use crate::client::Client;
 use crate::plan::MAY_US;
 
-/// Runs with a seed from here on have identities that change hands.
+/// The first seed of the runs in which identities move between accounts.
 pub const FIRST_SEED: u64 = 1_000_000;
 
 /// The accounts of each partition that hold identities, counted from its first account.
@@ -39,16 +39,16 @@ pub const ID_PREFIX: &str = "wandering-";
 const DAY_US: i64 = 86_400_000_000;
 const IDENTITIES: [&str; 4] = ["user:w1", "user:w2", "ip:192.0.2.9", "ip:192.0.2.0/24"];
 const RECORDS: usize = 30;
-/// How often each record is sent while identities change hands.
+/// The number of times that each record is sent while identities move.
 const SENT: u32 = 5;
 /// A request without an answer for this long is sent to another front.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// The same for a change of bindings, which is answered after the suspicion time.
+/// As [`PATIENCE`], for a change of bindings, which is answered after the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
-/// The clients of the identities that change hands.
+/// The client that sends records and moves their identities.
 pub struct Wander {
-    /// How they reach the fronts.
+    /// The connection settings for the fronts.
     pub client: Client,
     /// The accounts that may hold an identity.
     pub holders: Vec<u64>,
@@ -56,12 +56,13 @@ pub struct Wander {
     pub records: Vec<UsageRecord>,
 }
 
-/// What is sent in the run with this seed.
+/// The records that are sent in the run with this seed.
 pub fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0x77);
     let record = |n: usize| UsageRecord {
         record_id: format!("{ID_PREFIX}{n}"),
-        // The prefix itself is no identity of a record; its address is.
+        // A record can't name the prefix, which is the last identity; it names an address within
+        // it.
         identity: IDENTITIES[n % 3].to_owned(),
         usage_type: "octets".to_owned(),
         start: Timestamp(MAY_US + chance.random_range(0..DAY_US)),
@@ -72,8 +73,8 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
 }
 
 impl Wander {
-    /// Sends each record several times while identities change hands and suspended records are
-    /// recycled. It has no end.
+    /// Sends each record several times while identities move and suspended records are recycled.
+    /// Never returns.
     pub async fn run(&self) {
         let changing = IDENTITIES.iter().zip(1..).map(|(id, n)| self.change_hands(id, n));
         let sending = join(self.send(SENT, 70), self.send(SENT, 71));
@@ -132,7 +133,7 @@ impl Wander {
                 tracing::info!("wandering records are sent again: {error}");
             }
             let is_done = answered.is_ok();
-            // An answer may be lost: the record is sent again as often as before.
+            // An answer may be lost: a send without an answer is not counted.
             let left = drawn.into_iter().map(|(n, left)| (n, left - u32::from(is_done)));
             open_sends.extend(left.filter(|(_, left)| *left > 0));
         }
@@ -162,7 +163,7 @@ impl Wander {
         Ok(())
     }
 
-    /// Binds, moves and releases an identity without end.
+    /// Binds, moves and releases an identity. Never returns.
     async fn change_hands(&self, identity: &str, stream: u64) {
         let mut chance = self.chance(stream);
         loop {
@@ -186,7 +187,7 @@ impl Wander {
         }
     }
 
-    /// Whether the change is in effect.
+    /// Sends a change of bindings. Returns whether it is in effect.
     async fn change(&self, chance: &mut StdRng, change: Command) -> Result<bool> {
         let account = *self.holders.choose(chance).context("there are holders")?;
         let command = AccountCommand {
@@ -209,7 +210,7 @@ impl Wander {
         }
     }
 
-    /// The number of records that still wait for an identity.
+    /// Recycles once. Returns the number of records that are still suspended.
     async fn recycle_once(&self, chance: &mut StdRng) -> Result<u64> {
         let mut front = SuspenseServiceClient::new(self.channel(chance)?);
         let reason = "unbound-identity".to_owned();

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::story::Story;
 
-/// The step of virtual time. Within a tick, a process runs alone; what it sends arrives in a later
-/// tick.
+/// The step of virtual time. Within a tick, a process runs alone; data that it sends arrives in a
+/// later tick.
 pub const TICK: Duration = Duration::from_millis(4);
 
 /// A tick in microseconds.
@@ -48,7 +48,7 @@ impl Process {
         self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
-    /// Runs it for one tick, unless it is frozen.
+    /// Runs the process for one tick, unless it is frozen.
     pub fn tick(&mut self, story: &Story) {
         let Some(runtime) = &self.runtime else { return };
         if self.frozen {
@@ -61,7 +61,8 @@ impl Process {
         let clock = self.clock;
         runtime.block_on(async move {
             if !missed.is_zero() {
-                // Its clock advanced while it was frozen: all that fell due meanwhile is due now.
+                // The clock advanced while the process was frozen: all timers that expired
+                // meanwhile fire now.
                 tokio::time::advance(missed).await;
             }
             tokio::time::sleep_until(clock).await;
@@ -69,24 +70,24 @@ impl Process {
         story.set_who("");
     }
 
-    /// Stops its tasks from now on.
+    /// Stops the tasks of the process from now on.
     pub fn freeze(&mut self) {
         self.frozen = true;
     }
 
-    /// Continues its tasks.
+    /// Continues the tasks of the process.
     pub fn thaw(&mut self) {
         self.frozen = false;
     }
 
-    /// Whether it ended without being killed.
+    /// Whether the process ended without being killed.
     pub fn has_ended(&self) -> bool {
         self.runtime.is_none() || self.main.is_finished()
     }
 
-    /// Kills it at once.
+    /// Kills the process at once.
     pub fn kill(&mut self) {
-        // All of its tasks are dropped, and their sockets with them.
+        // All tasks of the process are dropped, and their sockets with them.
         self.runtime = None;
     }
 }

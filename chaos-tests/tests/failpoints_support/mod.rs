@@ -64,7 +64,7 @@ impl World {
         self.cluster.front()
     }
 
-    /// The last log lines of its processes.
+    /// The last log lines of the cluster's processes.
     pub fn logs(&self) -> String {
         let last = |name: &str| {
             let log = self.cluster.log(name);

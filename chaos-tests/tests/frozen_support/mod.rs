@@ -46,8 +46,8 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it: A owns every partition; in each, an account has used 100 octets, and a record is
-    /// suspended.
+    /// Starts the cluster: A owns every partition; in each, an account has used 100 octets, and a
+    /// record is suspended.
     pub async fn start() -> Result<Self> {
         let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
         let postgres = TestPostgres::start_with(settings)?;
@@ -128,7 +128,7 @@ impl World {
         self.cluster.freeze("front")
     }
 
-    /// Continues both.
+    /// Continues A and the front.
     pub fn wake(&self) -> Result<()> {
         self.cluster.wake("a")?;
         self.cluster.wake("front")
@@ -222,7 +222,7 @@ async fn send(
     Ok(chaos_tests::asked::answer_to(answer, at, "sent"))
 }
 
-/// Retries until the node that may answer does so.
+/// Repeats a request until the node answers it as the owner.
 async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F) -> Result<Answer> {
     let mut last = None;
     for _ in 0..600 {
@@ -243,8 +243,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Sends every RPC to A and through the front; the stream of records also as a front that was
-    /// referred to A.
+    /// Sends every RPC to A, and through the front. `Forward` goes to A twice: as from a front that
+    /// follows its routing table, and as from one that another node referred to A.
     pub fn everywhere(&mut self, world: &World, when: &str) {
         self.of_node(world, when);
         let sent = format!("Forward {when}, sent");
@@ -291,7 +291,7 @@ impl Answers {
     }
 
     /// Checks the answers of A: each shows the state of B, because A relays or owns the partition
-    /// again. There is one that shows the account, and one that lists the suspended records.
+    /// again. At least one shows the account, and at least one lists the suspended records.
     pub fn check_node(&self) -> Result<()> {
         let (mut shown, mut listed) = (0, 0);
         for answer in self.of_node.iter().filter(|answer| answer.is_done()) {
@@ -307,8 +307,8 @@ impl Answers {
         Ok(())
     }
 
-    /// Checks the answers through the front: each shows the state of B, and there are some to each
-    /// request.
+    /// Checks the answers through the front: each shows the state of B, and each kind of request
+    /// has an answer.
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
         let mut seen = BTreeMap::from(
             ["octets", "waiting", "recycled", "taken", "opened"].map(|kind| (kind, 0)),
@@ -334,7 +334,7 @@ impl Answers {
         Ok(())
     }
 
-    /// The records that an answer called accepted, with their partitions.
+    /// The records that were accepted according to an answer, with their partitions.
     pub fn accepted(&self) -> BTreeSet<String> {
         let of_node = self.of_node.iter().filter(|answer| answer.is_done());
         let of_node = of_node.map(|answer| (answer.partition, &answer.asked));

@@ -75,7 +75,8 @@ impl<R: Read> AccountsCsv<R> {
             .collect()
     }
 
-    /// The parts of a cell. Those of a quoted cell are verbatim, like the cell.
+    /// The parts of a cell between `;`. Those of a quoted cell keep leading and trailing white
+    /// space.
     fn list(&self, name: &str) -> Vec<&str> {
         let Some(at) = self.columns.iter().position(|column| column == name) else {
             return Vec::new();

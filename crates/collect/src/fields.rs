@@ -20,7 +20,7 @@ pub(crate) struct UsageTimes<'a> {
     pub(crate) duration_us: Option<&'a str>,
 }
 
-/// The account of a record, or the identity that leads to it.
+/// The account of a record, or the identity by which the cluster finds the account.
 pub(crate) fn owner(
     account_number: Option<&str>,
     identity: Option<&str>,
@@ -215,7 +215,8 @@ pub(crate) fn at_column(column: &str, error: BadTime) -> Problem {
 
 /// Checks the limits that apply to a record as a whole.
 pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Problem> {
-    // The measure that only states a duration of zero is no measure of the file.
+    // The measure that states a duration of zero does not count: a file may state this duration in
+    // another column.
     let stated = record.measures.get(ZERO_DURATION) == Some(&0);
     let measures = record.measures.len() - usize::from(stated);
     let most = record.attributes.len().max(measures);

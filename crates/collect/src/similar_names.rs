@@ -153,7 +153,7 @@ const WORDS_OF_MEASURES: [&str; 10] = [
 ];
 
 /// The name in `known` that a measure or an attribute of this name seems to be: the same name, or
-/// one that it resembles. Names of units are excluded, because measures are named so.
+/// one that it resembles. Names of units are excluded, because they are usual names of measures.
 pub(crate) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let same = known.iter().find(|known| **known == name).copied();
     same.or_else(|| like(name, known).filter(|_| !WORDS_OF_MEASURES.contains(&&*plain(name))))

@@ -6,9 +6,9 @@
 //! that name. An empty cell is absent.
 //!
 //! A column whose name resembles a known name is refused if the file has no known column for that
-//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning. So is a
-//! column `measure:NAME` or `attribute:NAME` whose NAME is or resembles a known name, if the file
-//! has no known column for that meaning.
+//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning. A
+//! column `measure:NAME` or `attribute:NAME` also causes a warning if NAME is or resembles a known
+//! name and the file has no known column for that meaning.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -105,8 +105,8 @@ pub(crate) fn group_of(known: &str) -> &'static [&'static str] {
     GROUPS.into_iter().find(|group| group.contains(&known)).unwrap_or_default()
 }
 
-/// Measures of these names are read by no plan: `record.duration` and `record.quantity` are the
-/// record's own.
+/// No plan can read measures of these names: `record.duration` and `record.quantity` are the
+/// duration and the quantity of the record.
 pub(crate) const OWN_MEASURES: [&str; 2] = ["duration", "quantity"];
 
 /// Groups of columns with the same meaning.

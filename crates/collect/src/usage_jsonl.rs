@@ -189,8 +189,8 @@ struct Names {
 const NAMES_MAX: usize = 1_000;
 
 impl Names {
-    /// The warnings about names that were not warned about before, if the record states nothing of
-    /// the meaning that they seem to have.
+    /// The warnings about names that resemble a known name, if the record has no value for any name
+    /// of that meaning. Each name causes one warning.
     fn check(&mut self, fields: &Fields, declared: &BTreeSet<String>) -> Vec<Problem> {
         let mut warnings = Vec::new();
         let attributes = fields.attributes.keys().map(|name| ("attribute", name));
@@ -199,7 +199,7 @@ impl Names {
             let names = if kind == "measure" { &mut self.measures } else { &mut self.attributes };
             if !names.contains_key(name) && names.len() < NAMES_MAX {
                 let is_declared = match kind {
-                    // A measure `duration` of 0 states what its name says.
+                    // A measure `duration` of 0 states that the duration is zero.
                     "measure" => {
                         name == ZERO_DURATION || declared.contains(&format!("measure:{name}"))
                     }
@@ -257,8 +257,8 @@ impl<R: Read> UsageJsonl<R> {
         }
     }
 
-    /// The warnings about the records read since the last call: a measure or an attribute resembles a
-    /// known name, and the record lacks what that name states. One for each name.
+    /// The warnings about the records read since the last call: a measure or an attribute resembles
+    /// a known name, and the record has no value for the known name. One for each name.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }

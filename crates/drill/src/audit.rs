@@ -28,7 +28,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Is every record rated once and every amount right?
+    /// Whether every record is rated once and every amount is right.
     pub const fn are_right(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.wrong_accounts == 0 && self.rated == self.sent
     }

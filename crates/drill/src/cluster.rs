@@ -2,9 +2,11 @@
 //! through proxies.
 //!
 //! ```text
-//!  clients --[door]--> front-1 --[door]--> a, b      [..] a proxy, if the scenario needs proxies
-//!                        |                  |
-//!                     [database]        [database]   one proxy per process
+//!  clients --[proxy]--> front-1 --[proxy]--> a, b
+//!                          |                  |
+//!                       [proxy]            [proxy]   one per process
+//!                          |                  |
+//!                          +---- database ----+
 //! ```
 
 use std::collections::BTreeMap;
@@ -112,7 +114,7 @@ impl DrillCluster {
         self.members.keys().cloned().collect()
     }
 
-    /// Is the process running?
+    /// Whether the process is running.
     pub fn runs(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|member| member.running.is_some())
     }

@@ -36,7 +36,7 @@ impl DatabaseAddress {
 
 impl Database {
     /// The given database; else a PostgreSQL server that the drill starts; else SQLite, with the
-    /// reason.
+    /// reason why PostgreSQL is not used.
     ///
     /// # Errors
     /// The address is not of a database that processes can share.
@@ -81,7 +81,7 @@ impl Database {
         }
     }
 
-    /// Can proxies cut the connections to this database?
+    /// Whether proxies can cut the connections to this database.
     pub fn has_connections(&self) -> bool {
         match self {
             Self::Own(_) => true,
@@ -90,7 +90,7 @@ impl Database {
         }
     }
 
-    /// Can the drill restart the server?
+    /// Whether the drill can restart the server.
     pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Own(_))
     }

@@ -11,13 +11,13 @@
 //!        +----> watch.rs                 the owner of each partition over time
 //!                    |
 //!                    v
-//!  pause.rs   the pause of each fault             audit.rs    compares sent and rated records
+//!  pause.rs   how long each fault delays clients  audit.rs    compares sent and rated records
 //!  oracle.rs  the feed, the log (I3, I4)          report.rs   table, JSON      page/  HTML
 //! ```
 //!
-//! Invariants: the load does not wait for the cluster, so a pause is measured in full; every sent
-//! record can be recomputed from its number, so the audit does not depend on the cluster; all
-//! processes that a drill started end with it.
+//! Invariants: the load does not wait for the cluster, so the whole length of a pause is measured;
+//! every sent record can be recomputed from its number, so the audit does not depend on the
+//! cluster; all processes that a drill started end with it.
 //!
 //! Errors are messages for people, without types, as in `crates/turnpike`. Runs with the same seed
 //! select the same victims, but the timing of real processes differs between runs.

@@ -70,8 +70,8 @@ pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<SentKey, i64>
     Ok(())
 }
 
-/// Checks what each account pays under `tests/octets.xml`, computed independently: 1,000 octets are
-/// free, each further one costs 0.00005 USD, in any order of records.
+/// Checks the amount that each account pays under `tests/octets.xml`, computed independently: 1,000
+/// octets are free, each further one costs 0.00005 USD, in any order of records.
 ///
 /// # Errors
 /// The first account with another amount.
@@ -124,7 +124,7 @@ pub async fn log_behind(
 /// I3: segments without a gap, epochs that never decrease, an unbroken chain of hashes.
 ///
 /// # Errors
-/// The first segment that violates it.
+/// The first segment that violates I3.
 pub fn check_chain(rows: &[SegmentRow]) -> Result<()> {
     check_chain_behind(SegmentNumber(0), SegmentHash::default(), rows)
 }
@@ -154,7 +154,7 @@ pub fn check_chain_behind(
 /// bytes. Returns the number of checkpoints.
 ///
 /// # Errors
-/// The first checkpoint that violates it.
+/// The first checkpoint that violates I4.
 pub async fn check_replay(
     db: &dyn SharedDatabase,
     partition: PartitionId,

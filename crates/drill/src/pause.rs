@@ -1,4 +1,4 @@
-//! Pauses: the effect of a fault on clients.
+//! Pauses: how long a fault delays the answers of a partition to clients.
 
 use crate::clock::{Micros, millis};
 use crate::load::BatchAnswer;

@@ -87,7 +87,7 @@ impl Process {
     /// running.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
-        // The runtime reaps it.
+        // The runtime reaps the process.
         self.child.start_kill().ok();
         Ok(())
     }

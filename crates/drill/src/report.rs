@@ -45,7 +45,7 @@ pub struct TargetReport {
     pub limit_ms: f64,
     /// The measured value.
     pub measured_ms: f64,
-    /// Is the measured value within the limit?
+    /// Whether the measured value is within the limit.
     pub met: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct FaultReport {
 /// One scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Its name.
+    /// The name of the scenario.
     pub scenario: &'static str,
     /// The faults, as text.
     pub help: &'static str,

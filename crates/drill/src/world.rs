@@ -164,7 +164,8 @@ impl World {
         Ok(())
     }
 
-    /// Is every partition served, with as many warm replicas as possible?
+    /// Checks that every partition is served, with as many warm replicas as possible. The error is
+    /// the reason why not.
     fn is_ready(&self) -> Result<(), String> {
         let Some(seen) = self.watcher.last() else { return Err("nothing seen yet".to_owned()) };
         for row in &seen.partitions {

@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //! - Bytes are delivered in order.
-//! - No connection delivers bytes after missing ones: a connection that lost bytes is reset before
-//!   bytes pass again, as TCP would do in a real network.
+//! - A connection that lost bytes delivers no later bytes: it is reset before bytes pass again, as
+//!   TCP would do in a real network.
 //! - A direction queues at most [`QUEUED_BYTES_MAX`] bytes and stops reading when the queue is
 //!   full.
 //! - A call that controls the proxy has taken effect when it returns.

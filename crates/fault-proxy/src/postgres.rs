@@ -40,7 +40,8 @@ impl Losses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the answer to a statement of this text is to be lost; it counts one loss down.
+    /// Whether the answer to a statement of this text is to be lost. If so, reduces the number of
+    /// answers still to be lost by one.
     fn take(&self, text: &[u8]) -> bool {
         let mut order = self.order();
         let hit = order.left > 0 && contains(text, &order.text);

@@ -33,10 +33,10 @@ pub(crate) struct Pump<'a> {
 
 impl Pump<'_> {
     /// Forwards bytes from one end to the other until the end of the stream was forwarded. `look`
-    /// sees the bytes that were read before they are queued, and decides on their treatment.
+    /// gets the bytes before they are queued, and decides on their treatment.
     ///
     /// # Errors
-    /// The connection of either end broke, or `look` asked to cut it.
+    /// The connection of either end broke, or `look` returned that it must be cut.
     pub(crate) async fn run(
         mut self,
         from: ReadHalf<'_>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   proptest! {
-//!       #![proptest_config(test_cases::cases(64))]      64 in the gate (scripts/test)
+//!       #![proptest_config(test_cases::cases(64))]      64 in scripts/test
 //!                                                       640 with CASES_TIMES=10 (scripts/nightly)
 //!                                                       1000 with PROPTEST_CASES=1000, if
 //!                                                       CASES_TIMES is not set

@@ -85,9 +85,9 @@ impl Applied {
     }
 }
 
-/// Carries out `commands` with several requests in flight. `each` gets the account and the outcome
-/// of each command. If one command on an account depends on another, put the two into separate
-/// calls: a command that has to be retried is sent after the rest of its request.
+/// Sends `commands` with several requests in flight, and calls `each` with the account and the
+/// outcome of each command. Commands on one account that depend on each other need separate calls:
+/// a command that has to be retried is sent after the rest of its request.
 pub(crate) async fn apply(
     front: &Front,
     commands: impl IntoIterator<Item = AccountCommand>,

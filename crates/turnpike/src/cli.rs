@@ -154,7 +154,7 @@ impl Context {
 }
 
 impl Command {
-    /// Does the command run until it is stopped?
+    /// Whether the command runs until it is stopped.
     pub(crate) const fn is_server(&self) -> bool {
         matches!(self, Self::Up(_) | Self::Node(_) | Self::Front(_))
     }

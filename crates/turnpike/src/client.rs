@@ -262,7 +262,8 @@ fn unreachable(failures: &[String]) -> anyhow::Error {
     )
 }
 
-/// Should the call go to another front? True if this front is unreachable or overloaded.
+/// Whether the next attempt should use another front, because this front is unreachable or
+/// overloaded.
 pub(crate) fn is_unavailable(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
@@ -271,7 +272,7 @@ pub(crate) fn is_unavailable(status: &Status) -> bool {
     }
 }
 
-/// Can a retry of the same call succeed?
+/// Whether a retry of the same call can succeed.
 pub(crate) fn is_transient(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::ResourceExhausted | Code::Cancelled => true,

@@ -1,4 +1,5 @@
-//! The file of `--exceptions`: what became of the records that were not plainly rated.
+//! The file of `--exceptions`: the suspended and rejected records and the bad rows, with the
+//! reasons.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _};
@@ -18,10 +19,12 @@ pub(crate) struct ExceptionsFile {
 }
 
 impl ExceptionsFile {
-    /// How such a file begins: the first fields of [`Exception`]. Earlier releases wrote no others.
+    /// The first bytes of such a file: the first fields of [`Exception`], which are all that
+    /// earlier releases wrote.
     const HEADER: &str = "line,record_id,status,reason";
 
-    /// Opens `path`, unless it is `input` or holds anything but exceptions of an earlier run.
+    /// Opens `path`. Refuses the file of `input`, and a file that does not begin with
+    /// [`Self::HEADER`].
     pub(crate) fn open(path: &Path, input: &Path) -> anyhow::Result<Self> {
         let place = || format!("{} can't be written (--exceptions)", path.display());
         let is_input =

@@ -24,7 +24,7 @@ pub(crate) enum Finish {
 }
 
 impl Finish {
-    /// [`Finish::Partial`] if something was left over, else [`Finish::Done`].
+    /// [`Finish::Partial`] if a part of the request was not carried out, else [`Finish::Done`].
     pub(crate) const fn unless(left_over: bool) -> Self {
         if left_over { Self::Partial } else { Self::Done }
     }

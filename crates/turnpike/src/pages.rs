@@ -230,7 +230,7 @@ fn every_command_and_option_that_a_sentence_names_exists() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Does a script of the repository that the page mentions have this option?
+/// Whether a script of the repository that the page mentions has this option.
 fn is_of_a_script(page: &str, option: &str) -> bool {
     let scripts = ["scripts/", "chaos-tests/patroni/failover", "chaos-tests/nightly"];
     let option = format!("--{option}");

@@ -71,12 +71,12 @@ impl Tally {
         self.retried += other.retried;
     }
 
-    /// Is any record neither rated now nor at an earlier sending?
+    /// Whether a record was rated neither by this sending nor by an earlier one.
     pub(crate) const fn is_partial(&self) -> bool {
         self.suspended + self.still_suspended + self.rejected > 0
     }
 
-    /// Has each record exactly one outcome?
+    /// Whether each record has exactly one outcome.
     pub(crate) const fn is_balanced(&self) -> bool {
         self.sent == self.accepted + self.duplicates + self.suspended + self.rejected
     }
@@ -104,7 +104,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Is a record that was suspended at an earlier sending still in suspense?
+/// Whether a record that was suspended at an earlier sending is still in suspense.
 fn still_waits(exception: &RecordResult) -> bool {
     exception.present != RATED
 }
@@ -330,7 +330,7 @@ mod tests {
         let told = waiting.exceptions[0].to_string();
         assert_eq!(told, "line 2, record r0: suspended, missing-input: record.duration");
         assert!(waiting.tally.to_string().contains("1 duplicates (1 of them still suspended)"));
-        // Recycled in between: it is rated, and nothing is left to do.
+        // The record was recycled meanwhile and is rated: nothing is left to do.
         let rated = report_of(vec![sent_again(0, "rated")]);
         assert_eq!((rated.tally.duplicates, rated.tally.still_suspended), (1, 0));
         assert!(!rated.tally.is_partial() && rated.exceptions.is_empty());

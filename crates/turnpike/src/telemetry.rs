@@ -96,8 +96,8 @@ impl LogSettings {
     }
 }
 
-/// Does the command line, or else the environment, select JSON? Used for messages before either is
-/// parsed.
+/// Whether the command line, or else the environment, selects JSON. Used for messages before either
+/// is parsed.
 pub(crate) fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bool {
     let words: Vec<OsString> = arguments.into_iter().collect();
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();

@@ -19,7 +19,7 @@ pub(crate) fn tell_as(format: LogOutput) {
     let _ = TELLS_AS.set(format);
 }
 
-/// Are messages on standard error JSON lines?
+/// Whether messages on standard error are JSON lines.
 pub(crate) fn tells_json() -> bool {
     TELLS_AS.get() == Some(&LogOutput::Json)
 }
@@ -125,7 +125,7 @@ pub(crate) fn progress(
     bar
 }
 
-/// Writes the first lines, and the number of the others.
+/// Writes the first lines, and the number of lines that are not shown.
 pub(crate) fn tell_some<T: fmt::Display>(lines: &[T], shown_max: usize, advice: &str) {
     for line in lines.iter().take(shown_max) {
         tell(format_args!("  {line}"));

@@ -89,7 +89,7 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
 }
 
 /// Checks that a column of `--attribute` is in the file and can be an attribute. Otherwise the
-/// option has no effect, and the column that was meant is read as something else.
+/// option would have no effect, and the intended column would not be read as an attribute.
 fn check_attribute(file: &str, column: &str, columns: &[&str]) -> anyhow::Result<()> {
     if !UsageHeader::<io::Empty>::is_attribute(column) {
         return Err(usage(format!(
@@ -164,7 +164,7 @@ pub(crate) async fn send(
     }
 }
 
-/// The first bad rows, and the number of the others.
+/// The first bad rows, and the number of further ones.
 #[derive(Default)]
 struct Faults {
     kept: Vec<Fault>,

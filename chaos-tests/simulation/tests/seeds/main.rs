@@ -14,7 +14,7 @@ use simulation::wander::FIRST_SEED;
 
 /// Seeds of a plain `cargo test`; scripts/nightly runs thousands.
 const SEEDS: u64 = 400;
-/// The same, for runs in which identities change hands.
+/// As [`SEEDS`], for runs in which identities move between accounts.
 const WANDERING: u64 = 60;
 
 fn from_env(name: &str) -> Option<u64> {
@@ -87,8 +87,8 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
     }
 }
 
-/// The same, with identities that change hands while their records are sent: `WANDERING=10000` runs
-/// more.
+/// The same in runs in which identities move between accounts while their records are sent.
+/// `WANDERING=10000` runs more.
 #[test]
 fn p28_i2_records_whose_identities_change_hands_are_rated_once() {
     let count = from_env("WANDERING").unwrap_or(WANDERING);
@@ -114,7 +114,8 @@ fn the_same_seed_gives_the_same_log() {
     }
 }
 
-/// Whether the run ended with the line that all holds: a process that ran no test succeeds too.
+/// Whether the run printed that all invariants hold. The exit code is not sufficient, because a
+/// process that ran no test succeeds too.
 fn stands(output: &Output) -> bool {
     let told = String::from_utf8_lossy(&output.stdout);
     output.status.success() && told.contains(": all holds: ")
@@ -125,7 +126,7 @@ fn holds(seed: u64) {
     assert!(stands(&output), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Without the fix, the forgotten standby spun forever and virtual time did not advance.
+/// Without the fix, the forgotten standby looped without end and virtual time did not advance.
 #[test]
 fn seed_56_a_standby_that_is_forgotten_ends() {
     holds(56);

@@ -1,4 +1,4 @@
-//! Checks that the simulated cluster needs, switched off: some seed must fail without the check,
+//! Switches off each check that the simulated cluster needs: some seed must fail without the check,
 //! and succeed with it. Missing checks that the simulation can't detect are detected by tests of
 //! the crates; the table of all is in `chaos-tests/README.md`.
 //!
@@ -15,7 +15,7 @@ use crate::runs::child;
 /// Number of further seeds that are tried when those in the test succeed.
 const MORE: u64 = 300;
 
-/// The failure of the run; `None` if all holds.
+/// The failure of the run; `None` if it succeeded.
 fn fall(output: &Output) -> Option<String> {
     if output.status.success() {
         return None;
@@ -25,7 +25,8 @@ fn fall(output: &Output) -> Option<String> {
     Some(verdict.map_or_else(|| "the run does not end".to_owned(), |(_, how)| how.to_owned()))
 }
 
-/// Without `check`, one of `seeds` fails by violating one of these invariants.
+/// Without `check`, a run with one of `seeds`, or with a further seed, violates one of the
+/// invariants `by`.
 fn falls(check: Check, seeds: &[u64], by: &[&str]) {
     let first = if seeds.iter().all(|seed| *seed >= FIRST_SEED) { FIRST_SEED } else { 1 };
     for seed in seeds.iter().copied().chain(first..first + MORE) {

@@ -76,7 +76,7 @@ impl LogFormat {
         VHOST_COMBINED.parse().ok()
     }
 
-    /// Its name if it has one, else the pattern.
+    /// The name of the format if it has one, else the pattern.
     pub(super) fn name(&self) -> &str {
         match self.text.as_str() {
             COMMON => "common",

@@ -107,7 +107,8 @@ pub struct Shared {
     /// The number of sub-batches that arrived out of sequence.
     pub out_of_order: AtomicU64,
     pub streams: AtomicU64,
-    /// The number of streams that were opened because of a referral, not by the routes.
+    /// The number of streams that the front opened because another node referred it, not because of
+    /// its routing table.
     pub sent: AtomicU64,
     /// The marks of look-ups that sub-batches carried, in the order of their arrival.
     pub guided_us: Mutex<Vec<u64>>,
@@ -517,7 +518,7 @@ impl World {
         Self::through(db.clone(), Arc::new(db), config, seed).await
     }
 
-    /// The same, but the front reaches the database through `line`.
+    /// As [`Self::over`], but the front reaches the database through `line`.
     pub async fn through(
         db: MemoryDatabase,
         line: Arc<dyn SharedDatabase>,

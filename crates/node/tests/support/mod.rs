@@ -99,7 +99,7 @@ pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running 
     start_with(config, db, no_network()).await
 }
 
-/// The same, with other nodes reached through `dial`.
+/// As [`start`], but the node reaches other nodes through `dial`.
 #[allow(dead_code)]
 pub async fn start_with(config: NodeConfig, db: &Arc<dyn SharedDatabase>, dial: Dial) -> Running {
     let node = Node::start(config, Arc::clone(db), dial).await.unwrap();

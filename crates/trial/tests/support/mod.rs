@@ -1,4 +1,4 @@
-//! What the tests share: plans, records, accounts.
+//! Plans, records and accounts that the tests share.
 
 #![allow(dead_code)]
 
@@ -80,7 +80,7 @@ pub(crate) fn rated(outcome: TrialOutcome<'_>) -> Vec<String> {
     }
 }
 
-/// `date what: component quantity amount` of each line that fell due since this was asked last.
+/// `date what: component quantity amount` of each line that fell due since the last call.
 pub(crate) fn due(trial: &mut Trial) -> Vec<String> {
     let mut shown = Vec::new();
     for due in trial.take_due() {

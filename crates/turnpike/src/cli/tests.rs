@@ -117,7 +117,7 @@ fn global_options_are_taken_by_every_command() {
     }
 }
 
-/// Does the text end in the middle of a sentence? It was cut off then, or joined wrongly.
+/// Whether the text ends in the middle of a sentence, because it was cut off or joined wrongly.
 fn is_broken(text: &str) -> bool {
     let text = text.trim_end();
     let last = text.rsplit(' ').next().unwrap_or_default();

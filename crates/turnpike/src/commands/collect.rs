@@ -1,4 +1,5 @@
-//! `turnpike collect`: converts foreign files to usage records and sends them to the cluster.
+//! `turnpike collect`: converts files of other programs to usage records and sends them to the
+//! cluster.
 
 mod accounts;
 mod survey;
@@ -24,7 +25,7 @@ Examples:
   turnpike collect access-log access.log
   turnpike collect access-log access.log --open-accounts 1000 --plan octets --plan-from 2026-11-01";
 
-/// Kinds of foreign files.
+/// The kinds of files that can be converted.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum CollectCommand {
@@ -136,7 +137,8 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     report.tell(args.batches.json, exceptions)
 }
 
-/// A plan without a start. Neither 1970 nor the present is a start that anybody means for a log.
+/// The error of a plan without a start. There is no default, because neither 1970 nor the present
+/// is a plausible start for a log.
 fn no_start(survey: Option<&Survey>) -> anyhow::Error {
     let oldest =
         survey.and_then(|survey| survey.oldest).map(|oldest| values::show_instant(oldest.0));

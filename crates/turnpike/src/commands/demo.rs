@@ -256,8 +256,8 @@ async fn balanced(front: &Front) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Only the demo's output is clearer in this state; a loaded machine may take longer to reach
-    // it.
+    // This state is not required: it only makes the demo's output clearer, and a loaded machine may
+    // take longer to reach it.
     Ok(())
 }
 

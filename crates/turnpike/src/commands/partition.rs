@@ -81,8 +81,8 @@ impl AcceptanceArgs {
         Self { horizon: None, accept_since: Some(since) }
     }
 
-    /// Refuses a start of acceptance that lies in the future: until then, every record would be
-    /// accepted that the horizon accepts, and the keys of all records would be kept.
+    /// Refuses a start of acceptance in the future: until that instant it would not extend the
+    /// horizon, and the keys of all records would be kept.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let Some(since) = self.accept_since.filter(|since| since.micros() > values::now_us())
         else {
@@ -188,7 +188,8 @@ fn fixed(members: &[(String, u32)]) -> Vec<Member> {
     members.iter().map(member).collect()
 }
 
-/// The partition at index `place` prefers the member at `place` modulo their number, then the next.
+/// The members of the partition at index `place`. The highest priority has the member at `place`
+/// modulo the number of members, and the next priority the member after it.
 pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
     let count = names.len();
     let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();

@@ -213,7 +213,7 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lag of a warm replica, as shown behind a member.
+/// The lag of a warm replica as text, to append to the name of the member that keeps it.
 fn behind(lag_segments: u64) -> String {
     match lag_segments {
         0 => " (warm replica, up to date)".to_owned(),

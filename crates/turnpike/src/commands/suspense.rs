@@ -192,8 +192,8 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
     Ok(Finish::Done)
 }
 
-/// An error if the account of an empty selection was never opened. Records of such an account can be
-/// in suspense, so this is asked only when there are none.
+/// An error if the account of an empty selection was never opened. Records of such an account can
+/// be in suspense, so the account is looked up only if the selection is empty.
 async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::Result<()> {
     let Some(account_number) = args.account else { return Ok(()) };
     let doing = format!("no record of account {account_number} is in suspense");

@@ -122,7 +122,7 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
 async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
     plan.acceptance.check()?;
     split(plan.accounts()?, plan.partitions())?;
-    // Who runs on the directory matters more than who listens at the address.
+    // If both the directory and the address are in use, the error is about the directory.
     if DataDir::was_used(data) {
         let held = DataDir::lock(data)?;
         drop(server::listen(&plan.listen).await?);
@@ -307,7 +307,8 @@ async fn create_partitions(
     Ok(database.create_partitions(&specs).await?)
 }
 
-/// The options that ask for something else than the partitions of an existing database.
+/// The options, as written, that have no effect because they differ from the partitions of an
+/// existing database.
 fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
     let mut options = Vec::new();
     let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);

@@ -8,7 +8,8 @@
 //!
 //! A cause consists of the place in the code, the text, and the partition, node or address in the
 //! fields. Numbers in the text (times, segment numbers, process ids) do not distinguish causes.
-//! Memory is bounded: beyond [`CAUSES_MAX`] causes of one place, all others of it are one cause.
+//! Memory is bounded: after [`CAUSES_MAX`] causes of one place, all further causes of that place
+//! count as one.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};

@@ -1,4 +1,4 @@
-//! Runs the real binary, with nothing of the environment's settings.
+//! Runs the real binary, without the settings in the environment of the test.
 
 #![allow(dead_code)]
 
@@ -7,7 +7,7 @@ pub(crate) mod server;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// What a run of the binary came to.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -25,7 +25,7 @@ pub(crate) fn turnpike(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the binary until it ends.
 pub(crate) fn run(arguments: &[&str]) -> Ran {
     ran(turnpike(arguments).output().unwrap())
 }
@@ -41,7 +41,7 @@ pub(crate) fn ran(output: Output) -> Ran {
     ran
 }
 
-/// A file of this crate.
+/// The full path of a file of this crate.
 pub(crate) fn file(path: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     path.display().to_string()

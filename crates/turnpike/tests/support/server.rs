@@ -1,4 +1,4 @@
-//! A server process of the real binary: its log, its address, its end.
+//! A server process of the real binary, with its log and its address.
 
 #![allow(dead_code)]
 // Processes of the real binary run on the real clock.
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::turnpike;
 
-/// However slow the machine is.
+/// The time limit for each wait, long enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that runs; it is killed when it is dropped.
+/// A running server. Dropping the value kills the server.
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
@@ -24,12 +24,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `turnpike ARGUMENTS…`; what it writes to both streams is read as one log.
+    /// Starts `turnpike ARGUMENTS…`. Its standard output and standard error are read as one log.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_with(arguments, &[])
     }
 
-    /// The same, with variables of the environment.
+    /// As [`Self::start`], with these environment variables.
     pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = turnpike(arguments);
         command.envs(variables.iter().copied());
@@ -50,7 +50,7 @@ impl Server {
         Self { child, lines, seen: Vec::new() }
     }
 
-    /// Waits for a line that holds `words`.
+    /// Waits for a line of the log that contains `words`, and returns the line.
     #[track_caller]
     pub(crate) fn until(&mut self, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -73,7 +73,7 @@ impl Server {
         }
     }
 
-    /// Where a front or node says that it listens.
+    /// The address at which a front or node listens, from its log.
     #[track_caller]
     pub(crate) fn address(&mut self) -> String {
         let line = self.until("listens on ");
@@ -91,7 +91,7 @@ impl Server {
         );
     }
 
-    /// Waits for the end: the exit code, and the whole log.
+    /// Waits until the process ends. Returns the exit code and the whole log.
     #[track_caller]
     pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
@@ -108,7 +108,7 @@ impl Server {
         (status.code(), self.seen.join("\n"))
     }
 
-    /// Everything that was read of the log so far.
+    /// The part of the log that was read so far.
     pub(crate) fn log(&mut self) -> String {
         self.seen.extend(self.lines.try_iter());
         self.seen.join("\n")
@@ -126,7 +126,7 @@ impl Drop for Server {
     }
 }
 
-/// One HTTP request: the status, and the whole answer.
+/// Sends an HTTP request. Returns the status and the whole answer.
 pub(crate) fn http(address: &str, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -137,7 +137,7 @@ pub(crate) fn http(address: &str, method: &str, path: &str) -> (u16, String) {
     (status.unwrap_or(0), answer)
 }
 
-/// Waits until a path answers with this status; the answer.
+/// Waits until the server answers for a path with this status. Returns the answer.
 #[track_caller]
 pub(crate) fn until_status(address: &str, path: &str, status: u16) -> String {
     let deadline = Instant::now() + PATIENCE;

@@ -48,7 +48,7 @@ struct Report {
     accounts: u64,
     opened: Applied,
     subscribed: Applied,
-    /// Accounts without `plan_from` whose plans begin with this import.
+    /// The number of accounts without `plan_from` whose plans begin at the time of this import.
     begin_now: u64,
     bad_rows: Vec<String>,
 }
@@ -144,7 +144,7 @@ async fn fitting(
     Ok((fit, unfit))
 }
 
-/// Why a row can't have its identities: an earlier row gives one of them to another account.
+/// The reason to refuse a row if an earlier row gives one of its identities to another account.
 fn held_by_row(row: &AccountRow, holders: &HashMap<String, u64>) -> Option<String> {
     row.identities.iter().find_map(|identity| {
         let holder = holders.get(identity).filter(|&&holder| holder != row.account.0)?;
@@ -152,7 +152,7 @@ fn held_by_row(row: &AccountRow, holders: &HashMap<String, u64>) -> Option<Strin
     })
 }
 
-/// The subscriptions that the accounts of rows without `plan_from` have or had.
+/// The present and past subscriptions of the accounts of rows without `plan_from`.
 async fn had_before(
     front: &Front,
     rows: &[AccountRow],
@@ -192,9 +192,9 @@ fn open(row: &AccountRow) -> AccountCommand {
     apply::open(row.account.0, settings, row.identities.clone())
 }
 
-/// The commands that subscribe the account of a row. Without `plan_from` a plan begins `now`, unless
-/// the account `had` it already as the row states it: then a repeated import changes nothing, and a
-/// plan that was cancelled does not begin anew.
+/// The commands that subscribe the account of a row. Without `plan_from` a plan begins `now`. If
+/// `had` contains the same subscription already, its start is used instead: a repeated import
+/// changes nothing, and a cancelled plan does not begin again.
 fn subscriptions<'a>(
     row: &'a AccountRow,
     had: &'a [Subscription],
@@ -218,7 +218,8 @@ fn subscriptions<'a>(
     })
 }
 
-/// Says that plans of `accounts` without `plan_from` begin now.
+/// Prints that the plans of rows without `plan_from` begin now. `accounts` is the number of these
+/// rows.
 pub(crate) fn tell_of_begin(accounts: u64, now: Timestamp) {
     let rows = match accounts {
         0 => return,

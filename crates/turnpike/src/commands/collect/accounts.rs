@@ -34,7 +34,7 @@ use crate::{ui, values};
 const SHOWS_AT_ONCE: usize = 16;
 /// Account numbers found in use before the command gives up.
 const TAKEN_MAX: usize = 10_000;
-/// How often numbers are chosen anew because other runs took them.
+/// Maximum number of times that numbers are chosen again because other runs took them.
 const ROUNDS_MAX: usize = 100;
 
 /// Opens an account for each requester of `survey` that has none.
@@ -94,10 +94,10 @@ pub(super) async fn open(
     tell(&opened, all, &elsewhere, &planless)
 }
 
-/// What the message of a failed check says about the accounts.
+/// The statement about the accounts in the message of a failed check.
 const NOTHING: &str = "nothing was changed";
 
-/// Opens new accounts while others may do the same.
+/// Opens new accounts while other processes may open accounts too.
 struct Opening<'a> {
     front: &'a Front,
     partitions: &'a [Partition],
@@ -109,13 +109,13 @@ struct Opening<'a> {
 struct Opened {
     numbers: Vec<u64>,
     applied: Applied,
-    /// Accounts that others opened meanwhile for requesters of the log.
+    /// Accounts that other processes opened meanwhile for requesters of the log.
     by_others: Vec<u64>,
 }
 
 impl Opening<'_> {
-    /// Opens an account for each requester, first at `numbers`. If others took a number meanwhile,
-    /// the requester gets a later one.
+    /// Opens an account for each requester, with the given `numbers`. If another process took a
+    /// number meanwhile, the requester gets a later one.
     async fn open_all(
         &self,
         mut requesters: Vec<Requester>,
@@ -354,7 +354,7 @@ async fn free_numbers(
 }
 
 /// The accounts that an interrupted run may have opened and not subscribed: those with exactly
-/// these settings and without a plan. They may also be without one on purpose.
+/// these settings and without a plan. The missing plan may also be intended.
 async fn planless(
     front: &Front,
     mut accounts: Vec<u64>,

@@ -87,8 +87,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Compares the rated records with the sent ones. `without_lines` of the other records have no
-    /// units, and therefore no line.
+    /// Compares the rated records with the sent ones. `others` is the number of sent records that
+    /// are not in `ledger`. Of these, `without_lines` records have no units, and therefore no line.
     pub(crate) fn reconcile(
         &self,
         ledger: &Ledger,
@@ -130,7 +130,7 @@ fn expected_nanos_times_100(octets: u64) -> i128 {
     i128::from(basic) * 5 + i128::from(bulk) * 2
 }
 
-/// The expected bill of Fig. 6B: (record, component) -> microseconds, amount.
+/// The expected bill of Fig. 6B: microseconds and amount, by record and component.
 pub(crate) type ExpectedBill = BTreeMap<(String, String), (String, Money)>;
 
 /// Parses the expected bill.

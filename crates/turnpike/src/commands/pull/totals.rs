@@ -19,7 +19,8 @@ struct Segment {
 pub(crate) struct PullTotals {
     /// Segments whose end has not been pulled yet: few, because pages come in order.
     open: HashMap<(u32, u64), Segment>,
-    /// By partition, the segment whose first rows an earlier pull had: it can't be compared.
+    /// By partition, the segment whose first rows were delivered by an earlier pull: its totals
+    /// can't be compared.
     begun: HashMap<u32, u64>,
     /// The lines to bill.
     amounts: Amounts,
@@ -89,7 +90,7 @@ impl PullTotals {
         self.reconciled
     }
 
-    /// Segments whose first lines an earlier pull had.
+    /// Segments whose first lines were delivered by an earlier pull.
     pub(crate) const fn in_part(&self) -> u64 {
         self.in_part
     }
@@ -105,14 +106,14 @@ impl PullTotals {
     }
 }
 
-/// Do the control totals include the amount? Replaced and tentative lines and lines without an
+/// Whether the control totals include the amount. Replaced and tentative lines and lines without an
 /// account do not count. A front of an older release leaves `posting` empty for `account`.
 fn is_in_control_totals(line: &ChargeLine) -> bool {
     is_billed(line) || line.posting == "second-account"
 }
 
-/// Is the amount billed to the account of the line? An amount for a second account is billed by the
-/// line of kind `posting` that this account gets, in the log of its own partition.
+/// Whether the amount is billed to the account of the line. An amount for a second account is
+/// billed by the line of kind `posting` that this account gets, in the log of its own partition.
 fn is_billed(line: &ChargeLine) -> bool {
     matches!(line.posting.as_str(), "" | "account")
 }

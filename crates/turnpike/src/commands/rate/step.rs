@@ -73,7 +73,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         Self { keys, out, json, breakpoints, pace, record: None, failed: None }
     }
 
-    /// Has the user quit?
+    /// Whether the user has quit.
     pub(super) fn is_over(&self) -> bool {
         self.pace == Pace::Over
     }
@@ -105,7 +105,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         }
     }
 
-    /// Shows the charges that fell due, after their primitives.
+    /// Shows each due charge, after the steps of the primitives that produced it.
     ///
     /// # Errors
     /// When the output can't be written, such as a closed pipe.
