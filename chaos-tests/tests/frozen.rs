@@ -80,7 +80,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
         let betrayed = answer.betrays_age(epochs[&answer.partition]);
         ensure!(betrayed.is_none(), "of an old state: {}", betrayed.unwrap_or_default());
     }
-    signs_tell_of(world.process_of_a().await?, &answers.of_node)?;
+    check_process_in_heartbeats(world.process_of_a().await?, &answers.of_node)?;
     answers.check_node()?;
     answers.check_front(&epochs)?;
     world.check_logs(&answers.accepted()).await
@@ -88,7 +88,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
 
 /// Heartbeats on a watch stream name the process, which stays the same: some came from before the
 /// freeze and some from after it.
-fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
+fn check_process_in_heartbeats(process: u64, answers: &[Answer]) -> Result<()> {
     let (mut before, mut after) = (0, 0);
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
         let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_account_of_the_ground_is_in_one_partition() {
+    fn every_drill_account_is_in_one_partition() {
         let ground = Ground::split(5, 3, 101, 10);
         assert_eq!(ground.0, [(5, 101..104), (6, 104..107), (7, 107..111)]);
         assert_eq!((ground.partitions(), ground.accounts()), (vec![5, 6, 7], 101..111));

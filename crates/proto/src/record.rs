@@ -480,7 +480,7 @@ mod tests {
 
     /// A sender's measure of the same name is kept: two contradicting durations are none.
     #[test]
-    fn a_stated_zero_stands_beside_other_measures_and_counts_against_no_limit() {
+    fn a_stated_zero_is_kept_beside_other_measures_and_counts_against_no_limit() {
         let decoded = |measures: &[(&str, i64)], duration_us: Option<i64>| {
             let message = crate::ingest::v1::UsageRecord {
                 duration_us,

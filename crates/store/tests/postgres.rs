@@ -480,7 +480,7 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
 /// Bindings of the second schema are found by their canonical spelling after the third migration.
 /// Bindings that a process of that release adds later are found too.
 #[tokio::test]
-async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
+async fn bindings_of_an_older_release_are_found_by_their_canonical_spelling() {
     let (_server, url) = fresh();
     const BEFORE: &str = "CREATE TABLE schema_versions \
          (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now()); \
@@ -496,9 +496,9 @@ async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
     sqlx::raw_sql(schema).execute(&mut operator).await.unwrap();
     sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
     let db = view(&url).await;
-    turnpike_store::conformance::bindings::those_of_an_older_release_are_found(&*db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_release_are_found(&*db).await;
     const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
          ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
     sqlx::raw_sql(LATER).execute(&mut operator).await.unwrap();
-    turnpike_store::conformance::bindings::those_of_an_older_process_are_found(&*db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_process_are_found(&*db).await;
 }

@@ -127,6 +127,6 @@ fn holds(seed: u64) {
 
 /// Without the fix, the forgotten standby spun forever and virtual time did not advance.
 #[test]
-fn seed_56_a_standby_that_is_forgotten_ends() {
+fn seed_56_a_standby_that_is_dropped_ends() {
     holds(56);
 }

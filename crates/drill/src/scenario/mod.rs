@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_words_that_differ() {
+    fn scenario_names_are_distinct_plain_words() {
         let names: HashSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), SCENARIOS.len());
         let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '-');

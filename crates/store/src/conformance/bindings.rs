@@ -378,7 +378,7 @@ pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &TestedStore) {
 
 /// For a database written by a release without canonical spellings: account 1 holds
 /// `ip:2001:DB8:0:0::77`, 2 `ip:not-an-address`, 3 `ip:198.51.100.8/29`, each from 0 to 100.
-pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
+pub async fn bindings_of_an_older_release_are_found(db: &dyn SharedDatabase) {
     let found = guided(db, "ip:2001:db8::77").await.bindings;
     assert_eq!(holder(&found, 99), Some(1));
     assert_eq!(holder(&guided(db, "ip:not-an-address").await.bindings, 0), Some(2));
@@ -393,7 +393,7 @@ pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
 /// A process of that release has added bindings since: `user:later` to account 4, `ip:2001:DB8::88`
 /// to account 5. A row in the canonical spelling is found at once, another one after the next
 /// binding.
-pub async fn those_of_an_older_process_are_found(db: &dyn SharedDatabase) {
+pub async fn bindings_of_an_older_process_are_found(db: &dyn SharedDatabase) {
     assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
     let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;
     assert_eq!(taken, RebindOutcome::Taken(binding("ip:2001:DB8::88", 5, 0, 100)));

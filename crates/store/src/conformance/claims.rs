@@ -150,7 +150,7 @@ pub async fn a_release_without_a_target_leaves_no_owner(s: &TestedStore) {
 }
 
 /// P18: a barrier does not confirm a state that is not the state of the log.
-pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &TestedStore) {
+pub async fn a_barrier_succeeds_only_if_the_log_ends_where_the_owner_expects(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(16));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let before = owner.held();

@@ -63,7 +63,7 @@ pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &TestedStore) {
 
 /// Outcomes are in the order of the claims, whatever the order of ids. Claims of stale epochs lose
 /// and change nothing.
-pub async fn an_outcome_stands_where_its_claim_stood(s: &TestedStore) {
+pub async fn outcomes_are_in_the_order_of_their_claims(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(42));
     db.create_partitions(&specs(5)).await.unwrap();
     let held = TestOwner::claim_now(&*db, 3, "a", &mut dice).await;

@@ -144,7 +144,7 @@ impl Blockers {
 }
 
 /// Claims of no partition. Running them on a new connection prepares the statements.
-pub(super) fn of_nothing() -> Vec<Statement<'static>> {
+pub(super) fn claims_of_no_partition() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let one = query(CLAIM)
         .bind(NO_PARTITION)

@@ -141,7 +141,7 @@ impl SharedDatabase for PostgresDatabase {
         let reply = self.beat(beat).await?;
         // A node that writes heartbeats may have to take over partitions, so each heartbeat opens
         // one more connection ahead of its use.
-        self.claims.warm(2, claims::of_nothing);
+        self.claims.warm(2, claims::claims_of_no_partition);
         self.log.warm(APPENDS_WARM, segments::to_nothing);
         Ok(reply)
     }

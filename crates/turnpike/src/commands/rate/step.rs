@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_terminal_each_answer_goes_one_way_on() {
+    fn at_a_terminal_each_answer_continues_in_its_own_way() {
         assert_eq!(shown(Some("\nn\nq\n"), &[]), "abc");
         assert_eq!(shown(Some("r\nq\n"), &[]), "aa");
         assert_eq!(shown(Some("c\n"), &[]), "abcabc", "nothing to stop at");
