@@ -52,7 +52,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.serves_everything("before").await?;
 
     let mut asked = Asked::default();
-    world.line.set(held, Flow::Hold);
+    world.proxy_of_a.set(held, Flow::Hold);
     old_stream.send("just before").await?;
     asked.everywhere(&world, "just before the freeze");
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -63,7 +63,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     asked.everywhere(&world, "while it is stopped, after B's changes");
     tokio::time::sleep(Duration::from_millis(100)).await;
     // What was held arrives now: the statements of A are fenced.
-    world.line.set(held, Flow::Pass);
+    world.proxy_of_a.set(held, Flow::Pass);
     tokio::time::sleep(Duration::from_millis(50)).await;
     world.wake()?;
     old_stream.send("woken").await?;

@@ -2,7 +2,7 @@
 //! they received; the properties compare these with the log.
 
 use crate::database::{RecordId, Segment};
-use crate::lines::Lines;
+use crate::enabled_checks::EnabledChecks;
 use crate::node::Reply;
 
 /// A reply in flight to a client, through a front.
@@ -57,10 +57,10 @@ impl Outside {
     }
 
     /// A reply arrives at its front, which passes it on to the client or drops it.
-    pub fn deliver(&mut self, letter: &Letter, log: &[Segment], lines: &Lines) {
+    pub fn deliver(&mut self, letter: &Letter, log: &[Segment], checks: &EnabledChecks) {
         let highest = &mut self.highest[letter.front];
         if letter.epoch < *highest {
-            if lines.fronts_drop_lower {
+            if checks.fronts_drop_lower {
                 return;
             }
             self.epoch_fell = true;
@@ -116,13 +116,13 @@ pub struct Consumer {
 impl Consumer {
     /// Pulls the next segment of `log`. If the history differs from the one that it followed, it
     /// gets an error and starts again (P18).
-    pub fn pull(&mut self, log: &[Segment], lines: &Lines) {
+    pub fn pull(&mut self, log: &[Segment], checks: &EnabledChecks) {
         let at = usize::from(self.number);
         let last = at.checked_sub(1).map(|last| log.get(last));
         let diverged = match last {
             None => false,
             Some(None) => true,
-            Some(Some(last)) => lines.hash_of_cursor && last.hash != self.hash,
+            Some(Some(last)) => checks.hash_of_cursor && last.hash != self.hash,
         };
         if diverged {
             *self = Self { misled: self.misled, ..Self::default() };

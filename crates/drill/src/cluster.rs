@@ -2,9 +2,9 @@
 //! through proxies.
 //!
 //! ```text
-//!  clients --[door]--> front-1 --[door]--> a, b      [..] a proxy, if the scenario needs proxies
-//!                        |                  |
-//!                     [database]        [database]   one proxy per process
+//!  clients --[proxy]--> front-1 --[proxy]--> a, b     [..] a proxy, if the scenario needs proxies
+//!                         |                   |
+//!                      [proxy]             [proxy]      one proxy per process
 //! ```
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ struct Member {
     recipe: Recipe,
     running: Option<Process>,
     /// The proxy for incoming connections.
-    door: Option<Proxy>,
+    incoming_proxy: Option<Proxy>,
     /// The proxy for connections to the database.
     to_database: Option<Proxy>,
 }
@@ -113,7 +113,7 @@ impl DrillCluster {
     }
 
     /// Is the process running?
-    pub fn runs(&self, name: &str) -> bool {
+    pub fn is_running(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|member| member.running.is_some())
     }
 
@@ -167,9 +167,9 @@ impl DrillCluster {
     ///
     /// # Errors
     /// The scenario has no proxies.
-    pub fn door(&mut self, name: &str) -> Result<&Proxy> {
+    pub fn incoming_proxy(&mut self, name: &str) -> Result<&Proxy> {
         self.member(name)?
-            .door
+            .incoming_proxy
             .as_ref()
             .context("the process has no proxy for incoming connections")
     }
@@ -215,10 +215,10 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 impl Making<'_> {
     async fn member(&self, name: &str, kind: Kind) -> Result<Member> {
-        let (mut door, mut to_database) = (None, None);
+        let (mut incoming_proxy, mut to_database) = (None, None);
         let mut url = self.database.url.clone();
         if self.proxies {
-            door = Some(Proxy::start(NOWHERE).await?);
+            incoming_proxy = Some(Proxy::start(NOWHERE).await?);
             if let Some(host_port) = &self.database.host_port {
                 let proxy = Proxy::start(host_port.as_str()).await?;
                 url = self.database.through(proxy.address())?;
@@ -230,22 +230,22 @@ impl Making<'_> {
             Kind::Front => vec!["front".to_owned()],
         };
         arguments.extend(["--database".to_owned(), url, "--log".to_owned(), "text".to_owned()]);
-        if let (Kind::Node, Some(door)) = (kind, &door) {
-            arguments.extend(["--advertise".to_owned(), door.address().to_string()]);
+        if let (Kind::Node, Some(incoming_proxy)) = (kind, &incoming_proxy) {
+            arguments.extend(["--advertise".to_owned(), incoming_proxy.address().to_string()]);
         }
         arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
         let (binary, config) = (self.binary.to_owned(), self.config.clone());
         let recipe =
             Recipe { binary, arguments, config, log: self.dir.join(format!("{name}.log")) };
-        Ok(Member { kind, recipe, running: None, door, to_database })
+        Ok(Member { kind, recipe, running: None, incoming_proxy, to_database })
     }
 }
 
 impl Member {
     async fn start(&mut self) -> Result<()> {
         let process = self.recipe.start().await?;
-        if let Some(door) = &self.door {
-            door.set_upstream(process.address.to_string());
+        if let Some(incoming_proxy) = &self.incoming_proxy {
+            incoming_proxy.set_upstream(process.address.to_string());
         }
         if self.kind == Kind::Front
             && let Some(listen) = self.recipe.arguments.last_mut()
@@ -259,6 +259,6 @@ impl Member {
 
     fn address(&self) -> Option<std::net::SocketAddr> {
         let own = self.running.as_ref().map(|running| running.address);
-        self.door.as_ref().map(Proxy::address).or(own)
+        self.incoming_proxy.as_ref().map(Proxy::address).or(own)
     }
 }

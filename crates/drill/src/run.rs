@@ -17,7 +17,7 @@ use crate::audit::{self, Counts, Others};
 use crate::clock::{LoadClock, Micros};
 use crate::cluster::{DrillCluster, Shape};
 use crate::database::Database;
-use crate::load::{ClientObservations, Load, Pace, Sent};
+use crate::load::{ClientObservations, Load, LoadParameters, Sent};
 use crate::options::{Options, RunningCluster};
 use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
@@ -56,8 +56,8 @@ pub async fn run(
     };
     if let Some(why) = why {
         on_progress(&format!("left out: {why}"));
-        let told = Drilled::default();
-        let mut report = told.report(scenario, database, Vec::new());
+        let drilled = Drilled::default();
+        let mut report = drilled.report(scenario, database, Vec::new());
         (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
         return Ok(report);
     }
@@ -81,7 +81,7 @@ fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
 /// The measurements of a scenario.
 #[derive(Default)]
 struct Drilled {
-    told: ClientObservations,
+    observations: ClientObservations,
     counts: Counts,
     timeline: Timeline,
 }
@@ -108,9 +108,9 @@ async fn drill(
     let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
     setup::accounts(&operator, ground.accounts()).await?;
     let clock = LoadClock::start();
-    let pace = Pace { rate: size.rate, patience: PATIENCE };
+    let parameters = LoadParameters { rate: size.rate, patience: PATIENCE };
     let usages = usages(&ground, &size, options.seed, db.observe().await?.now);
-    let load = Load::start(usages, &fronts, &pace, clock)?;
+    let load = Load::start(usages, &fronts, &parameters, clock)?;
     let look = if partitions.len() > 100 { 150 } else { 20 };
     let mut world = World {
         cluster,
@@ -248,10 +248,10 @@ impl Checking {
             }
         };
         let until = world.clock.now();
-        let told = notes.told().clone();
+        let observations = notes.lock().clone();
         let reigns = world.watcher.reigns();
-        let mut drilled = Drilled { told, ..Drilled::default() };
-        match self.count(&sent, drilled.told.accepted).await {
+        let mut drilled = Drilled { observations, ..Drilled::default() };
+        match self.count(&sent, drilled.observations.accepted).await {
             Ok(counts) => drilled.counts = counts,
             Err(error) => violations.push(format!("I1: rated output: {error:#}")),
         }
@@ -260,7 +260,7 @@ impl Checking {
                 violations.push(format!("I3: partition {}: {error:#}", begin.partition));
             }
         }
-        drilled.timeline = timeline(&drilled.told, world.faults.clone(), reigns, until);
+        drilled.timeline = timeline(&drilled.observations, world.faults.clone(), reigns, until);
         violations.extend(drilled.broken(&world.partitions));
         world.cluster.end().await;
         drilled
@@ -280,13 +280,13 @@ impl Checking {
 }
 
 fn timeline(
-    told: &ClientObservations,
+    observations: &ClientObservations,
     faults: Vec<crate::pause::InjectedFault>,
     reigns: Vec<Reign>,
     until: Micros,
 ) -> Timeline {
-    let pauses = Answers::new(told.answers.clone()).pauses(&faults);
-    Timeline { from: 0, until, answers: told.answers.clone(), faults, pauses, reigns }
+    let pauses = Answers::new(observations.answers.clone()).pauses(&faults);
+    Timeline { from: 0, until, answers: observations.answers.clone(), faults, pauses, reigns }
 }
 
 impl Drilled {
@@ -307,7 +307,7 @@ impl Drilled {
             broken.push(format!("I1: of {sent} sent {accepted} were accepted, {rated} rated"));
         }
         if let Some(fault) = self.timeline.faults.last() {
-            let answers = Answers::new(self.told.answers.clone());
+            let answers = Answers::new(self.observations.answers.clone());
             let is_late = |partition: &&u32| {
                 answers.first_since(**partition, fault.until).is_none_or(|it| it > SERVES_WITHIN)
             };
@@ -325,11 +325,12 @@ impl Drilled {
         database: &Database,
         mut why: Vec<String>,
     ) -> Report {
-        let Self { told, counts, timeline } = self;
-        let (retries, breaks) = (told.retries.len() as u64, told.breaks.len() as u64);
-        let cause = told.why.as_deref().unwrap_or("no reason given");
-        if scenario.promise != Promise::Exactly && told.refused > 0 {
-            why.push(format!("{} records were refused: {cause}", told.refused));
+        let Self { observations, counts, timeline } = self;
+        let (retries, breaks) =
+            (observations.retries.len() as u64, observations.breaks.len() as u64);
+        let cause = observations.why.as_deref().unwrap_or("no reason given");
+        if scenario.promise != Promise::Exactly && observations.refused > 0 {
+            why.push(format!("{} records were refused: {cause}", observations.refused));
         }
         if scenario.promise == Promise::NoErrorSeen && retries + breaks > 0 {
             why.push(format!("clients saw {retries} retries ({cause}), {breaks} broken streams"));
@@ -346,7 +347,7 @@ impl Drilled {
             partition: answer.partition,
             micros: Some(answer.at.saturating_sub(answer.due)),
         };
-        let waits: Vec<Pause> = told.answers.iter().map(wait).collect();
+        let waits: Vec<Pause> = observations.answers.iter().map(wait).collect();
         Report {
             scenario: scenario.name,
             help: scenario.help,
@@ -365,7 +366,7 @@ impl Drilled {
             targets,
             waits: Quantiles::of(&waits),
             records: counts,
-            refused: told.refused,
+            refused: observations.refused,
             retries,
             broken_streams: breaks,
             takeovers: changes(&timeline.reigns),

@@ -21,7 +21,7 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation, PartitionSpec,
+    CursorAck, Guided, HeartbeatReply, Member, NodeBeat, Observation, OwnerToken, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreError, StoreIncarnation, StoreResult,
 };
@@ -130,7 +130,7 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<bool> {
         self.inner.release(partition, epoch, claim, to).await
     }
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.inner.barrier(held).await
     }
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {

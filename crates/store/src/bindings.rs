@@ -14,7 +14,7 @@ use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
 
 mod first;
 
-use first::{Level, first_holders};
+use first::{KeyRows, first_holders};
 
 /// The key of an identity: its canonical spelling. Text that the present rules do not accept as an
 /// identity is its own key, because an older release may have bound it.
@@ -344,7 +344,7 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
 /// The histories under the keys of `asked`, in that order. `rows` are those in force and those
 /// withdrawn.
 pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) -> Vec<Guided> {
-    let mut levels: HashMap<String, Level> = HashMap::new();
+    let mut levels: HashMap<String, KeyRows> = HashMap::new();
     for row in rows {
         levels.entry(key_of(&row.identity)).or_default().push(row);
     }

@@ -9,8 +9,9 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation,
+    StoreResult,
 };
 
 /// The shared database. Dropping a call never leaves the database inconsistent, but the outcome of
@@ -66,7 +67,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// Commits a write barrier (P17): a write that succeeds only while epoch, claim and the end of
     /// the log are as `held` says. After `true`, answers from state that the caller read before the
     /// call are valid: the state was not superseded, and it is of this history (P18).
-    async fn barrier(&self, held: &Held) -> StoreResult<bool>;
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool>;
 
     // -- pins and drains of operators (P13) ---------------------------------------------------
 

@@ -15,9 +15,9 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
-    StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
 };
 
 macro_rules! calls {
@@ -143,7 +143,7 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, Release, self.inner.release(partition, epoch, claim, to))
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         through!(self, Barrier, self.inner.barrier(held))
     }
 

@@ -59,9 +59,9 @@ pub use interpose::{Call, Interpose, Interposed};
 pub use meter::metered;
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Held, Member,
-    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, RebindOutcome,
-    Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Member,
+    NodeBeat, NodeRow, Observation, OwnerToken, PartitionRow, PartitionSpec, Pin, PinOutcome,
+    RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open, redacted};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

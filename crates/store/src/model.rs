@@ -131,7 +131,7 @@ pub enum ClaimOutcome {
 
 /// An owner's fencing token and the end of the log as the owner knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct OwnerToken {
     /// The partition.
     pub partition: PartitionId,
     /// The owner's epoch.

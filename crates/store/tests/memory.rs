@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use turnpike_mutants::{Check, all_caught};
-use turnpike_store::conformance::{Dice, LetGo, TestOwner, TestedStore, claim, read_all, spec};
+use turnpike_store::conformance::{
+    Dice, ResumeAppends, TestOwner, TestedStore, claim, read_all, spec,
+};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{AppendOutcome, ClaimOutcome, SharedDatabase, StoreIncarnation};
 use turnpike_types::Epoch;
@@ -28,7 +30,7 @@ async fn subject() -> TestedStore {
                 let paused = database.pause_appends().await;
                 Box::new(|| -> futures::future::BoxFuture<'static, ()> {
                     Box::pin(async move { drop(paused) })
-                }) as LetGo
+                }) as ResumeAppends
             })
         }),
         let_pass: Arc::new(move |time| {

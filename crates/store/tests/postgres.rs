@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
 use test_postgres::{ServerSettings, TestPostgres};
 use turnpike_store::conformance::{
-    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
+    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
 };
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
@@ -59,7 +59,7 @@ async fn subject() -> TestedStore {
 
 /// Makes appends stop in a trigger, after the fence has locked the partition's row and before the
 /// commit, until an advisory lock is released.
-async fn hold_appends(url: &str) -> LetGo {
+async fn hold_appends(url: &str) -> ResumeAppends {
     const TRIGGER: &str = "CREATE OR REPLACE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$; \
          CREATE OR REPLACE TRIGGER held BEFORE INSERT ON segments \

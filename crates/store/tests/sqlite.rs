@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
 use turnpike_store::conformance::{
-    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
+    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
 };
 use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
@@ -46,7 +46,7 @@ async fn subject() -> TestedStore {
                     Box::pin(async move {
                         query("COMMIT").execute(&mut other).await.unwrap();
                     })
-                }) as LetGo
+                }) as ResumeAppends
             })
         }),
         let_pass: Arc::new(move |time| {

@@ -105,7 +105,7 @@ async fn front_node(world: &mut World) -> Result<()> {
             partitions,
             measure: PauseMeasure::FromFault,
         };
-        edge.cut(world, round, |world| world.cluster.door(&node)).await?;
+        edge.cut(world, round, |world| world.cluster.incoming_proxy(&node)).await?;
     }
     world.steady().await
 }
@@ -127,7 +127,7 @@ async fn client_front(world: &mut World) -> Result<()> {
         let partitions = world.partitions();
         let what = "clients -/- front-1".to_owned();
         let edge = Edge { what, partitions, measure: PauseMeasure::FromEnd };
-        edge.cut(world, round, |world| world.cluster.door("front-1")).await?;
+        edge.cut(world, round, |world| world.cluster.incoming_proxy("front-1")).await?;
     }
     world.steady().await
 }

@@ -35,7 +35,7 @@ async fn run(world: &mut World) -> Result<()> {
             }
         }
         let up: Vec<String> =
-            world.cluster.all().into_iter().filter(|name| world.cluster.runs(name)).collect();
+            world.cluster.all().into_iter().filter(|name| world.cluster.is_running(name)).collect();
         let drawn = world.draw(0..up.len());
         let Some(victim) = up.get(drawn) else { continue };
         // A front's clients have records for every partition.

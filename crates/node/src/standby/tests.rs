@@ -9,7 +9,7 @@ use turnpike_types::{SegmentHash, SegmentNumber};
 use super::*;
 use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
-use crate::owner::{DatabaseClock, Trouble};
+use crate::owner::{DatabaseClock, LastDatabaseError};
 
 fn shared() -> Arc<Shared> {
     let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
@@ -23,7 +23,7 @@ fn shared() -> Arc<Shared> {
         segments: moka::sync::Cache::new(1),
         clock: DatabaseClock::default(),
         fresh_at: Mutex::new(Instant::now()),
-        trouble: Trouble::default(),
+        database_error: LastDatabaseError::default(),
         loads: Semaphore::new(1),
     })
 }

@@ -26,8 +26,8 @@ use crate::rules;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreIncarnation, StoreResult,
 };
 
@@ -183,7 +183,7 @@ impl SharedDatabase for MemoryDatabase {
         self.state().release(partition, epoch, claim, to)
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         let Ok(_row) = self.row_lock(held.partition).await else {
             return Ok(false);
         };

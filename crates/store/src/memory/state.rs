@@ -16,8 +16,8 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, Held, NodeRow,
-    PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, NodeRow,
+    OwnerToken, PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
     SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
 };
 
@@ -92,7 +92,7 @@ impl Partition {
         self.row.epoch == epoch && self.row.claim == claim
     }
 
-    pub(super) fn is_held(&self, held: &Held) -> bool {
+    pub(super) fn is_held(&self, held: &OwnerToken) -> bool {
         (self.is_owned_by(held.epoch, held.claim) || off(Check::BarrierOwner))
             && (self.row.next == held.position || off(Check::BarrierPosition))
     }

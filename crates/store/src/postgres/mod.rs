@@ -51,9 +51,9 @@ use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OpenOptions, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
@@ -168,7 +168,7 @@ impl SharedDatabase for PostgresDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.write_barrier(held).await
     }
 

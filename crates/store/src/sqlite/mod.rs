@@ -44,8 +44,8 @@ use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreIncarnation, StoreResult,
 };
 
@@ -123,7 +123,7 @@ impl SharedDatabase for SqliteDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.write_barrier(held).await
     }
 

@@ -133,7 +133,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
-    report.tell(args.batches.json, exceptions)
+    report.print(args.batches.json, exceptions)
 }
 
 /// A plan without a start. Neither 1970 nor the present is a start that anybody means for a log.

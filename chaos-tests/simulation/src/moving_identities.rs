@@ -40,7 +40,7 @@ const DAY_US: i64 = 86_400_000_000;
 const IDENTITIES: [&str; 4] = ["user:w1", "user:w2", "ip:192.0.2.9", "ip:192.0.2.0/24"];
 const RECORDS: usize = 30;
 /// How often each record is sent while identities change hands.
-const SENT: u32 = 5;
+const SENDS_PER_RECORD: u32 = 5;
 /// A request without an answer for this long is sent to another front.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// The same for a change of bindings, which is answered after the suspicion time.
@@ -76,7 +76,7 @@ impl Wander {
     /// recycled. It has no end.
     pub async fn run(&self) {
         let changing = IDENTITIES.iter().zip(1..).map(|(id, n)| self.change_hands(id, n));
-        let sending = join(self.send(SENT, 70), self.send(SENT, 71));
+        let sending = join(self.send(SENDS_PER_RECORD, 70), self.send(SENDS_PER_RECORD, 71));
         join4(join_all(changing), sending, self.recycle(), std::future::pending::<()>()).await;
     }
 

@@ -14,9 +14,9 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
-    StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -135,7 +135,7 @@ impl SharedDatabase for Late {
         .await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         statement!(self, WRITE, barrier, held)
     }
 
