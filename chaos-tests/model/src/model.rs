@@ -7,7 +7,7 @@
 use crate::database::{Answer, Database, RecordId, Statement, Title};
 use crate::enabled_checks::{EnabledChecks, Unknown};
 use crate::node::{InFlight, Node, Reply, Role};
-use crate::outside::{Consumer, Letter, Outside, records_of};
+use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 
 /// Sizes, fault limits, and the checks that are on.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Protocol {
     /// Answers of the database may be delayed.
     pub slow_answers: bool,
     /// Replies to clients may be delayed.
-    pub slow_letters: bool,
+    pub slow_replies: bool,
     /// Number of asynchronous promotions of a database replica that lags (P18).
     pub failovers: u8,
     /// A consumer pulls from the feed.
@@ -61,7 +61,7 @@ impl Protocol {
             keeps_copy: false,
             hands_over: false,
             slow_answers: false,
-            slow_letters: false,
+            slow_replies: false,
             failovers: 0,
             has_consumer: false,
             checks_healing: false,
@@ -109,9 +109,9 @@ pub struct State {
     /// Answers in flight, sorted.
     pub answers: Vec<Answered>,
     /// Replies in flight, sorted.
-    pub letters: Vec<Letter>,
+    pub replies: Vec<ReplyInFlight>,
     /// Fronts and clients.
-    pub outside: Outside,
+    pub outside: FrontsAndClients,
     /// The consumer of the feed.
     pub consumer: Consumer,
     /// Claims made so far. It is also the source of claim ids, since no failover rolls it back.
@@ -170,8 +170,8 @@ impl State {
             nodes: vec![Node::new(); protocol.nodes],
             sent: Vec::new(),
             answers: Vec::new(),
-            letters: Vec::new(),
-            outside: Outside::new(protocol.records, protocol.fronts),
+            replies: Vec::new(),
+            outside: FrontsAndClients::new(protocol.records, protocol.fronts),
             consumer: Consumer::default(),
             claims: 0,
             joined: 0,
@@ -284,11 +284,11 @@ impl State {
         for reply in replies {
             let is_question = matches!(reply, Reply::Shown { .. });
             let front = if is_question { protocol.fronts - 1 } else { 0 };
-            let letter = Letter { front, epoch, reply };
-            if protocol.slow_letters {
-                self.letters.push(letter);
+            let in_flight = ReplyInFlight { front, epoch, reply };
+            if protocol.slow_replies {
+                self.replies.push(in_flight);
             } else {
-                self.outside.deliver(&letter, &self.database.log, &protocol.checks);
+                self.outside.deliver(&in_flight, &self.database.log, &protocol.checks);
             }
         }
     }
@@ -376,8 +376,8 @@ impl State {
                 self.hear(answered, protocol);
             }
             Action::Deliver(index) => {
-                let letter = self.letters.remove(index);
-                self.outside.deliver(&letter, &self.database.log, &protocol.checks);
+                let in_flight = self.replies.remove(index);
+                self.outside.deliver(&in_flight, &self.database.log, &protocol.checks);
             }
             Action::Replicate => self.replica = Some(self.database.clone()),
             Action::Failover => self.failover(protocol),
@@ -385,6 +385,6 @@ impl State {
         }
         self.sent.sort();
         self.answers.sort();
-        self.letters.sort();
+        self.replies.sort();
     }
 }

@@ -155,6 +155,6 @@ fn p17_a_front_that_takes_any_epoch() {
     falls(
         "P17 a front that accepts lower epochs",
         I6_FRONT,
-        Protocol { slow_letters: true, sendings: 1, ..with(checks) },
+        Protocol { slow_replies: true, sendings: 1, ..with(checks) },
     );
 }

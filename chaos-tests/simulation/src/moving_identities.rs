@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
 /// The clients of the identities that change hands.
-pub struct Wander {
+pub struct MovingIdentities {
     /// How they reach the fronts.
     pub client: Client,
     /// The accounts that may hold an identity.
@@ -71,7 +71,7 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     (0..RECORDS).map(record).collect()
 }
 
-impl Wander {
+impl MovingIdentities {
     /// Sends each record several times while identities change hands and suspended records are
     /// recycled. It has no end.
     pub async fn run(&self) {

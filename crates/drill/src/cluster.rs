@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result};
 use fault_proxy::Proxy;
 
 use crate::database::DatabaseAddress;
-use crate::process::{Process, Recipe};
+use crate::process::{Process, ProcessParameters};
 
 /// The parts of a cluster.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct ClusterLayout {
     /// Names of the nodes; partitions prefer them in rotation.
     pub nodes: Vec<&'static str>,
     /// The number of fronts; their names are `front-1` and so on.
@@ -31,7 +31,7 @@ pub struct Shape {
     pub proxies: bool,
 }
 
-impl Default for Shape {
+impl Default for ClusterLayout {
     fn default() -> Self {
         let nodes = vec!["a", "b"];
         Self { nodes, fronts: 1, first_owns_all: false, warm_standbys: 1, proxies: false }
@@ -42,7 +42,7 @@ impl Default for Shape {
 #[derive(Debug)]
 struct Member {
     kind: Kind,
-    recipe: Recipe,
+    parameters: ProcessParameters,
     running: Option<Process>,
     /// The proxy for incoming connections.
     incoming_proxy: Option<Proxy>,
@@ -70,16 +70,16 @@ impl DrillCluster {
         binary: &Path,
         dir: &Path,
         database: &DatabaseAddress,
-        shape: &Shape,
+        layout: &ClusterLayout,
     ) -> Result<Self> {
         let config = dir.join("turnpike.toml");
-        let standbys = shape.warm_standbys;
+        let standbys = layout.warm_standbys;
         std::fs::write(&config, format!("[node]\nwarm-standbys = {standbys}\n"))?;
         let mut cluster = Self::joined(Vec::new());
-        let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
-        let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
+        let nodes = layout.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
+        let fronts = (1..=layout.fronts).map(|number| (format!("front-{number}"), Kind::Front));
         for (name, kind) in nodes.chain(fronts) {
-            let made = Making { binary, dir, config: &config, database, proxies: shape.proxies };
+            let made = Making { binary, dir, config: &config, database, proxies: layout.proxies };
             let member = made.member(&name, kind).await?;
             cluster.members.insert(name.clone(), member);
         }
@@ -235,20 +235,24 @@ impl Making<'_> {
         }
         arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
         let (binary, config) = (self.binary.to_owned(), self.config.clone());
-        let recipe =
-            Recipe { binary, arguments, config, log: self.dir.join(format!("{name}.log")) };
-        Ok(Member { kind, recipe, running: None, incoming_proxy, to_database })
+        let parameters = ProcessParameters {
+            binary,
+            arguments,
+            config,
+            log: self.dir.join(format!("{name}.log")),
+        };
+        Ok(Member { kind, parameters, running: None, incoming_proxy, to_database })
     }
 }
 
 impl Member {
     async fn start(&mut self) -> Result<()> {
-        let process = self.recipe.start().await?;
+        let process = self.parameters.start().await?;
         if let Some(incoming_proxy) = &self.incoming_proxy {
             incoming_proxy.set_upstream(process.address.to_string());
         }
         if self.kind == Kind::Front
-            && let Some(listen) = self.recipe.arguments.last_mut()
+            && let Some(listen) = self.parameters.arguments.last_mut()
         {
             // After a restart the address must be the same for clients.
             *listen = process.address.to_string();

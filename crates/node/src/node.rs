@@ -19,7 +19,7 @@ use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::gates::{Gate, Gates};
 use crate::liveness::Liveness;
-use crate::membership::{Decision, Me, TakeoverCause, Vacancies};
+use crate::membership::{Decision, TakeoverCause, ThisNode, Vacancies};
 use crate::owner::{DatabaseClock, LastDatabaseError, Outboxes, Queued, Request, Shared, Ticks};
 use crate::peers::{Peers, Reach};
 use crate::predecessor;
@@ -358,8 +358,13 @@ impl Runner {
             reached.is_some_and(|copy| self.liveness.is_near(row.spec.id, copy.segment))
         };
         let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
-        let me =
-            Me { node: name, incarnation: self.incarnation, draining, busy: &busy, warm: &warm };
+        let me = ThisNode {
+            node: name,
+            incarnation: self.incarnation,
+            draining,
+            busy: &busy,
+            warm: &warm,
+        };
         self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
     }
 

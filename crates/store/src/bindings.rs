@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use turnpike_mutants::{Check, off};
 use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
+use crate::{BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding};
 
 mod first;
 
@@ -343,7 +343,10 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
 
 /// The histories under the keys of `asked`, in that order. `rows` are those in force and those
 /// withdrawn.
-pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) -> Vec<Guided> {
+pub(crate) fn guided(
+    asked: &[Asked],
+    rows: impl Iterator<Item = BindingRow>,
+) -> Vec<IdentityHistory> {
     let mut levels: HashMap<String, KeyRows> = HashMap::new();
     for row in rows {
         levels.entry(key_of(&row.identity)).or_default().push(row);
@@ -358,7 +361,7 @@ pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) ->
     }
     // A key without rows, or with withdrawn ones only, has an empty history.
     let history = |key: &String| found.get(key).cloned().unwrap_or_default();
-    let of = |asked: &Asked| Guided {
+    let of = |asked: &Asked| IdentityHistory {
         bindings: history(&asked.own),
         prefixes: asked.prefixes.iter().map(history).filter(|rows| !rows.is_empty()).collect(),
         first_holders: first_holders(asked.keys(), &levels),

@@ -9,7 +9,7 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation,
     StoreResult,
 };
@@ -180,7 +180,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     /// The histories of `identities`, in that order, and the histories of the prefixes that contain
     /// an address. The cost is at most one look-up per identity and per bound prefix length.
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>>;
 
     /// A number that changes with each change that may invalidate an account found earlier by
     /// [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a

@@ -15,7 +15,7 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreError, StoreIncarnation, StoreResult,
 };
@@ -235,7 +235,7 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, BindIdentities, self.inner.bind_identities(bindings))
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         through!(self, Guide, self.inner.guide(identities))
     }
 

@@ -59,7 +59,7 @@ pub use interpose::{Call, Interpose, Interposed};
 pub use meter::metered;
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Member,
+    ClaimOutcome, Claimed, Consumer, CursorAck, Following, HeartbeatReply, IdentityHistory, Member,
     NodeBeat, NodeRow, Observation, OwnerToken, PartitionRow, PartitionSpec, Pin, PinOutcome,
     RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };

@@ -413,7 +413,7 @@ pub enum RebindOutcome {
 
 /// An identity's whole history, sorted by `from`; empty if the identity was never bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guided {
+pub struct IdentityHistory {
     /// The identity's own bindings. Their intervals do not overlap.
     pub bindings: Vec<Binding>,
     /// For an address or a prefix: the histories of the bound prefixes that contain it, longest

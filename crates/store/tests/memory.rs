@@ -33,7 +33,7 @@ async fn subject() -> TestedStore {
                 }) as ResumeAppends
             })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             passing_us.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
             Box::pin(std::future::ready(()))
         }),

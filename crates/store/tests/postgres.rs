@@ -47,7 +47,7 @@ async fn subject() -> TestedStore {
             let url = held.clone();
             Box::pin(async move { hold_appends(&url).await })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             let url = aged.clone();
             Box::pin(async move {
                 let statements = AssertSqlSafe(age_statements(time));

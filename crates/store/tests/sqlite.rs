@@ -49,7 +49,7 @@ async fn subject() -> TestedStore {
                 }) as ResumeAppends
             })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             let path = aged.clone();
             Box::pin(async move {
                 let statements = age_statements(time);

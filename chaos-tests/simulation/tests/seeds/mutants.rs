@@ -7,7 +7,7 @@
 
 use std::process::Output;
 
-use simulation::wander::FIRST_SEED;
+use simulation::moving_identities::FIRST_SEED;
 use turnpike_mutants::Check;
 
 use crate::runs::child;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Scenario, Size, USUAL};
+use super::{Guarantee, Needs, Scenario, Size, USUAL};
 
 pub(super) const KILLS: Scenario = Scenario {
     name: "kills",
@@ -17,10 +17,10 @@ pub(super) const KILLS: Scenario = Scenario {
     proves: "I1 I2 I3 I5 I7, P1 P2 P5 P11 P17 P30",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::Exactly,
+    guarantee: Guarantee::Exactly,
     targets: &[],
     size: Size { repeat: 20, ..USUAL },
-    shape: || Shape { fronts: 2, ..Shape::default() },
+    layout: || ClusterLayout { fronts: 2, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

@@ -87,7 +87,7 @@ fn p16_the_next_member_is_asked_when_the_one_before_it_is_silent_or_was_tried() 
 
 #[test]
 fn an_epoch_below_the_highest_one_seen_is_ignored() {
-    let highest = Highest::default();
+    let highest = HighestEpoch::default();
     assert!(highest.admits(3));
     assert!(highest.admits(3));
     assert!(!highest.admits(2));

@@ -58,7 +58,7 @@ fn frame(records: &[Vec<u8>]) -> BatchFrame {
 }
 
 fn histories(bound: &[(&str, i64, i64, u64)]) -> HistoryBySpelling {
-    let mut all: HashMap<String, Guided> = HashMap::new();
+    let mut all: HashMap<String, IdentityHistory> = HashMap::new();
     for &(identity, from, until, account) in bound {
         let history = all.entry(identity.to_owned()).or_default();
         if account != 0 {

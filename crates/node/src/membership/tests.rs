@@ -123,7 +123,7 @@ impl World {
         self.liveness.suspect(&self.gone, self.now);
         let is_warm = self.warm.contains(self.me.0.as_str());
         let warm = is_warm.then_some(P).into_iter().collect();
-        let me = Me {
+        let me = ThisNode {
             node: &self.me,
             incarnation: Incarnation(1),
             draining: self.draining,

@@ -10,9 +10,9 @@ use super::{Attribute, Evaluation, TableRef};
 /// The detail of the last refusal. Written only on a refusal, so that a rated record costs nothing
 /// more. Behind a lock because primitives refuse through a shared [`Evaluation`].
 #[derive(Debug, Default)]
-pub(crate) struct About(Mutex<Option<(SuspenseReason, Detail)>>);
+pub(crate) struct LastRefusal(Mutex<Option<(SuspenseReason, Detail)>>);
 
-impl About {
+impl LastRefusal {
     /// Clears the detail of the previous record.
     #[inline]
     pub(crate) fn clear(&mut self) {

@@ -3,7 +3,9 @@
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::{Dice, TestedStore};
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, SharedDatabase, StoreError};
+use crate::{
+    BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding, SharedDatabase, StoreError,
+};
 
 const OPEN: i64 = i64::MAX;
 const EVER: i64 = i64::MIN;
@@ -31,7 +33,7 @@ async fn rebind(db: &dyn SharedDatabase, change: Rebinding) -> RebindOutcome {
     db.rebind_identities(&[change]).await.unwrap().remove(0)
 }
 
-async fn guided(db: &dyn SharedDatabase, identity: &str) -> Guided {
+async fn guided(db: &dyn SharedDatabase, identity: &str) -> IdentityHistory {
     db.guide(&[identity.to_owned()]).await.unwrap().remove(0)
 }
 
@@ -69,7 +71,7 @@ pub async fn two_spellings_of_an_identity_are_one(s: &TestedStore) {
     assert_eq!(guided(&*db, "tel:+41-44-123").await.bindings.len(), 1);
     assert_eq!(
         guided(&*db, "user:ALICE").await,
-        Guided::default(),
+        IdentityHistory::default(),
         "user names are case-sensitive"
     );
     // Text that the present rules do not accept may be bound by an older release; its own text is
@@ -96,7 +98,7 @@ pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &TestedStore)
     let all = [&all[..], &["ip:2001:db8:0:1ff::1", "ip:2001:db8:0:200::1", "user:x"]].concat();
     let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
     let found = s.view().await.guide(&all).await.unwrap();
-    let places = |guided: &Guided| -> Vec<u64> {
+    let places = |guided: &IdentityHistory| -> Vec<u64> {
         guided
             .bindings
             .iter()

@@ -55,7 +55,7 @@ pub type ResumeAppends = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 pub type AppendPauser = Arc<dyn Fn() -> BoxFuture<'static, ResumeAppends> + Send + Sync>;
 
 /// Advances the database's clock by a duration.
-pub type Passage = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type AdvanceClock = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One empty database under test.
 pub struct TestedStore {
@@ -64,7 +64,7 @@ pub struct TestedStore {
     /// Stops appends before their commit.
     pub hold_appends: AppendPauser,
     /// Advances the database's clock.
-    pub let_pass: Passage,
+    pub advance_clock: AdvanceClock,
 }
 
 impl TestedStore {

@@ -232,31 +232,31 @@ pub async fn flaps_halve_every_ten_minutes(s: &TestedStore) {
         assert_eq!(claim_again(&*db, true, &mut dice).await, flaps);
     }
     let shown = async || rows(&*db).await[0].flaps;
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(shown().await, 4);
     assert_eq!(
         claim_again(&*db, false, &mut dice).await,
         4,
         "an unforced claim does not change the decay"
     );
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(shown().await, 2);
     assert_eq!(claim_again(&*db, true, &mut dice).await, 3);
-    (s.let_pass)(TEN_MINUTES / 2).await;
+    (s.advance_clock)(TEN_MINUTES / 2).await;
     assert_eq!(
         claim_again(&*db, true, &mut dice).await,
         4,
         "nothing decays before ten minutes are over"
     );
-    (s.let_pass)(TEN_MINUTES * 2).await;
+    (s.advance_clock)(TEN_MINUTES * 2).await;
     assert_eq!(
         claim_again(&*db, true, &mut dice).await,
         2,
         "a claim alone and one of many count alike"
     );
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(claim_again(&*db, true, &mut dice).await, 2);
-    (s.let_pass)(TEN_MINUTES * 1000).await;
+    (s.advance_clock)(TEN_MINUTES * 1000).await;
     assert_eq!(shown().await, 0);
     assert_eq!(claim_again(&*db, true, &mut dice).await, 1, "the count decays to zero in years");
 }

@@ -26,7 +26,7 @@ use crate::rules;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreIncarnation, StoreResult,
 };
@@ -308,7 +308,7 @@ impl SharedDatabase for MemoryDatabase {
         self.state().rebind_identities(changes, now)
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         Ok(self.state().guide(identities))
     }
 

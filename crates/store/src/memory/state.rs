@@ -16,9 +16,9 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, NodeRow,
-    OwnerToken, PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
-    SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, IdentityHistory,
+    NodeRow, OwnerToken, PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome,
+    Rebinding, SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 pub(super) struct State {
@@ -349,7 +349,7 @@ impl State {
         }
     }
 
-    pub(super) fn guide(&self, identities: &[String]) -> Vec<Guided> {
+    pub(super) fn guide(&self, identities: &[String]) -> Vec<IdentityHistory> {
         let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
         let asked: Vec<Asked> = identities.iter().map(of).collect();
         let keys = bindings::keys_asked(&asked);

@@ -47,11 +47,11 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use self::connections::{Broken, DedicatedPool};
 use crate::sql::rows::loaded;
 use crate::sql::statements;
-use crate::sql::topology::Kept;
+use crate::sql::topology::SpecCache;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OpenOptions, OwnerToken,
+    CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OpenOptions, OwnerToken,
     PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
     SharedDatabase, StoreIncarnation, StoreResult,
 };
@@ -90,7 +90,7 @@ pub struct PostgresDatabase {
     claim_turns: Semaphore,
     log: Arc<DedicatedPool>,
     bulk: Arc<DedicatedPool>,
-    specs: Kept,
+    specs: SpecCache,
 }
 
 impl PostgresDatabase {
@@ -120,7 +120,7 @@ impl PostgresDatabase {
             claim_turns: Semaphore::new(claims / 2),
             log: pool(APPEND_LIMIT, LOCK_LIMIT, log),
             bulk: pool(BULK_LIMIT, LOCK_LIMIT, bulk),
-            specs: Kept::default(),
+            specs: SpecCache::default(),
         })
     }
 }
@@ -260,7 +260,7 @@ impl SharedDatabase for PostgresDatabase {
         self.bind_all(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.histories(identities).await
     }
 

@@ -13,7 +13,7 @@ use crate::sql::rows::{
     BindingRowTuple, BindingTuple, binding, binding_row, loaded, prefix_lengths, stored,
 };
 use crate::sql::statements;
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
+use crate::{BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding, StoreResult};
 
 /// key -> [`BindingRowTuple`], in force and withdrawn; a row that an older process wrote is found if
 /// its spelling is its key.
@@ -42,7 +42,10 @@ impl SqliteDatabase {
         self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(rebind(c, changes, now))).await
     }
 
-    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    pub(super) async fn histories(
+        &self,
+        identities: &[String],
+    ) -> StoreResult<Vec<IdentityHistory>> {
         const DOING: &str = "guide";
         let failed = |error: sqlx::Error| classify(DOING, &error);
         let mut connection = self.readers.acquire().await.map_err(failed)?;

@@ -40,11 +40,11 @@ use crate::memory::Clock;
 use crate::sql::errors::{classify, corrupt};
 use crate::sql::rows::loaded;
 use crate::sql::statements;
-use crate::sql::topology::Kept;
+use crate::sql::topology::SpecCache;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OwnerToken, PartitionSpec,
+    CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
     StoreIncarnation, StoreResult,
 };
@@ -54,7 +54,7 @@ pub struct SqliteDatabase {
     readers: SqlitePool,
     writer: Writer,
     clock: Clock,
-    specs: Kept,
+    specs: SpecCache,
 }
 
 type StatementAs<'q, T> =
@@ -215,7 +215,7 @@ impl SharedDatabase for SqliteDatabase {
         self.bind_all(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.histories(identities).await
     }
 
