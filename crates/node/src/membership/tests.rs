@@ -358,7 +358,7 @@ fn p13_a_pin_is_above_all_priorities() {
 }
 
 #[test]
-fn p14_a_member_of_higher_priority_gets_the_partition_back_once_it_is_warm_and_stable() {
+fn p14_a_member_of_higher_priority_gets_the_partition_back_once_warm_and_stable() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     assert_eq!(world.first(&["c"], 20), None);
@@ -598,7 +598,7 @@ fn mutants_are_caught() {
         (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (
             Check::Stability,
-            "p14_a_member_of_higher_priority_gets_the_partition_back_once_it_is_warm_and_stable",
+            "p14_a_member_of_higher_priority_gets_the_partition_back_once_warm_and_stable",
             "eight intervals",
         ),
         (
