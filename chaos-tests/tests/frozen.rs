@@ -52,7 +52,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.serves_everything("before").await?;
 
     let mut asked = Asked::default();
-    world.line.set(held, Flow::Hold);
+    world.proxy_of_a.set(held, Flow::Hold);
     old_stream.send("just before").await?;
     asked.everywhere(&world, "just before the freeze");
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -63,7 +63,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     asked.everywhere(&world, "while it is stopped, after B's changes");
     tokio::time::sleep(Duration::from_millis(100)).await;
     // The held bytes arrive now: the statements of A are fenced.
-    world.line.set(held, Flow::Pass);
+    world.proxy_of_a.set(held, Flow::Pass);
     tokio::time::sleep(Duration::from_millis(50)).await;
     world.wake()?;
     old_stream.send("woken").await?;
@@ -80,7 +80,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
         let betrayed = answer.betrays_age(epochs[&answer.partition]);
         ensure!(betrayed.is_none(), "of an old state: {}", betrayed.unwrap_or_default());
     }
-    signs_tell_of(world.process_of_a().await?, &answers.of_node)?;
+    check_process_in_heartbeats(world.process_of_a().await?, &answers.of_node)?;
     answers.check_node()?;
     answers.check_front(&epochs)?;
     world.check_logs(&answers.accepted()).await
@@ -88,7 +88,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
 
 /// Checks the heartbeats on watch streams: each names the process of A, some were sent before the
 /// freeze and some after it.
-fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
+fn check_process_in_heartbeats(process: u64, answers: &[Answer]) -> Result<()> {
     let (mut before, mut after) = (0, 0);
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
         let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];

@@ -30,13 +30,13 @@ const HORIZON: &str = "60s";
 
 /// The resources of a process.
 #[derive(Clone, Copy, Debug, Default)]
-struct Held {
+struct ProcessResources {
     memory_kb: u64,
     files: u64,
     threads: u64,
 }
 
-impl Held {
+impl ProcessResources {
     fn of(pid: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let value = |name: &str| -> Result<u64> {
@@ -68,11 +68,11 @@ impl Held {
 
 #[test]
 fn growth_of_each_kind_is_seen() {
-    let before = Held { memory_kb: 100_000, files: 30, threads: 10 };
+    let before = ProcessResources { memory_kb: 100_000, files: 30, threads: 10 };
     assert!(!before.has_outgrown(before));
-    assert!(Held { memory_kb: 300_000, ..before }.has_outgrown(before));
-    assert!(Held { files: 50, ..before }.has_outgrown(before));
-    assert!(Held { threads: 50, ..before }.has_outgrown(before));
+    assert!(ProcessResources { memory_kb: 300_000, ..before }.has_outgrown(before));
+    assert!(ProcessResources { files: 50, ..before }.has_outgrown(before));
+    assert!(ProcessResources { threads: 50, ..before }.has_outgrown(before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,12 +173,12 @@ async fn watch(
     cluster: &Cluster,
     db: &dyn SharedDatabase,
     length: Duration,
-) -> Result<BTreeMap<&'static str, Held>> {
+) -> Result<BTreeMap<&'static str, ProcessResources>> {
     let (until, mut most) = (Instant::now() + length, BTreeMap::new());
     loop {
         for name in PROCESSES {
-            let held: &mut Held = most.entry(name).or_default();
-            *held = held.max(Held::of(cluster.pid(name)?)?);
+            let held: &mut ProcessResources = most.entry(name).or_default();
+            *held = held.max(ProcessResources::of(cluster.pid(name)?)?);
         }
         let seen = db.observe().await?;
         ensure!(seen.nodes.len() == 2, "{} nodes are listed", seen.nodes.len());

@@ -64,7 +64,7 @@ fn sums(lines: &[ChargeLine]) -> BTreeMap<(String, String), (i128, i128)> {
 }
 
 #[tokio::test]
-async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
+async fn fig_6b_is_rated_exactly_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
     let postgres = TestPostgres::shared()?;
     let cluster = start(postgres.create_database()?).await?;
@@ -207,7 +207,7 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
 }
 
 #[tokio::test]
-async fn every_listener_says_how_it_is_and_what_it_serves() -> Result<()> {
+async fn every_listener_reports_its_health_and_its_services() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
@@ -241,7 +241,7 @@ async fn every_listener_says_how_it_is_and_what_it_serves() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_oversized_batch_is_refused_in_words() -> Result<()> {
+async fn an_oversized_batch_is_refused_with_the_reason() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;

@@ -74,8 +74,8 @@ fn told(state: &State, action: &Action) -> String {
             format!("{} hears {:?}{late}", name(&answered.to), answered.answer)
         }
         Action::Deliver(index) => {
-            let letter = &state.letters[*index];
-            format!("a front gets {:?} of epoch {}", letter.reply, letter.epoch)
+            let in_flight = &state.replies[*index];
+            format!("a front gets {:?} of epoch {}", in_flight.reply, in_flight.epoch)
         }
         Action::Replicate => "the replica catches up".to_owned(),
         Action::Failover => "the replica is promoted".to_owned(),

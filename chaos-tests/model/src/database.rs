@@ -2,7 +2,7 @@
 //!
 //! A statement is atomic. Its delivery, and the delivery of its answer, are in `model.rs`.
 
-use crate::lines::Lines;
+use crate::enabled_checks::EnabledChecks;
 
 /// The id of a record; small, since sets of records are bit sets.
 pub type RecordId = u8;
@@ -159,15 +159,15 @@ impl Database {
     }
 
     /// Applies a statement atomically.
-    pub fn carry_out(&mut self, statement: &Statement, lines: &Lines) -> Answer {
+    pub fn carry_out(&mut self, statement: &Statement, checks: &EnabledChecks) -> Answer {
         match statement {
             Statement::Claim { seen, claim } => self.claim(*seen, *claim),
-            Statement::Append(segment) => match self.fence(segment, lines) {
+            Statement::Append(segment) => match self.fence(segment, checks) {
                 Ok(()) => self.insert(segment),
                 Err(refused) => refused,
             },
-            Statement::Barrier { title, position } => self.barrier(*title, *position, lines),
-            Statement::Release { title } => self.release(*title, lines),
+            Statement::Barrier { title, position } => self.barrier(*title, *position, checks),
+            Statement::Release { title } => self.release(*title, checks),
         }
     }
 
@@ -187,17 +187,17 @@ impl Database {
     /// `UPDATE partitions SET next_segment = $n + 1, last_hash = $hash
     ///   WHERE epoch = $e AND claim = $c AND next_segment = $n AND last_hash = $prev`
     ///
-    /// Without the lock (`Lines::row_lock`) other statements can run in between.
-    pub fn fence(&self, segment: &Segment, lines: &Lines) -> Result<(), Answer> {
+    /// Without the lock (`EnabledChecks::row_lock`) other statements can run in between.
+    pub fn fence(&self, segment: &Segment, checks: &EnabledChecks) -> Result<(), Answer> {
         let title = Title { epoch: segment.epoch, claim: segment.claim };
         let at = Position { next: segment.number, last_hash: segment.prev_hash };
-        if !self.is_owner(title, lines) {
+        if !self.is_owner(title, checks) {
             return Err(Answer::Fenced);
         }
         if at.next < self.row.position.next {
             return Err(Answer::Ahead);
         }
-        if !self.ends_at(at, lines) {
+        if !self.ends_at(at, checks) {
             return Err(Answer::RolledBack);
         }
         Ok(())
@@ -213,32 +213,32 @@ impl Database {
         Answer::Committed
     }
 
-    fn barrier(&self, title: Title, position: Position, lines: &Lines) -> Answer {
-        if !self.is_owner(title, lines) {
+    fn barrier(&self, title: Title, position: Position, checks: &EnabledChecks) -> Answer {
+        if !self.is_owner(title, checks) {
             return Answer::Fenced;
         }
-        if lines.position_in_barrier && !self.ends_at(position, lines) {
+        if checks.position_in_barrier && !self.ends_at(position, checks) {
             return Answer::RolledBack;
         }
         Answer::Committed
     }
 
-    fn release(&mut self, title: Title, lines: &Lines) -> Answer {
-        if !self.is_owner(title, lines) {
+    fn release(&mut self, title: Title, checks: &EnabledChecks) -> Answer {
+        if !self.is_owner(title, checks) {
             return Answer::Fenced;
         }
         self.row.released = true;
         Answer::Committed
     }
 
-    fn is_owner(&self, title: Title, lines: &Lines) -> bool {
-        (!lines.epoch_in_fence || title.epoch == self.row.title.epoch)
-            && (!lines.claim_in_fence || title.claim == self.row.title.claim)
+    fn is_owner(&self, title: Title, checks: &EnabledChecks) -> bool {
+        (!checks.epoch_in_fence || title.epoch == self.row.title.epoch)
+            && (!checks.claim_in_fence || title.claim == self.row.title.claim)
     }
 
-    fn ends_at(&self, at: Position, lines: &Lines) -> bool {
+    fn ends_at(&self, at: Position, checks: &EnabledChecks) -> bool {
         at.next == self.row.position.next
-            && (!lines.hash_in_fence || at.last_hash == self.row.position.last_hash)
+            && (!checks.hash_in_fence || at.last_hash == self.row.position.last_hash)
     }
 }
 

@@ -7,8 +7,8 @@
 //!   node.rs      standby, claimant, owner                             database failover
 //!        |  claim, append, barrier  ^ answers
 //!        v                          |
-//!   database.rs  the row with the fence, and the log        lines.rs  the checks that can be
-//!                                                                     switched off
+//!   database.rs  the row with the fence, and the log        enabled_checks.rs  the checks
+//!                                                                     that can be switched off
 //!   next.rs      the possible actions in a state
 //!   properties.rs  I1 to I7                                 check.rs  the search of all states
 //!   postings.rs  a separate model: postings between the accounts of two partitions
@@ -27,7 +27,8 @@
 //!   claims, one or two faults. There are no clocks, so every timing is covered; larger
 //!   configurations are not.
 //! - `tests/mutants.rs` switches each check off and shows how an invariant is violated without it;
-//!   `tests/second_lines.rs` names the checks that are redundant because another check covers them.
+//!   `tests/redundant_checks.rs` names the checks that are redundant because another check covers
+//!   them.
 //! - States are distinguished by a 64-bit hash: a collision is unlikely, not impossible.
 //!
 //! Not modelled: membership and its timing (P9 to P16: in the model any node may claim at any time,
@@ -37,7 +38,7 @@
 
 pub mod check;
 pub mod database;
-pub mod lines;
+pub mod enabled_checks;
 pub mod model;
 mod next;
 pub mod node;

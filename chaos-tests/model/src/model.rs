@@ -5,9 +5,9 @@
 //! with its old state. So every timing of the real system is a path of the model.
 
 use crate::database::{Answer, Database, RecordId, Statement, Title};
-use crate::lines::{Lines, Unknown};
+use crate::enabled_checks::{EnabledChecks, Unknown};
 use crate::node::{InFlight, Node, Reply, Role};
-use crate::outside::{Consumer, Letter, Outside, records_of};
+use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 
 /// Sizes, fault limits, and the checks that are on.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Protocol {
     /// Answers of the database may be delayed.
     pub slow_answers: bool,
     /// Replies to clients may be delayed.
-    pub slow_letters: bool,
+    pub slow_replies: bool,
     /// Number of asynchronous promotions of a database replica that lags (P18).
     pub failovers: u8,
     /// A consumer pulls from the feed.
@@ -44,7 +44,7 @@ pub struct Protocol {
     /// the shortest one.
     pub only: Option<&'static str>,
     /// The checks that are on.
-    pub lines: Lines,
+    pub checks: EnabledChecks,
 }
 
 impl Protocol {
@@ -61,12 +61,12 @@ impl Protocol {
             keeps_copy: false,
             hands_over: false,
             slow_answers: false,
-            slow_letters: false,
+            slow_replies: false,
             failovers: 0,
             has_consumer: false,
             checks_healing: false,
             only: None,
-            lines: Lines::ALL,
+            checks: EnabledChecks::ALL,
         }
     }
 }
@@ -110,9 +110,9 @@ pub struct State {
     /// Answers in flight, sorted.
     pub answers: Vec<Answered>,
     /// Replies in flight, sorted.
-    pub letters: Vec<Letter>,
+    pub replies: Vec<ReplyInFlight>,
     /// Fronts and clients.
-    pub outside: Outside,
+    pub outside: FrontsAndClients,
     /// The consumer of the feed.
     pub consumer: Consumer,
     /// Claims made so far. It is also the source of claim ids, since no failover rolls it back.
@@ -172,8 +172,8 @@ impl State {
             nodes: vec![Node::new(); protocol.nodes],
             sent: Vec::new(),
             answers: Vec::new(),
-            letters: Vec::new(),
-            outside: Outside::new(protocol.records, protocol.fronts),
+            replies: Vec::new(),
+            outside: FrontsAndClients::new(protocol.records, protocol.fronts),
             consumer: Consumer::default(),
             claims: 0,
             joined: 0,
@@ -208,7 +208,7 @@ impl State {
     fn give_up(&mut self, node: usize, protocol: &Protocol) {
         self.abandon(node);
         let is_owner = self.nodes[node].owner().is_some();
-        match protocol.lines.unknown {
+        match protocol.checks.unknown {
             Unknown::SendAgain if is_owner => self.nodes[node].take_back(),
             Unknown::ReadThenClaim if is_owner => {
                 let copy = self.database.log.clone();
@@ -227,14 +227,14 @@ impl State {
 
     fn carry_out(&mut self, index: usize, protocol: &Protocol) {
         let mut sent = self.sent.remove(index);
-        let lines = &protocol.lines;
+        let checks = &protocol.checks;
         let answer = match &sent.statement {
             // Mutant of P1: the fence check and the insert are two steps, with other actions in
             // between.
-            Statement::Append(segment) if !lines.row_lock => {
+            Statement::Append(segment) if !checks.row_lock => {
                 if sent.passed_fence {
                     self.database.insert(segment)
-                } else if let Err(refused) = self.database.fence(segment, lines) {
+                } else if let Err(refused) = self.database.fence(segment, checks) {
                     refused
                 } else {
                     sent.passed_fence = true;
@@ -242,7 +242,7 @@ impl State {
                     return;
                 }
             }
-            statement => self.database.carry_out(statement, lines),
+            statement => self.database.carry_out(statement, checks),
         };
         let answered = Answered { to: sent.from, awaited: sent.awaited, answer };
         if protocol.slow_answers {
@@ -255,7 +255,7 @@ impl State {
     fn hear(&mut self, answered: Answered, protocol: &Protocol) {
         let Answered { to, awaited, answer } = answered;
         if !awaited {
-            if protocol.lines.attempt_token || !self.nodes[to].awaits() {
+            if protocol.checks.attempt_token || !self.nodes[to].awaits() {
                 return;
             }
             // Mutant: a late answer is taken as the answer to the next statement, whose own answer
@@ -272,7 +272,7 @@ impl State {
                 let replies = node.committed();
                 self.reply(epoch, replies, protocol);
             }
-            (Role::Owner(owner), Answer::Ahead) if !protocol.lines.ahead_is_unknown => {
+            (Role::Owner(owner), Answer::Ahead) if !protocol.checks.ahead_is_unknown => {
                 let epoch = owner.title.epoch;
                 let replies = node.committed();
                 self.reply(epoch, replies, protocol);
@@ -286,11 +286,11 @@ impl State {
         for reply in replies {
             let is_question = matches!(reply, Reply::Shown { .. });
             let front = if is_question { protocol.fronts - 1 } else { 0 };
-            let letter = Letter { front, epoch, reply };
-            if protocol.slow_letters {
-                self.letters.push(letter);
+            let in_flight = ReplyInFlight { front, epoch, reply };
+            if protocol.slow_replies {
+                self.replies.push(in_flight);
             } else {
-                self.outside.deliver(&letter, &self.database.log, &protocol.lines);
+                self.outside.deliver(&in_flight, &self.database.log, &protocol.checks);
             }
         }
     }
@@ -301,15 +301,15 @@ impl State {
         let asked = &mut self.nodes[node];
         let Some(Title { epoch, .. }) = asked.owner().map(|owner| owner.title) else { return };
         let at_once = match record {
-            Some(record) => asked.take(record, &protocol.lines),
-            None => asked.show(acknowledged, &protocol.lines),
+            Some(record) => asked.take(record, &protocol.checks),
+            None => asked.show(acknowledged, &protocol.checks),
         };
         self.reply(epoch, at_once, protocol);
     }
 
     fn failover(&mut self, protocol: &Protocol) {
         self.failovers += 1;
-        if protocol.lines.fronts_start_anew {
+        if protocol.checks.fronts_start_anew {
             self.outside.highest.fill(0);
         }
         if let Some(replica) = &self.replica {
@@ -324,8 +324,8 @@ impl State {
 
     fn pull(&mut self, protocol: &Protocol) {
         let log = &self.database.log;
-        if protocol.lines.feed_after_commit {
-            return self.consumer.pull(log, &protocol.lines);
+        if protocol.checks.feed_after_commit {
+            return self.consumer.pull(log, &protocol.checks);
         }
         // Mutant of P6: the feed includes uncommitted segments from an owner's memory.
         for node in &self.nodes {
@@ -333,7 +333,7 @@ impl State {
             if let Some(InFlight { segment: Some(segment), .. }) = in_flight {
                 let mut seen = node.copy.clone();
                 seen.push(segment.clone());
-                self.consumer.pull(&seen, &protocol.lines);
+                self.consumer.pull(&seen, &protocol.checks);
             }
         }
     }
@@ -366,10 +366,10 @@ impl State {
             Action::Claim(node) => self.claim(node),
             Action::Recover(node) => {
                 let Self { nodes, database, .. } = self;
-                nodes[node].recover(&database.log, protocol.keeps_copy, &protocol.lines);
+                nodes[node].recover(&database.log, protocol.keeps_copy, &protocol.checks);
             }
             Action::Follow(node) => {
-                self.nodes[node].follow(&self.database.log, &protocol.lines);
+                self.nodes[node].follow(&self.database.log, &protocol.checks);
             }
             Action::Release(node) => self.release(node, protocol),
             Action::CarryOut(index) => self.carry_out(index, protocol),
@@ -378,8 +378,8 @@ impl State {
                 self.hear(answered, protocol);
             }
             Action::Deliver(index) => {
-                let letter = self.letters.remove(index);
-                self.outside.deliver(&letter, &self.database.log, &protocol.lines);
+                let in_flight = self.replies.remove(index);
+                self.outside.deliver(&in_flight, &self.database.log, &protocol.checks);
             }
             Action::Replicate => self.replica = Some(self.database.clone()),
             Action::Failover => self.failover(protocol),
@@ -387,6 +387,6 @@ impl State {
         }
         self.sent.sort();
         self.answers.sort();
-        self.letters.sort();
+        self.replies.sort();
     }
 }

@@ -11,7 +11,7 @@ impl Protocol {
     fn of_outside(&self, state: &State, actions: &mut Vec<Action>) {
         actions.extend((0..state.sent.len()).map(Action::CarryOut));
         actions.extend((0..state.answers.len()).map(Action::Hear));
-        actions.extend((0..state.letters.len()).map(Action::Deliver));
+        actions.extend((0..state.replies.len()).map(Action::Deliver));
         let lags = state.replica.as_ref() != Some(&state.database);
         if state.failovers < self.failovers && lags {
             actions.extend([Action::Replicate, Action::Failover]);

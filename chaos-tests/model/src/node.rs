@@ -10,7 +10,7 @@
 //! time and continue with its old state.
 
 use crate::database::{Position, Rated, RecordId, Segment, Statement, Title};
-use crate::lines::Lines;
+use crate::enabled_checks::EnabledChecks;
 
 /// A reply to a client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,11 +121,11 @@ impl Node {
     }
 
     /// Rates a record. A returned reply is sent at once, without a commit.
-    pub fn take(&mut self, record: RecordId, lines: &Lines) -> Option<Reply> {
+    pub fn take(&mut self, record: RecordId, checks: &EnabledChecks) -> Option<Reply> {
         let committed = find(&self.copy, record);
         let place = self.known().count() as u8;
         let Role::Owner(owner) = &mut self.role else { return None };
-        let pending = if lines.pending_keys { owner.pending(record) } else { None };
+        let pending = if checks.pending_keys { owner.pending(record) } else { None };
         let rated = match committed.or(pending) {
             Some(first) => first,
             None => {
@@ -135,8 +135,8 @@ impl Node {
             }
         };
         let reply = Reply::Accepted(rated);
-        let is_state = committed.is_some() && !lines.barrier;
-        if is_state || !lines.answer_after_commit {
+        let is_state = committed.is_some() && !checks.barrier;
+        if is_state || !checks.answer_after_commit {
             return Some(reply);
         }
         owner.open.wait(reply);
@@ -144,12 +144,12 @@ impl Node {
     }
 
     /// Answers a question for the account. A returned reply is sent at once, without a commit.
-    pub fn show(&mut self, acknowledged: u8, lines: &Lines) -> Option<Reply> {
+    pub fn show(&mut self, acknowledged: u8, checks: &EnabledChecks) -> Option<Reply> {
         let known = |seen: u8, rated: &Rated| seen | 1 << rated.record;
         let all = self.known().fold(0, known);
         let committed = self.copy.iter().flat_map(|segment| &segment.rated).fold(0, known);
         let Role::Owner(owner) = &mut self.role else { return None };
-        if !lines.barrier {
+        if !checks.barrier {
             return Some(Reply::Shown { acknowledged, seen: committed });
         }
         owner.open.wait(Reply::Shown { acknowledged, seen: all });
@@ -207,19 +207,19 @@ impl Node {
 
     /// Becomes the owner after a won claim: reads the log exactly up to the position that the claim
     /// returned (P1).
-    pub fn recover(&mut self, log: &[Segment], keeps_copy: bool, lines: &Lines) {
+    pub fn recover(&mut self, log: &[Segment], keeps_copy: bool, checks: &EnabledChecks) {
         let Role::Claimed { title, position } = self.role else { return };
-        let must_read = lines.reload || self.copy.is_empty();
+        let must_read = checks.reload || self.copy.is_empty();
         if must_read && !self.trusts_copy {
-            self.follow(log, lines);
+            self.follow(log, checks);
         }
         self.trusts_copy = false;
         let ends = Position::end_of(&self.copy);
-        let is_same_hash = !lines.hash_of_copy || ends.last_hash == position.last_hash;
-        if lines.position_after_claim && (ends.next != position.next || !is_same_hash) {
+        let is_same_hash = !checks.hash_of_copy || ends.last_hash == position.last_hash;
+        if checks.position_after_claim && (ends.next != position.next || !is_same_hash) {
             // Another claim won, or the history or the replica does not match the position of the
             // claim.
-            self.step_down(keeps_copy && !lines.rebuild);
+            self.step_down(keeps_copy && !checks.rebuild);
             return;
         }
         let (in_flight, open) = (None, Pending::default());
@@ -228,16 +228,16 @@ impl Node {
 
     /// Reads the segments of the log after those of the replica. A replica of another history is
     /// built again (P18).
-    pub fn follow(&mut self, log: &[Segment], lines: &Lines) {
+    pub fn follow(&mut self, log: &[Segment], checks: &EnabledChecks) {
         let is_prefix = match self.copy.last() {
-            _ if !lines.hash_of_copy => self.copy.len() <= log.len(),
+            _ if !checks.hash_of_copy => self.copy.len() <= log.len(),
             None => true,
             Some(last) => log.get(self.copy.len() - 1).is_some_and(|same| same.hash == last.hash),
         };
-        if !is_prefix && lines.rebuild {
+        if !is_prefix && checks.rebuild {
             self.copy.clear();
         }
-        if is_prefix || lines.rebuild {
+        if is_prefix || checks.rebuild {
             self.copy.extend_from_slice(&log[self.copy.len()..]);
         }
     }

@@ -2,12 +2,12 @@
 //! they received; the properties compare these with the log.
 
 use crate::database::{RecordId, Segment};
-use crate::lines::Lines;
+use crate::enabled_checks::EnabledChecks;
 use crate::node::Reply;
 
 /// A reply in flight to a client, through a front.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Letter {
+pub struct ReplyInFlight {
     /// The front through which the question was sent.
     pub front: usize,
     /// The epoch of the answering owner.
@@ -18,7 +18,7 @@ pub struct Letter {
 
 /// Fronts and clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Outside {
+pub struct FrontsAndClients {
     /// The highest epoch that each front saw in an answer (P17).
     pub highest: Vec<u8>,
     /// A front forwarded an answer after an answer of a higher epoch.
@@ -36,7 +36,7 @@ pub struct Outside {
     pub shown_uncommitted: bool,
 }
 
-impl Outside {
+impl FrontsAndClients {
     /// The state before any answer.
     pub fn new(records: usize, fronts: usize) -> Self {
         Self {
@@ -57,16 +57,16 @@ impl Outside {
     }
 
     /// A reply arrives at its front, which passes it on to the client or drops it.
-    pub fn deliver(&mut self, letter: &Letter, log: &[Segment], lines: &Lines) {
-        let highest = &mut self.highest[letter.front];
-        if letter.epoch < *highest {
-            if lines.fronts_drop_lower {
+    pub fn deliver(&mut self, in_flight: &ReplyInFlight, log: &[Segment], checks: &EnabledChecks) {
+        let highest = &mut self.highest[in_flight.front];
+        if in_flight.epoch < *highest {
+            if checks.fronts_drop_lower {
                 return;
             }
             self.epoch_fell = true;
         }
-        *highest = letter.epoch.max(*highest);
-        match &letter.reply {
+        *highest = in_flight.epoch.max(*highest);
+        match &in_flight.reply {
             Reply::Accepted(rated) => {
                 self.outcomes[usize::from(rated.record)] |= 1 << rated.place;
             }
@@ -116,13 +116,13 @@ pub struct Consumer {
 impl Consumer {
     /// Pulls the next segment of `log`. If the history differs from the one that the consumer
     /// followed, the consumer gets an error and starts again (P18).
-    pub fn pull(&mut self, log: &[Segment], lines: &Lines) {
+    pub fn pull(&mut self, log: &[Segment], checks: &EnabledChecks) {
         let at = usize::from(self.number);
         let last = at.checked_sub(1).map(|last| log.get(last));
         let diverged = match last {
             None => false,
             Some(None) => true,
-            Some(Some(last)) => lines.hash_of_cursor && last.hash != self.hash,
+            Some(Some(last)) => checks.hash_of_cursor && last.hash != self.hash,
         };
         if diverged {
             *self = Self { misled: self.misled, ..Self::default() };

@@ -123,7 +123,7 @@ const HEALING_STEPS_MAX: usize = 24;
 fn heals_alone(protocol: &Protocol, mut state: State, at: usize) -> bool {
     state.outside.outcomes[0] = 0;
     for _ in 0..HEALING_STEPS_MAX {
-        let action = if !state.letters.is_empty() {
+        let action = if !state.replies.is_empty() {
             Action::Deliver(0)
         } else if !state.answers.is_empty() {
             Action::Hear(0)

@@ -20,7 +20,7 @@ fn requests_come_through_a_front_without_routes() {
 
 #[test]
 fn replies_to_clients_take_their_time() {
-    let protocol = Protocol { questions: 1, slow_letters: true, ..Protocol::small() };
+    let protocol = Protocol { questions: 1, slow_replies: true, ..Protocol::small() };
     holds("slow replies", Protocol { records: 2, sendings: 1, ..protocol });
 }
 

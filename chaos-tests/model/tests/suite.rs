@@ -8,4 +8,4 @@
 mod mutants;
 mod postings;
 mod protocol;
-mod second_lines;
+mod redundant_checks;

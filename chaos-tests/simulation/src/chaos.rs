@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
-use crate::database_link::Ailment;
-use crate::late::Lateness;
+use crate::database_link::LinkFault;
+use crate::delayed_database::WriteDelay;
 
 /// A fault with a duration.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +27,17 @@ pub enum Fault {
     /// Connections between two hosts break. (This fault has no duration.)
     Cut(String, String),
     /// The connection of a process to the database is disturbed.
-    DatabaseLink(String, Ailment),
+    DatabaseLink(String, LinkFault),
     /// A node and a front reach only clients and each other: neither learns of a takeover.
     Island(String, String),
     /// The connections of all processes to the database are disturbed.
-    AllDatabaseLinks(Ailment),
+    AllDatabaseLinks(LinkFault),
     /// The database does not execute.
     FreezeDatabase,
     /// Appends stop between the check of their fence and their commit.
     PauseAppends,
     /// Statements are delayed before they are carried out.
-    Late(Lateness),
+    Late(WriteDelay),
     /// An operator pins a partition to a node.
     Pin(u32, String),
     /// An operator drains a node.
@@ -46,7 +46,7 @@ pub enum Fault {
 
 /// The names of the hosts.
 #[derive(Clone, Debug)]
-pub struct Cast {
+pub struct HostNames {
     /// Nodes.
     pub nodes: Vec<String>,
     /// Fronts.
@@ -59,7 +59,7 @@ pub struct Cast {
 
 /// The distribution of faults in a run, which differs from seed to seed.
 #[derive(Clone, Debug)]
-pub struct Temper {
+pub struct FaultDistribution {
     /// The numbers of the kinds of faults that occur.
     kinds: Vec<u32>,
     /// The mean time between the starts of two faults.
@@ -70,7 +70,7 @@ pub struct Temper {
 
 const KINDS: u32 = 16;
 
-impl Temper {
+impl FaultDistribution {
     /// Draws the distribution.
     pub fn draw(chance: &mut StdRng) -> Self {
         let mut kinds: Vec<u32> = (0..KINDS).collect();
@@ -87,10 +87,10 @@ impl Temper {
     }
 
     /// A fault and its duration.
-    pub fn fault(&self, chance: &mut StdRng, cast: &Cast) -> Option<(Fault, Duration)> {
+    pub fn fault(&self, chance: &mut StdRng, host_names: &HostNames) -> Option<(Fault, Duration)> {
         let lasts = self.longest.mul_f64(chance.random_range(0.02..1.0));
-        let node = cast.nodes.choose(chance)?.clone();
-        let front = cast.fronts.choose(chance)?.clone();
+        let node = host_names.nodes.choose(chance)?.clone();
+        let front = host_names.fronts.choose(chance)?.clone();
         let process = if chance.random_ratio(3, 4) { node.clone() } else { front.clone() };
         let fault = match *self.kinds.choose(chance)? {
             0 => Fault::Kill(process),
@@ -98,25 +98,25 @@ impl Temper {
             2 => Fault::Freeze(process),
             3 => Fault::Stop(process),
             4 => {
-                let (one, other) = cast.pair(chance)?;
+                let (one, other) = host_names.pair(chance)?;
                 Fault::Hold(one, other, chance.random_ratio(2, 3))
             }
             5 => Fault::Isolate(process),
             6 => {
-                let (one, other) = cast.pair(chance)?;
+                let (one, other) = host_names.pair(chance)?;
                 Fault::Cut(one, other)
             }
-            7 | 8 => Fault::DatabaseLink(process, ailment(chance)),
-            9 => Fault::AllDatabaseLinks(ailment(chance)),
+            7 | 8 => Fault::DatabaseLink(process, link_fault(chance)),
+            9 => Fault::AllDatabaseLinks(link_fault(chance)),
             10 => Fault::FreezeDatabase,
             11 => Fault::PauseAppends,
             12 => {
                 let most_ms = chance.random_range(10..2_000);
-                Fault::Late(Lateness { ratio: chance.random_range(10..300), most_ms })
+                Fault::Late(WriteDelay { ratio: chance.random_range(10..300), most_ms })
             }
             13 | 14 => return Some((Fault::Island(node, front), lasts * 2)),
             _ if chance.random_bool(0.5) => {
-                Fault::Pin(chance.random_range(1..=cast.partitions), node)
+                Fault::Pin(chance.random_range(1..=host_names.partitions), node)
             }
             _ => Fault::Drain(node),
         };
@@ -124,19 +124,19 @@ impl Temper {
     }
 }
 
-fn ailment(chance: &mut StdRng) -> Ailment {
+fn link_fault(chance: &mut StdRng) -> LinkFault {
     match chance.random_range(0..4) {
-        0 => Ailment::Errors {
+        0 => LinkFault::Errors {
             before: chance.random_range(0..500),
             after: chance.random_range(0..500),
         },
-        1 => Ailment::Slow(chance.random_range(5..1_500)),
-        2 => Ailment::Cut,
-        _ => Ailment::Full,
+        1 => LinkFault::Slow(chance.random_range(5..1_500)),
+        2 => LinkFault::Cut,
+        _ => LinkFault::Full,
     }
 }
 
-impl Cast {
+impl HostNames {
     /// Two hosts that communicate.
     fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
         let node = self.nodes.choose(chance)?.clone();

@@ -11,7 +11,7 @@ use turnpike_store::{Call, Interpose, StoreError, StoreResult};
 
 /// The fault of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Ailment {
+pub enum LinkFault {
     /// No fault.
     None,
     /// Calls fail before they reach the database, or after they were carried out.
@@ -31,7 +31,7 @@ pub enum Ailment {
 
 /// A connection to the database.
 pub struct DatabaseLink {
-    ailment: watch::Sender<Ailment>,
+    link_fault: watch::Sender<LinkFault>,
     chance: Mutex<StdRng>,
 }
 
@@ -39,12 +39,12 @@ impl DatabaseLink {
     /// A connection without fault.
     pub fn new(seed: u64) -> Self {
         let chance = Mutex::new(StdRng::seed_from_u64(seed));
-        Self { ailment: watch::channel(Ailment::None).0, chance }
+        Self { link_fault: watch::channel(LinkFault::None).0, chance }
     }
 
     /// Sets the fault from now on.
-    pub fn set(&self, ailment: Ailment) {
-        self.ailment.send_replace(ailment);
+    pub fn set(&self, link_fault: LinkFault) {
+        self.link_fault.send_replace(link_fault);
     }
 
     fn chance(&self) -> MutexGuard<'_, StdRng> {
@@ -52,27 +52,27 @@ impl DatabaseLink {
     }
 
     async fn pass(&self, call: Call, is_after: bool) -> StoreResult<()> {
-        let mut ailment = self.ailment.subscribe();
-        let now = *ailment.borrow();
+        let mut link_fault = self.link_fault.subscribe();
+        let now = *link_fault.borrow();
         let slow_ms = match now {
-            Ailment::Slow(most) => most,
+            LinkFault::Slow(most) => most,
             _ => 2,
         };
         let wait = Duration::from_millis(self.chance().random_range(0..=slow_ms));
         let limit = limit(call);
         let gave_up = tokio::time::timeout(limit, tokio::time::sleep(wait)).await.is_err();
-        let through = ailment.wait_for(|ailment| *ailment != Ailment::Cut);
+        let through = link_fault.wait_for(|link_fault| *link_fault != LinkFault::Cut);
         if gave_up || tokio::time::timeout(limit, through).await.is_err() {
             return Err(unavailable("the connection is cut"));
         }
-        match *self.ailment.borrow() {
-            Ailment::Errors { before, .. } if !is_after && self.falls(before) => {
+        match *self.link_fault.borrow() {
+            LinkFault::Errors { before, .. } if !is_after && self.falls(before) => {
                 Err(unavailable("the call was lost"))
             }
-            Ailment::Errors { after, .. } if is_after && self.falls(after) => {
+            LinkFault::Errors { after, .. } if is_after && self.falls(after) => {
                 Err(unavailable("the answer was lost"))
             }
-            Ailment::Full if !is_after && call == Call::Append => {
+            LinkFault::Full if !is_after && call == Call::Append => {
                 let cause = "no space left on device".to_owned();
                 Err(StoreError::Full { doing: "append", cause })
             }

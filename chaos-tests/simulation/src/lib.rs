@@ -8,12 +8,12 @@
 //!                (process)          |
 //!         network: held, cut,       link: errors, unknown outcomes, delays, cuts
 //!         refused, slow (network)   |
-//!                                 memory database, a separate process (late)
+//!                                 memory database, a separate process (delayed_database)
 //!
 //!  plan: the contents of the run         chaos: the faults and their times
 //!  book: records and answers             oracle: the checks
-//!  story: the log of the run             entropy: replaces the system's random numbers
-//!  wander: identities that move between accounts, in runs with seeds from 1,000,000 on
+//!  run_log: the log of the run           entropy: replaces the system's random numbers
+//!  moving_identities: identities that move between accounts, in runs with seeds from 1,000,000 on
 //! ```
 //!
 //! The seed, a number, determines everything: the size of the cluster, what the clients send, which
@@ -31,13 +31,13 @@ pub mod book;
 pub mod chaos;
 pub mod client;
 pub mod database_link;
+pub mod delayed_database;
 pub mod entropy;
-pub mod late;
+pub mod moving_identities;
 pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod process;
 pub mod run;
-pub mod story;
-pub mod wander;
+pub mod run_log;
 pub mod world;

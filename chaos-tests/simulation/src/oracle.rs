@@ -9,7 +9,7 @@ use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{Outcome, PartitionId, UsageRecord};
 
 use crate::book::{Book, Key, Kind};
-use crate::wander;
+use crate::moving_identities;
 
 /// The content of a log about one record.
 struct Logged {
@@ -20,7 +20,7 @@ struct Logged {
 
 /// Statistics of the log.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Found {
+pub struct LogStatistics {
     /// Number of segments.
     pub segments: usize,
     /// Number of compared checkpoints.
@@ -41,8 +41,8 @@ pub async fn check(
     partitions: u32,
     book: &Book,
     wandering: &(Vec<UsageRecord>, Vec<u64>),
-) -> Result<Found> {
-    let mut found = Found::default();
+) -> Result<LogStatistics> {
+    let mut found = LogStatistics::default();
     let mut log_of = Logs::default();
     for partition in (1..=partitions).map(PartitionId) {
         let rows = log(db, partition).await?;
@@ -60,7 +60,7 @@ pub async fn check(
     }
     check_records(&log_of.records, book)?;
     check_amounts(&log_of.nanos, book)?;
-    wander::check(&log_of.wandering, &wandering.0, &wandering.1)?;
+    moving_identities::check(&log_of.wandering, &wandering.0, &wandering.1)?;
     Ok(found)
 }
 
@@ -68,7 +68,7 @@ pub async fn check(
 #[derive(Default)]
 struct Logs {
     records: BTreeMap<Key, Logged>,
-    wandering: wander::Rows,
+    wandering: moving_identities::Rows,
     /// The charged amounts by account.
     nanos: BTreeMap<u64, i128>,
 }
@@ -99,7 +99,7 @@ impl Logs {
     }
 
     fn note(&mut self, key: &Key, place: (u32, u64), outcome: Outcome) -> Result<()> {
-        if key.1.starts_with(wander::ID_PREFIX) {
+        if key.1.starts_with(moving_identities::ID_PREFIX) {
             // Suspended, the record is in the log of one partition; rated, it may be in the log of
             // another.
             self.wandering.entry(key.1.clone()).or_default().push((key.0, outcome, 0));

@@ -16,9 +16,9 @@ use turnpike_types::{
 };
 
 use crate::book::Kind;
-use crate::chaos::{Cast, Temper};
+use crate::chaos::{FaultDistribution, HostNames};
 use crate::client::Batch;
-use crate::wander;
+use crate::moving_identities;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
@@ -31,7 +31,7 @@ pub struct Plan {
     /// The seed.
     pub seed: u64,
     /// The nodes, fronts and clients.
-    pub cast: Cast,
+    pub host_names: HostNames,
     /// The settings of all nodes.
     pub node: NodeConfig,
     /// The settings of all fronts.
@@ -39,7 +39,7 @@ pub struct Plan {
     /// The maximum latency of the network, in each direction.
     pub latency_max: Duration,
     /// The faults that occur.
-    pub temper: Temper,
+    pub fault_distribution: FaultDistribution,
     /// The duration of the time in which faults occur.
     pub chaos: Duration,
     /// The batches of each client.
@@ -53,33 +53,33 @@ impl Plan {
         let some = |names: &[&str], count: usize| -> Vec<String> {
             names.iter().take(count).map(|&name| name.to_owned()).collect()
         };
-        let cast = Cast {
+        let host_names = HostNames {
             nodes: some(&["a", "b", "c"], chance.random_range(2..=3)),
             fronts: some(&["f1", "f2"], chance.random_range(1..=2)),
             clients: some(&["c1", "c2"], chance.random_range(1..=2)),
             partitions: chance.random_range(1..=2),
         };
         let chaos = Duration::from_millis(chance.random_range(2_000..9_000));
-        let batches = (0..cast.clients.len())
-            .map(|client| batches(&mut chance, client, cast.partitions, chaos))
+        let batches = (0..host_names.clients.len())
+            .map(|client| batches(&mut chance, client, host_names.partitions, chaos))
             .collect();
         Self {
             seed,
             node: node(&mut chance),
             front: front(&mut chance),
             latency_max: Duration::from_millis(*[0, 3, 10, 30].choose(&mut chance).unwrap_or(&0)),
-            temper: Temper::draw(&mut chance),
+            fault_distribution: FaultDistribution::draw(&mut chance),
             chaos,
             batches,
-            cast,
+            host_names,
         }
     }
 
     /// The partitions; the preferred node differs from one to the next.
     pub fn partitions(&self) -> Vec<PartitionSpec> {
-        let nodes = self.cast.nodes.len();
+        let nodes = self.host_names.nodes.len();
         let spec = |id: u32| {
-            let members = self.cast.nodes.iter().enumerate().map(|(at, name)| Member {
+            let members = self.host_names.nodes.iter().enumerate().map(|(at, name)| Member {
                 node: NodeName(name.clone()),
                 priority: Priority(1 + ((nodes + id as usize - 1 - at) % nodes) as u32),
             });
@@ -94,22 +94,22 @@ impl Plan {
                 members,
             })
         };
-        (1..=self.cast.partitions).filter_map(spec).collect()
+        (1..=self.host_names.partitions).filter_map(spec).collect()
     }
 
     /// The accounts that are opened.
     pub fn accounts(&self) -> Vec<u64> {
         let of = |id: u64| (1..=ACCOUNTS).map(move |account| id * 100 + account);
-        (0..u64::from(self.cast.partitions)).flat_map(of).collect()
+        (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
     }
 
     /// The accounts between which identities move; none in a run without moves.
     pub fn holders(&self) -> Vec<u64> {
-        if self.seed < wander::FIRST_SEED {
+        if self.seed < moving_identities::FIRST_SEED {
             return Vec::new();
         }
-        let of = |id: u64| wander::HOLDERS.map(move |account| id * 100 + account);
-        (0..u64::from(self.cast.partitions)).flat_map(of).collect()
+        let of = |id: u64| moving_identities::HOLDERS.map(move |account| id * 100 + account);
+        (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
     }
 
     /// The commands that open and subscribe all accounts.

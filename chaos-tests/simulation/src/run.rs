@@ -17,14 +17,14 @@ use turnpike_types::{NodeName, PartitionId, Timestamp, UsageRecord};
 use crate::book::{SharedBook, open};
 use crate::chaos::Fault;
 use crate::client::Client;
-use crate::database_link::{Ailment, DatabaseLink};
-use crate::late::{Late, Lateness};
+use crate::database_link::{DatabaseLink, LinkFault};
+use crate::delayed_database::{DelayedDatabase, WriteDelay};
+use crate::moving_identities::{self, MovingIdentities};
 use crate::network::Network;
-use crate::oracle::{self, Found};
+use crate::oracle::{self, LogStatistics};
 use crate::plan::Plan;
 use crate::process;
-use crate::story::Story;
-use crate::wander::{self, Wander};
+use crate::run_log::RunLog;
 use crate::world::{Process, TICK_US};
 
 /// 2026-05-01T00:00:00Z, when every run begins.
@@ -44,9 +44,9 @@ const START_AGAIN_US: u64 = 300_000;
 #[derive(Debug)]
 pub struct Verdict {
     /// The log of the run.
-    pub story: String,
+    pub run_log: String,
     /// Statistics of the run, or the violated invariant.
-    pub found: Result<Found>,
+    pub found: Result<LogStatistics>,
     /// The time between the last repair and the last acknowledgement.
     pub healed: Duration,
 }
@@ -64,11 +64,11 @@ struct Host {
 
 struct SimulatedRun {
     plan: Plan,
-    story: Story,
+    run_log: RunLog,
     network: Network,
     memory: MemoryDatabase,
     database: Process,
-    late: Late,
+    delayed: DelayedDatabase,
     paused: Option<PausedAppends>,
     hosts: BTreeMap<String, Host>,
     clients: BTreeMap<String, Process>,
@@ -80,17 +80,18 @@ struct SimulatedRun {
 
 /// Runs a seed.
 pub fn run(seed: u64) -> Verdict {
-    let story = Story::default();
+    let run_log = RunLog::default();
     let subscriber = tracing_subscriber::fmt()
-        .with_timer(story.clone())
-        .with_writer(story.clone())
+        .with_timer(run_log.clone())
+        .with_writer(run_log.clone())
         .with_ansi(false)
         .with_max_level(level())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
         let mut healed = Duration::ZERO;
-        let found = SimulatedRun::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
-        Verdict { story: story.text(), found, healed }
+        let found =
+            SimulatedRun::new(seed, run_log.clone()).and_then(|mut run| run.all(&mut healed));
+        Verdict { run_log: run_log.text(), found, healed }
     })
 }
 
@@ -100,16 +101,16 @@ fn level() -> tracing::Level {
 }
 
 impl SimulatedRun {
-    fn new(seed: u64, story: Story) -> Result<Self> {
+    fn new(seed: u64, run_log: RunLog) -> Result<Self> {
         let plan = Plan::draw(seed);
-        let clock = story.clone();
+        let clock = run_log.clone();
         let now = move || Timestamp(BEGIN_US + i64::try_from(clock.now_us()).unwrap_or(0));
         let memory = MemoryDatabase::with_clock(Arc::new(now), StoreIncarnation(seed));
         let database = Process::start("db", std::future::pending())?;
         let handle = database.handle().context("a process has a runtime")?;
         Ok(Self {
             network: Network::new(seed ^ 1, plan.latency_max),
-            late: Late::new(memory.clone(), handle, seed ^ 2),
+            delayed: DelayedDatabase::new(memory.clone(), handle, seed ^ 2),
             chance: StdRng::seed_from_u64(seed ^ 3),
             memory,
             database,
@@ -120,11 +121,11 @@ impl SimulatedRun {
             now_us: 0,
             repairs: Vec::new(),
             plan,
-            story,
+            run_log,
         })
     }
 
-    fn all(&mut self, healed: &mut Duration) -> Result<Found> {
+    fn all(&mut self, healed: &mut Duration) -> Result<LogStatistics> {
         self.set_up()?;
         let chaos_us = u64::try_from(self.plan.chaos.as_micros())?;
         self.start_clients()?;
@@ -133,20 +134,20 @@ impl SimulatedRun {
         let healed_at = self.now_us;
         let done = self.until_clients_end(HEALED_US)?;
         *healed = Duration::from_micros(self.now_us - healed_at);
-        self.story.tell(&format!("all acknowledged, {healed:?} after the last repair"));
+        self.run_log.log(&format!("all acknowledged, {healed:?} after the last repair"));
         self.no_violations()?;
         ensure!(done, "I7: not all records are acknowledged within 5 s after the last repair");
         self.settle_wandering()?;
         self.audit()?;
         self.no_violations()?;
         let (database, book) = (self.memory.clone(), Arc::clone(&self.book));
-        let partitions = self.plan.cast.partitions;
+        let partitions = self.plan.host_names.partitions;
         let book = book.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let wandering = (self.wandering(), self.plan.holders());
         let found = runtime.block_on(oracle::check(&database, partitions, &book, &wandering))?;
         let (answers, replayed) = book.answers;
-        self.story.tell(&format!(
+        self.run_log.log(&format!(
             "{found:?}; {} records, {answers} answers, {replayed} of them replayed, {} batches \
              sent again, {} accounts shown, {} changes of bindings",
             book.records.len(),
@@ -184,12 +185,12 @@ impl SimulatedRun {
             self.memory.publish(&publish).await
         };
         done.now_or_never().context("memory answers at once")??;
-        for (at, name) in self.plan.cast.all().cloned().enumerate().collect::<Vec<_>>() {
+        for (at, name) in self.plan.host_names.all().cloned().enumerate().collect::<Vec<_>>() {
             let link = Arc::new(DatabaseLink::new(self.plan.seed ^ (100 + at as u64)));
             let stop = watch::channel(false).0;
             let host =
                 Host { process: None, link, stop, starts: 0, down: false, again_at_us: None };
-            if !self.plan.cast.clients.contains(&name) {
+            if !self.plan.host_names.clients.contains(&name) {
                 self.hosts.insert(name.clone(), host);
                 self.start(&name)?;
             }
@@ -202,9 +203,9 @@ impl SimulatedRun {
     }
 
     fn client(&self, at: usize) -> Client {
-        let name = self.plan.cast.clients[at].clone();
+        let name = self.plan.host_names.clients[at].clone();
         let mut fronts: Vec<String> =
-            self.plan.cast.fronts.iter().map(|front| format!("{front}:1")).collect();
+            self.plan.host_names.fronts.iter().map(|front| format!("{front}:1")).collect();
         // Clients start with different fronts.
         if (self.plan.seed + at as u64).is_multiple_of(2) {
             fronts.reverse();
@@ -223,21 +224,21 @@ impl SimulatedRun {
         at: usize,
         main: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
-        let name = self.plan.cast.clients[at].clone();
+        let name = self.plan.host_names.clients[at].clone();
         let process = Process::start(&name, main)?;
         self.clients.insert(name, process);
         Ok(())
     }
 
     fn start_clients(&mut self) -> Result<()> {
-        for at in 0..self.plan.cast.clients.len() {
+        for at in 0..self.plan.host_names.clients.len() {
             let (client, batches) = (self.client(at), self.plan.batches[at].clone());
             let accounts = self.plan.accounts();
-            let wander = self.wander().filter(|_| at == 0);
+            let moving = self.moving_identities().filter(|_| at == 0);
             self.start_client(at, async move {
                 let wandering = async {
-                    match wander {
-                        Some(wander) => wander.run().await,
+                    match moving {
+                        Some(moving) => moving.run().await,
                         None => std::future::pending().await,
                     }
                 };
@@ -256,18 +257,18 @@ impl SimulatedRun {
     /// The records of identities that move between accounts; none in a run without moves.
     fn wandering(&self) -> Vec<UsageRecord> {
         let is_without = self.plan.holders().is_empty();
-        if is_without { Vec::new() } else { wander::records(self.plan.seed) }
+        if is_without { Vec::new() } else { moving_identities::records(self.plan.seed) }
     }
 
-    fn wander(&self) -> Option<Wander> {
+    fn moving_identities(&self) -> Option<MovingIdentities> {
         let (client, records) = (self.client(0), self.wandering());
         let holders = self.plan.holders();
-        (!holders.is_empty()).then_some(Wander { client, holders, records })
+        (!holders.is_empty()).then_some(MovingIdentities { client, holders, records })
     }
 
     fn settle_wandering(&mut self) -> Result<()> {
-        let Some(wander) = self.wander() else { return Ok(()) };
-        self.start_client(0, async move { wander.settle().await })?;
+        let Some(moving) = self.moving_identities() else { return Ok(()) };
+        self.start_client(0, async move { moving.settle().await })?;
         let done = self.until_clients_end(SETTLED_US)?;
         ensure!(done, "I7: records whose identity changed hands still wait");
         self.no_violations()
@@ -287,14 +288,16 @@ impl SimulatedRun {
         (host.down, host.again_at_us) = (false, None);
         host.stop = watch::channel(false).0;
         let stop = host.stop.subscribe();
-        let late: Arc<dyn SharedDatabase> = Arc::new(self.late.clone());
-        let db: Arc<dyn SharedDatabase> = Arc::new(Interposed::new(late, Arc::clone(&host.link)));
+        let delayed: Arc<dyn SharedDatabase> = Arc::new(self.delayed.clone());
+        let db: Arc<dyn SharedDatabase> =
+            Arc::new(Interposed::new(delayed, Arc::clone(&host.link)));
         let dial = self.network.dial(name);
         let sockets = self.network.listen(name);
-        let at = self.plan.cast.all().position(|known| known == name).unwrap_or_default() as u64;
+        let at =
+            self.plan.host_names.all().position(|known| known == name).unwrap_or_default() as u64;
         // Never the same seed for two processes.
         let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (at << 40) ^ (host.starts << 20);
-        let process = if self.plan.cast.nodes.iter().any(|node| node == name) {
+        let process = if self.plan.host_names.nodes.iter().any(|node| node == name) {
             let config = NodeConfig {
                 name: NodeName(name.to_owned()),
                 address: format!("{name}:1"),
@@ -313,12 +316,12 @@ impl SimulatedRun {
     /// Runs everything for one tick.
     fn tick(&mut self) -> Result<()> {
         self.now_us += TICK_US;
-        self.story.set_now(self.now_us);
+        self.run_log.set_now(self.now_us);
         self.network.deliver(self.now_us);
-        self.database.tick(&self.story);
+        self.database.tick(&self.run_log);
         self.tick_hosts();
         for client in self.clients.values_mut() {
-            client.tick(&self.story);
+            client.tick(&self.run_log);
         }
         self.start_again()
     }
@@ -330,7 +333,7 @@ impl SimulatedRun {
             self.hosts.values_mut().enumerate().partition(|(at, _)| *at < first);
         for (_, host) in after.into_iter().chain(before) {
             if let Some(process) = &mut host.process {
-                process.tick(&self.story);
+                process.tick(&self.run_log);
             }
         }
     }
@@ -346,7 +349,7 @@ impl SimulatedRun {
                 process.kill();
                 host.process = None;
                 self.network.close(name);
-                self.story.tell(&format!("{name} has ended"));
+                self.run_log.log(&format!("{name} has ended"));
                 if !host.down {
                     host.again_at_us = Some(now_us + START_AGAIN_US);
                 }
@@ -382,9 +385,10 @@ impl SimulatedRun {
                 self.repair(fault)?;
             }
             if now_us >= next_us {
-                let pause = self.plan.temper.pause(&mut self.chance);
+                let pause = self.plan.fault_distribution.pause(&mut self.chance);
                 next_us = now_us + u64::try_from(pause.as_micros())?;
-                let drawn = self.plan.temper.fault(&mut self.chance, &self.plan.cast);
+                let drawn =
+                    self.plan.fault_distribution.fault(&mut self.chance, &self.plan.host_names);
                 if let Some((fault, lasts)) = drawn
                     && !self.repairs.iter().any(|(_, active)| overlaps(active, &fault))
                 {
@@ -399,12 +403,12 @@ impl SimulatedRun {
         for (_, fault) in std::mem::take(&mut self.repairs) {
             self.repair(fault)?;
         }
-        self.story.tell("all faults are over");
+        self.run_log.log("all faults are over");
         Ok(())
     }
 
     fn inflict(&mut self, fault: Fault, lasts: Duration) -> Result<()> {
-        self.story.tell(&format!("{fault:?} for {} ms", lasts.as_millis()));
+        self.run_log.log(&format!("{fault:?} for {} ms", lasts.as_millis()));
         match &fault {
             Fault::Kill(name) => self.end(name),
             Fault::PowerLoss(name) => {
@@ -429,12 +433,12 @@ impl SimulatedRun {
                 network.hold(other, one);
             }),
             Fault::Cut(one, other) => self.network.cut(one, other),
-            Fault::DatabaseLink(name, ailment) => self.ail(name, *ailment),
+            Fault::DatabaseLink(name, link_fault) => self.set_link_fault(name, *link_fault),
             Fault::Island(node, front) => self.island(node, front, true),
-            Fault::AllDatabaseLinks(ailment) => self.ail_all(*ailment),
+            Fault::AllDatabaseLinks(link_fault) => self.set_all_link_faults(*link_fault),
             Fault::FreezeDatabase => self.database.freeze(),
             Fault::PauseAppends => self.paused = self.memory.pause_appends().now_or_never(),
-            Fault::Late(lateness) => self.late.set(*lateness),
+            Fault::Late(write_delay) => self.delayed.set(*write_delay),
             Fault::Pin(partition, node) => {
                 let node = NodeName(node.clone());
                 let pinned = self.memory.pin(PartitionId(*partition), Some((&node, lasts)));
@@ -448,7 +452,7 @@ impl SimulatedRun {
     }
 
     fn repair(&mut self, fault: Fault) -> Result<()> {
-        self.story.tell(&format!("over: {fault:?}"));
+        self.run_log.log(&format!("over: {fault:?}"));
         match &fault {
             Fault::Kill(name) => self.start(name)?,
             Fault::PowerLoss(name) => {
@@ -469,12 +473,12 @@ impl SimulatedRun {
                 network.release(one, other);
                 network.release(other, one);
             }),
-            Fault::DatabaseLink(name, _) => self.ail(name, Ailment::None),
+            Fault::DatabaseLink(name, _) => self.set_link_fault(name, LinkFault::None),
             Fault::Island(node, front) => self.island(node, front, false),
-            Fault::AllDatabaseLinks(_) => self.ail_all(Ailment::None),
+            Fault::AllDatabaseLinks(_) => self.set_all_link_faults(LinkFault::None),
             Fault::FreezeDatabase => self.database.thaw(),
             Fault::PauseAppends => self.paused = None,
-            Fault::Late(_) => self.late.set(Lateness::default()),
+            Fault::Late(_) => self.delayed.set(WriteDelay::default()),
             Fault::Drain(node) => self.drain(node, false)?,
             Fault::Cut(..) | Fault::Pin(..) => {}
         }
@@ -496,14 +500,14 @@ impl SimulatedRun {
     }
 
     fn between(&self, name: &str, what: impl Fn(&Network, &str, &str)) {
-        for other in self.plan.cast.all().filter(|other| *other != name) {
+        for other in self.plan.host_names.all().filter(|other| *other != name) {
             what(&self.network, name, other);
         }
     }
 
     fn island(&self, node: &str, front: &str, apart: bool) {
-        let cast = &self.plan.cast;
-        let mainland = cast.nodes.iter().chain(&cast.fronts);
+        let host_names = &self.plan.host_names;
+        let mainland = host_names.nodes.iter().chain(&host_names.fronts);
         for there in mainland.filter(|there| *there != node && *there != front) {
             for here in [node, front] {
                 for (from, to) in [(here, there.as_str()), (there.as_str(), here)] {
@@ -512,18 +516,18 @@ impl SimulatedRun {
             }
         }
         for here in [node, front] {
-            self.ail(here, if apart { Ailment::Cut } else { Ailment::None });
+            self.set_link_fault(here, if apart { LinkFault::Cut } else { LinkFault::None });
         }
     }
 
-    fn ail(&self, name: &str, ailment: Ailment) {
+    fn set_link_fault(&self, name: &str, link_fault: LinkFault) {
         if let Some(host) = self.hosts.get(name) {
-            host.link.set(ailment);
+            host.link.set(link_fault);
         }
     }
 
-    fn ail_all(&self, ailment: Ailment) {
-        self.hosts.values().for_each(|host| host.link.set(ailment));
+    fn set_all_link_faults(&self, link_fault: LinkFault) {
+        self.hosts.values().for_each(|host| host.link.set(link_fault));
     }
 
     fn drain(&self, node: &str, drained: bool) -> Result<()> {

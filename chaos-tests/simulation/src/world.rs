@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::story::Story;
+use crate::run_log::RunLog;
 
 /// The step of virtual time. Within a tick, a process runs alone; data that it sends arrives in a
 /// later tick.
@@ -49,13 +49,13 @@ impl Process {
     }
 
     /// Runs the process for one tick, unless it is frozen.
-    pub fn tick(&mut self, story: &Story) {
+    pub fn tick(&mut self, run_log: &RunLog) {
         let Some(runtime) = &self.runtime else { return };
         if self.frozen {
             self.missed += TICK;
             return;
         }
-        story.set_who(&self.name);
+        run_log.set_process(&self.name);
         let missed = std::mem::take(&mut self.missed);
         self.clock += missed + TICK;
         let clock = self.clock;
@@ -67,7 +67,7 @@ impl Process {
             }
             tokio::time::sleep_until(clock).await;
         });
-        story.set_who("");
+        run_log.set_process("");
     }
 
     /// Stops the tasks of the process from now on.

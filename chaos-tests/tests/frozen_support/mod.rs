@@ -33,11 +33,11 @@ const ACCOUNTS: u64 = 2_000;
 /// The epochs under which B owns the partitions.
 pub type Epochs = BTreeMap<PartitionId, Epoch>;
 
-/// The cluster: B uses the database directly, A through the proxy `line`.
+/// The cluster: B uses the database directly, A through `proxy_of_a`.
 pub struct World {
     cluster: Cluster,
     pub db: std::sync::Arc<dyn SharedDatabase>,
-    pub line: Proxy,
+    pub proxy_of_a: Proxy,
     pub places: Vec<TestPartition>,
     pub a: Node,
     b: Node,
@@ -55,8 +55,8 @@ impl World {
         let name = database.trim_start_matches("postgres:///").split('?').next();
         let tcp = postgres.tcp_url(name.unwrap_or_default()).context("no port")?;
         let port = postgres.port().context("no port")?.to_string();
-        let line = Proxy::start(format!("127.0.0.1:{port}")).await?;
-        let proxied = tcp.replacen(&port, &line.address().port().to_string(), 1);
+        let proxy_of_a = Proxy::start(format!("127.0.0.1:{port}")).await?;
+        let proxied = tcp.replacen(&port, &proxy_of_a.address().port().to_string(), 1);
         let mut cluster = Cluster::new(database.clone())?;
         let (count, accounts) = (PARTITIONS.to_string(), format!("1-{}", PARTITIONS * ACCOUNTS));
         let init = ["partition", "init", "--count", &count, "--accounts", &accounts];
@@ -79,7 +79,7 @@ impl World {
         let places: Vec<TestPartition> = partitions.iter().map(|row| place(&row.spec)).collect();
         let (a, b) = (node(db.as_ref(), "a").await?, node(db.as_ref(), "b").await?);
         let front = Endpoint::from_shared(cluster.front())?.connect().await?;
-        let world = Self { cluster, db, line, places, a, b, front, _postgres: postgres };
+        let world = Self { cluster, db, proxy_of_a, places, a, b, front, _postgres: postgres };
         world.fill().await?;
         Ok(world)
     }

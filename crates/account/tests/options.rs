@@ -187,7 +187,7 @@ fn opting_out_keeps_one_alternative_as_a_plain_subscription() {
 }
 
 #[test]
-fn an_alternative_that_was_cancelled_does_not_go_on_past_its_end() {
+fn a_cancelled_alternative_does_not_continue_past_its_end() {
     let mut state = opened();
     let (july, august) = (midnight(JULY), midnight(AUGUST));
     done(&mut state, &offer(&["small", "large"], july));
@@ -264,7 +264,7 @@ fn alternatives_end_in_the_order_of_the_commands() {
 }
 
 #[test]
-fn an_opt_out_is_the_choice_for_its_cycle_and_none_is_picked_any_more() {
+fn an_opt_out_is_the_choice_for_its_cycle_and_later_picks_are_refused() {
     let mut state = opened();
     done(&mut state, &offer(&["small", "large"], midnight(JULY)));
     done(&mut state, &opt_out("large", midnight(JULY + 5)));

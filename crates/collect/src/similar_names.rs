@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn known_names_and_names_of_their_own_are_like_none() {
+    fn known_names_and_unrelated_names_resemble_no_known_name() {
         for name in [
             "duration",
             "quantity",

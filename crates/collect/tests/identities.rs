@@ -15,7 +15,7 @@ const ACCOUNTS: &str = "account_number,zone,currency,plan,identities
 ";
 
 #[test]
-fn accounts_are_imported_with_one_spelling_of_each_identity() {
+fn accounts_are_imported_with_the_canonical_spelling_of_each_identity() {
     let (mut identities, mut faults) = (Vec::new(), Vec::new());
     for row in AccountsCsv::new("accounts.csv", ACCOUNTS.as_bytes()).unwrap() {
         match row {

@@ -92,7 +92,7 @@ fn a_coarser_level_merges_neighbours() {
 }
 
 #[test]
-fn a_level_has_a_word() {
+fn levels_are_parsed_by_name() {
     for (word, level) in
         [("country", Level::Country), ("subdivision", Level::Subdivision), ("city", Level::City)]
     {

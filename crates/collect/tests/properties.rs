@@ -187,7 +187,10 @@ proptest! {
     }
 
     #[test]
-    fn a_record_is_the_same_in_every_dress_of_a_file(record in record(), which in 0..6usize) {
+    fn a_record_is_the_same_in_every_encoding_and_separator(
+        record in record(),
+        which in 0..6usize,
+    ) {
         let text = match which {
             0 => as_csv(&record, ';'),
             1 => as_csv(&record, '\t'),

@@ -16,11 +16,11 @@ use anyhow::{Context as _, Result};
 use fault_proxy::Proxy;
 
 use crate::database::DatabaseAddress;
-use crate::process::{Process, Recipe};
+use crate::process::{Process, ProcessParameters};
 
 /// The parts of a cluster.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct ClusterLayout {
     /// Names of the nodes; partitions prefer them in rotation.
     pub nodes: Vec<&'static str>,
     /// The number of fronts; their names are `front-1` and so on.
@@ -33,7 +33,7 @@ pub struct Shape {
     pub proxies: bool,
 }
 
-impl Default for Shape {
+impl Default for ClusterLayout {
     fn default() -> Self {
         let nodes = vec!["a", "b"];
         Self { nodes, fronts: 1, first_owns_all: false, warm_standbys: 1, proxies: false }
@@ -44,10 +44,10 @@ impl Default for Shape {
 #[derive(Debug)]
 struct Member {
     kind: Kind,
-    recipe: Recipe,
+    parameters: ProcessParameters,
     running: Option<Process>,
     /// The proxy for incoming connections.
-    door: Option<Proxy>,
+    incoming_proxy: Option<Proxy>,
     /// The proxy for connections to the database.
     to_database: Option<Proxy>,
 }
@@ -72,16 +72,16 @@ impl DrillCluster {
         binary: &Path,
         dir: &Path,
         database: &DatabaseAddress,
-        shape: &Shape,
+        layout: &ClusterLayout,
     ) -> Result<Self> {
         let config = dir.join("turnpike.toml");
-        let standbys = shape.warm_standbys;
+        let standbys = layout.warm_standbys;
         std::fs::write(&config, format!("[node]\nwarm-standbys = {standbys}\n"))?;
         let mut cluster = Self::joined(Vec::new());
-        let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
-        let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
+        let nodes = layout.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
+        let fronts = (1..=layout.fronts).map(|number| (format!("front-{number}"), Kind::Front));
         for (name, kind) in nodes.chain(fronts) {
-            let made = Making { binary, dir, config: &config, database, proxies: shape.proxies };
+            let made = Making { binary, dir, config: &config, database, proxies: layout.proxies };
             let member = made.member(&name, kind).await?;
             cluster.members.insert(name.clone(), member);
         }
@@ -115,7 +115,7 @@ impl DrillCluster {
     }
 
     /// Whether the process is running.
-    pub fn runs(&self, name: &str) -> bool {
+    pub fn is_running(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|member| member.running.is_some())
     }
 
@@ -169,9 +169,9 @@ impl DrillCluster {
     ///
     /// # Errors
     /// The scenario has no proxies.
-    pub fn door(&mut self, name: &str) -> Result<&Proxy> {
+    pub fn incoming_proxy(&mut self, name: &str) -> Result<&Proxy> {
         self.member(name)?
-            .door
+            .incoming_proxy
             .as_ref()
             .context("the process has no proxy for incoming connections")
     }
@@ -217,10 +217,10 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 impl Making<'_> {
     async fn member(&self, name: &str, kind: Kind) -> Result<Member> {
-        let (mut door, mut to_database) = (None, None);
+        let (mut incoming_proxy, mut to_database) = (None, None);
         let mut url = self.database.url.clone();
         if self.proxies {
-            door = Some(Proxy::start(NOWHERE).await?);
+            incoming_proxy = Some(Proxy::start(NOWHERE).await?);
             if let Some(host_port) = &self.database.host_port {
                 let proxy = Proxy::start(host_port.as_str()).await?;
                 url = self.database.through(proxy.address())?;
@@ -232,25 +232,29 @@ impl Making<'_> {
             Kind::Front => vec!["front".to_owned()],
         };
         arguments.extend(["--database".to_owned(), url, "--log".to_owned(), "text".to_owned()]);
-        if let (Kind::Node, Some(door)) = (kind, &door) {
-            arguments.extend(["--advertise".to_owned(), door.address().to_string()]);
+        if let (Kind::Node, Some(incoming_proxy)) = (kind, &incoming_proxy) {
+            arguments.extend(["--advertise".to_owned(), incoming_proxy.address().to_string()]);
         }
         arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
         let (binary, config) = (self.binary.to_owned(), self.config.clone());
-        let recipe =
-            Recipe { binary, arguments, config, log: self.dir.join(format!("{name}.log")) };
-        Ok(Member { kind, recipe, running: None, door, to_database })
+        let parameters = ProcessParameters {
+            binary,
+            arguments,
+            config,
+            log: self.dir.join(format!("{name}.log")),
+        };
+        Ok(Member { kind, parameters, running: None, incoming_proxy, to_database })
     }
 }
 
 impl Member {
     async fn start(&mut self) -> Result<()> {
-        let process = self.recipe.start().await?;
-        if let Some(door) = &self.door {
-            door.set_upstream(process.address.to_string());
+        let process = self.parameters.start().await?;
+        if let Some(incoming_proxy) = &self.incoming_proxy {
+            incoming_proxy.set_upstream(process.address.to_string());
         }
         if self.kind == Kind::Front
-            && let Some(listen) = self.recipe.arguments.last_mut()
+            && let Some(listen) = self.parameters.arguments.last_mut()
         {
             // After a restart the address must be the same for clients.
             *listen = process.address.to_string();
@@ -261,6 +265,6 @@ impl Member {
 
     fn address(&self) -> Option<std::net::SocketAddr> {
         let own = self.running.as_ref().map(|running| running.address);
-        self.door.as_ref().map(Proxy::address).or(own)
+        self.incoming_proxy.as_ref().map(Proxy::address).or(own)
     }
 }

@@ -51,4 +51,4 @@ pub use page::page;
 pub use pause::Quantiles;
 pub use report::{FaultReport, Report, TargetReport, Timeline, Verdict, show_ms, table};
 pub use run::{OnProgress, run};
-pub use scenario::{Needs, Promise, Quantile, SCENARIOS, Scenario, Size, Target, named};
+pub use scenario::{Guarantee, Needs, Quantile, SCENARIOS, Scenario, Size, Target, named};

@@ -57,14 +57,14 @@ pub(crate) struct Notes(Arc<Mutex<ClientObservations>>);
 
 impl Notes {
     /// The observations so far.
-    pub(crate) fn told(&self) -> MutexGuard<'_, ClientObservations> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ClientObservations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The parameters of a load.
 #[derive(Clone, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct LoadParameters {
     /// Batches per second and partition.
     pub rate: f64,
     /// The time limit for unanswered batches at the end.
@@ -93,14 +93,14 @@ impl Load {
     pub(crate) fn start(
         usages: Vec<Usage>,
         fronts: &[String],
-        pace: &Pace,
+        parameters: &LoadParameters,
         clock: LoadClock,
     ) -> Result<Self> {
         let channels = channels(fronts)?;
         let (stop, stopping) = watch::channel(false);
         let notes = Notes::default();
         let mut streams = JoinSet::new();
-        let interval = 1_000_000.0 / pace.rate.max(0.01);
+        let interval = 1_000_000.0 / parameters.rate.max(0.01);
         let count = usages.len().max(1);
         for (place, usage) in usages.iter().enumerate() {
             // Phases are spread over the interval, so that not all batches are due at once.
@@ -112,7 +112,7 @@ impl Load {
             mine.rotate_left(place % channels.len().max(1));
             streams.spawn(stream.run(mine, stopping.clone()));
         }
-        Ok(Self { notes, usages, stop, streams, patience: pace.patience })
+        Ok(Self { notes, usages, stop, streams, patience: parameters.patience })
     }
 
     /// The clients' observations so far.

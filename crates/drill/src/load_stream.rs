@@ -79,7 +79,7 @@ impl LoadStream {
             match self.stream(channel.clone(), stopping.clone()).await? {
                 Ended::Done => break,
                 Ended::Broken => {
-                    self.notes.told().breaks.push(self.clock.now());
+                    self.notes.lock().breaks.push(self.clock.now());
                     self.send_all_again();
                     sleep(AGAIN).await;
                 }
@@ -177,24 +177,24 @@ impl LoadStream {
                 let Some(Pending { due, sent, .. }) = self.pending.remove(place) else {
                     return Ok(());
                 };
-                let mut told = self.notes.told();
-                told.answers.push(BatchAnswer {
+                let mut observations = self.notes.lock();
+                observations.answers.push(BatchAnswer {
                     partition,
                     due,
                     sent: sent.unwrap_or(now),
                     at: now,
                 });
-                told.accepted += u64::from(ack.accepted) + ack.duplicates.len() as u64;
-                told.refused += ack.exceptions.len() as u64;
+                observations.accepted += u64::from(ack.accepted) + ack.duplicates.len() as u64;
+                observations.refused += ack.exceptions.len() as u64;
                 if let Some(first) = ack.exceptions.first() {
-                    told.why.get_or_insert_with(|| first.reason.clone());
+                    observations.why.get_or_insert_with(|| first.reason.clone());
                 }
             }
             BatchStatus::Retry => {
-                let mut told = self.notes.told();
-                told.retries.push(now);
-                told.why.get_or_insert_with(|| ack.message.clone());
-                drop(told);
+                let mut observations = self.notes.lock();
+                observations.retries.push(now);
+                observations.why.get_or_insert_with(|| ack.message.clone());
+                drop(observations);
                 if let Some(pending) = self.pending.get_mut(place) {
                     pending.sent = None;
                 }

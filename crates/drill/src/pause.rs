@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn where_service_goes_on_the_longest_wait_counts_from_when_a_batch_was_due() {
+    fn where_service_continues_the_longest_wait_counts_from_when_a_batch_was_due() {
         let answers =
             [answer(1, 90, 90, 5_000), answer(1, 110, 300, 700), answer(1, 120, 300, 701)];
         assert_eq!(pause(&answers, fault(100, 200, PauseMeasure::LongestWait)), Some(590));

@@ -15,7 +15,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// The parameters for starting a process.
 #[derive(Clone, Debug)]
-pub(crate) struct Recipe {
+pub(crate) struct ProcessParameters {
     pub(crate) binary: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) config: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
 }
 
-impl Recipe {
+impl ProcessParameters {
     /// Starts the process and waits until it prints its listening address.
     pub(crate) async fn start(&self) -> Result<Process> {
         let name = || self.log.display().to_string();

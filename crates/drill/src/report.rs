@@ -8,7 +8,7 @@ use crate::audit::Counts;
 use crate::clock::{Micros, millis};
 use crate::load::BatchAnswer;
 use crate::pause::{InjectedFault, Pause, Quantiles};
-use crate::watch::Reign;
+use crate::watch::ObservedOwnership;
 
 /// The verdict on a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -118,7 +118,7 @@ pub struct Timeline {
     /// All pauses.
     pub pauses: Vec<Pause>,
     /// The owners of the partitions.
-    pub reigns: Vec<Reign>,
+    pub ownerships: Vec<ObservedOwnership>,
 }
 
 impl Timeline {

@@ -15,17 +15,17 @@ use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
 use crate::audit::{self, Counts, Others};
 use crate::clock::{LoadClock, Micros};
-use crate::cluster::{DrillCluster, Shape};
+use crate::cluster::{ClusterLayout, DrillCluster};
 use crate::database::Database;
-use crate::load::{ClientObservations, Load, Pace, Sent};
+use crate::load::{ClientObservations, Load, LoadParameters, Sent};
 use crate::options::{Options, RunningCluster};
 use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
 use crate::report::{Report, TargetReport, Timeline, Verdict};
-use crate::scenario::{Needs, Promise, Quantile, Scenario, Size};
-use crate::setup::{self, Ground};
+use crate::scenario::{Guarantee, Needs, Quantile, Scenario, Size};
+use crate::setup::{self, DrillAccounts};
 use crate::usage::Usage;
-use crate::watch::{OwnerWatcher, Reign};
+use crate::watch::{ObservedOwnership, OwnerWatcher};
 use crate::world::World;
 
 /// I7: once faults stop, the cluster serves again within this time.
@@ -56,8 +56,8 @@ pub async fn run(
     };
     if let Some(why) = why {
         on_progress(&format!("left out: {why}"));
-        let told = Drilled::default();
-        let mut report = told.report(scenario, database, Vec::new());
+        let drilled = Drilled::default();
+        let mut report = drilled.report(scenario, database, Vec::new());
         (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
         return Ok(report);
     }
@@ -81,7 +81,7 @@ fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
 /// The measurements of a scenario.
 #[derive(Default)]
 struct Drilled {
-    told: ClientObservations,
+    observations: ClientObservations,
     counts: Counts,
     timeline: Timeline,
 }
@@ -95,22 +95,22 @@ async fn drill(
 ) -> Result<(Drilled, Vec<String>)> {
     let size = sized(scenario.size, options);
     std::fs::create_dir_all(dir)?;
-    let shape = (scenario.shape)();
+    let layout = (scenario.layout)();
     let site = match &options.running {
         Some(running) => Site::join(running, database).await?,
-        None => Site::build(scenario.name, options, database, dir, &shape, &size).await?,
+        None => Site::build(scenario.name, options, database, dir, &layout, &size).await?,
     };
-    let Site { cluster, ground, db, begin } = site;
-    let partitions = ground.partitions();
-    on_progress(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
+    let Site { cluster, accounts, db, begin } = site;
+    let partitions = accounts.partitions();
+    on_progress(&format!("{} partitions, accounts {:?}", partitions.len(), accounts.accounts()));
     let fronts = cluster.fronts();
     let front = fronts.first().context("there is no front")?.clone();
     let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
-    setup::accounts(&operator, ground.accounts()).await?;
+    setup::accounts(&operator, accounts.accounts()).await?;
     let clock = LoadClock::start();
-    let pace = Pace { rate: size.rate, patience: PATIENCE };
-    let usages = usages(&ground, &size, options.seed, db.observe().await?.now);
-    let load = Load::start(usages, &fronts, &pace, clock)?;
+    let parameters = LoadParameters { rate: size.rate, patience: PATIENCE };
+    let usages = usages(&accounts, &size, options.seed, db.observe().await?.now);
+    let load = Load::start(usages, &fronts, &parameters, clock)?;
     let look = if partitions.len() > 100 { 150 } else { 20 };
     let mut world = World {
         cluster,
@@ -122,7 +122,7 @@ async fn drill(
         partitions,
         repeat: size.repeat,
         interval: Duration::from_secs_f64(1.0 / size.rate.max(0.01)),
-        warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
+        warm_standbys: layout.warm_standbys.min(layout.nodes.len() - 1),
         faults: Vec::new(),
         operator,
         tell: Arc::clone(&on_progress),
@@ -141,7 +141,7 @@ async fn drill(
 /// The environment of a drill.
 struct Site {
     cluster: DrillCluster,
-    ground: Ground,
+    accounts: DrillAccounts,
     db: Arc<dyn SharedDatabase>,
     begin: Vec<Begin>,
 }
@@ -168,17 +168,17 @@ impl Site {
         options: &Options,
         database: &Database,
         dir: &Path,
-        shape: &Shape,
+        layout: &ClusterLayout,
         size: &Size,
     ) -> Result<Self> {
         let address = database.address(name, dir).await?;
         let db = open(&address.url, &OpenOptions::default()).await.context("the database")?;
-        let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
-        ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
-        let begin = begins(db.as_ref(), &ground).await?;
-        let cluster = DrillCluster::start(&options.binary, dir, &address, shape).await?;
-        setup::served(db.as_ref(), &ground).await?;
-        Ok(Self { cluster, ground, db, begin })
+        let accounts = DrillAccounts::beyond(db.as_ref(), size.partitions, size.accounts).await?;
+        accounts.create(db.as_ref(), &layout.nodes, layout.first_owns_all).await?;
+        let begin = begins(db.as_ref(), &accounts).await?;
+        let cluster = DrillCluster::start(&options.binary, dir, &address, layout).await?;
+        setup::served(db.as_ref(), &accounts).await?;
+        Ok(Self { cluster, accounts, db, begin })
     }
 
     /// Connects to a running cluster.
@@ -187,15 +187,15 @@ impl Site {
             bail!("the running cluster needs the address of its database")
         };
         let db = open(url, &OpenOptions::default()).await.context("the database")?;
-        let ground = Ground::within(db.as_ref(), &running.accounts).await?;
-        let begin = begins(db.as_ref(), &ground).await?;
+        let accounts = DrillAccounts::within(db.as_ref(), &running.accounts).await?;
+        let begin = begins(db.as_ref(), &accounts).await?;
         let cluster = DrillCluster::joined(vec![running.front.clone()]);
-        Ok(Self { cluster, ground, db, begin })
+        Ok(Self { cluster, accounts, db, begin })
     }
 }
 
-async fn begins(db: &dyn SharedDatabase, ground: &Ground) -> Result<Vec<Begin>> {
-    let mine = ground.partitions();
+async fn begins(db: &dyn SharedDatabase, accounts: &DrillAccounts) -> Result<Vec<Begin>> {
+    let mine = accounts.partitions();
     let rows = db.observe().await?.partitions;
     let begin = |row: PartitionRow| Begin {
         partition: row.spec.id.0,
@@ -215,7 +215,7 @@ fn sized(size: Size, options: &Options) -> Size {
     }
 }
 
-fn usages(ground: &Ground, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage> {
+fn usages(accounts: &DrillAccounts, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage> {
     let usage = |(partition, accounts): (u32, std::ops::Range<u64>)| Usage {
         partition,
         first_account: accounts.start,
@@ -225,7 +225,7 @@ fn usages(ground: &Ground, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage>
         run: format!("drill-{:x}", now.micros()),
         seed,
     };
-    ground.0.iter().cloned().map(usage).collect()
+    accounts.0.iter().cloned().map(usage).collect()
 }
 
 /// The inputs of the audit.
@@ -248,10 +248,10 @@ impl Checking {
             }
         };
         let until = world.clock.now();
-        let told = notes.told().clone();
-        let reigns = world.watcher.reigns();
-        let mut drilled = Drilled { told, ..Drilled::default() };
-        match self.count(&sent, drilled.told.accepted).await {
+        let observations = notes.lock().clone();
+        let ownerships = world.watcher.ownerships();
+        let mut drilled = Drilled { observations, ..Drilled::default() };
+        match self.count(&sent, drilled.observations.accepted).await {
             Ok(counts) => drilled.counts = counts,
             Err(error) => violations.push(format!("I1: rated output: {error:#}")),
         }
@@ -260,7 +260,7 @@ impl Checking {
                 violations.push(format!("I3: partition {}: {error:#}", begin.partition));
             }
         }
-        drilled.timeline = timeline(&drilled.told, world.faults.clone(), reigns, until);
+        drilled.timeline = timeline(&drilled.observations, world.faults.clone(), ownerships, until);
         violations.extend(drilled.broken(&world.partitions));
         world.cluster.end().await;
         drilled
@@ -280,13 +280,13 @@ impl Checking {
 }
 
 fn timeline(
-    told: &ClientObservations,
+    observations: &ClientObservations,
     faults: Vec<crate::pause::InjectedFault>,
-    reigns: Vec<Reign>,
+    ownerships: Vec<ObservedOwnership>,
     until: Micros,
 ) -> Timeline {
-    let pauses = Answers::new(told.answers.clone()).pauses(&faults);
-    Timeline { from: 0, until, answers: told.answers.clone(), faults, pauses, reigns }
+    let pauses = Answers::new(observations.answers.clone()).pauses(&faults);
+    Timeline { from: 0, until, answers: observations.answers.clone(), faults, pauses, ownerships }
 }
 
 impl Drilled {
@@ -307,7 +307,7 @@ impl Drilled {
             broken.push(format!("I1: of {sent} sent {accepted} were accepted, {rated} rated"));
         }
         if let Some(fault) = self.timeline.faults.last() {
-            let answers = Answers::new(self.told.answers.clone());
+            let answers = Answers::new(self.observations.answers.clone());
             let is_late = |partition: &&u32| {
                 answers.first_since(**partition, fault.until).is_none_or(|it| it > SERVES_WITHIN)
             };
@@ -325,13 +325,14 @@ impl Drilled {
         database: &Database,
         mut why: Vec<String>,
     ) -> Report {
-        let Self { told, counts, timeline } = self;
-        let (retries, breaks) = (told.retries.len() as u64, told.breaks.len() as u64);
-        let cause = told.why.as_deref().unwrap_or("no reason given");
-        if scenario.promise != Promise::Exactly && told.refused > 0 {
-            why.push(format!("{} records were refused: {cause}", told.refused));
+        let Self { observations, counts, timeline } = self;
+        let (retries, breaks) =
+            (observations.retries.len() as u64, observations.breaks.len() as u64);
+        let cause = observations.why.as_deref().unwrap_or("no reason given");
+        if scenario.guarantee != Guarantee::Exactly && observations.refused > 0 {
+            why.push(format!("{} records were refused: {cause}", observations.refused));
         }
-        if scenario.promise == Promise::NoErrorSeen && retries + breaks > 0 {
+        if scenario.guarantee == Guarantee::NoErrorSeen && retries + breaks > 0 {
             why.push(format!("clients saw {retries} retries ({cause}), {breaks} broken streams"));
         }
         let is_violated = !why.is_empty();
@@ -346,7 +347,7 @@ impl Drilled {
             partition: answer.partition,
             micros: Some(answer.at.saturating_sub(answer.due)),
         };
-        let waits: Vec<Pause> = told.answers.iter().map(wait).collect();
+        let waits: Vec<Pause> = observations.answers.iter().map(wait).collect();
         Report {
             scenario: scenario.name,
             help: scenario.help,
@@ -365,10 +366,10 @@ impl Drilled {
             targets,
             waits: Quantiles::of(&waits),
             records: counts,
-            refused: told.refused,
+            refused: observations.refused,
             retries,
             broken_streams: breaks,
-            takeovers: changes(&timeline.reigns),
+            takeovers: changes(&timeline.ownerships),
             timeline,
         }
     }
@@ -388,7 +389,7 @@ fn targets(scenario: &Scenario, pauses: &Quantiles) -> Vec<TargetReport> {
 }
 
 /// The number of changes of epochs.
-fn changes(reigns: &[Reign]) -> u64 {
+fn changes(ownerships: &[ObservedOwnership]) -> u64 {
     let mut seen = std::collections::HashSet::new();
-    reigns.iter().filter(|reign| !seen.insert(reign.partition)).count() as u64
+    ownerships.iter().filter(|ownership| !seen.insert(ownership.partition)).count() as u64
 }

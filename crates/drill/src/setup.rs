@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Partitions, and the accounts in each that the drill uses.
 #[derive(Clone, Debug)]
-pub(crate) struct Ground(pub(crate) Vec<(u32, Range<u64>)>);
+pub(crate) struct DrillAccounts(pub(crate) Vec<(u32, Range<u64>)>);
 
-impl Ground {
+impl DrillAccounts {
     /// New partitions and accounts, with numbers above all existing ones.
     pub(crate) async fn beyond(
         db: &dyn SharedDatabase,
@@ -59,9 +59,9 @@ impl Ground {
                 ..accounts.end.min(range.last().0.saturating_add(1));
             (!share.is_empty()).then_some((row.spec.id.0, share))
         };
-        let ground: Vec<_> = there.iter().filter_map(share).collect();
-        ensure!(!ground.is_empty(), "no partition has any of these accounts");
-        Ok(Self(ground))
+        let accounts: Vec<_> = there.iter().filter_map(share).collect();
+        ensure!(!accounts.is_empty(), "no partition has any of these accounts");
+        Ok(Self(accounts))
     }
 
     /// The partitions.
@@ -193,9 +193,9 @@ fn is_transient(status: &tonic::Status) -> bool {
 }
 
 /// Waits until every one of these partitions has an owner that reports it as served.
-pub(crate) async fn served(db: &dyn SharedDatabase, ground: &Ground) -> Result<()> {
+pub(crate) async fn served(db: &dyn SharedDatabase, accounts: &DrillAccounts) -> Result<()> {
     let until = Instant::now() + PATIENCE * 2;
-    let mine = ground.partitions();
+    let mine = accounts.partitions();
     loop {
         let seen = db.observe().await.context("the database does not answer")?;
         let serving = seen.nodes.iter().flat_map(|node| &node.beat.serving);
@@ -213,9 +213,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_account_of_the_ground_is_in_one_partition() {
-        let ground = Ground::split(5, 3, 101, 10);
-        assert_eq!(ground.0, [(5, 101..104), (6, 104..107), (7, 107..111)]);
-        assert_eq!((ground.partitions(), ground.accounts()), (vec![5, 6, 7], 101..111));
+    fn every_drill_account_is_in_one_partition() {
+        let accounts = DrillAccounts::split(5, 3, 101, 10);
+        assert_eq!(accounts.0, [(5, 101..104), (6, 104..107), (7, 107..111)]);
+        assert_eq!((accounts.partitions(), accounts.accounts()), (vec![5, 6, 7], 101..111));
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::{LoadClock, Micros};
 
 /// An ownership, from the time at which it was first observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reign {
+pub struct ObservedOwnership {
     /// The partition.
     pub partition: u32,
     /// The epoch of the ownership.
@@ -24,7 +24,7 @@ pub struct Reign {
 
 #[derive(Debug, Default)]
 struct Seen {
-    reigns: Vec<Reign>,
+    ownerships: Vec<ObservedOwnership>,
     /// The newest epoch and owner, by partition.
     now: BTreeMap<u32, (u64, String)>,
     last: Option<Arc<Observation>>,
@@ -66,8 +66,8 @@ impl OwnerWatcher {
     }
 
     /// All ownerships so far, in the order of observation.
-    pub(crate) fn reigns(&self) -> Vec<Reign> {
-        self.seen().reigns.clone()
+    pub(crate) fn ownerships(&self) -> Vec<ObservedOwnership> {
+        self.seen().ownerships.clone()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -90,7 +90,12 @@ impl Seen {
                 continue;
             }
             self.now.insert(partition, (epoch, owner.0.clone()));
-            self.reigns.push(Reign { partition, epoch, owner: owner.0.clone(), from });
+            self.ownerships.push(ObservedOwnership {
+                partition,
+                epoch,
+                owner: owner.0.clone(),
+                from,
+            });
         }
         self.last = Some(Arc::new(observation));
     }

@@ -126,13 +126,13 @@ impl World {
         let mut read = 0;
         loop {
             {
-                let told = self.notes.told();
-                for answer in told.answers.get(read..).unwrap_or_default() {
+                let observations = self.notes.lock();
+                for answer in observations.answers.get(read..).unwrap_or_default() {
                     if answer.sent >= since {
                         waiting.remove(&answer.partition);
                     }
                 }
-                read = told.answers.len();
+                read = observations.answers.len();
             }
             if waiting.is_empty() {
                 return Ok(());

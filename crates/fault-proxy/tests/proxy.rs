@@ -57,7 +57,7 @@ async fn forwarded_bytes_arrive_and_so_does_the_end() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_dropped_takes_its_connections_with_it() {
+async fn a_dropped_proxy_closes_its_connections() {
     let proxy = echo().await;
     let mut stream = connect(&proxy).await;
     drop(proxy);
@@ -65,7 +65,7 @@ async fn a_proxy_that_is_dropped_takes_its_connections_with_it() {
 }
 
 #[tokio::test]
-async fn delayed_bytes_come_later_and_a_second_message_not_later_still() {
+async fn delayed_bytes_arrive_later_and_delays_of_two_messages_do_not_add_up() {
     let proxy = echo().await;
     let mut stream = connect(&proxy).await;
     proxy.set(Direction::ToServer, Flow::Delay(Duration::from_millis(200)));
@@ -178,7 +178,7 @@ async fn refused_connections_are_refused_at_once_and_the_old_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_shows_as_a_reset_and_may_come_elsewhere() {
+async fn a_missing_server_is_a_reset_and_the_proxy_can_be_pointed_at_another() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (there, proxy) = (echo().await, Proxy::start(nobody.to_string()).await.unwrap());
     is_reset(&mut connect(&proxy).await).await;

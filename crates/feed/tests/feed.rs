@@ -238,7 +238,7 @@ async fn a_line_carries_its_receipt() {
 }
 
 #[tokio::test]
-async fn lines_max_stops_and_the_cursor_goes_on() {
+async fn a_pull_stopped_by_lines_max_continues_at_its_cursor() {
     let world = World::new(FeedConfig::default()).await;
     world.append(1, &[3, 0, 3], 0).await;
     world.register().await;

@@ -21,12 +21,12 @@ pub(crate) struct Admission {
 
 /// The part of the budget that a batch holds until it is answered.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct AdmissionShare {
     _permit: OwnedSemaphorePermit,
     bytes: u32,
 }
 
-impl Drop for Room {
+impl Drop for AdmissionShare {
     fn drop(&mut self) {
         metrics::gauge!("turnpike_front_admitted_bytes").decrement(f64::from(self.bytes));
     }
@@ -42,7 +42,7 @@ impl Admission {
 
     /// Reserves `bytes` of the budget, waiting at most `wait`. Returns `None` when the batch must
     /// be refused.
-    pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<Room> {
+    pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<AdmissionShare> {
         // An empty batch reserves a byte too, so that it can't bypass a full budget.
         let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
         if self.refusing.load(Ordering::Relaxed) {
@@ -55,7 +55,7 @@ impl Admission {
         match tokio::time::timeout(wait, permit).await {
             Ok(Ok(permit)) => {
                 metrics::gauge!("turnpike_front_admitted_bytes").increment(f64::from(bytes));
-                Some(Room { _permit: permit, bytes })
+                Some(AdmissionShare { _permit: permit, bytes })
             }
             _ => {
                 if !self.refusing.swap(true, Ordering::Relaxed) {

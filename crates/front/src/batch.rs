@@ -12,7 +12,7 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::tally::tally;
 use turnpike_types::RejectReason;
 
-use crate::admission::Room;
+use crate::admission::AdmissionShare;
 use crate::config::millis;
 use crate::reassign::Decided;
 use crate::stall::{Stall, Turn};
@@ -56,7 +56,7 @@ pub(crate) struct UnansweredBatch {
 struct Tally {
     open_parts: usize,
     ack: BatchAck,
-    _room: Option<Room>,
+    _room: Option<AdmissionShare>,
     unanswered: Unanswered,
 }
 
@@ -67,7 +67,7 @@ impl UnansweredBatch {
         turn: Turn,
         parts: usize,
         ack: BatchAck,
-        room: Room,
+        room: AdmissionShare,
         acks: &Acks,
         stall: &Arc<Stall>,
         unanswered: Unanswered,

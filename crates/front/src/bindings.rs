@@ -169,7 +169,7 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
         RebindOutcome::Already => already(),
         RebindOutcome::Changed(taken) => AccountResult {
             outcome: AccountOutcome::Applied.into(),
-            message: told(identity, taken),
+            message: message(identity, taken),
         },
         RebindOutcome::Taken(by) => refused(format!(
             "{identity} is not bound: {}. Choose another interval, or move it (--move)",
@@ -201,7 +201,7 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
 }
 
 /// Which accounts lost the identity, and for which intervals.
-fn told(identity: &str, taken: &[Binding]) -> String {
+fn message(identity: &str, taken: &[Binding]) -> String {
     let mut words: Vec<String> = taken
         .iter()
         .take(NAMED_MAX)

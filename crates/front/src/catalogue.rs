@@ -144,7 +144,7 @@ pub(crate) async fn find(
 }
 
 /// The faults, one on each line, as many as fit, followed by the number of those left out.
-pub(crate) fn told<T: std::fmt::Display>(faults: &[T]) -> String {
+pub(crate) fn message<T: std::fmt::Display>(faults: &[T]) -> String {
     let mut text = String::new();
     for (at, fault) in faults.iter().enumerate() {
         let fault: String = fault.to_string().chars().take(FAULT_LETTERS_MAX).collect();

@@ -12,7 +12,7 @@ use turnpike_plan::{Plan, Table};
 use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
 
 use crate::FrontError;
-use crate::catalogue::told;
+use crate::catalogue::message;
 
 /// The time limit for the examples of one plan. They usually take milliseconds.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -83,6 +83,6 @@ fn judge(name: &str, report: &ExamplesReport) -> Result<Vec<String>, FrontError>
     let differences: Vec<String> = report.examples.iter().flat_map(differences).collect();
     Err(FrontError::Invalid(format!(
         "{name} gives other results than its own examples; correct the plan or the examples\n{}",
-        told(&differences)
+        message(&differences)
     )))
 }

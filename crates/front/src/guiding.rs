@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use turnpike_mutants::{Check, off};
-use turnpike_store::{Binding, Guided, SharedDatabase, StoreResult};
+use turnpike_store::{Binding, IdentityHistory, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
 use crate::routes::Routes;
@@ -47,7 +47,7 @@ impl<'a> IdentityKey<'a> {
 }
 
 /// The account that the identity of `history` was bound to at `start`.
-pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
+pub(crate) fn bound_at(history: &IdentityHistory, start: Timestamp) -> Option<AccountNumber> {
     if off(Check::GuidedByStart) {
         return history.bindings.last().map(|binding| binding.account);
     }
@@ -58,7 +58,10 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
 
 /// The account whose partition decides a record with this start, because the identity changed hands
 /// since such records were first accepted; `None` if it did not.
-pub(crate) fn first_holder_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
+pub(crate) fn first_holder_at(
+    history: &IdentityHistory,
+    start: Timestamp,
+) -> Option<AccountNumber> {
     holder(&history.first_holders, start)
 }
 
@@ -83,7 +86,7 @@ pub(crate) struct Guide {
 /// A cached history, and the number of the last change of bindings when it was read.
 #[derive(Clone)]
 struct Found {
-    history: Arc<Guided>,
+    history: Arc<IdentityHistory>,
     change: u64,
 }
 
@@ -92,7 +95,7 @@ impl Guide {
         let cache = Cache::builder()
             .max_capacity(bytes_max)
             .weigher(|identity: &String, found: &Found| {
-                let Guided { bindings, prefixes, first_holders } = &*found.history;
+                let IdentityHistory { bindings, prefixes, first_holders } = &*found.history;
                 let in_prefixes = prefixes.iter().map(Vec::len).sum::<usize>();
                 let rows = bindings.len() + in_prefixes + first_holders.len();
                 let bytes = 128 + (identity.len() + 64) * (1 + rows);

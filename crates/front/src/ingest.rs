@@ -32,13 +32,13 @@ use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
-use crate::admission::Room;
+use crate::admission::AdmissionShare;
 use crate::batch::{
     Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
 };
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
-use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
+use crate::partition_sender::{self, Arrival, PendingSubBatch, SenderQueue};
 use crate::reassign::{self, Decided, MovedRecord};
 use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
@@ -272,7 +272,7 @@ impl ClientStream {
         &mut self,
         frame: &BatchFrame,
         deadline: Instant,
-    ) -> Result<(BatchId, Split, Room), Refusal> {
+    ) -> Result<(BatchId, Split, AdmissionShare), Refusal> {
         let bytes = frame.body().len();
         if bytes > limits::BATCH_BYTES_MAX {
             return Err(Refusal::Reject(format!(
@@ -355,7 +355,7 @@ impl ClientStream {
         &mut self,
         head: BatchId,
         split: Split,
-        room: Room,
+        room: AdmissionShare,
         deadline: Instant,
         unanswered: Unanswered,
     ) -> Result<(), Overfull> {
@@ -391,7 +391,12 @@ impl ClientStream {
                 let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
                 partition_sender::open(&self.core, part.partition, self.arrival, acks, stall)
             });
-            gone.extend(sender.push(Sub::new(part.records, deadline, part.guided_us, ticket)));
+            gone.extend(sender.push(PendingSubBatch::new(
+                part.records,
+                deadline,
+                part.guided_us,
+                ticket,
+            )));
         }
         drop(order);
         drop(gone);

@@ -59,7 +59,7 @@ pub(crate) enum Arrival {
 
 /// The part of a batch that goes to one partition.
 #[derive(Debug)]
-pub(crate) struct Sub {
+pub(crate) struct PendingSubBatch {
     body: Body,
     records_bytes: usize,
     deadline: Instant,
@@ -77,7 +77,7 @@ enum Body {
     Sent(Bytes),
 }
 
-impl Sub {
+impl PendingSubBatch {
     pub(crate) fn new(records: Vec<u8>, deadline: Instant, guided_us: u64, ticket: Ticket) -> Self {
         Self {
             records_bytes: records.len(),
@@ -108,13 +108,13 @@ impl Sub {
 /// The sending end of a sender's queue. When it is dropped, the sender ends once everything is
 /// answered.
 #[derive(Clone, Debug)]
-pub(crate) struct SenderQueue(mpsc::UnboundedSender<Sub>);
+pub(crate) struct SenderQueue(mpsc::UnboundedSender<PendingSubBatch>);
 
 impl SenderQueue {
     /// Adds a sub-batch at the end, under the stream's [`Stall`]. Returns the sub-batch if the
     /// sender has ended: the caller drops it after the lock is released, which answers RETRY. The
     /// limit of unanswered batches of the stream bounds the queue.
-    pub(crate) fn push(&self, sub: Sub) -> Option<Sub> {
+    pub(crate) fn push(&self, sub: PendingSubBatch) -> Option<PendingSubBatch> {
         self.0.send(sub).err().map(|gone| gone.0)
     }
 }
@@ -153,12 +153,12 @@ struct PartitionSender {
     core: Arc<Core>,
     partition: PartitionId,
     arrival: Arrival,
-    queue: mpsc::UnboundedReceiver<Sub>,
+    queue: mpsc::UnboundedReceiver<PendingSubBatch>,
     /// More sub-batches may arrive through the queue.
     open: bool,
     acks: Acks,
     stall: Arc<Stall>,
-    pending: VecDeque<Sub>,
+    pending: VecDeque<PendingSubBatch>,
     routes: watch::Receiver<Arc<RouteTable>>,
     /// The address to try next: from a refusal, or of a member that may relay.
     hint: Option<String>,
@@ -238,7 +238,7 @@ impl PartitionSender {
         }
     }
 
-    fn take(&mut self, sub: Option<Sub>) {
+    fn take(&mut self, sub: Option<PendingSubBatch>) {
         match sub {
             Some(sub) => self.pending.push_back(sub),
             None => self.open = false,
@@ -433,7 +433,7 @@ impl PartitionSender {
             let epoch = standing.epoch;
             return Some(self.back(format!("{} is superseded (epoch {epoch})", session.address)));
         }
-        let fits = |head: &Sub| head.ticket.fits(&answer) || off(Check::WholeAnswer);
+        let fits = |head: &PendingSubBatch| head.ticket.fits(&answer) || off(Check::WholeAnswer);
         if !self.pending.front().is_some_and(fits) {
             tracing::error!(partition = %self.partition, address = %session.address,
                 "the answer of a node does not cover every record of its sub-batch; it is ignored");
@@ -499,7 +499,7 @@ impl PartitionSender {
     }
 
     /// Removes the head, which was answered.
-    fn pop(&mut self, session: &mut Session) -> Option<Sub> {
+    fn pop(&mut self, session: &mut Session) -> Option<PendingSubBatch> {
         let sub = self.pending.pop_front()?;
         session.sent -= 1;
         session.sent_bytes -= sub.records_bytes;

@@ -15,7 +15,7 @@ use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
 use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
 use crate::FrontError;
-use crate::catalogue::{self, Published, hexadecimal, told};
+use crate::catalogue::{self, Published, hexadecimal, message};
 use crate::core::Core;
 use crate::examples::Examples;
 
@@ -62,7 +62,7 @@ impl Plans {
         {
             return Ok(plan);
         }
-        Err(FrontError::Invalid(told(&errors.0)))
+        Err(FrontError::Invalid(message(&errors.0)))
     }
 
     async fn is_there(&self, asked: &Publish) -> Result<bool, FrontError> {

@@ -62,14 +62,14 @@ pub(crate) struct Route {
     /// The owner's address; `None` before the first claim, and when the process that claimed the
     /// partition is known to have been replaced (P11).
     pub(crate) address: Option<String>,
-    highest: Highest,
+    highest: HighestEpoch,
 }
 
 /// The highest epoch seen of a partition, shared by all tables.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Highest(Arc<AtomicU64>);
+pub(crate) struct HighestEpoch(Arc<AtomicU64>);
 
-impl Highest {
+impl HighestEpoch {
     /// Whether an answer under `epoch` is valid (P17). Raises the highest epoch seen to `epoch`.
     pub(crate) fn admits(&self, epoch: u64) -> bool {
         self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Check::EpochFloor)
@@ -120,7 +120,7 @@ impl RouteTable {
         generation: u64,
         mut observation: Observation,
         silent: Vec<Duration>,
-        highest: &mut BTreeMap<PartitionId, Highest>,
+        highest: &mut BTreeMap<PartitionId, HighestEpoch>,
     ) -> Self {
         observation.partitions.sort_by_key(|row| row.spec.id);
         let routes: Vec<Route> = observation
@@ -348,7 +348,7 @@ struct Watcher {
     db: Arc<dyn SharedDatabase>,
     stale: Arc<Notify>,
     sender: watch::Sender<Arc<RouteTable>>,
-    highest: BTreeMap<PartitionId, Highest>,
+    highest: BTreeMap<PartitionId, HighestEpoch>,
     bindings: BindingsSeen,
     /// Moves the mark of look-ups on.
     advancing: Option<JoinHandle<()>>,

@@ -19,7 +19,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
-use turnpike_store::Guided;
+use turnpike_store::IdentityHistory;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
 use crate::guiding::{IdentityKey, bound_at};
@@ -27,7 +27,7 @@ use crate::reassign::Decided;
 use crate::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
-pub(crate) type HistoryBySpelling = HashMap<String, Arc<Guided>>;
+pub(crate) type HistoryBySpelling = HashMap<String, Arc<IdentityHistory>>;
 
 /// The result of splitting a batch.
 #[derive(Debug, Default)]

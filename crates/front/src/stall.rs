@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_remembered_and_no_more() {
+    fn more_than_the_maximum_of_refused_sub_batches_is_an_error() {
         let mut order = Order::default();
         for number in 0..REFUSED_MAX as u64 {
             assert_eq!(order.refuse(number, Some("full")), Ok(()));

@@ -10,7 +10,7 @@ use turnpike_proto::plan::v1::{
 use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
 use turnpike_types::limits::TABLE_BYTES_MAX;
 
-use crate::catalogue::{self, Published, hexadecimal, told};
+use crate::catalogue::{self, Published, hexadecimal, message};
 use crate::{FrontError, Plans};
 
 impl Plans {
@@ -107,7 +107,7 @@ async fn read(text: String) -> Result<(Publish, Vec<String>), FrontError> {
 /// Runs on a blocking thread, because checking a large table takes about a second.
 async fn parse(text: String) -> Result<(Table, String), FrontError> {
     let checked = tokio::task::spawn_blocking(move || {
-        let table = parse_table(&text).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
+        let table = parse_table(&text).map_err(|errors| FrontError::Invalid(message(&errors.0)))?;
         Ok((table, text))
     });
     checked
@@ -121,7 +121,7 @@ async fn parse_published(text: String) -> Result<Table, FrontError> {
     let table = read
         .await
         .map_err(|error| FrontError::Invalid(format!("the table can't be read: {error}")))?;
-    table.map_err(|errors| FrontError::Invalid(told(&errors.0)))
+    table.map_err(|errors| FrontError::Invalid(message(&errors.0)))
 }
 
 fn to_publish(table: &Table, text: String) -> Publish {

@@ -246,7 +246,7 @@ async fn a_refused_change_names_the_holder_of_the_identity_and_the_limit_of_fina
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_waits_under_the_one_spelling_of_its_identity() {
+async fn a_record_is_suspended_under_the_canonical_spelling_of_its_identity() {
     let world = world().await;
     let first = at(50, "ip:2001:DB8:0::77", "r0");
     let again = UsageRecord { identity: "ip:2001:db8::77".to_owned(), ..first.clone() };

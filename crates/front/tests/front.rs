@@ -342,7 +342,7 @@ async fn p30_short_deadlines_never_reorder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_which_too_much_was_refused_is_ended_in_words() {
+async fn a_stream_with_too_many_refusals_is_ended_with_the_reason() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
     let batches = (0..5_000).map(|number| batch(number, &[record(5, "", "r")]));
@@ -357,7 +357,7 @@ async fn a_stream_of_which_too_much_was_refused_is_ended_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
+async fn an_invalid_sub_batch_is_rejected_with_the_nodes_message() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;
     world.give(1, 0).await;
@@ -390,7 +390,7 @@ async fn where_one_part_is_invalid_the_others_are_answered_and_the_batch_is_reje
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
+async fn a_client_reads_the_error_of_a_failing_node() {
     let config = FrontConfig { answer_deadline_beats: 30, ..config() };
     let world = World::new(config, 1).await;
     world.partition(3, 1, 100).await;
@@ -486,7 +486,7 @@ async fn a_partition_sender_that_was_idle_opens_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_front_that_goes_down_answers_what_it_read_and_says_so() {
+async fn a_front_that_stops_answers_what_it_read_and_announces_the_stop() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;
     world.routed().await;

@@ -38,7 +38,7 @@ async fn world() -> World {
 }
 
 /// Asserts that the front ignores answers with these faults, and finally answers RETRY.
-async fn is_not_believed(faults: Faults, why: &str) {
+async fn is_not_accepted(faults: Faults, why: &str) {
     let world = world().await;
     world.set_faults(faults);
     let records = [record(5, "", "r0"), record(5, "", "r1")];
@@ -48,13 +48,13 @@ async fn is_not_believed(faults: Faults, why: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i1_an_answer_that_leaves_a_record_out_is_not_believed() {
-    is_not_believed(Faults { short: true, ..Faults::default() }, "incomplete answer").await;
+async fn i1_an_answer_that_leaves_a_record_out_is_not_accepted() {
+    is_not_accepted(Faults { short: true, ..Faults::default() }, "incomplete answer").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn p30_an_answer_to_another_sub_batch_is_not_believed() {
-    is_not_believed(Faults { ahead: true, ..Faults::default() }, "out of order").await;
+async fn p30_an_answer_to_another_sub_batch_is_not_accepted() {
+    is_not_accepted(Faults { ahead: true, ..Faults::default() }, "out of order").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +243,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
+async fn p28_identities_of_a_command_that_failed_are_not_bound() {
     use AccountOutcome::{Applied, Refused, Retry};
     let none = Faults::default();
     let cases = [
@@ -419,12 +419,12 @@ fn mutants_are_caught() {
         ),
         (
             Check::WholeAnswer,
-            "i1_an_answer_that_leaves_a_record_out_is_not_believed",
+            "i1_an_answer_that_leaves_a_record_out_is_not_accepted",
             "believed: BatchAck",
         ),
         (
             Check::AnswersInOrder,
-            "p30_an_answer_to_another_sub_batch_is_not_believed",
+            "p30_an_answer_to_another_sub_batch_is_not_accepted",
             "believed: BatchAck",
         ),
         (
@@ -459,7 +459,7 @@ fn mutants_are_caught() {
         ),
         (
             Check::BoundWhenDurable,
-            "p28_identities_of_a_command_that_did_not_come_about_are_not_bound",
+            "p28_identities_of_a_command_that_failed_are_not_bound",
             "no owner",
         ),
     ]);

@@ -101,7 +101,7 @@ async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_alre
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_supersede() {
+async fn a_version_is_immutable_and_may_share_its_start_only_with_one_that_it_supersedes() {
     let world = world().await;
     publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
     let other = publish(&world, xml(1, "2026-04-01", "0.06")).await;
@@ -203,7 +203,7 @@ async fn examples_read_the_tables_of_the_catalogue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_files_of_examples_come_with_the_plan() {
+async fn the_files_of_examples_are_published_with_the_plan() {
     let world = world().await;
     let by_files = r#"<example name="f" usage="usage.csv" expect="lines.csv"/>"#;
     let xml = with_example(1, "2026-01-01", by_files);

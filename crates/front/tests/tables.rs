@@ -57,7 +57,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &[&
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_published_table_is_listed_and_comes_back_as_it_was_written() {
+async fn a_published_table_is_listed_and_returned_as_it_was_written() {
     let world = world().await;
     let text = dial_plan("world", 1, "2020-01-01");
     let answer = publish(&world, text.clone()).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_refusal_lists_as_many_faults_as_fit_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_supersede() {
+async fn a_version_is_immutable_and_may_share_its_start_only_with_one_that_it_supersedes() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2026-04-01")).await.unwrap();
     let other = dial_plan("world", 1, "2026-04-01").replace("0.02", "0.03");
@@ -154,7 +154,7 @@ async fn an_absent_table_is_reported_as_missing() {
 /// 32 MiB in both directions. The transport accepts more, so that a larger table gets the front's
 /// own refusal.
 #[tokio::test(start_paused = true)]
-async fn the_largest_table_goes_in_and_comes_back_and_a_larger_one_is_refused_by_its_size() {
+async fn the_largest_table_is_stored_and_returned_and_a_larger_one_is_refused_by_its_size() {
     let world = world().await;
     let table = dial_plan("world", 1, "2020-01-01");
     let padding = "# a comment that costs its reader little\n";

@@ -108,7 +108,7 @@ impl Beater {
                     return;
                 }
                 Err(error) => {
-                    self.shared.trouble.set(Some(error.to_string()));
+                    self.shared.database_error.set(Some(error.to_string()));
                     tracing::warn!(%error, "the heartbeat could not be written");
                     config.beat_again()
                 }

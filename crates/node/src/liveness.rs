@@ -73,7 +73,7 @@ impl Seen {
 
 /// The observations of a partition's owner.
 #[derive(Debug)]
-struct Held {
+struct ObservedOwner {
     epoch: Epoch,
     claim: ClaimId,
     next: SegmentNumber,
@@ -108,7 +108,7 @@ pub(crate) struct Liveness {
     stability: Duration,
     counted_max: Duration,
     nodes: HashMap<NodeName, Seen>,
-    partitions: HashMap<PartitionId, Held>,
+    partitions: HashMap<PartitionId, ObservedOwner>,
     ends: HashMap<PartitionId, Ends>,
     /// Nodes that are unreachable from here, and whether they were ever reached.
     unreachable: HashMap<NodeName, bool>,
@@ -257,7 +257,8 @@ impl Liveness {
             },
             _ => {
                 let (epoch, claim, next) = place;
-                let fresh = Held { epoch, claim, next, silent: Duration::ZERO, disowned: 0 };
+                let fresh =
+                    ObservedOwner { epoch, claim, next, silent: Duration::ZERO, disowned: 0 };
                 self.partitions.insert(row.spec.id, fresh);
             }
         }

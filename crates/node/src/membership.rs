@@ -93,7 +93,7 @@ pub(crate) enum Decision {
 
 /// This node, and the partitions that it holds.
 #[derive(Debug)]
-pub(crate) struct Me<'a> {
+pub(crate) struct ThisNode<'a> {
     pub(crate) node: &'a NodeName,
     pub(crate) incarnation: Incarnation,
     pub(crate) draining: bool,
@@ -116,7 +116,7 @@ impl Vacancies {
     pub(crate) fn decide(
         &mut self,
         config: &NodeConfig,
-        me: &Me<'_>,
+        me: &ThisNode<'_>,
         seen: &Observation,
         liveness: &Liveness,
         now: Instant,
@@ -151,7 +151,7 @@ impl Vacancies {
 
 struct Round<'a> {
     config: &'a NodeConfig,
-    me: &'a Me<'a>,
+    me: &'a ThisNode<'a>,
     seen: &'a Observation,
     liveness: &'a Liveness,
 }

@@ -19,8 +19,8 @@ use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::gates::{Gate, Gates};
 use crate::liveness::Liveness;
-use crate::membership::{Decision, Me, TakeoverCause, Vacancies};
-use crate::owner::{DatabaseClock, Outboxes, Queued, Request, Shared, Ticks, Trouble};
+use crate::membership::{Decision, TakeoverCause, ThisNode, Vacancies};
+use crate::owner::{DatabaseClock, LastDatabaseError, Outboxes, Queued, Request, Shared, Ticks};
 use crate::peers::{Peers, Reach};
 use crate::predecessor;
 use crate::service::Service;
@@ -102,10 +102,10 @@ impl Node {
             reach.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
-        let (health_tx, standing) = watch::channel(health::Standing::BEFORE);
+        let (health_tx, state) = watch::channel(health::ObservedState::BEFORE);
         // One observation may take as long as the suspicion time.
         let stale_after = config.suspicion() * 2;
-        let health = NodeHealth { node: config.name.clone(), standing, stale_after };
+        let health = NodeHealth { node: config.name.clone(), state, stale_after };
         let served = Arc::new(Served::default());
         let mut beater = Beater {
             shared: Arc::clone(&shared),
@@ -191,7 +191,7 @@ fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) ->
         segments,
         clock: DatabaseClock::default(),
         fresh_at: Mutex::new(Instant::now()),
-        trouble: Trouble::default(),
+        database_error: LastDatabaseError::default(),
         loads: Semaphore::new(LOADS_MAX),
     }
 }
@@ -236,7 +236,7 @@ struct Runner {
     chance: StdRng,
     /// When the gauges were last set.
     measured: Option<Instant>,
-    health: watch::Sender<health::Standing>,
+    health: watch::Sender<health::ObservedState>,
 }
 
 impl Runner {
@@ -269,7 +269,7 @@ impl Runner {
             }
             last = Instant::now();
             if let Err(error) = self.round().await {
-                self.shared.trouble.set(Some(error.to_string()));
+                self.shared.database_error.set(Some(error.to_string()));
                 tracing::warn!(%error, "the shared database could not be observed");
                 // Silence counts between successful reads only (P10).
                 suspicion = None;
@@ -358,8 +358,13 @@ impl Runner {
             reached.is_some_and(|copy| self.liveness.is_near(row.spec.id, copy.segment))
         };
         let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
-        let me =
-            Me { node: name, incarnation: self.incarnation, draining, busy: &busy, warm: &warm };
+        let me = ThisNode {
+            node: name,
+            incarnation: self.incarnation,
+            draining,
+            busy: &busy,
+            warm: &warm,
+        };
         self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
     }
 

@@ -26,11 +26,11 @@ use turnpike_types::{Incarnation, NodeName};
 
 /// The nodes whose connections are broken or refused.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, Trouble>>>);
+pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, ConnectionFault>>>);
 
 /// Why a node can't be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum ConnectionFault {
     /// The process with this incarnation closed its connection and refused the next one.
     Gone(Incarnation),
     /// Connections break, or are not answered; the cause may be the network. `met`: the observing
@@ -42,9 +42,9 @@ impl Reach {
     /// The processes that are suspected now.
     pub(crate) fn gone(&self) -> HashMap<NodeName, Incarnation> {
         let all = self.all();
-        let gone = all.iter().filter_map(|(node, trouble)| match trouble {
-            Trouble::Gone(incarnation) => Some((node.clone(), *incarnation)),
-            Trouble::Unreachable { .. } => None,
+        let gone = all.iter().filter_map(|(node, fault)| match fault {
+            ConnectionFault::Gone(incarnation) => Some((node.clone(), *incarnation)),
+            ConnectionFault::Unreachable { .. } => None,
         });
         gone.collect()
     }
@@ -52,8 +52,8 @@ impl Reach {
     /// The nodes that are unreachable from here, dead or alive, and whether they were ever reached.
     pub(crate) fn unreachable(&self) -> HashMap<NodeName, bool> {
         let all = self.all();
-        let met = |trouble: &Trouble| *trouble != Trouble::Unreachable { met: false };
-        all.iter().map(|(node, trouble)| (node.clone(), met(trouble))).collect()
+        let met = |fault: &ConnectionFault| *fault != ConnectionFault::Unreachable { met: false };
+        all.iter().map(|(node, fault)| (node.clone(), met(fault))).collect()
     }
 
     /// Whether the node is unreachable from here.
@@ -63,15 +63,15 @@ impl Reach {
 
     /// Records trouble with `node`. Returns whether it is new. `Unreachable` does not replace
     /// `Gone`.
-    fn note(&self, node: &NodeName, trouble: Trouble) -> bool {
+    fn note(&self, node: &NodeName, fault: ConnectionFault) -> bool {
         let mut all = self.all();
         let known = all.get(node).copied();
-        let is_new = match trouble {
-            Trouble::Gone(_) => known != Some(trouble),
-            Trouble::Unreachable { .. } => known.is_none(),
+        let is_new = match fault {
+            ConnectionFault::Gone(_) => known != Some(fault),
+            ConnectionFault::Unreachable { .. } => known.is_none(),
         };
         if is_new {
-            all.insert(node.clone(), trouble);
+            all.insert(node.clone(), fault);
         }
         is_new
     }
@@ -80,7 +80,7 @@ impl Reach {
         self.all().remove(node);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<NodeName, Trouble>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<NodeName, ConnectionFault>> {
         // No code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,17 +190,17 @@ impl Watcher {
                     // Connect again at once, to see whether the host refuses the connection.
                     last = Some(incarnation);
                     met = true;
-                    self.note(Trouble::Unreachable { met });
+                    self.note(ConnectionFault::Unreachable { met });
                     continue;
                 }
                 Parted::Refused => {
                     if let Some(incarnation) = last.take() {
                         tracing::info!(node = %self.node, %incarnation,
                             "a node closed its connection and refuses the next one: suspected");
-                        self.note(Trouble::Gone(incarnation));
+                        self.note(ConnectionFault::Gone(incarnation));
                     } else {
                         // No process listens there, or a firewall refuses the connection.
-                        self.note(Trouble::Unreachable { met });
+                        self.note(ConnectionFault::Unreachable { met });
                     }
                 }
                 Parted::Unclear if last.is_some() && tries < UNCLEAR_MAX => {
@@ -210,7 +210,7 @@ impl Watcher {
                 }
                 Parted::Unclear => {
                     last = None;
-                    self.note(Trouble::Unreachable { met });
+                    self.note(ConnectionFault::Unreachable { met });
                 }
                 Parted::Ended => last = None,
             }
@@ -219,8 +219,8 @@ impl Watcher {
         }
     }
 
-    fn note(&self, trouble: Trouble) {
-        if self.reach.note(&self.node, trouble) {
+    fn note(&self, fault: ConnectionFault) {
+        if self.reach.note(&self.node, fault) {
             self.wake.notify_one();
         }
     }

@@ -358,7 +358,7 @@ impl Gates {
     }
 
     fn not_owner(&self, partition: PartitionId) -> Standing {
-        let message = self.shared.trouble.get().unwrap_or_else(|| {
+        let message = self.shared.database_error.get().unwrap_or_else(|| {
             format!("node {} does not serve partition {partition}", self.config.name)
         });
         Standing {

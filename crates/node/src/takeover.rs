@@ -86,7 +86,7 @@ impl Candidate {
         mut queue: mpsc::Receiver<Queued>,
     ) -> OwnerExit {
         let partition = self.spec.id;
-        self.tell_claim();
+        self.log_claim();
         let ended = match self.serve(told, &mut queue).await {
             Ok(ended) | Err(ended) => ended,
         };
@@ -97,14 +97,14 @@ impl Candidate {
         self.gates.set(partition, gate);
         // Requests in the queue are answered only now, when the node to refer them to is known.
         drop(queue);
-        self.tell_end(&ended);
+        self.log_end(&ended);
         if matches!(ended, Ended::Released { .. }) {
             // The target of the release need not wait for its next observation.
             self.gates.notify_watchers();
         }
         match &ended {
-            Ended::Store(error) => self.shared.trouble.set(Some(error.to_string())),
-            Ended::Damaged(what) => self.shared.trouble.set(Some(what.clone())),
+            Ended::Store(error) => self.shared.database_error.set(Some(error.to_string())),
+            Ended::Damaged(what) => self.shared.database_error.set(Some(what.clone())),
             _ => {}
         }
         self.gates.wake.notify_one();
@@ -135,7 +135,7 @@ impl Candidate {
             let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
             Owner::new(shared, ownership.clone(), ticks, replica)
         };
-        self.tell_takeover(&claimed, kind, claimed_in);
+        self.log_takeover(&claimed, kind, claimed_in);
         self.gates.set(self.spec.id, Gate::Open(self.requests.clone()));
         let mut ended = owner(replica).serve(queue).await;
         while off(Check::OwnAppend) && matches!(ended, Ended::Store(_)) {
@@ -204,7 +204,7 @@ impl Candidate {
 /// The log lines of a takeover. They share their fields: the winner logs its claim and its success,
 /// the loser the end of its ownership.
 impl Candidate {
-    fn tell_claim(&self) {
+    fn log_claim(&self) {
         tracing::info!(
             node = self.node(),
             partition = self.spec.id.0,
@@ -216,7 +216,7 @@ impl Candidate {
         );
     }
 
-    fn tell_takeover(&self, claimed: &Claimed, copy: &'static str, claimed_in: Duration) {
+    fn log_takeover(&self, claimed: &Claimed, copy: &'static str, claimed_in: Duration) {
         let (cause, elapsed) = (self.cause.word(), self.began.elapsed());
         metrics::counter!("turnpike_takeovers_total", "cause" => cause, "copy" => copy)
             .increment(1);
@@ -238,7 +238,7 @@ impl Candidate {
         );
     }
 
-    fn tell_end(&self, ended: &Ended) {
+    fn log_end(&self, ended: &Ended) {
         let (partition, reason) = (self.spec.id.0, ended.word());
         let (epoch, from_epoch) = (self.won.map(Epoch::number), self.claim.seen.number());
         metrics::counter!("turnpike_ownerships_ended_total", "reason" => reason).increment(1);

@@ -21,9 +21,9 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation,
-    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
-    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, Member, NodeBeat, Observation,
+    OwnerToken, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -130,7 +130,7 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<bool> {
         self.inner.release(partition, epoch, claim, to).await
     }
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.inner.barrier(held).await
     }
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
@@ -209,7 +209,7 @@ impl SharedDatabase for Bent {
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         self.inner.bind_identities(bindings).await
     }
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.inner.guide(identities).await
     }
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {

@@ -155,12 +155,12 @@ async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_a_replay_gives_the_sam
         "2024-07-03 bonus-brought-forward -2.000000000",
     ];
     assert_eq!(world.settled(7, 4).await, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// Only the bonus causes a sweep of the account: no charge falls due, and no record arrives.
 #[tokio::test(start_paused = true)]
-async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
+async fn p34_a_bonus_closes_its_cycle_even_if_nothing_else_falls_due() {
     let world = World::new().await;
     let fee = "<BillingCycleRecurringCharge id=\"fee\" amount=\"2\"/>";
     let plan = sponsored("feeless", "self").replace(fee, "").replace(
@@ -179,12 +179,12 @@ async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
         "2024-06-03 bonus-brought-forward -6.000000000",
     ];
     assert_eq!(world.settled(7, 2).await, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// The owner dies while the append of a cycle's close is between check and commit.
 #[tokio::test(start_paused = true)]
-async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
+async fn p34_a_bonus_is_carried_once_across_a_takeover() {
     let world = World::new().await;
     let mut first = world.node("a").await;
     open(&mut first, 7, "own").await;
@@ -215,7 +215,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
         expected.push(format!("{day} bonus-brought-forward -{rest}.000000000"));
         assert_eq!(world.settled(7, expected.len()).await, expected);
     }
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// The portal's own plan closes its cycles, but grants it nothing.
@@ -238,7 +238,7 @@ async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers
     world.set(JULY + 3 * DAY);
     let booked = world.settled(901, 4).await;
     assert_eq!(booked[2], "2024-07-03 bonus-carried-forward 2.000000000");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// An account without a plan is charged nothing, so a bonus is paid to it in full.
@@ -279,7 +279,7 @@ async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
         "2024-06-03 bonus-brought-forward -5.000000000",
     ];
     assert_eq!(world.settled(901, 2).await, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +309,7 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
     ];
     assert_eq!(world.settled(901, 2).await, expected);
     assert!(world.offsets(903).await.is_empty(), "the bonus is paid in full");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// The account keeps totals by then, and does so for good.
@@ -329,5 +329,5 @@ async fn p33_a_bonus_granted_after_the_last_subscription_lapses_where_totals_are
     tokio::time::sleep(HEARTBEAT * 8).await;
     world.set(JULY + 3 * DAY);
     assert_eq!(world.settled(901, 2).await, lapsed);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }

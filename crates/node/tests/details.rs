@@ -39,7 +39,7 @@ async fn listed(node: &mut Running) -> Vec<SuspendedRecord> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspended_record_says_what_is_missing_in_the_answer_the_log_and_the_list() {
+async fn the_cause_of_suspense_is_in_the_answer_the_log_and_the_list() {
     let (db, mut node) = world().await;
     let first = one(&mut node, without_quantity("r1")).await;
     assert_eq!(

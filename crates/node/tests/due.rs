@@ -134,7 +134,7 @@ async fn p34_the_sweep_books_each_charge_without_usage_once_and_i4_a_replay_agre
     world.set(JULY + DAY);
     let booked = world.settled(4).await;
     assert_eq!(booked[2..], ["2024-06-01 fee 10", "2024-07-01 fee 10"]);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
     let rows = log(world.db.as_ref()).await;
     let outcomes: Vec<(String, Outcome)> = rows
         .iter()
@@ -164,7 +164,7 @@ async fn plans_5_charges_due_at_a_records_start_are_booked_before_it_even_withou
     world.set(JUNE + DAY);
     let booked = world.settled(5).await;
     assert_eq!(booked[2..], ["2024-05-31 all 1", "2024-06-01 fee 10", "2024-06-01 all 1"]);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,7 +220,7 @@ async fn plans_4_a_record_of_a_closed_cycle_is_marked_late() {
     let expected =
         [("in grace".to_owned(), Outcome::Rated), ("late".to_owned(), Outcome::RatedLate)];
     assert_eq!(outcomes, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +237,7 @@ async fn plans_5_a_cancellation_gives_unused_days_back_and_ends_the_charges() {
     let booked = world.settled(3).await;
     let expected = ["2024-06-01 setup 3", "2024-06-01 fee 30", "2024-06-11 fee-unused -20"];
     assert_eq!(booked, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// A plan in EUR that converts to an account in USD by a table of rates.
@@ -318,7 +318,7 @@ async fn p36_a_table_version_takes_effect_at_its_date_and_charges_without_one_wa
     assert_eq!(last.component.currency.to_string(), "USD");
     assert_eq!(lines[last.of.unwrap() as usize].posting, Posting::Replaced);
     assert_eq!(last.row, Some(0));
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// Each cycle has a minimum of three euros of usage.
@@ -355,7 +355,7 @@ async fn amounts_booked_at_a_close_are_converted_by_the_table_of_the_cycles_last
         "2024-06-03 convert 2.62",
     ];
     assert_eq!(booked, expected);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 fn offer(from_us: i64) -> AccountCommand {
@@ -413,7 +413,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     // The kept plan continues as a plain subscription, and June closes by the pick.
     assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -438,7 +438,7 @@ async fn plans_4_a_cycle_that_is_closed_late_keeps_its_sums() {
     for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
         assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
     }
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,7 +461,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     world.set(JULY + 5 * DAY);
     let booked = world.settled(3).await;
     assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier in Tokyo");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -502,7 +502,7 @@ async fn plans_6_opting_out_within_a_cycle_charges_once_and_the_cycle_continues(
     let cancel = Cancel { plan_id: "large".to_owned(), at_us: MAY + 5 * DAY };
     let late = apply(&mut node, vec![command(Command::Cancel(cancel))]).await;
     assert!(late[0].message.contains("2024-05-10T00:00:00Z"), "{late:?}");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[test]

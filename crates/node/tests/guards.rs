@@ -60,7 +60,7 @@ async fn owner_of(db: &dyn SharedDatabase) -> String {
 }
 
 /// Whether `node` owns the partition within some forty suspicion times.
-async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
+async fn until_owner_is(db: &dyn SharedDatabase, node: &str) -> bool {
     for _ in 0..160 {
         if owner_of(db).await == node {
             return true;
@@ -190,7 +190,7 @@ async fn p9_an_owner_whose_append_hangs_loses_the_partition_although_its_node_is
     line_of_a.hold(Call::Append);
     let waiting = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
     assert!(
-        comes_to_own(db.as_ref(), "b").await,
+        until_owner_is(db.as_ref(), "b").await,
         "an owner task that hangs must lose the partition"
     );
     assert_eq!(b.send(&[octets(7, "r1", 1)]).await.accepted, 1);
@@ -232,7 +232,7 @@ async fn p13_an_owner_finishes_the_accepted_requests_before_it_releases() {
     let (answer, _a) = sending.await.unwrap();
     let verdict = answer.unwrap().standing.unwrap().verdict();
     assert_eq!(verdict, Verdict::Done, "a handover must not refuse the record");
-    assert!(comes_to_own(db.as_ref(), "b").await);
+    assert!(until_owner_is(db.as_ref(), "b").await);
     assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
 

@@ -104,7 +104,7 @@ async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p26_a_record_that_ends_in_the_future_has_not_happened() {
+async fn p26_a_record_that_ends_in_the_future_is_rejected() {
     let mut hour = Hour::new().await;
     let lasting = |id: &str, start_us: i64, duration_us: i64| UsageRecord {
         duration_us,
@@ -191,7 +191,7 @@ impl Hour {
     }
 
     /// I4: each checkpoint and the log behind it give the state of the whole log.
-    async fn assert_told(&self) {
+    async fn assert_checkpoints_match_the_log(&self) {
         let rows = log(self.db.as_ref()).await;
         let told = support::replay(PartitionState::default(), &rows);
         let checkpoints = support::checkpoints(self.db.as_ref()).await;
@@ -221,7 +221,7 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     let manifest = hour.db.checkpoints(PartitionId(1)).await.unwrap().remove(0);
     let runs = manifest.parts.iter().filter(|name| name.starts_with("keys-")).count();
     assert!(runs >= 3, "several runs must be inside the horizon: {:?}", manifest.parts);
-    hour.assert_told().await;
+    hour.assert_checkpoints_match_the_log().await;
     let mut hour = hour.restart(eager("a")).await;
     // Records of the last hour are inside the horizon.
     let inside: Vec<i64> = minutes.iter().copied().filter(|at| at + 60 > 17 * 20).collect();
@@ -234,12 +234,12 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     let new = hour.four(17 * 20 + 1);
     assert_eq!(hour.node.send(&new).await.accepted, 4);
     hour.checkpointed().await;
-    hour.assert_told().await;
+    hour.assert_checkpoints_match_the_log().await;
 }
 
 /// Faults between an owner and its checkpoints.
 #[derive(Default)]
-struct Troubled {
+struct CheckpointFaults {
     /// Calls of this kind fail.
     failing: Mutex<Option<Call>>,
     failed: AtomicU64,
@@ -250,7 +250,7 @@ struct Troubled {
 }
 
 #[async_trait::async_trait]
-impl Interpose for Troubled {
+impl Interpose for CheckpointFaults {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if *self.failing.lock().unwrap() == Some(call) {
             self.failed.fetch_add(1, Ordering::SeqCst);
@@ -273,20 +273,21 @@ impl Interpose for Troubled {
 impl Hour {
     /// Restarts the node with these faults on its connection to the database. The test's own has
     /// none.
-    async fn troubled(self, withheld: bool) -> (Self, Arc<Troubled>) {
+    async fn with_checkpoint_faults(self, withheld: bool) -> (Self, Arc<CheckpointFaults>) {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
-        let hook = Arc::new(Troubled { withheld: withheld.into(), ..Troubled::default() });
-        let troubled: Arc<dyn SharedDatabase> =
+        let hook =
+            Arc::new(CheckpointFaults { withheld: withheld.into(), ..CheckpointFaults::default() });
+        let faulty: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hook)));
         // Without a warm replica, which would load at another time.
-        let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &troubled).await;
+        let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &faulty).await;
         (Self { db, now, began, node }, hook)
     }
 
     /// After another restart, all records of these minutes are duplicates.
     async fn expect_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
-        self.assert_told().await;
+        self.assert_checkpoints_match_the_log().await;
         let mut hour = self.restart(eager("a")).await;
         for at in minutes {
             let again = hour.node.send(&hour.four(at)).await;
@@ -300,7 +301,7 @@ impl Hour {
 #[tokio::test(start_paused = true)]
 async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
     for failing in [Call::PutCheckpointPart, Call::PublishCheckpoint] {
-        let (mut hour, hook) = Hour::with(eager("a")).await.troubled(false).await;
+        let (mut hour, hook) = Hour::with(eager("a")).await.with_checkpoint_faults(false).await;
         assert_eq!(hour.node.send(&hour.four(1)).await.accepted, 4);
         hour.checkpointed().await;
         *hook.failing.lock().unwrap() = Some(failing);
@@ -328,7 +329,7 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
             assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
             hour.checkpointed().await;
         }
-        hour.troubled(true).await
+        hour.with_checkpoint_faults(true).await
     };
     for at in 4..7 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);

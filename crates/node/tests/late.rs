@@ -123,7 +123,7 @@ async fn i6_an_account_is_not_shown_as_it_was_before_a_takeover() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_database_that_is_always_slow_keeps_no_answer_for_ever() {
+async fn a_database_that_is_always_slow_delays_no_answer_for_ever() {
     let db = database();
     let (owner, _) = owner(&db, HEARTBEAT * 3).await;
     let shown = tokio::time::timeout(HEARTBEAT * 100, show(owner.client)).await.unwrap();

@@ -214,7 +214,7 @@ impl World {
     }
 
     /// I4, for each retained checkpoint, which was taken from a live state.
-    async fn assert_told(&self) {
+    async fn assert_checkpoints_match_the_log(&self) {
         for id in [1, 2] {
             let rows = self.log(id).await;
             let told = support::replay(PartitionState::default(), &rows);
@@ -293,7 +293,7 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
         (amounts(10), amounts(100)),
         "the postings of each sender are in order"
     );
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
     // The attributes of a posting.
     let segment = world
         .segments(2)
@@ -340,7 +340,7 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
         assert_eq!(world.settled(2, expected.len()).await, expected);
         world.start(victim).await;
     }
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// Lets this many appends of one node succeed. All later ones fail.
@@ -432,7 +432,7 @@ async fn is_finished_after_a_takeover(segments: &[i64]) {
         next - 1 - taken,
         "the remaining postings, each once"
     );
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -481,7 +481,7 @@ async fn p33_a_posting_that_an_account_cannot_take_is_suspended_and_posted_when_
     world.stop("b").await;
     assert_eq!(world.settled(2, 2).await, [money(1001, 5)]);
     assert_eq!(world.suspended(2).await.len(), 1);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -519,7 +519,7 @@ async fn p33_a_posting_past_the_receivers_horizon_is_taken() {
     // From years ago. The sender accepts records of any age.
     world.use_up(1, "old", 7, 1001).await;
     assert_eq!(world.settled(2, 1).await, [money(1001, 7)], "money is conserved");
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 proptest! {
@@ -564,7 +564,7 @@ proptest! {
             let others = transfers.iter().filter(|(from, to, _)| from != to);
             let amounts = others.map(|(.., amount)| i128::from(*amount)).sum::<i128>();
             assert_eq!(sent.nanos(), amounts * 1_000_000_000, "the usage, at 1 per kilobyte");
-            world.assert_told().await;
+            world.assert_checkpoints_match_the_log().await;
         });
     }
 }

@@ -168,7 +168,7 @@ fn mutants_are_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p16_a_question_is_a_complaint_too() {
+async fn p16_an_account_read_also_reports_an_unreachable_owner() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
     cluster.proxy.set_both(Flow::Vanish);

@@ -101,7 +101,7 @@ async fn p28_a_decision_stays_when_the_identity_changes_hands_again() {
     assert!(recycle(&mut node, "r0", 0, 8).await.rated, "it left suspense");
     assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, None));
     assert_eq!(rated(&world, "r0").await, 0);
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +165,7 @@ async fn p28_a_record_of_a_released_identity_waits_undecided() {
     let known = reassign(&mut node, &record("r1"), 9).await;
     assert_eq!(known.to_account, 0, "{known:?}");
     assert_eq!((rated(&world, "r0").await, rated(&world, "r1").await), (0, 1));
-    world.assert_told().await;
+    world.assert_checkpoints_match_the_log().await;
 }
 
 /// A front finds the present holder by the identity of the listed record.

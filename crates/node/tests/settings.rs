@@ -128,7 +128,7 @@ async fn only_the_named_settings_change_and_i4_a_replay_gives_the_same_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_can_not_be_is_refused_in_words() {
+async fn an_impossible_change_is_refused_with_the_reason() {
     let (_db, mut node) = running().await;
     unsubscribe(&mut node, JUNE).await;
     amend(&mut node, JULY, currency("CHF")).await;

@@ -64,7 +64,7 @@ impl Logs {
         lines.map(|line| line["fields"].clone()).filter(|f| f["message"] == message).collect()
     }
 
-    async fn until_told(&self, message: &str) -> Value {
+    async fn until_logged(&self, message: &str) -> Value {
         for _ in 0..400 {
             if let Some(line) = self.told(message).pop() {
                 return line;
@@ -129,7 +129,7 @@ async fn pair() -> (Arc<dyn SharedDatabase>, Arc<Mute>, Running, Running) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
+async fn a_takeover_logs_partition_epochs_and_cause_in_each_line() {
     let (logs, _guard) = Logs::capture();
     let (db, mute, mut a, mut b) = pair().await;
     let first = logs.told("serves the partition").remove(0);
@@ -159,7 +159,7 @@ async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
     let answer = a.try_send(&[octets(7, "r3", 1)]).await;
     let done = answer.is_some_and(|answer| answer.standing.unwrap().verdict() == Verdict::Done);
     assert!(!done, "I6");
-    let lost = logs.until_told("serves the partition no more").await;
+    let lost = logs.until_logged("serves the partition no more").await;
     has(&lost, &json!({"node": "a", "partition": 1, "epoch": epoch, "reason": "fenced"}));
 }
 
@@ -171,7 +171,7 @@ async fn a_handover_logs_both_members() {
     let to = NodeName("b".to_owned());
     db.pin(PartitionId(1), Some((&to, HEARTBEAT * 1000))).await.unwrap();
     until_owned_by(db.as_ref(), "b").await;
-    let gave = logs.until_told("gave the partition up").await;
+    let gave = logs.until_logged("gave the partition up").await;
     has(&gave, &json!({"node": "a", "partition": 1, "epoch": epoch, "to": "b"}));
     for _ in 0..400 {
         if logs.told("serves the partition").len() > 1 {

@@ -107,7 +107,7 @@ async fn a_plan_that_was_published_just_before_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn state_is_shown_in_words() {
+async fn account_state_is_described_in_words() {
     let (_db, mut node) = world().await;
     decided(&mut node, subscribe("octets", 0, &[])).await;
     assert_eq!(node.send(&[octets(7, "r1", 1_500)]).await.accepted, 1);

@@ -107,7 +107,7 @@ async fn twin(db: &Arc<dyn SharedDatabase>, dial: Dial) -> (Result<Node, StartEr
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_twin_ends_with_the_reason_and_the_first_serves_on() {
+async fn p11_a_second_process_of_the_same_name_stops_with_the_reason_and_the_first_serves_on() {
     let db = cluster().await;
     let mut a = first(&db).await;
     let before = epoch(db.as_ref()).await;
@@ -200,7 +200,7 @@ async fn p11_a_goodbye_lets_a_standby_claim_partitions_that_could_not_be_release
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_start_at_once_one_stays() {
+async fn of_two_processes_started_together_one_keeps_running() {
     let db = cluster().await;
     let both = Arc::new(Barrier::new(2));
     let through = || -> Arc<dyn SharedDatabase> {
@@ -252,7 +252,7 @@ async fn a_node_is_ready_while_it_serves_or_stands_by_and_states_the_reason_othe
 fn mutants_are_caught() {
     all_caught(&[(
         turnpike_mutants::Check::LivePredecessor,
-        "p11_a_twin_ends_with_the_reason_and_the_first_serves_on",
+        "p11_a_second_process_of_the_same_name_stops_with_the_reason_and_the_first_serves_on",
         "the twin must not start beside the first",
     )]);
 }

@@ -55,7 +55,7 @@ impl Calendared {
         }
     }
 
-    const fn place(self) -> usize {
+    const fn index(self) -> usize {
         match self {
             Self::Month => 0,
             Self::Cycle => 1,
@@ -71,7 +71,7 @@ struct Known {
     /// The interval used last, and the one before it: near a clock change, both are needed.
     interval: OffsetInterval,
     other_interval: OffsetInterval,
-    /// The period used last, by [`Calendared::place`].
+    /// The period used last, by [`Calendared::index`].
     spans: [PeriodSpan; 4],
     /// The cycle day and the first day of the week for which `spans` were computed.
     cycle_day: u8,
@@ -162,7 +162,7 @@ impl Calendar {
         if calendared == Calendared::Month
             && let Some(known) = self.known.get(self.current)
         {
-            let month = known.spans[Calendared::Month.place()];
+            let month = known.spans[Calendared::Month.index()];
             if month.from <= at && at < month.to {
                 return month;
             }
@@ -177,15 +177,15 @@ impl Calendar {
         match calendared {
             Calendared::Cycle if known.cycle_day != self.cycle_day => {
                 known.cycle_day = self.cycle_day;
-                known.spans[calendared.place()] = NO_SPAN;
+                known.spans[calendared.index()] = NO_SPAN;
             }
             Calendared::Week(day) if known.week_day != day => {
                 known.week_day = day;
-                known.spans[calendared.place()] = NO_SPAN;
+                known.spans[calendared.index()] = NO_SPAN;
             }
             _ => {}
         }
-        let span = &mut known.spans[calendared.place()];
+        let span = &mut known.spans[calendared.index()];
         if at < span.from || at >= span.to {
             *span = look_up_period(&known.zone, calendared, self.cycle_day, at);
         }

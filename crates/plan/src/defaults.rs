@@ -28,14 +28,14 @@ const TRIES_MIN: usize = 40;
 type Reached = (u8, std::cmp::Reverse<usize>);
 
 /// The parameters whose values make a plan sound, and the compiled code.
-pub(crate) struct Sound {
+pub(crate) struct WorkingDefaults {
     /// The parameters whose values differ from the defaults.
     pub(crate) parameters: Vec<String>,
     pub(crate) code: ObjectCode,
 }
 
 /// Searches for such values for a document that does not compile with its defaults.
-pub(crate) fn sound(document: &Document) -> Option<Sound> {
+pub(crate) fn sound(document: &Document) -> Option<WorkingDefaults> {
     let parameters = used(document);
     if parameters.is_empty() {
         return None;
@@ -58,7 +58,7 @@ pub(crate) fn sound(document: &Document) -> Option<Sound> {
                 let old = search.overrides.insert(parameter.id.clone(), candidate);
                 let (reached, code) = search.reach();
                 if let Some(code) = code {
-                    return Some(Sound {
+                    return Some(WorkingDefaults {
                         parameters: search.overrides.into_keys().collect(),
                         code,
                     });

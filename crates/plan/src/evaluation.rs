@@ -18,7 +18,7 @@ use crate::rater::{AccountContext, ChargeLine};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
 use crate::stream::{PORTIONS_MAX, Span, Stream, UnitFlow, merge};
 use crate::tables::Table;
-pub(crate) use about::{About, Named};
+pub(crate) use about::{LastRefusal, Named};
 pub(crate) use event::{DueQuery, Event};
 pub(crate) use places::{
     Attribute, ChargeOut, Counted, StepPortion, TableRef, Total, TypeOf, UsageInput,

@@ -110,7 +110,7 @@ pub use subscribing::{
 pub use sweep::{DUE_USAGE_TYPE, Due, DueInterval};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
 pub use values::ACCOUNT_CURRENCY;
-pub use watch::{Carried, InTime, PrimitiveStep, Watch};
+pub use watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 
 use error::Findings;

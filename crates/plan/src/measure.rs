@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_day_ends_with_24_00() {
+    fn the_last_time_of_day_is_24_00() {
         assert_eq!(time_of_day("00:00"), Ok(0));
         assert_eq!(time_of_day("19:00"), Ok(68_400_000_000));
         assert_eq!(time_of_day("24:00"), Ok(86_400_000_000));

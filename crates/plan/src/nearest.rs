@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_found_and_nothing_that_is_far() {
+    fn the_nearest_name_is_found_and_no_distant_one() {
         let known = ["StepRater", "PercentileRater", "E164DialPlanRater", "Ignore"];
         assert_eq!(nearest("StepRatter", known), Some("StepRater"));
         assert_eq!(nearest("steprater", known), Some("StepRater"));

@@ -26,7 +26,7 @@ use crate::evaluation::{Event, open_if_late};
 use crate::options::posted;
 use crate::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
-use crate::sweep::{Due, DueInterval, What};
+use crate::sweep::{Due, DueInterval, DueKind};
 
 /// Upper bound of the ids of all totals: two ids for each currency code of three letters.
 const IDS_END: u64 = 1 << 25;
@@ -245,7 +245,7 @@ impl Rater {
             let Some((interval, plan)) = speaker(intervals, cycle, entry.variable) else {
                 continue;
             };
-            let due = Due { at, interval, plan, what: What::Offset(cycle) };
+            let due = Due { at, interval, plan, what: DueKind::Offset(cycle) };
             if first.is_none_or(|first| due.at < first.at) {
                 first = Some(due);
             }

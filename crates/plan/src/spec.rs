@@ -111,12 +111,12 @@ pub(crate) const LEVEL_IN: InputSpec = InputSpec {
 pub(crate) struct OutputSpec {
     pub(crate) name: &'static str,
     pub(crate) carries: Carries,
-    pub(crate) open: Open,
+    pub(crate) open: MayBeUnconnected,
 }
 
 /// The condition under which an output may have no consumer (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy)]
-pub(crate) enum Open {
+pub(crate) enum MayBeUnconnected {
     Never,
     Always,
     /// If only measures of the record feed the primitive: the plan does not accept the units that
@@ -128,29 +128,29 @@ pub(crate) enum Open {
 
 /// The output for an accumulator's running total.
 pub(crate) const TOTAL_OUT: OutputSpec =
-    OutputSpec { name: "total", carries: Carries::Level, open: Open::Always };
+    OutputSpec { name: "total", carries: Carries::Level, open: MayBeUnconnected::Always };
 
 /// A usage output that needs a consumer.
 pub(crate) const fn usage_out(name: &'static str) -> OutputSpec {
-    OutputSpec { name, carries: Carries::Usage, open: Open::Never }
+    OutputSpec { name, carries: Carries::Usage, open: MayBeUnconnected::Never }
 }
 
 /// The charge output.
 pub(crate) const CHARGE_OUT: OutputSpec =
-    OutputSpec { name: "charge", carries: Carries::Charge, open: Open::Never };
+    OutputSpec { name: "charge", carries: Carries::Charge, open: MayBeUnconnected::Never };
 
 /// A property: an attribute of the element that holds a value.
 pub(crate) struct PropertySpec {
     pub(crate) name: &'static str,
     pub(crate) value: Value,
-    pub(crate) need: Need,
+    pub(crate) presence: Presence,
     /// A description in one line.
     pub(crate) help: &'static str,
 }
 
 /// Whether a property must be written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub(crate) enum Presence {
     Required,
     Optional,
     Default(&'static str),
@@ -226,11 +226,11 @@ pub(crate) struct ChildSpec {
 }
 
 pub(crate) const fn required(name: &'static str, value: Value, help: &'static str) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Required, help }
+    PropertySpec { name, value, presence: Presence::Required, help }
 }
 
 pub(crate) const fn optional(name: &'static str, value: Value, help: &'static str) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Optional, help }
+    PropertySpec { name, value, presence: Presence::Optional, help }
 }
 
 pub(crate) const fn with_default(
@@ -239,7 +239,7 @@ pub(crate) const fn with_default(
     default: &'static str,
     help: &'static str,
 ) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Default(default), help }
+    PropertySpec { name, value, presence: Presence::Default(default), help }
 }
 
 impl Spec {

@@ -320,7 +320,7 @@ mod tests {
 
     /// docs/plan-semantics.md section 4.
     #[test]
-    fn periods_that_nothing_needs_any_more_are_let_go_when_a_new_one_begins() {
+    fn unneeded_periods_are_dropped_when_a_new_one_begins() {
         let floor = Timestamp(20_000 * 86_400_000_000);
         let day = |keep, period, value| StateEntry {
             variable: VariableId::derive("p", "hours", Unit::One, keep),

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_comes_by_two_paths_arrives_twice() {
+    fn a_unit_that_takes_two_paths_arrives_twice() {
         let all = [span(0, 10, 1)];
         let some = [span(3, 5, 2)];
         let both = [span(0, 3, 1), span(3, 5, 3), span(5, 10, 1)];

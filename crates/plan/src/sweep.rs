@@ -56,11 +56,11 @@ pub struct Due {
     pub interval: usize,
     /// Index of the plan within the interval.
     pub plan: usize,
-    pub(crate) what: What,
+    pub(crate) what: DueKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum DueKind {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
@@ -75,10 +75,10 @@ impl Due {
     /// The kind in words: `charge`, `close`, `option` or `offset`.
     pub const fn word(&self) -> &'static str {
         match self.what {
-            What::Charge => "charge",
-            What::Close(_) => "close",
-            What::Option(_) | What::Leftover(_) => "option",
-            What::Offset(_) => "offset",
+            DueKind::Charge => "charge",
+            DueKind::Close(_) => "close",
+            DueKind::Option(_) | DueKind::Leftover(_) => "option",
+            DueKind::Offset(_) => "offset",
         }
     }
 
@@ -86,11 +86,11 @@ impl Due {
     /// charge the instant at which it falls due, for a cycle its last instant in the interval.
     pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
         let at = match self.what {
-            What::Charge => self.at.micros(),
-            What::Close(cycle)
-            | What::Option(cycle)
-            | What::Leftover(cycle)
-            | What::Offset(cycle) => cycle.to.saturating_sub(1),
+            DueKind::Charge => self.at.micros(),
+            DueKind::Close(cycle)
+            | DueKind::Option(cycle)
+            | DueKind::Leftover(cycle)
+            | DueKind::Offset(cycle) => cycle.to.saturating_sub(1),
         };
         Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
@@ -100,11 +100,11 @@ impl Due {
     /// closes it.
     const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
         let (rank, last) = match self.what {
-            What::Charge => (0, Reverse(0)),
-            What::Close(_) => (1, Reverse(self.interval)),
-            What::Option(_) => (2, Reverse(self.interval)),
-            What::Leftover(_) => (3, Reverse(self.interval)),
-            What::Offset(_) => (4, Reverse(self.interval)),
+            DueKind::Charge => (0, Reverse(0)),
+            DueKind::Close(_) => (1, Reverse(self.interval)),
+            DueKind::Option(_) => (2, Reverse(self.interval)),
+            DueKind::Leftover(_) => (3, Reverse(self.interval)),
+            DueKind::Offset(_) => (4, Reverse(self.interval)),
         };
         (self.at, rank, last, self.interval, self.plan)
     }
@@ -201,28 +201,30 @@ impl Rater {
             attributes: &[],
         };
         let event = match due.what {
-            What::Charge => Event::Due {
+            DueKind::Charge => Event::Due {
                 at: due.at.micros(),
                 from: begin(interval, &interval.plans[due.plan]),
                 until: interval.until.micros(),
                 reached: self.reached(intervals, due.interval),
             },
-            What::Close(cycle)
-            | What::Option(cycle)
-            | What::Leftover(cycle)
-            | What::Offset(cycle) => Event::Close(cycle),
+            DueKind::Close(cycle)
+            | DueKind::Option(cycle)
+            | DueKind::Leftover(cycle)
+            | DueKind::Offset(cycle) => Event::Close(cycle),
         };
         // The event posts to the cycle in which it falls due. `next_due` returns the event before
         // the close of that cycle, however late the sweep runs, so the cycle is still open.
         let (account, now) = (interval.account, due.at.min(now).micros());
         let held = match due.what {
-            What::Close(_) => held(intervals, interval.plans[due.plan].code.tentative.closed),
-            What::Charge | What::Option(_) | What::Leftover(_) | What::Offset(_) => Vec::new(),
+            DueKind::Close(_) => held(intervals, interval.plans[due.plan].code.tentative.closed),
+            DueKind::Charge | DueKind::Option(_) | DueKind::Leftover(_) | DueKind::Offset(_) => {
+                Vec::new()
+            }
         };
         let occasion =
             Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| match due.what {
-            What::Offset(cycle) => rater.carry_on(intervals, due, cycle, state),
+            DueKind::Offset(cycle) => rater.carry_on(intervals, due, cycle, state),
             _ => {
                 rater.book_posting(intervals, due, &occasion, watch)?;
                 rater.count(interval.plans, &occasion)
@@ -246,22 +248,22 @@ impl Rater {
             check_apart(interval.plans, option.offer)?;
         }
         let (cycle, variable) = match due.what {
-            What::Charge => return self.run_plan(interval.plans, due.plan, *occasion, watch),
-            What::Close(cycle) => {
+            DueKind::Charge => return self.run_plan(interval.plans, due.plan, *occasion, watch),
+            DueKind::Close(cycle) => {
                 self.run_plan(interval.plans, due.plan, *occasion, watch)?;
                 (cycle, plan.code.tentative.closed)
             }
-            What::Option(cycle) => {
+            DueKind::Option(cycle) => {
                 let Some(option) = plan.alternative() else { return Ok(()) };
                 self.post_winner(intervals, (interval, option), cycle, (true, state))?;
                 (cycle, option.offer.closed())
             }
-            What::Leftover(cycle) => {
+            DueKind::Leftover(cycle) => {
                 let Some(option) = plan.alternative() else { return Ok(()) };
                 let close = (false, state);
                 return self.post_winner(intervals, (interval, option), cycle, close);
             }
-            What::Offset(_) => return Ok(()),
+            DueKind::Offset(_) => return Ok(()),
         };
         let next = self.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
         let (period, value) = (closed_by(account), next.0.into());
@@ -297,7 +299,7 @@ impl Rater {
         };
         let dues = by.code.ops.iter().filter_map(|placed| placed.op.next_due(&mut query));
         let at = Timestamp(dues.min()?);
-        (at <= through).then_some(Due { at, interval: place, plan, what: What::Charge })
+        (at <= through).then_some(Due { at, interval: place, plan, what: DueKind::Charge })
     }
 
     /// If another zone was in force until the start of an interval: the last date that began before

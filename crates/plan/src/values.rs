@@ -11,7 +11,7 @@ use crate::graph::Primitive;
 use crate::measure::{Decimal, Quantity, time_of_day};
 use crate::nearest::hint;
 use crate::primitives;
-use crate::spec::{Need, PropertySpec, Value};
+use crate::spec::{Presence, PropertySpec, Value};
 
 /// Maximum length of an id, in bytes.
 const ID_BYTES_MAX: usize = 64;
@@ -258,11 +258,11 @@ impl<'a> Filler<'a> {
     ) {
         for spec in specs {
             let written = values.get(spec.name).map(String::as_str);
-            let value = match (written, spec.need) {
+            let value = match (written, spec.presence) {
                 (Some(text), _) => self.resolve(text, line, id),
-                (None, Need::Default(text)) => Some(text.to_owned()),
-                (None, Need::Optional) => continue,
-                (None, Need::Required) => {
+                (None, Presence::Default(text)) => Some(text.to_owned()),
+                (None, Presence::Optional) => continue,
+                (None, Presence::Required) => {
                     let message = format!("<{owner}> has no {}: it is required", spec.name);
                     self.findings.error(line, Some(id), Cause::MissingProperty, message);
                     continue;

@@ -28,9 +28,9 @@ pub struct PrimitiveStep<'a> {
     /// The line of the primitive in the plan's XML.
     pub line: u32,
     /// The units of the primitive's usage inputs.
-    pub inputs: Vec<Carried<'a>>,
+    pub inputs: Vec<PortUnits<'a>>,
     /// The units of the primitive's usage outputs that have a consumer.
-    pub outputs: Vec<Carried<'a>>,
+    pub outputs: Vec<PortUnits<'a>>,
     /// The lines that the primitive booked, as indexes into the result.
     pub lines: std::ops::Range<usize>,
     /// All lines so far: a primitive may change the destination of earlier lines.
@@ -43,7 +43,7 @@ pub struct PrimitiveStep<'a> {
 
 /// The units of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carried<'a> {
+pub struct PortUnits<'a> {
     /// The name of the port.
     pub port: &'a str,
     /// Spans of units: first, exclusive end, copies of each unit.
@@ -52,13 +52,13 @@ pub struct Carried<'a> {
     pub empty_record: bool,
     /// The distribution of the units over time. `None` for the outputs of a primitive that counts
     /// units anew: the inputs of the next primitive have the distribution.
-    pub in_time: Option<InTime>,
+    pub in_time: Option<UnitDistribution>,
 }
 
 /// The distribution of units over time: of the record's measure, or of a count that a primitive
 /// created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InTime {
+pub struct UnitDistribution {
     /// Number of units of the record.
     pub units: i64,
     /// The instant of the first unit.
@@ -67,7 +67,7 @@ pub struct InTime {
     pub duration_us: i64,
 }
 
-impl InTime {
+impl UnitDistribution {
     /// The instant of a unit; for the unit past the last, the end of the record.
     pub fn instant(&self, unit: i64) -> Timestamp {
         Timestamp(self.flow().instant(unit))
@@ -103,7 +103,7 @@ pub(crate) fn watched(
         // A measure that the record lacks is reported when the primitive itself reads it.
         let Ok(stream) = run.take(input) else { continue };
         if is_fed {
-            inputs.push(carried(port, &stream, Some(InTime::of(&run.flow(input)))));
+            inputs.push(carried(port, &stream, Some(UnitDistribution::of(&run.flow(input)))));
         }
         run.give(input, stream);
     }
@@ -137,8 +137,8 @@ pub(crate) fn watched(
     outcome
 }
 
-fn carried<'a>(port: &'a str, stream: &Stream, in_time: Option<InTime>) -> Carried<'a> {
-    Carried {
+fn carried<'a>(port: &'a str, stream: &Stream, in_time: Option<UnitDistribution>) -> PortUnits<'a> {
+    PortUnits {
         port,
         in_time,
         spans: stream.spans.iter().map(|span| (span.first, span.end, span.copies)).collect(),

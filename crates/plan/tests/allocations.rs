@@ -36,7 +36,7 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
 
 /// docs/plan-semantics.md section 5: such an account keeps totals.
 #[test]
-fn nor_does_a_record_of_an_account_that_is_granted_bonuses() {
+fn a_record_of_an_account_with_bonuses_allocates_nothing() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
         <CostResponsibilityMatrix id="m" in="r.charge">
           <party id="me" account="self"/><party id="ad" account="902"/><row shares="ad=3 me=1"/>

@@ -57,7 +57,7 @@ fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
 /// Section 6: each alternative rates everything to tentative lines that count in no total; the
 /// close posts the winner's sums, with the option's fee.
 #[test]
-fn two_alternatives_side_by_side_and_the_cheaper_one_is_billed() {
+fn of_two_alternatives_the_cheaper_one_is_billed() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
     let contract = offered(&[&talker, &saver], "2026-01-01", "0.5");
     let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 10)]);
@@ -251,7 +251,7 @@ fn a_cycle_cut_short_is_compared_too() {
 /// The close of a cycle waits for the charges due in it, so a late sweep books the same as one in
 /// time.
 #[test]
-fn what_fell_due_in_a_cycle_is_in_its_comparison_however_late_the_sweep() {
+fn charges_due_in_a_cycle_are_compared_however_late_the_sweep() {
     let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
     let contract = offered(&[&a, &b], "2026-01-01", "0");
     let mut ledger = Ledger::new();
@@ -281,7 +281,7 @@ fn alternatives_that_carry_on_one_state_are_refused() {
 
 /// The comparison so far, as clients see it.
 #[test]
-fn the_comparison_so_far_is_told() {
+fn the_comparison_so_far_is_shown() {
     let (a, b) = (calls("a", "1", "20", "9"), calls("b", "5", "2", "0"));
     let contract = offered(&[&a, &b], "2026-01-01", "0");
     let ledger = used(&contract, &[("2026-01-05T00:00:00Z", 3)]);
@@ -362,7 +362,7 @@ proptest! {
 
 /// Section 6: one-time charges are excluded from the comparison, also after discounts.
 #[test]
-fn what_is_taken_off_a_one_time_charge_is_compared_for_none() {
+fn discounts_on_one_time_charges_are_not_compared() {
     let waived = |id: &str, monthly: &str| {
         let graph = format!(
             r#"<OneTimeCharge id="setup" amount="100"/>

@@ -107,7 +107,7 @@ fn an_option_offered_again_within_a_cycle_closes_each_set_by_itself() {
 /// Section 6: a record is rated by the settings at its start, so the cycles of those settings
 /// determine whether it is late.
 #[test]
-fn a_late_record_of_a_cycle_day_that_is_over_is_billed_at_the_end_of_the_cycle_open_by_it() {
+fn a_late_record_under_a_former_cycle_day_is_billed_at_the_end_of_the_cycle_open_by_that_day() {
     let contract = offered(&["a", "b"], "2026-01-01", "0").then_settings("2026-01-10", "UTC", 15);
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 1, "2026-04-10");
@@ -118,7 +118,7 @@ fn a_late_record_of_a_cycle_day_that_is_over_is_billed_at_the_end_of_the_cycle_o
 /// In the zone of their start, these records belong to January, which was closed in the zone
 /// before.
 #[test]
-fn what_a_change_of_the_zone_leaves_to_a_closed_cycle_is_billed_with_the_next() {
+fn usage_of_a_cycle_closed_in_the_former_zone_is_billed_in_the_next() {
     let contract = offered(&["a", "b"], "2026-01-01", "0");
     let contract = contract.then_settings("2026-02-01", "America/New_York", 1);
     let mut ledger = Ledger::new();
@@ -133,7 +133,7 @@ const WEEK: &str = r#"<WeeklyRecurringCharge id="week" amount="7" prorate="day"/
 
 /// A daily charge and its refund after a cancellation count in one cycle.
 #[test]
-fn what_is_given_back_at_the_very_end_of_a_cycle_counts_in_it() {
+fn a_refund_at_the_end_of_a_cycle_counts_in_that_cycle() {
     // 2026-02-01 is a Sunday.
     let mut contract = [("a", "1"), ("b", "5")].into_iter().fold(
         Contract::in_zone("UTC"),
@@ -151,7 +151,7 @@ fn what_is_given_back_at_the_very_end_of_a_cycle_counts_in_it() {
 
 /// A charge that was billed is refunded, even when the cycle that billed it is closed.
 #[test]
-fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
+fn a_refund_of_a_billed_cycle_is_posted() {
     let mut contract = [("a", "1"), ("b", "5")]
         .into_iter()
         .fold(Contract::in_zone("UTC"), |contract, (id, price)| {
@@ -170,7 +170,7 @@ fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
 
 /// Usage after an alternative was withdrawn is in the sums of the others only.
 #[test]
-fn one_that_was_withdrawn_is_not_compared_in_a_cycle_that_ends_early_either() {
+fn a_withdrawn_alternative_is_not_compared_in_a_shortened_cycle() {
     let mut contract = offered(&["a", "b"], "2026-01-01", "0");
     contract.subscriptions[0].until = at("2026-02-02");
     let mut ledger = Ledger::new();

@@ -127,7 +127,7 @@ fn the_days_after_an_opt_out_are_not_given_back_and_charged_anew() {
 }
 
 #[test]
-fn what_another_plan_was_billed_for_is_not_given_back_of_the_one_that_was_kept() {
+fn charges_of_a_plan_that_was_not_billed_are_not_refunded() {
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
     let mut contract = offered(&[&cheap, &dear], "0").cycle_day(15);
     let mut ledger = Ledger::new();

@@ -68,7 +68,7 @@ const IN_JANUARY: &str = "2026-01-10T12:00:00Z";
 const IN_FEBRUARY: &str = "2026-02-10T12:00:00Z";
 
 #[test]
-fn what_bonuses_exceed_the_charges_by_is_taken_out_of_the_cycle_and_brought_into_the_next() {
+fn excess_bonus_is_carried_into_the_next_cycle() {
     let contract = contract("5");
     let mut ledger = used(&contract, &[("call", IN_JANUARY, 3), ("ad", IN_JANUARY, 10)]);
     // The end of the cycle and two days of grace.
@@ -86,7 +86,7 @@ fn what_bonuses_exceed_the_charges_by_is_taken_out_of_the_cycle_and_brought_into
 }
 
 #[test]
-fn a_bonus_below_the_charges_is_the_cycles_own_and_so_is_one_that_comes_to_them_exactly() {
+fn a_bonus_not_above_the_charges_is_not_carried() {
     let contract = contract("5");
     for ads in [4, 5] {
         let mut ledger = used(&contract, &[("ad", IN_JANUARY, ads)]);
@@ -96,7 +96,7 @@ fn a_bonus_below_the_charges_is_the_cycles_own_and_so_is_one_that_comes_to_them_
 }
 
 #[test]
-fn charges_that_came_before_the_first_bonus_count_as_those_that_came_after_it() {
+fn charges_before_the_first_bonus_count_as_those_after_it() {
     let contract = contract("0");
     let before = [("call", IN_JANUARY, 7), ("ad", "2026-01-11T12:00:00Z", 10)];
     let after = [("ad", IN_JANUARY, 10), ("call", "2026-01-11T12:00:00Z", 7)];
@@ -111,7 +111,7 @@ fn charges_that_came_before_the_first_bonus_count_as_those_that_came_after_it() 
 }
 
 #[test]
-fn it_is_carried_on_until_it_is_used_up() {
+fn an_excess_bonus_is_carried_until_it_is_used_up() {
     let contract = contract("5");
     let mut ledger = used(&contract, &[("ad", IN_JANUARY, 17)]);
     ledger.sweep(&contract, "2026-12-31");
@@ -129,7 +129,7 @@ fn it_is_carried_on_until_it_is_used_up() {
 }
 
 #[test]
-fn what_was_carried_in_and_what_is_granted_anew_are_set_off_together() {
+fn carried_and_new_bonuses_are_offset_together() {
     let contract = contract("5");
     let usage = [("ad", IN_JANUARY, 8), ("ad", IN_FEBRUARY, 4), ("call", IN_FEBRUARY, 1)];
     let mut ledger = used(&contract, &usage);
@@ -198,7 +198,7 @@ fn credits_that_are_no_bonuses_are_not_held_back() {
 }
 
 #[test]
-fn a_bonus_of_one_plan_is_set_off_against_what_all_plans_of_the_account_charge() {
+fn a_bonus_of_one_plan_is_offset_against_the_charges_of_all_plans_of_the_account() {
     let contract = Contract::in_zone("UTC")
         .with(Subscription::to(&plain("calls", "5"), "2026-01-01"))
         .with(Subscription::to(&ads_only(), "2026-01-01"));
@@ -258,7 +258,7 @@ fn what_is_left_when_the_last_subscription_has_ended_lapses() {
 }
 
 #[test]
-fn through_a_gap_between_subscriptions_that_was_agreed_on_it_is_carried() {
+fn a_bonus_is_carried_through_a_gap_between_subscriptions() {
     let contract = Contract::in_zone("UTC")
         .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until("2026-02-01"))
         .with(Subscription::to(&plain("q", "50"), "2026-03-15"));
@@ -278,7 +278,7 @@ fn through_a_gap_between_subscriptions_that_was_agreed_on_it_is_carried() {
 /// The cycle of the old cycle day ends on 31 March; the cycle of the new one, into which the rest
 /// is carried, starts on 15 March.
 #[test]
-fn where_cycles_begin_on_another_day_from_then_on_the_rest_goes_into_the_cycle_that_then_runs() {
+fn after_a_new_cycle_day_the_rest_goes_into_the_current_cycle() {
     let contract = contract("0").then_settings("2026-03-20", "UTC", 15);
     let mut ledger =
         used(&contract, &[("ad", "2026-03-05T12:00:00Z", 10), ("call", "2026-04-05T12:00:00Z", 4)]);
@@ -307,7 +307,7 @@ fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
 
 /// In a gap between subscriptions, the cycles follow the earlier settings.
 #[test]
-fn a_gap_has_the_cycles_of_the_time_before_it() {
+fn a_gap_has_the_cycles_of_the_settings_before_it() {
     let contract = Contract::in_zone("UTC")
         .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until("2026-02-01"))
         .with(Subscription::to(&plain("q", "0"), "2026-03-20"))
@@ -333,7 +333,7 @@ fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_
 
 /// A bonus in another currency and the tax on it are carried as part of the bonus.
 #[test]
-fn what_is_made_of_a_bonus_is_carried_on_with_it() {
+fn lines_derived_from_a_bonus_are_carried_with_it() {
     let discounted = ADS.replace(
         "<SecondAccountFinalizer id=\"theirs\" in=\"reward.charge\"/>",
         "<Discount id=\"more\" in=\"reward.charge\" percent=\"-20\"/><SecondAccountFinalizer id=\"theirs\" in=\"more.charge\"/>",
@@ -348,7 +348,7 @@ fn what_is_made_of_a_bonus_is_carried_on_with_it() {
 
 /// A bonus for another account counts for that account.
 #[test]
-fn bonuses_of_others_are_not_the_accounts() {
+fn a_bonus_for_another_account_is_not_offset_here() {
     let xml = rewarded("p", "0").replace("to=\"self\"", "to=\"901\"");
     let contract = Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"));
     let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("call", IN_JANUARY, 1)]);
@@ -359,7 +359,7 @@ fn bonuses_of_others_are_not_the_accounts() {
 
 /// An account whose plans grant no bonus keeps no totals.
 #[test]
-fn an_account_that_can_have_no_bonus_remembers_nothing_for_it() {
+fn an_account_that_can_have_no_bonus_keeps_no_totals() {
     let others = Contract::in_zone("UTC").with(Subscription::to(&plain("q", "0"), "2026-01-01"));
     let state =
         |contract: &Contract| used(contract, &[("call", IN_JANUARY, 3)]).state.entries().len();
@@ -368,7 +368,7 @@ fn an_account_that_can_have_no_bonus_remembers_nothing_for_it() {
 
 /// Section 5: alternatives are compared before the offset, and the posted sum counts as a charge.
 #[test]
-fn what_the_alternative_that_won_comes_to_is_a_charge_of_the_cycle() {
+fn the_sum_of_the_chosen_alternative_counts_as_a_charge() {
     let alternative =
         |id, fee| Subscription::to(&plain(id, fee), "2026-01-01").in_option("choice", "0.5");
     let contract = Contract::in_zone("UTC")

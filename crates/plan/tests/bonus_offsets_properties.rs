@@ -115,7 +115,7 @@ proptest! {
     #![proptest_config(test_cases::cases(200))]
 
     #[test]
-    fn no_cycle_comes_to_less_than_nothing_and_no_bonus_is_lost(
+    fn no_cycle_total_is_negative_and_no_bonus_is_lost(
         usage in proptest::collection::vec(usage(), 0..30),
         change in proptest::option::of(1i64..150),
         cancelled in proptest::option::of(1i64..200),
@@ -141,7 +141,7 @@ proptest! {
 
     /// P34: sweeps and takeovers at any times book the same lines and give the same variables.
     #[test]
-    fn whenever_somebody_sweeps_the_offsets_are_the_same(
+    fn offsets_do_not_depend_on_when_the_sweep_runs(
         usage in proptest::collection::vec(usage(), 0..20),
         change in proptest::option::of(1i64..150),
         cancelled in proptest::option::of(1i64..200),

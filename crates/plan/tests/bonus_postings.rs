@@ -71,7 +71,7 @@ fn postings_of_other_accounts_count_beside_the_accounts_own_in_their_cycle() {
 }
 
 #[test]
-fn a_posting_that_is_no_bonus_begins_no_totals_and_a_bonus_does_for_good() {
+fn only_a_bonus_posting_starts_totals_which_are_then_kept() {
     let contract = contract();
     let mut ledger = Ledger::new();
     take(&mut ledger, &contract, false, -10, (IN_JANUARY, IN_JANUARY));

@@ -261,7 +261,7 @@ fn units_pass_the_mapper_unchanged() {
 }
 
 #[test]
-fn a_mapper_without_table_or_whose_location_is_asked_of_another_name() {
+fn a_mapper_without_a_table_and_a_reader_of_an_unknown_output_are_refused() {
     let rest = r#"<Ignore id="i" in="geo.out"/>"#;
     let mapper = r#"<IptoLocationMapper id="geo" in="record.quantity"/>"#;
     refused(&[mapper, rest], 3, "geo", Cause::MissingProperty);

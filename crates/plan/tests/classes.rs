@@ -173,7 +173,7 @@ fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
 
 /// Units with a derived type and units with the record's own type must not meet.
 #[test]
-fn types_of_two_makings_do_not_mix() {
+fn derived_and_original_types_do_not_mix() {
     let xml = plan(
         r#"<UsageTypeClassifier id="c" in="record.quantity" default="b"><rule as="a" type="t"/></UsageTypeClassifier>
         <Ignore id="i" in="c.out record.quantity"/>"#,
@@ -182,7 +182,7 @@ fn types_of_two_makings_do_not_mix() {
 }
 
 #[test]
-fn rules_that_nothing_reaches_are_refused() {
+fn unreachable_rules_are_refused() {
     let reached_never = |first: &str, second: &str| {
         let xml = classes(
             &format!("<rule as=\"a\" {first}/>\n<rule as=\"b\" {second}/>"),
@@ -210,7 +210,7 @@ fn rules_that_nothing_reaches_are_refused() {
 }
 
 #[test]
-fn a_rule_that_takes_everything_makes_the_default_idle() {
+fn a_rule_that_matches_everything_makes_the_default_unused() {
     let rules = "<rule as=\"a\" type=\"t\"/><rule as=\"b\"/>";
     let told = warnings(&classes(rules, "", "record.quantity"));
     assert!(told.iter().any(|text| text.contains("default is never used")), "{told:?}");

@@ -77,7 +77,7 @@ fn an_earlier_cancellation_afterwards_gives_back_the_difference_only() {
 
 /// Ten thirds is no finite decimal: a refund in two steps must equal a refund at once.
 #[test]
-fn credits_in_steps_come_to_the_credit_at_once() {
+fn refunds_in_steps_equal_one_refund() {
     let given_back = |untils: &[&str]| {
         let mut contract = monthly("10", "2026-01-01T00:00:00+01:00");
         let mut ledger = Ledger::new();
@@ -100,7 +100,7 @@ fn credits_in_steps_come_to_the_credit_at_once() {
 /// A following subscription has its own bookings, which a refund for the first one leaves
 /// unchanged.
 #[test]
-fn a_second_cancellation_of_the_first_subscription_leaves_the_next_ones_charges_alone() {
+fn a_second_cancellation_of_the_first_subscription_leaves_charges_of_the_next_one_unchanged() {
     let mut contract = monthly("31", "2026-01-01T00:00:00+01:00");
     let mut ledger = Ledger::new();
     ledger.sweep(&contract, "2026-03-05");

@@ -135,7 +135,7 @@ fn last_of(contract: &Contract, records: &[(&str, &str)]) -> Vec<(String, f64, S
 /// docs/plan-semantics.md section 6: a session is rated entirely by the version in force at its
 /// start; the next one is rated by the new version and continues the same totals.
 #[test]
-fn a_session_across_a_plan_change_is_the_old_versions_wholly() {
+fn a_session_across_a_plan_change_is_rated_by_the_old_version_only() {
     let contract = versions(&["2026-05-05"]);
     let across = ("2026-05-04T06:00:00+02:00", "2026-05-05T04:00:00+02:00");
     assert_eq!(

@@ -173,7 +173,7 @@ fn a_cancellation_gives_the_unused_days_back_once() {
 
 /// Section 5: the bill does not depend on whether the cancellation was known when the month began.
 #[test]
-fn a_cancellation_withdrawn_or_moved_comes_to_the_days_that_were_active() {
+fn after_a_cancellation_is_withdrawn_or_moved_the_active_days_are_charged() {
     let fee = monthly(r#"amount="31" prorate="day""#);
     let mut contract =
         zurich(Subscription::to(&fee, "2026-03-01T00:00:00+01:00").until("2026-03-10T12:00:00Z"));
@@ -293,7 +293,7 @@ fn a_version_of_the_first_of_the_month_prices_that_month() {
 }
 
 #[test]
-fn a_version_without_the_charge_leaves_its_months_out_and_a_later_one_takes_up_again() {
+fn a_version_without_the_charge_leaves_its_months_out_and_a_later_one_charges_again() {
     let version = |number, starts: &str, kind: &str, properties: &str| {
         plan_of("p", number, starts, &charges(kind, properties))
     };
@@ -511,7 +511,7 @@ fn charges_that_can_not_be_are_refused_by_name_and_line() {
 }
 
 #[test]
-fn a_trigger_that_nothing_waits_for_is_a_warning() {
+fn an_unused_trigger_gives_a_warning() {
     let plan = parse(&monthly(r#"trigger="record.duration" amount="1""#)).unwrap();
     assert_eq!(plan.warnings().len(), 1);
     assert_eq!(plan.warnings()[0].line, 3);

@@ -148,7 +148,7 @@ fn an_example_may_expect_what_falls_due_where_it_goes_and_that_it_is_late() {
 }
 
 #[test]
-fn files_stand_beside_the_plan_and_nowhere_else() {
+fn files_must_be_beside_the_plan() {
     for name in ["/etc/passwd", "../u.csv", "a/u.csv", "a\\u.csv", ".csv", "u.xml", ""] {
         let example = format!("<example usage=\"{name}\" expect=\"e.csv\"/>");
         refused(&example, 9, Cause::BadValue, "beside the plan");

@@ -53,7 +53,7 @@ fn crossing() -> UsageRecord {
     call("2026-11-02T17:59:00Z", "2026-11-02T18:01:00Z")
 }
 
-fn told_of_fees(xml: &str) -> bool {
+fn warns_of_fees(xml: &str) -> bool {
     warnings(xml).iter().any(|text| text.contains("fee-per"))
 }
 
@@ -61,7 +61,7 @@ fn told_of_fees(xml: &str) -> bool {
 #[test]
 fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
     let xml = two(DAY, r#"fee-per="call""#);
-    assert!(!told_of_fees(&xml), "{:?}", warnings(&xml));
+    assert!(!warns_of_fees(&xml), "{:?}", warnings(&xml));
     let mut account = Billed::with_tables(&xml, "UTC", &[PEAK, OFF]);
     let minute = 60_000_000;
     assert_eq!(
@@ -94,14 +94,14 @@ fn each_rater_charges_its_own_fee_by_default() {
 #[test]
 fn raters_that_share_a_call_give_a_warning_unless_the_plan_states_the_fee() {
     for filter in FILTERS {
-        assert!(told_of_fees(&two(filter, "")), "{filter}");
-        assert!(!told_of_fees(&two(filter, r#"fee-per="call""#)), "{filter}");
-        assert!(!told_of_fees(&two(filter, r#"fee-per="rater""#)), "{filter}");
+        assert!(warns_of_fees(&two(filter, "")), "{filter}");
+        assert!(!warns_of_fees(&two(filter, r#"fee-per="call""#)), "{filter}");
+        assert!(!warns_of_fees(&two(filter, r#"fee-per="rater""#)), "{filter}");
     }
     // `fee-per` of one rater says nothing about the other.
     let one =
         two(DAY, "").replacen("<E164DialPlanRater ", "<E164DialPlanRater fee-per=\"call\" ", 1);
-    assert!(told_of_fees(&one));
+    assert!(warns_of_fees(&one));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn three_raters_that_share_a_call_charge_one_fee() {
     let told = warnings(&xml(""));
     assert_eq!(told.iter().filter(|text| text.contains("fee-per")).count(), 2, "{told:?}");
     let once = xml(r#"fee-per="call""#);
-    assert!(!told_of_fees(&once));
+    assert!(!warns_of_fees(&once));
     let mut account = Billed::with_tables(&once, "UTC", &[PEAK, OFF]);
     for record in [crossing(), call("2026-11-02T22:00:00Z", "2026-11-02T22:05:00Z")] {
         assert_eq!(account.lines(&record).iter().filter(|line| line.0 == "setup").count(), 1);
@@ -139,9 +139,9 @@ fn a_dial_plan_and_a_constant_share_a_call_too() {
         ];
         plan(&graph.join("\n"))
     };
-    assert!(told_of_fees(&xml("")));
+    assert!(warns_of_fees(&xml("")));
     let once = xml(r#"fee-per="call""#);
-    assert!(!told_of_fees(&once));
+    assert!(!warns_of_fees(&once));
     let mut account = Billed::with_tables(&once, "UTC", &[PEAK]);
     let minute = 60_000_000;
     assert_eq!(
@@ -149,7 +149,7 @@ fn a_dial_plan_and_a_constant_share_a_call_too() {
         lines(&[("call", minute, "0.10"), ("setup", 0, "0.05"), ("talk", minute, "0.01")])
     );
     let free = xml("").replace("constant=\"0.05\"", "constant=\"0.00\"");
-    assert!(!told_of_fees(&free), "a constant of zero is no fee");
+    assert!(!warns_of_fees(&free), "a constant of zero is no fee");
 }
 
 #[test]
@@ -169,9 +169,11 @@ fn constants_of_two_steps_give_a_warning_and_are_charged_once_where_the_plan_say
         let charged = account.lines(&seven);
         charged.iter().filter(|line| line.1 == 0).count()
     };
-    assert!(told_of_fees(&xml("")));
+    assert!(warns_of_fees(&xml("")));
     assert_eq!((constants(""), constants(r#"fee-per="call""#)), (2, 1));
-    assert!(!told_of_fees(&xml(r#"fee-per="rater""#)) && !told_of_fees(&xml(r#"fee-per="call""#)));
+    assert!(
+        !warns_of_fees(&xml(r#"fee-per="rater""#)) && !warns_of_fees(&xml(r#"fee-per="call""#))
+    );
 }
 
 /// Records that reach one rater or the other as a whole are charged one fee.
@@ -183,7 +185,7 @@ fn raters_that_no_record_shares_give_no_warning() {
     ];
     for filter in apart {
         let xml = two(filter, "");
-        assert!(!told_of_fees(&xml), "{filter}: {:?}", warnings(&xml));
+        assert!(!warns_of_fees(&xml), "{filter}: {:?}", warnings(&xml));
     }
     let types = [
         r#"<UsageTypeSelector id="a" in="record.duration" types="call"/>"#.to_owned(),
@@ -192,7 +194,7 @@ fn raters_that_no_record_shares_give_no_warning() {
         dial("other", "b.pass", "off", ""),
         post("one.charge other.charge"),
     ];
-    assert!(!told_of_fees(&plan(&types.join("\n"))));
+    assert!(!warns_of_fees(&plan(&types.join("\n"))));
     // A type derived by a classifier is unrelated to the record's own type.
     let classed = [
         r#"<UsageTypeSelector id="a" in="record.duration" types="call"/>"#.to_owned(),
@@ -203,12 +205,12 @@ fn raters_that_no_record_shares_give_no_warning() {
         dial("other", "b.pass", "off", ""),
         post("one.charge other.charge"),
     ];
-    assert!(told_of_fees(&plan(&classed.join("\n"))));
+    assert!(warns_of_fees(&plan(&classed.join("\n"))));
 }
 
 /// Both raters price every unit, including the first.
 #[test]
-fn raters_side_by_side_can_t_tell_which_of_them_has_the_first_unit() {
+fn parallel_raters_must_state_how_the_fee_is_charged() {
     let both = |more: &str| {
         let (one, other) = (
             dial("one", "record.duration", "peak", more),
@@ -216,8 +218,8 @@ fn raters_side_by_side_can_t_tell_which_of_them_has_the_first_unit() {
         );
         plan(&[one, other, post("one.charge other.charge")].join("\n"))
     };
-    assert!(told_of_fees(&both("")) && told_of_fees(&both(r#"fee-per="call""#)));
-    assert!(!told_of_fees(&both(r#"fee-per="rater""#)));
+    assert!(warns_of_fees(&both("")) && warns_of_fees(&both(r#"fee-per="call""#)));
+    assert!(!warns_of_fees(&both(r#"fee-per="rater""#)));
 }
 
 #[test]

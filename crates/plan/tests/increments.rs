@@ -104,7 +104,7 @@ fn an_increment_past_the_numbers_there_are_suspends_the_record() {
 /// docs/plan-semantics.md section 4: once, before any split: a primitive in front that may split
 /// records is refused.
 #[test]
-fn an_increment_behind_what_may_split_records_is_refused() {
+fn an_increment_behind_a_primitive_that_may_split_records_is_refused() {
     let increment = |before: &str, from: &str| {
         plan(&format!(
             "{before}\n<UsageIncrement id=\"i\" in=\"{from}\" first=\"60\" then=\"60\"/>\n<Ignore id=\"x\" in=\"i.out\"/>"
@@ -152,7 +152,7 @@ fn an_increment_behind_what_may_split_records_is_refused() {
 }
 
 #[test]
-fn increments_that_are_none_are_refused() {
+fn invalid_increments_are_refused() {
     let xml = |first: &str, then: &str| {
         plan(&format!(
             "<UsageIncrement id=\"i\" in=\"record.duration\" first=\"{first}\" then=\"{then}\"/><Ignore id=\"x\" in=\"i.out\"/>"

@@ -274,7 +274,7 @@ fn a_plan_whose_defaults_are_placeholders_can_be_published_and_subscriptions_are
 }
 
 #[test]
-fn a_plan_that_no_value_makes_sound_is_refused() {
+fn a_plan_that_no_parameter_value_makes_valid_is_refused() {
     let parameter = r#"<parameter id="price" type="money" value="1"/>"#;
     for step in [
         r#"<step id="a" upto="5" price="$price" per="1"/><step id="b" upto="3" price="$price" per="1"/><step id="c" price="1" per="1"/>"#,
@@ -329,7 +329,7 @@ fn an_unknown_name_is_reported_with_the_nearest_one() {
 // Measures.
 
 #[test]
-fn a_record_that_states_no_measure_waits_and_one_that_lasted_no_time_costs_nothing() {
+fn a_record_without_the_measure_is_suspended_and_one_of_zero_duration_costs_nothing() {
     let xml = plan(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
 <StepRater id="talk" in="calls.pass"><step id="talk" price="0.60" per="1 h"/></StepRater>

@@ -57,7 +57,7 @@ fn a_level_holds_until_the_next_statement() {
 
 /// Section 8: a level lasts into the next cycles without new statements.
 #[test]
-fn a_level_goes_on_into_cycles_without_statements() {
+fn a_level_continues_into_cycles_without_statements() {
     let mut account = meter("average");
     account.rate(&event("t", "2026-02-15T00:00:00Z", 4 * GB)).unwrap();
     assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(2 * GB));
@@ -139,7 +139,7 @@ fn a_petabyte_held_is_exact() {
 }
 
 #[test]
-fn a_meter_whose_steps_end_or_that_bills_nothing_known() {
+fn a_meter_with_bounded_steps_or_an_invalid_property_is_refused() {
     let meter = |attributes: &str, step: &str| {
         format!("<LevelMeter id=\"m\" in=\"record.quantity\" {attributes}>\n{step}\n</LevelMeter>")
     };

@@ -106,7 +106,7 @@ fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
 
 /// Section 2: an accumulator counts only the units that reach it.
 #[test]
-fn an_accumulator_behind_a_filter_does_not_count_what_the_filter_kept_back() {
+fn an_accumulator_behind_a_filter_does_not_count_units_that_the_filter_rejected() {
     let graph = r#"<DailyTimeFilter id="f" in="record.duration" from="19:00" to="24:00"/>
         <Ignore id="days" in="f.rest"/>
         <MonthlyAccumulator id="m" in="f.pass"/>
@@ -120,7 +120,7 @@ fn an_accumulator_behind_a_filter_does_not_count_what_the_filter_kept_back() {
 
 /// Section 4: late records are priced in order of arrival; earlier records are not priced again.
 #[test]
-fn a_record_that_comes_late_finds_the_free_units_gone_and_changes_nothing_before_it() {
+fn a_late_record_finds_the_free_units_used_and_changes_no_earlier_price() {
     let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
         <StepRater id="r" in="m.out" level="m.total">
           <step id="free" upto="10" price="0" per="1"/><step id="paid" price="1" per="1"/>

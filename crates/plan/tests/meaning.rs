@@ -97,7 +97,7 @@ fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
 
 /// Section 2: an accumulator passes all units on, and links that meet add up.
 #[test]
-fn a_unit_that_reaches_a_rater_through_an_accumulator_and_past_it_counts_twice() {
+fn a_unit_that_reaches_a_rater_through_an_accumulator_and_directly_counts_twice() {
     let mut account = subscriber(
         r#"<UsageTypeSelector id="online" in="record.duration" types="t"/>
            <MonthlyAccumulator id="hours" in="online.pass"/>

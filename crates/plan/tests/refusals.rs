@@ -37,7 +37,7 @@ fn steps_refused(steps: &[&str], line: u32, cause: Cause) {
 }
 
 #[test]
-fn the_plan_that_the_refused_ones_are_made_from_is_sound() {
+fn the_plan_that_the_refused_ones_derive_from_is_accepted() {
     parse(&plan(&[SELECT, RATE, POST].join("\n"))).unwrap();
 }
 
@@ -97,7 +97,7 @@ fn a_type_that_exists_nowhere() {
 }
 
 #[test]
-fn a_charge_that_waits_for_usage_which_nothing_brings() {
+fn a_charge_triggered_by_an_unconnected_input_is_refused() {
     for kind in ["OneTimeCharge", "MonthlyRecurringCharge"] {
         let fee = format!("<{kind} id=\"fee\" amount=\"5\" due=\"first-use\"/>");
         let post = r#"<AccountFinalizer id="post" in="rate.charge fee.charge"/>"#;
@@ -240,7 +240,7 @@ fn a_property_that_is_missing_unknown_or_wrong() {
 }
 
 #[test]
-fn numbers_that_are_none() {
+fn invalid_numbers_are_refused() {
     for price in ["", "free", "-1", "1e3", "1,5", "١", "1.", "99999999999999999999999999999"] {
         steps_refused(
             &[&format!("<step id=\"s\" upto=\"1 h\" price=\"{price}\" per=\"1 h\"/>")],
@@ -259,7 +259,7 @@ fn numbers_that_are_none() {
 
 /// docs/plan-semantics.md section 4: steps are half open on the level and contiguous.
 #[test]
-fn tiers_that_overlap_leave_a_gap_or_stand_out_of_order() {
+fn tiers_that_overlap_leave_a_gap_or_are_out_of_order() {
     let a = r#"<step id="a" upto="2 h" price="1" per="1 h"/>"#;
     let cases = [
         r#"<step id="b" from="3 h" upto="4 h" price="1" per="1 h"/>"#,

@@ -28,7 +28,7 @@ fn a_mapper_that_reads_the_attribute_that_it_derives_is_refused() {
 
 /// docs/architecture.md section 7: a filter that no unit can pass.
 #[test]
-fn a_selector_none_of_whose_types_can_come_is_refused() {
+fn a_selector_none_of_whose_types_can_occur_is_refused() {
     let behind_another = plan(
         r#"<UsageTypeSelector id="a" in="record.quantity" types="voice"/>
         <UsageTypeSelector id="b" in="a.pass" types="data"/>
@@ -50,7 +50,7 @@ fn posted(rated: &turnpike_plan::Rated, to: Posting) -> i128 {
 
 /// docs/plan-semantics.md section 5: only the account's own charges count.
 #[test]
-fn a_cap_behind_a_bonus_counts_what_the_account_pays_and_takes_nothing_from_others() {
+fn a_cap_behind_a_bonus_counts_and_reduces_only_charges_of_the_account() {
     let xml = plan(
         r#"<StepRater id="r" in="record.quantity"><step id="s" price="10" per="1"/></StepRater>
         <BonusCredit id="bonus" in="r.charge"><grant from="self" to="901" percent="50"/></BonusCredit>

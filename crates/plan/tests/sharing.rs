@@ -71,7 +71,7 @@ fn sums(expected: &[(u64, &str, i128)]) -> BTreeMap<(u64, String), i128> {
 
 /// The accesses of the example: the client pays for none of them.
 #[test]
-fn the_sharing_vector_comes_out_exactly() {
+fn the_sharing_example_is_rated_exactly() {
     let expected = sums(&[
         (901, "provider", 2_544_000 + 5_856_000),
         (902, "advertiser", 2_918_000 + 4_866_000),
@@ -83,7 +83,7 @@ fn the_sharing_vector_comes_out_exactly() {
 
 /// Section 8: by default no party pays for failed transfers.
 #[test]
-fn a_failed_transfer_of_the_vector_is_nobodys() {
+fn by_default_no_party_pays_for_a_failed_transfer() {
     let expected = sums(&[
         (901, "provider", 2_544_000 + 5_856_000),
         (902, "advertiser", 2_918_000),
@@ -172,7 +172,7 @@ fn the_first_row_whose_conditions_are_met_names_the_payer() {
 /// Section 2: only sharing splits money; the line that was split is marked as replaced, and not
 /// posted.
 #[test]
-fn the_shares_stand_in_the_place_of_the_line() {
+fn the_shares_replace_the_line() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="sponsor=2 me=1"/>"#));
     let rated = account.rate(&access(1, &[])).unwrap();
     let shown: Vec<_> =
@@ -232,7 +232,7 @@ fn failed_usage_is_not_posted_unless_a_row_matches_its_status() {
 
 /// Conditions read the attributes that the primitive names.
 #[test]
-fn the_texts_that_rows_look_at_may_stand_elsewhere() {
+fn the_attributes_that_rows_compare_can_be_configured() {
     let mut account = shared(&format!(
         r#"role="account.role" target="record.url" status="outcome">{PARTIES}
         <row role="guest" target="/x" status="200" shares="me=1"/>"#

@@ -107,7 +107,7 @@ fn volume_without_level_is_of_the_record() {
 
 /// Section 4: units above the last step flow on; earlier prices stay.
 #[test]
-fn a_volume_that_ends_passes_the_rest_on() {
+fn units_above_the_last_volume_step_are_passed_on() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
         <StepRater id="r" in="a.out" level="a.total" mode="volume"><step id="s" upto="5" price="1" per="1"/></StepRater>
         <StepRater id="over" in="r.rest"><step id="over" price="2" per="1"/></StepRater>
@@ -354,7 +354,7 @@ proptest! {
 
     /// The number of packages begun, for any division of the units into records.
     #[test]
-    fn packages_come_to_those_begun(
+    fn the_charge_equals_the_packages_begun(
         per in 1i64..40, records in proptest::collection::vec(0i64..100, 1..12),
     ) {
         let steps = format!("<step id=\"s\" price=\"1\" per=\"{per}\"/>");

@@ -118,7 +118,7 @@ fn a_start_is_judged_in_the_accounts_zone() {
 }
 
 #[test]
-fn since_ever_means_since_the_plans_first_version() {
+fn without_a_start_a_subscription_begins_with_the_first_version() {
     for from in [Timestamp::MIN, Timestamp(0), at("1970-01-02T11:00:00Z")] {
         assert_eq!(check(&Asked { from, ..ASKED }, &versions()), Ok(()), "{from:?}");
     }
@@ -150,7 +150,7 @@ fn a_value_of_the_wrong_type_is_refused() {
 
 /// A version that starts later will also rate the account.
 #[test]
-fn parameters_must_fit_every_version_to_come() {
+fn parameters_must_fit_every_later_version() {
     let from = at("2026-02-01T00:00:00Z");
     let later = [plan(1, "2026-01-01", PEAK), plan(2, "2026-06-01", "")];
     let asked = Asked { from, parameters: &[("peak-price", "1.00")], ..ASKED };
@@ -162,7 +162,7 @@ fn parameters_must_fit_every_version_to_come() {
 }
 
 #[test]
-fn another_currency_is_refused_where_the_accounts_is_known() {
+fn another_currency_is_refused_where_that_of_the_account_is_known() {
     let told = fault(&Asked { currency: "EUR", ..ASKED });
     assert!(told.contains("posts in USD") && told.contains("billed in EUR"), "{told}");
     assert_eq!(check(&Asked { currency: "EUR", zone: None, ..ASKED }, &versions()), Ok(()));

@@ -204,7 +204,7 @@ fn a_table_lists_days_everywhere_and_days_of_places() {
 }
 
 #[test]
-fn without_the_table_or_the_place_that_it_reads_a_record_waits() {
+fn without_the_table_or_the_place_that_it_reads_a_record_is_suspended() {
     let at = "2026-08-01T10:00:00Z";
     let record = UsageRecord { duration_us: 1, ..session("t", at, at) };
     let of_place = special(r#"table="days" place="site""#, "");
@@ -225,7 +225,7 @@ fn without_the_table_or_the_place_that_it_reads_a_record_waits() {
 
 /// docs/plan-semantics.md section 1: all units of a record without duration are at its start.
 #[test]
-fn a_record_without_duration_is_wholly_where_it_starts() {
+fn a_record_without_duration_is_entirely_where_it_starts() {
     let xml = filtered(
         r#"<WeeklyTimeFilter id="f" in="record.octets"><window days="Sat"/></WeeklyTimeFilter>"#,
     )
@@ -254,7 +254,7 @@ fn a_petabyte_is_split_to_the_byte() {
 }
 
 #[test]
-fn windows_that_nothing_can_pass_or_that_say_nothing_are_refused() {
+fn impossible_and_invalid_windows_are_refused() {
     let refused = |window: &str, cause: Cause| {
         let xml = weekly(&format!("\n{window}\n"));
         assert_eq!(causes(&xml), [(4, "f".to_owned(), cause)], "{window}");
@@ -281,7 +281,7 @@ fn windows_that_everything_passes_are_a_warning() {
 }
 
 #[test]
-fn special_days_that_are_none_are_refused() {
+fn invalid_special_days_are_refused() {
     assert_eq!(causes(&special("", "")), [(3, "f".to_owned(), Cause::MissingProperty)]);
     for date in ["25.12.2026", "2026-02-29", "--02-30", "--2-3", "2026-13-01", ""] {
         let xml = special("", &format!("\n<day date=\"{date}\"/>"));

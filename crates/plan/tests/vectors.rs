@@ -15,7 +15,7 @@ type Lines = BTreeMap<(String, String), (i128, String)>;
 
 /// Fig. 6B, the example of docs/plan-semantics.md section 9.
 #[test]
-fn fig_6b_comes_out_exactly() {
+fn fig_6b_is_rated_exactly() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
     let mut lines = Lines::new();
     for row in rows(include_str!("data/fig6b_usage.csv")) {
@@ -35,7 +35,7 @@ fn fig_6b_comes_out_exactly() {
 
 /// docs/plan-semantics.md section 3: topological order, ties by document order, then first unit.
 #[test]
-fn fig_6b_lines_stand_in_the_order_of_the_graph() {
+fn fig_6b_lines_are_in_the_order_of_the_graph() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
     let long = session("connect-time", "2026-01-05T10:00:00-05:00", "2026-02-02T10:00:00-05:00");
     let order: Vec<String> = subscriber.lines(&long).into_iter().map(|line| line.0).collect();
@@ -60,7 +60,7 @@ fn a_line_shows_the_level_before_its_first_and_after_its_last_unit() {
 
 /// The weighted-usage seed: 22 points are 1.10, 6 are 0.30, 24 are 1.20.
 #[test]
-fn weighted_functions_come_out_exactly() {
+fn weighted_functions_are_rated_exactly() {
     let mut accounts: BTreeMap<&str, Subscriber> = BTreeMap::new();
     let mut totals: BTreeMap<&str, (i128, i128)> = BTreeMap::new();
     let mut lines = Vec::new();

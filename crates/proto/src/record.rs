@@ -483,7 +483,7 @@ mod tests {
     /// The sender's measure named `duration` is kept. If it contradicts a stated duration of zero,
     /// the record has no duration.
     #[test]
-    fn a_stated_zero_stands_beside_other_measures_and_counts_against_no_limit() {
+    fn a_stated_zero_is_kept_beside_other_measures_and_counts_against_no_limit() {
         let decoded = |measures: &[(&str, i64)], duration_us: Option<i64>| {
             let message = crate::ingest::v1::UsageRecord {
                 duration_us,

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_comes_back_from_its_number() {
+    fn every_kind_is_read_back_from_its_number() {
         for &kind in LineKind::ALL {
             assert_eq!(LineKind::from_number(kind.number()), Some(kind));
         }

@@ -233,7 +233,7 @@ fn a_segment_that_could_not_be_read_is_not_sealed() {
 // Credits and discounts are negative. `fits` uses absolute amounts, so no order of lines can take
 // the total beyond 38 digits.
 #[test]
-fn a_total_that_fits_does_so_whatever_the_signs() {
+fn a_total_fits_or_not_whatever_its_sign() {
     let most = 10_i128.pow(38) - 1;
     for sign in [1, -1] {
         let mut builder = SegmentBuilder::new();

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use turnpike_mutants::{Check, off};
 use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
+use crate::{BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding};
 
 mod first;
 
-use first::{Level, first_holders};
+use first::{KeyRows, first_holders};
 
 /// The key of an identity: its canonical spelling. Text that the present rules do not accept as an
 /// identity is its own key, because an older release may have bound it.
@@ -346,8 +346,11 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
 
 /// The histories under the keys of `asked`, in that order. `rows` are those in force and those
 /// withdrawn.
-pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) -> Vec<Guided> {
-    let mut levels: HashMap<String, Level> = HashMap::new();
+pub(crate) fn guided(
+    asked: &[Asked],
+    rows: impl Iterator<Item = BindingRow>,
+) -> Vec<IdentityHistory> {
+    let mut levels: HashMap<String, KeyRows> = HashMap::new();
     for row in rows {
         levels.entry(key_of(&row.identity)).or_default().push(row);
     }
@@ -361,7 +364,7 @@ pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = BindingRow>) ->
     }
     // A key without rows, or with withdrawn ones only, has an empty history.
     let history = |key: &String| found.get(key).cloned().unwrap_or_default();
-    let of = |asked: &Asked| Guided {
+    let of = |asked: &Asked| IdentityHistory {
         bindings: history(&asked.own),
         prefixes: asked.prefixes.iter().map(history).filter(|rows| !rows.is_empty()).collect(),
         first_holders: first_holders(asked.keys(), &levels),

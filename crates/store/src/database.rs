@@ -9,9 +9,9 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation,
-    StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    StoreIncarnation, StoreResult,
 };
 
 /// The shared database. Dropping a call never leaves the database inconsistent, but the outcome of
@@ -67,7 +67,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// Commits a write barrier (P17): a write that succeeds only while epoch, claim and the end of
     /// the log are as `held` says. After `true`, answers from state that the caller read before the
     /// call are valid: the state was not superseded, and it is of this history (P18).
-    async fn barrier(&self, held: &Held) -> StoreResult<bool>;
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool>;
 
     // -- pins and drains of operators (P13) ---------------------------------------------------
 
@@ -180,7 +180,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     /// The histories of `identities`, in that order, and the histories of the prefixes that contain
     /// an address. The cost is at most one look-up per identity and per bound prefix length.
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>>;
 
     /// The version of the bindings, and the instant through which look-ups are covered, read
     /// together. The version differs after each change that may invalidate an account found earlier

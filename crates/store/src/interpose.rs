@@ -15,9 +15,9 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 
 macro_rules! calls {
@@ -144,7 +144,7 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, Release, self.inner.release(partition, epoch, claim, to))
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         through!(self, Barrier, self.inner.barrier(held))
     }
 
@@ -236,7 +236,7 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, BindIdentities, self.inner.bind_identities(bindings))
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         through!(self, Guide, self.inner.guide(identities))
     }
 

@@ -59,9 +59,10 @@ pub use interpose::{Call, Interpose, Interposed};
 pub use meter::metered;
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CheckpointManifest,
-    CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided,
-    HeartbeatReply, Held, Member, NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin,
-    PinOutcome, RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, Following, HeartbeatReply,
+    IdentityHistory, Member, NodeBeat, NodeRow, Observation, OwnerToken, PartitionRow,
+    PartitionSpec, Pin, PinOutcome, RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving,
+    StoreIncarnation,
 };
 pub use open::{OpenOptions, open, redacted};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

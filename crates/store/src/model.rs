@@ -131,7 +131,7 @@ pub enum ClaimOutcome {
 
 /// An owner's fencing token and the end of the log as the owner knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct OwnerToken {
     /// The partition.
     pub partition: PartitionId,
     /// The owner's epoch.
@@ -425,7 +425,7 @@ pub struct BindingsMark {
 
 /// An identity's whole history, sorted by `from`; empty if the identity was never bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guided {
+pub struct IdentityHistory {
     /// The identity's own bindings. Their intervals do not overlap.
     pub bindings: Vec<Binding>,
     /// For an address or a prefix: the histories of the bound prefixes that contain it, longest

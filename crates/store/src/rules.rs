@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_neither_raises_nor_lowers_it() {
+    fn a_clock_that_was_set_back_neither_raises_nor_lowers_the_count() {
         assert_eq!(after_minutes(11, -60), 11);
         assert_eq!(decayed_flaps(11, Timestamp::MAX, Timestamp::MIN), 11);
         assert_eq!(decayed_flaps(11, Timestamp::MIN, Timestamp::MAX), 0);

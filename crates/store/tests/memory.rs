@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use turnpike_mutants::{Check, all_caught};
-use turnpike_store::conformance::{Dice, LetGo, TestOwner, TestedStore, claim, read_all, spec};
+use turnpike_store::conformance::{
+    Dice, ResumeAppends, TestOwner, TestedStore, claim, read_all, spec,
+};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{
     AppendOutcome, Binding, ClaimOutcome, Rebinding, SharedDatabase, StoreIncarnation,
@@ -30,10 +32,10 @@ async fn subject() -> TestedStore {
                 let paused = database.pause_appends().await;
                 Box::new(|| -> futures::future::BoxFuture<'static, ()> {
                     Box::pin(async move { drop(paused) })
-                }) as LetGo
+                }) as ResumeAppends
             })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             passing_us.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
             Box::pin(std::future::ready(()))
         }),
@@ -162,12 +164,12 @@ fn mutants_are_caught() {
         (Check::BarrierOwner, "a_barrier_holds_only_for_the_owner", "db.barrier"),
         (
             Check::BarrierPosition,
-            "a_barrier_holds_only_where_the_log_ends_as_the_owner_knows",
+            "a_barrier_succeeds_only_if_the_log_ends_where_the_owner_expects",
             "the log is ahead",
         ),
         (Check::CheckpointFence, "a_checkpoint_is_fenced", "publish_checkpoint"),
         (Check::CheckpointForward, "a_checkpoint_only_moves_forward", "publish(2)"),
-        (Check::CheckpointParts, "a_manifest_of_what_is_not_there_is_refused", "Ok(true)"),
+        (Check::CheckpointParts, "a_manifest_with_missing_parts_is_refused", "Ok(true)"),
         (Check::Superseded, "a_superseded_incarnation_is_refused_for_ever", "Ok(HeartbeatReply"),
         (Check::Flaps, "a_forced_claim_counts_as_a_flap_and_another_does_not", "left: [0, 0"),
         (Check::BindingsDisjoint, "identities_are_bound_for_intervals_that_never_overlap", "Bound"),

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
 use test_postgres::{ServerSettings, TestPostgres};
 use turnpike_store::conformance::{
-    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
+    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
 };
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
@@ -47,7 +47,7 @@ async fn subject() -> TestedStore {
             let url = held.clone();
             Box::pin(async move { hold_appends(&url).await })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             let url = aged.clone();
             Box::pin(async move {
                 let statements = AssertSqlSafe(age_statements(time));
@@ -59,7 +59,7 @@ async fn subject() -> TestedStore {
 
 /// Makes appends stop in a trigger, after the fence has locked the partition's row and before the
 /// commit, until an advisory lock is released.
-async fn hold_appends(url: &str) -> LetGo {
+async fn hold_appends(url: &str) -> ResumeAppends {
     const TRIGGER: &str = "CREATE OR REPLACE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$; \
          CREATE OR REPLACE TRIGGER held BEFORE INSERT ON segments \
@@ -480,7 +480,7 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
 /// Bindings of the second schema are found by their canonical spelling after the third migration.
 /// Bindings that a process of that release adds later are found too.
 #[tokio::test]
-async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
+async fn bindings_of_an_older_release_are_found_by_their_canonical_spelling() {
     let (_server, url) = fresh();
     const BEFORE: &str = "CREATE TABLE schema_versions \
          (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now()); \
@@ -496,9 +496,9 @@ async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
     sqlx::raw_sql(schema).execute(&mut operator).await.unwrap();
     sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
     let db = view(&url).await;
-    turnpike_store::conformance::bindings::those_of_an_older_release_are_found(&*db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_release_are_found(&*db).await;
     const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
          ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
     sqlx::raw_sql(LATER).execute(&mut operator).await.unwrap();
-    turnpike_store::conformance::bindings::those_of_an_older_process_are_found(&*db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_process_are_found(&*db).await;
 }

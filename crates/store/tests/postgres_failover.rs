@@ -100,7 +100,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
         let (db, append) = (Arc::clone(&db), append.clone());
         tokio::spawn(async move { db.append(&append).await })
     };
-    cancel_who_waits_for_a_standby(&url).await;
+    cancel_commits_waiting_for_the_standby(&url).await;
     let unknown = appending.await.unwrap().unwrap_err();
     assert!(unknown.is_unknown(), "{unknown:?}");
 
@@ -112,7 +112,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
                 .map(|claimed| claimed.is_some())
         })
     };
-    cancel_who_waits_for_a_standby(&url).await;
+    cancel_commits_waiting_for_the_standby(&url).await;
     let unknown = claiming.await.unwrap().unwrap_err();
     assert!(unknown.is_unknown(), "the outcome of such a claim is unknown: {unknown:?}");
 
@@ -125,7 +125,7 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     assert_eq!(next, AppendOutcome::Committed);
 }
 
-async fn cancel_who_waits_for_a_standby(url: &str) {
+async fn cancel_commits_waiting_for_the_standby(url: &str) {
     const CANCEL: &str = "SELECT pid, pg_cancel_backend(pid) FROM pg_stat_activity \
          WHERE wait_event = 'SyncRep' AND application_name = 'turnpike'";
     let mut operator = raw(url).await;
@@ -141,7 +141,7 @@ async fn cancel_who_waits_for_a_standby(url: &str) {
 /// A connection pooler in between can cause this: the session lives on, but the server behind it
 /// accepts no more writes.
 #[tokio::test]
-async fn a_session_that_takes_no_writes_any_more_is_given_up() {
+async fn a_session_that_no_longer_accepts_writes_is_closed() {
     let (_server, url) = server();
     let db = turnpike_store::open(&url, &OpenOptions { connections_max: 6 }).await.unwrap();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
 use turnpike_store::conformance::{
-    Dice, LetGo, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
+    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
 };
 use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
@@ -46,10 +46,10 @@ async fn subject() -> TestedStore {
                     Box::pin(async move {
                         query("COMMIT").execute(&mut other).await.unwrap();
                     })
-                }) as LetGo
+                }) as ResumeAppends
             })
         }),
-        let_pass: Arc::new(move |time| {
+        advance_clock: Arc::new(move |time| {
             let path = aged.clone();
             Box::pin(async move {
                 let statements = age_statements(time);
@@ -62,7 +62,7 @@ async fn subject() -> TestedStore {
 turnpike_store::conformance!(subject);
 
 #[tokio::test]
-async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room() {
+async fn a_full_disk_is_reported_as_full_and_service_continues_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("small.sqlite");
     let small = SqliteOptions { pages_max: Some(200), ..SqliteOptions::default() };
@@ -91,7 +91,7 @@ async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room(
 }
 
 #[tokio::test]
-async fn a_lock_that_is_never_let_go_makes_writes_unavailable_and_reads_go_on() {
+async fn a_lock_that_is_never_released_makes_writes_unavailable_and_reads_continue() {
     let s = subject().await;
     let db = s.with_partition().await;
     let let_go = (s.hold_appends)().await;
@@ -182,7 +182,7 @@ async fn a_file_that_is_no_database_is_not_touched() {
 /// Bindings of the second schema are found by their canonical spelling after the third migration.
 /// Bindings that a process of that release adds later are found too.
 #[tokio::test]
-async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
+async fn bindings_of_an_older_release_are_found_by_their_canonical_spelling() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("old.sqlite");
     const BEFORE: &str = "PRAGMA user_version = 2; \
@@ -198,9 +198,9 @@ async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
     raw_sql(schema).execute(&mut operator).await.unwrap();
     raw_sql(BEFORE).execute(&mut operator).await.unwrap();
     let db = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
-    turnpike_store::conformance::bindings::those_of_an_older_release_are_found(&db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_release_are_found(&db).await;
     const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
          ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
     raw_sql(LATER).execute(&mut operator).await.unwrap();
-    turnpike_store::conformance::bindings::those_of_an_older_process_are_found(&db).await;
+    turnpike_store::conformance::bindings::bindings_of_an_older_process_are_found(&db).await;
 }

@@ -187,7 +187,7 @@ fn examples_are_compared_by_name() {
 }
 
 #[test]
-fn it_can_be_read_by_programs() {
+fn a_difference_can_be_written_as_json() {
     let dearer = changed(&[("value=\"1.00\"", "value=\"1.20\"")]);
     let json = serde_json::to_value(&dearer).unwrap();
     assert_eq!(json["prices"][0]["after"], "1.20 per 1 h");
@@ -195,7 +195,7 @@ fn it_can_be_read_by_programs() {
 }
 
 #[test]
-fn another_currency_shows_in_the_head_at_every_price_and_at_sums_that_go_on() {
+fn another_currency_is_shown_in_the_head_at_every_price_and_at_continued_sums() {
     let plan = |currency: &str| {
         parsed(&format!(
             r#"<plan xmlns="urn:turnpike:plan:1" id="capped" version="1" starts="2026-01-01" currency="{currency}">

@@ -58,7 +58,7 @@ fn charges_due_at_or_before_a_record_are_booked_before_it() {
 }
 
 #[test]
-fn time_goes_on_without_usage_and_never_back() {
+fn time_advances_without_usage_and_never_goes_back() {
     let mut trial = trial(
         account("America/New_York").with(since("2026-01-01T05:00:00Z", "2026-03-01T05:00:00Z")),
     );
@@ -136,7 +136,7 @@ fn the_number_of_due_items_is_bounded() {
 
 /// What falls due of other plans does not wait for one that can't rate; usage does.
 #[test]
-fn a_plan_that_is_not_there_holds_up_usage_alone() {
+fn a_missing_plan_delays_only_usage() {
     let both = account("UTC").with_all(["small", "unheard-of"]);
     let mut trial = trial(both);
     let outcome = trial.rate(&session(1, "a", "2026-01-10T00:00:00Z", 1), 1).unwrap();

@@ -291,7 +291,7 @@ fn messages_name_the_file_and_the_line() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_too_large_is_told() {
+fn a_missing_or_too_large_file_is_reported() {
     let plan = hourly(1, "2026-01-01", BY_FILES);
     let none = run(&plan).to_string();
     assert!(none.contains("line 14: expected the file u.csv, found none of that name"), "{none}");
@@ -381,7 +381,10 @@ proptest! {
 
     /// Whatever the files hold, there is a report.
     #[test]
-    fn no_file_makes_it_panic(usage in "\\PC{0,200}", expect in "[a-z_,0-9.\n\" -]{0,200}") {
+    fn no_file_makes_the_report_panic(
+        usage in "\\PC{0,200}",
+        expect in "[a-z_,0-9.\n\" -]{0,200}",
+    ) {
         let usage = format!("{USAGE}{usage}");
         let expect = format!("record_id,component,quantity,amount,suspended\n{expect}");
         let plan = hourly(1, "2026-01-01", BY_FILES);

@@ -72,7 +72,7 @@ fn the_version_in_force_at_the_start_rates_the_whole_record() {
 }
 
 #[test]
-fn why_a_record_waits() {
+fn each_cause_of_suspense_is_reported() {
     let subscription = TrialSubscription {
         from: at("2026-01-02T00:00:00Z"),
         until: at("2026-01-03T00:00:00Z"),

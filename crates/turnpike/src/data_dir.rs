@@ -83,7 +83,7 @@ mod tests {
     use crate::exit::InUse;
 
     #[test]
-    fn a_directory_is_locked_until_its_holder_lets_go() {
+    fn a_directory_is_locked_until_its_holder_releases_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("new/data");
         let held = DataDir::lock(&data).unwrap();

@@ -60,7 +60,7 @@ pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
         Err(error) if is_broken_pipe(error) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.chain().find_map(code_of).unwrap_or(1);
-            crate::ui::tell_error(format_args!("{error:#}"), code);
+            crate::ui::print_error(format_args!("{error:#}"), code);
             ExitCode::from(code)
         }
     }
@@ -68,9 +68,9 @@ pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
 
 /// Prints a parser error or the requested help, and returns the exit code.
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && crate::ui::tells_json() {
+    if error.use_stderr() && crate::ui::stderr_is_json() {
         let said = error.to_string();
-        crate::ui::tell_error(said.strip_prefix("error: ").unwrap_or(&said), 2);
+        crate::ui::print_error(said.strip_prefix("error: ").unwrap_or(&said), 2);
     } else if let Err(error) = error.print() {
         tracing::debug!(%error, "the parser's message could not be printed");
     }

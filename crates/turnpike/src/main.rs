@@ -67,7 +67,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Errors in the command line also have the format of the log.
     if telemetry::is_json_asked(std::env::args_os()) {
-        ui::tell_as(LogOutput::Json);
+        ui::set_stderr_format(LogOutput::Json);
     }
     let matches = cli::command().try_get_matches();
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -80,7 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
     let path = cli.config.as_deref();
     let config = Config::load(path).inspect_err(|_| {
         if Config::log_format(path).as_deref() == Some("json") && cli.log.format.is_none() {
-            ui::tell_as(LogOutput::Json);
+            ui::set_stderr_format(LogOutput::Json);
         }
     })?;
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -95,10 +95,10 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
         .build()
         .context("the runtime can't start")?;
     if cli.command.is_server() {
-        runtime.spawn(repeats.clone().tell());
+        runtime.spawn(repeats.clone().log());
     }
     let result = runtime.block_on(cli.command.run(&context));
-    repeats.tell_rest();
+    repeats.log_rest();
     // A thread that is blocked reading a terminal must not delay the exit.
     runtime.shutdown_background();
     result

@@ -214,7 +214,7 @@ impl FileReport {
     }
 
     /// Prints the report as text or JSON, and returns the result for the exit code.
-    pub(crate) fn tell(
+    pub(crate) fn print(
         &self,
         json: bool,
         exceptions: Option<ExceptionsFile>,
@@ -232,16 +232,19 @@ impl FileReport {
         } else {
             ui::print(format_args!("{}: {}", self.file, self.tally))?;
             if self.bad_rows > 0 {
-                ui::tell(format_args!("{} bad rows were not sent:", ui::count(self.bad_rows)));
-                ui::tell_some(&self.faults, SHOWN_MAX, &advice);
+                ui::print_stderr(format_args!(
+                    "{} bad rows were not sent:",
+                    ui::count(self.bad_rows)
+                ));
+                ui::print_some_stderr(&self.faults, SHOWN_MAX, &advice);
             }
             let told: Vec<_> = self.exceptions.iter().filter(|e| e.status != "bad-row").collect();
             if !told.is_empty() {
-                ui::tell("suspended or rejected:");
-                ui::tell_some(&told, SHOWN_MAX, &advice);
+                ui::print_stderr("suspended or rejected:");
+                ui::print_some_stderr(&told, SHOWN_MAX, &advice);
             }
             if told.iter().any(|one| one.reason == TOO_OLD) {
-                ui::tell(TOO_OLD_ADVICE);
+                ui::print_stderr(TOO_OLD_ADVICE);
             }
         }
         Ok(Finish::unless(self.bad_rows > 0 || self.tally.is_partial()))

@@ -144,7 +144,7 @@ pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Res
     };
     // Only tests start it twice in one process; the first start remains in effect.
     let _ = tracing_subscriber::registry().with(lines).try_init();
-    ui::tell_as(settings.format);
+    ui::set_stderr_format(settings.format);
     Ok(repeats)
 }
 

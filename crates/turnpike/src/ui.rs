@@ -11,37 +11,37 @@ use serde::Serialize;
 
 use crate::telemetry::LogOutput;
 
-static TELLS_AS: OnceLock<LogOutput> = OnceLock::new();
+static STDERR_FORMAT: OnceLock<LogOutput> = OnceLock::new();
 
 /// Sets the format of messages on standard error to that of the log. Only the first call has
 /// effect.
-pub(crate) fn tell_as(format: LogOutput) {
-    let _ = TELLS_AS.set(format);
+pub(crate) fn set_stderr_format(format: LogOutput) {
+    let _ = STDERR_FORMAT.set(format);
 }
 
 /// Whether messages on standard error are JSON lines.
-pub(crate) fn tells_json() -> bool {
-    TELLS_AS.get() == Some(&LogOutput::Json)
+pub(crate) fn stderr_is_json() -> bool {
+    STDERR_FORMAT.get() == Some(&LogOutput::Json)
 }
 
 /// Writes a line to standard error, as a JSON object if logs are JSON. Write errors are ignored.
-pub(crate) fn tell(line: impl fmt::Display) {
-    match TELLS_AS.get() {
-        Some(LogOutput::Json) => tell_json("INFO", &line.to_string(), None),
+pub(crate) fn print_stderr(line: impl fmt::Display) {
+    match STDERR_FORMAT.get() {
+        Some(LogOutput::Json) => print_stderr_json("INFO", &line.to_string(), None),
         _ => drop(writeln!(io::stderr().lock(), "{line}")),
     }
 }
 
 /// Writes the error that ends the process, with the exit code.
-pub(crate) fn tell_error(error: impl fmt::Display, exit_code: u8) {
-    match TELLS_AS.get() {
-        Some(LogOutput::Json) => tell_json("ERROR", &error.to_string(), Some(exit_code)),
+pub(crate) fn print_error(error: impl fmt::Display, exit_code: u8) {
+    match STDERR_FORMAT.get() {
+        Some(LogOutput::Json) => print_stderr_json("ERROR", &error.to_string(), Some(exit_code)),
         _ => drop(writeln!(io::stderr().lock(), "error: {error}")),
     }
 }
 
 /// Writes one JSON line with the fields of a log line.
-fn tell_json(level: &str, message: &str, exit_code: Option<u8>) {
+fn print_stderr_json(level: &str, message: &str, exit_code: Option<u8>) {
     let mut fields = serde_json::Map::new();
     fields.insert("message".to_owned(), message.trim().into());
     if let Some(exit_code) = exit_code {
@@ -126,12 +126,15 @@ pub(crate) fn progress(
 }
 
 /// Writes the first lines, and the number of lines that are not shown.
-pub(crate) fn tell_some<T: fmt::Display>(lines: &[T], shown_max: usize, advice: &str) {
+pub(crate) fn print_some_stderr<T: fmt::Display>(lines: &[T], shown_max: usize, advice: &str) {
     for line in lines.iter().take(shown_max) {
-        tell(format_args!("  {line}"));
+        print_stderr(format_args!("  {line}"));
     }
     if lines.len() > shown_max {
-        tell(format_args!("  … and {} more{advice}", count((lines.len() - shown_max) as u64)));
+        print_stderr(format_args!(
+            "  … and {} more{advice}",
+            count((lines.len() - shown_max) as u64)
+        ));
     }
 }
 

@@ -74,14 +74,14 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
             let columns: Vec<&str> = header.names().iter().map(String::as_str).collect();
             named.iter().try_for_each(|column| check_attribute(&name, column, &columns))?;
             let rows = header.rows(attributes)?;
-            rows.warnings().iter().for_each(ui::tell);
+            rows.warnings().iter().for_each(ui::print_stderr);
             Box::new(rows)
         }
         Format::Jsonl => {
             let mut rows = UsageJsonl::with_attributes(&name, reader, attributes.clone());
             Box::new(std::iter::from_fn(move || {
                 let row = rows.next();
-                rows.take_warnings().iter().for_each(ui::tell);
+                rows.take_warnings().iter().for_each(ui::print_stderr);
                 row
             }))
         }

@@ -124,7 +124,7 @@ fn dates_and_settings(up: &Up) {
 }
 
 /// No command takes an account, a plan or an option that is not there.
-fn what_is_not_there(up: &Up) {
+fn missing_objects(up: &Up) {
     let date = "2026-11-01";
     for line in [
         &["account", "subscribe", "99", "--plan", "octets", "--from", date][..],
@@ -378,7 +378,7 @@ fn jiff_now() -> String {
 fn account_commands_change_the_cluster_as_requested() {
     let up = Up::start();
     dates_and_settings(&up);
-    what_is_not_there(&up);
+    missing_objects(&up);
     identities(&up);
     moved_identities(&up);
     spellings(&up);

@@ -137,10 +137,10 @@ fn usage_waits_with_its_cause(cluster: &Cluster) {
     }
     let listed = cluster.run(&["suspense", "list"]);
     says(&listed, &["no-weight: record.function \"Dance\""]);
-    suspense_lists_what_is_asked_for_or_says_why_not(cluster);
+    suspense_lists_the_requested_records_or_reports_the_limit(cluster);
 }
 
-fn suspense_lists_what_is_asked_for_or_says_why_not(cluster: &Cluster) {
+fn suspense_lists_the_requested_records_or_reports_the_limit(cluster: &Cluster) {
     let rows = |ran: &Ran| ran.out.lines().count();
     let all = cluster.run(&["suspense", "list", "--json"]);
     let count = rows(&all);

@@ -7,7 +7,7 @@ use crate::support;
 use support::run;
 
 #[test]
-fn the_demo_loses_nothing_and_says_so() {
+fn the_demo_loses_nothing_and_reports_it() {
     let ran = run(&["demo", "--records", "4000"]);
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     for said in [

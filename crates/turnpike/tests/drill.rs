@@ -59,7 +59,7 @@ fn each_scenario_is_explained_and_an_unknown_one_is_refused_with_the_list() {
 }
 
 #[test]
-fn a_drill_that_is_interrupted_takes_its_processes_with_it() {
+fn an_interrupted_drill_stops_its_processes() {
     let dir = tempfile::tempdir().unwrap();
     let keep = dir.path().display().to_string();
     let mut drill = turnpike(&["drill", "crash", "--repeat", "1000", "--keep", &keep])

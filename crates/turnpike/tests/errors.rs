@@ -122,7 +122,7 @@ fn an_address_that_does_not_answer() {
 }
 
 #[test]
-fn databases_that_are_none() {
+fn invalid_databases_are_refused() {
     let init = ["partition", "init", "--count", "1", "--accounts", "1-9", "--members", "a"];
     let with = |url: &str, words: &[&str]| {
         let line: Vec<&str> = init.iter().copied().chain(["--database", url]).collect();

@@ -36,7 +36,7 @@ fn directory(expect: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn files_of_examples_stand_beside_the_plan() {
+fn files_of_examples_are_read_from_beside_the_plan() {
     let bill = fs::read_to_string(file("plans/fig6b_bill.csv")).unwrap();
     let dir = directory(&bill);
     let path = |name: &str| dir.path().join(name).display().to_string();

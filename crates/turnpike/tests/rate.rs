@@ -34,7 +34,7 @@ fn sums(ran: &Ran) -> BTreeMap<(String, String), (i128, i128)> {
 }
 
 #[test]
-fn fig_6b_comes_out_exactly() {
+fn fig_6b_is_rated_exactly() {
     let ran = run(&[
         "rate",
         "--plan",
@@ -88,7 +88,7 @@ fn weighted_functions_are_priced_by_weight() {
 
 /// A year 0 is an instant like any other: before every plan, which the message says.
 #[test]
-fn usage_before_the_first_version_of_a_plan_is_told_with_its_start() {
+fn usage_before_the_first_version_of_a_plan_is_reported_with_its_start() {
     let dir = tempfile::tempdir().unwrap();
     let usage = dir.path().join("usage.csv");
     let text = "record_id,account_number,usage_type,start_time,quantity\n\
@@ -279,7 +279,7 @@ fn rate_two(extra: &[&str]) -> Ran {
 /// docs/plan-semantics.md section 6: the one that comes cheapest is billed when the cycle closes,
 /// with the fee.
 #[test]
-fn an_option_is_billed_by_the_plan_that_comes_cheapest() {
+fn an_option_is_billed_by_the_cheapest_plan() {
     let option = ["--option", "phone=small,large", "--option-fee", "phone=0.50"];
     let ran = rate_two(&[&option[..], &["--until", "2026-02-04"]].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);

@@ -32,7 +32,7 @@ fn usage_that_ends_in_the_future_is_not_rated_for_years_to_come() {
 }
 
 #[test]
-fn usage_that_begins_or_ends_after_now_is_refused_and_told() {
+fn usage_that_begins_or_ends_after_now_is_refused_and_reported() {
     let usage = "tests/data/reading/ends-in-the-future.csv";
     let ran = rate("tests/data/reading/night.xml", usage, &["--now", "2026-12-01"]);
     assert_eq!((ran.code, lines(&ran)), (3, 0), "{}", ran.err);
@@ -59,7 +59,7 @@ fn an_open_quote_is_reported_with_its_line_and_the_unread_rest() {
 }
 
 #[test]
-fn a_column_like_a_known_one_is_never_a_silent_nothing() {
+fn a_column_like_a_known_one_is_always_reported() {
     for column in ["Duration", "billsec", "duration_ms", "end_timestamp"] {
         let usage = format!("../collect/tests/data/everyday/column-{column}.csv");
         let ran = rate("tests/data/reading/flat.xml", &usage, &[]);
@@ -73,7 +73,7 @@ fn a_column_like_a_known_one_is_never_a_silent_nothing() {
 
 /// A plan that prices the duration suspends a record that states none, whatever else it measures.
 #[test]
-fn a_lost_duration_is_never_rated_as_nothing() {
+fn a_lost_duration_is_never_rated_as_zero() {
     let dir = tempfile::tempdir().unwrap();
     let rated = |name: &str, text: &str| {
         let usage = dir.path().join(name);
@@ -126,7 +126,7 @@ fn a_lost_duration_is_never_rated_as_nothing() {
 }
 
 #[test]
-fn an_attribute_that_the_plan_reads_is_taken_without_a_word() {
+fn an_attribute_that_the_plan_reads_is_accepted_without_a_message() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str, text: &str| {
         let path = dir.path().join(name);

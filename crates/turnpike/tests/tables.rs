@@ -55,7 +55,7 @@ impl Drop for Front {
 }
 
 #[test]
-fn a_table_goes_into_the_catalogue_and_comes_back() {
+fn a_published_table_is_returned_by_the_catalogue() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);

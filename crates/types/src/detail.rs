@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_stands_on_one_line() {
+    fn a_detail_is_one_line() {
         assert_eq!(Detail::new("a\nb\tc\0d").as_str(), "a b c d");
         assert!(Detail::new("").is_empty());
     }

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_comes_back_from_its_code() {
+    fn every_reason_is_read_back_from_its_code() {
         for &reason in SuspenseReason::ALL {
             assert_eq!(SuspenseReason::from_code(reason.code()), Some(reason));
         }

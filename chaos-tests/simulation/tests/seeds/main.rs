@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use runs::child;
+use simulation::moving_identities::FIRST_SEED;
 use simulation::run::{Verdict, run};
-use simulation::wander::FIRST_SEED;
 
 /// Seeds of a plain `cargo test`; scripts/nightly runs thousands.
 const SEEDS: u64 = 400;
@@ -28,9 +28,9 @@ fn one() {
     simulation::entropy::seed(seed);
     // A new thread takes new random numbers, which follow from the seed.
     let verdict = std::thread::spawn(move || run(seed)).join().unwrap();
-    let Verdict { story, found, healed } = verdict;
+    let Verdict { run_log, found, healed } = verdict;
     if std::env::var("QUIET").is_err() || found.is_err() {
-        println!("{story}");
+        println!("{run_log}");
     }
     println!("seed {seed}: healed in {} ms", healed.as_millis());
     println!(
@@ -128,6 +128,6 @@ fn holds(seed: u64) {
 
 /// Without the fix, the forgotten standby looped without end and virtual time did not advance.
 #[test]
-fn seed_56_a_standby_that_is_forgotten_ends() {
+fn seed_56_a_standby_that_is_dropped_ends() {
     holds(56);
 }

@@ -7,7 +7,7 @@
 
 use std::process::Output;
 
-use simulation::wander::FIRST_SEED;
+use simulation::moving_identities::FIRST_SEED;
 use turnpike_mutants::Check;
 
 use crate::runs::child;
@@ -92,12 +92,12 @@ fn p31_a_retry_of_a_suspended_record_is_rated_as_a_new_one() {
 }
 
 #[test]
-fn p28_what_a_move_takes_away_is_forgotten() {
+fn p28_intervals_that_a_move_takes_away_are_not_remembered() {
     falls(Check::TakenRemembered, &[FIRST_SEED], &["I2"]);
 }
 
 #[test]
-fn p28_the_holder_now_gets_what_the_first_holder_has_rated() {
+fn p28_the_present_holder_is_charged_for_a_record_of_the_first_holder() {
     falls(Check::FirstDecides, &[FIRST_SEED], &["I2"]);
 }
 

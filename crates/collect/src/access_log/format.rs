@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_hostile_make_ends() {
+    fn a_hostile_line_is_rejected_in_reasonable_time() {
         let format = "%h %t \"%r\" \"%{a}i\" \"%{b}i\" \"%{c}i\" %>s %b";
         let line = format!("192.0.2.1 {TIME} \"{}", "\" \"".repeat(20_000));
         assert_eq!(read(format, &line), None);

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn requesters_are_addresses_in_one_spelling() {
+    fn requesters_are_addresses_in_canonical_spelling() {
         for (host, identity) in
             [("2001:DB8:0::1", "ip:2001:db8::1"), ("::ffff:192.0.2.7", "ip:192.0.2.7")]
         {

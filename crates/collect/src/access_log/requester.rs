@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn no_identity_is_made_of_another_word() {
+    fn only_an_address_becomes_an_identity() {
         for word in [
             "www.example.net:443",
             "-",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::clock::{Micros, millis};
 use crate::report::{Timeline, show_ms};
-use crate::watch::Reign;
+use crate::watch::ObservedOwnership;
 
 use super::escaped;
 
@@ -51,30 +51,30 @@ impl Window {
 pub(super) struct Chart<'a> {
     timeline: &'a Timeline,
     /// The owners by partition, in order of time.
-    reigns: BTreeMap<u32, Vec<&'a Reign>>,
+    ownerships: BTreeMap<u32, Vec<&'a ObservedOwnership>>,
     /// The colour of each node, by name.
     colours: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Chart<'a> {
     pub(super) fn new(timeline: &'a Timeline) -> Self {
-        let mut reigns: BTreeMap<u32, Vec<&Reign>> = BTreeMap::new();
+        let mut ownerships: BTreeMap<u32, Vec<&ObservedOwnership>> = BTreeMap::new();
         let mut colours = BTreeMap::new();
-        for reign in &timeline.reigns {
-            reigns.entry(reign.partition).or_default().push(reign);
-            colours.insert(reign.owner.as_str(), 0);
+        for ownership in &timeline.ownerships {
+            ownerships.entry(ownership.partition).or_default().push(ownership);
+            colours.insert(ownership.owner.as_str(), 0);
         }
         colours.values_mut().enumerate().for_each(|(place, colour)| *colour = place % COLOURS);
-        Self { timeline, reigns, colours }
+        Self { timeline, ownerships, colours }
     }
 
     /// Draws one interval as an SVG element.
     pub(super) fn draw(&self, window: Window) -> String {
-        let band = (BANDS_HEIGHT / self.reigns.len().max(1) as f64).min(BAND_MAX);
+        let band = (BANDS_HEIGHT / self.ownerships.len().max(1) as f64).min(BAND_MAX);
         let answers_top = FAULTS_HEIGHT + GAP;
         let waits_top = answers_top + ANSWERS_HEIGHT + GAP;
         let bands_top = waits_top + WAITS_HEIGHT + GAP;
-        let bottom = bands_top + band * self.reigns.len() as f64;
+        let bottom = bands_top + band * self.ownerships.len() as f64;
         let mut out = String::new();
         let height = bottom + 44.0;
         let _ = writeln!(
@@ -164,20 +164,20 @@ impl<'a> Chart<'a> {
 
     /// Draws the owners of each partition.
     fn bands(&self, out: &mut String, window: Window, top: f64, band: f64) {
-        for (row, (partition, reigns)) in self.reigns.iter().enumerate() {
+        for (row, (partition, ownerships)) in self.ownerships.iter().enumerate() {
             let y = top + band * row as f64;
             if band >= 10.0 {
                 label(out, y + band - 3.0, &format!("partition {partition}"));
             }
-            for (place, reign) in reigns.iter().enumerate() {
-                let until = reigns.get(place + 1).map_or(self.timeline.until, |next| next.from);
-                if reign.from > window.until || until < window.from {
+            for (place, ownership) in ownerships.iter().enumerate() {
+                let until = ownerships.get(place + 1).map_or(self.timeline.until, |next| next.from);
+                if ownership.from > window.until || until < window.from {
                     continue;
                 }
-                let (x, end) = (window.x(reign.from), window.x(until));
-                let colour = self.colours.get(reign.owner.as_str()).copied().unwrap_or(0);
+                let (x, end) = (window.x(ownership.from), window.x(until));
+                let colour = self.colours.get(ownership.owner.as_str()).copied().unwrap_or(0);
                 let high = if band > 3.0 { band - 1.0 } else { band };
-                let (owner, epoch) = (escaped(&reign.owner), reign.epoch);
+                let (owner, epoch) = (escaped(&ownership.owner), ownership.epoch);
                 let _ = writeln!(
                     out,
                     "<rect class=\"node-{colour}\" x=\"{x:.1}\" y=\"{y:.2}\" width=\"{:.1}\" \
@@ -193,8 +193,8 @@ impl<'a> Chart<'a> {
                 }
             }
         }
-        if band < 10.0 && !self.reigns.is_empty() {
-            label(out, top + 10.0, &format!("{} partitions", self.reigns.len()));
+        if band < 10.0 && !self.ownerships.is_empty() {
+            label(out, top + 10.0, &format!("{} partitions", self.ownerships.len()));
         }
     }
 
@@ -253,8 +253,12 @@ mod tests {
 
     fn timeline() -> Timeline {
         let answer = |at| BatchAnswer { partition: 1, due: at - 5_000, sent: at - 5_000, at };
-        let reign =
-            |epoch, owner: &str, from| Reign { partition: 1, epoch, owner: owner.to_owned(), from };
+        let ownership = |epoch, owner: &str, from| ObservedOwnership {
+            partition: 1,
+            epoch,
+            owner: owner.to_owned(),
+            from,
+        };
         Timeline {
             from: 0,
             until: 2_000_000,
@@ -267,7 +271,7 @@ mod tests {
                 measure: PauseMeasure::FromFault,
             }],
             pauses: Vec::new(),
-            reigns: vec![reign(1, "a", 0), reign(2, "b", 1_100_000)],
+            ownerships: vec![ownership(1, "a", 0), ownership(2, "b", 1_100_000)],
         }
     }
 

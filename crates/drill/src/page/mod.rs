@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
+    fn the_page_needs_no_external_resource() {
         let page = page(&[], 1);
         assert!(page.contains("prefers-color-scheme"));
         for outside in ["http", "src=", "@import", "<script"] {

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::world::World;
 
 use super::crash::kill_and_restart;
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const COLD: Scenario = Scenario {
     name: "cold",
@@ -15,10 +15,10 @@ pub(super) const COLD: Scenario = Scenario {
     proves: "I1 I2 I3 I4 I7, P11 P22",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 5_000.0 }],
     size: Size { repeat: 3, accounts: 1_000_000, ..USUAL },
-    shape: || Shape { warm_standbys: 0, ..Shape::default() },
+    layout: || ClusterLayout { warm_standbys: 0, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Target, USUAL};
 
 pub(super) const CRASH: Scenario = Scenario {
     name: "crash",
@@ -15,13 +15,13 @@ pub(super) const CRASH: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P1 P2 P11 P15",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[
         Target { of: Quantile::P50, millis: 100.0 },
         Target { of: Quantile::P99, millis: 500.0 },
     ],
     size: USUAL,
-    shape: Shape::default,
+    layout: ClusterLayout::default,
     run: |world| Box::pin(run(world)),
 };
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fault_proxy::{Direction, Flow, Proxy};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 /// The ways to cut: the direction, and whether bytes in flight arrive later (as after a short cut,
 /// when TCP retransmits) or never.
@@ -32,10 +32,10 @@ const fn scenario(name: &'static str, needs: Needs) -> Scenario {
         proves: "",
         needs,
         harmless: false,
-        promise: Promise::NothingRefused,
+        guarantee: Guarantee::NothingRefused,
         targets: &[],
         size: Size { repeat: 6, ..USUAL },
-        shape: || Shape { proxies: true, ..Shape::default() },
+        layout: || ClusterLayout { proxies: true, ..ClusterLayout::default() },
         run: |_| Box::pin(async { Ok(()) }),
     }
 }
@@ -105,7 +105,7 @@ async fn front_node(world: &mut World) -> Result<()> {
             partitions,
             measure: PauseMeasure::FromFault,
         };
-        edge.cut(world, round, |world| world.cluster.door(&node)).await?;
+        edge.cut(world, round, |world| world.cluster.incoming_proxy(&node)).await?;
     }
     world.steady().await
 }
@@ -127,7 +127,7 @@ async fn client_front(world: &mut World) -> Result<()> {
         let partitions = world.partitions();
         let what = "clients -/- front-1".to_owned();
         let edge = Edge { what, partitions, measure: PauseMeasure::FromEnd };
-        edge.cut(world, round, |world| world.cluster.door("front-1")).await?;
+        edge.cut(world, round, |world| world.cluster.incoming_proxy("front-1")).await?;
     }
     world.steady().await
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const DATABASE_RESTART: Scenario = Scenario {
     name: "database-restart",
@@ -17,10 +17,10 @@ pub(super) const DATABASE_RESTART: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P2 P10 P19",
     needs: Needs::OurServer,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 1_000.0 }],
     size: Size { repeat: 5, ..USUAL },
-    shape: Shape::default,
+    layout: ClusterLayout::default,
     run: |world| Box::pin(run(world)),
 };
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const FLAPPING: Scenario = Scenario {
     name: "flapping",
@@ -17,10 +17,10 @@ pub(super) const FLAPPING: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P14",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: Size { repeat: 8, ..USUAL },
-    shape: || Shape { first_owns_all: true, ..Shape::default() },
+    layout: || ClusterLayout { first_owns_all: true, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

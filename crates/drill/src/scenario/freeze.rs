@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Target, USUAL};
 
 pub(super) const FREEZE: Scenario = Scenario {
     name: "freeze",
@@ -18,10 +18,10 @@ pub(super) const FREEZE: Scenario = Scenario {
     // A process that is frozen during a write keeps the lock of SQLite (P7).
     needs: Needs::Connections,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
     size: super::Size { repeat: 6, ..USUAL },
-    shape: Shape::default,
+    layout: ClusterLayout::default,
     run: |world| Box::pin(run(world)),
 };
 

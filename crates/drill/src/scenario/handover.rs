@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result};
 use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const HANDOVER: Scenario = Scenario {
     name: "handover",
@@ -16,10 +16,10 @@ pub(super) const HANDOVER: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P13",
     needs: Needs::Anything,
     harmless: true,
-    promise: Promise::NoErrorSeen,
+    guarantee: Guarantee::NoErrorSeen,
     targets: &[Target { of: Quantile::P99, millis: 50.0 }],
     size: Size { repeat: 20, ..USUAL },
-    shape: Shape::default,
+    layout: ClusterLayout::default,
     run: |world| Box::pin(handover(world)),
 };
 
@@ -30,10 +30,10 @@ pub(super) const DRAIN: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P13 P14",
     needs: Needs::Anything,
     harmless: true,
-    promise: Promise::NoErrorSeen,
+    guarantee: Guarantee::NoErrorSeen,
     targets: &[Target { of: Quantile::P99, millis: 50.0 }],
     size: Size { repeat: 5, ..USUAL },
-    shape: Shape::default,
+    layout: ClusterLayout::default,
     run: |world| Box::pin(drain(world)),
 };
 

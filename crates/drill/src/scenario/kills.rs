@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Scenario, Size, USUAL};
+use super::{Guarantee, Needs, Scenario, Size, USUAL};
 
 pub(super) const KILLS: Scenario = Scenario {
     name: "kills",
@@ -17,10 +17,10 @@ pub(super) const KILLS: Scenario = Scenario {
     proves: "I1 I2 I3 I5 I7, P1 P2 P5 P11 P17 P30",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::Exactly,
+    guarantee: Guarantee::Exactly,
     targets: &[],
     size: Size { repeat: 20, ..USUAL },
-    shape: || Shape { fronts: 2, ..Shape::default() },
+    layout: || ClusterLayout { fronts: 2, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 
@@ -35,7 +35,7 @@ async fn run(world: &mut World) -> Result<()> {
             }
         }
         let up: Vec<String> =
-            world.cluster.all().into_iter().filter(|name| world.cluster.runs(name)).collect();
+            world.cluster.all().into_iter().filter(|name| world.cluster.is_running(name)).collect();
         let drawn = world.draw(0..up.len());
         let Some(victim) = up.get(drawn) else { continue };
         // A front's clients have records for every partition.

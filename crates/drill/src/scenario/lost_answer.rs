@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Target, USUAL};
 
 pub(super) const LOST_ANSWER: Scenario = Scenario {
     name: "lost-answer",
@@ -15,10 +15,10 @@ pub(super) const LOST_ANSWER: Scenario = Scenario {
     proves: "I1 I2 I3 I5, P2 P5 P31",
     needs: Needs::Connections,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: USUAL,
-    shape: || Shape { proxies: true, ..Shape::default() },
+    layout: || ClusterLayout { proxies: true, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::world::World;
 
 use super::crash::kill_and_restart;
-use super::{Needs, Promise, Quantile, Scenario, Size, Target};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target};
 
 pub(super) const MANY_PARTITIONS: Scenario = Scenario {
     name: "many-partitions",
@@ -15,10 +15,10 @@ pub(super) const MANY_PARTITIONS: Scenario = Scenario {
     proves: "I1 I2 I3 I7, P15 P20",
     needs: Needs::Connections,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 2_000.0 }],
     size: Size { repeat: 1, partitions: 1_000, accounts: 2_000, rate: 1.0, batch_records: 4 },
-    shape: || Shape { first_owns_all: true, ..Shape::default() },
+    layout: || ClusterLayout { first_owns_all: true, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

@@ -15,7 +15,7 @@ mod rolling;
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::world::World;
 
 /// A scenario: faults in a cluster under load, and the conditions that must hold.
@@ -34,13 +34,13 @@ pub struct Scenario {
     /// The scenario causes no failure, so it may run on a cluster with other users.
     pub harmless: bool,
     /// The guarantee for clients.
-    pub promise: Promise,
+    pub guarantee: Guarantee,
     /// The limits on pauses.
     pub targets: &'static [Target],
     /// The defaults for unset options.
     pub size: Size,
     /// The required cluster.
-    pub shape: fn() -> Shape,
+    pub layout: fn() -> ClusterLayout,
     /// Injects the faults.
     pub run: for<'a> fn(&'a mut World) -> BoxFuture<'a, Result<()>>,
 }
@@ -59,7 +59,7 @@ pub enum Needs {
 
 /// The guarantee for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub enum Guarantee {
     /// No record is lost or doubled.
     Exactly,
     /// Also, no record is refused (suspended or rejected).
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_words_that_differ() {
+    fn scenario_names_are_distinct_plain_words() {
         let names: HashSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), SCENARIOS.len());
         let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '-');

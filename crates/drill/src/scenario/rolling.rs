@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use crate::cluster::Shape;
+use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
 use crate::world::World;
 
-use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const ROLLING_RESTART: Scenario = Scenario {
     name: "rolling-restart",
@@ -15,10 +15,10 @@ pub(super) const ROLLING_RESTART: Scenario = Scenario {
     proves: "I1 I2 I3 I5 I7, P13 P14",
     needs: Needs::Anything,
     harmless: false,
-    promise: Promise::NothingRefused,
+    guarantee: Guarantee::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: Size { repeat: 2, ..USUAL },
-    shape: || Shape { fronts: 2, ..Shape::default() },
+    layout: || ClusterLayout { fronts: 2, ..ClusterLayout::default() },
     run: |world| Box::pin(run(world)),
 };
 

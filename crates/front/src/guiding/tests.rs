@@ -19,7 +19,7 @@ fn binding(account: u64, from: i64, until: i64) -> Binding {
 #[test]
 fn p28_a_binding_holds_from_its_beginning_to_just_before_its_end() {
     let bindings = vec![binding(1, 100, 200), binding(2, 200, 300), binding(3, 400, 500)];
-    let history = Guided { bindings, ..Guided::default() };
+    let history = IdentityHistory { bindings, ..IdentityHistory::default() };
     let expected = [
         (i64::MIN, None),
         (99, None),
@@ -38,7 +38,7 @@ fn p28_a_binding_holds_from_its_beginning_to_just_before_its_end() {
         let found = bound_at(&history, Timestamp(start));
         assert_eq!(found, account.map(AccountNumber), "a record that starts at {start}");
     }
-    assert_eq!(bound_at(&Guided::default(), Timestamp(100)), None);
+    assert_eq!(bound_at(&IdentityHistory::default(), Timestamp(100)), None);
 }
 
 async fn bind(db: &MemoryDatabase, new: Binding) {

@@ -16,7 +16,7 @@ fn row(incarnation: u64, counter: u64) -> NodeRow {
 }
 
 #[test]
-fn silence_counts_only_across_ones_own_successful_reads() {
+fn silence_counts_only_between_successful_reads_of_the_same_front() {
     let gap = Duration::from_secs(1);
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
@@ -86,8 +86,8 @@ fn p16_the_next_member_is_asked_when_the_one_before_it_is_silent_or_was_tried() 
 }
 
 #[test]
-fn an_epoch_below_the_highest_one_seen_is_not_believed() {
-    let highest = Highest::default();
+fn an_epoch_below_the_highest_one_seen_is_ignored() {
+    let highest = HighestEpoch::default();
     assert!(highest.admits(3));
     assert!(highest.admits(3));
     assert!(!highest.admits(2));

@@ -58,7 +58,7 @@ fn frame(records: &[Vec<u8>]) -> BatchFrame {
 }
 
 fn histories(bound: &[(&str, i64, i64, u64)]) -> HistoryBySpelling {
-    let mut all: HashMap<String, Guided> = HashMap::new();
+    let mut all: HashMap<String, IdentityHistory> = HashMap::new();
     for &(identity, from, until, account) in bound {
         let history = all.entry(identity.to_owned()).or_default();
         if account != 0 {
@@ -110,7 +110,7 @@ fn a_malformed_record_is_refused_alone() {
 }
 
 #[test]
-fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
+fn an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place() {
     let table = table(&[(1, 1, 100), (2, 101, 200)]);
     let records =
         [record(0, 150, ""), record(1, 0, "user:a"), record(2, 0, "user:b"), record(3, 150, "")];
@@ -240,7 +240,8 @@ proptest! {
 
 #[test]
 fn mutants_are_caught() {
-    let test = "split::tests::an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place";
+    let test =
+        "split::tests::an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place";
     turnpike_mutants::all_caught(&[(
         turnpike_mutants::Check::GuidedByStart,
         test,

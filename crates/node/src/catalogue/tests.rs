@@ -117,7 +117,7 @@ async fn a_refresh_reads_all_pages_and_shares_what_was_read_before() {
 }
 
 #[tokio::test]
-async fn a_table_that_cannot_be_read_is_in_force_and_gives_nothing() {
+async fn a_table_that_cannot_be_read_is_in_force_without_content() {
     let db = MemoryDatabase::new();
     publish(&db, "world", 1, "2020-01-01", ROWS).await;
     publish(&db, "world", 2, "2999-01-01", "columns,of,the,future\n").await;

@@ -123,7 +123,7 @@ impl World {
         self.liveness.suspect(&self.gone, self.now);
         let is_warm = self.warm.contains(self.me.0.as_str());
         let warm = is_warm.then_some(P).into_iter().collect();
-        let me = Me {
+        let me = ThisNode {
             node: &self.me,
             incarnation: Incarnation(1),
             draining: self.draining,
@@ -178,7 +178,7 @@ fn p21_the_next_look_is_when_the_owner_becomes_suspect() {
 }
 
 #[test]
-fn p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever() {
+fn p12_a_member_waits_for_a_live_one_of_higher_priority_but_not_for_ever() {
     let mut world = World::new("c", Some("a"));
     world.first(&["a", "b", "c"], 10);
     let (round, decision) = world.first(&["b", "c"], 20).unwrap();
@@ -358,7 +358,7 @@ fn p13_a_pin_is_above_all_priorities() {
 }
 
 #[test]
-fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
+fn p14_a_member_of_higher_priority_gets_the_partition_back_once_warm_and_stable() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     assert_eq!(world.first(&["c"], 20), None);
@@ -441,7 +441,7 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
 }
 
 #[test]
-fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() {
+fn p15_a_closed_and_refused_connection_counts_as_a_dead_owner_until_disproved() {
     let mut world = World::new("b", Some("a"));
     world.warm.insert("b");
     world.first(&["a", "b"], 10);
@@ -540,7 +540,7 @@ fn the_next_in_rank_and_the_intended_owner_keep_warm_replicas() {
 }
 
 #[test]
-fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
+fn a_drained_node_releases_its_partitions_and_claims_nothing() {
     let mut world = World::new("a", Some("a"));
     world.draining = true;
     assert_eq!(world.first(&["a"], 20), None, "it does not claim");
@@ -582,7 +582,7 @@ fn mutants_are_caught() {
         ),
         (
             Check::DefersToLive,
-            "p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever",
+            "p12_a_member_waits_for_a_live_one_of_higher_priority_but_not_for_ever",
             "not waited for",
         ),
         (
@@ -598,12 +598,12 @@ fn mutants_are_caught() {
         (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (
             Check::Stability,
-            "p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while",
+            "p14_a_member_of_higher_priority_gets_the_partition_back_once_warm_and_stable",
             "eight intervals",
         ),
         (
             Check::Distrust,
-            "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
+            "p15_a_closed_and_refused_connection_counts_as_a_dead_owner_until_disproved",
             "in flight",
         ),
         (

@@ -11,7 +11,7 @@ use super::Runner;
 
 /// The node's state at its last successful observation of the database.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct ObservedState {
     /// The time of the observation; `None` before the first one.
     at: Option<Instant>,
     draining: bool,
@@ -26,7 +26,7 @@ pub(super) struct Standing {
     behind: usize,
 }
 
-impl Standing {
+impl ObservedState {
     pub(super) const BEFORE: Self = Self {
         at: None,
         draining: false,
@@ -43,7 +43,7 @@ impl Standing {
 #[derive(Clone, Debug)]
 pub struct NodeHealth {
     pub(super) node: NodeName,
-    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) state: watch::Receiver<ObservedState>,
     /// If the last observation is older than this, the database counts as not answering.
     pub(super) stale_after: Duration,
 }
@@ -58,8 +58,8 @@ impl NodeHealth {
     pub fn ready(&self) -> Result<String, String> {
         let node = &self.node;
         // The sender is dropped when the node's loop ends.
-        let has_ended = self.standing.has_changed().is_err();
-        let now = *self.standing.borrow();
+        let has_ended = self.state.has_changed().is_err();
+        let now = *self.state.borrow();
         if now.stopped || has_ended {
             return Err(format!("node {node} has stopped"));
         }
@@ -112,7 +112,7 @@ impl Runner {
         };
         let warm = self.standbys.keys().filter(|id| is_warm(id)).count();
         let mine = seen.nodes.iter().find(|row| row.beat.node == *name);
-        self.health.send_replace(Standing {
+        self.health.send_replace(ObservedState {
             at: Some(now),
             draining: mine.is_some_and(|row| row.drain_asked),
             stopped: false,
@@ -126,6 +126,6 @@ impl Runner {
 
     /// From now on the node is not ready: it is stopping, or another process has its name.
     pub(super) fn note_stopped(&self) {
-        self.health.send_modify(|standing| standing.stopped = true);
+        self.health.send_modify(|state| state.stopped = true);
     }
 }

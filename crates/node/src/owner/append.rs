@@ -10,7 +10,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{ComponentIndex, RecordRow, SealContext, Segment, SegmentBuilder};
 use turnpike_store::failpoint::{self, Step};
-use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
+use turnpike_store::{AppendOutcome, AppendSegment, OwnerToken, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
 use super::{Ended, Owner, Ownership};
@@ -21,14 +21,14 @@ const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
 pub(crate) struct WaitingAnswer {
-    tell: Box<dyn FnOnce(Epoch) + Send>,
+    send: Box<dyn FnOnce(Epoch) + Send>,
     /// The first commit took too long, so the answer waits for one more.
     waits_again: bool,
 }
 
 impl WaitingAnswer {
-    pub(crate) fn new(tell: impl FnOnce(Epoch) + Send + 'static) -> Self {
-        Self { tell: Box::new(tell), waits_again: false }
+    pub(crate) fn new(send: impl FnOnce(Epoch) + Send + 'static) -> Self {
+        Self { send: Box::new(send), waits_again: false }
     }
 }
 
@@ -179,7 +179,7 @@ impl Owner {
         let Ownership { spec, epoch, claim } = &self.ownership;
         let (last, last_hash) = self.state.last();
         let position = SegmentPosition { next: last.next(), last_hash };
-        let held = Held { partition: spec.id, epoch: *epoch, claim: *claim, position };
+        let held = OwnerToken { partition: spec.id, epoch: *epoch, claim: *claim, position };
         tokio::spawn(async move {
             if off(Check::Barrier) {
                 return Ok(Appended { segment: None });
@@ -203,9 +203,9 @@ impl Owner {
                 .record(in_flight.started.elapsed().as_secs_f64());
             metrics::histogram!("turnpike_segment_bytes").record(bytes as f64);
         }
-        self.shared.trouble.set(None);
+        self.shared.database_error.set(None);
         failpoint::pass(Step::AnswerBefore).await?;
-        self.tell(in_flight.answers, in_flight.started);
+        self.send_answers(in_flight.answers, in_flight.started);
         failpoint::pass(Step::AnswerAfter).await?;
         Ok(())
     }
@@ -214,13 +214,13 @@ impl Owner {
     /// ago, the process may have been frozen, and another owner may have changed the state since.
     /// Then the answers wait for one more commit, which fails in that case (I6). Each answer waits
     /// again only once, so that a slow database does not delay it for ever.
-    fn tell(&mut self, answers: Vec<WaitingAnswer>, began: Instant) {
+    fn send_answers(&mut self, answers: Vec<WaitingAnswer>, began: Instant) {
         let is_late = began.elapsed() > self.shared.config.answer_age_max();
         for answer in answers {
             if is_late && !answer.waits_again {
                 self.open.answers.push(WaitingAnswer { waits_again: true, ..answer });
             } else {
-                (answer.tell)(self.ownership.epoch);
+                (answer.send)(self.ownership.epoch);
             }
         }
     }

@@ -231,7 +231,7 @@ impl Owner {
                 }
                 Err(NotRated::Wait(wait)) => return Err(NotRated::Wait(wait)),
                 Err(NotRated::Suspended(suspension)) => {
-                    self.stick(account, due.at, due.word(), suspension.clone());
+                    self.stop_sweep_at(account, due.at, due.word(), suspension.clone());
                     let is_before = due.at <= through;
                     return if is_before { Err(suspension.into()) } else { Ok(()) };
                 }
@@ -241,7 +241,7 @@ impl Owner {
     }
 
     /// Stops the account's sweep at a charge that can't be booked.
-    fn stick(
+    fn stop_sweep_at(
         &mut self,
         account: AccountNumber,
         at: Timestamp,

@@ -56,7 +56,7 @@ use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use checkpoint::{SealedKeyRun, parts_of};
 pub(crate) use postings::Outboxes;
-pub(crate) use shared::{DatabaseClock, Shared, Trouble};
+pub(crate) use shared::{DatabaseClock, LastDatabaseError, Shared};
 
 /// The sweep and postings stop filling the open segment at this many bytes.
 const SLACK_BYTES: usize = 1 << 20;

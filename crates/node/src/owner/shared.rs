@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     /// When a heartbeat last showed that this node's catalogue is the newest (P36).
     pub(crate) fresh_at: Mutex<Instant>,
     /// The last error of the database. Answers that the partition is not served here carry it.
-    pub(crate) trouble: Trouble,
+    pub(crate) database_error: LastDatabaseError,
     /// Limits how many checkpoints load at once: each takes twice its size in memory while it is
     /// decoded.
     pub(crate) loads: Semaphore,
@@ -56,11 +56,11 @@ impl DatabaseClock {
 
 /// The last error of the database, as text.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
+pub(crate) struct LastDatabaseError {
     last: Mutex<Option<String>>,
 }
 
-impl Trouble {
+impl LastDatabaseError {
     pub(crate) fn set(&self, what: Option<String>) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }

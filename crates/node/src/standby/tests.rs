@@ -9,7 +9,7 @@ use turnpike_types::{SegmentHash, SegmentNumber};
 use super::*;
 use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
-use crate::owner::{DatabaseClock, Trouble};
+use crate::owner::{DatabaseClock, LastDatabaseError};
 
 fn shared() -> Arc<Shared> {
     let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
@@ -23,7 +23,7 @@ fn shared() -> Arc<Shared> {
         segments: moka::sync::Cache::new(1),
         clock: DatabaseClock::default(),
         fresh_at: Mutex::new(Instant::now()),
-        trouble: Trouble::default(),
+        database_error: LastDatabaseError::default(),
         loads: Semaphore::new(1),
     })
 }
@@ -42,7 +42,7 @@ async fn ends(standby: Standby) -> bool {
 
 /// A dropped standby must free its replica, instead of keeping it for the life of the node.
 #[tokio::test]
-async fn a_standby_that_is_forgotten_lets_go_of_its_copy() {
+async fn a_dropped_standby_frees_its_replica() {
     let standby = Standby::start(&shared(), PartitionId(1), end(1), Some(Replica::default()));
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(standby.reached().map(|reached| reached.segment), Some(SegmentNumber(0)));
@@ -51,7 +51,7 @@ async fn a_standby_that_is_forgotten_lets_go_of_its_copy() {
 
 /// A dropped standby must not poll its closed channel in a loop that blocks the thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_that_is_forgotten_in_the_middle_of_its_work_ends() {
+async fn a_standby_that_is_dropped_in_the_middle_of_its_work_ends() {
     // The announced end lies behind the real one, so there is always work left.
     let standby = Standby::start(&shared(), PartitionId(1), end(9), Some(Replica::default()));
     assert!(ends(standby).await, "the standby works, or waits to try again");

@@ -66,7 +66,7 @@ impl World {
 
     /// I4: each checkpoint of the live state and the tail of the log give the state of the whole
     /// log. Waits for a checkpoint of the whole log.
-    pub async fn assert_told(&self) {
+    pub async fn assert_checkpoints_match_the_log(&self) {
         for _ in 0..LOOKS {
             let rows = log(self.db.as_ref()).await;
             let all = replay(PartitionState::default(), &rows);

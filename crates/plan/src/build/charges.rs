@@ -4,14 +4,14 @@
 use turnpike_types::Currency;
 
 use super::Builder;
-use crate::check::{Checked, End};
+use crate::check::{Checked, LinkSource};
 use crate::error::Cause;
 use crate::evaluation::ChargeOut;
 use crate::spec::{Carries, OTHERS, Refused, Role};
 
 /// The accounts whose charges reach an input: the record's own account, other accounts, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Whose {
+pub(crate) struct ChargeOrigins {
     pub(crate) own: bool,
     pub(crate) others: bool,
 }
@@ -69,7 +69,7 @@ impl Builder<'_> {
     fn gather(&self, place: usize, input: usize, slots: &mut Vec<usize>) {
         // This recursion ends: the graph has no cycle, and each charge output has one consumer.
         for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
-            let End::Port { node, output } = *end else { continue };
+            let LinkSource::Port { node, output } = *end else { continue };
             let spec = self.checked.wiring.nodes[node].spec;
             if spec.role == Role::Gathers {
                 for (index, input) in spec.inputs.iter().enumerate() {
@@ -84,38 +84,38 @@ impl Builder<'_> {
     }
 
     /// The accounts whose charges reach an input.
-    pub(crate) fn whose(&self, name: &str) -> Whose {
-        let mut whose = Whose::default();
+    pub(crate) fn charge_origins(&self, name: &str) -> ChargeOrigins {
+        let mut charge_origins = ChargeOrigins::default();
         if let Some(index) = self.checked.wiring.nodes[self.place].spec.input(name) {
-            self.ask_whose(self.place, index, &mut whose);
+            self.add_charge_origins(self.place, index, &mut charge_origins);
         }
-        whose
+        charge_origins
     }
 
-    fn ask_whose(&self, place: usize, input: usize, whose: &mut Whose) {
+    fn add_charge_origins(&self, place: usize, input: usize, found: &mut ChargeOrigins) {
         // This recursion ends: the graph has no cycle, and each charge output has one consumer.
         for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
-            let End::Port { node, output } = *end else { continue };
+            let LinkSource::Port { node, output } = *end else { continue };
             let spec = self.checked.wiring.nodes[node].spec;
             let port = spec.outputs.get(output).map(|output| output.name);
             let passes = spec.inputs.iter().any(|input| input.carries == Carries::Charge);
             if spec.role == Role::Shares {
-                *(if port == Some(OTHERS) { &mut whose.others } else { &mut whose.own }) = true;
+                *(if port == Some(OTHERS) { &mut found.others } else { &mut found.own }) = true;
             } else if passes {
                 for (index, input) in spec.inputs.iter().enumerate() {
                     if input.carries == Carries::Charge {
-                        self.ask_whose(node, index, whose);
+                        self.add_charge_origins(node, index, found);
                     }
                 }
             } else {
-                whose.own = true;
+                found.own = true;
             }
         }
     }
 
     /// Refuses charges of other accounts at an input.
     pub(crate) fn only_own(&mut self, name: &str) -> Result<(), Refused> {
-        if !self.whose(name).others {
+        if !self.charge_origins(name).others {
             return Ok(());
         }
         let message = format!(

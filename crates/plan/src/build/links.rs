@@ -2,7 +2,7 @@
 //! attributes.
 
 use super::Builder;
-use crate::check::End;
+use crate::check::LinkSource;
 use crate::code::Accepts;
 use crate::error::Cause;
 use crate::evaluation::{Attribute, Total, TypeOf, UsageInput};
@@ -13,10 +13,10 @@ use crate::spec::{Carries, Refused, Role};
 
 impl Builder<'_> {
     /// The stream that a usage link reads.
-    pub(super) fn slot(&self, end: &End) -> usize {
+    pub(super) fn slot(&self, end: &LinkSource) -> usize {
         match *end {
-            End::Source(measure) => measure,
-            End::Port { node, output } => self.streams[node][output],
+            LinkSource::Source(measure) => measure,
+            LinkSource::Port { node, output } => self.streams[node][output],
         }
     }
 
@@ -55,8 +55,8 @@ impl Builder<'_> {
         let feeders = |place: usize, index: usize| {
             let ends = nodes.get(place).and_then(|node| node.inputs.get(index));
             ends.into_iter().flatten().filter_map(|end| match *end {
-                End::Port { node, .. } => Some(node),
-                End::Source(_) => None,
+                LinkSource::Port { node, .. } => Some(node),
+                LinkSource::Source(_) => None,
             })
         };
         let mut seen = vec![false; nodes.len()];
@@ -115,7 +115,7 @@ impl Builder<'_> {
     pub(crate) fn total(&self, name: &str) -> Option<Total> {
         let node = &self.checked.wiring.nodes[self.place];
         match node.spec.input(name).and_then(|index| node.inputs.get(index)?.first()) {
-            Some(&End::Port { node, .. }) => self.totals.get(node).copied().flatten(),
+            Some(&LinkSource::Port { node, .. }) => self.totals.get(node).copied().flatten(),
             _ => None,
         }
     }

@@ -2,12 +2,12 @@
 
 use turnpike_types::Currency;
 
-use crate::check::{Checked, End};
+use crate::check::{Checked, LinkSource};
 use crate::code::{Accepts, BonusParts, Component, ComponentKind, TentativeParts};
 use crate::document::Document;
 use crate::graph::Primitive;
 use crate::measure::Unit;
-use crate::spec::Open;
+use crate::spec::MayBeUnconnected;
 use crate::state::{Keep, VariableId};
 
 /// The components and variables for a comparison of alternatives. Every plan has them, because any
@@ -75,13 +75,13 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
 pub(super) fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
     let mut types: Vec<Box<str>> = Vec::new();
     for (primitive, node) in primitives.iter().zip(&checked.wiring.nodes) {
-        let fed = node.inputs.iter().flatten().any(|end| matches!(end, End::Source(_)));
+        let fed = node.inputs.iter().flatten().any(|end| matches!(end, LinkSource::Source(_)));
         if !fed {
             continue;
         }
         let outputs = node.spec.outputs.iter().zip(&node.takers);
         let open = |(output, takers): (&crate::spec::OutputSpec, &Vec<usize>)| {
-            matches!(output.open, Open::SourceFed) && takers.is_empty()
+            matches!(output.open, MayBeUnconnected::SourceFed) && takers.is_empty()
         };
         match primitive.property("types") {
             Some(taken) if outputs.into_iter().any(open) => {

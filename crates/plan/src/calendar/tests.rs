@@ -21,7 +21,7 @@ fn an_interval_ends_where_the_clocks_change() {
 }
 
 #[test]
-fn about_a_change_of_the_clocks_both_intervals_are_found_in_whatever_order() {
+fn around_a_clock_change_both_intervals_are_found_in_any_order() {
     let mut calendar = calendar("America/New_York");
     let change = micros("2026-03-08T07:00:00Z");
     let year = 365 * 86_400_000_000;
@@ -128,7 +128,7 @@ fn a_day_is_23_or_25_hours_long_where_the_clocks_change() {
 }
 
 #[test]
-fn the_ends_of_time_do_not_panic() {
+fn the_first_and_the_last_instant_do_not_panic() {
     let mut calendar = calendar("America/New_York");
     for at in [i64::MIN, INSTANTS.start, INSTANTS.end - 1, INSTANTS.end, i64::MAX] {
         calendar.offset_interval(at);

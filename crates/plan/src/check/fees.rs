@@ -48,7 +48,7 @@ pub(super) fn check(
             if mine.excludes_record(&theirs, |place| parts_records(primitives, place)) {
                 return None;
             }
-            told(rater, one, mine.excludes(&theirs))
+            message(rater, one, mine.excludes(&theirs))
         };
         // One warning per rater is enough.
         if let Some(message) = earlier.filter_map(meets).next() {
@@ -85,7 +85,7 @@ fn parts_records(primitives: &[Primitive], place: usize) -> bool {
 }
 
 /// The warning for two raters that may both receive units of one record.
-fn told(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Option<String> {
+fn message(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Option<String> {
     let name = &other.primitive.id;
     match (rater.says(), other.says()) {
         (Some("call"), Some("call")) if never_one_unit => None,

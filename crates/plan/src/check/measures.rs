@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::units::Groups;
-use super::wiring::{End, Wiring};
+use super::wiring::{LinkSource, Wiring};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
@@ -66,8 +66,8 @@ pub(super) fn units(
 fn sources(wiring: &Wiring, place: usize) -> impl Iterator<Item = &str> {
     let ends = wiring.nodes.get(place).into_iter().flat_map(|node| node.inputs.iter().flatten());
     ends.filter_map(|end| match end {
-        End::Source(measure) => wiring.measures.get(*measure).map(String::as_str),
-        End::Port { .. } => None,
+        LinkSource::Source(measure) => wiring.measures.get(*measure).map(String::as_str),
+        LinkSource::Port { .. } => None,
     })
 }
 

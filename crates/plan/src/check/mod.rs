@@ -18,7 +18,7 @@ mod wiring;
 
 pub(crate) use measures::no_time;
 pub(crate) use units::Flows;
-pub(crate) use wiring::{End, Wiring};
+pub(crate) use wiring::{LinkSource, Wiring};
 
 use turnpike_types::Currency;
 

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::wiring::{End, Wiring};
+use super::wiring::{LinkSource, Wiring};
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 
@@ -40,8 +40,8 @@ pub(super) fn topological(
 
 fn feeders(node: &super::wiring::WiredPrimitive) -> impl Iterator<Item = usize> {
     node.inputs.iter().flatten().filter_map(|end| match end {
-        End::Port { node, .. } => Some(*node),
-        End::Source(_) => None,
+        LinkSource::Port { node, .. } => Some(*node),
+        LinkSource::Source(_) => None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use turnpike_types::Currency;
 
-use super::wiring::{End, Wiring};
+use super::wiring::{LinkSource, Wiring};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
@@ -168,7 +168,7 @@ fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings
 
 /// The properties of the units at an input. Warns when two of its links may bring the same unit.
 fn meet(
-    ends: &[End],
+    ends: &[LinkSource],
     certain: &[Certain],
     wiring: &Wiring,
     primitives: &[Primitive],
@@ -192,8 +192,13 @@ fn meet(
     arrivals.fold(first, |all, one| all.either(&one))
 }
 
-fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primitive]) -> Certain {
-    let End::Port { node, output } = end else {
+fn leaving(
+    end: LinkSource,
+    certain: &[Certain],
+    wiring: &Wiring,
+    primitives: &[Primitive],
+) -> Certain {
+    let LinkSource::Port { node, output } = end else {
         return Certain::default();
     };
     let mut at = certain.get(node).cloned().unwrap_or_default();
@@ -223,15 +228,15 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
 
 /// The currency of the charges that meet at an input; an error when there are two.
 fn gather(
-    ends: &[End],
+    ends: &[LinkSource],
     currencies: &[Option<Denomination>],
     document: &Document,
     primitive: &Primitive,
     findings: &mut Findings,
 ) -> Option<Denomination> {
-    let of = |end: &End| match end {
-        End::Port { node, .. } => currencies.get(*node).copied().flatten(),
-        End::Source(_) => None,
+    let of = |end: &LinkSource| match end {
+        LinkSource::Port { node, .. } => currencies.get(*node).copied().flatten(),
+        LinkSource::Source(_) => None,
     };
     let mut found = ends.iter().map(|end| of(end).unwrap_or((document.currency, false)));
     let first = found.next()?;

@@ -3,7 +3,7 @@
 //! Primitives joined by usage or level links count the same measure; `measures.rs` finds its unit.
 
 use super::measures::units;
-use super::wiring::{End, WiredPrimitive, Wiring};
+use super::wiring::{LinkSource, WiredPrimitive, Wiring};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
@@ -84,8 +84,8 @@ impl Flows {
             let mut mine = if spec.apart { None } else { own };
             for end in ends {
                 let theirs = match *end {
-                    End::Source(source) => Some(source),
-                    End::Port { node, .. } => {
+                    LinkSource::Source(source) => Some(source),
+                    LinkSource::Port { node, .. } => {
                         groups.join(place, node);
                         leaving.get(node).copied().flatten()
                     }
@@ -120,11 +120,13 @@ impl Flows {
         let inputs = node.spec.inputs.iter().zip(&node.inputs);
         let usage = inputs.filter(|(spec, _)| spec.carries == Carries::Usage);
         let mut said = usage.flat_map(|(_, ends)| ends).map(|end| match *end {
-            End::Source(_) => None,
-            End::Port { node, .. } => match wiring.nodes.get(node).map(|node| node.spec.role) {
-                Some(Role::Relabels) => Some(node),
-                _ => self.label.get(node).copied().flatten(),
-            },
+            LinkSource::Source(_) => None,
+            LinkSource::Port { node, .. } => {
+                match wiring.nodes.get(node).map(|node| node.spec.role) {
+                    Some(Role::Relabels) => Some(node),
+                    _ => self.label.get(node).copied().flatten(),
+                }
+            }
         });
         let first = said.next().flatten();
         if said.any(|other| other != first) && place < wiring.nodes.len() {

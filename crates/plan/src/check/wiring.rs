@@ -7,7 +7,7 @@ use crate::error::{Cause, Findings};
 use crate::graph::{Link, Primitive, SOURCE};
 use crate::nearest::hint;
 use crate::primitives;
-use crate::spec::{Carries, Open, Spec};
+use crate::spec::{Carries, MayBeUnconnected, Spec};
 
 /// Measures of a record that a plan may read: rating keeps one bit for each.
 const MEASURES_MAX: usize = 64;
@@ -17,7 +17,7 @@ const LINKS_MAX: usize = 512;
 
 /// The source of a link: a measure of the record, or an output of a primitive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum LinkSource {
     /// A measure of the record, by its index in [`Wiring::measures`].
     Source(usize),
     /// An output of a primitive, both by index.
@@ -27,7 +27,7 @@ pub(crate) enum End {
 /// A primitive's links, by the indexes of its type's inputs and outputs.
 pub(crate) struct WiredPrimitive {
     pub(crate) spec: &'static Spec,
-    pub(crate) inputs: Vec<Vec<End>>,
+    pub(crate) inputs: Vec<Vec<LinkSource>>,
     /// For each output, the primitives that consume it, once for each link.
     pub(crate) takers: Vec<Vec<usize>>,
 }
@@ -36,7 +36,7 @@ impl WiredPrimitive {
     /// Whether links lead into this primitive, and all of them come from measures of the record.
     pub(crate) fn is_source_fed(&self) -> bool {
         let mut ends = self.inputs.iter().flatten().peekable();
-        ends.peek().is_some() && ends.all(|end| matches!(end, End::Source(_)))
+        ends.peek().is_some() && ends.all(|end| matches!(end, LinkSource::Source(_)))
     }
 }
 
@@ -126,7 +126,7 @@ impl Wiring {
         link: &Link,
         carries: Carries,
         places: &BTreeMap<String, usize>,
-    ) -> Result<End, String> {
+    ) -> Result<LinkSource, String> {
         let Link { from, port } = link;
         if link.is_source() {
             if carries != Carries::Usage {
@@ -138,7 +138,7 @@ impl Wiring {
                     "record.{port} is one measure more than the {MEASURES_MAX} that a plan may read"
                 ));
             }
-            return Ok(End::Source(known.unwrap_or_else(|| {
+            return Ok(LinkSource::Source(known.unwrap_or_else(|| {
                 self.measures.push(port.clone());
                 self.measures.len() - 1
             })));
@@ -157,7 +157,7 @@ impl Wiring {
             return Err(format!("{} \"{from}\" has no port {port}{hint}: it has {has}", spec.name));
         };
         match spec.outputs.get(output) {
-            Some(known) if known.carries == carries => Ok(End::Port { node, output }),
+            Some(known) if known.carries == carries => Ok(LinkSource::Port { node, output }),
             Some(known) => Err(format!(
                 "{from}.{port} carries {}, not {}",
                 known.carries.word(),
@@ -167,8 +167,8 @@ impl Wiring {
         }
     }
 
-    fn join(&mut self, place: usize, input: usize, end: End) {
-        if let End::Port { node, output } = end
+    fn join(&mut self, place: usize, input: usize, end: LinkSource) {
+        if let LinkSource::Port { node, output } = end
             && let Some(takers) =
                 self.nodes.get_mut(node).and_then(|node| node.takers.get_mut(output))
         {
@@ -188,14 +188,17 @@ impl Wiring {
             let mut error = |cause, message: String| {
                 findings.error(primitive.line, Some(&primitive.id), cause, message);
             };
-            let idle = matches!(output.open, Open::When(nothing_flows) if nothing_flows(primitive));
+            let idle = matches!(
+                output.open,
+                MayBeUnconnected::When(nothing_flows) if nothing_flows(primitive)
+            );
             match (output.carries, takers.len()) {
                 (Carries::Usage, 0) => {
                     let may = match output.open {
-                        Open::Never => false,
-                        Open::Always => true,
-                        Open::SourceFed => node.is_source_fed(),
-                        Open::When(_) => idle,
+                        MayBeUnconnected::Never => false,
+                        MayBeUnconnected::Always => true,
+                        MayBeUnconnected::SourceFed => node.is_source_fed(),
+                        MayBeUnconnected::When(_) => idle,
                     };
                     if !may {
                         error(

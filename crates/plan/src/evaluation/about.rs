@@ -10,9 +10,9 @@ use super::{Attribute, Evaluation, TableRef};
 /// The detail of the last refusal. It is written only on a refusal, so that it adds no cost to a
 /// rated record. It is behind a lock because primitives refuse through a shared [`Evaluation`].
 #[derive(Debug, Default)]
-pub(crate) struct About(Mutex<Option<(SuspenseReason, Detail)>>);
+pub(crate) struct LastRefusal(Mutex<Option<(SuspenseReason, Detail)>>);
 
-impl About {
+impl LastRefusal {
     /// Clears the detail of the previous record.
     #[inline]
     pub(crate) fn clear(&mut self) {

@@ -1,6 +1,6 @@
 //! Buffers that a rater reuses.
 
-use super::{About, Counted, StepPortion};
+use super::{Counted, LastRefusal, StepPortion};
 use crate::calendar::Calendar;
 use crate::code::{ObjectCode, Slots};
 use crate::stream::{Stream, UnitFlow};
@@ -22,7 +22,7 @@ pub(crate) struct Scratch {
     pub(super) gathered: Vec<u32>,
     pub(crate) calendar: Calendar,
     /// The detail of the last refusal.
-    pub(crate) about: About,
+    pub(crate) about: LastRefusal,
 }
 
 impl Scratch {

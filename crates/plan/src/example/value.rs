@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_stands_beside_the_plan() {
+    fn a_file_must_be_beside_the_plan() {
         assert!(usage_file("fig6b_usage.csv").is_ok() && usage_file("a.b.jsonl").is_ok());
         for wrong in [
             "/etc/usage.csv",

@@ -13,8 +13,8 @@ use crate::graph::{Child, Primitive};
 use crate::measure::{Quantity, Unit};
 use crate::remembered::{Holds, Meaning, Per};
 use crate::spec::{
-    Built, Carries, ChildSpec, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
-    ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
+    Built, Carries, ChildSpec, MayBeUnconnected, OutputSpec, PropertySpec, Refused, Role, Spec,
+    Value, ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
 };
 use crate::state::Keep;
 use crate::stream::Stream;
@@ -40,7 +40,7 @@ pub(super) static SPEC: Spec = Spec {
     help: "Covers units from granted or bought units; units that are not covered leave by rest.",
     inputs: &[usage_in("in"), optional_usage_in("topup")],
     outputs: &[
-        OutputSpec { name: "covered", carries: Carries::Usage, open: Open::Always },
+        OutputSpec { name: "covered", carries: Carries::Usage, open: MayBeUnconnected::Always },
         usage_out("rest"),
     ],
     properties: &[],

@@ -14,8 +14,8 @@ use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
 use crate::graph::{Child, Primitive};
 use crate::rater::ChargeLine;
 use crate::spec::{
-    Carries, ChildSpec, OTHERS, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
-    charge_in, optional, required, with_default,
+    Carries, ChildSpec, MayBeUnconnected, OTHERS, OutputSpec, PropertySpec, Refused, Role, Spec,
+    Value, charge_in, optional, required, with_default,
 };
 
 use super::charges::{
@@ -29,11 +29,15 @@ pub(super) static SPEC: Spec = Spec {
     help: "Splits charges among parties, by source, target, status, role and cache.",
     inputs: &[charge_in("in")],
     outputs: &[
-        OutputSpec { name: "own", carries: Carries::Charge, open: Open::When(|p| !names(p, true)) },
+        OutputSpec {
+            name: "own",
+            carries: Carries::Charge,
+            open: MayBeUnconnected::When(|p| !names(p, true)),
+        },
         OutputSpec {
             name: OTHERS,
             carries: Carries::Charge,
-            open: Open::When(|p| !names(p, false)),
+            open: MayBeUnconnected::When(|p| !names(p, false)),
         },
     ],
     properties: &[

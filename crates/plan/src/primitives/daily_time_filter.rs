@@ -9,7 +9,7 @@ use crate::evaluation::{Evaluation, Op};
 use crate::measure::time_of_day;
 use crate::spec::{Role, Spec, Value, required, usage_in};
 
-use super::filter::{OUTPUTS, Ways};
+use super::filter::{FilterPorts, OUTPUTS};
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
@@ -49,8 +49,8 @@ pub(super) static SPEC: Spec = Spec {
                 "the window is the whole day, so no unit ever leaves by rest",
             );
         }
-        let ways = Ways::of(builder);
-        builder.op(DailyTimeFilter { window, ways });
+        let ports = FilterPorts::of(builder);
+        builder.op(DailyTimeFilter { window, ports });
         Ok(())
     },
 };
@@ -80,13 +80,13 @@ impl Window {
 
 struct DailyTimeFilter {
     window: Window,
-    ways: Ways,
+    ports: FilterPorts,
 }
 
 impl Op for DailyTimeFilter {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let at = |calendar: &mut Calendar, at| self.window.at(at, calendar.offset_interval(at));
-        self.ways.by_instant(run, |_| Ok(at))
+        self.ports.by_instant(run, |_| Ok(at))
     }
 }
 

@@ -15,13 +15,13 @@ pub(super) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")
 const PIECES_MAX: usize = 2 * SPANS_MAX;
 
 /// The ports of a filter.
-pub(super) struct Ways {
+pub(super) struct FilterPorts {
     pub(super) input: UsageInput,
     pass: Option<usize>,
     rest: Option<usize>,
 }
 
-impl Ways {
+impl FilterPorts {
     pub(super) fn of(builder: &Builder<'_>) -> Self {
         Self {
             input: builder.input("in"),

@@ -90,9 +90,9 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     }
     let op = LevelMeter {
         of: match primitive.property("of") {
-            Some("peak") => Of::Peak,
-            Some("last") => Of::Last,
-            _ => Of::Average,
+            Some("peak") => LevelStatistic::Peak,
+            Some("last") => LevelStatistic::Last,
+            _ => LevelStatistic::Average,
         },
         calendared: match period {
             Some("month") => Calendared::Month,
@@ -116,14 +116,14 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
+enum LevelStatistic {
     Average,
     Peak,
     Last,
 }
 
 struct LevelMeter {
-    of: Of,
+    of: LevelStatistic,
     calendared: Calendared,
     tiers: Tiers,
     /// The instant of the last statement, in microseconds.
@@ -248,11 +248,11 @@ impl LevelMeter {
             whole = Metered { sum, peak: whole.peak.max(piece.peak), ..piece };
         }
         let total = match self.of {
-            Of::Average => {
+            LevelStatistic::Average => {
                 Total { top: whole.sum, over: i128::from(period.to) - i128::from(period.from) }
             }
-            Of::Peak => Total::of(whole.peak),
-            Of::Last => Total::of(whole.level),
+            LevelStatistic::Peak => Total::of(whole.peak),
+            LevelStatistic::Last => Total::of(whole.level),
         };
         self.tiers.book(run, self.out, total, period.period)
     }

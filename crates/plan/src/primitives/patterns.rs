@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_stand_for_anything_and_question_marks_for_one_character() {
+    fn a_star_matches_any_text_and_a_question_mark_one_character() {
         for (pattern, text) in [
             ("*", ""),
             ("col_pc_add*", "col_pc_add.d2w/input"),

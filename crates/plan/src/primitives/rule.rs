@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_text_and_a_question_mark_one_character() {
+    fn in_a_rule_a_star_matches_any_text_and_a_question_mark_one_character() {
         for (value, pattern) in [
             ("", "*"),
             ("video", "video"),

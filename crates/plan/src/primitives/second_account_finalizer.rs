@@ -23,7 +23,7 @@ pub(super) static SPEC: Spec = Spec {
     role: Role::PostsElsewhere,
     build: |primitive, builder| {
         let Some(written) = primitive.property("account") else {
-            if builder.whose("in").own {
+            if builder.charge_origins("in").own {
                 let message = "in: the account's own charges come in, and no account is named to pay them: write account=\"...\", or link only the port others of a CostResponsibilityMatrix";
                 return Err(builder.refuse(primitive.line, Cause::WrongAccount, message));
             }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_that_say_nothing_are_refused() {
+    fn empty_and_invalid_shares_are_refused() {
         for wrong in
             ["", " ", "a", "a=", "a=0", "a=-1", "a=1.5", "a=1 a=2", "a=2000000000", "nobody a=1"]
         {

@@ -11,7 +11,7 @@ use crate::graph::Primitive;
 use crate::spec::{Built, ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in};
 use crate::tables::{Holidays, SpecialDay, TableKind};
 
-use super::filter::{OUTPUTS, Ways};
+use super::filter::{FilterPorts, OUTPUTS};
 
 static SPECIAL_DAY: ValueType =
     ValueType { name: "special-day", check: |text| SpecialDay::parse(text).map(drop) };
@@ -73,7 +73,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         table: table.map(|id| builder.table(TableKind::Holidays, id)),
         place,
         days,
-        ways: Ways::of(builder),
+        ports: FilterPorts::of(builder),
     };
     builder.op(op);
     Ok(())
@@ -84,7 +84,7 @@ struct SpecialDaysTimeFilter {
     place: Option<Attribute>,
     /// Sorted.
     days: Vec<SpecialDay>,
-    ways: Ways,
+    ports: FilterPorts,
 }
 
 /// The holidays table and the place of one record; `None` without a table.
@@ -92,7 +92,7 @@ type AtPlace<'a> = Option<(&'a Holidays, &'a str)>;
 
 impl Op for SpecialDaysTimeFilter {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
-        self.ways.by_instant(run, |run| {
+        self.ports.by_instant(run, |run| {
             let listed = self.listed(run)?;
             Ok(move |calendar: &mut Calendar, at| {
                 let day = calendar.period(Calendared::Day, at);

@@ -19,8 +19,8 @@ use crate::graph::{Child, Link, Primitive};
 use crate::measure::{Quantity, Unit};
 use crate::remembered::CHARGED;
 use crate::spec::{
-    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
-    optional, required, usage_in, with_default,
+    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Refused, Role, Spec,
+    Value, optional, required, usage_in, with_default,
 };
 use crate::state::Keep;
 
@@ -35,7 +35,11 @@ pub(super) static SPEC: Spec = Spec {
     inputs: &[usage_in("in"), LEVEL_IN],
     outputs: &[
         CHARGE_OUT,
-        OutputSpec { name: "rest", carries: Carries::Usage, open: Open::When(has_no_end) },
+        OutputSpec {
+            name: "rest",
+            carries: Carries::Usage,
+            open: MayBeUnconnected::When(has_no_end),
+        },
     ],
     properties: &[
         with_default(

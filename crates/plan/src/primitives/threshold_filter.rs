@@ -13,7 +13,7 @@ use crate::measure::Quantity;
 use crate::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
 use crate::stream::Stream;
 
-use super::filter::{OUTPUTS, Ways};
+use super::filter::{FilterPorts, OUTPUTS};
 
 pub(super) static SPEC: Spec = Spec {
     name: "ThresholdFilter",
@@ -51,8 +51,8 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     if above == 0 && matches!(test, Test::Unit(_)) {
         builder.warn(line, "every unit is at or above 0, so no unit ever leaves by rest");
     }
-    let ways = Ways::of(builder);
-    builder.op(ThresholdFilter { above, test, ways });
+    let ports = FilterPorts::of(builder);
+    builder.op(ThresholdFilter { above, test, ports });
     Ok(())
 }
 
@@ -67,14 +67,14 @@ enum Test {
 struct ThresholdFilter {
     above: i128,
     test: Test,
-    ways: Ways,
+    ports: FilterPorts,
 }
 
 impl Op for ThresholdFilter {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
-        self.ways.divide(run, |run, stream, pass, rest| match self.test {
+        self.ports.divide(run, |run, stream, pass, rest| match self.test {
             Test::Record => {
-                let quantity = i128::from(run.flow(&self.ways.input).quantity);
+                let quantity = i128::from(run.flow(&self.ports.input).quantity);
                 let out = if quantity > self.above { pass } else { rest };
                 out.copy_from(stream);
                 Ok(())
@@ -93,7 +93,7 @@ impl ThresholdFilter {
         pass: &mut Stream,
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
-        let (above, input) = (self.above, &self.ways.input);
+        let (above, input) = (self.above, &self.ports.input);
         if stream.zero_quantity {
             let passes = level::of_zero_quantity(total, run, input) >= above;
             if passes { pass.zero_quantity = true } else { rest.zero_quantity = true }

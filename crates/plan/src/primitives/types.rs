@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::ALL;
 use crate::spec::{
-    Carries, ChildSpec, InputSpec, Need, Open, OutputSpec, PropertySpec, Role, Spec, Value,
+    Carries, ChildSpec, InputSpec, MayBeUnconnected, OutputSpec, Presence, PropertySpec, Role,
+    Spec, Value,
 };
 
 /// A primitive type.
@@ -139,10 +140,10 @@ fn input(spec: &InputSpec) -> InputType {
 
 fn output(spec: &OutputSpec) -> OutputType {
     let may_stay_open = match spec.open {
-        Open::Never => "never",
-        Open::Always => "always",
-        Open::SourceFed => "at-the-source",
-        Open::When(_) => "when-nothing-flows",
+        MayBeUnconnected::Never => "never",
+        MayBeUnconnected::Always => "always",
+        MayBeUnconnected::SourceFed => "at-the-source",
+        MayBeUnconnected::When(_) => "when-nothing-flows",
     };
     OutputType { name: spec.name, carries: word(spec.carries), may_stay_open }
 }
@@ -155,10 +156,10 @@ fn property(spec: &PropertySpec) -> PropertyType {
             Value::Choice(words) => words,
             _ => &[],
         },
-        required: spec.need == Need::Required,
-        default: match spec.need {
-            Need::Default(text) => Some(text),
-            Need::Required | Need::Optional => None,
+        required: spec.presence == Presence::Required,
+        default: match spec.presence {
+            Presence::Default(text) => Some(text),
+            Presence::Required | Presence::Optional => None,
         },
         help: spec.help,
     }

@@ -52,7 +52,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let op = UsageMonitor {
         bounds: [Some(limit), None],
         total,
-        told: builder.remember(None, Unit::One, Keep::Horizon, BOOKED)?,
+        reported: builder.remember(None, Unit::One, Keep::Horizon, BOOKED)?,
         event: builder.component(primitive.line, event)?,
         input: builder.input("in"),
         passed: builder.output("out"),
@@ -67,7 +67,7 @@ struct UsageMonitor {
     bounds: [Option<i128>; 2],
     total: Total,
     /// Whether the event was booked, by period.
-    told: VariableId,
+    reported: VariableId,
     event: u16,
     input: UsageInput,
     passed: Option<usize>,
@@ -88,7 +88,7 @@ impl Op for UsageMonitor {
             let sort = |span, ladder, period| sorter.sort(span, ladder, period);
             level::by_total(self.total, run, &self.input, &stream, sort)?;
             let past = parts.iter().filter(|part| part.step == 1);
-            past.into_iter().try_for_each(|part| self.tell(run, part))?;
+            past.into_iter().try_for_each(|part| self.report_limit(run, part))?;
             run.scratch.parts = parts;
         }
         run.give(&self.input, stream);
@@ -98,12 +98,16 @@ impl Op for UsageMonitor {
 
 impl UsageMonitor {
     /// Books the event with the first unit above the limit, without charge.
-    fn tell(&self, run: &mut Evaluation<'_>, part: &StepPortion) -> Result<(), SuspenseReason> {
+    fn report_limit(
+        &self,
+        run: &mut Evaluation<'_>,
+        part: &StepPortion,
+    ) -> Result<(), SuspenseReason> {
         let line = |run: &Evaluation<'_>| crate::ChargeLine {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)
         };
-        run.charge_once(self.told, part.period, self.out, line)
+        run.charge_once(self.reported, part.period, self.out, line)
     }
 }

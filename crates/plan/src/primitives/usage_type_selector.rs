@@ -3,7 +3,9 @@
 use turnpike_types::SuspenseReason;
 
 use crate::evaluation::{Evaluation, Op, TypeOf, UsageInput};
-use crate::spec::{Carries, Open, OutputSpec, Role, Spec, Value, required, usage_in, usage_out};
+use crate::spec::{
+    Carries, MayBeUnconnected, OutputSpec, Role, Spec, Value, required, usage_in, usage_out,
+};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageTypeSelector",
@@ -11,7 +13,7 @@ pub(super) static SPEC: Spec = Spec {
     inputs: &[usage_in("in")],
     outputs: &[
         usage_out("pass"),
-        OutputSpec { name: "rest", carries: Carries::Usage, open: Open::SourceFed },
+        OutputSpec { name: "rest", carries: Carries::Usage, open: MayBeUnconnected::SourceFed },
     ],
     properties: &[required("types", Value::Types, "the usage types that pass")],
     children: &[],

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_words_and_ranges_that_may_go_round_the_weeks_end() {
+    fn days_are_names_and_ranges_that_may_wrap_round_the_end_of_the_week() {
         assert_eq!(days("Mon-Fri"), [0, 1, 2, 3, 4]);
         assert_eq!(days("Fri-Mon"), [0, 4, 5, 6]);
         assert_eq!(days("Sun  Wed-Wed"), [2, 6]);

@@ -12,7 +12,7 @@ use crate::measure::time_of_day;
 use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
 
 use super::daily_time_filter::DAY_US;
-use super::filter::{OUTPUTS, Ways};
+use super::filter::{FilterPorts, OUTPUTS};
 use super::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
@@ -59,8 +59,8 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         let message = "the windows are the whole week, so no unit ever leaves by rest";
         builder.warn(primitive.line, message);
     }
-    let ways = Ways::of(builder);
-    builder.op(WeeklyTimeFilter { week, ways });
+    let ports = FilterPorts::of(builder);
+    builder.op(WeeklyTimeFilter { week, ports });
     Ok(())
 }
 
@@ -134,13 +134,13 @@ impl Week {
 
 struct WeeklyTimeFilter {
     week: Week,
-    ways: Ways,
+    ports: FilterPorts,
 }
 
 impl Op for WeeklyTimeFilter {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let at = |calendar: &mut Calendar, at| self.week.at(at, calendar.offset_interval(at));
-        self.ways.by_instant(run, |_| Ok(at))
+        self.ports.by_instant(run, |_| Ok(at))
     }
 }
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use turnpike_types::Timestamp;
 use turnpike_types::limits::CLOSE_GRACE_US;
 
-use super::{Due, DueInterval, What, begin};
+use super::{Due, DueInterval, DueKind, begin};
 use crate::calendar::{Calendared, INSTANTS, PeriodSpan, date_of};
 use crate::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
 use crate::rater::{AccountContext, PlanInForce, Rater};
@@ -45,7 +45,7 @@ impl Rater {
             if at > now {
                 continue;
             }
-            let what = if is_option { What::Option(cycle) } else { What::Close(cycle) };
+            let what = if is_option { DueKind::Option(cycle) } else { DueKind::Close(cycle) };
             let found = Due { at, interval: place, plan, what };
             if due.is_none_or(|due| found.rank() < due.rank()) {
                 due = Some(found);
@@ -76,7 +76,7 @@ impl Rater {
                 }
                 for cycle in self.sums_left(intervals, by, state, now) {
                     let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
-                    let due = Due { at, interval, plan, what: What::Leftover(cycle) };
+                    let due = Due { at, interval, plan, what: DueKind::Leftover(cycle) };
                     if first.is_none_or(|first| due.rank() < first.rank()) {
                         first = Some(due);
                     }

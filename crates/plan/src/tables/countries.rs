@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_country_code_begins_with_another_one_and_each_stands_once() {
+    fn no_country_code_is_a_prefix_of_another_one_and_each_is_listed_once() {
         let mut codes: Vec<u16> = COUNTRIES.iter().flat_map(|(codes, _)| *codes).copied().collect();
         let count = codes.len();
         codes.sort_unstable();

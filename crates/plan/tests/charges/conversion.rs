@@ -77,7 +77,7 @@ fn an_account_in_another_currency_than_the_plan_posts_is_suspended() {
 }
 
 #[test]
-fn a_plan_may_convert_into_whatever_the_account_is_billed_in() {
+fn a_plan_may_convert_into_the_billing_currency_of_the_account() {
     let plan = parse(&converted("account")).unwrap();
     assert!(plan.converts_to_account());
     assert!(!parse(&converted("EUR")).unwrap().converts_to_account());

@@ -29,7 +29,7 @@ fn it_refused(name: &str, properties: &str, cause: Cause) {
 }
 
 #[test]
-fn what_is_missing() {
+fn missing_properties_are_refused() {
     for (name, properties) in [
         ("TaxCalculator", ""),
         ("CurrencyConverter", "to=\"EUR\""),
@@ -46,7 +46,7 @@ fn what_is_missing() {
 }
 
 #[test]
-fn values_that_are_none() {
+fn invalid_values_are_refused() {
     for percent in ["", "ten", "101", "-1001", "5%", "--5", "1e1"] {
         it_refused("Discount", &format!("percent=\"{percent}\""), Cause::BadValue);
     }
@@ -65,7 +65,7 @@ fn values_that_are_none() {
 }
 
 #[test]
-fn a_place_that_no_primitive_tells() {
+fn a_place_that_no_primitive_provides_is_refused() {
     it_refused("TaxCalculator", "table=\"t\" place=\"units.place\"", Cause::UnknownReference);
 }
 
@@ -145,7 +145,7 @@ fn an_output_that_nothing_takes() {
 }
 
 #[test]
-fn rows_that_nothing_reaches_are_a_warning() {
+fn unreachable_rows_give_a_warning() {
     let rows = [ME, r#"<row shares="me=1"/>"#, r#"<row target="a" shares="me=1"/>"#];
     let read = parse(&plan(&[UNITS, &matrix(&rows), OWN].join("\n"))).unwrap();
     let lines: Vec<u32> = read.warnings().iter().map(|warning| warning.line).collect();
@@ -176,7 +176,7 @@ fn charges_that_reach_the_wrong_accounts_finalizer() {
 }
 
 #[test]
-fn a_second_account_that_is_none() {
+fn an_invalid_second_account_is_refused() {
     for account in ["", "0", "two words", ".x", "99999999999999999999"] {
         let post = format!(
             "<SecondAccountFinalizer id=\"post\" in=\"units.charge\" account=\"{account}\"/>"
@@ -188,7 +188,7 @@ fn a_second_account_that_is_none() {
 }
 
 #[test]
-fn grants_that_are_none() {
+fn invalid_grants_are_refused() {
     let grant_refused = |grant: &str, cause| {
         let it = format!("<BonusCredit id=\"it\" in=\"units.charge\">\n{grant}\n</BonusCredit>");
         refused(&[UNITS, &it, POST], 5, "it", cause);

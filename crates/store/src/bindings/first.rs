@@ -27,16 +27,16 @@ use crate::Binding;
 const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US;
 
 /// All rows of one key, in force and withdrawn.
-pub(super) type Level = Vec<BindingRow>;
+pub(super) type KeyRows = Vec<BindingRow>;
 
 /// The intervals for which look-ups found one account first, and later another account or none;
 /// each with the account that was found first. `keys` are the keys of the identity and of the
 /// prefixes that contain it, in order of precedence.
 pub(super) fn first_holders<'a>(
     keys: impl Iterator<Item = &'a String>,
-    levels: &HashMap<String, Level>,
+    levels: &HashMap<String, KeyRows>,
 ) -> Vec<Binding> {
-    let levels: Vec<(&String, &Level)> =
+    let levels: Vec<(&String, &KeyRows)> =
         keys.filter_map(|key| Some((key, levels.get(key)?))).collect();
     let Some((own, _)) = levels.first() else { return Vec::new() };
     let rows = || levels.iter().flat_map(|(_, level)| level.iter());
@@ -63,7 +63,7 @@ pub(super) fn first_holders<'a>(
 
 /// The account that look-ups for `at` found first; `None` if no look-up found an account, or if all
 /// later ones found the same.
-fn first_holder(levels: &[(&String, &Level)], at: Timestamp) -> Option<AccountNumber> {
+fn first_holder(levels: &[(&String, &KeyRows)], at: Timestamp) -> Option<AccountNumber> {
     let covering: Vec<(&String, Vec<&BindingRow>)> = levels
         .iter()
         .map(|(key, level)| {

@@ -20,7 +20,7 @@ fn found(identity: &str, rows: &[BindingRow]) -> Vec<(i64, i64, u64)> {
 }
 
 #[test]
-fn where_an_older_release_bound_two_spellings_the_one_spelling_holds() {
+fn where_an_older_release_bound_two_spellings_the_canonical_one_holds() {
     let (plain, shouted) = ("ip:2001:db8::99", "ip:2001:DB8:0::99");
     let rows = [row(shouted, 2, 0, 100), row(plain, 1, 50, 70)];
     assert_eq!(found(plain, &rows), [(0, 50, 2), (50, 70, 1), (70, 100, 2)]);
@@ -28,7 +28,7 @@ fn where_an_older_release_bound_two_spellings_the_one_spelling_holds() {
 }
 
 #[test]
-fn where_neither_is_the_one_spelling_usage_waits_unless_both_name_one_account() {
+fn where_neither_spelling_is_canonical_usage_is_suspended_unless_both_name_one_account() {
     let (first, second) = ("ip:2001:DB8::99", "ip:2001:DB8:0::99");
     let rows = [row(first, 1, 0, 100), row(second, 2, 50, 150)];
     assert_eq!(found("ip:2001:db8::99", &rows), [(0, 50, 1), (100, 150, 2)]);

@@ -3,7 +3,9 @@
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::{Dice, TestedStore};
-use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, SharedDatabase, StoreError};
+use crate::{
+    BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding, SharedDatabase, StoreError,
+};
 
 const OPEN: i64 = i64::MAX;
 const EVER: i64 = i64::MIN;
@@ -31,7 +33,7 @@ async fn rebind(db: &dyn SharedDatabase, change: Rebinding) -> RebindOutcome {
     db.rebind_identities(&[change]).await.unwrap().remove(0)
 }
 
-async fn guided(db: &dyn SharedDatabase, identity: &str) -> Guided {
+async fn guided(db: &dyn SharedDatabase, identity: &str) -> IdentityHistory {
     db.guide(&[identity.to_owned()]).await.unwrap().remove(0)
 }
 
@@ -69,7 +71,7 @@ pub async fn two_spellings_of_an_identity_are_one(s: &TestedStore) {
     assert_eq!(guided(&*db, "tel:+41-44-123").await.bindings.len(), 1);
     assert_eq!(
         guided(&*db, "user:ALICE").await,
-        Guided::default(),
+        IdentityHistory::default(),
         "user names are case-sensitive"
     );
     // Text that the present rules do not accept may be bound by an older release; its own text is
@@ -96,7 +98,7 @@ pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &TestedStore)
     let all = [&all[..], &["ip:2001:db8:0:1ff::1", "ip:2001:db8:0:200::1", "user:x"]].concat();
     let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
     let found = s.view().await.guide(&all).await.unwrap();
-    let places = |guided: &Guided| -> Vec<u64> {
+    let places = |guided: &IdentityHistory| -> Vec<u64> {
         guided
             .bindings
             .iter()
@@ -379,7 +381,7 @@ pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &TestedStore) {
 
 /// For a database written by a release without canonical spellings: account 1 holds
 /// `ip:2001:DB8:0:0::77`, 2 `ip:not-an-address`, 3 `ip:198.51.100.8/29`, each from 0 to 100.
-pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
+pub async fn bindings_of_an_older_release_are_found(db: &dyn SharedDatabase) {
     let found = guided(db, "ip:2001:db8::77").await.bindings;
     assert_eq!(holder(&found, 99), Some(1));
     assert_eq!(holder(&guided(db, "ip:not-an-address").await.bindings, 0), Some(2));
@@ -394,7 +396,7 @@ pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
 /// A process of that release has added bindings since: `user:later` to account 4, `ip:2001:DB8::88`
 /// to account 5. A row in the canonical spelling is found at once, another one after the next
 /// binding.
-pub async fn those_of_an_older_process_are_found(db: &dyn SharedDatabase) {
+pub async fn bindings_of_an_older_process_are_found(db: &dyn SharedDatabase) {
     assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
     let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;
     assert_eq!(taken, RebindOutcome::Taken(binding("ip:2001:DB8::88", 5, 0, 100)));

@@ -270,7 +270,7 @@ pub async fn heads_are_listed_without_bodies(s: &TestedStore) {
 }
 
 /// There are more heads than one answer holds.
-pub async fn a_long_list_of_heads_comes_in_pages(s: &TestedStore) {
+pub async fn a_long_list_of_heads_is_read_in_pages(s: &TestedStore) {
     let db = s.view().await;
     let count = CATALOGUE_HEADS_MAX + 1;
     for n in 1..=count {

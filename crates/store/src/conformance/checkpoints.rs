@@ -83,7 +83,7 @@ pub async fn a_checkpoint_only_moves_forward(s: &TestedStore) {
 }
 
 /// The cases: a part that was not written, a segment that was not appended, another hash.
-pub async fn a_manifest_of_what_is_not_there_is_refused(s: &TestedStore) {
+pub async fn a_manifest_with_missing_parts_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(33));
     let (owner, manifests) = log_of(&*db, 2, &mut dice).await;
     db.put_checkpoint_part(P, &part("there", 1)).await.unwrap();

@@ -8,7 +8,7 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentHash};
 
 use super::owner::epoch_of;
 use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
-use crate::{AppendOutcome, Held, StoreError};
+use crate::{AppendOutcome, OwnerToken, StoreError};
 
 /// Sixteen claimants have read the same epoch.
 pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &TestedStore) {
@@ -150,7 +150,7 @@ pub async fn a_release_without_a_target_leaves_no_owner(s: &TestedStore) {
 }
 
 /// P18: a barrier does not confirm a state that is not the state of the log.
-pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &TestedStore) {
+pub async fn a_barrier_succeeds_only_if_the_log_ends_where_the_owner_expects(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(16));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let before = owner.held();
@@ -168,11 +168,11 @@ pub async fn a_barrier_holds_only_for_the_owner(s: &TestedStore) {
     let old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert!(db.barrier(&old.held()).await.unwrap());
     let other = ClaimId([9; 16]);
-    assert!(!db.barrier(&Held { claim: other, ..old.held() }).await.unwrap());
+    assert!(!db.barrier(&OwnerToken { claim: other, ..old.held() }).await.unwrap());
     let new = TestOwner::claim_now(&*s.view().await, 1, "b", &mut dice).await;
     assert!(!db.barrier(&old.held()).await.unwrap());
     assert!(db.barrier(&new.held()).await.unwrap());
-    assert!(!db.barrier(&Held { partition: PartitionId(9), ..new.held() }).await.unwrap());
+    assert!(!db.barrier(&OwnerToken { partition: PartitionId(9), ..new.held() }).await.unwrap());
     assert_eq!(epoch_of(&*db, 1).await, new.epoch);
 }
 
@@ -182,7 +182,7 @@ pub async fn p18_an_owners_writes_are_fenced_by_its_epoch_and_by_its_claim(s: &T
     let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let (other_epoch, other_claim) = (Epoch::stored(owner.epoch.number() + 1), ClaimId([9; 16]));
     for (epoch, claim) in [(other_epoch, owner.claim), (owner.epoch, other_claim)] {
-        let held = Held { epoch, claim, ..owner.held() };
+        let held = OwnerToken { epoch, claim, ..owner.held() };
         assert!(!db.barrier(&held).await.unwrap(), "a barrier under {held:?}");
         assert!(!db.release(owner.partition, epoch, claim, None).await.unwrap());
         let row = db.observe().await.unwrap().partitions[0].clone();

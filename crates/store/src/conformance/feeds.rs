@@ -63,7 +63,7 @@ pub async fn binders_at_once_never_overlap(s: &TestedStore) {
 }
 
 /// Valid bindings earlier in the same call are not written either.
-pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s: &TestedStore) {
+pub async fn a_binding_that_can_never_be_valid_is_refused_and_nothing_is_written(s: &TestedStore) {
     let db = s.view().await;
     let good = binding("user:x", 1, 1, 2);
     let long = binding(&"x".repeat(257), 1, 1, 2);
@@ -77,7 +77,7 @@ pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s:
 }
 
 /// An unknown identity has an empty history; an identity asked for twice is returned twice.
-pub async fn histories_come_in_the_order_asked(s: &TestedStore) {
+pub async fn histories_are_returned_in_the_order_of_the_request(s: &TestedStore) {
     let db = s.view().await;
     let (x, y) = (binding("user:x", 1, 1, 2), binding("user:y", 2, 1, 2));
     db.bind_identities(&[x.clone(), y.clone()]).await.unwrap();

@@ -121,7 +121,7 @@ pub async fn a_tail_is_contiguous_and_bounded_by_bytes(s: &TestedStore) {
 }
 
 /// A body of two megabytes is returned unchanged.
-pub async fn a_large_body_comes_back_as_it_was(s: &TestedStore) {
+pub async fn a_large_body_is_read_back_unchanged(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(9));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let body: Vec<u8> = (0..1 << 18).flat_map(|_| dice.roll().to_be_bytes()).collect();

@@ -49,22 +49,22 @@ use crate::SharedDatabase;
 
 /// Opens a view of the database under test, as another process would open it.
 pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Arc<dyn SharedDatabase>> + Send + Sync>;
-/// Lets the appends that a [`Holder`] has stopped go on.
-pub type LetGo = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+/// Lets the appends that a [`AppendPauser`] has stopped go on.
+pub type ResumeAppends = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 /// Makes appends stop before their commit until the returned function is called.
-pub type Holder = Arc<dyn Fn() -> BoxFuture<'static, LetGo> + Send + Sync>;
+pub type AppendPauser = Arc<dyn Fn() -> BoxFuture<'static, ResumeAppends> + Send + Sync>;
 
 /// Advances the database's clock by a duration.
-pub type Passage = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type AdvanceClock = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One empty database under test.
 pub struct TestedStore {
     /// Opens a view of the database.
     pub open: Opener,
     /// Stops appends before their commit.
-    pub hold_appends: Holder,
+    pub hold_appends: AppendPauser,
     /// Advances the database's clock.
-    pub let_pass: Passage,
+    pub advance_clock: AdvanceClock,
 }
 
 impl TestedStore {

@@ -21,7 +21,7 @@ pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
 }
 
 /// Every field of a heartbeat is kept, numbers above 63 bits included.
-pub async fn a_heartbeat_comes_back_in_every_view(s: &TestedStore) {
+pub async fn a_heartbeat_is_in_every_view(s: &TestedStore) {
     let db = s.with_partition().await;
     let mut dice = Dice(21);
     let serving = Serving {
@@ -50,7 +50,7 @@ pub async fn a_heartbeat_comes_back_in_every_view(s: &TestedStore) {
 }
 
 /// The node serves a thousand partitions.
-pub async fn a_long_serving_list_comes_back(s: &TestedStore) {
+pub async fn a_long_serving_list_is_read_back(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(22));
     let mut sent = beat("a", 1, 1);
     sent.serving = (0..1000)
@@ -66,7 +66,7 @@ pub async fn a_long_serving_list_comes_back(s: &TestedStore) {
 
 /// P14: the positions of a thousand warm replicas. Another history has another hash at the same
 /// segment. The list may be written in any order and is read sorted by partition.
-pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &TestedStore) {
+pub async fn the_replica_positions_of_the_last_heartbeat_are_shown(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(24));
     let mut sent = beat("a", 1, 1);
     sent.following = (0..1000)

@@ -40,9 +40,9 @@ pub async fn a_pin_is_shown_until_it_expires(s: &TestedStore) {
         pin.until <= seen.now.saturating_add(ten_minutes),
         "the pin lasts no longer than asked"
     );
-    (s.let_pass)(9 * MINUTE).await;
+    (s.advance_clock)(9 * MINUTE).await;
     assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b));
-    (s.let_pass)(2 * MINUTE).await;
+    (s.advance_clock)(2 * MINUTE).await;
     assert_eq!(pin_of_1(&*db).await, None);
 }
 
@@ -58,7 +58,7 @@ pub async fn a_pin_is_replaced_and_taken_back(s: &TestedStore) {
     );
     assert_eq!(db.pin(P, Some((&a, MINUTE))).await.unwrap(), PinOutcome::Pinned);
     assert_eq!(pin_of_1(&*s.view().await).await.map(|pin| pin.member), Some(a));
-    (s.let_pass)(2 * MINUTE).await;
+    (s.advance_clock)(2 * MINUTE).await;
     assert_eq!(pin_of_1(&*db).await, None, "a replaced pin does not come back");
     db.pin(P, Some((&b, MINUTE))).await.unwrap();
     for _ in 0..2 {
@@ -143,10 +143,10 @@ pub async fn an_ended_node_is_forgotten_and_a_live_one_is_not(s: &TestedStore) {
     db.heartbeat(&beat("a", 1, 1)).await.unwrap();
     db.heartbeat(&beat("b", 1, 1)).await.unwrap();
     db.set_drained(&a, true).await.unwrap();
-    (s.let_pass)(MINUTE * 5 / 6).await;
+    (s.advance_clock)(MINUTE * 5 / 6).await;
     assert!(!db.forget_node(&a).await.unwrap(), "its last heartbeat is younger than a minute");
     db.heartbeat(&beat("b", 1, 2)).await.unwrap();
-    (s.let_pass)(MINUTE / 2).await;
+    (s.advance_clock)(MINUTE / 2).await;
     assert!(!db.forget_node(&name("b")).await.unwrap(), "it has written a heartbeat since");
     assert_eq!(nodes(&*db).await.len(), 2);
     assert!(s.view().await.forget_node(&a).await.unwrap());
@@ -167,7 +167,7 @@ pub async fn a_forgotten_node_that_is_live_returns(s: &TestedStore) {
         assert_eq!(seen.len(), 1);
         assert_eq!((&seen[0].beat, seen[0].drain_asked), (&sent, false));
         db.set_drained(&a, true).await.unwrap();
-        (s.let_pass)(2 * MINUTE).await;
+        (s.advance_clock)(2 * MINUTE).await;
         assert!(db.forget_node(&a).await.unwrap());
         assert!(nodes(&*db).await.is_empty());
     }
@@ -178,7 +178,7 @@ pub async fn a_superseded_incarnation_of_a_forgotten_node_stays_superseded(s: &T
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 50, 7)).await.unwrap();
     db.heartbeat(&beat("a", 20, 1)).await.unwrap();
-    (s.let_pass)(2 * MINUTE).await;
+    (s.advance_clock)(2 * MINUTE).await;
     assert!(db.forget_node(&name("a")).await.unwrap());
     for counter in 8..10 {
         let refused = db.heartbeat(&beat("a", 50, counter)).await;

@@ -8,8 +8,8 @@ use turnpike_types::{
 };
 
 use crate::{
-    AppendOutcome, AppendSegment, Claim, Claimed, Held, Member, PartitionSpec, SegmentPosition,
-    SegmentRow, SharedDatabase, StoreResult,
+    AppendOutcome, AppendSegment, Claim, Claimed, Member, OwnerToken, PartitionSpec,
+    SegmentPosition, SegmentRow, SharedDatabase, StoreResult,
 };
 
 /// A partition with the members `a` (priority 2) and `b` (priority 1).
@@ -88,9 +88,9 @@ pub struct TestOwner {
 
 impl TestOwner {
     /// The owner's fencing token and position.
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> OwnerToken {
         let Self { partition, epoch, claim, position } = *self;
-        Held { partition, epoch, claim, position }
+        OwnerToken { partition, epoch, claim, position }
     }
 
     /// Claims partition `id` for `node`, which has read the epoch `seen`; `None` if that is stale.

@@ -62,7 +62,7 @@ pub async fn an_append_that_is_refused_shows_no_postings(s: &TestedStore) {
 }
 
 /// Segments with postings have all the fields that a read of the log returns.
-pub async fn segments_with_postings_come_in_order_and_no_others(s: &TestedStore) {
+pub async fn segments_with_postings_are_read_in_order_and_no_others(s: &TestedStore) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(33));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     for n in 1..=12u8 {

@@ -63,7 +63,7 @@ pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &TestedStore) {
 
 /// Outcomes are in the order of the claims, whatever the order of ids. Claims of stale epochs lose
 /// and change nothing.
-pub async fn an_outcome_stands_where_its_claim_stood(s: &TestedStore) {
+pub async fn outcomes_are_in_the_order_of_their_claims(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(42));
     db.create_partitions(&specs(5)).await.unwrap();
     let held = TestOwner::claim_now(&*db, 3, "a", &mut dice).await;
@@ -232,31 +232,31 @@ pub async fn flaps_halve_every_ten_minutes(s: &TestedStore) {
         assert_eq!(claim_again(&*db, true, &mut dice).await, flaps);
     }
     let shown = async || rows(&*db).await[0].flaps;
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(shown().await, 4);
     assert_eq!(
         claim_again(&*db, false, &mut dice).await,
         4,
         "an unforced claim does not change the decay"
     );
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(shown().await, 2);
     assert_eq!(claim_again(&*db, true, &mut dice).await, 3);
-    (s.let_pass)(TEN_MINUTES / 2).await;
+    (s.advance_clock)(TEN_MINUTES / 2).await;
     assert_eq!(
         claim_again(&*db, true, &mut dice).await,
         4,
         "nothing decays before ten minutes are over"
     );
-    (s.let_pass)(TEN_MINUTES * 2).await;
+    (s.advance_clock)(TEN_MINUTES * 2).await;
     assert_eq!(
         claim_again(&*db, true, &mut dice).await,
         2,
         "a claim alone and one of many count alike"
     );
-    (s.let_pass)(TEN_MINUTES).await;
+    (s.advance_clock)(TEN_MINUTES).await;
     assert_eq!(claim_again(&*db, true, &mut dice).await, 2);
-    (s.let_pass)(TEN_MINUTES * 1000).await;
+    (s.advance_clock)(TEN_MINUTES * 1000).await;
     assert_eq!(shown().await, 0);
     assert_eq!(claim_again(&*db, true, &mut dice).await, 1, "the count decays to zero in years");
 }

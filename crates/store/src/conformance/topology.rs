@@ -55,7 +55,7 @@ pub async fn all_are_created_or_none(s: &TestedStore) {
 
 /// Every field is kept, up to the largest account number; members are sorted by descending
 /// priority.
-pub async fn a_spec_comes_back_whole(s: &TestedStore) {
+pub async fn a_spec_is_read_back_whole(s: &TestedStore) {
     let db = s.view().await;
     let mut asked = spec(u32::MAX, 1, 2);
     asked.range = AccountRange::new(u64::MAX - 1, u64::MAX).unwrap();

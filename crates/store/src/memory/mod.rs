@@ -26,9 +26,9 @@ use crate::rules;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// A source of the present time.
@@ -183,7 +183,7 @@ impl SharedDatabase for MemoryDatabase {
         self.state().release(partition, epoch, claim, to)
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         let Ok(_row) = self.row_lock(held.partition).await else {
             return Ok(false);
         };
@@ -308,7 +308,7 @@ impl SharedDatabase for MemoryDatabase {
         self.state().rebind_identities(changes, now)
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         Ok(self.state().guide(identities))
     }
 

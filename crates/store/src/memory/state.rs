@@ -16,9 +16,9 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided,
-    Held, NodeRow, PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
-    SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
+    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck,
+    IdentityHistory, NodeRow, OwnerToken, PartitionRow, PartitionSpec, Publish, PublishOutcome,
+    RebindOutcome, Rebinding, SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 pub(super) struct State {
@@ -93,7 +93,7 @@ impl Partition {
         self.row.epoch == epoch && self.row.claim == claim
     }
 
-    pub(super) fn is_held(&self, held: &Held) -> bool {
+    pub(super) fn is_held(&self, held: &OwnerToken) -> bool {
         (self.is_owned_by(held.epoch, held.claim) || off(Check::BarrierOwner))
             && (self.row.next == held.position || off(Check::BarrierPosition))
     }
@@ -353,7 +353,7 @@ impl State {
         }
     }
 
-    pub(super) fn guide(&self, identities: &[String]) -> Vec<Guided> {
+    pub(super) fn guide(&self, identities: &[String]) -> Vec<IdentityHistory> {
         let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
         let asked: Vec<Asked> = identities.iter().map(of).collect();
         let keys = bindings::keys_asked(&asked);

@@ -14,7 +14,9 @@ use crate::sql::rows::{
     BindingRowTuple, BindingTuple, binding, binding_row, bindings_mark, prefix_lengths, stored,
 };
 use crate::sql::statements;
-use crate::{BindOutcome, Binding, BindingsMark, Guided, RebindOutcome, Rebinding, StoreResult};
+use crate::{
+    BindOutcome, Binding, BindingsMark, IdentityHistory, RebindOutcome, Rebinding, StoreResult,
+};
 
 /// Parameter: keys. Returns a [`BindingRowTuple`] for each row in force or withdrawn. The key of a
 /// row of an older release is NULL; such a row is found only if its identity is in canonical
@@ -65,7 +67,10 @@ impl PostgresDatabase {
         lease.transaction(move |connection| Box::pin(rebind(connection, changes))).await
     }
 
-    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    pub(super) async fn histories(
+        &self,
+        identities: &[String],
+    ) -> StoreResult<Vec<IdentityHistory>> {
         const DOING: &str = "guide";
         let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
         let lengths = lease.fetch_all(query_as(statements::PREFIX_LENGTHS)).await?;

@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A backend in a transaction: its process id, and the begin of the transaction in microseconds
 /// since 1970.
-type Holder = (i32, i64);
+type BlockingBackend = (i32, i64);
 
 /// A claim that won: partition, true, epoch, next_segment, last_hash. A partition that exists:
 /// partition, whether it was locked, its epoch in the snapshot.
@@ -126,26 +126,26 @@ impl PostgresDatabase {
 /// The backends that block one claim, each with the time at which it was first found.
 #[derive(Debug, Default)]
 struct Blockers {
-    since: HashMap<Holder, Instant>,
+    since: HashMap<BlockingBackend, Instant>,
 }
 
 impl Blockers {
     /// Stores the blockers that a search found, which ended at `now`. A blocker that the search did
     /// not find again is removed.
-    fn note(&mut self, now: Instant, found: impl Iterator<Item = Holder>) {
+    fn note(&mut self, now: Instant, found: impl Iterator<Item = BlockingBackend>) {
         let since = |holder| (holder, self.since.get(&holder).copied().unwrap_or(now));
         self.since = found.map(since).collect();
     }
 
     /// The blockers that every search has found for [`CLAIM_LOCK_LIMIT`] or longer, as of `now`.
-    fn overdue(&self, now: Instant) -> impl Iterator<Item = Holder> {
+    fn overdue(&self, now: Instant) -> impl Iterator<Item = BlockingBackend> {
         let is_overdue = move |since: &Instant| now.duration_since(*since) >= CLAIM_LOCK_LIMIT;
         self.since.iter().filter(move |(_, since)| is_overdue(since)).map(|(&holder, _)| holder)
     }
 }
 
 /// Claims of no partition. Running them on a new connection prepares the statements.
-pub(super) fn of_nothing() -> Vec<Statement<'static>> {
+pub(super) fn claims_of_no_partition() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let one = query(CLAIM)
         .bind(NO_PARTITION)
@@ -197,20 +197,20 @@ mod tests {
 
     /// The backends that each search ends, given the time of each search in milliseconds and the
     /// backends that it finds.
-    fn ended(looks: &[(u64, &[Holder])]) -> Vec<Vec<Holder>> {
+    fn ended(looks: &[(u64, &[BlockingBackend])]) -> Vec<Vec<BlockingBackend>> {
         let start = Instant::now();
         let mut blockers = Blockers::default();
-        let mut look = |&(ms, found): &(u64, &[Holder])| {
+        let mut look = |&(ms, found): &(u64, &[BlockingBackend])| {
             let now = start + Duration::from_millis(ms);
-            let overdue: Vec<Holder> = blockers.overdue(now).collect();
+            let overdue: Vec<BlockingBackend> = blockers.overdue(now).collect();
             blockers.note(now, found.iter().copied());
             found.iter().copied().filter(|holder| overdue.contains(holder)).collect()
         };
         looks.iter().map(&mut look).collect()
     }
 
-    const STUCK: Holder = (1, 10);
-    const OTHER: Holder = (2, 20);
+    const STUCK: BlockingBackend = (1, 10);
+    const OTHER: BlockingBackend = (2, 20);
 
     #[test]
     fn p3_a_blocker_of_a_claim_is_ended_after_the_whole_limit_and_not_before() {
@@ -231,7 +231,7 @@ mod tests {
     /// The next transaction of the same backend counts as another blocker.
     #[test]
     fn p3_a_backend_that_began_another_transaction_is_given_its_time_again() {
-        let next: Holder = (STUCK.0, 11);
+        let next: BlockingBackend = (STUCK.0, 11);
         let looks = [(0, &[STUCK][..]), (350, &[next]), (700, &[next]), (750, &[next])];
         assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![next]]);
         let gap = [(0, &[STUCK][..]), (200, &[]), (400, &[STUCK]), (799, &[STUCK])];

@@ -47,13 +47,13 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use self::connections::{Broken, DedicatedPool};
 use crate::sql::rows::loaded;
 use crate::sql::statements;
-use crate::sql::topology::Kept;
+use crate::sql::topology::SpecCache;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions,
-    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
-    SharedDatabase, StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OpenOptions,
+    OwnerToken, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
@@ -90,7 +90,7 @@ pub struct PostgresDatabase {
     claim_turns: Semaphore,
     log: Arc<DedicatedPool>,
     bulk: Arc<DedicatedPool>,
-    specs: Kept,
+    specs: SpecCache,
 }
 
 impl PostgresDatabase {
@@ -120,7 +120,7 @@ impl PostgresDatabase {
             claim_turns: Semaphore::new(claims / 2),
             log: pool(APPEND_LIMIT, LOCK_LIMIT, log),
             bulk: pool(BULK_LIMIT, LOCK_LIMIT, bulk),
-            specs: Kept::default(),
+            specs: SpecCache::default(),
         })
     }
 }
@@ -141,7 +141,7 @@ impl SharedDatabase for PostgresDatabase {
         let reply = self.beat(beat).await?;
         // A node that writes heartbeats may have to take over partitions, so each heartbeat opens
         // one more connection ahead of its use.
-        self.claims.warm(2, claims::of_nothing);
+        self.claims.warm(2, claims::claims_of_no_partition);
         self.log.warm(APPENDS_WARM, segments::to_nothing);
         Ok(reply)
     }
@@ -168,7 +168,7 @@ impl SharedDatabase for PostgresDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.write_barrier(held).await
     }
 
@@ -260,7 +260,7 @@ impl SharedDatabase for PostgresDatabase {
         self.bind_all(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.histories(identities).await
     }
 

@@ -13,7 +13,7 @@ use crate::sql::packed::{pack_following, pack_serving};
 use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
 use crate::sql::statements;
 use crate::sql::topology::{Specs, specs};
-use crate::{HeartbeatReply, Held, NodeBeat, Observation, StoreResult};
+use crate::{HeartbeatReply, NodeBeat, Observation, OwnerToken, StoreResult};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
 const OBSERVE: &str = concat!(
@@ -99,7 +99,7 @@ impl PostgresDatabase {
         Ok(lease.execute(statement).await? == 1)
     }
 
-    pub(super) async fn write_barrier(&self, held: &Held) -> StoreResult<bool> {
+    pub(super) async fn write_barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         let statement = query(statements::BARRIER)
             .bind(stored_partition(held.partition))
             .bind(stored(held.epoch.number()))

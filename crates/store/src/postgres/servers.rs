@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_for_a_server_that_takes_no_writes_is_refused() {
+    fn an_address_that_selects_servers_without_writes_is_refused() {
         let said = urls("postgres://h/db?target_session_attrs=standby").unwrap_err();
         assert!(said.contains("read-write"), "{said}");
     }

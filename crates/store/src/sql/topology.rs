@@ -47,9 +47,9 @@ pub(crate) fn specs(
 
 /// The settings that were read last, and the topology number to which they belong.
 #[derive(Default)]
-pub(crate) struct Kept(Mutex<Option<(i64, Specs)>>);
+pub(crate) struct SpecCache(Mutex<Option<(i64, Specs)>>);
 
-impl Kept {
+impl SpecCache {
     /// The cached settings, if they belong to `topology`.
     pub(crate) fn get(&self, topology: i64) -> Option<Specs> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,9 @@ use crate::sql::rows::{
     BindingRowTuple, BindingTuple, binding, binding_row, bindings_mark, prefix_lengths, stored,
 };
 use crate::sql::statements;
-use crate::{BindOutcome, Binding, BindingsMark, Guided, RebindOutcome, Rebinding, StoreResult};
+use crate::{
+    BindOutcome, Binding, BindingsMark, IdentityHistory, RebindOutcome, Rebinding, StoreResult,
+};
 
 /// Parameter: key. Returns a [`BindingRowTuple`] for each row in force or withdrawn. A row that an
 /// older process wrote is found only if its identity is in canonical spelling.
@@ -43,7 +45,10 @@ impl SqliteDatabase {
         self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(rebind(c, changes, now))).await
     }
 
-    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    pub(super) async fn histories(
+        &self,
+        identities: &[String],
+    ) -> StoreResult<Vec<IdentityHistory>> {
         const DOING: &str = "guide";
         let failed = |error: sqlx::Error| classify(DOING, &error);
         let mut connection = self.readers.acquire().await.map_err(failed)?;

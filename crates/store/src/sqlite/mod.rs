@@ -40,13 +40,13 @@ use crate::memory::Clock;
 use crate::sql::errors::{classify, corrupt};
 use crate::sql::rows::loaded;
 use crate::sql::statements;
-use crate::sql::topology::Kept;
+use crate::sql::topology::SpecCache;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// The shared database in a SQLite file.
@@ -54,7 +54,7 @@ pub struct SqliteDatabase {
     readers: SqlitePool,
     writer: Writer,
     clock: Clock,
-    specs: Kept,
+    specs: SpecCache,
 }
 
 type StatementAs<'q, T> =
@@ -123,7 +123,7 @@ impl SharedDatabase for SqliteDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.write_barrier(held).await
     }
 
@@ -215,7 +215,7 @@ impl SharedDatabase for SqliteDatabase {
         self.bind_all(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.histories(identities).await
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::writer::Writer;
 use super::{SqliteDatabase, bindings};
 use crate::sql::errors::{classify, is_busy, is_not_opened};
-use crate::sql::topology::Kept;
+use crate::sql::topology::SpecCache;
 use crate::sql::{Migration, pending};
 use crate::{StoreError, StoreResult};
 
@@ -104,7 +104,7 @@ impl SqliteDatabase {
             readers: readers(path, options),
             writer: Writer::start(connection, writing),
             clock: crate::memory::system_clock(),
-            specs: Kept::default(),
+            specs: SpecCache::default(),
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::sql::packed::{pack_following, pack_serving};
 use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
 use crate::sql::statements;
 use crate::sql::topology::{Specs, specs};
-use crate::{HeartbeatReply, Held, NodeBeat, Observation, StoreResult};
+use crate::{HeartbeatReply, NodeBeat, Observation, OwnerToken, StoreResult};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
 const OBSERVE: &str =
@@ -90,7 +90,7 @@ impl SqliteDatabase {
             .await
     }
 
-    pub(super) async fn write_barrier(&self, held: &Held) -> StoreResult<bool> {
+    pub(super) async fn write_barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         let held = *held;
         self.writer.write(Urgency::Normal, "barrier", move |c| Box::pin(barrier(c, held))).await
     }
@@ -114,7 +114,7 @@ async fn write_release(
     Ok(done.rows_affected() == 1)
 }
 
-async fn barrier(connection: &mut SqliteConnection, held: Held) -> StoreResult<bool> {
+async fn barrier(connection: &mut SqliteConnection, held: OwnerToken) -> StoreResult<bool> {
     let done = query(statements::BARRIER)
         .bind(stored_partition(held.partition))
         .bind(stored(held.epoch.number()))

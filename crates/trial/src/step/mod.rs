@@ -5,8 +5,8 @@ mod text;
 
 use serde::Serialize;
 use turnpike_plan::{
-    Carried, ChargeLine, Component, Due, InTime, ObjectCode, Period, PrimitiveStep, StateEntry,
-    Unit, Watch, Zone,
+    ChargeLine, Component, Due, ObjectCode, Period, PortUnits, PrimitiveStep, StateEntry, Unit,
+    UnitDistribution, Watch, Zone,
 };
 use turnpike_types::{Posting, UsageRecord};
 
@@ -230,14 +230,14 @@ impl Stepped {
     }
 }
 
-fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
+fn port(carried: &PortUnits<'_>, zone: &Zone) -> Port {
     let unit = match carried.in_time {
         Some(in_time) if in_time.counts_time() => Unit::Microsecond,
         _ => Unit::One,
     };
     let instant = |unit: i64| {
         let in_time = carried.in_time.as_ref();
-        in_time.map(|in_time: &InTime| zone.show(in_time.instant(unit)))
+        in_time.map(|in_time: &UnitDistribution| zone.show(in_time.instant(unit)))
     };
     let run = |&(first, end, times): &(i64, i64, i128)| UnitRange {
         first,

@@ -69,7 +69,7 @@ fn the_page_lists_every_variable_and_every_key_of_the_file_and_no_other() {
 }
 
 #[test]
-fn accounts_and_json_mean_one_thing_each() {
+fn the_options_accounts_and_json_have_one_meaning_each() {
     let mut kinds: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (_, command) in commands() {
         for option in options(&command) {
@@ -89,7 +89,7 @@ fn accounts_and_json_mean_one_thing_each() {
 }
 
 #[test]
-fn global_options_stand_in_the_first_help_alone_and_each_command_points_there() {
+fn global_options_are_in_the_first_help_only_and_each_command_refers_to_it() {
     for (name, mut command) in commands() {
         let help = command.render_help().to_string();
         let (_, after) = help.split_once("Usage").unwrap_or(("", &help));

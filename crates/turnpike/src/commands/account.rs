@@ -7,7 +7,7 @@ mod import;
 mod option;
 mod show;
 
-pub(crate) use import::tell_of_begin;
+pub(crate) use import::warn_of_begin;
 
 use clap::{Args, Subcommand};
 use turnpike_proto::account::v1::account_command::Command;
@@ -209,11 +209,11 @@ async fn one(
     let front = client.connect(&context.config).await?;
     let number = command.account_number;
     let applied = apply::apply(&front, [command], |_, _| {}).await?;
-    tell(number, applied, "")
+    print_outcome(number, applied, "")
 }
 
 /// Prints the outcome of one command. `when` is its effective time, with a leading comma.
-fn tell(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
+fn print_outcome(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
     match applied {
         Applied { applied: 1, notes, .. } => {
             ui::print(format_args!("account {number}: done{when}"))?;

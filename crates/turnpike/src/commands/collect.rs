@@ -134,7 +134,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
-    report.tell(args.batches.json, exceptions)
+    report.print(args.batches.json, exceptions)
 }
 
 /// The error of a plan without a start. There is no default, because neither 1970 nor the present

@@ -119,23 +119,23 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
     let options = options(&args)?;
     let (database, note) = Database::choose(args.database.clone()).await?;
     if let Some(note) = note {
-        ui::tell(format_args!("the drill could not start a PostgreSQL ({note})"));
+        ui::print_stderr(format_args!("the drill could not start a PostgreSQL ({note})"));
     }
     if options.running.is_none() {
         database.must_be_empty().await?;
     }
-    ui::tell(format_args!("on {}, seed {}", database.word(), options.seed));
+    ui::print_stderr(format_args!("on {}, seed {}", database.word(), options.seed));
     let temporary = tempfile::tempdir().context("no temporary directory can be made")?;
     let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     let mut reports = Vec::new();
     for scenario in scenarios {
         let name = scenario.name;
-        ui::tell(format_args!("{name}: {}", scenario.help));
-        let tell = Arc::new(move |line: &str| ui::tell(format_args!("  {name}: {line}")));
+        ui::print_stderr(format_args!("{name}: {}", scenario.help));
+        let tell = Arc::new(move |line: &str| ui::print_stderr(format_args!("  {name}: {line}")));
         let report = turnpike_drill::run(scenario, &options, &database, &dir.join(name), tell)
             .await
             .with_context(|| format!("scenario {name} could not run"))?;
-        tell_result(&report);
+        print_result(&report);
         reports.push(report);
         // After each scenario, so that an interrupt loses no finished report.
         write(&args, options.seed, &reports)?;
@@ -149,7 +149,10 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
     }
     let worst = reports.iter().map(|report| report.verdict).max();
     if worst == Some(Verdict::Violated) && options.keep.is_none() {
-        ui::tell(format_args!("the processes' logs stay in {}", temporary.keep().display()));
+        ui::print_stderr(format_args!(
+            "the processes' logs stay in {}",
+            temporary.keep().display()
+        ));
     }
     Ok(match worst {
         Some(Verdict::Violated) => Finish::Different,
@@ -188,14 +191,17 @@ fn options(args: &DrillArgs) -> anyhow::Result<Options> {
     })
 }
 
-fn tell_result(report: &Report) {
+fn print_result(report: &Report) {
     let (pauses, word) = (&report.pauses, report.verdict.word());
     let [p50, p99, max] = [pauses.p50_ms, pauses.p99_ms, pauses.max_ms].map(show_ms);
     if report.verdict != Verdict::LeftOut {
-        ui::tell(format_args!("  {}: pauses {p50} p50, {p99} p99, {max} max", report.scenario));
+        ui::print_stderr(format_args!(
+            "  {}: pauses {p50} p50, {p99} p99, {max} max",
+            report.scenario
+        ));
     }
-    ui::tell(format_args!("  {}: {word}", report.scenario));
-    report.why.iter().for_each(|why| ui::tell(format_args!("    {why}")));
+    ui::print_stderr(format_args!("  {}: {word}", report.scenario));
+    report.why.iter().for_each(|why| ui::print_stderr(format_args!("    {why}")));
 }
 
 fn write(args: &DrillArgs, seed: u64, reports: &[Report]) -> anyhow::Result<()> {

@@ -64,7 +64,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Writes the first line of the log: version and settings, without secrets.
-    fn tell(&self, context: &Context) {
+    fn log_settings(&self, context: &Context) {
         let nowhere = || "none".to_owned();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -82,7 +82,7 @@ impl<'a> Settings<'a> {
 
 pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Finish> {
     let settings = Settings::resolve(&args, context)?;
-    settings.tell(context);
+    settings.log_settings(context);
     let probe = Probe::default();
     let mut stop_asked = pin!(args.listen.stop_asked());
     let (listener, front, feed) = tokio::select! {
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
         started = start(&settings, &probe) => started?,
     };
     let health = front.health();
-    probe.runs(move || health.ready());
+    probe.set_check(move || health.ready());
     let routes = Routes::new(front.ingest())
         .add_service(front.accounts())
         .add_service(front.plans())

@@ -92,5 +92,5 @@ pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<F
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, rows, report, &bar).await?;
-    report.tell(args.batches.json, exceptions)
+    report.print(args.batches.json, exceptions)
 }

@@ -175,7 +175,7 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
         all.answers.extend(stream.answers);
     }
     watch.abort();
-    tell(&report(run, started, all), args.json)
+    print_report(&report(run, started, all), args.json)
 }
 
 /// The start of all records: far enough in the past that the longest record has ended (P26). A named
@@ -223,7 +223,10 @@ async fn watch(shared: Arc<Shared>, tells: bool) {
         let now = shared.answered.load(Ordering::Relaxed);
         if tells {
             let rate = ui::count(now - before);
-            ui::tell(format_args!("{second:>4} s  {rate:>12} records/s  {:>15}", ui::count(now)));
+            ui::print_stderr(format_args!(
+                "{second:>4} s  {rate:>12} records/s  {:>15}",
+                ui::count(now)
+            ));
         }
         before = now;
     }
@@ -255,7 +258,7 @@ fn report(run: String, started: Instant, mut all: StreamReport) -> Report {
     }
 }
 
-fn tell(report: &Report, json: bool) -> anyhow::Result<Finish> {
+fn print_report(report: &Report, json: bool) -> anyhow::Result<Finish> {
     let tally = &report.tally;
     if json {
         ui::print_json(report)?;

@@ -77,7 +77,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Writes the first line of the log: version and settings, without secrets.
-    fn tell(&self, context: &Context) {
+    fn log_settings(&self, context: &Context) {
         let nowhere = || "none".to_owned();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -115,7 +115,7 @@ impl<'a> Settings<'a> {
 
 pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Finish> {
     let settings = Settings::resolve(&args, context)?;
-    settings.tell(context);
+    settings.log_settings(context);
     let name = &settings.node.name;
     let probe = Probe::default();
     let mut stop_asked = pin!(args.listen.stop_asked());
@@ -127,7 +127,7 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
         started = start(&settings, &probe) => started?,
     };
     let health = node.health();
-    probe.runs(move || health.ready());
+    probe.set_check(move || health.ready());
     let routes = Routes::new(node.service());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");

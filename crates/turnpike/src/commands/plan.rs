@@ -118,12 +118,12 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     for file in files {
         match plans::load(file) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(ui::tell);
+                loaded.warnings.iter().for_each(ui::print_stderr);
                 ui::print(format_args!("{}: {}", file.display(), loaded.title))?;
             }
             Err(error) => {
                 wrong += 1;
-                ui::tell(format_args!("{error:#}"));
+                ui::print_stderr(format_args!("{error:#}"));
             }
         }
     }
@@ -208,7 +208,7 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
             version => format!("time-zone database {version}"),
         };
         let Listed { plan_id, version, published_at, .. } = plan;
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "plan {plan_id} version {version}, published at {published_at} with {zones}"
         ));
     }

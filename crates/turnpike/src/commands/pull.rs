@@ -139,7 +139,7 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
         mismatches: totals.mismatches().to_vec(),
         amounts: totals.amounts(),
     };
-    tell(&report, args.json)?;
+    print_report(&report, args.json)?;
     if !report.mismatches.is_empty() {
         anyhow::bail!("{} segments differ from their control totals", report.mismatches.len());
     }
@@ -232,23 +232,25 @@ impl<F: Feed> Puller<'_, F> {
     }
 }
 
-fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         ui::print_json(report).context("the report can't be written")?;
     } else {
         let [lines, segments] = [report.lines, report.segments_reconciled].map(ui::count);
         let ack = if report.acknowledged { "acknowledged" } else { "not acknowledged" };
-        ui::tell(format_args!("{lines} lines, {ack}; {segments} segments match their totals"));
+        ui::print_stderr(format_args!(
+            "{lines} lines, {ack}; {segments} segments match their totals"
+        ));
         if report.already_in_file > 0 {
             let skipped = ui::count(report.already_in_file);
-            ui::tell(format_args!("{skipped} lines were already in the file"));
+            ui::print_stderr(format_args!("{skipped} lines were already in the file"));
         }
         for (currency, amount) in &report.amounts {
-            ui::tell(format_args!("  {currency} {amount}"));
+            ui::print_stderr(format_args!("  {currency} {amount}"));
         }
     }
     for mismatch in &report.mismatches {
-        ui::tell(mismatch);
+        ui::print_stderr(mismatch);
     }
     Ok(())
 }

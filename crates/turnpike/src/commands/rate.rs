@@ -16,7 +16,7 @@ use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
 use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOutcome};
 use turnpike_types::{Currency, Timestamp};
 
-use crate::commands::account::tell_of_begin;
+use crate::commands::account::warn_of_begin;
 use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::{Format, Rows, Source};
@@ -111,12 +111,12 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let mut loaded = Vec::new();
     for file in &args.plans {
         let plan = plans::load(file)?;
-        plan.warnings.iter().for_each(ui::tell);
+        plan.warnings.iter().for_each(ui::print_stderr);
         loaded.push(plan.plan);
     }
     let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
-    loaded.iter().for_each(|plan| tell_of_missing_tables(plan, &tables));
+    loaded.iter().for_each(|plan| warn_of_missing_tables(plan, &tables));
     let catalogue = TrialCatalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         trial.advance(until)?;
         lines.fell_due(trial.take_due())?;
     }
-    happened.tell();
+    happened.warn();
     lines.finish()
 }
 
@@ -179,12 +179,12 @@ fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
 }
 
 /// Warns of the tables that a plan reads and no `--table` provides.
-fn tell_of_missing_tables(plan: &Plan, tables: &[Arc<Table>]) {
+fn warn_of_missing_tables(plan: &Plan, tables: &[Arc<Table>]) {
     for name in plan.tables() {
         let of_kind = tables.iter().filter(|table| table.kind() == name.kind);
         let known: Vec<&str> = of_kind.map(|table| table.id()).collect();
         if !known.contains(&name.id.as_str()) {
-            ui::tell(format_args!(
+            ui::print_stderr(format_args!(
                 "plan {}: warning: it reads the {} table {}, and no --table holds it{}: records that need it are suspended as no-table",
                 plan.id(),
                 name.kind,
@@ -210,7 +210,7 @@ fn step_through(
                 if let Err(why) = happened.check(&row.content) {
                     left_over = true;
                     let (line, id) = (row.line, &row.content.record_id);
-                    ui::tell(format_args!("line {line}, record {id}: {why}"));
+                    ui::print_stderr(format_args!("line {line}, record {id}: {why}"));
                     continue;
                 }
                 trial.book_before_stepping(&row.content, &mut walk)?;
@@ -222,7 +222,7 @@ fn step_through(
             }
             Err(fault) => {
                 left_over = true;
-                ui::tell(fault);
+                ui::print_stderr(fault);
             }
         }
         if walk.is_over() {
@@ -233,7 +233,7 @@ fn step_through(
         trial.advance_stepping(until, &mut walk)?;
         walk.fell_due(&trial.take_due())?;
     }
-    happened.tell();
+    happened.warn();
     Ok(Finish::unless(left_over))
 }
 
@@ -255,6 +255,6 @@ fn accounts(
     // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
     let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
-    tell_of_begin(without_start.count() as u64, now);
+    warn_of_begin(without_start.count() as u64, now);
     Ok(TrialAccounts::from_rows(rows, now)?)
 }

@@ -128,7 +128,7 @@ async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
         if args.json {
             match status {
                 Ok(status) => ui::print(serde_json::to_string(&shown(&status))?)?,
-                Err(error) => ui::tell(format_args!("no status at {}: {error:#}", now())),
+                Err(error) => ui::print_stderr(format_args!("no status at {}: {error:#}", now())),
             }
             continue;
         }
@@ -208,7 +208,7 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
         ["PARTITION", "ACCOUNTS", "OWNER", "EPOCH", "FLAPS", "SERVED", "SEGMENTS", "MEMBERS"];
     ui::print_table(&header, &partitions)?;
     if status.partitions.is_empty() {
-        ui::tell("there are no partitions yet; create them with `turnpike partition init`");
+        ui::print_stderr("there are no partitions yet; create them with `turnpike partition init`");
     }
     Ok(())
 }

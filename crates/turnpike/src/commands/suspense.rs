@@ -175,16 +175,18 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
         refuse_unknown_account(args, &front).await?;
     }
     if !args.json && rows.is_empty() {
-        ui::tell("no records are in suspense");
+        ui::print_stderr("no records are in suspense");
     } else if !args.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }
     if has_more {
         let listed = ui::count(listed.into());
-        ui::tell(format_args!("only the first {listed} records are listed; --max N lists more"));
+        ui::print_stderr(format_args!(
+            "only the first {listed} records are listed; --max N lists more"
+        ));
     } else if listed == RECORDS_MAX {
         let listed = ui::count(listed.into());
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "only the first {listed} records are listed, and there may be more: select by --account \
              or --reason"
         ));
@@ -253,7 +255,7 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
             break;
         }
         let tried = ui::count(recycled.rated + recycled.still_suspended + recycled.retry);
-        ui::tell(format_args!("{tried} records tried"));
+        ui::print_stderr(format_args!("{tried} records tried"));
     }
     if recycled.rated + recycled.still_suspended + recycled.retry == 0 {
         refuse_unknown_account(args, &front).await?;
@@ -268,7 +270,9 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
         }
         if recycled.retry > 0 {
             let retry = ui::count(recycled.retry);
-            ui::tell(format_args!("the owners of {retry} records did not answer; run it again"));
+            ui::print_stderr(format_args!(
+                "the owners of {retry} records did not answer; run it again"
+            ));
         }
     }
     let has_untried = match last {
@@ -277,7 +281,7 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
     };
     if has_untried {
         let max = ui::count(args.max.unwrap_or(0).into());
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "at most {max} records were tried, and more are in suspense: leave --max out, or select by \
              --reason or --account"
         ));

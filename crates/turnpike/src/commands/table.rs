@@ -131,7 +131,7 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
             Ok(title) => ui::print(format_args!("{}: {title}", file.display()))?,
             Err(error) => {
                 wrong += 1;
-                ui::tell(format_args!("{error:#}"));
+                ui::print_stderr(format_args!("{error:#}"));
             }
         }
     }
@@ -160,7 +160,7 @@ fn parse(file: &Path, text: &str) -> anyhow::Result<Table> {
         anyhow!("{}", faults.join("\n"))
     })?;
     for warning in table.warnings() {
-        ui::tell(format_args!("{name}: warning: {warning}"));
+        ui::print_stderr(format_args!("{name}: warning: {warning}"));
     }
     Ok(table)
 }
@@ -192,7 +192,7 @@ async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish
             })
             .await?;
         for warning in &answer.warnings {
-            ui::tell(format_args!("{}: warning: {warning}", file.display()));
+            ui::print_stderr(format_args!("{}: warning: {warning}", file.display()));
         }
         let TableVersion { table_id, version, starts, kind, rows, .. } =
             answer.table.unwrap_or_default();

@@ -78,18 +78,18 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         shows_logs: true,
     };
     let (mut interrupt, mut terminate) = server::signals()?;
-    tell_settings(&data, &plan, context);
+    log_settings(&data, &plan, context);
     let held = checked(&data, &plan).await?;
     let cluster = tokio::select! {
         cluster = LocalCluster::start(&data, &plan, context) => cluster?,
         _ = interrupt.recv() => return Ok(Finish::Done),
         _ = terminate.recv() => return Ok(Finish::Done),
     };
-    ui::tell(format_args!(
+    ui::print_stderr(format_args!(
         "\nThe cluster serves at http://{}; Ctrl-C stops it.",
         cluster.address()
     ));
-    ui::tell(
+    ui::print_stderr(
         "Try next:\n  turnpike status\n  turnpike load --setup --account-count 10000 --seconds 5",
     );
     let (stop, stopping) = tokio::sync::watch::channel(false);
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
             return ended?.map(|()| Finish::Done);
         }
     }
-    ui::tell("stopping; press Ctrl-C again to kill the remaining processes");
+    ui::print_stderr("stopping; press Ctrl-C again to kill the remaining processes");
     let _ = stop.send(true);
     tokio::select! {
         _ = async { while keepers.join_next().await.is_some() {} let _ = front.await; } => {}
@@ -133,7 +133,7 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
 }
 
 /// The first line of the log: version and settings.
-fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
+fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -157,29 +157,29 @@ async fn keep(
         let (name, pid) = (child.recipe.name.clone(), child.pid());
         let how = tokio::select! {
             how = child.ended() => how,
-            () = told(&mut stopping) => {
+            () = wait_for_stop(&mut stopping) => {
                 child.stop().await;
                 return Ok(());
             }
         };
-        ui::tell(format_args!("{name} (pid {pid}) ended ({how}); restarting it"));
+        ui::print_stderr(format_args!("{name} (pid {pid}) ended ({how}); restarting it"));
         let recipe = child.recipe.clone();
         child = loop {
             tokio::select! {
                 () = tokio::time::sleep(RESTART_AFTER) => {}
-                () = told(&mut stopping) => return Ok(()),
+                () = wait_for_stop(&mut stopping) => return Ok(()),
             }
             match recipe.start().await {
                 Ok(child) => break child,
-                Err(error) => ui::tell(format_args!("{error:#}; retrying")),
+                Err(error) => ui::print_stderr(format_args!("{error:#}; retrying")),
             }
         };
-        ui::tell(format_args!("{name} is running again (pid {})", child.pid()));
+        ui::print_stderr(format_args!("{name} is running again (pid {})", child.pid()));
     }
 }
 
 /// Waits for the stop signal.
-async fn told(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
@@ -230,7 +230,7 @@ impl LocalCluster {
         drop(database);
         let front = ["front", "--database", &url, "--listen", &plan.listen];
         let front = recipe("front", &front, plan.shows_logs, context).start().await?;
-        ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
+        ui::print_stderr(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
         // Started concurrently, so that each node claims its preferred partitions while they are
         // vacant.
         let starts = names.iter().map(|name| {
@@ -241,7 +241,7 @@ impl LocalCluster {
         let nodes = futures::future::try_join_all(starts).await?;
         for node in &nodes {
             let name = &node.recipe.name;
-            ui::tell(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
+            ui::print_stderr(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
         }
         let cluster = Self { front, nodes };
         cluster.served().await?;
@@ -292,9 +292,9 @@ async fn create_partitions(
     let there = database.observe().await?.partitions;
     if !there.is_empty() {
         let specs: Vec<&PartitionSpec> = there.iter().map(|partition| &partition.spec).collect();
-        ui::tell(format_args!("the database has {} partitions already", specs.len()));
+        ui::print_stderr(format_args!("the database has {} partitions already", specs.len()));
         for option in without_effect(plan, &specs) {
-            ui::tell(format_args!(
+            ui::print_stderr(format_args!(
                 "warning: {option} has no effect: the settings of a database are those with which it \
                  was created; `turnpike partition init` adds partitions, and another --data begins a \
                  new database"

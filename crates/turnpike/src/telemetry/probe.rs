@@ -36,7 +36,10 @@ impl Probe {
     }
 
     /// From now on, `check` determines the readiness.
-    pub(crate) fn runs(&self, check: impl Fn() -> Result<String, String> + Send + Sync + 'static) {
+    pub(crate) fn set_check(
+        &self,
+        check: impl Fn() -> Result<String, String> + Send + Sync + 'static,
+    ) {
         *self.state() = State::Runs(Arc::new(check));
     }
 

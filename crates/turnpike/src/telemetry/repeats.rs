@@ -124,7 +124,7 @@ impl Repeats {
     }
 
     /// Reports repeats each minute, until the process ends.
-    pub(crate) async fn tell(self) {
+    pub(crate) async fn log(self) {
         let mut looks = tokio::time::interval(Duration::from_secs(1));
         loop {
             let now = looks.tick().await;
@@ -133,7 +133,7 @@ impl Repeats {
     }
 
     /// Reports the remaining counts, at the end of the process.
-    pub(crate) fn tell_rest(&self) {
+    pub(crate) fn log_rest(&self) {
         self.rest(Instant::now()).iter().for_each(write);
     }
 }

@@ -230,7 +230,7 @@ fn the_gallerys_first_plan_is_the_example() {
 }
 
 #[test]
-fn dots_stand_for_any_letters_or_lines() {
+fn dots_match_any_letters_or_lines() {
     assert!(fits("pid … at http://…:7070", "pid 12 at http://127.0.0.1:7070"));
     assert!(!fits("pid … at", "pid 12 on"));
     assert!(matches(&["a", "…", "z"], &["a", "b", "c", "z"]));

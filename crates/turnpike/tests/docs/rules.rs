@@ -230,7 +230,7 @@ fn is_rule(name: &str) -> bool {
 }
 
 #[test]
-fn every_rule_names_its_mutants_and_every_mutant_stands_under_its_rules() {
+fn every_rule_names_its_mutants_and_every_mutant_is_listed_under_its_rules() {
     let mutants = mutants();
     let mut under: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for rule in protocol() {
@@ -366,7 +366,7 @@ fn nothing_cites_documents_that_are_not_in_the_repository() {
 }
 
 #[test]
-fn every_reason_for_suspense_and_rejection_stands_in_the_page_of_records_and_no_other() {
+fn every_reason_for_suspense_and_rejection_is_in_the_page_of_records_and_no_other() {
     let page = file("docs/records.md").text;
     let section = |title: &str| -> BTreeSet<String> {
         let text = page.split(title).nth(1).unwrap_or_else(|| panic!("a section {title}"));

@@ -11,7 +11,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn an_identity_has_one_spelling() {
+fn an_identity_has_one_canonical_spelling() {
     for (text, canonical) in [
         ("ip:2001:DB8:0:0::77", "ip:2001:db8::77"),
         ("ip:2001:0db8:0000:0000:0000:0000:0000:0077", "ip:2001:db8::77"),

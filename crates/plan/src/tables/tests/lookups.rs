@@ -38,7 +38,7 @@ fn a_table_answers_for_its_own_kind_alone() {
 }
 
 #[test]
-fn columns_stand_in_any_order_among_comments_and_quotes() {
+fn columns_may_be_in_any_order_with_comments_and_quotes() {
     let plain = table(
         TableKind::Addresses,
         "network,location\n10.0.0.0/8,a\n10.1.0.0/16,\"b, \"\"c\"\"\"\n",
@@ -194,7 +194,7 @@ fn the_innermost_network_places_an_address() {
 }
 
 #[test]
-fn networks_reach_to_both_ends_and_mapped_ones_are_ipv4() {
+fn networks_include_both_ends_and_mapped_ones_are_ipv4() {
     let rows = "network,location\n0.0.0.0/0,four\n::/0,six\n255.255.255.255,last\n::ffff:192.0.2.0/120,mapped\nffff::/16,top\n";
     let table = table(TableKind::Addresses, rows);
     let place = |text: &str| table.addresses().unwrap().location(text.parse().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use turnpike_proto::account::v1::{BindIdentity, UnbindIdentity};
 use turnpike_types::Identity;
 
 use super::dates::{Dates, Instant, When, when};
-use super::{plain, tell};
+use super::{plain, print_outcome};
 use crate::apply;
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
@@ -84,11 +84,11 @@ impl BindArgs {
         let (number, identity, r#move) = (self.number, self.identity.into(), self.moves);
         let front = self.client.connect(&context.config).await?;
         let (from, until) = interval(&front, number, self.from, self.until).await?;
-        let told = told(&from, until.as_ref());
+        let interval = interval_text(&from, until.as_ref());
         let (from_us, until_us) = (Some(from.at.0), until.map(|until| until.at.0));
         let bind = Command::Bind(BindIdentity { identity, from_us, until_us, r#move });
         let applied = apply::apply(&front, [plain(number, bind)], |_, _| {}).await?;
-        tell(number, applied, &told)
+        print_outcome(number, applied, &interval)
     }
 }
 
@@ -97,11 +97,11 @@ impl UnbindArgs {
         let (number, identity) = (self.number, self.identity.into());
         let front = self.client.connect(&context.config).await?;
         let (from, until) = interval(&front, number, self.from, self.until).await?;
-        let told = told(&from, until.as_ref());
+        let interval = interval_text(&from, until.as_ref());
         let (from_us, until_us) = (from.at.0, until.map(|until| until.at.0));
         let unbind = Command::Unbind(UnbindIdentity { identity, from_us, until_us });
         let applied = apply::apply(&front, [plain(number, unbind)], |_, _| {}).await?;
-        tell(number, applied, &told)
+        print_outcome(number, applied, &interval)
     }
 }
 
@@ -123,7 +123,7 @@ async fn interval(
     Ok((from, until))
 }
 
-fn told(from: &Instant, until: Option<&Instant>) -> String {
+fn interval_text(from: &Instant, until: Option<&Instant>) -> String {
     match until {
         None => format!(", from {from} on"),
         Some(until) => format!(", from {from} until {until}"),

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use turnpike_proto::account::v1::{AccountCommand, DatedSettings, ShowRequest};
 use turnpike_types::Timestamp;
 
-use super::tell;
+use super::print_outcome;
 use crate::apply;
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
@@ -118,7 +118,7 @@ pub(crate) async fn one(
     let front = client.connect(&context.config).await?;
     let instant = Dates::of(&front, account).resolve(typed).await?;
     let applied = apply::apply(&front, [command(instant.at.0)], |_, _| {}).await?;
-    tell(account, applied, &format!(", as of {instant}"))
+    print_outcome(account, applied, &format!(", as of {instant}"))
 }
 
 #[cfg(test)]

@@ -106,8 +106,8 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
-    tell(&report, args.json)?;
-    tell_of_begin(report.begin_now, now);
+    print_report(&report, args.json)?;
+    warn_of_begin(report.begin_now, now);
     let refused = report.opened.refused + report.subscribed.refused;
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
 }
@@ -220,31 +220,31 @@ fn subscriptions<'a>(
 
 /// Prints that the plans of rows without `plan_from` begin now. `accounts` is the number of these
 /// rows.
-pub(crate) fn tell_of_begin(accounts: u64, now: Timestamp) {
+pub(crate) fn warn_of_begin(accounts: u64, now: Timestamp) {
     let rows = match accounts {
         0 => return,
         1 => "1 row has a plan and no plan_from".to_owned(),
         more => format!("{} rows have a plan and no plan_from", ui::count(more)),
     };
-    ui::tell(format_args!(
+    ui::print_stderr(format_args!(
         "{rows}: these subscriptions begin now, {}; usage before that is suspended as no-plan. For \
          usage of the past fill in plan_from (docs/formats.md)",
         values::show_instant(now.0)
     ));
 }
 
-fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         return ui::print_json(report);
     }
     ui::print(format_args!("{} accounts: {}", ui::count(report.accounts), report.opened))?;
     ui::print(format_args!("subscriptions: {}", report.subscribed))?;
-    ui::tell_some(&report.opened.refusals, 20, " (--json has them)");
-    ui::tell_some(&report.subscribed.refusals, 20, " (--json has them)");
+    ui::print_some_stderr(&report.opened.refusals, 20, " (--json has them)");
+    ui::print_some_stderr(&report.subscribed.refusals, 20, " (--json has them)");
     if !report.bad_rows.is_empty() {
         let bad = ui::count(report.bad_rows.len() as u64);
-        ui::tell(format_args!("{bad} bad rows were left out:"));
-        ui::tell_some(&report.bad_rows, 20, " (--json has them)");
+        ui::print_stderr(format_args!("{bad} bad rows were left out:"));
+        ui::print_some_stderr(&report.bad_rows, 20, " (--json has them)");
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ struct Account {
     bindings: Vec<Bound>,
     /// The account has more bindings than are listed.
     more_bindings: bool,
-    options: Vec<Standing>,
+    options: Vec<OptionComparison>,
     variables: Vec<Variable>,
 }
 
@@ -90,7 +90,7 @@ struct Subscribed {
 
 /// The comparison of an option's alternatives in a cycle that is not closed.
 #[derive(Serialize)]
-struct Standing {
+struct OptionComparison {
     option: String,
     cycle: String,
     /// The plan that would be billed if the cycle closed now.
@@ -165,7 +165,7 @@ impl From<ShowResponse> for Account {
             subscriptions: subscriptions.collect(),
             bindings: shown.bindings.into_iter().map(Bound::from).collect(),
             more_bindings: shown.more_bindings,
-            options: shown.options.into_iter().map(Standing::from).collect(),
+            options: shown.options.into_iter().map(OptionComparison::from).collect(),
             variables: variables
                 .map(|v| Variable {
                     name: v.name,
@@ -179,7 +179,7 @@ impl From<ShowResponse> for Account {
     }
 }
 
-impl From<OptionStanding> for Standing {
+impl From<OptionStanding> for OptionComparison {
     fn from(shown: OptionStanding) -> Self {
         let OptionStanding { option, cycle, alternatives, winner } = shown;
         let alternatives = alternatives.into_iter().map(|alternative| Alternative {
@@ -268,15 +268,15 @@ fn print_bindings(account: &Account) -> anyhow::Result<()> {
 }
 
 /// Prints the comparison of the alternatives; nothing for an account without options.
-fn print_options(options: &[Standing]) -> anyhow::Result<()> {
+fn print_options(options: &[OptionComparison]) -> anyhow::Result<()> {
     let rows: Vec<_> = options
         .iter()
-        .flat_map(|standing| standing.alternatives.iter().map(move |one| (standing, one)))
-        .map(|(standing, one)| {
-            let would_be = if one.plan == standing.winner { "billed" } else { "-" };
+        .flat_map(|comparison| comparison.alternatives.iter().map(move |one| (comparison, one)))
+        .map(|(comparison, one)| {
+            let would_be = if one.plan == comparison.winner { "billed" } else { "-" };
             let why = if one.picked { "picked" } else { would_be };
             let (option, cycle, plan) =
-                (standing.option.clone(), standing.cycle.clone(), one.plan.clone());
+                (comparison.option.clone(), comparison.cycle.clone(), one.plan.clone());
             vec![option, cycle, plan, one.running.clone(), one.once.clone(), why.to_owned()]
         })
         .collect();

@@ -91,7 +91,7 @@ pub(super) async fn open(
         opened.applied.add(subscribe(front, plan, plan_from, subscribed).await?);
     }
     let planless = if args.resume { Vec::new() } else { planless };
-    tell(&opened, all, &elsewhere, &planless)
+    print_report(&opened, all, &elsewhere, &planless)
 }
 
 /// The statement about the accounts in the message of a failed check.
@@ -188,11 +188,16 @@ impl Opening<'_> {
     }
 }
 
-fn tell(opened: &Opened, all: usize, elsewhere: &[String], planless: &[u64]) -> anyhow::Result<()> {
+fn print_report(
+    opened: &Opened,
+    all: usize,
+    elsewhere: &[String],
+    planless: &[u64],
+) -> anyhow::Result<()> {
     let Opened { numbers, applied, .. } = opened;
     if applied.refused > 0 {
-        ui::tell(format_args!("accounts could not be opened for all requesters:"));
-        ui::tell_some(&applied.refusals, 10, "");
+        ui::print_stderr(format_args!("accounts could not be opened for all requesters:"));
+        ui::print_some_stderr(&applied.refusals, 10, "");
         bail!(
             "{} of the commands that open accounts were refused; nothing was sent. Run this again: \
              what was opened stays",
@@ -200,25 +205,25 @@ fn tell(opened: &Opened, all: usize, elsewhere: &[String], planless: &[u64]) -> 
         );
     }
     if !elsewhere.is_empty() {
-        ui::tell(
+        ui::print_stderr(
             "these requesters have addresses that are bound only at other times; bind them with `turnpike account bind`:",
         );
-        ui::tell_some(elsewhere, 10, "");
+        ui::print_some_stderr(elsewhere, 10, "");
     }
     if !planless.is_empty() {
-        ui::tell(
+        ui::print_stderr(
             "these accounts of requesters were open before and have no plan: their usage will wait as no-plan. Subscribe them with `turnpike account subscribe`, or all with --resume if an interrupted run opened them:",
         );
         let named: Vec<String> =
             planless.iter().map(|number| format!("account {number}")).collect();
-        ui::tell_some(&named, 10, "");
+        ui::print_some_stderr(&named, 10, "");
     }
     let (all, count) = (ui::count(all as u64), ui::count(numbers.len() as u64));
     let range = match (numbers.first(), numbers.last()) {
         (Some(first), Some(last)) => format!(" ({first} to {last})"),
         _ => String::new(),
     };
-    ui::tell(format_args!("{all} requesters: {count} accounts opened{range}; {applied}"));
+    ui::print_stderr(format_args!("{all} requesters: {count} accounts opened{range}; {applied}"));
     Ok(())
 }
 
@@ -276,7 +281,7 @@ fn young_enough(
         );
     }
     if survey.oldest.is_some_and(|oldest| oldest.0 < accepts_from) {
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "some accesses are too old and will be rejected: the log begins {oldest}, and the \
              cluster takes records since {accepts}; {} requesters have none that is younger",
             ui::count((all - young.len()) as u64)

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_come_to_the_whole() {
+    fn shares_add_up_to_the_whole() {
         for (records, streams) in [(10, 4), (3, 4), (0, 1), (1_000_001, 7)] {
             let sum: u64 = (0..streams).map(|stream| share(records, stream, streams)).sum();
             assert_eq!(sum, records);

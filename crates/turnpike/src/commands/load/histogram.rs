@@ -15,7 +15,7 @@ pub(super) struct Histogram {
 impl Histogram {
     /// Counts a duration, in whole microseconds.
     pub(super) fn record(&mut self, duration: Duration) {
-        let place = place(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        let place = bucket_index(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         if place >= self.buckets.len() {
             self.buckets.resize(place + 1, 0);
         }
@@ -52,7 +52,7 @@ impl Histogram {
 }
 
 /// The bucket of a value: small values have one bucket each, each larger power of two has 32.
-fn place(value: u64) -> usize {
+fn bucket_index(value: u64) -> usize {
     let magnitude = (u64::BITS - value.leading_zeros()).saturating_sub(BITS + 1);
     ((magnitude as usize) << BITS) + (value >> magnitude) as usize
 }
@@ -73,7 +73,7 @@ mod tests {
     fn every_value_lies_in_its_bucket() {
         let mut last = 0;
         for value in (0..5_000).chain([1 << 20, (1 << 40) + 12_345]) {
-            let place = place(value);
+            let place = bucket_index(value);
             assert!(place >= last, "{value}");
             assert!(end(place) >= value && (place == 0 || end(place - 1) < value), "{value}");
             last = place;

@@ -71,6 +71,6 @@ pub(crate) fn succeeded(applied: &Applied) -> anyhow::Result<()> {
     if applied.refused == 0 {
         return Ok(());
     }
-    ui::tell_some(&applied.refusals, 10, "");
+    ui::print_some_stderr(&applied.refusals, 10, "");
     anyhow::bail!("accounts could not be set up: {applied}")
 }

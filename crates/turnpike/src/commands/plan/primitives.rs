@@ -44,13 +44,13 @@ pub(super) fn run(args: &PrimitivesArgs) -> anyhow::Result<Finish> {
         let rows: Vec<Vec<String>> = types.iter().map(row).collect();
         ui::print_table(&["TYPE", "SORT", "WHAT IT DOES"], &rows)?;
     } else {
-        types.iter().try_for_each(|known| ui::print(told(known)))?;
+        types.iter().try_for_each(|known| ui::print(description(known)))?;
     }
     Ok(Finish::Done)
 }
 
 /// All details of a type, with a line for each port, property and child.
-fn told(known: &PrimitiveType) -> String {
+fn description(known: &PrimitiveType) -> String {
     let mut lines = vec![format!("{}: {}", known.name, known.help)];
     for input in &known.inputs {
         let need = if input.required { "" } else { ", optional" };

@@ -42,10 +42,10 @@ pub(super) async fn run(args: &PublishArgs, context: &Context) -> anyhow::Result
             })
             .await?;
         for warning in &answer.warnings {
-            ui::tell(format_args!("{}: warning: {warning}", file.display()));
+            ui::print_stderr(format_args!("{}: warning: {warning}", file.display()));
         }
         for example in &answer.examples {
-            ui::tell(format_args!("{}: example {example}", file.display()));
+            ui::print_stderr(format_args!("{}: example {example}", file.display()));
         }
         let plan = answer.plan.unwrap_or_default();
         let what = if answer.already { "was in the catalogue already" } else { "published" };

@@ -53,7 +53,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
     for file in &args.files {
         match plans::load(file) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(ui::tell);
+                loaded.warnings.iter().for_each(ui::print_stderr);
                 let plan = &loaded.plan;
                 let beside = |name: &str| plans::example_file(file, name);
                 tested.push(Tested {
@@ -66,7 +66,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
             }
             Err(error) => {
                 unread += 1;
-                ui::tell(format_args!("{error:#}"));
+                ui::print_stderr(format_args!("{error:#}"));
             }
         }
     }

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_stands_in_the_file_is_not_written_again_and_a_torn_one_is_cut_off() {
+    fn a_line_that_is_in_the_file_is_not_written_again_and_a_torn_one_is_cut_off() {
         for (format, name) in [(PullFormat::Csv, "l.csv"), (PullFormat::Jsonl, "l.jsonl")] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join(name);

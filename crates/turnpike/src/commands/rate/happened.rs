@@ -59,9 +59,9 @@ impl Happened {
     }
 
     /// Warns of the number of rated records that a cluster would reject now.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn warn(&self) {
         if self.to_come > 0 {
-            ui::tell(format_args!(
+            ui::print_stderr(format_args!(
                 "warning: {} records lie in the future; a cluster rejects them as in-the-future \
                  until they are over",
                 ui::count(self.to_come)

@@ -77,7 +77,7 @@ impl ChargeWriter {
             TrialOutcome::Suspended(suspension) => format!("suspended, {suspension}"),
             TrialOutcome::Duplicate(line) => {
                 let id = &row.content.record_id;
-                ui::tell(format_args!(
+                ui::print_stderr(format_args!(
                     "line {}, record {id}: the same as on line {line}; counted once",
                     row.line
                 ));
@@ -88,14 +88,20 @@ impl ChargeWriter {
             }
         };
         self.left_over += 1;
-        ui::tell(format_args!("line {}, record {}: {left_over}", row.line, row.content.record_id));
+        ui::print_stderr(format_args!(
+            "line {}, record {}: {left_over}",
+            row.line, row.content.record_id
+        ));
         Ok(())
     }
 
     /// Reports a record that is not rated.
     pub(crate) fn rejected(&mut self, row: &Row<UsageRecord>, why: &str) {
         self.left_over += 1;
-        ui::tell(format_args!("line {}, record {}: {why}", row.line, row.content.record_id));
+        ui::print_stderr(format_args!(
+            "line {}, record {}: {why}",
+            row.line, row.content.record_id
+        ));
     }
 
     /// Writes the charges that fell due.
@@ -117,7 +123,7 @@ impl ChargeWriter {
                 Err(suspension) => {
                     self.left_over += 1;
                     let (account, what, date) = (fell_due.account, fell_due.what, fell_due.date());
-                    ui::tell(format_args!(
+                    ui::print_stderr(format_args!(
                         "account {account}, {what} due {date}: not booked, {suspension}"
                     ));
                 }
@@ -138,7 +144,7 @@ impl ChargeWriter {
     /// Reports a row that is not a valid record.
     pub(crate) fn bad_row(&mut self, fault: &Fault) {
         self.left_over += 1;
-        ui::tell(fault);
+        ui::print_stderr(fault);
     }
 
     fn line(&mut self, shown: &ChargeRow<'_>) -> anyhow::Result<()> {
@@ -170,15 +176,17 @@ impl ChargeWriter {
             Out::Json(mut writer) => writer.flush()?,
         }
         let [records, lines] = [self.records, self.lines].map(ui::count);
-        ui::tell(format_args!("{records} records rated, {lines} lines"));
+        ui::print_stderr(format_args!("{records} records rated, {lines} lines"));
         for (currency, total) in &self.totals {
             match total {
-                Some(total) => ui::tell(format_args!("  {currency} {total}")),
-                None => ui::tell(format_args!("  {currency}: the total has more than 38 digits")),
+                Some(total) => ui::print_stderr(format_args!("  {currency} {total}")),
+                None => ui::print_stderr(format_args!(
+                    "  {currency}: the total has more than 38 digits"
+                )),
             }
         }
         if self.left_over > 0 {
-            ui::tell(format_args!(
+            ui::print_stderr(format_args!(
                 "{} rows are left over; see the messages above",
                 ui::count(self.left_over)
             ));

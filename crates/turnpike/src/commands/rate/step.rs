@@ -13,7 +13,7 @@ const HELP: &str =
 
 /// The action at the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+enum StepMode {
     /// Stop at every primitive.
     Each,
     /// Stop at breakpoints only.
@@ -32,7 +32,7 @@ pub(super) struct Walk<R, W> {
     json: bool,
     /// Ids and types of primitives.
     breakpoints: Vec<String>,
-    pace: Pace,
+    mode: StepMode,
     /// The record that was shown last.
     record: Option<String>,
     failed: Option<io::Error>,
@@ -69,13 +69,13 @@ pub(super) fn check_breakpoints(
 
 impl<R: BufRead, W: Write> Walk<R, W> {
     pub(super) fn new(keys: Option<R>, out: W, json: bool, breakpoints: Vec<String>) -> Self {
-        let pace = if breakpoints.is_empty() { Pace::Each } else { Pace::ToBreakpoint };
-        Self { keys, out, json, breakpoints, pace, record: None, failed: None }
+        let mode = if breakpoints.is_empty() { StepMode::Each } else { StepMode::ToBreakpoint };
+        Self { keys, out, json, breakpoints, mode, record: None, failed: None }
     }
 
     /// Whether the user has quit.
     pub(super) fn is_over(&self) -> bool {
-        self.pace == Pace::Over
+        self.mode == StepMode::Over
     }
 
     /// Shows the outcome of a record.
@@ -86,8 +86,9 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if self.pace == Pace::NextRecord {
-            self.pace = if self.breakpoints.is_empty() { Pace::Each } else { Pace::ToBreakpoint };
+        if self.mode == StepMode::NextRecord {
+            self.mode =
+                if self.breakpoints.is_empty() { StepMode::Each } else { StepMode::ToBreakpoint };
         }
         let text = match outcome {
             TrialOutcome::Rated(charges) => {
@@ -99,8 +100,8 @@ impl<R: BufRead, W: Write> Walk<R, W> {
             TrialOutcome::Duplicate(line) => format!("the same as on line {line}"),
             TrialOutcome::Conflict(line) => format!("rejected, conflict with line {line}"),
         };
-        match (self.json, self.pace) {
-            (true, _) | (_, Pace::Over) => Ok(()),
+        match (self.json, self.mode) {
+            (true, _) | (_, StepMode::Over) => Ok(()),
             _ => writeln!(self.out, "record {record}: {text}\n"),
         }
     }
@@ -113,7 +114,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if self.json || self.pace == Pace::Over {
+        if self.json || self.mode == StepMode::Over {
             return Ok(());
         }
         self.record = None;
@@ -159,12 +160,12 @@ impl<R: BufRead, W: Write> Walk<R, W> {
             self.out.flush()?;
             let mut answer = String::new();
             let ended = keys.read_line(&mut answer)? == 0;
-            self.pace = match answer.trim() {
-                _ if ended => Pace::Over,
-                "" | "n" => Pace::Each,
-                "c" => Pace::ToBreakpoint,
-                "r" => Pace::NextRecord,
-                "q" => Pace::Over,
+            self.mode = match answer.trim() {
+                _ if ended => StepMode::Over,
+                "" | "n" => StepMode::Each,
+                "c" => StepMode::ToBreakpoint,
+                "r" => StepMode::NextRecord,
+                "q" => StepMode::Over,
                 _ => {
                     writeln!(self.out, "{HELP}")?;
                     continue;
@@ -175,13 +176,13 @@ impl<R: BufRead, W: Write> Walk<R, W> {
     }
 
     fn take(&mut self, step: &Stepped) -> io::Result<()> {
-        let stops = match self.pace {
-            Pace::Each => true,
-            Pace::ToBreakpoint => self.is_breakpoint(step),
-            Pace::NextRecord | Pace::Over => false,
+        let stops = match self.mode {
+            StepMode::Each => true,
+            StepMode::ToBreakpoint => self.is_breakpoint(step),
+            StepMode::NextRecord | StepMode::Over => false,
         };
         // Without breakpoints, `c` shows all remaining steps without a stop.
-        let passes = self.pace == Pace::ToBreakpoint && self.breakpoints.is_empty();
+        let passes = self.mode == StepMode::ToBreakpoint && self.breakpoints.is_empty();
         if stops || passes {
             self.show(step)?;
         }
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_terminal_each_answer_goes_one_way_on() {
+    fn at_a_terminal_each_answer_continues_in_its_own_way() {
         assert_eq!(shown(Some("\nn\nq\n"), &[]), "abc");
         assert_eq!(shown(Some("r\nq\n"), &[]), "aa");
         assert_eq!(shown(Some("c\n"), &[]), "abcabc", "nothing to stop at");

@@ -79,7 +79,7 @@ pub(super) fn run(args: &MaxmindArgs) -> anyhow::Result<Finish> {
     };
     let imported = imported.map_err(explain)?;
     print_checked(&table)?;
-    tell(imported);
+    print_report(imported);
     Ok(Finish::Done)
 }
 
@@ -155,11 +155,13 @@ fn print_checked(table: &[u8]) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn tell(imported: Imported) {
+fn print_report(imported: Imported) {
     let (rows, bytes) = (ui::count(imported.rows as u64), ui::count(imported.bytes as u64));
-    ui::tell(format_args!("{rows} networks, {bytes} bytes"));
+    ui::print_stderr(format_args!("{rows} networks, {bytes} bytes"));
     if imported.unplaced > 0 {
         let unplaced = ui::count(imported.unplaced);
-        ui::tell(format_args!("{unplaced} networks are left out: no country is known for them"));
+        ui::print_stderr(format_args!(
+            "{unplaced} networks are left out: no country is known for them"
+        ));
     }
 }

@@ -104,7 +104,7 @@ fn causes_without_number_take_bounded_memory() {
 }
 
 #[test]
-fn partitions_and_other_words_are_other_causes_and_numbers_in_the_words_are_not() {
+fn other_partitions_and_other_messages_are_other_causes_and_other_numbers_in_them_are_not() {
     let (text, _) = logged(|| {
         for attempt in 1..=3 {
             for partition in [1_u32, 2] {

@@ -16,7 +16,7 @@ pub enum Unknown {
 
 /// The checks that are on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Lines {
+pub struct EnabledChecks {
     /// P1: the append locks the row first, so that no other statement runs between its fence and
     /// its insert.
     pub row_lock: bool,
@@ -62,7 +62,7 @@ pub struct Lines {
     pub hash_of_cursor: bool,
 }
 
-impl Lines {
+impl EnabledChecks {
     /// All checks on: the protocol as specified.
     pub const ALL: Self = Self {
         row_lock: true,

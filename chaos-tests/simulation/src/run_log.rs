@@ -10,13 +10,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 /// Shared by all parts of a run that log.
 #[derive(Clone, Default)]
-pub struct Story(Arc<Told>);
+pub struct RunLog(Arc<Shared>);
 
 #[derive(Default)]
-struct Told {
+struct Shared {
     now_us: AtomicU64,
     /// The process that is running now.
-    who: Mutex<String>,
+    process: Mutex<String>,
     lines: Mutex<Vec<u8>>,
 }
 
@@ -24,7 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Story {
+impl RunLog {
     /// Sets the time, in microseconds since the beginning.
     pub fn set_now(&self, now_us: u64) {
         self.0.now_us.store(now_us, Ordering::Relaxed);
@@ -36,21 +36,21 @@ impl Story {
     }
 
     /// Sets the process that the next lines are from.
-    pub fn set_who(&self, who: &str) {
-        let mut told = lock(&self.0.who);
-        told.clear();
-        told.push_str(who);
+    pub fn set_process(&self, process: &str) {
+        let mut current = lock(&self.0.process);
+        current.clear();
+        current.push_str(process);
     }
 
     /// Logs a line.
-    pub fn tell(&self, what: &str) {
+    pub fn log(&self, what: &str) {
         let line = format!("{} {what}\n", self.head());
         lock(&self.0.lines).extend_from_slice(line.as_bytes());
     }
 
     fn head(&self) -> String {
         let now = self.now_us();
-        format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.who))
+        format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.process))
     }
 
     /// The whole log.
@@ -59,13 +59,13 @@ impl Story {
     }
 }
 
-impl FormatTime for Story {
+impl FormatTime for RunLog {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         writer.write_str(&self.head())
     }
 }
 
-impl Write for Story {
+impl Write for RunLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         lock(&self.0.lines).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -76,7 +76,7 @@ impl Write for Story {
     }
 }
 
-impl<'a> MakeWriter<'a> for Story {
+impl<'a> MakeWriter<'a> for RunLog {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {

@@ -14,9 +14,9 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult,
+    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -27,7 +27,7 @@ const BULK: Duration = Duration::from_secs(30);
 
 /// The share of delayed writes, and the maximum delay before a statement is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Lateness {
+pub struct WriteDelay {
     /// Delayed writes per thousand.
     pub ratio: u32,
     /// Maximum delay in milliseconds.
@@ -36,27 +36,27 @@ pub struct Lateness {
 
 /// A database whose statements are tasks of a separate host.
 #[derive(Clone)]
-pub struct Late {
+pub struct DelayedDatabase {
     db: MemoryDatabase,
     host: Handle,
-    chance: Arc<Mutex<(StdRng, Lateness)>>,
+    chance: Arc<Mutex<(StdRng, WriteDelay)>>,
 }
 
-impl Late {
+impl DelayedDatabase {
     /// `db`, with its statements executed by `host`.
     pub fn new(db: MemoryDatabase, host: Handle, seed: u64) -> Self {
-        let chance = (StdRng::seed_from_u64(seed), Lateness::default());
+        let chance = (StdRng::seed_from_u64(seed), WriteDelay::default());
         Self { db, host, chance: Arc::new(Mutex::new(chance)) }
     }
 
     /// Sets the delay of writes from now on.
-    pub fn set(&self, lateness: Lateness) {
-        self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = lateness;
+    pub fn set(&self, write_delay: WriteDelay) {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = write_delay;
     }
 
     fn delay(&self) -> Duration {
         let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rng, Lateness { ratio, most_ms }) = &mut *chance;
+        let (rng, WriteDelay { ratio, most_ms }) = &mut *chance;
         let late = rng.random_range(0..1_000) < *ratio;
         Duration::from_millis(if late { rng.random_range(0..=*most_ms) } else { 0 })
     }
@@ -96,7 +96,7 @@ macro_rules! statement {
 }
 
 #[async_trait]
-impl SharedDatabase for Late {
+impl SharedDatabase for DelayedDatabase {
     async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
         self.db.incarnation().await
     }
@@ -135,7 +135,7 @@ impl SharedDatabase for Late {
         .await
     }
 
-    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         statement!(self, WRITE, barrier, held)
     }
 
@@ -234,7 +234,7 @@ impl SharedDatabase for Late {
         self.db.bind_identities(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
         self.db.guide(identities).await
     }
 

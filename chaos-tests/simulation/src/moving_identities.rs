@@ -40,14 +40,14 @@ const DAY_US: i64 = 86_400_000_000;
 const IDENTITIES: [&str; 4] = ["user:w1", "user:w2", "ip:192.0.2.9", "ip:192.0.2.0/24"];
 const RECORDS: usize = 30;
 /// The number of times that each record is sent while identities move.
-const SENT: u32 = 5;
+const SENDS_PER_RECORD: u32 = 5;
 /// A request without an answer for this long is sent to another front.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// As [`PATIENCE`], for a change of bindings, which is answered after the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
 /// The client that sends records and moves their identities.
-pub struct Wander {
+pub struct MovingIdentities {
     /// The connection settings for the fronts.
     pub client: Client,
     /// The accounts that may hold an identity.
@@ -72,12 +72,12 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     (0..RECORDS).map(record).collect()
 }
 
-impl Wander {
+impl MovingIdentities {
     /// Sends each record several times while identities move and suspended records are recycled.
     /// Never returns.
     pub async fn run(&self) {
         let changing = IDENTITIES.iter().zip(1..).map(|(id, n)| self.change_hands(id, n));
-        let sending = join(self.send(SENT, 70), self.send(SENT, 71));
+        let sending = join(self.send(SENDS_PER_RECORD, 70), self.send(SENDS_PER_RECORD, 71));
         join4(join_all(changing), sending, self.recycle(), std::future::pending::<()>()).await;
     }
 
