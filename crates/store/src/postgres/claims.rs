@@ -64,7 +64,7 @@ impl PostgresDatabase {
                     // The claim may still succeed: a failed look must not give it up half way.
                     if let Err(error) = looked {
                         let partition = claim.partition;
-                        tracing::warn!(%partition, %error, "what blocks a claim is not known");
+                        tracing::warn!(%partition, %error, "the sessions that block a claim could not be determined");
                     }
                 }
             }
