@@ -106,7 +106,8 @@ pub(crate) async fn reassign(
     recycled: bool,
 ) -> Vec<Decided> {
     metrics::counter!("turnpike_front_reassigned_total").increment(candidates.len() as u64);
-    let mut outcomes = vec![Decided::Retry("no partition covers it".to_owned()); candidates.len()];
+    let mut outcomes =
+        vec![Decided::Retry("no partition covers the first holder".to_owned()); candidates.len()];
     let table = core.routes.table();
     let mut by_partition: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
     for (n, candidate) in candidates.iter().enumerate() {
@@ -166,8 +167,12 @@ impl Chunk<'_> {
             Ok(answer) => answer.outcomes,
             Err(error) => return vec![Decided::Retry(error.to_string()); self.records.len()],
         };
-        let no_room = format!("partition {}: no room for more keys", self.partition);
-        let mut decided = vec![Decided::Retry(no_room); self.records.len()];
+        let undecided = format!(
+            "partition {} did not decide the record: it does not cover the account, or it holds \
+             the maximum number of deduplication keys",
+            self.partition
+        );
+        let mut decided = vec![Decided::Retry(undecided); self.records.len()];
         let mut elsewhere = Vec::new();
         let mut here = Vec::new();
         for ((index, slot), outcome) in decided.iter_mut().enumerate().zip(outcomes) {
@@ -311,7 +316,9 @@ fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Decided> {
             let account = AccountNumber(account);
             Ok(RateFor { index, account, waits: waits.then_some(revision) })
         }
-        _ => Err(Decided::Retry("the node's decision is not understood".to_owned())),
+        _ => {
+            Err(Decided::Retry("the node's answer has no valid decision on the record".to_owned()))
+        }
     }
 }
 

@@ -494,7 +494,7 @@ async fn decide_records(
                 }
             }
             Decided::Retry(why) => {
-                tracing::warn!(partition = %home, why, "recycling: a record is not decided");
+                tracing::warn!(partition = %home, why, "recycling: a record could not be decided and stays suspended");
                 tally.retry += 1;
                 continue;
             }

@@ -55,7 +55,7 @@ pub(crate) fn claim_all(
             if let Err(error) = claim_together(db.as_ref(), claims).await {
                 tracing::warn!(
                     %error,
-                    "many partitions could not be claimed at once: claiming them one by one"
+                    "several partitions could not be claimed in one call; claiming them one by one"
                 );
             }
         });
@@ -246,7 +246,7 @@ impl Candidate {
         match ended {
             Ended::Released { to, .. } => {
                 let to = to.as_ref().map(|to| to.0.as_str());
-                tracing::info!(node, partition, epoch, reason, to, "gave the partition up");
+                tracing::info!(node, partition, epoch, reason, to, "released the partition");
             }
             Ended::Lost => {
                 let cause = self.cause.word();
@@ -254,11 +254,11 @@ impl Candidate {
                 tracing::info!(node, partition, from_epoch, cause, reason, "{what}");
             }
             error if epoch.is_none() => {
-                let what = "the claim came to nothing";
+                let what = "the claim failed";
                 tracing::warn!(node, partition, from_epoch, reason, %error, "{what}");
             }
             error => {
-                let what = "serves the partition no more";
+                let what = "stopped serving the partition";
                 tracing::warn!(node, partition, epoch, reason, %error, "{what}");
             }
         }

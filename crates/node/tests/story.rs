@@ -159,7 +159,7 @@ async fn a_takeover_logs_partition_epochs_and_cause_in_each_line() {
     let answer = a.try_send(&[octets(7, "r3", 1)]).await;
     let done = answer.is_some_and(|answer| answer.standing.unwrap().verdict() == Verdict::Done);
     assert!(!done, "I6");
-    let lost = logs.until_logged("serves the partition no more").await;
+    let lost = logs.until_logged("stopped serving the partition").await;
     has(&lost, &json!({"node": "a", "partition": 1, "epoch": epoch, "reason": "fenced"}));
 }
 
@@ -171,7 +171,7 @@ async fn a_handover_logs_both_members() {
     let to = NodeName("b".to_owned());
     db.pin(PartitionId(1), Some((&to, HEARTBEAT * 1000))).await.unwrap();
     until_owned_by(db.as_ref(), "b").await;
-    let gave = logs.until_logged("gave the partition up").await;
+    let gave = logs.until_logged("released the partition").await;
     has(&gave, &json!({"node": "a", "partition": 1, "epoch": epoch, "to": "b"}));
     for _ in 0..400 {
         if logs.told("serves the partition").len() > 1 {

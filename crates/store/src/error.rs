@@ -31,7 +31,7 @@ pub enum StoreError {
     #[error("{0}")]
     Superseded(String),
     /// The database returned data that violates an invariant: a bug, or a change made by hand.
-    #[error("the shared database holds something unexpected ({doing}): {cause}")]
+    #[error("the shared database returned invalid data ({doing}): {cause}")]
     Corrupt {
         /// The operation that failed.
         doing: &'static str,

@@ -110,7 +110,7 @@ pub(crate) enum Command {
     Table(table::TableCommand),
     /// Sends a file of usage records
     Ingest(ingest::IngestArgs),
-    /// Turns foreign files into usage records and sends them
+    /// Converts files of other programs to usage records and sends them
     #[command(subcommand)]
     Collect(collect::CollectCommand),
     /// Rates a file of usage locally, without a cluster
@@ -124,7 +124,7 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// Moves a partition to another member; no record is refused
     Handover(handover::HandoverArgs),
-    /// Empties a node, for maintenance
+    /// Moves all partitions away from a node, for maintenance
     Drain(handover::DrainArgs),
     /// Removes a node that will not come back from the list
     Forget(handover::ForgetArgs),

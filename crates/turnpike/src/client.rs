@@ -182,7 +182,7 @@ impl Front {
 
     /// An account; `None` if it was never opened.
     pub(crate) async fn account(&self, number: u64) -> anyhow::Result<Option<ShowResponse>> {
-        self.call(&format!("account {number} can't be looked at"), || {
+        self.call(&format!("account {number} could not be read"), || {
             let mut accounts = self.accounts();
             async move {
                 match accounts.show(ShowRequest { account_number: number }).await {

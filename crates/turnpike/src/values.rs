@@ -24,7 +24,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A duration, as [`duration`] reads it, that is not zero: the time to wait for something.
 pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err(format!("{text:?} leaves no time; write for example 30s")),
+        Duration::ZERO => Err(format!("{text:?} is not greater than zero; write for example 30s")),
         time => Ok(time),
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             assert!(told.contains(words) && told.contains("up to 9999-12-29"), "{told}");
         }
         assert_eq!(patience("2s").unwrap(), Duration::from_secs(2));
-        assert!(patience("0").unwrap_err().contains("leaves no time"));
+        assert!(patience("0").unwrap_err().contains("is not greater than zero"));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
         assert_eq!(accounts("1-1_000").unwrap().last().0, 1_000);

@@ -89,7 +89,7 @@ fn command_lines_that_make_no_sense() {
     fails(&["status", "--log", "loud"], 2, &["loud"]);
     fails(&["status", "--log-level", "a=b=c"], 2, &["--log-level"]);
     fails(&["status", "--log-level", "wran"], 2, &["--log-level \"wran\"", "do you mean warn?"]);
-    fails(&["status", "--timeout", "0"], 2, &["leaves no time", "write for example 30s"]);
+    fails(&["status", "--timeout", "0"], 2, &["is not greater than zero", "write for example 30s"]);
     fails(&["suspense", "list", "--max", "0"], 2, &["0 is not in 1..=100000"]);
     fails(&["suspense", "recycle", "--max", "100001"], 2, &["is not in 1..=100000"]);
     fails(&["suspense", "list", "--reason", "boredom"], 2, &["no such reason", "unknown-account"]);

@@ -56,7 +56,7 @@ async fn handover(world: &mut World) -> Result<()> {
     wished.sort_unstable();
     wished.dedup();
     for partition in wished {
-        // Cancel the request, so that priorities decide again.
+        // Cancel the request, so that the members' priorities determine the owner again.
         let request = HandoverRequest { partition, ..HandoverRequest::default() };
         world.operator().handover(request).await?;
     }

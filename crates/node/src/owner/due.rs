@@ -250,7 +250,8 @@ impl Owner {
     ) {
         tracing::warn!(
             %account, %reason, what, at_us = at.micros(),
-            "what fell due can't be booked: mend the cause, and change the account or the catalogue"
+            "a charge that fell due can't be booked: remove the cause; the sweep of the account \
+             continues when the account or the catalogue changes"
         );
         metrics::counter!("turnpike_sweep_stuck_total").increment(1);
         let stuck = Some((at, reason));

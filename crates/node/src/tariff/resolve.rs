@@ -4,7 +4,7 @@
 //! Versions are found by binary search. So ten years of daily rates cost about as much as one
 //! version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use turnpike_account::Profile;
@@ -72,9 +72,13 @@ impl Tariffs {
                 intervals.push(DueTariff { from, until: interval.until, tariff });
             }
             if intervals.len() >= ACCOUNT_INTERVALS_MAX {
+                let plans: BTreeSet<&str> =
+                    profile.subscriptions.iter().map(|one| one.plan_id.as_str()).collect();
                 tracing::error!(
-                    "an account's settings and plans change more than {ACCOUNT_INTERVALS_MAX} \
-                     times: charges that fall due after {from:?} are not booked"
+                    ?plans,
+                    at_us = interval.until.micros(),
+                    "the settings and plans of an account change {ACCOUNT_INTERVALS_MAX} times or \
+                     more: charges that fall due at or after at_us are not booked"
                 );
                 break;
             }

@@ -65,7 +65,7 @@ impl PostgresDatabase {
                     // it.
                     if let Err(error) = looked {
                         let partition = claim.partition;
-                        tracing::warn!(%partition, %error, "what blocks a claim is not known");
+                        tracing::warn!(%partition, %error, "the sessions that block a claim could not be determined");
                     }
                 }
             }

@@ -84,7 +84,7 @@ impl DedicatedPool {
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = pool.open_one(first).await {
-                tracing::debug!(%error, "no connection could be opened ahead of its use");
+                tracing::debug!(%error, "a connection could not be opened in advance");
             }
             pool.opening.store(false, Ordering::Release);
         });

@@ -64,7 +64,8 @@ pub(crate) struct AccessLogArgs {
     /// The log, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The prefix of record ids; keep it when the file is renamed [default: the file's name]
+    /// The prefix of record ids; give the same one after the file was renamed [default: the file's
+    /// name]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// The format of the lines: common, combined, vhost_combined, or the server's LogFormat
@@ -88,8 +89,8 @@ pub(crate) struct AccessLogArgs {
     /// The start of the subscriptions: an instant, or a date in the zone
     #[arg(long, value_name = "TIME", requires_all = ["open_accounts", "plan"])]
     plan_from: Option<String>,
-    /// Subscribe also the requesters' accounts that are open already, numbered FROM or higher, with
-    /// the same settings and without a plan, as an interrupted run leaves them
+    /// Also subscribe the requesters' accounts that an interrupted run left without a plan: accounts
+    /// with the same settings, numbered FROM or higher
     #[arg(long, requires_all = ["open_accounts", "plan"])]
     resume: bool,
     /// Time zone of the opened accounts

@@ -33,13 +33,13 @@ Examples:
 pub(crate) struct HandoverArgs {
     /// The partition
     partition: u32,
-    /// The member that is to serve it
+    /// The member that takes over the partition
     #[arg(long, value_name = "NODE", required_unless_present = "cancel")]
     to: Option<String>,
     /// How long the request remains in force
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = values::duration)]
     within: Duration,
-    /// Cancel the request: priorities decide again
+    /// Cancel the request: the members' priorities determine the owner again
     #[arg(long, conflicts_with = "to")]
     cancel: bool,
     /// Send the request without waiting for the result
@@ -61,7 +61,10 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
         })
         .await?;
     if args.cancel {
-        ui::print(format_args!("partition {}: priorities decide again", args.partition))?;
+        ui::print(format_args!(
+            "partition {}: the members' priorities determine the owner again",
+            args.partition
+        ))?;
         return Ok(Finish::Done);
     }
     if args.no_wait {

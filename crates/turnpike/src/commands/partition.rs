@@ -54,7 +54,7 @@ pub(crate) struct InitArgs {
     /// The number of the first partition
     #[arg(long, value_name = "N", default_value_t = 1)]
     first_id: u32,
-    /// Nodes that may serve the partitions, preferred in rotation
+    /// Nodes that may serve the partitions; the preferred node changes from one to the next
     #[arg(long, value_name = "NODE,NODE", value_delimiter = ',', conflicts_with = "member")]
     members: Vec<String>,
     /// A node and its priority in every partition; the highest is preferred; repeat for more

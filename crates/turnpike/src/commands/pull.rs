@@ -66,7 +66,7 @@ pub(crate) struct PullArgs {
     /// Append to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Acknowledge [default: with --output]
+    /// Acknowledge the lines that were written [default: with --output]
     #[arg(long, conflicts_with = "no_ack")]
     ack: bool,
     /// Do not acknowledge: the next pull gives the same lines

@@ -134,8 +134,8 @@ impl Opening<'_> {
                 free_numbers(self.front, self.partitions, next, requesters.len(), &so_far).await?;
         }
         bail!(
-            "others open accounts at the same numbers all the time; {} accounts were opened. Choose \
-             another --open-accounts, and run this again",
+            "other processes repeatedly opened accounts with the same numbers; {} accounts were \
+             opened. Choose another --open-accounts, and run this again",
             ui::count(opened.numbers.len() as u64)
         )
     }
