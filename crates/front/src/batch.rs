@@ -20,14 +20,28 @@ use crate::stall::{Stall, Turn};
 /// The permit of a batch that is not answered yet, and when the batch was received.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
-    _permit: OwnedSemaphorePermit,
+    /// `None` for decided records of another batch: that batch holds the permit, and its answer is
+    /// counted.
+    permit: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
 
 impl Unanswered {
     /// Records that the batch is received now.
     pub(crate) fn received(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: permit, since: Instant::now() }
+        Self { permit: Some(permit), since: Instant::now() }
+    }
+
+    /// For decided records of another batch.
+    pub(crate) fn of_another() -> Self {
+        Self { permit: None, since: Instant::now() }
+    }
+
+    /// Counts the answer to the batch, unless another batch counts its records.
+    fn count(&self, ack: &BatchAck) {
+        if self.permit.is_some() {
+            count(ack, self.since.elapsed());
+        }
     }
 }
 
@@ -62,19 +76,20 @@ struct Tally {
 
 impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
-    /// ([`first_ack`]). A batch without parts is answered at once.
+    /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for decided
+    /// records of another batch, which holds the room.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,
         ack: BatchAck,
-        room: AdmissionShare,
+        room: Option<AdmissionShare>,
         acks: &Acks,
         stall: &Arc<Stall>,
         unanswered: Unanswered,
     ) -> Arc<Self> {
         // The last part to close sends the acknowledgement. One more part stays open until the call
         // of `settle` below.
-        let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
+        let tally = Tally { open_parts: parts + 1, ack, _room: room, unanswered };
         let (acks, stall) = (acks.clone(), Arc::clone(stall));
         let batch = Arc::new(Self { acks, stall, turn, tally: Mutex::new(Some(tally)) });
         batch.settle(|_| {});
@@ -83,7 +98,7 @@ impl UnansweredBatch {
 
     /// Answers a batch that the front refuses.
     pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: Unanswered) {
-        count(&ack, unanswered.since.elapsed());
+        unanswered.count(&ack);
         // A send error means that the client has disconnected: no answer is needed.
         let _ = acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
@@ -102,7 +117,7 @@ impl UnansweredBatch {
         let Tally { mut ack, unanswered, .. } = open;
         ack.duplicates.sort_unstable();
         ack.exceptions.sort_by_key(|result| result.index);
-        count(&ack, unanswered.since.elapsed());
+        unanswered.count(&ack);
         if ack.status() == BatchStatus::Rejected {
             // Another part of this batch may have been refused with RETRY before. The client will
             // not send a rejected batch again, so later batches must not wait for it.

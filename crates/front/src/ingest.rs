@@ -64,7 +64,8 @@ impl IngestService for Ingest {
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, Arrival::First, acks);
+        let stream =
+            ClientStream::new(&self.core, Arrival::First, acks, Some(GaugeGuard::stream()));
         self.core.tasks.spawn(stream.run(request.into_inner()));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
@@ -91,7 +92,7 @@ pub(crate) async fn once(
     arrival: Arrival,
 ) -> Result<BatchAck, FrontError> {
     let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut stream = ClientStream::new(core, arrival, acks);
+    let mut stream = ClientStream::new(core, arrival, acks, Some(GaugeGuard::stream()));
     let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
     // The stream is new, so its list of refused batches can't be full.
     let _ = stream.take(frame, unanswered).await;
@@ -99,6 +100,31 @@ pub(crate) async fn once(
     drop(stream);
     let answer = answers.recv().await.and_then(Result::ok);
     answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
+}
+
+/// Ingests decided records ([`crate::reassign`]); each has an account. The batch that they belong to
+/// holds the admission room, and its answer counts them.
+pub(crate) async fn ingest_decided(
+    core: &Arc<Core>,
+    frame: &BatchFrame,
+    arrival: Arrival,
+    deadline: Instant,
+) -> BatchAck {
+    let (acks, mut answers) = mpsc::unbounded_channel();
+    let mut stream = ClientStream::new(core, arrival, acks, None);
+    let unanswered = Unanswered::of_another();
+    // The stream is new, so its list of refused batches can't be full.
+    let _ = match stream.splitter.split(frame, &core.routes.table(), None) {
+        Ok((head, split)) => stream.push(head, split, None, deadline, unanswered),
+        Err(stop) => stream.refuse(head_of(frame), refusal(stop), unanswered),
+    };
+    // The senders end once everything is answered.
+    drop(stream);
+    let answer = answers.recv().await.and_then(Result::ok);
+    answer.map_or_else(
+        || retry_ack(0, core.config.retry_hint(), FrontError::ShuttingDown.to_string()),
+        |delivery| delivery.ack,
+    )
 }
 
 struct ClientStream {
@@ -112,7 +138,8 @@ struct ClientStream {
     /// The highest batch number received. It must not decide anything (P29); only a mutant reads
     /// it.
     highest: Option<u64>,
-    _counted: GaugeGuard,
+    /// `None` for a stream within the front, without a client.
+    _counted: Option<GaugeGuard>,
 }
 
 /// Why a batch is refused.
@@ -124,7 +151,7 @@ enum Refusal {
 }
 
 impl ClientStream {
-    fn new(core: &Arc<Core>, arrival: Arrival, acks: Acks) -> Self {
+    fn new(core: &Arc<Core>, arrival: Arrival, acks: Acks, counted: Option<GaugeGuard>) -> Self {
         Self {
             core: Arc::clone(core),
             arrival,
@@ -134,7 +161,7 @@ impl ClientStream {
             splitter: Splitter::default(),
             senders: BTreeMap::new(),
             highest: None,
-            _counted: GaugeGuard::stream(),
+            _counted: counted,
         }
     }
 
@@ -195,7 +222,8 @@ impl ClientStream {
         let _ = self.acks.send(Err(why));
     }
 
-    /// Processes a batch. The batch is answered in any case, now or when its last part is durable.
+    /// Processes a batch. It is answered now or when its last part is durable, unless the client
+    /// leaves before.
     ///
     /// # Errors
     /// [`Overfull`]: the stream must end.
@@ -206,7 +234,7 @@ impl ClientStream {
     ) -> Result<(), Overfull> {
         let unanswered = Unanswered::received(unanswered);
         let deadline = Instant::now() + self.core.config.answer_deadline();
-        let abort = self.core.abort.clone();
+        let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
         let split = async {
             let received = failpoint::pass(Step::FrontReceived).await;
             received.map_err(|error| Refusal::Retry(error.to_string()))?;
@@ -219,12 +247,21 @@ impl ClientStream {
         let split = tokio::select! {
             biased;
             split = split => split,
+            () = acks.closed() => return Ok(()),
             () = abort.cancelled() => Err(Refusal::Retry(FrontError::ShuttingDown.to_string())),
         };
         match split {
             Ok((head, split, room)) => {
                 drop(frame);
-                self.push(head, split, room, deadline, unanswered)
+                // The decisions may have taken longer than the deadline. If the rest were late now,
+                // each retry would be late too.
+                let is_decided = !split.decided.is_empty();
+                let deadline = if is_decided {
+                    Instant::now() + self.core.config.answer_deadline()
+                } else {
+                    deadline
+                };
+                self.push(head, split, Some(room), deadline, unanswered)
             }
             Err(refusal) => self.refuse(head_of(&frame), refusal, unanswered),
         }
@@ -337,17 +374,9 @@ impl ClientStream {
             return Ok(Vec::new());
         }
         let is_recycled = self.arrival == Arrival::Recycled;
-        // A recursive call: `reassign` ingests the decided records in batches of their own. These
-        // records name their accounts, so no decision is needed for them.
-        let outcomes = Box::pin(reassign::reassign(&self.core, &candidates, is_recycled)).await;
-        let retry = outcomes.iter().find_map(|outcome| match outcome {
-            Decided::Retry(message) => Some(message.clone()),
-            _ => None,
-        });
-        match retry {
-            Some(message) => Err(Refusal::Retry(message)),
-            None => Ok(indexes.into_iter().zip(outcomes).collect()),
-        }
+        let deciding = reassign::reassign_all(&self.core, &candidates, is_recycled);
+        let outcomes = Box::pin(deciding).await.map_err(Refusal::Retry)?;
+        Ok(indexes.into_iter().zip(outcomes).collect())
     }
 
     /// Passes a batch to the senders, unless a refused batch must be sent again first.
@@ -355,7 +384,7 @@ impl ClientStream {
         &mut self,
         head: BatchId,
         split: Split,
-        room: AdmissionShare,
+        room: Option<AdmissionShare>,
         deadline: Instant,
         unanswered: Unanswered,
     ) -> Result<(), Overfull> {

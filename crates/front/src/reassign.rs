@@ -11,10 +11,16 @@
 //! A step that fails is repeated when the record is sent or recycled again. Each step is
 //! idempotent: the decision is durable before the record is rated, and a record that was rated is
 //! recognized by its key.
+//!
+//! Partitions decide side by side, each its records in order, a chunk at a time. A chunk has the
+//! answer deadline for all its steps, from its own start on. With one deadline for all chunks, a
+//! batch that needs more time would be answered RETRY again and again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt as _};
+use tokio::time::{Instant, timeout_at};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
@@ -25,9 +31,10 @@ use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, limits};
 
+use crate::FrontError;
 use crate::core::Core;
 use crate::guiding::{IdentityKey, bound_at, first_holder_at};
-use crate::ingest::once;
+use crate::ingest::ingest_decided;
 use crate::owner::ask;
 use crate::partition_sender::Arrival;
 use crate::split::HistoryBySpelling;
@@ -35,6 +42,8 @@ use crate::split::HistoryBySpelling;
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.
 const CHUNK: usize = 200;
+/// The number of partitions that decide records of one batch at the same time.
+const PARTITIONS_AT_ONCE: usize = 16;
 
 /// A record whose identity changed hands.
 pub(crate) struct MovedRecord {
@@ -105,30 +114,106 @@ pub(crate) async fn reassign(
     candidates: &[MovedRecord],
     recycled: bool,
 ) -> Vec<Decided> {
+    let mut outcomes = uncovered(candidates);
+    let mut deciding = decide_by_partition(core, candidates, recycled);
+    while let Some(decided) = deciding.next().await {
+        set(&mut outcomes, decided);
+    }
+    outcomes
+}
+
+/// The same, but abandons the rest once a record has no durable answer.
+///
+/// # Errors
+/// Why a record has no durable answer.
+pub(crate) async fn reassign_all(
+    core: &Arc<Core>,
+    candidates: &[MovedRecord],
+    recycled: bool,
+) -> Result<Vec<Decided>, String> {
+    let mut outcomes = uncovered(candidates);
+    let mut deciding = decide_by_partition(core, candidates, recycled);
+    while let Some(decided) = deciding.next().await {
+        if let Some(message) = retry_of(decided.iter().map(|(_, outcome)| outcome)) {
+            return Err(message.to_owned());
+        }
+        set(&mut outcomes, decided);
+    }
+    match retry_of(outcomes.iter()) {
+        Some(message) => Err(message.to_owned()),
+        None => Ok(outcomes),
+    }
+}
+
+/// The outcomes of records that no partition covers.
+fn uncovered(candidates: &[MovedRecord]) -> Vec<Decided> {
+    vec![Decided::Retry("no partition covers it".to_owned()); candidates.len()]
+}
+
+fn set(outcomes: &mut [Decided], decided: Vec<(usize, Decided)>) {
+    for (n, outcome) in decided {
+        if let Some(slot) = outcomes.get_mut(n) {
+            *slot = outcome;
+        }
+    }
+}
+
+/// Why the first record without a durable answer has none.
+fn retry_of<'a>(mut outcomes: impl Iterator<Item = &'a Decided>) -> Option<&'a str> {
+    outcomes.find_map(|outcome| match outcome {
+        Decided::Retry(message) => Some(message.as_str()),
+        _ => None,
+    })
+}
+
+/// The outcomes of the records of one partition after another, each with the record's index.
+fn decide_by_partition<'a>(
+    core: &'a Arc<Core>,
+    candidates: &'a [MovedRecord],
+    recycled: bool,
+) -> impl Stream<Item = Vec<(usize, Decided)>> + Unpin + 'a {
     metrics::counter!("turnpike_front_reassigned_total").increment(candidates.len() as u64);
-    let mut outcomes =
-        vec![Decided::Retry("no partition covers the first holder".to_owned()); candidates.len()];
     let table = core.routes.table();
-    let mut by_partition: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
+    let mut by_partition: BTreeMap<PartitionId, Vec<(usize, &MovedRecord)>> = BTreeMap::new();
     for (n, candidate) in candidates.iter().enumerate() {
         let first = candidate.first;
         let slot = table.slot_of(first).or_else(|| table.home_of_account(first));
         if let Some(route) = slot.and_then(|slot| table.at(slot)) {
-            by_partition.entry(route.partition).or_default().push(n);
+            by_partition.entry(route.partition).or_default().push((n, candidate));
         }
     }
-    for (partition, indexes) in by_partition {
-        for chunk in indexes.chunks(CHUNK) {
-            let records = chunk.iter().filter_map(|n| candidates.get(*n)).collect();
-            let chunk_outcomes = Chunk { core, partition, recycled, records }.decide().await;
-            for (n, outcome) in chunk.iter().zip(chunk_outcomes) {
-                if let Some(slot) = outcomes.get_mut(*n) {
-                    *slot = outcome;
-                }
+    let deciding: Vec<_> = by_partition
+        .into_iter()
+        .map(|(partition, moved)| decide_in(core, partition, moved, recycled))
+        .collect();
+    futures::stream::iter(deciding).buffer_unordered(PARTITIONS_AT_ONCE)
+}
+
+/// Lets one partition decide records, chunk after chunk. Once a record has no durable answer, the
+/// later chunks are not tried.
+async fn decide_in(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    moved: Vec<(usize, &MovedRecord)>,
+    recycled: bool,
+) -> Vec<(usize, Decided)> {
+    let mut decided: Vec<(usize, Decided)> = Vec::with_capacity(moved.len());
+    let mut failed: Option<String> = None;
+    for chunk in moved.chunks(CHUNK) {
+        let records: Vec<&MovedRecord> = chunk.iter().map(|(_, candidate)| *candidate).collect();
+        let outcomes = match &failed {
+            Some(message) => vec![Decided::Retry(message.clone()); chunk.len()],
+            None => {
+                let deadline = Instant::now() + core.config.answer_deadline();
+                Chunk { core, partition, recycled, records, deadline }.decide().await
             }
+        };
+        if failed.is_none() {
+            failed = retry_of(outcomes.iter()).map(str::to_owned);
         }
+        decided.extend(chunk.iter().map(|(n, _)| *n).zip(outcomes));
     }
-    outcomes
+    decided
 }
 
 /// Candidates that one partition decides.
@@ -137,6 +222,8 @@ struct Chunk<'a> {
     partition: PartitionId,
     recycled: bool,
     records: Vec<&'a MovedRecord>,
+    /// For all steps together.
+    deadline: Instant,
 }
 
 /// A decision: rate the record for `account`.
@@ -159,10 +246,10 @@ impl Chunk<'_> {
             records: records.collect(),
             recycled: self.recycled,
         };
-        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
             node.reassign(request).await
-        })
-        .await;
+        });
+        let answer = self.in_time(asking).await;
         let outcomes = match answer {
             Ok(answer) => answer.outcomes,
             Err(error) => return vec![Decided::Retry(error.to_string()); self.records.len()],
@@ -195,6 +282,21 @@ impl Chunk<'_> {
         decided
     }
 
+    /// Waits for the owner's answer until the deadline of the chunk.
+    async fn in_time<T>(
+        &self,
+        asking: impl Future<Output = Result<T, FrontError>>,
+    ) -> Result<T, FrontError> {
+        let answer = timeout_at(self.deadline, asking).await;
+        answer.unwrap_or_else(|_| {
+            Err(FrontError::NoAnswer {
+                partition: self.partition,
+                within: self.core.config.answer_deadline(),
+                last: "the steps of the decision took too long".to_owned(),
+            })
+        })
+    }
+
     /// Ingests records under the accounts of their decisions.
     async fn rate(&self, decisions: &[RateFor], arrival: Arrival, decided: &mut [Decided]) {
         let bodies: Vec<Vec<u8>> = decisions
@@ -205,10 +307,7 @@ impl Chunk<'_> {
             return;
         }
         let frame = BatchFrame::build("reassigning", 0, bodies.iter().map(Vec::as_slice));
-        let ack = match once(self.core, frame, arrival).await {
-            Ok(ack) => ack,
-            Err(error) => BatchAck { message: error.to_string(), ..BatchAck::default() },
-        };
+        let ack = ingest_decided(self.core, &frame, arrival, self.deadline).await;
         let is_done = ack.status() == BatchStatus::Done;
         let BatchAck { duplicates, exceptions, message, .. } = ack;
         let mut exceptions: HashMap<u32, RecordResult> =
@@ -241,10 +340,10 @@ impl Chunk<'_> {
         }
         let keys: Vec<RecycleKey> = waiting.iter().filter_map(|one| self.key(one, 0)).collect();
         let request = NodeRecycleRequest { partition: self.partition.0, keys };
-        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
             node.recycle(request).await
-        })
-        .await;
+        });
+        let answer = self.in_time(asking).await;
         let outcomes = answer.map(|answer| answer.outcomes).map_err(|error| error.to_string());
         for (n, one) in waiting.iter().enumerate() {
             let outcome = match &outcomes {
@@ -280,10 +379,10 @@ impl Chunk<'_> {
             return;
         }
         let request = NodeRecycleRequest { partition: self.partition.0, keys };
-        let answer = ask(self.core, self.partition, request, |mut node, request| async move {
+        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
             node.recycle(request).await
-        })
-        .await;
+        });
+        let answer = self.in_time(asking).await;
         if let Err(error) = answer {
             tracing::warn!(partition = %self.partition, %error,
                 "records that were reassigned stay in suspense until they are recycled");

@@ -9,6 +9,7 @@ mod bindings;
 mod front;
 mod guards;
 mod plans;
+mod reassign;
 mod subscribing;
 mod tables;
 mod world;

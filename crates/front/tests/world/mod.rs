@@ -71,6 +71,8 @@ pub struct Faults {
     pub leaves_out: bool,
     /// Requests to recycle fail.
     pub fails_to_recycle: bool,
+    /// A request to decide is answered after this time.
+    pub decides_after: Duration,
 }
 
 /// The most records in one list of suspended records.
@@ -112,6 +114,11 @@ pub struct Shared {
     pub sent: AtomicU64,
     /// The marks of look-ups that sub-batches carried, in the order of their arrival.
     pub guided_us: Mutex<Vec<u64>>,
+    /// The number of requests to decide: all, those under way, and the most that were under way at
+    /// the same time.
+    pub decisions: AtomicU64,
+    pub deciding: AtomicU64,
+    pub deciding_most: AtomicU64,
     /// Identity, status, measure and quantity of the last record with an identity and an account.
     pub last_extra: Mutex<String>,
 }
@@ -452,7 +459,17 @@ impl NodeService for FakeNode {
         request: Request<NodeReassignRequest>,
     ) -> Result<Response<NodeReassignResponse>, Status> {
         let NodeReassignRequest { partition, records, .. } = request.into_inner();
+        self.shared.decisions.fetch_add(1, Ordering::SeqCst);
+        let under_way = 1 + self.shared.deciding.fetch_add(1, Ordering::SeqCst);
+        self.shared.deciding_most.fetch_max(under_way, Ordering::SeqCst);
+        let decides_after = self.shared.faults.lock().unwrap().decides_after;
+        tokio::time::sleep(decides_after).await;
+        self.shared.deciding.fetch_sub(1, Ordering::SeqCst);
         let standing = self.standing(partition);
+        if standing.verdict() != Verdict::Done {
+            let outcomes = Vec::new();
+            return Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }));
+        }
         let mut ledgers = self.shared.ledgers.lock().unwrap();
         let ledger = ledgers.get_mut(&partition).unwrap();
         let outcomes = records.iter().map(|asked| decide(ledger, asked)).collect();
@@ -533,6 +550,9 @@ impl World {
             streams: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             guided_us: Mutex::default(),
+            decisions: AtomicU64::new(0),
+            deciding: AtomicU64::new(0),
+            deciding_most: AtomicU64::new(0),
             last_extra: Mutex::default(),
         });
         let db = Arc::new(db);
