@@ -270,3 +270,5 @@ fn what_is_not_a_currency_of_iso_4217_is_refused() {
         }
     }
 }
+    let late = [&collect[..], &["--plan-from", "2026-03-01"]].concat();
+    fails(&late, 2, &["--plan-from 2026-03-01", "after every access", "the log ends 2026-02-07"]);

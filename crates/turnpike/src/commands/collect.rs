@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use turnpike_collect::{AccessLog, AccessLogOptions, LogFormat};
-use turnpike_types::Currency;
+use turnpike_types::{Currency, Timestamp};
 
 use crate::cli::Context;
 use crate::client::ClientArgs;
@@ -42,10 +42,10 @@ any other format, give the server's LogFormat. A line whose requester is not an 
 and not sent, unless --hostnames says that the server logs host names.
 
 --open-accounts opens accounts for requesters that have none, and no others. Everything is checked
-first: the file, the plan, the account numbers, and whether the cluster takes records of that age (a
-cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE). --plan subscribes the accounts
-that this run opens. Their fees are charged from --plan-from on, and usage before it waits as
-no-plan.
+first: the file, the plan, the account numbers, and whether the cluster takes records of that time (a
+cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE). An access that is too old or in
+the future opens no account. --plan subscribes the accounts that this run opens. Their fees are
+charged from --plan-from on, and usage before it waits as no-plan.
 
 Examples:
   turnpike collect access-log access.log
@@ -116,7 +116,8 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     }
     let log = access_log(&args)?;
     let exceptions = args.batches.exceptions(&args.file)?;
-    let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
+    let now = Timestamp(values::now_us());
+    let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?, now)).transpose()?;
     if args.plan.is_some() && plan_from.is_none() {
         return Err(no_start(survey.as_ref()));
     }
@@ -130,6 +131,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
         source: &source,
         batch_records: args.batches.batch,
         window: usize::from(args.batches.window),
+    check_start(plan_from, survey.as_ref())?;
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
@@ -150,6 +152,29 @@ fn no_start(survey: Option<&Survey>) -> anyhow::Error {
 fn source(args: &AccessLogArgs) -> String {
     args.source.clone().unwrap_or_else(|| {
         let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+/// Refuses a start of the plan after every access: all of them would wait as no-plan.
+fn check_start(plan_from: Option<Timestamp>, survey: Option<&Survey>) -> anyhow::Result<()> {
+    let spans = survey.and_then(|survey| survey.oldest.zip(survey.newest));
+    let Some((plan_from, (oldest, newest))) = plan_from.zip(spans) else { return Ok(()) };
+    let is_late = plan_from > newest;
+    let is_within = plan_from > oldest;
+    let [plan_from, oldest, newest] =
+        [plan_from, oldest, newest].map(|at| values::show_instant(at.micros()));
+    if !is_late {
+        if is_within {
+            ui::tell(format_args!(
+                "the log begins {oldest}: accesses before --plan-from {plan_from} wait as no-plan if \
+                 this run subscribes their account"
+            ));
+        }
+        return Ok(());
+    }
+    Err(usage(format!(
+        "--plan-from {plan_from} is after every access, which would wait as no-plan: the log ends \
+         {newest}. Nothing was changed; give a start before the log"
+    )))
+}
+
         if name == "-" || name.is_empty() { "stdin".to_owned() } else { name.replace(' ', "_") }
     })
 }
