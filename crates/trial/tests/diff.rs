@@ -213,6 +213,7 @@ fn another_currency_shows_in_the_head_at_every_price_and_at_sums_that_go_on() {
         "  ~ currency: USD -> EUR",
         "rate/unit: USD 1.00 per 1 -> EUR 1.00 per 1",
         "\"limit\" sums in EUR and summed in USD",
+        "usage of the subscribed accounts that are billed in USD waits as currency-mismatch",
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");
     }

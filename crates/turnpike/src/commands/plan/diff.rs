@@ -13,7 +13,8 @@ use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
 A plan is a file, or ID@VERSION in the catalogue (ID@ for its newest version). Warns of counters and
-charges of the first plan that the second plan would lose.
+charges of the first plan that the second plan would lose, and of subscribed accounts that it would
+not rate.
 
 Examples:
   turnpike plan diff old.xml new.xml
