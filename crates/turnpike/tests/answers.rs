@@ -119,6 +119,7 @@ fn everyday_mistakes_are_reported_with_their_cause() {
     says(&refused, &["did you mean \"priced\"?"]);
     usage_waits_with_its_cause(&cluster);
     messages_about_the_cluster(&cluster);
+    a_load_leaves_the_accounts_of_others_alone(&cluster);
     a_further_version_says_what_subscribed_accounts_lose(&cluster);
 }
 
@@ -142,6 +143,26 @@ fn a_further_version_says_what_subscribed_accounts_lose(cluster: &Cluster) {
             "version 2 has no parameter \"price\", and version 1 has it: from 2999-01-01 on";
         says(&ran, &["warning: ", words, "unknown-plan"]);
     }
+}
+
+/// Nothing is opened if one of the accounts is somebody's.
+fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
+    let theirs = cluster.run(&["account", "open", "990007", "--currency", "EUR"]);
+    assert_eq!(theirs.code, 0, "{}", theirs.err);
+    let load = |first: &str| {
+        let load = ["load", "--setup", "--first-account", first, "--account-count", "10"];
+        cluster.run(&[&load[..], &["--records", "20"]].concat())
+    };
+    let refused = load("990001");
+    assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
+    says(&refused, &["other settings", "990007", "Nothing was changed", "--first-account"]);
+    assert_eq!(cluster.run(&["account", "show", "990001"]).code, 1);
+    assert_eq!(cluster.run(&["plan", "list", "--plan", "fig6b"]).code, 1);
+    for _ in 0..2 {
+        let done = load("990008");
+        assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    }
+    assert_eq!(cluster.run(&["account", "show", "990017"]).code, 0);
 }
 
 /// The second time ends as the first one did: the records still wait.

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::task::JoinSet;
 use turnpike_proto::cluster::v1::StatusRequest;
-use turnpike_store::{OpenOptions, PartitionSpec, SharedDatabase};
+use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
 use turnpike_types::AccountRange;
 
 use crate::children::{ChildCommand, RunningChild};
@@ -89,9 +89,11 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         "\nThe cluster serves at http://{}; Ctrl-C stops it.",
         cluster.address()
     ));
-    ui::tell(
-        "Try next:\n  turnpike status\n  turnpike load --setup --account-count 10000 --seconds 5",
-    );
+    let (first, count) = cluster.accounts_for_load;
+    ui::tell(format_args!(
+        "Try next:\n  turnpike status\n  turnpike load --setup --first-account {first} \
+         --account-count {count} --seconds 5"
+    ));
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut keepers = JoinSet::new();
     for child in cluster.nodes {
@@ -211,6 +213,8 @@ impl ClusterPlan {
 pub(crate) struct LocalCluster {
     pub(crate) front: RunningChild,
     pub(crate) nodes: Vec<RunningChild>,
+    /// The first and the number of the accounts that `turnpike load` is suggested for.
+    accounts_for_load: (u64, u64),
 }
 
 impl LocalCluster {
@@ -228,6 +232,7 @@ impl LocalCluster {
         create_partitions(&database, plan, &names).await?;
         // From here on only the children access the file.
         drop(database);
+        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
         let front = ["front", "--database", &url, "--listen", &plan.listen];
         let front = recipe("front", &front, plan.shows_logs, context).start().await?;
         ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
@@ -243,7 +248,7 @@ impl LocalCluster {
             let name = &node.recipe.name;
             ui::tell(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
         }
-        let cluster = Self { front, nodes };
+        let cluster = Self { accounts_for_load, front, nodes };
         cluster.served().await?;
         Ok(cluster)
     }
@@ -286,6 +291,16 @@ impl LocalCluster {
 
 async fn create_partitions(
     database: &Arc<dyn SharedDatabase>,
+/// The accounts that a load may use without touching those that a user opens first, which usually
+/// have low numbers: the last 10,000, or half if there are fewer than 20,000.
+fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
+    let ranges = partitions.iter().map(|partition| partition.spec.range);
+    let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };
+    let (first, last) = (range.first().0, range.last().0);
+    let count = ((last - first) / 2).clamp(1, 10_000);
+    (last - count + 1, count)
+}
+
     plan: &ClusterPlan,
     names: &[String],
 ) -> anyhow::Result<()> {
