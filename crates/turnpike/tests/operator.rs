@@ -77,6 +77,9 @@ fn up_creates_nothing_if_its_options_cannot_be_used() {
             "--accept-since 2999-01-01T00:00:00Z is in the future",
         ),
         (["--accounts", "1-3"], 2, "fewer accounts than 4 partitions"),
+        (["--horizon", "35"], 2, "\"35\" has no unit; write for example 35d"),
+        (["--horizon", "0d"], 2, "\"0d\" is too short"),
+        (["--horizon", "35s"], 2, "\"35s\" is too short"),
     ] {
         let up = ["up", "--data", &data.display().to_string(), "--listen", "127.0.0.1:0"];
         let up = match options[0] {
@@ -90,9 +93,11 @@ fn up_creates_nothing_if_its_options_cannot_be_used() {
     }
     let url = format!("sqlite:{}", dir.path().join("t.db").display());
     let init = ["partition", "init", "--database", &url, "--count", "1", "--accounts", "1-9"];
-    let init = run(&[&init[..], &["--members", "a", "--accept-since", "2999-01-01"]].concat());
-    assert_eq!(init.code, 2, "{}", init.err);
-    assert!(!dir.path().join("t.db").exists(), "{}", init.err);
+    for option in [["--accept-since", "2999-01-01"], ["--horizon", "35"], ["--horizon", "0s"]] {
+        let init = run(&[&init[..], &["--members", "a"], &option].concat());
+        assert_eq!(init.code, 2, "{option:?}: {}", init.err);
+        assert!(!dir.path().join("t.db").exists(), "{option:?}: {}", init.err);
+    }
 }
 
 #[test]
