@@ -242,6 +242,15 @@ fn an_option_that_would_be_dropped_is_refused() {
     }
 }
 
+/// Records of two pipes would be taken for duplicates of each other.
+#[test]
+fn a_log_without_a_name_needs_a_source() {
+    fails(&["collect", "access-log", "-"], 2, &["standard input", "--source NAME"]);
+    let front = format!("http://127.0.0.1:{}", free_port());
+    let named = ["collect", "access-log", "-", "--source", "www1", "--front", &front];
+    fails(&named, 1, &[&front]);
+}
+
 /// A subscription charges its fees from its start on, so the start is never chosen silently.
 #[test]
 fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
@@ -252,6 +261,8 @@ fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
     let log = log.display().to_string();
     let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
     fails(&collect, 2, &["--plan-from", "the log begins 2026-02-03", "fee"]);
+    let late = [&collect[..], &["--plan-from", "2026-03-01"]].concat();
+    fails(&late, 2, &["--plan-from 2026-03-01", "after every access", "the log ends 2026-02-07"]);
 }
 
 /// ISO 4217 lists the currencies; three capital letters alone are none.
@@ -270,5 +281,3 @@ fn what_is_not_a_currency_of_iso_4217_is_refused() {
         }
     }
 }
-    let late = [&collect[..], &["--plan-from", "2026-03-01"]].concat();
-    fails(&late, 2, &["--plan-from 2026-03-01", "after every access", "the log ends 2026-02-07"]);

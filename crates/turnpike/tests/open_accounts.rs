@@ -193,6 +193,34 @@ fn a_requester_of_the_future_gets_no_account() {
     assert!(!up.is_open("3"));
 }
 
+/// Rotation renames a log: its records stay those of the same server.
+#[test]
+fn a_rotated_log_is_not_billed_again_and_another_server_is() {
+    let up = Up::start(&[]);
+    let text = log(&days_ago(2));
+    let path = up.write("access.log", &text);
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1"];
+    let first = up.run(&[&collect[..], &SUBSCRIBED].concat());
+    assert_eq!(first.code, 0, "{}\n{}", first.out, first.err);
+    assert!(
+        first.err.contains("source access.log: name the server with --source"),
+        "{}",
+        first.err
+    );
+    for rotated in ["access.log.1", "access.log-20261130"] {
+        let ran = up.run(&["collect", "access-log", &up.write(rotated, &text)]);
+        assert_eq!(ran.code, 0, "{rotated}: {}\n{}", ran.out, ran.err);
+        assert!(ran.out.contains("0 accepted, 4 duplicates"), "{rotated}: {}", ran.out);
+    }
+    // A file of this name that an earlier release collected.
+    let whole = up.write("access.log.1", &text);
+    let ran = up.run(&["collect", "access-log", &whole, "--source", "access.log"]);
+    assert!(ran.out.contains("0 accepted, 4 duplicates"), "{}", ran.out);
+    assert!(!ran.err.contains("source access.log:"), "{}", ran.err);
+    let other = up.run(&["collect", "access-log", &path, "--source", "www2"]);
+    assert!(other.out.contains("4 accepted, 0 duplicates"), "{}", other.out);
+}
+
 /// Two runs may choose the same numbers. Each number goes to one of them.
 #[test]
 fn two_runs_at_once_give_each_requester_an_account_of_its_own() {
