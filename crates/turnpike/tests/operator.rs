@@ -116,7 +116,7 @@ fn up_says_which_options_have_no_effect_on_an_existing_database() {
     let first = ["--partitions", "2", "--accounts", "1-100", "--accept-since", "2020-01-01"];
     let first = [&first[..], &["--horizon", "40d"]].concat();
     let log = begun(&first);
-    assert!(!log.contains("no effect"), "{log}");
+    assert!(!log.contains("no effect") && log.contains("partitions=2"), "{log}");
     // The accounts that a user opens first are not those of a load.
     let load = "turnpike load --setup --first-account 77 --account-count 24 --seconds 5";
     assert!(log.contains(load), "{load:?} is not in\n{log}");
@@ -129,6 +129,7 @@ fn up_says_which_options_have_no_effect_on_an_existing_database() {
     for option in ["--partitions 8", "--accounts 1-200", "--accept-since 2021-01-01T00:00:00Z"] {
         assert!(log.contains(&format!("warning: {option} has no effect")), "{option}:\n{log}");
     }
+    assert!(!log.contains("partitions=8") && !log.contains("accounts=1-200"), "{log}");
 }
 
 #[test]

@@ -134,8 +134,10 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
     DataDir::lock(data)
 }
 
-/// The first line of the log: version and settings.
+/// The first line of the log: version and settings. An existing database keeps its partitions,
+/// whatever the options say.
 fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
+    let is_new = !DataDir::was_used(data);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -143,8 +145,8 @@ fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
         data = %data.display(),
         listen = plan.listen,
         nodes = plan.nodes,
-        partitions = plan.partitions(),
-        accounts = plan.accounts().map(|accounts| accounts.to_string()).unwrap_or_default(),
+        partitions = is_new.then(|| plan.partitions()),
+        accounts = is_new.then(|| plan.accounts().map(|accounts| accounts.to_string()).ok()).flatten(),
         log = context.log.filter,
         "cluster starts"
     );
@@ -211,10 +213,10 @@ impl ClusterPlan {
 /// A running embedded cluster.
 #[derive(Debug)]
 pub(crate) struct LocalCluster {
-    pub(crate) front: RunningChild,
-    pub(crate) nodes: Vec<RunningChild>,
     /// The first and the number of the accounts that `turnpike load` is suggested for.
     accounts_for_load: (u64, u64),
+    pub(crate) front: RunningChild,
+    pub(crate) nodes: Vec<RunningChild>,
 }
 
 impl LocalCluster {
@@ -230,9 +232,9 @@ impl LocalCluster {
         let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
         let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
         create_partitions(&database, plan, &names).await?;
+        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
         // From here on only the children access the file.
         drop(database);
-        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
         let front = ["front", "--database", &url, "--listen", &plan.listen];
         let front = recipe("front", &front, plan.shows_logs, context).start().await?;
         ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
@@ -289,8 +291,6 @@ impl LocalCluster {
     }
 }
 
-async fn create_partitions(
-    database: &Arc<dyn SharedDatabase>,
 /// The accounts that a load may use without touching those that a user opens first, which usually
 /// have low numbers: the last 10,000, or half if there are fewer than 20,000.
 fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
@@ -301,6 +301,8 @@ fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
     (last - count + 1, count)
 }
 
+async fn create_partitions(
+    database: &Arc<dyn SharedDatabase>,
     plan: &ClusterPlan,
     names: &[String],
 ) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use turnpike_plan::Plan;
 
-use super::published;
+use super::{NEWEST, published};
 use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::exit::{Finish, usage};
@@ -62,8 +62,8 @@ async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<
         return Ok(plans::load(file)?.plan);
     };
     let version = match version {
-        "" => 0,
-        number => number.parse().map_err(|_| {
+        "" => NEWEST,
+        number => number.parse::<u32>().ok().filter(|&number| number > 0).ok_or_else(|| {
             usage(format!(
                 "{name}: no such file, and {number:?} is not a version; write ID@VERSION"
             ))
