@@ -396,6 +396,9 @@ fn a_whole_text_is_read_from_every_encoding_up_to_its_limit() {
         let told = read_text("t.csv", bytes.as_slice(), text.len() - 1).unwrap_err().to_string();
         assert!(told.contains("t.csv:1: the text has more than 9 bytes"), "{told}");
     }
+    // Old spreadsheets for the Macintosh end each line at CR.
+    assert_eq!(read_text("t.csv", &b"a\rb\r"[..], 100).unwrap(), "a\nb\n");
+    assert_eq!(read_text("t.csv", &b"a\r\nb\rc"[..], 100).unwrap(), "a\r\nb\rc");
     let told = read_text("t.csv", &b"a\nb\xff\n"[..], 100).unwrap_err().to_string();
     assert!(told.contains("t.csv:2: the text is not UTF-8"), "{told}");
     let told = read_text("t.csv", &b"PAR1"[..], 100).unwrap_err().to_string();

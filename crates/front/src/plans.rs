@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use tonic::{Request, Response, Status};
-use turnpike_plan::Plan;
+use turnpike_plan::{Plan, SubscriberLoss};
 use turnpike_proto::plan::v1::plan_service_server::PlanService;
 use turnpike_proto::plan::v1::{
     GetRequest, GetResponse, GetTableRequest, GetTableResponse, ListRequest, ListResponse,
@@ -43,6 +44,7 @@ impl Plans {
         let examples = if self.is_there(&publish).await? {
             Vec::new()
         } else {
+            warnings.extend(self.losses(&plan).await?);
             let tables = self.tables_of(&plan).await?;
             self.examples.run(plan, files, tables).await?
         };
@@ -65,6 +67,41 @@ impl Plans {
         Err(FrontError::Invalid(message(&errors.0)))
     }
 
+    /// Warnings of what accounts lose that are subscribed to the version before.
+    ///
+    /// # Errors
+    /// A version in another currency is refused: every subscribed account would stop being rated.
+    async fn losses(&self, plan: &Plan) -> Result<Vec<String>, FrontError> {
+        let db = self.core.db.as_ref();
+        let (id, version) = (plan.id(), plan.version());
+        let heads = catalogue::list(db, CatalogueKind::Plan, id).await?;
+        // A version with other content is refused when it is written.
+        if heads.iter().any(|head| head.version == version) {
+            return Ok(Vec::new());
+        }
+        let Some(before) = version_before(&heads, plan.starts()) else {
+            return Ok(Vec::new());
+        };
+        let old = before.version;
+        let entry = catalogue::find(db, CatalogueKind::Plan, id, old).await?;
+        let Ok(before) = turnpike_plan::parse_published(&entry.body) else {
+            return Ok(vec![format!(
+                "version {old} was published by a newer release: what accounts lose that are \
+                 subscribed to it is not known"
+            )]);
+        };
+        let mut warnings = Vec::new();
+        for loss in turnpike_plan::subscriber_losses(&before, plan) {
+            if matches!(loss, SubscriberLoss::OtherCurrency { .. }) {
+                return Err(FrontError::Conflict(format!(
+                    "plan {id}: {loss}. Publish it under another id, and subscribe accounts to that"
+                )));
+            }
+            warnings.push(loss.to_string());
+        }
+        Ok(warnings)
+    }
+
     async fn is_there(&self, asked: &Publish) -> Result<bool, FrontError> {
         let heads = catalogue::list(self.core.db.as_ref(), asked.kind, &asked.id).await?;
         let same = |head: &CatalogueHead| {
@@ -72,6 +109,15 @@ impl Plans {
         };
         Ok(heads.iter().any(same))
     }
+}
+
+/// The version in force when a further version `starts`; if none is, the first one after. Among
+/// versions with the same start, the one published last is in force.
+fn version_before(heads: &[CatalogueHead], starts: Date) -> Option<&CatalogueHead> {
+    let start_of = |head: &CatalogueHead| head.starts.parse::<Date>().unwrap_or(Date::MIN);
+    let order = |head: &&CatalogueHead| (start_of(head), head.catalogue_version);
+    let begun = heads.iter().filter(|head| start_of(head) <= starts).max_by_key(order);
+    begun.or_else(|| heads.iter().min_by_key(order))
 }
 
 fn to_publish(plan: &Plan, xml: String) -> Publish {

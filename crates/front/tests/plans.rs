@@ -135,6 +135,53 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     assert!(publish(&world, unheard).await.is_ok(), "another plan's first version");
 }
 
+/// Accounts are billed in the currency of the version to which they subscribed.
+#[tokio::test(start_paused = true)]
+async fn a_version_in_another_currency_is_refused() {
+    let world = world().await;
+    publish(&world, xml(1, "2026-01-01", "0.05")).await.unwrap();
+    let euro = |version, starts: &str| xml(version, starts, "0.05").replace("USD", "EUR");
+    for (version, starts) in [(2, "2026-04-01"), (7, "2999-01-01")] {
+        let words =
+            ["posts in EUR", "version 1 posts in USD", starts, "currency-mismatch", "another id"];
+        refused(publish(&world, euro(version, starts)).await, Code::FailedPrecondition, &words);
+    }
+    // The same id and version with other content is refused for that reason.
+    let other = publish(&world, euro(1, "2026-04-01")).await;
+    refused(other, Code::FailedPrecondition, &["immutable"]);
+    let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.plans.len(), 1);
+    let elsewhere = euro(2, "2026-04-01").replace("\"octets\" version", "\"octets-eur\" version");
+    assert!(publish(&world, elsewhere).await.unwrap().warnings.is_empty());
+}
+
+/// Accounts may be subscribed with values for the parameters of the version before.
+#[tokio::test(start_paused = true)]
+async fn a_parameter_that_is_gone_or_of_another_type_is_warned_of() {
+    let world = world().await;
+    let with = |version, starts: &str, parameters: &str| {
+        xml(version, starts, "0.05").replace("<graph>", &format!("{parameters}<graph>"))
+    };
+    let both = "<parameter id=\"tier\" type=\"text\" value=\"a\"/>\
+                <parameter id=\"most\" type=\"count\" value=\"5\"/>";
+    publish(&world, with(1, "2026-01-01", both)).await.unwrap();
+    let same = publish(&world, with(2, "2026-04-01", both)).await.unwrap();
+    assert!(!same.warnings.iter().any(|warning| warning.contains("subscribed")), "{same:?}");
+    let one = "<parameter id=\"most\" type=\"money\" value=\"5.00\"/>";
+    let less = publish(&world, with(3, "2026-05-01", one)).await.unwrap();
+    for words in [
+        "version 3 has no parameter \"tier\", and version 2 has it: from 2026-05-01 on",
+        "parameter \"most\" of version 3 is of type money, and that of version 2 of type count",
+    ] {
+        assert!(less.warnings.iter().any(|warning| warning.contains(words)), "{words}: {less:?}");
+    }
+    // Of a version that starts in between, the version before is compared.
+    let between = publish(&world, with(4, "2026-03-20", both)).await.unwrap();
+    assert!(!between.warnings.iter().any(|warning| warning.contains("subscribed")), "{between:?}");
+    // The same content again is in the catalogue already.
+    assert!(publish(&world, with(3, "2026-05-01", one)).await.unwrap().already);
+}
+
 /// The plan with an example.
 fn with_example(version: u32, starts: &str, example: &str) -> String {
     xml(version, starts, "1.00").replace("</plan>", &format!("{example}\n</plan>"))

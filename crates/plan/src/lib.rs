@@ -27,6 +27,7 @@
 //!          watch.rs traces the primitives; remembered.rs describes state as text for people
 //!
 //!   spec.rs  the declaration of a primitive type      subscribing.rs  checks of a subscription
+//!   next_version.rs  what subscribed accounts lose by the next version of their plan
 //!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  spelling hints
 //! ```
 //!
@@ -65,6 +66,7 @@ mod ladder;
 mod level;
 mod measure;
 mod nearest;
+mod next_version;
 mod offset;
 mod options;
 mod price;
@@ -94,6 +96,7 @@ pub use example::{
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
 pub use nearest::hint;
+pub use next_version::{SubscriberLoss, subscriber_losses};
 pub use offset::PostedAmount;
 pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
 pub use primitives::{

@@ -213,6 +213,7 @@ fn another_currency_is_shown_in_the_head_at_every_price_and_at_continued_sums() 
         "  ~ currency: USD -> EUR",
         "rate/unit: USD 1.00 per 1 -> EUR 1.00 per 1",
         "\"limit\" sums in EUR and summed in USD",
+        "usage of the subscribed accounts that are billed in USD waits as currency-mismatch",
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");
     }

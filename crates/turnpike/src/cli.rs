@@ -1,8 +1,10 @@
 //! The command line. Parsing keeps the options as given; each command resolves its own defaults.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
@@ -68,6 +70,27 @@ pub(crate) fn command() -> clap::Command {
     let globals = command.get_arguments().filter(|option| option.is_global_set());
     let globals: Vec<Arg> = globals.map(|option| option.clone().hide(true)).collect();
     command.mut_subcommands(|command| with_pointer(command, &globals))
+}
+
+/// The error with the usage of its command as the help shows it. The parser lists every option that
+/// was given, or set in the environment, as if it were required.
+pub(crate) fn with_whole_usage(
+    mut error: clap::Error,
+    arguments: impl Iterator<Item = OsString>,
+) -> clap::Error {
+    if error.get(ContextKind::Usage).is_none() {
+        return error;
+    }
+    let mut found = command();
+    found.build();
+    for argument in arguments.skip(1) {
+        if let Some(subcommand) = found.find_subcommand(argument).cloned() {
+            found = subcommand;
+        }
+    }
+    let usage = found.render_usage();
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    error
 }
 
 fn with_pointer(command: clap::Command, globals: &[Arg]) -> clap::Command {

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     let matches = cli::command().try_get_matches();
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => exit::code(&run(cli)),
-        Err(error) => exit::refused(&error),
+        Err(error) => exit::refused(&cli::with_whole_usage(error, std::env::args_os())),
     }
 }
 

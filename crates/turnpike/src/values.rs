@@ -29,6 +29,24 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The shortest acceptance horizon: records of the present are up to some seconds old.
+const HORIZON_MIN: Duration = Duration::from_secs(60);
+
+/// An acceptance horizon: a duration, as [`duration`] reads it, with a unit. The horizon of a
+/// partition can't be changed, and a number of days without unit would be read as seconds.
+pub(crate) fn horizon(text: &str) -> Result<Duration, String> {
+    if text.trim().parse::<f64>().is_ok() {
+        return Err(format!("{text:?} has no unit; write for example 35d or 12h"));
+    }
+    match duration(text)? {
+        short if short < HORIZON_MIN => Err(format!(
+            "{text:?} is too short: records of the present would be rejected as too-old; write at \
+             least 60s, for example 35d"
+        )),
+        time => Ok(time),
+    }
+}
+
 /// An instant, or the start of a date in UTC.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     instant_in(text, &TimeZone::UTC)
@@ -156,6 +174,20 @@ mod tests {
         assert!(patience("0").unwrap_err().contains("is not greater than zero"));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
+        for (text, days) in [("35d", 35), ("48h", 2), ("0.5d", 0)] {
+            let read = horizon(text).ok().map(|time| time.as_secs() / 86_400);
+            assert_eq!(read, (days > 0).then_some(days), "{text}");
+        }
+        for (text, why) in [
+            ("35", "no unit"),
+            (" 35 ", "no unit"),
+            ("3e5", "no unit"),
+            ("0d", "too short"),
+            ("0s", "too short"),
+            ("59s", "too short"),
+        ] {
+            assert!(horizon(text).unwrap_err().contains(why), "{text}");
+        }
         assert_eq!(accounts("1-1_000").unwrap().last().0, 1_000);
         assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
         assert_eq!(member("node-1=200").unwrap(), ("node-1".to_owned(), 200));

@@ -119,6 +119,50 @@ fn everyday_mistakes_are_reported_with_their_cause() {
     says(&refused, &["did you mean \"priced\"?"]);
     usage_waits_with_its_cause(&cluster);
     messages_about_the_cluster(&cluster);
+    a_load_leaves_the_accounts_of_others_alone(&cluster);
+    a_further_version_says_what_subscribed_accounts_lose(&cluster);
+}
+
+fn a_further_version_says_what_subscribed_accounts_lose(cluster: &Cluster) {
+    let further = PRICED.replace("version=\"1\" starts=\"2000", "version=\"2\" starts=\"2999");
+    let euro = cluster.write("euro.xml", &further.replace("USD", "EUR"));
+    let refused = cluster.run(&["plan", "publish", &euro]);
+    assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
+    let words =
+        ["euro.xml was not published", "posts in EUR", "currency-mismatch", "under another id"];
+    says(&refused, &words);
+    let fixed = further.replace("$price", "1.00");
+    let (before, rest) = fixed.split_once("  <parameter").unwrap();
+    let fixed = [before, rest.split_once("/>").unwrap().1].concat();
+    let fixed = cluster.write("fixed.xml", &fixed);
+    let diff = cluster.run(&["plan", "diff", "priced@1", &fixed]);
+    let published = cluster.run(&["plan", "publish", &fixed]);
+    for ran in [diff, published] {
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let words =
+            "version 2 has no parameter \"price\", and version 1 has it: from 2999-01-01 on";
+        says(&ran, &["warning: ", words, "unknown-plan"]);
+    }
+}
+
+/// Nothing is opened if one of the accounts is somebody's.
+fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
+    let theirs = cluster.run(&["account", "open", "990007", "--currency", "EUR"]);
+    assert_eq!(theirs.code, 0, "{}", theirs.err);
+    let load = |first: &str| {
+        let load = ["load", "--setup", "--first-account", first, "--account-count", "10"];
+        cluster.run(&[&load[..], &["--records", "20"]].concat())
+    };
+    let refused = load("990001");
+    assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
+    says(&refused, &["other settings", "990007", "Nothing was changed", "--first-account"]);
+    assert_eq!(cluster.run(&["account", "show", "990001"]).code, 1);
+    assert_eq!(cluster.run(&["plan", "list", "--plan", "fig6b"]).code, 1);
+    for _ in 0..2 {
+        let done = load("990008");
+        assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    }
+    assert_eq!(cluster.run(&["account", "show", "990017"]).code, 0);
 }
 
 /// The second time ends as the first one did: the records still wait.

@@ -242,6 +242,41 @@ fn an_option_that_would_be_dropped_is_refused() {
     }
 }
 
+/// Records of two pipes would be taken for duplicates of each other.
+#[test]
+fn a_log_without_a_name_needs_a_source() {
+    fails(&["collect", "access-log", "-"], 2, &["standard input", "--source NAME"]);
+    let front = format!("http://127.0.0.1:{}", free_port());
+    let named = ["collect", "access-log", "-", "--source", "www1", "--front", &front];
+    fails(&named, 1, &[&front]);
+}
+
+/// The usage line of an error is that of the help: what was given, or set in the environment, is not
+/// required.
+#[test]
+fn the_usage_of_an_error_requires_only_what_is_required() {
+    let ran = run(&["plan", "show", "--front", "http://127.0.0.1:1"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("Usage: turnpike plan show [OPTIONS] <ID>"), "{}", ran.err);
+    let ran = run(&["ingest", "--window", "0", "usage.csv"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+/// The newest version is asked for by no number, and all plans by no id.
+#[test]
+fn a_version_zero_and_an_empty_id_are_refused() {
+    for (command, words) in [
+        (["plan", "show", "fig6b", "--version", "0"], "0 is not in 1.."),
+        (["table", "show", "world", "--version", "0"], "0 is not in 1.."),
+    ] {
+        fails(&command, 2, &[words]);
+    }
+    for command in [["plan", "list", "--plan", ""], ["table", "list", "--table", ""]] {
+        fails(&command, 2, &["a value is required"]);
+    }
+    fails(&["plan", "diff", "fig6b@0", "fig6b@1"], 2, &["\"0\" is not a version"]);
+}
+
 /// A subscription charges its fees from its start on, so the start is never chosen silently.
 #[test]
 fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
@@ -252,6 +287,8 @@ fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
     let log = log.display().to_string();
     let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
     fails(&collect, 2, &["--plan-from", "the log begins 2026-02-03", "fee"]);
+    let late = [&collect[..], &["--plan-from", "2026-03-01"]].concat();
+    fails(&late, 2, &["--plan-from 2026-03-01", "after every access", "the log ends 2026-02-07"]);
 }
 
 /// ISO 4217 lists the currencies; three capital letters alone are none.

@@ -111,6 +111,7 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
     let up = Up::start(&[]);
     let old = up.write("old.log", &log("17/May/2015"));
     let young = up.write("young.log", &log(&days_ago(2)));
+    let ahead = up.write("ahead.log", &log(&days_ago(-3)));
     let junk = up.write("junk.log", "www.example.net - - [x] \"GET /\" 200 5\n");
     for (path, more, words) in [
         (&old, &SUBSCRIBED[..], &["too old", "since", "--accept-since 2015-05-17"][..]),
@@ -119,6 +120,7 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
             &["--plan", "no-such", "--plan-from", "2020-01-01"],
             &["no-such is not published", "plan publish"],
         ),
+        (&ahead, &SUBSCRIBED, &["every access is in the future", "the log ends", "clock"]),
         (&junk, &SUBSCRIBED, &["no line is a valid access", "junk.log:1"]),
         (&young, &["--open-accounts", "999"], &["3 accounts are needed", "1-500, 501-1000"]),
     ] {
@@ -161,6 +163,62 @@ fn a_cluster_for_old_logs_takes_them_and_rejects_what_ends_in_the_future() {
     assert_eq!(ran.code, 3, "{}", ran.err);
     assert!(ran.err.contains("record ten-years: rejected, in-the-future"), "{}", ran.err);
     assert!(ran.out.contains("1 accepted"), "{}", ran.out);
+}
+
+/// P26: the cluster rejects what ends in the future, so it opens no account.
+#[test]
+fn a_requester_of_the_future_gets_no_account() {
+    let up = Up::start(&[]);
+    let line = |client: &str, day: &str| {
+        format!("{client} - - [{day}:01:00:00 +0000] \"GET / HTTP/1.1\" 200 1000\n")
+    };
+    let (past, future) = (days_ago(2), days_ago(-3));
+    let lines = [
+        line("192.0.2.7", &future),
+        line("192.0.2.8", &future),
+        line("192.0.2.8", &past),
+        line("192.0.2.9", &past),
+    ];
+    let path = up.write("access.log", &lines.concat());
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1"];
+    let ran = up.run(&[&collect[..], &SUBSCRIBED].concat());
+    assert_eq!(ran.code, 3, "two accesses are rejected: {}\n{}", ran.out, ran.err);
+    for words in ["2 accesses are in the future", "2 requesters: 2 accounts opened (1 to 2)"] {
+        assert!(ran.err.contains(words), "{words:?} is not in\n{}", ran.err);
+    }
+    assert!(ran.out.contains("2 accepted"), "{}", ran.out);
+    for (account, client) in [("1", "ip:192.0.2.8"), ("2", "ip:192.0.2.9")] {
+        assert!(up.run(&["account", "show", account]).out.contains(client), "account {account}");
+    }
+    assert!(!up.is_open("3"));
+}
+
+/// Rotation renames a log: its records stay those of the same server.
+#[test]
+fn a_rotated_log_is_not_billed_again_and_another_server_is() {
+    let up = Up::start(&[]);
+    let text = log(&days_ago(2));
+    let path = up.write("access.log", &text);
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1"];
+    let first = up.run(&[&collect[..], &SUBSCRIBED].concat());
+    assert_eq!(first.code, 0, "{}\n{}", first.out, first.err);
+    assert!(
+        first.err.contains("source access.log: name the server with --source"),
+        "{}",
+        first.err
+    );
+    for rotated in ["access.log.1", "access.log-20261130"] {
+        let ran = up.run(&["collect", "access-log", &up.write(rotated, &text)]);
+        assert_eq!(ran.code, 0, "{rotated}: {}\n{}", ran.out, ran.err);
+        assert!(ran.out.contains("0 accepted, 4 duplicates"), "{rotated}: {}", ran.out);
+    }
+    // A file of this name that an earlier release collected.
+    let whole = up.write("access.log.1", &text);
+    let ran = up.run(&["collect", "access-log", &whole, "--source", "access.log"]);
+    assert!(ran.out.contains("0 accepted, 4 duplicates"), "{}", ran.out);
+    assert!(!ran.err.contains("source access.log:"), "{}", ran.err);
+    let other = up.run(&["collect", "access-log", &path, "--source", "www2"]);
+    assert!(other.out.contains("4 accepted, 0 duplicates"), "{}", other.out);
 }
 
 /// Two runs may choose the same numbers. Each number goes to one of them.

@@ -77,6 +77,9 @@ fn up_creates_nothing_if_its_options_cannot_be_used() {
             "--accept-since 2999-01-01T00:00:00Z is in the future",
         ),
         (["--accounts", "1-3"], 2, "fewer accounts than 4 partitions"),
+        (["--horizon", "35"], 2, "\"35\" has no unit; write for example 35d"),
+        (["--horizon", "0d"], 2, "\"0d\" is too short"),
+        (["--horizon", "35s"], 2, "\"35s\" is too short"),
     ] {
         let up = ["up", "--data", &data.display().to_string(), "--listen", "127.0.0.1:0"];
         let up = match options[0] {
@@ -90,9 +93,11 @@ fn up_creates_nothing_if_its_options_cannot_be_used() {
     }
     let url = format!("sqlite:{}", dir.path().join("t.db").display());
     let init = ["partition", "init", "--database", &url, "--count", "1", "--accounts", "1-9"];
-    let init = run(&[&init[..], &["--members", "a", "--accept-since", "2999-01-01"]].concat());
-    assert_eq!(init.code, 2, "{}", init.err);
-    assert!(!dir.path().join("t.db").exists(), "{}", init.err);
+    for option in [["--accept-since", "2999-01-01"], ["--horizon", "35"], ["--horizon", "0s"]] {
+        let init = run(&[&init[..], &["--members", "a"], &option].concat());
+        assert_eq!(init.code, 2, "{option:?}: {}", init.err);
+        assert!(!dir.path().join("t.db").exists(), "{option:?}: {}", init.err);
+    }
 }
 
 #[test]
@@ -110,7 +115,11 @@ fn up_says_which_options_have_no_effect_on_an_existing_database() {
     };
     let first = ["--partitions", "2", "--accounts", "1-100", "--accept-since", "2020-01-01"];
     let first = [&first[..], &["--horizon", "40d"]].concat();
-    assert!(!begun(&first).contains("no effect"));
+    let log = begun(&first);
+    assert!(!log.contains("no effect") && log.contains("partitions=2"), "{log}");
+    // The accounts that a user opens first are not those of a load.
+    let load = "turnpike load --setup --first-account 77 --account-count 24 --seconds 5";
+    assert!(log.contains(load), "{load:?} is not in\n{log}");
     for same in [&first[..], &[]] {
         let log = begun(same);
         assert!(log.contains("has 2 partitions already") && !log.contains("no effect"), "{log}");
@@ -120,6 +129,7 @@ fn up_says_which_options_have_no_effect_on_an_existing_database() {
     for option in ["--partitions 8", "--accounts 1-200", "--accept-since 2021-01-01T00:00:00Z"] {
         assert!(log.contains(&format!("warning: {option} has no effect")), "{option}:\n{log}");
     }
+    assert!(!log.contains("partitions=8") && !log.contains("accounts=1-200"), "{log}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use crate::support;
 
 use std::fs;
+use std::process::Command;
 
 use support::{file, run};
 
@@ -97,6 +98,38 @@ fn a_difference_is_reported_and_its_exit_code_is_an_option() {
     let neither = run(&["plan", "diff", "fig6b@first", &new]);
     assert_eq!(neither.code, 2, "{}", neither.err);
     assert!(neither.err.contains("write ID@VERSION"), "{}", neither.err);
+}
+
+/// A plan is read in the encodings and compression in which usage is read.
+#[test]
+fn a_plan_is_read_from_gzip_and_utf_16_and_other_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        run(&["plan", "check", &path.display().to_string()])
+    };
+    let text = fs::read_to_string(file("plans/octets.xml")).unwrap();
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = [&b"\xff\xfe"[..], &units].concat();
+    let zipped = dir.path().join("zipped.xml");
+    fs::write(&zipped, &text).unwrap();
+    assert!(Command::new("gzip").arg(&zipped).status().unwrap().success());
+    let gzip = fs::read(dir.path().join("zipped.xml.gz")).unwrap();
+    let cr = text.replace('\n', "\r").into_bytes();
+    for (name, bytes) in [("p.xml.gz", gzip), ("p16.xml", utf16), ("mac.xml", cr)] {
+        let ran = check(name, &bytes);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        assert!(ran.out.contains("plan octets version 1"), "{name}: {}", ran.out);
+    }
+    for (name, bytes, words) in [
+        ("p.xlsx", &b"PK\x03\x04rest"[..], "an .xlsx workbook"),
+        ("latin1.xml", b"<plan>\n\xe9", "latin1.xml:2: the text is not UTF-8"),
+    ] {
+        let ran = check(name, bytes);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.out);
+        assert!(ran.err.contains(words), "{name}: {}", ran.err);
+    }
 }
 
 #[test]

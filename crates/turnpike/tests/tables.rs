@@ -110,7 +110,8 @@ fn a_table_is_read_from_gzip_and_utf_16_and_other_files_are_named() {
     fs::write(&zipped, &text).unwrap();
     assert!(Command::new("gzip").arg(&zipped).status().unwrap().success());
     let gzip = fs::read(dir.path().join("zipped.csv.gz")).unwrap();
-    for (name, bytes) in [("t.csv.gz", gzip), ("t16.csv", utf16)] {
+    let cr = text.replace('\n', "\r").into_bytes();
+    for (name, bytes) in [("t.csv.gz", gzip), ("t16.csv", utf16), ("mac.csv", cr)] {
         let ran = check(name, &bytes);
         assert_eq!(ran.code, 0, "{name}: {}", ran.err);
         let same = |out: &str| out.split_once(": ").map(|(_, said)| said.to_owned());

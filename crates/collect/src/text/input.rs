@@ -88,8 +88,8 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// Reads a whole text file: gzip is decompressed, UTF-16 becomes UTF-8, and a byte order mark is
-/// dropped. `file` is its name in faults.
+/// Reads a whole text file: gzip is decompressed, UTF-16 becomes UTF-8, a byte order mark is
+/// dropped, and if all lines end at CR, they end at LF. `file` is its name in faults.
 ///
 /// # Errors
 /// A [`Fault`] if the file can't be read, is not text, or has more than `bytes_max` bytes of text.
@@ -103,6 +103,9 @@ pub fn read_text(file: &str, reader: impl Read, bytes_max: usize) -> Result<Stri
     if bytes.len() > bytes_max {
         let problem = format!("the text has more than {bytes_max} bytes");
         return Err(Problem::row(problem, "split the file").fatal_at(file, 1));
+    }
+    if !bytes.contains(&b'\n') {
+        bytes.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();

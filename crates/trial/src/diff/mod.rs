@@ -31,7 +31,8 @@ pub struct PlanDiff {
     /// Whether the documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
     /// Warnings of state of the first plan that the second plan would lose: counters, and variables
-    /// that record booked charges.
+    /// that record booked charges. If both are versions of one plan, also warnings of subscribed
+    /// accounts that the second plan would not rate.
     pub warnings: Vec<String>,
 }
 
@@ -105,6 +106,10 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
         (Err(errors), _) | (_, Err(errors)) => {
             diff.warnings.push(format!("prices and state could not be compared: {errors}"));
         }
+    }
+    if before.id() == after.id() {
+        let losses = turnpike_plan::subscriber_losses(before, after);
+        diff.warnings.extend(losses.iter().map(ToString::to_string));
     }
     diff.text_only = diff.is_empty() && before.content_hash() != after.content_hash();
     diff

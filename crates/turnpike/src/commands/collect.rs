@@ -2,13 +2,14 @@
 //! cluster.
 
 mod accounts;
+mod source;
 mod survey;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use turnpike_collect::{AccessLog, AccessLogOptions, LogFormat};
-use turnpike_types::Currency;
+use turnpike_types::{Currency, Timestamp};
 
 use crate::cli::Context;
 use crate::client::ClientArgs;
@@ -36,21 +37,23 @@ pub(crate) enum CollectCommand {
 const ACCESS_LOG_EXAMPLES: &str = "\
 Each line becomes one record: identity ip:ADDRESS of the client, without port, usage type octets
 (status 200 and 206), octets-failed (4xx, 5xx) or octets-uncharged (the rest), quantity the size.
-Record ids are SOURCE:HASH:N, so a second run changes nothing. See docs/formats.md.
+Record ids are SOURCE:HASH:N, so a second run changes nothing. Rotation may rename the file
+(access.log.1, access.log.2.gz, access.log-20261130): the source stays. See docs/formats.md.
 
 The formats common, combined and vhost_combined are recognized by the first line that matches. For
 any other format, give the server's LogFormat. A line whose requester is not an address is reported
 and not sent, unless --hostnames says that the server logs host names.
 
 --open-accounts opens accounts for requesters that have none, and no others. Everything is checked
-first: the file, the plan, the account numbers, and whether the cluster takes records of that age (a
-cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE). --plan subscribes the accounts
-that this run opens. Their fees are charged from --plan-from on, and usage before it waits as
-no-plan.
+first: the file, the plan, the account numbers, and whether the cluster takes records of that time (a
+cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE). An access that is too old or in
+the future opens no account. --plan subscribes the accounts that this run opens. Their fees are
+charged from --plan-from on, and usage before it waits as no-plan.
 
 Examples:
   turnpike collect access-log access.log
-  turnpike collect access-log access.log.1.gz --source www1
+  turnpike collect access-log /var/log/www1/access.log --source www1
+  zstdcat access.log.zst | turnpike collect access-log - --source www1
   turnpike collect access-log other_vhosts_access.log --format vhost_combined
   turnpike collect access-log site.log --format '%v %h %l %u %t \"%r\" %>s %b'
   turnpike collect access-log access.log --open-accounts 1000 --plan octets \\
@@ -64,8 +67,8 @@ pub(crate) struct AccessLogArgs {
     /// The log, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The prefix of record ids; give the same one after the file was renamed [default: the file's
-    /// name]
+    /// The prefix of record ids: one for each server, the same whenever its log is collected; needed
+    /// for standard input [default: the file's name without .1, .2.gz, -20261130]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// The format of the lines: common, combined, vhost_combined, or the server's LogFormat
@@ -116,18 +119,29 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     if args.open_accounts.is_some() && args.file == Path::new("-") {
         return Err(usage("--open-accounts reads the log twice: name a file, not -"));
     }
-    let log = access_log(&args)?;
+    let source = match &args.source {
+        Some(source) => source.clone(),
+        None => source::default_source(&args.file)?,
+    };
+    let log = access_log(&args, &source)?;
     let exceptions = args.batches.exceptions(&args.file)?;
-    let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
+    let now = Timestamp(values::now_us());
+    let survey =
+        args.open_accounts.map(|_| Survey::of(access_log(&args, &source)?, now)).transpose()?;
     if args.plan.is_some() && plan_from.is_none() {
         return Err(no_start(survey.as_ref()));
     }
+    check_start(plan_from, survey.as_ref())?;
     let front = args.client.connect(&context.config).await?;
+    if args.source.is_none() && !context.quiet {
+        ui::tell(format_args!(
+            "source {source}: name the server with --source if several write logs of this name"
+        ));
+    }
     if let Some((from, survey)) = args.open_accounts.zip(survey) {
         accounts::open(&front, &args, from, plan_from, survey, context).await?;
     }
     let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
-    let source = source(&args);
     let sending = Sending {
         source: &source,
         batch_records: args.batches.batch,
@@ -136,6 +150,29 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
     report.print(args.batches.json, exceptions)
+}
+
+/// Refuses a start of the plan after every access: all of them would wait as no-plan.
+fn check_start(plan_from: Option<Timestamp>, survey: Option<&Survey>) -> anyhow::Result<()> {
+    let spans = survey.and_then(|survey| survey.oldest.zip(survey.newest));
+    let Some((plan_from, (oldest, newest))) = plan_from.zip(spans) else { return Ok(()) };
+    let is_late = plan_from > newest;
+    let is_within = plan_from > oldest;
+    let [plan_from, oldest, newest] =
+        [plan_from, oldest, newest].map(|at| values::show_instant(at.micros()));
+    if !is_late {
+        if is_within {
+            ui::print_stderr(format_args!(
+                "the log begins {oldest}: accesses before --plan-from {plan_from} wait as no-plan if \
+                 this run subscribes their account"
+            ));
+        }
+        return Ok(());
+    }
+    Err(usage(format!(
+        "--plan-from {plan_from} is after every access, which would wait as no-plan: the log ends \
+         {newest}. Nothing was changed; give a start before the log"
+    )))
 }
 
 /// The error of a plan without a start. There is no default, because neither 1970 nor the present
@@ -150,17 +187,10 @@ fn no_start(survey: Option<&Survey>) -> anyhow::Error {
     ))
 }
 
-fn source(args: &AccessLogArgs) -> String {
-    args.source.clone().unwrap_or_else(|| {
-        let name = args.file.file_name().unwrap_or_default().to_string_lossy();
-        if name == "-" || name.is_empty() { "stdin".to_owned() } else { name.replace(' ', "_") }
-    })
-}
-
-fn access_log(args: &AccessLogArgs) -> anyhow::Result<Rows> {
+fn access_log(args: &AccessLogArgs, source: &str) -> anyhow::Result<Rows> {
     let AccessLogArgs { path, format, hostnames, .. } = args;
     let options = AccessLogOptions { path: *path, format: format.clone(), hostnames: *hostnames };
     let (name, reader) = (args.file.display().to_string(), usage_file::open(&args.file)?);
-    let log = AccessLog::new(&name, &source(args), reader, options);
+    let log = AccessLog::new(&name, source, reader, options);
     Ok(Box::new(log.map_err(|error| usage(format!("--source: {error}")))?))
 }

@@ -125,7 +125,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     ui::print(
         "  turnpike up                      a cluster that keeps its data, at http://127.0.0.1:7070",
     )?;
-    ui::print("  turnpike load --setup --account-count 10000 --seconds 5")?;
+    ui::print("  turnpike load --setup --first-account 990001 --account-count 10000 --seconds 5")?;
     ui::print("  turnpike status                  while you kill its processes")?;
     ui::print("  turnpike pull --consumer me --output lines.csv")?;
     Ok(())

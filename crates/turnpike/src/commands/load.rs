@@ -26,12 +26,16 @@ use generate::{Generator, GeneratorOptions, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
---setup first opens the accounts and publishes the plan; repeating it changes nothing. Each run
-generates new records, unless --run names an earlier run of the same day (UTC): then the same
-records are sent again, and all of them must be answered as duplicates.
+--setup first publishes the plan, opens the accounts in zone UTC and currency USD, and subscribes
+them; repeating it changes nothing. Use accounts that nobody is billed for: it ends without a change
+if one of them is open with other settings (of more than 20,000 accounts it looks at that many
+beforehand; the others are refused one by one).
+
+Each run generates new records, unless --run names an earlier run of the same day (UTC): then the
+same records are sent again, and all of them must be answered as duplicates.
 
 Examples:
-  turnpike load --setup --account-count 10000 --seconds 10
+  turnpike load --setup --first-account 900001 --account-count 10000 --seconds 10
   turnpike load --account-count 1000000 --records 20000000 --streams 8 --json
   turnpike load --records 100000 --run drill-1 && turnpike load --records 100000 --run drill-1";
 

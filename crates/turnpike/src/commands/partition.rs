@@ -67,8 +67,9 @@ pub(crate) struct InitArgs {
 /// The start times of records that a partition accepts.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AcceptanceArgs {
-    /// The acceptance horizon: how long ago a record may start [default: 35d]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// The acceptance horizon: how long ago a record may start, with a unit (35d, 12h), at least a
+    /// minute; a partition keeps it [default: 35d]
+    #[arg(long, value_name = "TIME", value_parser = values::horizon)]
     horizon: Option<std::time::Duration>,
     /// Accept records since this time in spite of the horizon, for a backfill; not in the future
     #[arg(long, value_name = "TIME", value_parser = values::instant)]

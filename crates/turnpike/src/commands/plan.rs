@@ -7,15 +7,17 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use turnpike_proto::plan::v1::{GetRequest, GetResponse, ListRequest, PlanVersion};
+use turnpike_types::limits::PLAN_XML_BYTES_MAX;
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
 use crate::exit::Finish;
-use crate::{plans, ui, values};
+use crate::{plans, ui, usage_file, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,8 +71,8 @@ Examples:
 #[command(after_help = LIST_EXAMPLES)]
 pub(crate) struct ListArgs {
     /// Only this plan's versions
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    plan: String,
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    plan: Option<String>,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -94,9 +96,9 @@ pub(crate) struct ShowArgs {
     #[arg(value_name = "ID")]
     plan: String,
     /// The plan's version [default: the newest]
-    #[arg(long = "plan-version", visible_alias = "version", value_name = "N", default_value_t = 0)]
-    #[arg(hide_default_value = true)]
-    version: u32,
+    #[arg(long = "plan-version", visible_alias = "version", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -133,10 +135,10 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Reads the XML of a plan from a file.
+/// Reads the XML of a plan from a file, also if the file is compressed or in UTF-16.
 pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(file)
-        .with_context(|| format!("the plan {} can't be read; check the path", file.display()))
+    let opened = usage_file::open(file)?;
+    Ok(turnpike_collect::read_text(&file.display().to_string(), opened, PLAN_XML_BYTES_MAX)?)
 }
 
 #[derive(Serialize)]
@@ -155,7 +157,7 @@ struct Listed {
 
 async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let request = ListRequest { plan_id: args.plan.clone() };
+    let request = ListRequest { plan_id: args.plan.clone().unwrap_or_default() };
     let answer = front
         .call("the catalogue could not be read", || {
             let (mut plans, request) = (front.plans(), request.clone());
@@ -163,8 +165,8 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.plans.into_iter().map(Listed::from).collect();
-    if listed.is_empty() && !args.plan.is_empty() {
-        bail!("the catalogue has no plan {} (see `turnpike plan list`)", args.plan);
+    if let (true, Some(id)) = (listed.is_empty(), &args.plan) {
+        bail!("the catalogue has no plan {id} (see `turnpike plan list`)");
     }
     if args.json {
         ui::print_json(&listed)?;
@@ -201,7 +203,7 @@ impl From<PlanVersion> for Listed {
 
 async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let answer = get(&front, &args.plan, args.version).await?;
+    let answer = get(&front, &args.plan, args.version.unwrap_or(NEWEST)).await?;
     if let Some(plan) = answer.plan.map(Listed::from).filter(|_| !context.quiet) {
         let zones = match plan.tz_database.as_str() {
             "" => "an unknown time-zone database".to_owned(),
@@ -216,7 +218,10 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// The XML of a published version; version 0 is the newest.
+/// The number that asks a front for the newest version.
+const NEWEST: u32 = 0;
+
+/// The XML of a published version; [`NEWEST`] for the newest.
 async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
     Ok(get(front, plan, version).await?.xml)
 }

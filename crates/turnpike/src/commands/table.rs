@@ -5,6 +5,7 @@ mod maxmind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use turnpike_plan::Table;
@@ -85,8 +86,8 @@ Examples:
 #[command(after_help = LIST_EXAMPLES)]
 pub(crate) struct ListArgs {
     /// Only this table's versions
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    table: String,
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    table: Option<String>,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -108,8 +109,8 @@ pub(crate) struct ShowArgs {
     table: String,
     /// The table's version [default: the newest]
     #[arg(long = "table-version", visible_alias = "version", value_name = "N")]
-    #[arg(default_value_t = 0, hide_default_value = true)]
-    version: u32,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -220,7 +221,7 @@ struct Listed {
 
 async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let request = ListTablesRequest { table_id: args.table.clone() };
+    let request = ListTablesRequest { table_id: args.table.clone().unwrap_or_default() };
     let answer = front
         .call("the catalogue could not be read", || {
             let (mut plans, request) = (front.plans(), request.clone());
@@ -228,8 +229,8 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.tables.into_iter().map(Listed::from).collect();
-    if listed.is_empty() && !args.table.is_empty() {
-        bail!("the catalogue has no table {} (see `turnpike table list`)", args.table);
+    if let (true, Some(id)) = (listed.is_empty(), &args.table) {
+        bail!("the catalogue has no table {id} (see `turnpike table list`)");
     }
     if args.json {
         ui::print_json(&listed)?;
@@ -268,7 +269,9 @@ impl From<TableVersion> for Listed {
 
 async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let request = GetTableRequest { table_id: args.table.clone(), version: args.version };
+    // Version 0 asks for the newest.
+    let version = args.version.unwrap_or(0);
+    let request = GetTableRequest { table_id: args.table.clone(), version };
     let doing = format!("table {} can't be shown (see `turnpike table list`)", args.table);
     let answer = front
         .call(&doing, || {

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::task::JoinSet;
 use turnpike_proto::cluster::v1::StatusRequest;
-use turnpike_store::{OpenOptions, PartitionSpec, SharedDatabase};
+use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
 use turnpike_types::AccountRange;
 
 use crate::children::{ChildCommand, RunningChild};
@@ -89,9 +89,11 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         "\nThe cluster serves at http://{}; Ctrl-C stops it.",
         cluster.address()
     ));
-    ui::print_stderr(
-        "Try next:\n  turnpike status\n  turnpike load --setup --account-count 10000 --seconds 5",
-    );
+    let (first, count) = cluster.accounts_for_load;
+    ui::print_stderr(format_args!(
+        "Try next:\n  turnpike status\n  turnpike load --setup --first-account {first} \
+         --account-count {count} --seconds 5"
+    ));
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut keepers = JoinSet::new();
     for child in cluster.nodes {
@@ -132,8 +134,10 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
     DataDir::lock(data)
 }
 
-/// The first line of the log: version and settings.
+/// The first line of the log: version and settings. An existing database keeps its partitions,
+/// whatever the options say.
 fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
+    let is_new = !DataDir::was_used(data);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -141,8 +145,8 @@ fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
         data = %data.display(),
         listen = plan.listen,
         nodes = plan.nodes,
-        partitions = plan.partitions(),
-        accounts = plan.accounts().map(|accounts| accounts.to_string()).unwrap_or_default(),
+        partitions = is_new.then(|| plan.partitions()),
+        accounts = is_new.then(|| plan.accounts().map(|accounts| accounts.to_string()).ok()).flatten(),
         log = context.log.filter,
         "cluster starts"
     );
@@ -209,6 +213,8 @@ impl ClusterPlan {
 /// A running embedded cluster.
 #[derive(Debug)]
 pub(crate) struct LocalCluster {
+    /// The first and the number of the accounts that `turnpike load` is suggested for.
+    accounts_for_load: (u64, u64),
     pub(crate) front: RunningChild,
     pub(crate) nodes: Vec<RunningChild>,
 }
@@ -226,6 +232,7 @@ impl LocalCluster {
         let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
         let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
         create_partitions(&database, plan, &names).await?;
+        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
         // From here on only the children access the file.
         drop(database);
         let front = ["front", "--database", &url, "--listen", &plan.listen];
@@ -243,7 +250,7 @@ impl LocalCluster {
             let name = &node.recipe.name;
             ui::print_stderr(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
         }
-        let cluster = Self { front, nodes };
+        let cluster = Self { accounts_for_load, front, nodes };
         cluster.served().await?;
         Ok(cluster)
     }
@@ -282,6 +289,16 @@ impl LocalCluster {
         let stops: JoinSet<()> = self.nodes.into_iter().map(RunningChild::stop).collect();
         stops.join_all().await;
     }
+}
+
+/// The accounts that a load may use without touching those that a user opens first, which usually
+/// have low numbers: the last 10,000, or half if there are fewer than 20,000.
+fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
+    let ranges = partitions.iter().map(|partition| partition.spec.range);
+    let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };
+    let (first, last) = (range.first().0, range.last().0);
+    let count = ((last - first) / 2).clamp(1, 10_000);
+    (last - count + 1, count)
 }
 
 async fn create_partitions(

@@ -1,14 +1,17 @@
 //! A first pass over the log, before any change: its requesters and their times.
+//!
+//! An access that ends in the future is rejected by the cluster (P26), so it opens no account.
 
 use std::collections::HashMap;
 
 use anyhow::bail;
 use turnpike_collect::Fault;
-use turnpike_types::Timestamp;
+use turnpike_types::{Timestamp, limits};
 
 use crate::usage_file::Rows;
+use crate::{ui, values};
 
-/// The requesters of a log and the times of their accesses.
+/// The requesters of a log and the times of their accesses, without the accesses in the future.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// In order of first appearance.
@@ -16,6 +19,16 @@ pub(crate) struct Survey {
     /// The oldest access of the log.
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) newest: Option<Timestamp>,
+    /// The accesses that end in the future.
+    ahead: Ahead,
+}
+
+/// The accesses of a log that end in the future.
+#[derive(Debug, Default)]
+struct Ahead {
+    count: u64,
+    /// The latest start among them.
+    newest: Option<Timestamp>,
 }
 
 /// An identity in the log.
@@ -27,8 +40,9 @@ pub(crate) struct Requester {
 }
 
 impl Survey {
-    /// Reads the whole log. Bad rows are reported later, when the records are sent.
-    pub(crate) fn of(log: Rows) -> anyhow::Result<Self> {
+    /// Reads the whole log at `now`. Bad rows are reported later, when the records are sent.
+    pub(crate) fn of(log: Rows, now: Timestamp) -> anyhow::Result<Self> {
+        let latest_end = now.saturating_add(limits::AHEAD_MAX_US);
         let mut survey = Self::default();
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut first_fault: Option<Fault> = None;
@@ -43,6 +57,11 @@ impl Survey {
                 }
             };
             let start = record.start;
+            if start.saturating_add(record.duration_us) > latest_end {
+                survey.ahead.count += 1;
+                survey.ahead.newest = survey.ahead.newest.max(Some(start));
+                continue;
+            }
             survey.oldest = Some(survey.oldest.map_or(start, |oldest| oldest.min(start)));
             survey.newest = Some(survey.newest.map_or(start, |newest| newest.max(start)));
             let known = places.get(&record.identity).copied();
@@ -55,10 +74,37 @@ impl Survey {
                 }
             }
         }
+        if let Some(newest) = survey.ahead.newest {
+            survey.tell_of_ahead(newest, now)?;
+        }
         match (survey.requesters.is_empty(), first_fault) {
             (true, Some(fault)) => bail!("no line is a valid access; nothing was changed. {fault}"),
             (true, None) => bail!("the log is empty; nothing was changed"),
             (false, _) => Ok(survey),
         }
+    }
+
+    /// Says that accesses lie in the future.
+    ///
+    /// # Errors
+    /// When all of them do.
+    fn tell_of_ahead(&self, newest: Timestamp, now: Timestamp) -> anyhow::Result<()> {
+        let [newest, now] = [newest, now].map(|at| values::show_instant(at.micros()));
+        if self.requesters.is_empty() {
+            bail!(
+                "every access is in the future: the log ends {newest}, and it is {now} by this \
+                 machine's clock. Nothing was changed. Correct the clock, or the log's offset from \
+                 UTC"
+            );
+        }
+        let count = match self.ahead.count {
+            1 => "1 access is in the future and will be rejected".to_owned(),
+            more => format!("{} accesses are in the future and will be rejected", ui::count(more)),
+        };
+        ui::tell(format_args!(
+            "{count}: the log ends {newest}, and it is {now} by this machine's clock; a requester \
+             that has no other access gets no account"
+        ));
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::bail;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use turnpike_proto::account::v1::{Settings, Subscribe};
 use turnpike_proto::plan::v1::PublishRequest;
 
@@ -11,6 +13,14 @@ use crate::commands::plan::read_xml;
 use crate::{plans, ui};
 
 use super::UsageKind;
+
+/// Accounts that are looked up before any is opened. Of more, as many are looked up, at equal
+/// distances: looking up a million takes longer than opening them.
+const LOOKED_UP_MAX: u64 = 20_000;
+/// Accounts looked up concurrently.
+const SHOWS_AT_ONCE: usize = 64;
+/// Accounts that a message names.
+const NAMED_MAX: usize = 5;
 
 /// The parameters of the preparation.
 pub(crate) struct Setup<'a> {
@@ -27,10 +37,11 @@ impl Setup<'_> {
             (None, UsageKind::Fig6b) => plans::FIG6B.to_owned(),
             (None, UsageKind::Octets) => plans::OCTETS.to_owned(),
         };
+        let settings = settings("UTC", "USD");
+        self.check_unlike(front, &settings).await?;
         let plan_id = publish(front, &xml).await?;
         let numbers = self.first..self.first.saturating_add(self.accounts);
         let bar = ui::progress(Some(self.accounts * 2), "accounts", hidden);
-        let settings = settings("UTC", "USD");
         let opens = numbers.clone().map(|number| apply::open(number, settings.clone(), []));
         let mut applied = apply::apply(front, opens, |_, _| bar.inc(1)).await?;
         let subscription = subscription(&plan_id);
@@ -38,6 +49,40 @@ impl Setup<'_> {
         applied.add(apply::apply(front, subscriptions, |_, _| bar.inc(1)).await?);
         bar.finish_and_clear();
         succeeded(&applied)
+    }
+
+    /// Refuses accounts that are open with other settings, before anything is changed.
+    async fn check_unlike(&self, front: &Front, settings: &Settings) -> anyhow::Result<()> {
+        let shown = stream::iter(self.looked_up())
+            .map(|number| front.account(number))
+            .buffered(SHOWS_AT_ONCE);
+        let unlike = shown.try_filter_map(|shown| async move {
+            let opened = shown.filter(|shown| {
+                let first = shown.settings.first().and_then(|dated| dated.settings.as_ref());
+                first != Some(settings)
+            });
+            Ok(opened.map(|shown| shown.account_number.to_string()))
+        });
+        let unlike: Vec<String> = unlike.take(NAMED_MAX + 1).try_collect().await?;
+        let named = match unlike.as_slice() {
+            [] => return Ok(()),
+            all if all.len() > NAMED_MAX => format!("{}, …", all[..NAMED_MAX].join(", ")),
+            all => all.join(", "),
+        };
+        bail!(
+            "accounts are open with other settings than zone UTC, currency USD and cycle day 1: \
+             {named}. Nothing was changed; choose other accounts with --first-account"
+        )
+    }
+
+    /// The accounts to look up, the last one included.
+    fn looked_up(&self) -> impl Iterator<Item = u64> + use<> {
+        let (first, accounts) = (self.first, self.accounts);
+        let distance = accounts.div_ceil(LOOKED_UP_MAX).max(1);
+        let last = (!(accounts - 1).is_multiple_of(distance)).then_some(accounts - 1);
+        let step = usize::try_from(distance).unwrap_or(usize::MAX);
+        let places = (0..accounts).step_by(step).chain(last);
+        places.map(move |place| first.saturating_add(place))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use turnpike_plan::Plan;
 
-use super::published;
+use super::{NEWEST, published};
 use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::exit::{Finish, usage};
@@ -13,7 +13,8 @@ use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
 A plan is a file, or ID@VERSION in the catalogue (ID@ for its newest version). Warns of counters and
-charges of the first plan that the second plan would lose.
+charges of the first plan that the second plan would lose, and of subscribed accounts that it would
+not rate.
 
 Examples:
   turnpike plan diff old.xml new.xml
@@ -61,8 +62,8 @@ async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<
         return Ok(plans::load(file)?.plan);
     };
     let version = match version {
-        "" => 0,
-        number => number.parse().map_err(|_| {
+        "" => NEWEST,
+        number => number.parse::<u32>().ok().filter(|&number| number > 0).ok_or_else(|| {
             usage(format!(
                 "{name}: no such file, and {number:?} is not a version; write ID@VERSION"
             ))

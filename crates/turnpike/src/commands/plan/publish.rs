@@ -13,7 +13,8 @@ use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
 The examples of a plan run before it is published, and a plan that fails one is refused. Files that
-the examples name are read from the directory of the plan.
+the examples name are read from the directory of the plan. A further version is compared with the
+version before: a version in another currency is refused, and a parameter that is gone is warned of.
 
 Examples:
   turnpike plan publish plan.xml";
