@@ -165,7 +165,7 @@ fn changes(covering: &[&LevelRow<'_>]) -> Vec<Change> {
 
 /// The rows that look-ups find after a change, by level.
 #[derive(Default)]
-struct Visible(BTreeMap<usize, VisibleKeyRows>);
+struct Visible(BTreeMap<usize, VisibleLevel>);
 
 #[derive(Default)]
 struct VisibleLevel {

@@ -134,7 +134,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     check_start(plan_from, survey.as_ref())?;
     let front = args.client.connect(&context.config).await?;
     if args.source.is_none() && !context.quiet {
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "source {source}: name the server with --source if several write logs of this name"
         ));
     }

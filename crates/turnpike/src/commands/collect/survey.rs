@@ -101,7 +101,7 @@ impl Survey {
             1 => "1 access is in the future and will be rejected".to_owned(),
             more => format!("{} accesses are in the future and will be rejected", ui::count(more)),
         };
-        ui::tell(format_args!(
+        ui::print_stderr(format_args!(
             "{count}: the log ends {newest}, and it is {now} by this machine's clock; a requester \
              that has no other access gets no account"
         ));
