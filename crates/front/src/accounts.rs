@@ -351,7 +351,8 @@ fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Bindin
         // The account holds the identity already.
         return None;
     }
-    history.iter().find(|by| by.from < wanted.until && wanted.from < by.until)
+    let mut others = history.iter().filter(|by| by.account != wanted.account);
+    others.find(|by| by.from < wanted.until && wanted.from < by.until)
 }
 
 pub(crate) fn refused(message: String) -> AccountResult {

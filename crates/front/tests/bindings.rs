@@ -245,6 +245,38 @@ async fn a_refused_change_names_the_holder_of_the_identity_and_the_limit_of_fina
     }
 }
 
+/// Account 5 holds [10, 20) and [30, -), account 6 holds [20, 30).
+#[tokio::test(start_paused = true)]
+async fn a_refused_bind_names_the_other_holder_and_an_account_extends_its_own_interval() {
+    let world = world().await;
+    let until = |from: i64, until: i64| {
+        let (identity, until_us) = ("user:x".to_owned(), Some(until));
+        Command::Bind(BindIdentity { identity, from_us: Some(from), until_us, r#move: false })
+    };
+    done(&world, 5, until(10, 20)).await;
+    done(&world, 6, until(20, 30)).await;
+    done(&world, 5, bind("user:x", Some(30), false)).await;
+    let always = IdentityBinding { identity: "user:x".to_owned(), ..Default::default() };
+    let with_a_command = AccountCommand {
+        account_number: 5,
+        command: Some(Command::Open(Default::default())),
+        identities: vec![IdentityBinding { from_us: 10, ..always }],
+    };
+    let request = ApplyRequest { commands: vec![with_a_command] };
+    let opened = world.accounts().apply(request).await.unwrap().into_inner().results.remove(0);
+    for taken in [apply(&world, 5, bind("user:x", Some(10), false)).await, opened] {
+        assert_eq!(taken.outcome(), AccountOutcome::Refused);
+        assert!(taken.message.contains("account 6 holds user:x"), "{taken:?}");
+        assert!(!taken.message.contains("account 5 holds"), "{taken:?}");
+    }
+    // What no other account holds is added to the account's own interval.
+    done(&world, 5, until(5, 20)).await;
+    let held = world.db.guide(&["user:x".to_owned()]).await.unwrap().remove(0).bindings;
+    let held = held.iter().map(|row| (row.account.0, row.from.0, row.until.0));
+    let expected = [(5, 5, 10), (5, 10, 20), (6, 20, 30), (5, 30, i64::MAX)];
+    assert_eq!(held.collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_is_suspended_under_the_canonical_spelling_of_its_identity() {
     let world = world().await;

@@ -105,9 +105,26 @@ fn judge_binding(history: &[BindingRow], asked: &Binding) -> BindOutcome {
     }
     history
         .iter()
-        .find(|old| overlap(old, asked))
+        .find(|old| old.account != asked.account && overlap(old, asked))
         .filter(|_| !off(Check::BindingsDisjoint))
         .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.binding.clone()))
+}
+
+/// The parts of `asked` that its account does not hold yet. The rows of one identity stay disjoint.
+fn missing(history: &[BindingRow], asked: &Binding) -> Vec<Binding> {
+    let mut missing = Vec::new();
+    let mut from = asked.from;
+    let own = history.iter().filter(|old| old.account == asked.account && overlap(old, asked));
+    for old in own {
+        if from < old.from {
+            missing.push(Binding { from, until: old.from, ..asked.clone() });
+        }
+        from = from.max(old.until);
+    }
+    if from < asked.until {
+        missing.push(Binding { from, ..asked.clone() });
+    }
+    missing
 }
 
 fn overlap(old: &Binding, asked: &Binding) -> bool {
@@ -138,9 +155,11 @@ pub(crate) fn judge_bindings(
         let history = histories.history(&key);
         let outcome = judge_binding(history, binding);
         if outcome == BindOutcome::Bound {
-            let change = RowChange::insert(&key, binding, recorded);
-            carry_out(history, &change);
-            writes.push(change);
+            for part in missing(history, binding) {
+                let change = RowChange::insert(&key, &part, recorded);
+                carry_out(history, &change);
+                writes.push(change);
+            }
         }
         outcome
     };
@@ -220,8 +239,9 @@ fn judge_rebinding(
             BindOutcome::Already => (RebindOutcome::Already, Vec::new()),
             BindOutcome::Taken(by) => (RebindOutcome::Taken(by), Vec::new()),
             BindOutcome::Bound => {
-                let write = RowChange::insert(key, binding, recorded);
-                (RebindOutcome::Changed(Vec::new()), vec![write])
+                let missing = missing(history, binding);
+                let writes = missing.iter().map(|part| RowChange::insert(key, part, recorded));
+                (RebindOutcome::Changed(Vec::new()), writes.collect())
             }
         },
         Rebinding::Move { binding, final_before } => {

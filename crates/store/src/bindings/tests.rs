@@ -72,3 +72,40 @@ fn changes_are_recorded_in_their_order_whatever_the_clock_says() {
     assert_eq!([recorded(5, 9, 0), recorded(9, 5, 0), recorded(9, 9, 0)], [9, 10, 10]);
     assert_eq!([recorded(5, 9, 20), recorded(30, 9, 20)], [20, 31], "not before the mark");
 }
+
+/// The outcome of a bind, and the history after it, as (from, until, account).
+fn bound(rows: &[BindingRow], asked: &BindingRow) -> (RebindOutcome, Vec<(i64, i64, u64)>) {
+    let mut histories = Histories::of(rows.iter().cloned());
+    let change = Rebinding::Bind(asked.binding.clone());
+    let (mut outcomes, _) = judge_rebindings(&mut histories, &[change], Timestamp(1));
+    let mut opened = Histories::of(rows.iter().cloned());
+    let (also, _) = judge_bindings(&mut opened, &[asked.binding.clone()], Timestamp(1));
+    let after = histories.history("user:anna").clone();
+    assert_eq!(&after, opened.history("user:anna"), "bind and open follow one rule: {also:?}");
+    let after = after.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect();
+    (outcomes.remove(0), after)
+}
+
+#[test]
+fn a_refused_bind_names_another_holder_and_never_the_account_itself() {
+    let end = i64::MAX;
+    let rows =
+        [row("user:anna", 21, 3, 5), row("user:anna", 22, 5, 6), row("user:anna", 21, 6, end)];
+    let (outcome, after) = bound(&rows, &row("user:anna", 21, 3, end));
+    assert_eq!(outcome, RebindOutcome::Taken(rows[1].binding.clone()));
+    assert_eq!(after, [(3, 5, 21), (5, 6, 22), (6, end, 21)]);
+}
+
+#[test]
+fn an_account_extends_its_own_interval_and_the_rows_stay_disjoint() {
+    let rows =
+        [row("user:anna", 21, 3, 5), row("user:anna", 21, 8, 9), row("user:anna", 22, 12, 13)];
+    let (outcome, after) = bound(&rows, &row("user:anna", 21, 1, 12));
+    assert_eq!(outcome, RebindOutcome::Changed(Vec::new()));
+    let expected = [(1, 3, 21), (3, 5, 21), (5, 8, 21), (8, 9, 21), (9, 12, 21), (12, 13, 22)];
+    assert_eq!(after, expected);
+    // A part that begins within an own interval.
+    let (outcome, after) = bound(&rows, &row("user:anna", 21, 4, 7));
+    assert_eq!(outcome, RebindOutcome::Changed(Vec::new()));
+    assert_eq!(after, [(3, 5, 21), (5, 7, 21), (8, 9, 21), (12, 13, 22)]);
+}
