@@ -204,7 +204,7 @@ pub async fn a_released_identity_is_unbound_and_may_be_bound_again(s: &TestedSto
     assert_eq!(changed, RebindOutcome::Changed(vec![binding("user:x", 1, 100, OPEN)]));
     assert_eq!(rebind(&*db, released("user:x", 1, 100, OPEN)).await, RebindOutcome::Already);
     assert_eq!(guided(&*db, "user:x").await.bindings, [binding("user:x", 1, EVER, 100)]);
-    let again = db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
+    let again = db.bind_identities(&[binding("user:x", 3, EVER, OPEN)]).await.unwrap();
     assert_eq!(again, [BindOutcome::Taken(binding("user:x", 1, EVER, 100))]);
     let next = rebind(&*db, Rebinding::Bind(binding("user:x", 2, 100, OPEN))).await;
     assert_eq!(next, RebindOutcome::Changed(vec![]));
@@ -318,7 +318,7 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
         let final_before = Timestamp(EVER);
         let (change, after) = match draw(3) {
             0 => {
-                let free = cells.iter().all(Option::is_none);
+                let free = cells.iter().all(|cell| cell.is_none_or(|held| held == account));
                 (Rebinding::Bind(asked), free.then_some(Some(account)))
             }
             1 => (Rebinding::Move { binding: asked, final_before }, Some(Some(account))),
