@@ -79,7 +79,7 @@ fn bound(rows: &[BindingRow], asked: &BindingRow) -> (RebindOutcome, Vec<(i64, i
     let change = Rebinding::Bind(asked.binding.clone());
     let (mut outcomes, _) = judge_rebindings(&mut histories, &[change], Timestamp(1));
     let mut opened = Histories::of(rows.iter().cloned());
-    let (also, _) = judge_bindings(&mut opened, &[asked.binding.clone()], Timestamp(1));
+    let (also, _) = judge_bindings(&mut opened, std::slice::from_ref(&asked.binding), Timestamp(1));
     let after = histories.history("user:anna").clone();
     assert_eq!(&after, opened.history("user:anna"), "bind and open follow one rule: {also:?}");
     let after = after.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect();
