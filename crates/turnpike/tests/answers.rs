@@ -247,3 +247,81 @@ fn messages_about_the_cluster(cluster: &Cluster) {
         serde_json::from_str(&cluster.run(&["status", "--json"]).out).unwrap();
     assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");
 }
+
+/// A cluster with three charge lines of one account.
+fn cluster_with_lines() -> Cluster {
+    let cluster = Cluster::start();
+    let published = cluster.run(&["plan", "publish", &file("tests/data/points.xml")]);
+    assert_eq!(published.code, 0, "{}", published.err);
+    let accounts = "account_number,zone,currency,plan,plan_from\n1,UTC,USD,points,2000-01-01\n";
+    let accounts = cluster.write("one.csv", accounts);
+    let imported = cluster.run(&["account", "import", &accounts]);
+    assert_eq!(imported.code, 0, "{}{}", imported.out, imported.err);
+    let usage = "record_id,account_number,usage_type,start_time,quantity,function\n\
+                 b1,1,function,2000-06-09T15:14:01Z,1,Place Order\n\
+                 b2,1,function,2000-06-09T15:14:02Z,1,Place Order\n\
+                 b3,1,function,2000-06-09T15:14:03Z,1,Place Order\n";
+    let sent = cluster.run(&["ingest", &cluster.write("points.csv", usage)]);
+    assert_eq!(sent.code, 0, "{}{}", sent.out, sent.err);
+    cluster
+}
+
+#[test]
+fn pull_appends_to_a_file_of_this_feed_and_refuses_any_other() {
+    let cluster = cluster_with_lines();
+    let pull = |consumer: &str, output: &str, more: &[&str]| {
+        cluster.run(&[&["pull", "--consumer", consumer, "--output", output], more].concat())
+    };
+    let path = |name: &str| cluster.dir.path().join(name).display().to_string();
+    let lines = path("lines.csv");
+    let pulled = pull("first", &lines, &[]);
+    assert_eq!(pulled.code, 0, "{}", pulled.err);
+    let text = fs::read_to_string(&lines).unwrap();
+    let count = text.lines().count() - 1;
+    assert!(count >= 3, "{text}");
+
+    // Each file is refused and unchanged, and nothing is acknowledged: afterwards the same consumer
+    // gets all lines.
+    let other_cluster = text.replace(",b2,", ",of another cluster,");
+    assert_ne!(other_cluster, text);
+    let no_newline = "a diary without a newline".to_owned();
+    for (name, content, words) in [
+        ("other.csv", other_cluster, &["other.csv:", "another cluster", "--output"][..]),
+        ("diary.csv", no_newline.clone(), &["diary.csv:1", "not a line of the feed", "--output"]),
+        ("diary.jsonl", no_newline, &["diary.jsonl:1", "not a line of the feed", "--output"]),
+    ] {
+        let output = cluster.write(name, &content);
+        let refused = pull("second", &output, &[]);
+        assert_eq!(refused.code, 1, "{name}: {}", refused.err);
+        says(&refused, words);
+        assert_eq!(fs::read_to_string(&output).unwrap(), content, "{name}");
+    }
+    let pipe = path("pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let directory = cluster.dir.path().display().to_string();
+    for output in ["/dev/full", "/dev/null", &pipe, &directory] {
+        let refused = pull("second", output, &[]);
+        assert_eq!(refused.code, 1, "{output}: {}", refused.err);
+        says(&refused, &[output, "not a regular file", "--output"]);
+    }
+
+    let part = path("part.csv");
+    let some = pull("second", &part, &["--max", "1", "--json"]);
+    assert_eq!(some.code, 0, "{}", some.err);
+    let json: serde_json::Value = serde_json::from_str(&some.out).unwrap();
+    assert_eq!((&json["lines"], &json["more_lines"]), (&1.into(), &true.into()));
+    let some = pull("second", &part, &["--max", "1"]);
+    says(&some, &["1 lines, acknowledged", "more lines remain"]);
+    let rest = pull("second", &part, &["--max", &(count - 2).to_string()]);
+    assert_eq!(rest.code, 0, "{}", rest.err);
+    assert!(!rest.err.contains("remain"), "{}", rest.err);
+    assert_eq!(fs::read_to_string(&part).unwrap(), text, "each line once");
+
+    // Lines that another consumer wrote are not written again, and a missing last newline is added.
+    let unended = cluster.write("unended.csv", text.trim_end());
+    let same = pull("third", &unended, &[]);
+    assert_eq!(same.code, 0, "{}", same.err);
+    says(&same, &["0 lines, acknowledged", &format!("{count} lines were already in the file")]);
+    assert_eq!(fs::read_to_string(&unended).unwrap(), text);
+    says(&pull("third", "-", &[]), &["0 lines, not acknowledged"]);
+}

@@ -1,23 +1,28 @@
 //! `turnpike pull`: writes rated output to a file, each line once.
 //!
 //! ```text
-//!  register -> cursors --+                         sink.rs    the file: append, fsync
-//!                        v                         totals.rs  reconciled by control totals
+//!  register -> cursors -> is it a file of this feed?   output_file.rs  compared with the feed
+//!                        |                           sink.rs         the file: append, fsync
+//!                        v                           totals.rs       reconciled by control totals
 //!  pull -> page -> lines not yet in the file -> flush, fsync -> acknowledge
 //! ```
 //!
 //! The file determines which lines were delivered: a line that is in the file is not written again,
 //! even after a crash between writing and acknowledging.
 
+#[cfg(test)]
+mod fake_feed;
+mod output_file;
 mod sink;
 mod totals;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use tonic::Streaming;
 use turnpike_proto::feed::v1::{
     AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest,
 };
@@ -27,13 +32,15 @@ use crate::client::{ClientArgs, Front, explain};
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 
+use output_file::FoundFile;
 use sink::{Durable, Sink};
 pub(crate) use totals::PullTotals;
 
 const EXAMPLES: &str = "\
 Registers the consumer if it is new, and continues after its last acknowledged line. With --output,
 lines are acknowledged once they are durable on disk; without it, only with --ack. The exit code is
-1 if the lines of a segment differ from its control totals.
+1 if the lines of a segment differ from its control totals, or if the file of --output is not a file
+of this feed: then the file is unchanged, and nothing is acknowledged.
 
 The amounts reported by currency are the sums of the pulled lines whose `posting` is `account`: what
 is billed to accounts. A shared amount counts once, with the account that pays it.
@@ -63,10 +70,10 @@ pub(crate) struct PullArgs {
     /// csv or jsonl [default: by the name of --output, else csv]
     #[arg(long)]
     format: Option<PullFormat>,
-    /// Append to this file instead of standard output
+    /// Append to this regular file; - for standard output [default: -]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Acknowledge the lines that were written [default: with --output]
+    /// Acknowledge [default: with a file of --output]
     #[arg(long, conflicts_with = "no_ack")]
     ack: bool,
     /// Do not acknowledge: the next pull gives the same lines
@@ -96,18 +103,26 @@ struct Report {
     segments_in_part: u64,
     mismatches: Vec<String>,
     amounts: BTreeMap<String, String>,
+    /// --max was reached, and the feed has more lines; null if that could not be found out.
+    more_lines: Option<bool>,
 }
 
 pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Finish> {
     let format = format(&args);
-    let acknowledge = if args.no_ack { false } else { args.ack || args.output.is_some() };
-    let mut sink = match &args.output {
-        Some(path) => Sink::file(path, format)?,
-        None => Sink::stdout(format),
-    };
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if args.json && output.is_none() {
+        return Err(usage("--json needs a file for the lines: name one with --output"));
+    }
+    let acknowledge = if args.no_ack { false } else { args.ack || output.is_some() };
+    let found = output.map(|path| FoundFile::open(path, format)).transpose()?;
     let front = args.client.connect(&context.config).await?;
     let cursors = register(&front, &args.consumer).await?;
-    let bar = ui::progress(None, "lines", context.quiet || args.json || args.output.is_none());
+    let mut sink = match found {
+        Some(found) => Sink::file(found.matched(&front, &args.consumer, &cursors).await?),
+        None => Sink::stdout(format),
+    };
+    let bar = ui::progress(None, "lines", context.quiet || args.json || output.is_none());
+    let mut reached = cursors.clone();
     let mut puller = Puller { feed: &front, consumer: &args.consumer, acknowledge, cursors };
     let mut totals = PullTotals::new(puller.cursors.values());
     let request = PullRequest {
@@ -116,19 +131,18 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
         page_lines: args.page,
         lines_max: args.max,
     };
-    let mut pages = front
-        .call("rated output can't be pulled", || {
-            let (mut feed, request) = (front.feed(), request.clone());
-            async move { feed.pull(request).await }
-        })
-        .await?;
+    let mut pages = open_pull(&front, &request).await?;
     while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
         bar.inc(page.lines.len() as u64);
         totals.count(&page)?;
         puller.take(&page, &mut sink).await?;
+        reached.extend(page.next.map(|next| (next.partition, next)));
     }
     sink.settle()?;
     bar.finish_and_clear();
+    let is_limited = args.max > 0 && sink.written() + sink.skipped() >= args.max;
+    let more_lines =
+        if is_limited { has_more(&front, &args.consumer, &reached).await } else { Ok(false) };
     let report = Report {
         consumer: args.consumer,
         lines: sink.written(),
@@ -138,8 +152,10 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
         segments_in_part: totals.in_part(),
         mismatches: totals.mismatches().to_vec(),
         amounts: totals.amounts(),
+        more_lines: more_lines.as_ref().ok().copied(),
     };
     print_report(&report, args.json)?;
+    more_lines.context("it is not known whether more lines remain after --max")?;
     if !report.mismatches.is_empty() {
         anyhow::bail!("{} segments differ from their control totals", report.mismatches.len());
     }
@@ -153,6 +169,27 @@ fn format(args: &PullArgs) -> PullFormat {
         _ => PullFormat::Csv,
     };
     args.format.unwrap_or(by_name)
+}
+
+async fn open_pull(front: &Front, request: &PullRequest) -> anyhow::Result<Streaming<FeedPage>> {
+    front
+        .call("rated output can't be pulled", || {
+            let (mut feed, request) = (front.feed(), request.clone());
+            async move { feed.pull(request).await }
+        })
+        .await
+}
+
+/// Does the feed have lines after these cursors?
+async fn has_more<F: Feed>(
+    feed: &F,
+    consumer: &str,
+    reached: &BTreeMap<u32, Cursor>,
+) -> anyhow::Result<bool> {
+    let from = reached.values().cloned().collect();
+    let consumer = consumer.to_owned();
+    let request = PullRequest { consumer, from, page_lines: 1, lines_max: 1 };
+    Ok(feed.pull_all(request).await?.iter().any(|page| !page.lines.is_empty()))
 }
 
 /// Registers a consumer and returns its cursors by partition.
@@ -175,9 +212,12 @@ pub(crate) async fn register(
     Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
 }
 
-/// The interface for acknowledgements; tests replace it.
+/// The interface for acknowledgements and for small pulls; tests replace it.
 trait Feed {
     async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()>;
+
+    /// All pages of a pull.
+    async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>>;
 }
 
 impl Feed for Front {
@@ -188,6 +228,15 @@ impl Feed for Front {
         })
         .await?;
         Ok(())
+    }
+
+    async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
+        let mut stream = open_pull(self, &request).await?;
+        let mut pages = Vec::new();
+        while let Some(page) = stream.message().await.map_err(|s| explain(&self.url, &s))? {
+            pages.push(page);
+        }
+        Ok(pages)
     }
 }
 
@@ -232,6 +281,10 @@ impl<F: Feed> Puller<'_, F> {
     }
 }
 
+const fn next_step(report: &Report) -> &'static str {
+    if report.acknowledged { "pull again" } else { "use a larger --max" }
+}
+
 fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         ui::print_json(report).context("the report can't be written")?;
@@ -244,6 +297,12 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
         if report.already_in_file > 0 {
             let skipped = ui::count(report.already_in_file);
             ui::print_stderr(format_args!("{skipped} lines were already in the file"));
+        }
+        if report.more_lines == Some(true) {
+            ui::print_stderr(format_args!(
+                "--max was reached, and more lines remain: {}",
+                next_step(report)
+            ));
         }
         for (currency, amount) in &report.amounts {
             ui::print_stderr(format_args!("  {currency} {amount}"));
@@ -259,10 +318,10 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::cell::RefCell;
-    use std::path::Path;
 
     use turnpike_proto::feed::v1::ChargeLine;
 
+    use super::fake_feed::{FakeFeed, beginnings, block};
     use super::*;
 
     /// A feed that reads the file whenever a cursor is moved.
@@ -290,6 +349,10 @@ mod tests {
             self.seen.borrow_mut().push((at(request.from), at(request.to), rows_now));
             Ok(())
         }
+
+        async fn pull_all(&self, _: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
+            anyhow::bail!("lines are delivered by the test")
+        }
     }
 
     fn page(segment: u64) -> FeedPage {
@@ -298,8 +361,10 @@ mod tests {
         FeedPage { lines: vec![line(0), line(1)], next: Some(next), totals: Vec::new() }
     }
 
-    fn block<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    fn new_file(path: &Path) -> Sink {
+        let found = FoundFile::open(path, PullFormat::Csv).unwrap();
+        let matched = found.matched(&FakeFeed::default(), "bills", &beginnings(&[1]));
+        Sink::file(block(matched).unwrap())
     }
 
     /// P38: lines before the cursor are not delivered again, so they must be in the file first.
@@ -307,7 +372,7 @@ mod tests {
     fn p38_a_page_is_in_the_file_before_its_cursor_is_moved() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
-        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let mut sink = new_file(&file);
         let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
         let cursors = BTreeMap::new();
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
@@ -332,7 +397,7 @@ mod tests {
     fn p38_without_acknowledgement_no_cursor_is_moved() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
-        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let mut sink = new_file(&file);
         let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
         let cursors = BTreeMap::new();
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: false, cursors };
@@ -348,7 +413,7 @@ mod tests {
     fn p38_a_cursor_that_could_not_be_moved_is_moved_with_the_next_page() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
-        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let mut sink = new_file(&file);
         let mut feed = Observer { file: &file, seen: RefCell::default(), fails: true };
         let mut puller =
             Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors: BTreeMap::new() };
