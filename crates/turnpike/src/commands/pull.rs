@@ -363,8 +363,8 @@ mod tests {
 
     fn new_file(path: &Path) -> Sink {
         let found = FoundFile::open(path, PullFormat::Csv).unwrap();
-        let matched = found.matched(&FakeFeed::default(), "bills", &beginnings(&[1]));
-        Sink::file(block(matched).unwrap())
+        let (feed, cursors) = (FakeFeed::default(), beginnings(&[1]));
+        Sink::file(block(found.matched(&feed, "bills", &cursors)).unwrap())
     }
 
     /// P38: lines before the cursor are not delivered again, so they must be in the file first.
