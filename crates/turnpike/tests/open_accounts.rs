@@ -114,7 +114,11 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
     let ahead = up.write("ahead.log", &log(&days_ago(-3)));
     let junk = up.write("junk.log", "www.example.net - - [x] \"GET /\" 200 5\n");
     for (path, more, words) in [
-        (&old, &SUBSCRIBED[..], &["too old", "since", "--accept-since 2015-05-17"][..]),
+        (
+            &old,
+            &["--plan", "octets", "--plan-from", "2015-01-01"][..],
+            &["too old", "since", "--accept-since 2015-05-17"][..],
+        ),
         (
             &young,
             &["--plan", "no-such", "--plan-from", "2020-01-01"],
