@@ -23,7 +23,8 @@ Columns: account_number, zone, currency; optionally cycle_day (1), plan (several
 tried in this order), plan_from (a date in the zone, or an instant), identities (separated by ;,
 bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
 parameter:NAME. Without plan_from, a plan begins now, and usage before that waits as no-plan. Of a
-row with a fault nothing is imported. A repeated import changes nothing.
+bad row nothing is imported; a refused subscription leaves the rest of its row. A repeated import
+changes nothing.
 
 Examples:
   turnpike account import accounts.csv
