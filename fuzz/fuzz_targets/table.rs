@@ -1,4 +1,5 @@
-//! Whatever the text: a table is read or refused, never a panic; what is read reads the same again.
+//! Parses any text as a table. The parser must not panic, and a second parse of an accepted text must give
+//! the same content hash.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -16,9 +16,10 @@ pub enum LinkFault {
     None,
     /// Calls fail before they reach the database, or after they were carried out.
     Errors {
-        /// Calls per thousand that fail before.
+        /// Calls per thousand that fail before they reach the database.
         before: u32,
-        /// Calls per thousand that fail after: their outcome is unknown to the caller.
+        /// Calls per thousand that fail after the database has carried them out, so that the
+        /// caller does not know the outcome.
         after: u32,
     },
     /// Calls are delayed by up to this many milliseconds in each direction.

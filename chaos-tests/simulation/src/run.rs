@@ -34,8 +34,9 @@ const OCTETS: &str = include_str!("../../tests/octets.xml");
 const SET_UP_US: u64 = 10_000_000;
 /// The time limit of I7.
 const HEALED_US: u64 = 5_000_000;
-/// The time limit for the last changes of bindings and the recycling after them. A change takes the
-/// suspicion time.
+/// The time limit for the binding changes at the end of a run, and for rating the suspended records
+/// that wait for them. Fronts may use an earlier look-up for the suspicion time, so each change takes
+/// that long to be in force.
 const SETTLED_US: u64 = 20_000_000;
 /// The time after which a process that ended is started again.
 const START_AGAIN_US: u64 = 300_000;

@@ -18,8 +18,8 @@ use turnpike_store::{Member, PartitionSpec, SharedDatabase};
 use turnpike_types::limits::{HORIZON_DEFAULT_US, MESSAGE_BYTES_MAX};
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
-/// 1,000 octets per month are free; each further one costs 0.00005 USD. The audit has the same
-/// prices.
+/// 1,000 octets per month are free; each further one costs 0.00005 USD. `price_nanos` of
+/// audit.rs computes with the same prices.
 const PLAN: &str = include_str!("../plans/octets.xml");
 /// The plan's id.
 const PLAN_ID: &str = "turnpike-drill";

@@ -61,7 +61,7 @@ pub struct ExampleSettings {
 /// The precision with which a sum of amounts is compared with the expected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tolerance {
-    /// Equal to the last decimal.
+    /// Equal in every decimal.
     #[default]
     Exact,
     /// Within half a unit of the ninth decimal for each line of the sum: for an expected sum that

@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn a_run_is_cut_between_the_copies_of_a_unit_where_a_step_ends_within() {
         let run = [(span(0, 4, 3, 0), ladder(0, 3))];
-        // Unit 1 has copies at levels 3, 4 and, past the bound, 5.
+        // Unit 1 counts three times, at levels 3, 4 and 5. The step ends at 5, so the third one is
+        // left over.
         let rest = vec![span(1, 2, 1, 2), span(2, 4, 3, 0)];
         assert_eq!(sorted(&run, &[Some(5)]), (vec![(0, 5)], rest));
         // Several steps within one unit.

@@ -90,7 +90,8 @@ impl AccountTimeline {
     }
 }
 
-/// The instants at which settings, plan versions or tables change, including the earliest instant.
+/// [`Timestamp::MIN`], and the instants at which settings, subscriptions, plan versions or tables
+/// change.
 fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Timestamp> {
     let mut changes = BTreeSet::from([Timestamp::MIN]);
     changes.extend(account.settings().iter().map(|(from, _)| *from));

@@ -192,8 +192,8 @@ impl<'b> Drawing<'b> {
         run.scratch.calendar.first_instant(holds)
     }
 
-    /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the
-    /// bucket may have other lots.
+    /// Adds the grants of a bucket that are valid on a date. Returns the next date on which a grant
+    /// of the bucket may begin or expire.
     fn open_bucket(
         &self,
         place: usize,

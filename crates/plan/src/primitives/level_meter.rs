@@ -285,7 +285,8 @@ impl LevelMeter {
         Ok(Metered { level, since, sum, peak })
     }
 
-    /// The latest piece before `end` that has a state.
+    /// The latest piece (part of a period within one subscription) that begins before `end` and for
+    /// which a level is stored.
     fn latest(&self, run: &Evaluation<'_>, end: Period) -> Option<Period> {
         let known = run.state.between(self.level, Period::EVER, end);
         known.last().map(|entry| entry.period)

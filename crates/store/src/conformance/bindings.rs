@@ -164,7 +164,8 @@ pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore
     rebind(&*db, moved("user:x", 2, 50, 60)).await;
     rebind(&*db, moved("user:x", 1, 50, 60)).await;
     assert_eq!(first("user:x", 50).await, Some(1));
-    // An interval that was never held, and one that is bound for the first time.
+    // No first account is remembered for an interval that no account held, nor after its first
+    // binding.
     assert_eq!(first("user:x", -1).await, None);
     rebind(&*db, moved("user:x", 5, -10, 0)).await;
     assert_eq!(first("user:x", -1).await, None);

@@ -21,7 +21,8 @@ pub trait Stepper {
 /// The work of one primitive on a record or a due item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stepped {
-    /// The record's id; for a due item, `due:` and the account's date.
+    /// The record's id; for a due item, `due:` and the date on which it falls due, in the account's
+    /// time zone.
     pub record: String,
     /// The plan.
     pub plan: String,

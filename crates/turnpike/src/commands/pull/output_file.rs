@@ -707,7 +707,7 @@ mod tests {
                 let some: Vec<_> = five().into_iter().enumerate().collect();
                 let some = some.into_iter().filter(|(at, _)| *at != without);
                 let some: Vec<_> = some.map(|(_, line)| line).collect();
-                // The file misses a line that precedes a line in it.
+                // The file lacks one line of the feed, but contains a later line.
                 let world = World::new(format, name, &text(format, &some));
                 assert!(world.refusal(&five()).contains("another cluster"), "{without}");
                 // The feed does not have a line of the file.
