@@ -246,7 +246,7 @@ impl SharedDatabase for DelayedDatabase {
         self.db.bindings_mark().await
     }
 
-    async fn advance_guided_through(&self) -> StoreResult<()> {
+    async fn advance_guided_through(&self) -> StoreResult<bool> {
         self.db.advance_guided_through().await
     }
 

@@ -373,7 +373,7 @@ impl ClientStream {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let is_recycled = self.arrival == Arrival::Recycled;
+        let is_recycled = matches!(self.arrival, Arrival::Recycled { .. });
         let deciding = reassign::reassign_all(&self.core, &candidates, is_recycled);
         let outcomes = Box::pin(deciding).await.map_err(Refusal::Retry)?;
         Ok(indexes.into_iter().zip(outcomes).collect())

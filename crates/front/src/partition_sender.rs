@@ -37,7 +37,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
 use turnpike_proto::{REFERRED, UNREACHABLE};
-use turnpike_types::{Epoch, PartitionId};
+use turnpike_types::{Epoch, PartitionId, Timestamp};
 
 use crate::batch::{Acks, Ticket};
 use crate::core::Core;
@@ -53,8 +53,9 @@ pub(crate) enum Arrival {
     /// From a client: the partition checks the age of the records.
     First,
     /// From the suspense of another partition. That partition checked the age of the records when
-    /// they first arrived.
-    Recycled,
+    /// they first arrived. `mark`: the mark of the look-up of their accounts; zero if a first holder
+    /// decided them (P28).
+    Recycled { mark: Timestamp },
 }
 
 /// The part of a batch that goes to one partition.
@@ -359,11 +360,14 @@ impl PartitionSender {
                 // show which.
                 return;
             };
-            let guided_us = sub.guided_us;
+            let guided_us = match self.arrival {
+                Arrival::First => sub.guided_us,
+                Arrival::Recycled { mark } => u64::try_from(mark.micros()).unwrap_or(0),
+            };
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,
                 sequence: session.oldest + session.sent as u64,
-                recycled: self.arrival == Arrival::Recycled,
+                recycled: matches!(self.arrival, Arrival::Recycled { .. }),
                 guided_us,
             }));
             session.sent += 1;

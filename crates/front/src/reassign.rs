@@ -29,7 +29,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
-use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, limits};
+use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp, limits};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -44,6 +44,9 @@ use crate::split::HistoryBySpelling;
 const CHUNK: usize = 200;
 /// The number of partitions that decide records of one batch at the same time.
 const PARTITIONS_AT_ONCE: usize = 16;
+
+/// Records that a first holder decided: later changes of bindings do not matter to them.
+const DECIDED: Arrival = Arrival::Recycled { mark: Timestamp(0) };
 
 /// A record whose identity changed hands.
 pub(crate) struct MovedRecord {
@@ -274,10 +277,10 @@ impl Chunk<'_> {
         }
         let (waiting, new): (Vec<_>, Vec<_>) =
             here.into_iter().partition(|rate_for| rate_for.waits.is_some());
-        let arrival = if self.recycled { Arrival::Recycled } else { Arrival::First };
+        let arrival = if self.recycled { DECIDED } else { Arrival::First };
         self.rate(&new, arrival, &mut decided).await;
         self.rate_in_place(&waiting, &mut decided).await;
-        self.rate(&elsewhere, Arrival::Recycled, &mut decided).await;
+        self.rate(&elsewhere, DECIDED, &mut decided).await;
         self.let_go(&elsewhere, &decided).await;
         decided
     }

@@ -412,7 +412,11 @@ impl Watcher {
         let reading = self.db.bindings_mark();
         match tokio::time::timeout(self.config.suspicion(), reading).await {
             Ok(Ok(BindingsMark { version, guided_through })) => {
-                let is_other = version != self.bindings.version;
+                // After a gap the database may have been restored, and have counted up to the same
+                // version again.
+                let last = self.bindings.asked_at;
+                let is_gap = last.is_none_or(|at| at.elapsed() > self.config.suspicion());
+                let is_other = version != self.bindings.version || is_gap;
                 let changes = self.bindings.changes + u64::from(is_other);
                 self.bindings = BindingsSeen { version, guided_through, changes, asked_at };
             }
@@ -434,7 +438,9 @@ impl Watcher {
         self.advancing = Some(tokio::spawn(async move {
             match tokio::time::timeout(within, db.advance_guided_through()).await {
                 // The watcher reads the new instant at once.
-                Ok(Ok(())) => stale.notify_one(),
+                Ok(Ok(true)) => stale.notify_one(),
+                // A change of bindings is in flight: the next read of the routes tries again.
+                Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "the mark of look-ups can't be advanced");
                 }

@@ -138,13 +138,24 @@ impl SuspenseService for SuspenseApi {
 fn note_listed(filter: &mut ListRequest, partition: PartitionId, listed: &[SuspendedRecord]) {
     let count = u32::try_from(listed.len()).unwrap_or(u32::MAX);
     filter.records_max = filter.records_max.saturating_sub(count);
-    let Some(last) = listed.last() else { return };
-    filter.after = Some(SuspensePosition {
+    if let Some(last) = listed.last() {
+        filter.after = Some(position(partition, last));
+    }
+}
+
+fn position(partition: PartitionId, record: &SuspendedRecord) -> SuspensePosition {
+    let identity = if record.account_number == 0 { record.identity.clone() } else { String::new() };
+    SuspensePosition {
         partition: partition.0,
-        account_number: last.account_number,
-        identity: if last.account_number == 0 { last.identity.clone() } else { String::new() },
-        record_id: last.record_id.clone(),
-    });
+        account_number: record.account_number,
+        identity,
+        record_id: record.record_id.clone(),
+    }
+}
+
+/// The order of a list within a partition.
+fn order(position: &SuspensePosition) -> (u64, &str, &str) {
+    (position.account_number, &position.identity, &position.record_id)
 }
 
 fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError> {
@@ -189,6 +200,7 @@ async fn list_one(
 ) -> Result<(Vec<SuspendedRecord>, bool), FrontError> {
     let mut filter = filter.clone();
     filter.after = filter.after.filter(|after| after.partition == partition.0);
+    let after = filter.after.clone();
     let most = filter.records_max as usize;
     let request = NodeSuspenseRequest { partition: partition.0, filter: Some(filter) };
     let answer = ask(core, partition, request, |mut node, request| async move {
@@ -196,6 +208,15 @@ async fn list_one(
     })
     .await?;
     let (mut records, more) = (answer.records, answer.more);
+    if let Some(after) = after
+        && records.iter().any(|record| order(&position(partition, record)) <= order(&after))
+    {
+        let message =
+            "a node of an earlier release lists suspended records from the first one on: \
+                       upgrade the node"
+                .to_owned();
+        return Err(FrontError::Refused { partition, message });
+    }
     let is_cut = records.len() > most;
     records.truncate(most);
     Ok((records, more || is_cut))
@@ -231,6 +252,14 @@ async fn recycle_chunk(
     records: &[SuspendedRecord],
     tally: &mut RecycleResponse,
 ) {
+    // The mark is read before the look-up, as for records that clients send (P28).
+    let wait = Instant::now() + core.config.attempt();
+    let Some(covered) = core.routes.for_look_ups(wait).await else {
+        tracing::warn!(%partition, "recycling: identities can't be looked up now");
+        tally.retry += records.len() as u64;
+        return;
+    };
+    let mark = covered.guided_through();
     let targets = match targets(core, table, partition, records).await {
         Ok(targets) => targets,
         Err(error) => {
@@ -264,7 +293,7 @@ async fn recycle_chunk(
         recycle_keys(core, partition, keys, tally, Counted::Outcome).await;
     }
     if !moving.is_empty() {
-        move_records(core, partition, &moving, tally).await;
+        move_records(core, partition, &moving, mark, tally).await;
     }
     if !undecided.is_empty() {
         decide_records(core, partition, &undecided, tally).await;
@@ -401,6 +430,7 @@ async fn move_records(
     core: &Arc<Core>,
     home: PartitionId,
     moving: &[(&SuspendedRecord, AccountNumber)],
+    mark: Timestamp,
     tally: &mut RecycleResponse,
 ) {
     let mut found = Vec::new();
@@ -419,7 +449,7 @@ async fn move_records(
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match once(core, frame, Arrival::Recycled).await {
+    let ack = match once(core, frame, Arrival::Recycled { mark }).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");

@@ -218,7 +218,7 @@ impl SharedDatabase for Bent {
     async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
         self.inner.bindings_mark().await
     }
-    async fn advance_guided_through(&self) -> StoreResult<()> {
+    async fn advance_guided_through(&self) -> StoreResult<bool> {
         self.inner.advance_guided_through().await
     }
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

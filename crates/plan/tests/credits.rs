@@ -134,7 +134,8 @@ proptest! {
         let mut contract = Contract::in_zone("America/New_York").cycle_day(cycle_day).with(subscription);
         let mut ends: Vec<i64> = ends.iter().map(|hours| start + (begins + 1 + hours) * HOUR).collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        let now = at("2026-08-20");
+        // The last end may be a few hours after `now`: what it gives back is booked once it has passed.
+        let (now, later) = (at("2026-08-20"), at("2026-09-10"));
         let run = |contract: &mut Contract, takeover: bool| {
             let mut ledger = Ledger::new();
             contract.subscriptions[0].until = Timestamp::MAX;
@@ -147,14 +148,33 @@ proptest! {
                 ledger.sweep_to(contract, now);
                 ledger.sweep_to(contract, now);
             }
+            ledger.sweep_to(contract, later);
             ledger
         };
         let (found, taken_over) = (run(&mut contract, false), run(&mut contract, true));
         prop_assert_eq!(&found.lines, &taken_over.lines);
         prop_assert_eq!(&found.state, &taken_over.state);
         let mut known = Ledger::new();
-        known.sweep_to(&contract, now);
+        known.sweep_to(&contract, later);
         prop_assert!((kept(&found) - kept(&known)).abs() <= 1, "{:?}", found.shown());
         prop_assert!(found.sum("fee-unused") <= turnpike_types::Money::ZERO);
     }
+}
+
+/// The end is known an hour before it passes. What it gives back is booked when it has passed.
+#[test]
+fn an_end_in_the_hour_after_a_sweep_is_credited_once_it_has_passed() {
+    let subscription = Subscription::to(&fee("MonthlyRecurringCharge", "31"), "2026-08-01");
+    let mut contract = Contract::in_zone("America/New_York").with(subscription);
+    let mut ledger = Ledger::new();
+    ledger.sweep_to(&contract, at("2026-08-20T00:00:00Z"));
+    contract.subscriptions[0].until = at("2026-08-20T01:00:00Z");
+    ledger.sweep_to(&contract, at("2026-08-20T00:00:00Z"));
+    let before = kept(&ledger);
+    ledger.sweep_to(&contract, at("2026-08-20T02:00:00Z"));
+    let mut known = Ledger::new();
+    known.sweep_to(&contract, at("2026-08-20T02:00:00Z"));
+    assert_eq!(before, money("31").nanos());
+    assert_eq!(kept(&ledger), kept(&known));
+    assert!(kept(&known) < before, "part of the month is given back");
 }

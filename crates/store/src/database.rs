@@ -189,8 +189,9 @@ pub trait SharedDatabase: Send + Sync + 'static {
     async fn bindings_mark(&self) -> StoreResult<BindingsMark>;
 
     /// Moves [`BindingsMark::guided_through`] to the database's clock, unless it is later already.
-    /// It waits for a change of bindings in flight, or changes nothing.
-    async fn advance_guided_through(&self) -> StoreResult<()>;
+    /// Returns whether it was moved. While a change of bindings is in flight, it is not, or the call
+    /// waits.
+    async fn advance_guided_through(&self) -> StoreResult<bool>;
 
     /// The bindings of an account, sorted by identity and start, at most `most`.
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>>;

@@ -248,7 +248,7 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, BindingsMark, self.inner.bindings_mark())
     }
 
-    async fn advance_guided_through(&self) -> StoreResult<()> {
+    async fn advance_guided_through(&self) -> StoreResult<bool> {
         through!(self, AdvanceGuidedThrough, self.inner.advance_guided_through())
     }
 

@@ -83,7 +83,7 @@ impl Owner {
         for (index, record) in (0u32..).zip(batch.records()) {
             self.cut_if_full().await?;
             let taken = match record {
-                Ok(record) => self.take_until_done(incoming(batch, record), head.recycled).await?,
+                Ok(record) => self.take_until_done(incoming(batch, record), head).await?,
                 Err(reason) => Some(Taken::Rejected(*reason)),
             };
             match taken {
@@ -117,14 +117,11 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
-        let covered = guided.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);
         // The identity may have changed hands since the look-up, before this record was sent.
-        let is_uncovered = |start: Timestamp| {
-            start > covered && start <= self.open.time.now.saturating_add(limits::AHEAD_MAX_US)
-        };
+        let latest = self.open.time.now.saturating_add(limits::AHEAD_MAX_US);
         let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
-        let is_late = head.guided_us != 0 && starts.any(is_uncovered);
+        let is_late = covered(head)
+            .is_some_and(|covered| starts.any(|start| covered < start && start <= latest));
         if is_late && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
@@ -137,10 +134,10 @@ impl Owner {
     async fn take_until_done(
         &mut self,
         incoming: Incoming<'_>,
-        recycled: bool,
+        head: SubBatchHead,
     ) -> Result<Option<Taken>, Ended> {
         loop {
-            match self.take_record(&incoming, recycled) {
+            match self.take_record(&incoming, head) {
                 Ok(taken) => return Ok(Some(taken)),
                 Err(Wait::Keys) if !self.make_room_for_keys() => return Ok(None),
                 Err(wait) => self.resolve(wait).await?,
@@ -178,7 +175,7 @@ impl Owner {
         false
     }
 
-    fn take_record(&mut self, incoming: &Incoming<'_>, recycled: bool) -> Result<Taken, Wait> {
+    fn take_record(&mut self, incoming: &Incoming<'_>, head: SubBatchHead) -> Result<Taken, Wait> {
         let print = incoming.fingerprint();
         if off(Check::DedupFirst) && incoming.view.start < self.open.time.floor {
             return Ok(Taken::Rejected(RejectReason::TooOld));
@@ -187,8 +184,14 @@ impl Owner {
         if let Some(taken) = self.taken_before(incoming, print)? {
             return Ok(taken);
         }
-        if let Some(reason) = self.refused_by_time(incoming, recycled) {
+        if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
             return Ok(Taken::Rejected(reason));
+        }
+        // Logged time may have moved on since the sub-batch was admitted. At that time such a record
+        // started in the future.
+        let is_uncovered = covered(head).is_some_and(|covered| incoming.view.start > covered);
+        if is_uncovered && !off(Check::GuidedRecently) {
+            return Ok(Taken::Rejected(RejectReason::InTheFuture));
         }
         if self.state.keys().len() >= self.shared.config.keys_max {
             return Err(Wait::Keys);
@@ -350,6 +353,14 @@ impl Owner {
         }
         Ok(row)
     }
+}
+
+/// The latest start of a record that the look-up of its identity covers (P28); `None` if no identity
+/// was looked up.
+fn covered(head: SubBatchHead) -> Option<Timestamp> {
+    let mark = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
+    let covered = mark.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);
+    (head.guided_us != 0).then_some(covered)
 }
 
 /// The present suspension of a record: that of its last failed attempt, or the logged one if there

@@ -316,10 +316,9 @@ impl SharedDatabase for MemoryDatabase {
         Ok(self.state().bindings_mark())
     }
 
-    async fn advance_guided_through(&self) -> StoreResult<()> {
+    async fn advance_guided_through(&self) -> StoreResult<bool> {
         let now = (self.clock)();
-        self.state().advance_guided_through(now);
-        Ok(())
+        Ok(self.state().advance_guided_through(now))
     }
 
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {

@@ -368,8 +368,10 @@ impl State {
         BindingsMark { version: self.bindings_version, guided_through: self.guided_through }
     }
 
-    pub(super) fn advance_guided_through(&mut self, now: Timestamp) {
+    pub(super) fn advance_guided_through(&mut self, now: Timestamp) -> bool {
+        let is_moved = self.guided_through < now;
         self.guided_through = self.guided_through.max(now);
+        is_moved
     }
 
     pub(super) fn bindings_of(&self, account: AccountNumber, most: usize) -> Vec<Binding> {

@@ -72,15 +72,28 @@ impl PostgresDatabase {
         identities: &[String],
     ) -> StoreResult<Vec<IdentityHistory>> {
         const DOING: &str = "guide";
-        let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
+        let mut lengths = self.lengths_of_prefixes(DOING).await?;
+        loop {
+            let asked: Vec<Asked> =
+                identities.iter().map(|text| Asked::of(text, lengths)).collect();
+            let keys = bindings::keys_asked(&asked);
+            let statement = query_as::<_, BindingRowTuple>(HISTORIES).bind(&keys);
+            let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
+            let rows = lease.fetch_all(statement).await?;
+            // A change of several keys must be found as a whole or not at all. Lengths only grow, so
+            // this ends.
+            let now = self.lengths_of_prefixes(DOING).await?;
+            if now == lengths {
+                return Ok(bindings::guided(&asked, rows.into_iter().map(binding_row)));
+            }
+            lengths = now;
+        }
+    }
+
+    async fn lengths_of_prefixes(&self, doing: &'static str) -> StoreResult<PrefixLengths> {
+        let lease = self.bulk.lease(doing, BULK_LIMIT).await?;
         let lengths = lease.fetch_all(query_as(statements::PREFIX_LENGTHS)).await?;
-        let lengths: PrefixLengths = prefix_lengths(lengths, DOING)?;
-        let asked: Vec<Asked> = identities.iter().map(|text| Asked::of(text, lengths)).collect();
-        let keys = bindings::keys_asked(&asked);
-        let statement = query_as::<_, BindingRowTuple>(HISTORIES).bind(&keys);
-        let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
-        let rows = lease.fetch_all(statement).await?.into_iter().map(binding_row);
-        Ok(bindings::guided(&asked, rows))
+        prefix_lengths(lengths, doing)
     }
 
     pub(super) async fn mark_of_bindings(&self) -> StoreResult<BindingsMark> {
@@ -88,9 +101,9 @@ impl PostgresDatabase {
         Ok(bindings_mark(lease.fetch_one(query_as(statements::BINDINGS_MARK)).await?))
     }
 
-    pub(super) async fn advance_mark(&self) -> StoreResult<()> {
+    pub(super) async fn advance_mark(&self) -> StoreResult<bool> {
         let lease = self.bulk.lease("advance the mark of look-ups", APPEND_LIMIT).await?;
-        lease.execute(query(ADVANCE_GUIDED)).await.map(|_| ())
+        Ok(lease.execute(query(ADVANCE_GUIDED)).await? > 0)
     }
 
     pub(super) async fn bindings_of_account(

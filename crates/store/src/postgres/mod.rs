@@ -272,7 +272,7 @@ impl SharedDatabase for PostgresDatabase {
         self.mark_of_bindings().await
     }
 
-    async fn advance_guided_through(&self) -> StoreResult<()> {
+    async fn advance_guided_through(&self) -> StoreResult<bool> {
         self.advance_mark().await
     }
 

@@ -51,12 +51,14 @@ impl SqliteDatabase {
     ) -> StoreResult<Vec<IdentityHistory>> {
         const DOING: &str = "guide";
         let failed = |error: sqlx::Error| classify(DOING, &error);
-        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        // One snapshot: a change of several keys is found as a whole or not at all.
+        let mut connection = self.readers.begin().await.map_err(failed)?;
         let lengths = query_as(statements::PREFIX_LENGTHS);
         let lengths = lengths.fetch_all(&mut *connection).await.map_err(failed)?;
         let lengths = prefix_lengths(lengths, DOING)?;
         let asked: Vec<Asked> = identities.iter().map(|text| Asked::of(text, lengths)).collect();
         let rows = rows_of(&mut connection, bindings::keys_asked(&asked)).await.map_err(failed)?;
+        connection.rollback().await.map_err(failed)?;
         Ok(bindings::guided(&asked, rows.into_iter().map(binding_row)))
     }
 
@@ -66,7 +68,7 @@ impl SqliteDatabase {
         Ok(bindings_mark(row.ok_or_else(|| corrupt(DOING, "the store's row is missing"))?))
     }
 
-    pub(super) async fn advance_mark(&self) -> StoreResult<()> {
+    pub(super) async fn advance_mark(&self) -> StoreResult<bool> {
         let now = (self.clock)();
         self.writer.write(Urgency::Normal, ADVANCE, move |c| Box::pin(advance(c, now))).await
     }
@@ -132,9 +134,10 @@ async fn rebind(
     Ok(outcomes)
 }
 
-async fn advance(connection: &mut SqliteConnection, now: Timestamp) -> StoreResult<()> {
+async fn advance(connection: &mut SqliteConnection, now: Timestamp) -> StoreResult<bool> {
     let advance = query(statements::ADVANCE_GUIDED).bind(now.micros());
-    advance.execute(connection).await.map(|_| ()).map_err(|error| classify(ADVANCE, &error))
+    let done = advance.execute(connection).await.map_err(|error| classify(ADVANCE, &error))?;
+    Ok(done.rows_affected() > 0)
 }
 
 async fn recording_instant(
