@@ -164,7 +164,8 @@ proptest! {
 /// The end is known an hour before it passes. What it gives back is booked when it has passed.
 #[test]
 fn an_end_in_the_hour_after_a_sweep_is_credited_once_it_has_passed() {
-    let subscription = Subscription::to(&fee("MonthlyRecurringCharge", "31"), "2026-08-01");
+    let subscription =
+        Subscription::to(&fee("MonthlyRecurringCharge", "31"), "2026-08-01T04:00:00Z");
     let mut contract = Contract::in_zone("America/New_York").with(subscription);
     let mut ledger = Ledger::new();
     ledger.sweep_to(&contract, at("2026-08-20T00:00:00Z"));
