@@ -380,7 +380,7 @@ async fn p28_a_new_record_is_rated_for_the_holder_now_and_its_retry_is_a_duplica
     let ack = send(&world, &records).await;
     assert_eq!((ack.accepted, ack.duplicates), (0, vec![0, 1, 2]));
     assert_eq!(payers(&world, "r1"), [105]);
-    // A record that is new now is rated for the first holder, who holds the identity again.
+    // A new record is rated for the first holder: that account holds the identity again.
     assert_eq!(send(&world, &[at(52, "user:a", "r3")]).await.accepted, 1);
     assert_eq!(payers(&world, "r3"), [5]);
 }

@@ -409,6 +409,21 @@ async fn p35_all_pages_of_suspended_records_are_listed_and_recycled() {
     assert_eq!(tried, 20, "each record was tried once");
 }
 
+/// A node of an earlier release knows no pages: it would list the same records for ever.
+#[tokio::test(start_paused = true)]
+async fn p35_a_node_that_lists_from_the_first_record_on_does_not_keep_recycling_going() {
+    let world = world().await;
+    world.set_faults(Faults { lists_from_the_first: true, ..Faults::default() });
+    let waiting: Vec<_> =
+        (0..9).map(|n| record(0, &format!("user:u{n}"), &format!("r{n}"))).collect();
+    let ack = world.ingest().ingest_once(batch(1, &waiting)).await.unwrap().into_inner();
+    assert_eq!(ack.exceptions.len(), 9);
+    let request = RecycleRequest { records_max: 100, ..RecycleRequest::default() };
+    let tally = world.suspense().recycle(request).await.unwrap().into_inner();
+    assert_eq!((tally.still_suspended, tally.retry), (3, 1), "one page, and the rest is reported");
+    assert!(tally.last.is_none());
+}
+
 #[test]
 fn mutants_are_caught() {
     all_caught(&[

@@ -71,6 +71,8 @@ pub struct Faults {
     pub leaves_out: bool,
     /// Requests to recycle fail.
     pub fails_to_recycle: bool,
+    /// Lists begin with the first suspended record, as those of an earlier release.
+    pub lists_from_the_first: bool,
     /// A request to decide is answered after this time.
     pub decides_after: Duration,
 }
@@ -446,6 +448,7 @@ impl NodeService for FakeNode {
         };
         records.sort_by_key(key);
         let after = after.map(|after| (after.account_number, after.identity, after.record_id));
+        let after = after.filter(|_| !self.shared.faults.lock().unwrap().lists_from_the_first);
         records.retain(|record| after.as_ref().is_none_or(|after| key(record) > *after));
         // Small pages, so that tests need several.
         let page = LISTED_MAX.min(most.max(1) as usize);

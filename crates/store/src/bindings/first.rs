@@ -2,8 +2,8 @@
 //! change of the bindings (P28).
 //!
 //! A record that was guided before a change may have been rated by its account, and is sent again
-//! after it. The first holder's partition decides such a record, whatever account holds the identity
-//! now, so that it is rated once:
+//! after it. The first holder's partition decides such a record, even if another account holds the
+//! identity now, so that it is rated once:
 //!
 //! ```text
 //!   recorded   1       2        3              look-ups for an instant in the interval found
