@@ -3,9 +3,13 @@
 
 use crate::support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use support::world::World;
-use support::{HEARTBEAT, OCTETS, Running, log, octets, publish};
+use support::{HEARTBEAT, OCTETS, Running, config, log, octets, publish, start};
 use turnpike_mutants::{Check, all_caught};
+use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeReassignRequest, NodeRecycleRequest, NodeSuspenseRequest, ReassignOutcome, Reassignment,
@@ -13,6 +17,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
+use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreResult};
 use turnpike_types::{Outcome, Timestamp, UsageRecord};
 
 /// When the records of `octets` start.
@@ -223,6 +228,63 @@ async fn p28_a_record_that_starts_long_after_the_mark_of_its_look_up_is_refused(
     assert_eq!(send("r1", old, START + 25 * minute).await, (Verdict::Done, 1, 0), "covered");
     assert_eq!(send("r2", old, now + 60 * minute).await, (Verdict::Done, 0, 1), "in the future");
     assert_eq!(rated(&world, "r0").await, 1);
+}
+
+/// Sets the clock ahead when the node appends, once it is armed.
+struct ClockAtAppend {
+    world: Arc<World>,
+    now: i64,
+    is_armed: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Interpose for ClockAtAppend {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Append && self.is_armed.load(Ordering::SeqCst) {
+            self.world.set(self.now);
+            // The node learns of it by a heartbeat.
+            tokio::time::sleep(2 * HEARTBEAT).await;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+/// When the sub-batch is admitted, its last record starts in the future. Logged time moves on within the
+/// sub-batch, so that the record would be accepted by its start alone.
+#[tokio::test(start_paused = true)]
+async fn p28_a_record_that_its_look_up_does_not_cover_is_rejected_after_logged_time_moved_on() {
+    let minute = 60_000_000;
+    let now = START + 30 * minute;
+    let world = Arc::new(World::at(now, HOUR_US).await);
+    publish(world.db.as_ref(), OCTETS).await;
+    let (later, is_armed) = (now + 2 * minute, AtomicBool::new(false));
+    let clock = Arc::new(ClockAtAppend { world: Arc::clone(&world), now: later, is_armed });
+    let through = Interposed::new(Arc::clone(&world.db), Arc::clone(&clock));
+    let db: Arc<dyn SharedDatabase> = Arc::new(through);
+    let small = NodeConfig { segment_bytes_max: 2_000, ..config("a") };
+    let mut node = start(small, &db).await;
+    node.open_account(FIRST).await;
+    clock.is_armed.store(true, Ordering::SeqCst);
+    let (mut run, mut bytes) = (Vec::new(), Vec::new());
+    let mut push = |id: &str, start: i64| {
+        bytes.clear();
+        encode(&UsageRecord { start: Timestamp(start), ..record(id) }, &mut bytes);
+        push_record(&mut run, &bytes);
+    };
+    (0..200).for_each(|n| push(&format!("r{n}"), now - minute));
+    push("last", now + 5 * minute + minute / 2);
+    let guided_us = u64::try_from(now - 5 * minute).unwrap();
+    let head = SubBatchHead { partition: 1, guided_us, ..SubBatchHead::default() };
+    let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+    let mut answers = node.client.forward(stream).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!(answer.accepted, 200, "{answer:?}");
+    assert_eq!(answer.exceptions[0].reason, "in-the-future");
+    assert_eq!(world.db.observe().await.unwrap().now, Timestamp(later), "the clock was moved");
 }
 
 #[test]
