@@ -132,7 +132,12 @@ fn a_file_that_nothing_declares_is_found() {
         kind: "test".to_owned(),
         root: dir.join("tests/suite.rs"),
     };
-    let package = Package { name: "sample".to_owned(), dir: dir.clone(), targets: vec![target] };
+    let package = Package {
+        name: "sample".to_owned(),
+        dir: dir.clone(),
+        targets: vec![target],
+        dependencies: Vec::new(),
+    };
     let found = forgotten(&package);
     let left = dir.join("tests/left.rs").canonicalize().unwrap();
     fs::remove_dir_all(&dir).unwrap();

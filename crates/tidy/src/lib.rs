@@ -1,6 +1,7 @@
 //! Checks of the workspace itself, as tests: every source file, and so every test, is compiled
-//! (files.rs), commands in scripts and pages name existing test programs (references.rs), and no
-//! two public types share a name (names.rs).
+//! (files.rs), commands in scripts and pages name existing test programs (references.rs), no two
+//! public types share a name (names.rs), and crates, modules and files import each other in one
+//! direction (structure.rs, with imports.rs).
 //!
 //! ```text
 //!   cargo metadata -> packages -> targets -> `mod` declarations -> files that are compiled
@@ -14,8 +15,12 @@
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod references;
+#[cfg(test)]
+mod structure;
 #[cfg(test)]
 mod workspace;

@@ -11,6 +11,16 @@ pub(crate) struct Package {
     /// The directory of the package's manifest.
     pub(crate) dir: PathBuf,
     pub(crate) targets: Vec<CargoTarget>,
+    /// The names of the packages that the product code of this package depends on.
+    pub(crate) dependencies: Vec<String>,
+}
+
+impl Package {
+    /// The root files of the package's library and programs.
+    pub(crate) fn product_roots(&self) -> impl Iterator<Item = &Path> {
+        let product = |target: &&CargoTarget| matches!(target.kind.as_str(), "lib" | "bin");
+        self.targets.iter().filter(product).map(|target| target.root.as_path())
+    }
 }
 
 /// A library, program, test, benchmark or build script.
@@ -48,7 +58,10 @@ fn package(value: &Value) -> Package {
         kind: text(&target["kind"][0]),
         root: text(&target["src_path"]).into(),
     });
+    let dependencies = value["dependencies"].as_array().unwrap().iter();
+    let of_product = dependencies.filter(|dependency| dependency["kind"].is_null());
     Package {
+        dependencies: of_product.map(|dependency| text(&dependency["name"])).collect(),
         name: text(&value["name"]),
         dir: manifest.parent().unwrap().to_owned(),
         targets: targets.collect(),

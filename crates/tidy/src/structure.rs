@@ -1,0 +1,213 @@
+//! Checks of the structure: the order of the crates, the order of the folders in a crate, and no
+//! cycles between the files of a package.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graphmap::DiGraphMap;
+
+use crate::imports::{Import, imports};
+use crate::workspace::{Package, packages, root};
+
+/// The packages in the order of their dependencies: a package's product code depends only on
+/// packages of earlier lines. Packages of one line do not know each other.
+const PACKAGES: &[&[&str]] = &[
+    &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
+    &["turnpike-proto"],
+    &["turnpike-plan", "test-network"],
+    &["turnpike-segment"],
+    &["turnpike-store"],
+    &["turnpike-account"],
+    &["turnpike-collect"],
+    &["turnpike-trial"],
+    &["turnpike-node", "turnpike-front", "turnpike-feed"],
+    &["turnpike-drill"],
+    &["turnpike"],
+    &["chaos-tests", "protocol-model", "tidy"],
+    &["simulation"],
+];
+
+/// The folders and files in `src` of a package, in order: each imports only those before it.
+/// `lib.rs` imports all.
+const MODULES: &[(&str, &[&str])] = &[];
+
+/// Files that may import each other: two files and the reason.
+const CYCLES: &[(&str, &str, &str)] = &[];
+
+/// The packages whose files still import each other in cycles. A package without a cycle must not
+/// be listed, and none is to be added.
+const CYCLIC_PACKAGES: &[&str] = &[
+    "turnpike-plan",
+    "turnpike-segment",
+    "turnpike-store",
+    "turnpike-account",
+    "turnpike-node",
+    "turnpike-front",
+    "turnpike-trial",
+    "turnpike-collect",
+    "turnpike-feed",
+    "turnpike-drill",
+    "turnpike",
+    "simulation",
+];
+
+/// Groups of files that import each other in a cycle.
+fn cycles(imports: &[Import]) -> Vec<BTreeSet<&Path>> {
+    let edges = imports.iter().map(|import| (import.from.as_path(), import.to.as_path()));
+    let graph: DiGraphMap<&Path, ()> = DiGraphMap::from_edges(edges);
+    let groups = tarjan_scc(&graph).into_iter().filter(|group| group.len() > 1);
+    groups.map(|group| group.into_iter().collect()).collect()
+}
+
+/// The names that files of a group take from each other, by the two files.
+fn names_between<'a>(
+    imports: &'a [Import],
+    group: &BTreeSet<&Path>,
+) -> BTreeMap<(&'a Path, &'a Path), Vec<&'a str>> {
+    let mut between: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for Import { from, to, name } in imports {
+        if group.contains(from.as_path()) && group.contains(to.as_path()) {
+            between.entry((from.as_path(), to.as_path())).or_default().push(name);
+        }
+    }
+    between
+}
+
+/// The imports of all files of a package, with paths relative to the workspace.
+fn relative_imports(package: &Package) -> Vec<Import> {
+    let root = root();
+    let short = |file: PathBuf| file.strip_prefix(&root).map(Path::to_owned).unwrap_or(file);
+    let found = package.product_roots().flat_map(imports);
+    found.map(|one| Import { from: short(one.from), to: short(one.to), ..one }).collect()
+}
+
+#[test]
+fn no_files_of_a_package_import_each_other_in_a_cycle() {
+    let mut seen = 0;
+    let mut faults = Vec::new();
+    let mut unused: BTreeSet<_> = CYCLES.iter().collect();
+    for package in packages() {
+        let imports = relative_imports(&package);
+        seen += imports.len();
+        let is_allowed = |import: &Import| {
+            CYCLES
+                .iter()
+                .find(|(from, to, _)| import.from == Path::new(from) && import.to == Path::new(to))
+        };
+        let mut checked = imports.clone();
+        for used in imports.iter().filter_map(is_allowed) {
+            unused.remove(used);
+        }
+        checked.retain(|import| is_allowed(import).is_none());
+        let groups = cycles(&checked);
+        if CYCLIC_PACKAGES.contains(&package.name.as_str()) {
+            if groups.is_empty() {
+                faults.push(format!("{}: remove it from CYCLIC_PACKAGES", package.name));
+            }
+            continue;
+        }
+        for group in groups {
+            faults.push(format!("{} files of {} import each other:", group.len(), package.name));
+            for ((from, to), names) in names_between(&checked, &group) {
+                let (from, to) = (from.display(), to.display());
+                faults.push(format!("  {from} -> {to}: {}", names.join(", ")));
+            }
+        }
+    }
+    assert!(seen > 1_000, "{seen} imports were found");
+    faults.extend(
+        unused.iter().map(|(from, to, _)| {
+            format!("{from} does not import {to}: remove the pair from CYCLES")
+        }),
+    );
+    assert!(CYCLES.len() < 10, "too many exceptions: {}", CYCLES.len());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The folder or file directly below `src` that a file belongs to; `None` for the crate's root.
+fn module_of(file: &Path, src: &Path) -> Option<String> {
+    let first = file.strip_prefix(src).ok()?.components().next()?;
+    let name = Path::new(first.as_os_str()).file_stem()?.to_string_lossy().into_owned();
+    (name != "lib" && name != "main").then_some(name)
+}
+
+#[test]
+fn the_modules_of_a_crate_import_only_modules_before_them() {
+    let packages = packages();
+    let mut faults = Vec::new();
+    for (name, order) in MODULES {
+        let package = packages.iter().find(|package| package.name == *name).unwrap();
+        let src = package.dir.strip_prefix(root()).unwrap().join("src");
+        let place = |module: &str| order.iter().position(|known| *known == module);
+        let imports = relative_imports(package);
+        assert!(imports.len() > 20, "{name}: {} imports", imports.len());
+        for import in imports {
+            let Some(from) = module_of(&import.from, &src) else { continue };
+            let file = import.from.display();
+            match module_of(&import.to, &src) {
+                None => faults.push(format!("{file} imports {} from the root", import.name)),
+                Some(to) if to == from => {}
+                Some(to) => match (place(&from), place(&to)) {
+                    (Some(from), Some(to)) if to < from => {}
+                    (Some(_), Some(_)) => faults.push(format!(
+                        "{file} imports {} from {to}, which comes later in the order {order:?}",
+                        import.name
+                    )),
+                    _ => faults.push(format!("{name}: {from} or {to} is not in MODULES")),
+                },
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_package_depends_only_on_packages_before_it() {
+    let place = |name: &str| PACKAGES.iter().position(|line| line.contains(&name));
+    let packages = packages();
+    let mut faults = Vec::new();
+    for package in &packages {
+        let Some(own) = place(&package.name) else {
+            faults.push(format!("{}: give it a line in PACKAGES", package.name));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            if place(dependency).is_some_and(|line| line >= own) {
+                faults.push(format!("{} must not depend on {dependency}", package.name));
+            }
+        }
+    }
+    for name in PACKAGES.iter().flat_map(|line| line.iter()) {
+        if !packages.iter().any(|package| package.name == *name) {
+            faults.push(format!("{name} is no package: remove it from PACKAGES"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn imports_through_reexports_and_macros_are_found() {
+    let dir = std::env::temp_dir().join(format!("tidy-imports-{}", std::process::id()));
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("lib.rs", "mod a;\nmod b;\nmod c;\npub use b::deep::Deep;\n");
+    write("a.rs", "use crate::Deep;\nuse crate::c;\nfn f(_: Deep) { g!(\"{}\", c::VALUE) }\n");
+    write("b/mod.rs", "pub(crate) mod deep;\n#[cfg(test)]\nmod tests { use crate::a::f; }\n");
+    write("b/deep.rs", "pub(crate) struct Deep;\nimpl Deep { fn s() { super::super::c::f() } }\n");
+    write("c.rs", "pub(crate) const VALUE: u8 = 0;\npub(super) fn f() {}\n");
+    let found: Vec<String> = imports(&dir.join("lib.rs"))
+        .iter()
+        .map(|Import { from, to, name }| {
+            let short = |file: &Path| file.strip_prefix(&dir).unwrap().display().to_string();
+            format!("{} {} {name}", short(from), short(to))
+        })
+        .collect();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let expected =
+        ["a.rs b/deep.rs Deep", "a.rs c.rs VALUE", "b/deep.rs c.rs f", "lib.rs b/deep.rs Deep"];
+    assert_eq!(found, expected);
+}
