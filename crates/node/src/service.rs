@@ -389,7 +389,8 @@ impl Gates {
                 ..self.not_owner(partition)
             },
             Refusal::Invalid(message) => invalid(message.clone()),
-            // The front answers RETRY in the end, and the identities are looked up again.
+            // The front answers RETRY to the client in the end. When the client sends the records
+            // again, their identities are looked up again.
             Refusal::GuidedLongAgo => Standing {
                 verdict: Verdict::Overloaded.into(),
                 epoch: epoch.number(),

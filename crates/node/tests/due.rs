@@ -50,7 +50,7 @@ fn alternative(id: &str, price: &str, fee: &str) -> String {
     )
 }
 
-/// The shared world, with queries of the log for these tests.
+/// The test cluster of `support::world`, with queries of its log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -393,7 +393,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
         .collect();
     assert_eq!(sums, [("small", "3.000000000", false), ("large", "5.200000000", false)]);
     assert_eq!((standing.cycle.as_str(), standing.winner.as_str()), ("2024-05-01", "small"));
-    // Large is picked for June, though the other alternative is cheaper.
+    // The client picks the plan `large` for June, though the other alternative is cheaper.
     let picked = apply(&mut node, vec![pick("large", "2024-06-01")]).await;
     assert_eq!(picked[0].outcome(), AccountOutcome::Applied);
     world.set(JUNE + 3 * DAY);
@@ -410,7 +410,8 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     world.set(JULY + 3 * DAY);
     let booked = world.settled(11).await;
     let july: Vec<_> = booked.iter().filter(|line| line.starts_with("2024-07")).collect();
-    // The kept plan continues as a plain subscription, and June closes by the pick.
+    // The plan that the client kept continues as a plain subscription, and June is billed by the
+    // plan that the client picked.
     assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
     world.assert_checkpoints_match_the_log().await;

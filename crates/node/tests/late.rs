@@ -1,4 +1,5 @@
-//! An owner learns of its commit late: another node may own the partition by then (I6).
+//! An owner receives the outcome of its commit late: by then another node may own the partition
+//! (I6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;

@@ -6,12 +6,12 @@ use turnpike_store::memory::MemoryDatabase;
 use super::*;
 
 thread_local! {
-    /// How many starts of versions were converted to an instant of a zone. It measures the cost of
-    /// finding versions.
+    /// The number of start dates of versions that were converted to an instant. It measures the
+    /// cost of finding a version.
     pub(super) static STARTS_ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The number of starts that `work` converts.
+/// The number of start dates that `work` converts to instants.
 pub(crate) fn starts_asked(work: impl FnOnce()) -> usize {
     let before = STARTS_ASKED.get();
     work();

@@ -1,8 +1,8 @@
 //! Checkpoints: the state as of a segment, so that loading reads little of the log (P22).
 //!
-//! Each checkpoint writes the whole account state, in parts. Keys are written in runs. The last run
-//! is written again, with the keys added since, until it is large enough to be sealed; then a new
-//! run starts. A run with no key inside the horizon is left out.
+//! Each checkpoint writes the whole account state, in parts. Deduplication keys are written in
+//! groups, called runs. The last run is written again, with the keys added since, until it is large
+//! enough to be sealed; then a new run starts. A run with no key inside the horizon is left out.
 
 use std::sync::Arc;
 
