@@ -53,8 +53,8 @@ pub(crate) enum Arrival {
     /// From a client: the partition checks the age of the records.
     First,
     /// From the suspense of another partition. That partition checked the age of the records when
-    /// they first arrived. `mark`: the mark of the look-up of their accounts; zero if a first holder
-    /// decided them (P28).
+    /// they first arrived. `mark`: an instant, by the database's clock, before the look-up of their
+    /// accounts; zero if a first holder's partition decided their accounts (P28).
     Recycled { mark: Timestamp },
 }
 
