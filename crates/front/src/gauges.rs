@@ -13,17 +13,17 @@ use crate::routes::RouteTable;
 pub(crate) struct GaugeGuard(metrics::Gauge);
 
 impl GaugeGuard {
-    /// An open client stream.
+    /// Counts an open client stream.
     pub(crate) fn stream() -> Self {
         Self::up(metrics::gauge!("turnpike_front_streams"))
     }
 
-    /// An open partition sender.
+    /// Counts an open partition sender.
     pub(crate) fn sender() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lanes"))
     }
 
-    /// A sub-batch in a sender that has no answer yet, whether it was sent or not.
+    /// Counts a sub-batch in a partition sender that has no answer yet, whether it was sent or not.
     pub(crate) fn pending() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
     }

@@ -146,7 +146,7 @@ async fn a_version_in_another_currency_is_refused() {
             ["posts in EUR", "version 1 posts in USD", starts, "currency-mismatch", "another id"];
         refused(publish(&world, euro(version, starts)).await, Code::FailedPrecondition, &words);
     }
-    // The same id and version with other content is refused for that reason.
+    // The same id and version with other content is refused as immutable.
     let other = publish(&world, euro(1, "2026-04-01")).await;
     refused(other, Code::FailedPrecondition, &["immutable"]);
     let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
@@ -155,7 +155,7 @@ async fn a_version_in_another_currency_is_refused() {
     assert!(publish(&world, elsewhere).await.unwrap().warnings.is_empty());
 }
 
-/// Accounts may be subscribed with values for the parameters of the version before.
+/// Accounts may be subscribed with values for the parameters of the preceding version.
 #[tokio::test(start_paused = true)]
 async fn a_parameter_that_is_gone_or_of_another_type_is_warned_of() {
     let world = world().await;

@@ -13,12 +13,12 @@ pub struct NodeConfig {
     pub address: String,
     /// The interval between heartbeats.
     pub heartbeat: Duration,
-    /// Bytes before compression at which a segment is closed, approximately.
+    /// The approximate number of bytes before compression at which a segment is closed.
     pub segment_bytes_max: usize,
     /// The maximum number of bytes of requests that wait for owners. Requests beyond it are
     /// refused.
     pub queue_bytes_max: usize,
-    /// Bytes of log after which a checkpoint is written.
+    /// The number of bytes of log after which a checkpoint is written.
     pub checkpoint_log_bytes: u64,
     /// The number of deduplication keys at which a run (a group of keys in checkpoints) is sealed:
     /// later checkpoints refer to the run and do not write it again.

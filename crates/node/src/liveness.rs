@@ -18,8 +18,8 @@ use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, Segment
 
 use crate::NodeConfig;
 
-/// Heartbeats that a process may have written since its counter was last read, or had in flight
-/// when it exited.
+/// The maximum number of heartbeats that a process may have written since its counter was last
+/// read, or had in flight when it exited.
 const BEATS_ON_THE_WAY: u64 = 3;
 /// The time for which alarms are ignored stops doubling after this many false alarms, at some
 /// minutes.

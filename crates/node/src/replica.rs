@@ -26,7 +26,7 @@ pub(crate) enum ReplicaError {
     RolledBack,
 }
 
-/// The replica.
+/// A copy of a partition's state as of a segment of its log.
 #[derive(Debug, Default)]
 pub(crate) struct Replica {
     pub(crate) state: PartitionState,

@@ -146,7 +146,7 @@ impl NodeService for Service {
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
         let (standing, records) = self.gates.ask(partition, origin, 256, asked).await;
-        // Without an answer of the owner there are no records: the standing says so.
+        // Without an answer of the owner there are no records; the standing gives the reason.
         let (records, more) = records.unwrap_or_default();
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
     }

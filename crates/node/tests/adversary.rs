@@ -387,8 +387,8 @@ async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     let _b = start(config("b"), &bent_b.shared()).await;
     settle().await;
     let before = db.observe().await.unwrap().partitions[0].epoch;
-    // 10 ms per segment, as for some megabytes. Here an owner is suspect after 100 ms of silence,
-    // and an owner task counts as dead 200 ms after its last tick.
+    // Reading a segment takes 10 ms, as for some megabytes. In this test an owner is suspect after
+    // 100 ms of silence, and an owner task counts as dead 200 ms after its last tick.
     bent_a.read_delay_ms.store(10, Ordering::SeqCst);
     bent_b.read_delay_ms.store(10, Ordering::SeqCst);
     let answer = a.try_send(&records).await.unwrap();
@@ -504,11 +504,12 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
         .replace("version=\"1\"", "version=\"2\"")
         .replace("2020-01-01", "2024-05-01")
         .replace("0.05", "0.07");
-    // Published in time, one day before. The failed heartbeats kept the owner from learning of it.
+    // The version is published in time, one day before it starts. The failed heartbeats kept the
+    // owner from learning of it.
     let today = now.fetch_sub(24 * HOUR_US, Ordering::SeqCst);
     publish(db.as_ref(), &newer).await;
     now.store(today, Ordering::SeqCst);
-    // Longer than suspicion, tick and stability times together.
+    // The pause is longer than the suspicion, tick and stability times together.
     tokio::time::sleep(HEARTBEAT * 40).await;
     // The record may be taken or refused now. If it is refused, it is sent again once the owner has
     // the newest catalogue.

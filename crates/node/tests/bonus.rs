@@ -270,7 +270,7 @@ async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     publish(world.db.as_ref(), &next).await;
     let mut node = world.node("a").await;
     open(&mut node, 901, "fee").await;
-    // Subscribed from the plan's start on, whenever that is.
+    // The subscription begins with the start of the plan, whenever that is.
     apply(&mut node, vec![subscribe(901, "next", 0)]).await;
     open(&mut node, 7, "portal").await;
     assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);

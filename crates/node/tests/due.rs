@@ -447,7 +447,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
     let mut node = world.node("a").await;
-    // Subscribed from the plan's start on, which is the plan's first day.
+    // The subscription begins with the start of the plan, which is the plan's first day.
     open(&mut node, "monthly", 0).await;
     assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
     let settings = Settings {
@@ -490,8 +490,8 @@ async fn plans_6_opting_out_within_a_cycle_charges_once_and_the_cycle_continues(
     let booked = world.settled(10).await;
     let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
     posted.sort();
-    // The monthly fee and the set-up charge once, at the close, with the earlier usage; no fee of
-    // the option.
+    // At the close, the monthly fee, the set-up charge and the earlier usage are booked once. The
+    // fee of the option is not booked.
     let expected = [
         "2024-05-11 all 1",
         "2024-05-11 all 1",

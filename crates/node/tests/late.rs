@@ -93,7 +93,7 @@ async fn show(mut node: NodeServiceClient<Channel>) -> NodeShowResponse {
 async fn take_over_meanwhile(db: &dyn SharedDatabase, line: &Late) {
     line.committed.notified().await;
     claim(db).await;
-    // Longer than half the suspicion time.
+    // The pause is longer than half the suspicion time.
     tokio::time::sleep(HEARTBEAT * 3).await;
     line.held.send_replace(false);
 }

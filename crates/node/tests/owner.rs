@@ -239,8 +239,8 @@ async fn p36_a_plan_that_was_just_published_rates_records_sent_after_it() {
     let slow = NodeConfig { heartbeat: std::time::Duration::from_secs(5), ..config("a") };
     let mut node = start(slow, &db).await;
     publish(db.as_ref(), OCTETS).await;
-    // Sent again if the catalogue was read just before: a plan is never refused by an old
-    // catalogue.
+    // The commands are sent again if the owner answers RETRY, because it has just read the
+    // catalogue. An old catalogue never refuses a plan.
     let commands = vec![support::open(7), support::subscribe(7, "octets")];
     let mut outcome = AccountOutcome::Retry;
     for _ in 0..400 {

@@ -198,7 +198,8 @@ async fn p28_a_record_of_the_first_holder_itself_is_not_suspended() {
     assert_eq!(rated(&world, "r0").await, 1);
 }
 
-/// Keys before the horizon may be forgotten, so that such a record can't be decided.
+/// The keys of records before the horizon may be forgotten, so that a record that is too old can't
+/// be decided.
 #[tokio::test(start_paused = true)]
 async fn p28_p26_a_record_that_is_too_old_or_ahead_is_rejected_and_not_decided() {
     let (world, mut node) = world().await;

@@ -1,7 +1,7 @@
 //! Changes of single settings, through a rating node; and one identity in two spellings.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// Used by the other tests only.
+// Some helpers are used by other tests only.
 #[allow(dead_code)]
 use crate::support;
 

@@ -267,6 +267,6 @@ async fn p15_an_ended_process_is_suspected_long_before_it_is_silent() {
     // Time for the connection to `a`.
     tokio::time::sleep(Duration::from_millis(500)).await;
     process.shutdown_background();
-    // At most ten seconds: a third of the heartbeat interval.
+    // The takeover takes at most ten seconds, which is a third of the heartbeat interval.
     until_owned_by(db.as_ref(), "b").await;
 }

@@ -42,7 +42,7 @@ pub(crate) struct OpenSegment {
     /// Indexes into the segment's table of components, by the slot of the compiled plan and by
     /// component.
     pub(crate) components: Vec<Vec<Option<ComponentIndex>>>,
-    /// Indexes into the same table for postings from other accounts.
+    /// Indexes into the segment's table of components, for postings from other accounts.
     pub(crate) posted: HashMap<ComponentHead, ComponentIndex>,
     pub(crate) answers: Vec<WaitingAnswer>,
 }

@@ -20,7 +20,7 @@ use crate::replica::note_checkpoints;
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
-/// A sealed run of keys: its parts, and the last segment whose keys it holds.
+/// A sealed run (group) of deduplication keys: its parts, and the last segment whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SealedKeyRun {
     names: Vec<String>,
@@ -57,7 +57,7 @@ impl Checkpoints {
 
 /// The outcome of writing a checkpoint.
 pub(crate) struct CheckpointOutcome {
-    /// The run that the published checkpoint sealed.
+    /// The run of deduplication keys that the published checkpoint sealed.
     sealed: Option<SealedKeyRun>,
 }
 
@@ -71,7 +71,8 @@ impl<'a> PartName<'a> {
         self.name
     }
 
-    /// The run of keys that the part belongs to; `None` for a part of the account state.
+    /// The run (group) of deduplication keys to which the part belongs; `None` for a part of the
+    /// account state.
     pub(crate) fn run(&self) -> Option<SealedKeyRun> {
         // The form of the name: keys-AFTER-THROUGH-CLAIM-INDEX.
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;

@@ -237,7 +237,7 @@ fn a_charge_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     }
 }
 
-/// An account is swept if only one of the reasons applies: each reason is tested alone.
+/// One reason is enough for an account to be swept: each reason is tested alone.
 #[test]
 fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
     let closes = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">
