@@ -176,7 +176,8 @@ impl AccountsApi {
         let asked =
             commands.iter().zip(is_sound).map(|(command, is_sound)| match command.command {
                 Some(_) if *is_sound => bindings_of(command),
-                // A command that only binds identities can't be carried out in part.
+                // The identities of a command that only binds identities are not checked here,
+                // since such a command can't be carried out in part.
                 _ => Vec::new(),
             });
         let asked: Vec<Vec<Binding>> = asked.collect();

@@ -20,8 +20,8 @@ use crate::stall::{Stall, Turn};
 /// The permit of a batch that is not answered yet, and when the batch was received.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
-    /// `None` for decided records of another batch: that batch holds the permit, and its answer is
-    /// counted.
+    /// `None` for records of another batch for which [`crate::reassign`] has decided the account:
+    /// that batch holds the permit, and its answer is counted.
     permit: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
@@ -32,7 +32,7 @@ impl Unanswered {
         Self { permit: Some(permit), since: Instant::now() }
     }
 
-    /// For decided records of another batch.
+    /// For records of another batch for which [`crate::reassign`] has decided the account.
     pub(crate) fn of_another() -> Self {
         Self { permit: None, since: Instant::now() }
     }
@@ -76,8 +76,9 @@ struct Tally {
 
 impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
-    /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for decided
-    /// records of another batch, which holds the room.
+    /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for records of
+    /// another batch for which [`crate::reassign`] has decided the account: that batch holds the
+    /// room.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,
@@ -151,8 +152,9 @@ fn count(ack: &BatchAck, took: Duration) {
     }
 }
 
-/// The acknowledgement of a batch before any of its parts is answered: with the records that the
-/// front rejects itself, and those that were decided already.
+/// The acknowledgement of a batch before any of its parts is answered. It holds the records that
+/// the front rejects itself, and the outcomes of the records whose account was decided before the
+/// split ([`crate::reassign`]).
 pub(crate) fn first_ack(
     batch_number: u64,
     refused: &[(u32, RejectReason)],

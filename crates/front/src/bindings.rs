@@ -40,7 +40,7 @@ pub(crate) struct IdentityChange {
 /// The change of bindings that a command requests; `None` if the command changes no bindings.
 ///
 /// # Errors
-/// What is wrong with the command, and how to correct it.
+/// The fault of the command, and how to correct it.
 pub(crate) fn change_of(
     command: &AccountCommand,
     final_before: Timestamp,
@@ -200,7 +200,7 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
     }
 }
 
-/// Which accounts lost the identity, and for which intervals.
+/// A sentence that names the accounts that lost the identity, and the intervals.
 fn message(identity: &str, taken: &[Binding]) -> String {
     let mut words: Vec<String> = taken
         .iter()

@@ -13,11 +13,11 @@ pub struct FrontConfig {
     pub heartbeat: Duration,
     /// The seed of the random generator, which is used only for the jitter of retries.
     pub seed: u64,
-    /// Bytes of batches admitted and not answered yet, for the whole process. Above this limit,
-    /// batches are refused with a retry hint.
+    /// The maximum number of bytes of batches that are admitted and not answered yet, for the whole
+    /// process. Above this limit, batches are refused with a retry hint.
     pub admitted_bytes_max: usize,
-    /// Batches of one client stream that are not answered yet. At this limit the front stops
-    /// reading.
+    /// The maximum number of batches of one client stream that are not answered yet. At this limit
+    /// the front stops reading.
     pub stream_batches_max: usize,
     /// Sub-batches that a partition sender has in flight at most.
     pub sender_window_batches: usize,

@@ -8,22 +8,22 @@ use tokio::time::Instant;
 use crate::cluster;
 use crate::routes::RouteTable;
 
-/// Adds 1 to a gauge, until it is dropped.
+/// Adds 1 to a gauge, and subtracts 1 when the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard(metrics::Gauge);
 
 impl GaugeGuard {
-    /// An open client stream.
+    /// Counts an open client stream.
     pub(crate) fn stream() -> Self {
         Self::up(metrics::gauge!("turnpike_front_streams"))
     }
 
-    /// An open partition sender.
+    /// Counts an open partition sender.
     pub(crate) fn sender() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lanes"))
     }
 
-    /// A sub-batch in a sender that has no answer yet, whether it was sent or not.
+    /// Counts a sub-batch in a partition sender that has no answer yet, whether it was sent or not.
     pub(crate) fn pending() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
     }
@@ -54,12 +54,13 @@ impl ClusterGauges {
         Self { suspicion, read: Instant::now(), said: None, nodes: BTreeSet::new() }
     }
 
-    /// The routes could not be read: only their age is published.
+    /// Publishes the age of the routes alone, after a read of the routes failed.
     pub(crate) fn note_failure(&self) {
         metrics::gauge!("turnpike_front_routes_age_seconds").set(self.read.elapsed().as_secs_f64());
     }
 
-    /// The routes were read. Publishes the gauges at most once per suspicion time (1 s by default).
+    /// Publishes the gauges after a read of the routes, at most once per suspicion time (1 s by
+    /// default).
     pub(crate) fn note(&mut self, table: &RouteTable) {
         self.read = Instant::now();
         metrics::gauge!("turnpike_front_routes_age_seconds").set(0.0);

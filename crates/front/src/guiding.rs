@@ -8,8 +8,9 @@
 //! suspicion time. So a change is in force on every front once the suspicion time has passed since
 //! its commit. The cache never answers that an identity is unbound.
 //!
-//! If the identity changed hands after records with this start were accepted, the first holder's
-//! partition decides the record ([`crate::reassign`]).
+//! The first holder of an identity is the account that look-ups returned first. If the identity has
+//! moved to another account since records with this start were first accepted, the partition of the
+//! first holder decides the record ([`crate::reassign`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -56,8 +57,9 @@ pub(crate) fn bound_at(history: &IdentityHistory, start: Timestamp) -> Option<Ac
         .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
 }
 
-/// The account whose partition decides a record with this start, because the identity changed hands
-/// since such records were first accepted; `None` if it did not.
+/// The first holder (the account that look-ups returned first) at `start`, if the identity has
+/// moved to another account since records with this start were first accepted. The first holder's
+/// partition then decides the record. `None` if the identity has not moved.
 pub(crate) fn first_holder_at(
     history: &IdentityHistory,
     start: Timestamp,
@@ -105,7 +107,8 @@ impl Guide {
         Self { db, cache, routes: None }
     }
 
-    /// The same cache, with entries that are valid only while `routes` show no change of bindings.
+    /// Returns this cache with entries that are valid only while `routes` show no change of
+    /// bindings.
     pub(crate) fn following(self, routes: Routes) -> Self {
         Self { routes: Some(routes), ..self }
     }

@@ -102,8 +102,8 @@ pub(crate) async fn once(
     answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
 }
 
-/// Ingests decided records ([`crate::reassign`]); each has an account. The batch that they belong to
-/// holds the admission room, and its answer counts them.
+/// Ingests records for which [`crate::reassign`] has decided the account. The batch from which they
+/// were taken holds the admission room, and its answer counts them.
 pub(crate) async fn ingest_decided(
     core: &Arc<Core>,
     frame: &BatchFrame,
@@ -239,8 +239,8 @@ impl ClientStream {
             let received = failpoint::pass(Step::FrontReceived).await;
             received.map_err(|error| Refusal::Retry(error.to_string()))?;
             // `push` decides whether an earlier batch must be sent again first. This early check
-            // saves admission and look-ups for a batch that `push` would refuse: until then only
-            // this task could push the earlier batch.
+            // saves admission and look-ups for a batch that `push` would refuse, since in between
+            // only this task could push the earlier batch.
             self.check_turn(&frame)?;
             self.split(&frame, deadline).await
         };
@@ -253,8 +253,8 @@ impl ClientStream {
         match split {
             Ok((head, split, room)) => {
                 drop(frame);
-                // The decisions may have taken longer than the deadline. If the rest were late now,
-                // each retry would be late too.
+                // The decisions may have taken longer than the deadline. If the remaining records
+                // were late now, they would be late at each retry of the batch.
                 let is_decided = !split.decided.is_empty();
                 let deadline = if is_decided {
                     Instant::now() + self.core.config.answer_deadline()

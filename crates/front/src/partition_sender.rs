@@ -53,8 +53,8 @@ pub(crate) enum Arrival {
     /// From a client: the partition checks the age of the records.
     First,
     /// From the suspense of another partition. That partition checked the age of the records when
-    /// they first arrived. `mark`: the mark of the look-up of their accounts; zero if a first holder
-    /// decided them (P28).
+    /// they first arrived. `mark`: an instant, by the database's clock, before the look-up of their
+    /// accounts; zero if a first holder's partition decided their accounts (P28).
     Recycled { mark: Timestamp },
 }
 
@@ -64,7 +64,8 @@ pub(crate) struct PendingSubBatch {
     body: Body,
     records_bytes: usize,
     deadline: Instant,
-    /// See [`SubBatchHead::guided_us`].
+    /// If an account was looked up by identity: an instant before the look-up, by the database's
+    /// clock, in microseconds. Otherwise 0.
     guided_us: u64,
     ticket: Ticket,
     _counted: GaugeGuard,
@@ -307,8 +308,8 @@ impl PartitionSender {
                     idle_since = Instant::now();
                     look_at = idle_since;
                 }
-                // Unanswered for long: requests fresh routes, to find a new owner as soon as it has
-                // claimed.
+                // The oldest sub-batch is unanswered for long: requests fresh routes, to find a new
+                // owner as soon as it has claimed.
                 () = sleep_until(look_at + self.core.config.unanswered()), if deadline.is_some() => {
                     self.core.routes.hint_stale();
                     look_at += self.core.config.look_gap();

@@ -67,7 +67,8 @@ impl Plans {
         Err(FrontError::Invalid(message(&errors.0)))
     }
 
-    /// Warnings of what accounts lose that are subscribed to the version before.
+    /// Warnings about the losses of accounts that are subscribed to the preceding version, such as
+    /// a parameter that the new version does not have.
     ///
     /// # Errors
     /// A version in another currency is refused: every subscribed account would stop being rated.

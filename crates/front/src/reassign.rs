@@ -1,5 +1,6 @@
-//! Records whose identity changed hands: the first holder's partition decides which account pays,
-//! so that a record that was rated before the change is not rated again (P28).
+//! Records whose identity has moved to another account. The first holder is the account that
+//! look-ups of the identity returned first. The first holder's partition decides which account
+//! pays, so that a record that was rated before the change is not rated again (P28).
 //!
 //! ```text
 //!  record --Reassign--> partition of the first holder --known--> the earlier answer
@@ -125,7 +126,7 @@ pub(crate) async fn reassign(
     outcomes
 }
 
-/// The same, but abandons the rest once a record has no durable answer.
+/// Like [`reassign`], but abandons the remaining records once a record has no durable answer.
 ///
 /// # Errors
 /// Why a record has no durable answer.
@@ -225,7 +226,7 @@ struct Chunk<'a> {
     partition: PartitionId,
     recycled: bool,
     records: Vec<&'a MovedRecord>,
-    /// For all steps together.
+    /// The deadline for all steps together.
     deadline: Instant,
 }
 

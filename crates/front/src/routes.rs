@@ -21,7 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::FrontConfig;
 use crate::gauges::ClusterGauges;
 
-/// The mark of look-ups is moved on when it is this old, in microseconds of the database's clock.
+/// The age in microseconds, by the database's clock, at which the front advances the mark of
+/// look-ups ([`BindingsMark::guided_through`]).
 const ADVANCE_AFTER_US: i64 = 60 * 1_000_000;
 
 /// The routing table of one read of the database.
@@ -46,7 +47,8 @@ pub(crate) struct RouteTable {
 #[derive(Clone, Copy, Debug, Default)]
 struct BindingsSeen {
     version: u64,
-    /// Look-ups are covered through this instant ([`turnpike_store::BindingsMark`]).
+    /// The mark of look-ups: `version` includes every change of bindings that was recorded before
+    /// this instant ([`turnpike_store::BindingsMark`]).
     guided_through: Timestamp,
     /// How many times the version differed from that of the read before.
     changes: u64,
@@ -84,13 +86,14 @@ impl Route {
 }
 
 impl RouteTable {
-    /// Look-ups that begin after this table was read are valid for records that start at most
-    /// [`GUIDED_MAX_US`] and the time that a record may be ahead after this instant (P28).
+    /// The mark of look-ups (P28). Look-ups that begin after this table was read are valid for
+    /// records that start at most [`GUIDED_MAX_US`] plus the time that a record may be ahead after
+    /// this instant.
     pub(crate) const fn guided_through(&self) -> Timestamp {
         self.bindings.guided_through
     }
 
-    /// Whether a record that starts now is valid with look-ups made with this table.
+    /// Whether look-ups with this table are valid for records that start now.
     fn covers_present_records(&self) -> bool {
         self.generation > 0
             && self.observation.now
@@ -299,8 +302,8 @@ impl Routes {
         is_recent.then_some(bindings.changes)
     }
 
-    /// The current table, if look-ups with it are valid for present records. Waits until `deadline` for
-    /// a table whose mark of look-ups is recent.
+    /// The current table, once look-ups with it are valid for records that start now. Waits until
+    /// `deadline` for a table with a recent mark of look-ups.
     pub(crate) async fn for_look_ups(&self, deadline: Instant) -> Option<Arc<RouteTable>> {
         let mut table = self.table.clone();
         let covered = table.wait_for(|table| table.covers_present_records());
@@ -350,7 +353,7 @@ struct Watcher {
     sender: watch::Sender<Arc<RouteTable>>,
     highest: BTreeMap<PartitionId, HighestEpoch>,
     bindings: BindingsSeen,
-    /// Moves the mark of look-ups on.
+    /// The task that advances the mark of look-ups, if one runs.
     advancing: Option<JoinHandle<()>>,
 }
 
@@ -425,8 +428,8 @@ impl Watcher {
         }
     }
 
-    /// Moves the instant through which look-ups are covered on, once it is a minute old. A task of its
-    /// own, because the database may answer late.
+    /// Advances the mark of look-ups once it is a minute old. A task of its own does so, because
+    /// the database may answer late.
     fn advance_guided_through(&mut self, now: Timestamp) {
         let is_recent = now < self.bindings.guided_through.saturating_add(ADVANCE_AFTER_US);
         let is_under_way = self.advancing.as_ref().is_some_and(|task| !task.is_finished());

@@ -81,7 +81,8 @@ pub(crate) struct BatchId {
 /// Splits batches. Its buffers are reused from batch to batch.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
-    /// Maps a slot to the index in `parts` plus one; 0: no part yet.
+    /// Maps a slot (the index of a partition in the routing table) to the index in `parts` plus
+    /// one; 0: there is no part yet.
     part_of: Vec<u32>,
     guided: Vec<u8>,
 }
@@ -225,8 +226,9 @@ impl Splitter {
         self.guided = spelled;
     }
 
-    /// Notes the mark of the look-up in the part of this slot, which now holds a record whose account
-    /// was looked up. The routes, and the mark with them, were read before the look-up.
+    /// Stores the mark of the look-up, which is an instant before the look-up by the database's
+    /// clock, in the part of this slot. The part now holds a record whose account was looked up.
+    /// The mark comes from the routes, which were read before the look-up.
     fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
         let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
         let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));

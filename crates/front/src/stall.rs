@@ -48,8 +48,8 @@ impl Turn {
 pub(crate) struct Stall(Mutex<Order>);
 
 impl Stall {
-    /// Held for a few steps for each batch, never across an await, and never while a ticket is
-    /// settled or dropped, because settling may lock it.
+    /// Locks the order. The lock is held for a few steps for each batch, never across an await, and
+    /// never while a ticket is settled or dropped, because settling a ticket may take the lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Order> {
         // No code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

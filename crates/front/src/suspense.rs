@@ -71,7 +71,8 @@ impl SuspenseApi {
 }
 
 impl SuspenseApi {
-    /// The routes, with which identities may be looked up.
+    /// The routes, once look-ups of identities with them are valid for records that start now
+    /// (P28).
     async fn table_for_look_ups(&self) -> Result<Arc<RouteTable>, FrontError> {
         self.table().await?;
         let wait = Instant::now() + self.core.config.attempt();
@@ -122,7 +123,8 @@ impl SuspenseService for SuspenseApi {
                     recycle_chunk(&self.core, &table, partition, chunk, &mut tally).await;
                 }
                 if filter.records_max == 0 {
-                    // Those of later partitions may not be tried either.
+                    // The client continues after this position: later partitions may hold more
+                    // records, even if this one does not.
                     tally.last = filter.after.clone();
                 }
                 if !more {
@@ -134,7 +136,7 @@ impl SuspenseService for SuspenseApi {
     }
 }
 
-/// Leaves the records that were listed out of what `filter` still selects.
+/// Changes `filter` so that it no longer selects the records that were listed.
 fn note_listed(filter: &mut ListRequest, partition: PartitionId, listed: &[SuspendedRecord]) {
     let count = u32::try_from(listed.len()).unwrap_or(u32::MAX);
     filter.records_max = filter.records_max.saturating_sub(count);
@@ -252,7 +254,8 @@ async fn recycle_chunk(
     records: &[SuspendedRecord],
     tally: &mut RecycleResponse,
 ) {
-    // The mark is read before the look-up, as for records that clients send (P28).
+    // The mark (an instant before the look-up) is read first, as for records that clients send
+    // (P28).
     let wait = Instant::now() + core.config.attempt();
     let Some(covered) = core.routes.for_look_ups(wait).await else {
         tracing::warn!(%partition, "recycling: identities can't be looked up now");
@@ -357,7 +360,8 @@ fn is_unguided(record: &SuspendedRecord) -> bool {
     record.account_number == 0 && is_identity(&record.identity)
 }
 
-/// Whether the record waits with its first holder for the account that holds its identity.
+/// Whether the record waits in the first holder's partition for the account that holds its identity
+/// now.
 fn is_reassigned(record: &SuspendedRecord) -> bool {
     record.account_number != 0 && record.reason == SuspenseReason::UnboundIdentity.word()
 }

@@ -1,4 +1,5 @@
-//! Which account a record goes to: spellings, prefixes, moves and releases, through a front (P28).
+//! The account that a record is rated for, through a front (P28): spellings of identities,
+//! prefixes, moves and releases.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::world;
@@ -158,7 +159,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     assert_eq!(holders, [None, Some(5), Some(5), Some(105)]);
 }
 
-/// Covers the front that carried out the command, and another front.
+/// Tests the front that carried out the command, and another front.
 #[tokio::test(start_paused = true)]
 async fn p28_after_the_answer_no_front_uses_an_older_history() {
     let world = world().await;
@@ -245,7 +246,7 @@ async fn a_refused_change_names_the_holder_of_the_identity_and_the_limit_of_fina
     }
 }
 
-/// Account 5 holds [10, 20) and [30, -), account 6 holds [20, 30).
+/// Account 5 holds the identity in [10, 20) and from 30 on, account 6 in [20, 30).
 #[tokio::test(start_paused = true)]
 async fn a_refused_bind_names_the_other_holder_and_an_account_extends_its_own_interval() {
     let world = world().await;
@@ -269,7 +270,8 @@ async fn a_refused_bind_names_the_other_holder_and_an_account_extends_its_own_in
         assert!(taken.message.contains("account 6 holds user:x"), "{taken:?}");
         assert!(!taken.message.contains("account 5 holds"), "{taken:?}");
     }
-    // What no other account holds is added to the account's own interval.
+    // The part of the requested interval that no account holds is added to the account's own
+    // interval.
     done(&world, 5, until(5, 20)).await;
     let held = world.db.guide(&["user:x".to_owned()]).await.unwrap().remove(0).bindings;
     let held = held.iter().map(|row| (row.account.0, row.from.0, row.until.0));
@@ -374,7 +376,7 @@ async fn p28_a_new_record_is_rated_for_the_holder_now_and_its_retry_is_a_duplica
     assert_eq!((ack.accepted, ack.duplicates), (0, vec![0, 1, 2]));
     let paid = ["r0", "r1", "r2"].map(|id| payers(&world, id));
     assert_eq!(paid, [vec![5], vec![105], vec![105]]);
-    // Moved on, and back: the decision stays.
+    // The decision stays when the identity moves to a third account, and back to the first holder.
     done(&world, 106, bind("user:a", Some(40), true)).await;
     done(&world, 5, bind("user:a", Some(40), true)).await;
     let ack = send(&world, &records).await;
@@ -385,8 +387,8 @@ async fn p28_a_new_record_is_rated_for_the_holder_now_and_its_retry_is_a_duplica
     assert_eq!(payers(&world, "r3"), [5]);
 }
 
-/// The front ends after the record is rated for the next holder, and before the first holder's
-/// partition lets it go. Then the identity moves on.
+/// The front fails after the record was rated for account 105, and before the first holder's
+/// partition removed it from suspense. Then the identity moves to a third account.
 #[tokio::test(start_paused = true)]
 async fn p28_i2_a_reassignment_that_stopped_half_way_is_finished_as_decided() {
     let world = world().await;
@@ -408,7 +410,8 @@ async fn p28_i2_a_reassignment_that_stopped_half_way_is_finished_as_decided() {
 }
 
 /// A recycling stopped after the record was rated for the account that held its identity, and
-/// before its home partition let it go. Then the identity moves.
+/// before the home partition removed the record from suspense. Then the identity moves to another
+/// account.
 #[tokio::test(start_paused = true)]
 async fn p28_i2_a_recycled_record_is_not_rated_again_after_its_identity_moved() {
     let world = world().await;
@@ -444,7 +447,7 @@ async fn p28_a_record_of_a_released_identity_waits_and_is_rated_for_the_next_hol
     assert_eq!(send(&world, &record).await.duplicates, [0]);
 }
 
-/// A look-up finds what the move changes only for records that may have arrived before it.
+/// A look-up returns a first holder only for records that may have arrived before the move.
 #[tokio::test(start_paused = true)]
 async fn p28_a_record_that_starts_long_after_a_move_goes_straight_to_its_account() {
     let world = world().await;

@@ -150,8 +150,8 @@ impl Open {
         Self { batches, acks }
     }
 
-    /// Batch `number` has one record of account 5 and one of account 105. The number is the id of
-    /// both.
+    /// Sends batch `number`, with one record of account 5 and one of account 105. The number is the
+    /// id of both records.
     async fn send(&self, number: u64) {
         let id = number.to_string();
         let records = [record(5, "", &id), record(105, "", &id)];
@@ -199,7 +199,7 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
     world.routed().await;
     let mut stream = Open::new(&world).await;
     world.set_faults(Faults { deaf: is_owned, ..Faults::default() });
-    // The deadlines are far apart: the others have not expired when the first one does.
+    // The deadlines are far apart: the other batches have not expired when the first one does.
     for number in 0..5 {
         stream.send(number).await;
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -220,10 +220,10 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
     }
     let message = &acks[7].message;
     assert!(message.starts_with("batch 0 was answered RETRY: send it again first"), "{message}");
-    // Long enough for a batch that would wrongly pass.
+    // The pause is long enough for a node to commit a batch that wrongly passed the expired one.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(world.rated().get(&5), None);
-    // The last one is sent first: it is refused, and none of its records are taken.
+    // The last batch is sent first: it is refused, and none of its records are taken.
     stream.send(7).await;
     assert_eq!(stream.ack().await.status(), BatchStatus::Retry);
     assert_eq!(world.rated().get(&5), None);
@@ -243,7 +243,8 @@ async fn p30_nothing_passes_a_batch_that_expired_after_it_was_sent() {
     nothing_passes_an_expired_batch(true).await;
 }
 
-/// The same for a batch that never reached a sender.
+/// P30: batches behind a batch that was refused before it reached a sender are not committed until
+/// that batch is sent again.
 #[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
     let world = World::new(config(), 1).await;
@@ -382,7 +383,7 @@ async fn where_one_part_is_invalid_the_others_are_answered_and_the_batch_is_reje
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Rejected, 2));
     assert!(ack.message.contains("partition 2: not for me"), "{}", ack.message);
-    // The corrected batch, with the same record ids.
+    // The client sends the corrected batch, with the same record ids.
     world.set_faults(Faults::default());
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 1));
@@ -566,7 +567,7 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
     assert_eq!(unknown.code(), Code::NotFound);
 }
 
-/// An account that was opened without its identity would be a half of what was asked for.
+/// If the account were opened without its identity, the command would be carried out only in part.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_done_for_a_command_whose_identity_another_account_holds() {
     let world = World::new(config(), 1).await;

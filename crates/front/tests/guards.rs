@@ -346,7 +346,8 @@ async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
     assert_eq!(world.rated(), expected.into());
 }
 
-/// A node judges by the mark whether the identity may have changed hands since the look-up.
+/// A sub-batch carries a mark, which is an instant before the look-up of its accounts. By the mark
+/// a node judges whether an identity may have moved to another account since the look-up.
 #[tokio::test(start_paused = true)]
 async fn p28_guided_records_carry_the_mark_of_their_look_up() {
     let world = World::new(config(), 1).await;

@@ -92,7 +92,7 @@ async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_alre
     let again = publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap();
     assert!(again.already);
     assert_eq!(again.plan.unwrap(), plan);
-    // Also after other versions were published.
+    // A version may be published again also after other versions were published.
     publish(&world, xml(2, "2026-04-01", "0.06")).await.unwrap();
     assert!(publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap().already);
     let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
@@ -106,7 +106,7 @@ async fn a_version_is_immutable_and_may_share_its_start_only_with_one_that_it_su
     publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
     let other = publish(&world, xml(1, "2026-04-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable", "next version"]);
-    // Other content is refused for that reason, whatever its start.
+    // The same version with other content is refused as immutable, whatever its start.
     let other = publish(&world, xml(1, "2026-01-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable"]);
     let same = publish(&world, xml(2, "2026-04-01", "0.06")).await;
@@ -146,7 +146,7 @@ async fn a_version_in_another_currency_is_refused() {
             ["posts in EUR", "version 1 posts in USD", starts, "currency-mismatch", "another id"];
         refused(publish(&world, euro(version, starts)).await, Code::FailedPrecondition, &words);
     }
-    // The same id and version with other content is refused for that reason.
+    // The same id and version with other content is refused as immutable.
     let other = publish(&world, euro(1, "2026-04-01")).await;
     refused(other, Code::FailedPrecondition, &["immutable"]);
     let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
@@ -155,7 +155,7 @@ async fn a_version_in_another_currency_is_refused() {
     assert!(publish(&world, elsewhere).await.unwrap().warnings.is_empty());
 }
 
-/// Accounts may be subscribed with values for the parameters of the version before.
+/// Accounts may be subscribed with values for the parameters of the preceding version.
 #[tokio::test(start_paused = true)]
 async fn a_parameter_that_is_gone_or_of_another_type_is_warned_of() {
     let world = world().await;
@@ -175,10 +175,10 @@ async fn a_parameter_that_is_gone_or_of_another_type_is_warned_of() {
     ] {
         assert!(less.warnings.iter().any(|warning| warning.contains(words)), "{words}: {less:?}");
     }
-    // Of a version that starts in between, the version before is compared.
+    // A version that starts between two others is compared with the one before it.
     let between = publish(&world, with(4, "2026-03-20", both)).await.unwrap();
     assert!(!between.warnings.iter().any(|warning| warning.contains("subscribed")), "{between:?}");
-    // The same content again is in the catalogue already.
+    // A version with the same content is in the catalogue already.
     assert!(publish(&world, with(3, "2026-05-01", one)).await.unwrap().already);
 }
 

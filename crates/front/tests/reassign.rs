@@ -1,5 +1,5 @@
-//! Batches with records whose identity changed hands, when partitions are unserved or slow, or the
-//! client leaves (P28).
+//! Batches with records whose identity has moved to another account, when partitions have no owner
+//! or are slow, or the client leaves (P28).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::world;
@@ -70,7 +70,7 @@ async fn world(config: FrontConfig, count: u32, served: &[u32]) -> World {
     world
 }
 
-/// Records whose identity changed hands: the partition decides them.
+/// Records whose identity has moved to another account: this partition decides them.
 fn moved(partition: u32, count: u32) -> Vec<UsageRecord> {
     let identity = identity_of(partition);
     (0..count).map(|n| record(0, &identity, &format!("moved-{partition}-{n}"))).collect()
@@ -99,7 +99,7 @@ async fn a_batch_of_unserved_partitions_is_answered_retry_within_one_answer_dead
     }
 }
 
-/// The partition of the account that holds the identity now is unserved.
+/// The partition of the account that holds the identity now has no owner.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_cannot_be_rated_as_decided_is_answered_retry_within_one_answer_deadline() {
     let world = world(short(), 1, &[1]).await;
@@ -136,7 +136,8 @@ async fn a_record_of_an_unserved_partition_does_not_keep_others_from_being_recyc
     world.shared.ledgers.lock().unwrap().get_mut(&HOLDERS).unwrap().suspended = suspended;
     let began = Instant::now();
     let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
-    // Two partitions can't be listed, one after the other, and the two records not decided.
+    // The lists of two partitions fail, one after the other, and two of the three records are not
+    // decided.
     assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 4), "{tally:?}");
     assert!(began.elapsed() < DEADLINE * 7 / 2, "{:?}", began.elapsed());
     assert_eq!(world.rated()[&HOLDER], ["r"]);
@@ -206,7 +207,7 @@ async fn a_client_that_leaves_ends_the_decisions_on_its_records() {
     assert_eq!(asked(), after, "the client has left");
 }
 
-/// The batch takes more than half of the front's room.
+/// The batch takes more than half of the front's admission budget.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_decided_takes_its_admission_room_once() {
     let admitted_bytes_max = limits::BATCH_BYTES_MAX;
@@ -233,7 +234,7 @@ impl Values {
         Arc::clone(self.0.lock().unwrap().entry(name).or_default())
     }
 
-    /// The values of counters whose name begins so.
+    /// The values of the counters whose names begin with `name`.
     fn of(&self, name: &str) -> BTreeMap<String, u64> {
         let values = self.0.lock().unwrap();
         let of = values.iter().filter(|(full, _)| full.starts_with(name));

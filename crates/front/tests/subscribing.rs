@@ -89,7 +89,7 @@ async fn a_plan_is_known_as_soon_as_it_is_published() {
     assert_eq!(apply().await, AccountOutcome::Applied);
 }
 
-/// This lets an import skip an invalid row before any of its commands is carried out.
+/// With this check an import can skip an invalid row before any of its commands is carried out.
 #[tokio::test(start_paused = true)]
 async fn a_check_reports_refusals_and_changes_nothing() {
     let world = world().await;

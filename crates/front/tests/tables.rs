@@ -151,8 +151,8 @@ async fn an_absent_table_is_reported_as_missing() {
     assert!(list(&world, "moon").await.is_empty());
 }
 
-/// 32 MiB in both directions. The transport accepts more, so that a larger table gets the front's
-/// own refusal.
+/// A table of 32 MiB is sent in both directions. The transport accepts more, so that a larger table
+/// gets the front's own refusal.
 #[tokio::test(start_paused = true)]
 async fn the_largest_table_is_stored_and_returned_and_a_larger_one_is_refused_by_its_size() {
     let world = world().await;

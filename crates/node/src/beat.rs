@@ -25,7 +25,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// From now on heartbeats name the partition while `ticks` advances.
+    /// Makes heartbeats name the partition for as long as its owner task advances `ticks`.
     pub(crate) fn add(&self, serving: Serving, ticks: Arc<Ticks>) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(serving.partition, (serving, ticks));
@@ -88,8 +88,8 @@ impl Beater {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // Other members act only after two heartbeats that do not name the partition, so a
-                // second heartbeat follows soon.
+                // Other members claim a partition only after two heartbeats of its owner that do
+                // not name it, so a second heartbeat is written soon.
                 () = self.served.changed.notified() => again = true,
             }
             let began = Instant::now();

@@ -9,9 +9,10 @@ use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
 use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
-/// The most other time-zone databases that are reported in the log.
+/// The maximum number of versions of the time-zone database, other than the one of this program,
+/// that are reported in the log.
 const TZ_DATABASES_TOLD_MAX: usize = 64;
-/// Catalogue entries per read of the database.
+/// The maximum number of catalogue entries per read of the database.
 const PAGE_ENTRIES_MAX: usize = 100;
 
 /// All versions of all plans and tables, as of one catalogue version. Immutable: a newer catalogue
@@ -21,7 +22,8 @@ pub(crate) struct Catalogue {
     pub(crate) version: u64,
     plans: Versions<Plan>,
     tables: Versions<Table>,
-    /// Versions of other time-zone databases that were reported in the log. Each is reported once.
+    /// Versions of the time-zone database that differ from the one of this program and were
+    /// reported in the log. Each is reported once.
     tz_databases_told: BTreeSet<String>,
 }
 
@@ -50,7 +52,8 @@ pub(crate) struct InForce<'a, T> {
 }
 
 impl Catalogue {
-    /// Returns this catalogue with all publications since, read page by page.
+    /// Returns this catalogue with all versions that were published after it was read, read page by
+    /// page.
     pub(crate) async fn refreshed(&self, db: &dyn SharedDatabase) -> StoreResult<Self> {
         let mut fresh = self.clone();
         loop {
@@ -69,8 +72,9 @@ impl Catalogue {
         }
     }
 
-    /// Reports each other time-zone database once. If the rules of that database differ, the start
-    /// dates of plans checked with it begin at other instants on this node.
+    /// Reports each version of the time-zone database other than the one of this program in the
+    /// log, once. Plans are checked with the version of the program that published them: if its
+    /// rules differ, their start dates begin at other instants on this node.
     fn compare_tz_database(&mut self, head: &CatalogueHead) {
         let own = turnpike_plan::tz_database_version();
         let Some(published) = head.tz_database.as_deref().filter(|version| *version != own) else {
@@ -124,7 +128,7 @@ impl Catalogue {
         versions.filter_map(|version| version.content.as_ref())
     }
 
-    /// All versions of all plans that this program can read, for naming variables.
+    /// All versions of all plans that this program can read, for the names of variables.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.plans.values().flatten().filter_map(|version| version.content.as_ref())
     }
@@ -135,7 +139,8 @@ impl Catalogue {
     }
 }
 
-/// Binary search: tables of daily rates have thousands of versions.
+/// The version of `id` in force at `at`, found by binary search: tables of daily rates have
+/// thousands of versions.
 fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) -> InForce<'a, T> {
     let versions = of.get(id).map(Vec::as_slice).unwrap_or_default();
     let begun = versions.partition_point(|version| version.starts_at(zone) <= at);
@@ -182,8 +187,8 @@ fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>
     versions.insert(place, Arc::new(version));
 }
 
-/// A plan without the version of the time-zone database was published by a release that did not
-/// check telephone numbers. Such a version must still give the same prices.
+/// Parses a published plan. An entry without a version of the time-zone database was written by a
+/// release that did not check telephone numbers; its plan must still give the same prices.
 fn read_plan(head: &CatalogueHead, xml: &str) -> Result<Plan, String> {
     let plan = match head.tz_database {
         Some(_) => turnpike_plan::parse_published(xml),

@@ -13,23 +13,26 @@ pub struct NodeConfig {
     pub address: String,
     /// The interval between heartbeats.
     pub heartbeat: Duration,
-    /// Bytes before compression at which a segment is closed, approximately.
+    /// The approximate number of bytes before compression at which a segment is closed.
     pub segment_bytes_max: usize,
-    /// Bytes of requests that may wait for owners. Beyond it the node refuses requests.
+    /// The maximum number of bytes of requests that wait for owners. Requests beyond it are
+    /// refused.
     pub queue_bytes_max: usize,
-    /// Bytes of log after which a checkpoint is written.
+    /// The number of bytes of log after which a checkpoint is written.
     pub checkpoint_log_bytes: u64,
-    /// The number of keys at which a run of keys in checkpoints is sealed and not written again.
+    /// The number of deduplication keys at which a run (a group of keys in checkpoints) is sealed:
+    /// later checkpoints refer to the run and do not write it again.
     pub run_keys: usize,
-    /// Bytes in the cache of decoded segments, which hold the records that retries are compared
-    /// with.
+    /// The size in bytes of the cache of decoded segments. Retries are compared with the records in
+    /// them.
     pub segment_cache_bytes: u64,
-    /// Compiled plans in the cache.
+    /// The maximum number of compiled plans in the cache.
     pub object_codes_max: u64,
-    /// Keys of one partition in memory, 16 bytes each. Beyond it new records are refused.
+    /// The maximum number of deduplication keys of one partition in memory, 16 bytes each. When it
+    /// is reached, new records are refused.
     pub keys_max: usize,
-    /// Members beside the owner that keep a warm replica of a partition. Each holds the account
-    /// state and keys in its memory, and reads and applies the log.
+    /// The number of members beside the owner that keep a warm replica of a partition. Each holds
+    /// the account state and keys in its memory, and reads and applies the log.
     pub warm_standbys: usize,
     /// Seed of the random incarnation and claim ids. By default it comes from the operating system.
     /// Set it only to repeat a run, and never to the same value twice in one cluster.
@@ -79,7 +82,8 @@ impl NodeConfig {
     }
 
     /// An answer waits for one more commit if its own commit began longer ago than this. The second
-    /// commit fails if another node has claimed the partition. It is half the suspicion time.
+    /// commit fails if another node has claimed the partition. The value is half the suspicion
+    /// time.
     pub fn answer_age_max(&self) -> Duration {
         self.suspicion() / 2
     }

@@ -25,31 +25,31 @@ pub(crate) type OwnerQueue = mpsc::Sender<Queued>;
 /// The state of a partition on this node, as requests find it.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Gate {
-    /// Not served and not followed here.
+    /// This node neither serves the partition nor follows its log.
     #[default]
     Shut,
-    /// Not served here, but a warm replica follows the log.
+    /// This node does not serve the partition, but has a warm replica that follows the log.
     Warm,
     /// A claim is in progress, or the state is being loaded.
     Opening,
-    /// Served here.
+    /// This node serves the partition.
     Open(OwnerQueue),
     /// The owner finishes the requests that it took, and then releases the partition.
     Leaving,
-    /// Released, for this member.
+    /// This node has released the partition, for this member if one is named.
     Left(Option<NodeName>),
 }
 
 /// The path by which a request reached this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOrigin {
-    /// By the front's routing table.
+    /// The front sent the request here by its routing table.
     ByRoute,
     /// The last owner referred the front to this node.
     Referred,
     /// The front can't reach the owner of this epoch (P16).
     Complaining(u64),
-    /// Relayed by another node.
+    /// Another node relayed the request.
     Relayed,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum RequestOrigin {
 pub(crate) struct Gates {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
-    /// Bytes of requests that may wait for owners.
+    /// One permit for each byte of requests that may still wait for owners.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) shared: Arc<Shared>,
     /// Dials other nodes.
@@ -165,7 +165,7 @@ impl Gates {
     /// The recent complaints of fronts, by partition.
     pub(crate) fn complaints(&self, now: Instant) -> HashMap<PartitionId, Complaint> {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        // A front that is still without an answer complains again.
+        // A complaint expires, since a front that is still without an answer complains again.
         let valid = self.config.suspicion() * 2;
         complaints.retain(|_, (_, _, last)| now.saturating_duration_since(*last) < valid);
         let insists = self.config.suspicion();
@@ -202,7 +202,7 @@ impl Gates {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
     }
 
-    /// The member that this node has just released the partition for.
+    /// The member for which this node has just released the partition.
     fn left_to(&self, partition: PartitionId) -> Option<NodeName> {
         match &*self.by_partition().get(&partition)?.borrow() {
             Gate::Left(to) => to.clone(),
@@ -210,13 +210,12 @@ impl Gates {
         }
     }
 
-    /// Sets the gate of a partition.
     pub(crate) fn set(&self, partition: PartitionId, gate: Gate) {
         self.by_partition().entry(partition).or_default().send_replace(gate);
     }
 
-    /// Records that the partition was released for `to`. The gate of a claim that started here
-    /// since then stays unchanged.
+    /// Records that the partition was released for `to`. If a claim has started on this node since,
+    /// the gate stays unchanged.
     pub(crate) fn leave(&self, partition: PartitionId, to: NodeName) {
         self.by_partition().entry(partition).or_default().send_if_modified(|gate| {
             let left = matches!(gate, Gate::Shut | Gate::Warm);
@@ -234,7 +233,8 @@ impl Gates {
     }
 
     /// Records whether a warm replica follows the partition. An owner's gate stays unchanged. After
-    /// a release the gate stays `Left` until `moved_on`: another member has claimed the partition.
+    /// a release the gate stays `Left` until `moved_on`, that is, until another member has claimed
+    /// the partition.
     pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool, moved_on: bool) {
         self.by_partition().entry(partition).or_default().send_if_modified(|gate| {
             match (&gate, warm) {
@@ -262,7 +262,7 @@ impl Gates {
         self.changes.send_replace(None);
     }
 
-    /// The changes from now on; `None` once the node stops.
+    /// A receiver that is notified of each later change. Its value is `None` once the node stops.
     pub(crate) fn changes(&self) -> watch::Receiver<Option<u64>> {
         self.changes.subscribe()
     }

@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant};
 use turnpike_account::PartitionState;
 use turnpike_types::PartitionId;
 
-/// Accounts and keys in memory.
+/// Gauges of the number of accounts and of deduplication keys that a partition has in memory.
 pub(crate) struct Sizes {
     accounts: Gauge,
     keys: Gauge,
@@ -54,8 +54,8 @@ impl Holdings {
         }
     }
 
-    /// Sets the gauges, at most once per `interval`. `log_bytes` is the log since the last
-    /// checkpoint.
+    /// Sets the gauges, at most once per `interval`. `log_bytes` is the length of the log since the
+    /// last checkpoint.
     pub(crate) fn note(&mut self, interval: Duration, state: &PartitionState, log_bytes: u64) {
         if self.noted.is_some_and(|noted| noted.elapsed() < interval) {
             return;

@@ -18,8 +18,8 @@ use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, Segment
 
 use crate::NodeConfig;
 
-/// Heartbeats that a process may have written since its counter was last read, or had in flight
-/// when it exited.
+/// The maximum number of heartbeats that a process may have written since its counter was last
+/// read, or had in flight when it exited.
 const BEATS_ON_THE_WAY: u64 = 3;
 /// The time for which alarms are ignored stops doubling after this many false alarms, at some
 /// minutes.
@@ -30,17 +30,17 @@ const FALSE_ALARMS_MAX: u32 = 7;
 pub(crate) struct Complaint {
     /// The epoch of the owner that the front can't reach.
     pub(crate) epoch: u64,
-    /// The front has complained for the suspicion time.
+    /// Whether the front has complained for the suspicion time or longer.
     pub(crate) insists: bool,
 }
 
 /// A replica that lacks at most this many segments always counts as warm.
 const LAG_MAX: u64 = 64;
-/// The most ends of a partition's log that are remembered; observations may follow each other
-/// closely.
+/// The maximum number of observed ends of a partition's log that are kept, since observations may
+/// follow each other closely.
 const ENDS_MAX: usize = 256;
 
-/// The observations of a node.
+/// The heartbeats of one node, as this node has observed them.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
@@ -51,7 +51,8 @@ struct Seen {
     alive: Duration,
     /// The counter advanced in the last read.
     moved: bool,
-    /// The counter when the node's connection was found closed and refused.
+    /// The counter at the time when the node's connection was found closed and the next one
+    /// refused.
     gone_at: Option<u64>,
     /// The number of false alarms about this node, and the time until which further ones are
     /// ignored.
@@ -71,7 +72,7 @@ impl Seen {
     }
 }
 
-/// The observations of a partition's owner.
+/// The commits and heartbeats of the owner of one partition, as this node has observed them.
 #[derive(Debug)]
 struct ObservedOwner {
     epoch: Epoch,
@@ -195,7 +196,7 @@ impl Liveness {
         self.unreachable.contains_key(node)
     }
 
-    /// Evaluates a successful read.
+    /// Updates the knowledge about nodes and partitions from a successful read of the database.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
         let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
         let counted = if off(Check::ReadGaps) { since } else { since.min(self.counted_max) };

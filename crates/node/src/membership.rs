@@ -15,8 +15,8 @@ use crate::liveness::Liveness;
 /// The wait ends well before an owner that can't load the partition tries again, and leaves time
 /// for the bound of I7.
 const PATIENCE_MAX: u32 = 2;
-/// Flaps beyond this many do not lengthen the required life time any more: two minutes at the
-/// default heartbeat.
+/// Flaps beyond this many do not lengthen any further the time that a member must be alive before
+/// the partition moves back to it: two minutes at the default heartbeat.
 const FLAPS_MAX: u32 = 6;
 
 /// Why a partition is claimed. The log lines of a takeover name it.
@@ -196,9 +196,9 @@ impl Round<'_> {
         self.priority(row, owner) > self.priority(row, mine) && !self.is_draining(&owner.node)
     }
 
-    /// How long to leave the claim to other members: two intervals for each live member of higher
-    /// rank, so the wait is always bounded (P12). A warm replica ranks above a cold member,
-    /// whatever their priorities (P11).
+    /// How long to leave the claim to other members: two heartbeat intervals for each live member
+    /// of higher rank, so the wait is always bounded (P12). A warm replica ranks above a cold
+    /// member, whatever their priorities (P11).
     fn wait(&self, row: &PartitionRow, mine: &Member, cause: TakeoverCause) -> Duration {
         let is_warm = |node| self.is_warm(row, node) && !off(Check::WarmFirst);
         let am_warm = self.me.warm.contains(&row.spec.id) && !off(Check::WarmFirst);
@@ -223,8 +223,8 @@ impl Round<'_> {
         let delta = self.config.deferral();
         match cause {
             TakeoverCause::Released | TakeoverCause::OwnerInTrouble => Duration::ZERO,
-            // For two intervals only the target of the release claims. Then this node takes the
-            // partition back; then any member may claim it (P13).
+            // For two heartbeat intervals only the target of the release claims. Then this node
+            // takes the partition back; then any member may claim it (P13).
             TakeoverCause::TakenBack => delta,
             TakeoverCause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
             TakeoverCause::Abandoned => delta.saturating_mul(rank) + delta,

@@ -224,7 +224,8 @@ struct Runner {
     standbys: HashMap<PartitionId, Followed>,
     /// Partitions whose owner was requested to release them.
     releasing: HashSet<PartitionId>,
-    /// Partitions lost to errors: how many times in a row, and when to claim again.
+    /// Partitions whose owners ended with errors: how many owners in a row, and when to claim
+    /// again.
     troubled: HashMap<PartitionId, (u32, Instant)>,
     liveness: Liveness,
     peers: Peers,

@@ -7,8 +7,9 @@
 //! A suspicion makes the node observe the shared database and claim there. A wrong suspicion is
 //! safe because of the fence, and [`crate::liveness`] then ignores further ones for a while.
 //!
-//! An unreachable node is not suspected, since its connection to the database may be intact. But a
-//! front's complaint that it can't reach that node either is believed then (P16).
+//! An unreachable node is not suspected, since its connection to the database may be intact. But
+//! while a node is unreachable from here, this node believes a front's complaint that it can't
+//! reach that node either (P16).
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;

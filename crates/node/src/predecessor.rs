@@ -28,7 +28,8 @@ use crate::NodeConfig;
 use crate::node::StartError;
 use crate::peers::is_refused;
 
-/// A killed process may have left a heartbeat in flight. This many advances prove that it is alive.
+/// The number of advances of the counter that prove that a process is alive. Fewer prove nothing,
+/// since a killed process may have left heartbeats in flight.
 const ADVANCES_MIN: u32 = 3;
 
 /// Waits until the predecessor has ended or is silent.

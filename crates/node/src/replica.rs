@@ -26,11 +26,11 @@ pub(crate) enum ReplicaError {
     RolledBack,
 }
 
-/// The replica.
+/// A copy of a partition's state as of a segment of its log.
 #[derive(Debug, Default)]
 pub(crate) struct Replica {
     pub(crate) state: PartitionState,
-    /// Runs of keys that are stored in checkpoints.
+    /// The runs (groups) of deduplication keys that checkpoints store.
     pub(crate) runs: Vec<SealedKeyRun>,
     /// Bytes of log since the checkpoint that `runs` belongs to.
     pub(crate) log_bytes: u64,
@@ -157,9 +157,9 @@ impl Replica {
     }
 }
 
-/// Takes over the runs of keys of the newest checkpoint. These keys need not be written again, and
-/// the parts of older runs may have been deleted (P22). `manifests` are newest first, of this
-/// history.
+/// Takes over the runs (groups) of deduplication keys that the newest checkpoint stores. These keys
+/// need not be written again, and the parts of older runs may have been deleted (P22). `manifests`
+/// are newest first, of this history.
 pub(crate) fn note_checkpoints(
     state: &mut PartitionState,
     runs: &mut Vec<SealedKeyRun>,

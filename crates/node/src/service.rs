@@ -146,7 +146,7 @@ impl NodeService for Service {
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
         let (standing, records) = self.gates.ask(partition, origin, 256, asked).await;
-        // Without an answer of the owner there are no records: the standing says so.
+        // Without an answer of the owner there are no records; the standing gives the reason.
         let (records, more) = records.unwrap_or_default();
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
     }
@@ -389,7 +389,8 @@ impl Gates {
                 ..self.not_owner(partition)
             },
             Refusal::Invalid(message) => invalid(message.clone()),
-            // The front answers RETRY in the end, and the identities are looked up again.
+            // The front answers RETRY to the client in the end. When the client sends the records
+            // again, their identities are looked up again.
             Refusal::GuidedLongAgo => Standing {
                 verdict: Verdict::Overloaded.into(),
                 epoch: epoch.number(),

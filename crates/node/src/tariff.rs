@@ -51,7 +51,8 @@ pub(crate) struct Subscribed {
     option: Option<Offered>,
 }
 
-/// The option that a subscription is an alternative of, or was until the client kept it.
+/// The option of which a subscription is an alternative, or was one until the client opted out and
+/// kept the plan.
 #[derive(Clone, Debug)]
 struct Offered {
     name: Box<str>,

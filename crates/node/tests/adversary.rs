@@ -1,5 +1,5 @@
-//! Faults found by adversarial tests. Each test names what must hold, and the comment above it says
-//! what happened while it did not.
+//! Faults that adversarial tests found. The name of each test states what must hold, and the
+//! comment above the test states what happened before the fix.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -97,7 +97,7 @@ impl SharedDatabase for Bent {
     async fn observe(&self) -> StoreResult<Observation> {
         pause(&self.observe_delay_ms).await;
         if self.no_logins.load(Ordering::SeqCst) {
-            // The classification of SQLSTATE 28xxx (and of SQLite's READONLY).
+            // SQLSTATE 28xxx, like READONLY of SQLite, is classified as a refusal.
             return Err(StoreError::Refused("observe: authentication failed".to_owned()));
         }
         self.inner.observe().await
@@ -387,8 +387,8 @@ async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     let _b = start(config("b"), &bent_b.shared()).await;
     settle().await;
     let before = db.observe().await.unwrap().partitions[0].epoch;
-    // 10 ms per segment, as for some megabytes. Here an owner is suspect after 100 ms of silence,
-    // and an owner task counts as dead 200 ms after its last tick.
+    // Reading a segment takes 10 ms, as for some megabytes. In this test an owner is suspect after
+    // 100 ms of silence, and an owner task counts as dead 200 ms after its last tick.
     bent_a.read_delay_ms.store(10, Ordering::SeqCst);
     bent_b.read_delay_ms.store(10, Ordering::SeqCst);
     let answer = a.try_send(&records).await.unwrap();
@@ -504,11 +504,12 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
         .replace("version=\"1\"", "version=\"2\"")
         .replace("2020-01-01", "2024-05-01")
         .replace("0.05", "0.07");
-    // Published in time, one day before. The failed heartbeats kept the owner from learning of it.
+    // The version is published in time, one day before it starts. The failed heartbeats kept the
+    // owner from learning of it.
     let today = now.fetch_sub(24 * HOUR_US, Ordering::SeqCst);
     publish(db.as_ref(), &newer).await;
     now.store(today, Ordering::SeqCst);
-    // Longer than suspicion, tick and stability times together.
+    // The pause is longer than the suspicion, tick and stability times together.
     tokio::time::sleep(HEARTBEAT * 40).await;
     // The record may be taken or refused now. If it is refused, it is sent again once the owner has
     // the newest catalogue.
@@ -604,7 +605,8 @@ fn endless(quantity: i64) -> UsageRecord {
     UsageRecord { duration_us: 7_900 * 365 * 24 * HOUR_US, ..octets(7, "endless", quantity) }
 }
 
-/// Runs `work` on a runtime that is abandoned after `limit`, if an owner spins in it.
+/// Runs `work`, and returns `None` if it takes longer than `limit`. Then the runtime is abandoned,
+/// since an owner in an endless loop can't be stopped.
 fn within<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = T> + Send + 'static,
@@ -641,7 +643,7 @@ async fn send_one(plan: String, record: UsageRecord) -> Option<Verdict> {
     Some(answer.standing.unwrap().verdict())
 }
 
-/// Forty accumulators in a row. Lines show only the level of the last one.
+/// A plan with forty accumulators in a row. Its charge lines show only the level of the last one.
 fn forty_accumulators() -> String {
     let mut chain = String::new();
     let mut input = "data.pass".to_owned();
@@ -669,7 +671,8 @@ fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
     assert!(verdict.flatten().is_some(), "the owner must finish one record within a minute");
 }
 
-// The same, where lines show each change: the time grew with the square of the months.
+// I7, docs/architecture.md section 9: the time to rate a record of very many months, whose charge
+// lines show each change of a variable, grew with the square of the number of months.
 #[test]
 fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
     let record = endless(10_000_000);
@@ -677,8 +680,8 @@ fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
     assert!(verdict.flatten().is_some(), "the owner must finish the record within half a minute");
 }
 
-// docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`. Within a
-// sub-batch the limit was not checked, so that a segment held all that the batch was rated to.
+// docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`. The limit was
+// not checked within a sub-batch, so that one segment held all records and lines of a sub-batch.
 #[tokio::test(start_paused = true)]
 async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     let db = database();
@@ -694,11 +697,12 @@ async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     assert!(most.unwrap() < 500, "a record is more than 40 bytes, a segment has {most:?} of them");
 }
 
-// I2, P35: a recycled record skips the horizon, but the horizon replaces the forgotten keys.
-// Suppose a record of an unbound identity is suspended in its home partition. It is sent again once
-// the identity is bound, and is rated under the account's key. If the suspended one is recycled
-// after the horizon, it was rated a second time. So was one whose `MovedAway` entry was lost and
-// taken again that late.
+// I2, P35: a recycled record is not checked against the horizon, although keys before the horizon
+// are forgotten. Suppose a record of an unbound identity is suspended in its home partition, is
+// sent again once the identity is bound, and is rated under the account's key. If the suspended
+// record was recycled after the horizon, it was rated a second time. The same happened to a record
+// that was rated in its new partition, if the request to remove it from its home partition was
+// lost, and the record was recycled again after the horizon.
 #[tokio::test(start_paused = true)]
 async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon() {
     use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
@@ -731,8 +735,9 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
 }
 
 // P2, P4: an append of unknown outcome may still commit. Suppose an owner reads its log under the
-// old claim and continues. It then meets that append under the number of its own next one. If it
-// takes it for its own, it acknowledges records that are lost (I1).
+// old claim and continues. Then the late append takes the segment number of the owner's next
+// append. If the owner takes the late append for its own, it acknowledges records that are lost
+// (I1).
 #[tokio::test(start_paused = true)]
 async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     let db = database();

@@ -45,7 +45,7 @@ const FEE: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="fee" version="1" star
   </graph>
 </plan>"#;
 
-/// The shared world, with queries of the log for these tests.
+/// The test cluster of `support::world`, with queries of its log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -147,7 +147,8 @@ async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_a_replay_gives_the_sam
     open(&mut node, 7, "own").await;
     assert_eq!(node.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
     world.set(JULY + 3 * DAY);
-    // 2 - 6, then 2 - 4.
+    // Each cycle has a fee of 2. The bonus of 6 pays the fee of May, and 4 are carried on. They pay
+    // the fee of June, and 2 are carried on.
     let expected = [
         "2024-06-03 bonus-carried-forward 4.000000000",
         "2024-06-03 bonus-brought-forward -4.000000000",
@@ -182,7 +183,7 @@ async fn p34_a_bonus_closes_its_cycle_even_if_nothing_else_falls_due() {
     world.assert_checkpoints_match_the_log().await;
 }
 
-/// The owner dies while the append of a cycle's close is between check and commit.
+/// The owner dies while the append that closes a cycle is between check and commit.
 #[tokio::test(start_paused = true)]
 async fn p34_a_bonus_is_carried_once_across_a_takeover() {
     let world = World::new().await;
@@ -193,7 +194,7 @@ async fn p34_a_bonus_is_carried_once_across_a_takeover() {
     for (round, (now, day, rest)) in
         [(JUNE, "2024-06-03", 4), (JULY, "2024-07-03", 2)].into_iter().enumerate()
     {
-        // The fee of the next cycle is booked before.
+        // The fee of the next cycle is booked first, in another append.
         world.set(now + DAY);
         tokio::time::sleep(HEARTBEAT * 8).await;
         let paused = world.memory.pause_appends().await;
@@ -218,7 +219,8 @@ async fn p34_a_bonus_is_carried_once_across_a_takeover() {
     world.assert_checkpoints_match_the_log().await;
 }
 
-/// The portal's own plan closes its cycles, but grants it nothing.
+/// The plan `portal` of account 7 closes the account's cycles, but grants its bonuses to account
+/// 901.
 #[tokio::test(start_paused = true)]
 async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers_charges() {
     let world = World::new().await;
@@ -268,7 +270,7 @@ async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     publish(world.db.as_ref(), &next).await;
     let mut node = world.node("a").await;
     open(&mut node, 901, "fee").await;
-    // Subscribed from the plan's start on, whenever that is.
+    // The subscription begins with the start of the plan, whenever that is.
     apply(&mut node, vec![subscribe(901, "next", 0)]).await;
     open(&mut node, 7, "portal").await;
     assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
@@ -312,7 +314,8 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
     world.assert_checkpoints_match_the_log().await;
 }
 
-/// The account keeps totals by then, and does so for good.
+/// By then the account keeps totals for bonuses, and it keeps them also after its last subscription
+/// has ended.
 #[tokio::test(start_paused = true)]
 async fn p33_a_bonus_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
     let world = World::new().await;

@@ -50,7 +50,7 @@ fn alternative(id: &str, price: &str, fee: &str) -> String {
     )
 }
 
-/// The shared world, with queries of the log for these tests.
+/// The test cluster of `support::world`, with queries of its log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -393,7 +393,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
         .collect();
     assert_eq!(sums, [("small", "3.000000000", false), ("large", "5.200000000", false)]);
     assert_eq!((standing.cycle.as_str(), standing.winner.as_str()), ("2024-05-01", "small"));
-    // Large is picked for June, though the other alternative is cheaper.
+    // The client picks the plan `large` for June, though the other alternative is cheaper.
     let picked = apply(&mut node, vec![pick("large", "2024-06-01")]).await;
     assert_eq!(picked[0].outcome(), AccountOutcome::Applied);
     world.set(JUNE + 3 * DAY);
@@ -410,7 +410,8 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     world.set(JULY + 3 * DAY);
     let booked = world.settled(11).await;
     let july: Vec<_> = booked.iter().filter(|line| line.starts_with("2024-07")).collect();
-    // The kept plan continues as a plain subscription, and June closes by the pick.
+    // The plan that the client kept continues as a plain subscription, and June is billed by the
+    // plan that the client picked.
     assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
     world.assert_checkpoints_match_the_log().await;
@@ -446,7 +447,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
     let mut node = world.node("a").await;
-    // Subscribed from the plan's start on, which is the plan's first day.
+    // The subscription begins with the start of the plan, which is the plan's first day.
     open(&mut node, "monthly", 0).await;
     assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
     let settings = Settings {
@@ -489,8 +490,8 @@ async fn plans_6_opting_out_within_a_cycle_charges_once_and_the_cycle_continues(
     let booked = world.settled(10).await;
     let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
     posted.sort();
-    // The monthly fee and the set-up charge once, at the close, with the earlier usage; no fee of
-    // the option.
+    // At the close, the monthly fee, the set-up charge and the earlier usage are booked once. The
+    // fee of the option is not booked.
     let expected = [
         "2024-05-11 all 1",
         "2024-05-11 all 1",

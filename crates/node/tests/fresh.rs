@@ -69,7 +69,7 @@ impl Interpose for DatabaseLink {
     }
 }
 
-/// The shared world, with queries of the log for these tests.
+/// The test cluster of `support::world`, with queries of its log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -276,7 +276,8 @@ async fn send_from_partition_2(sender: &mut Running) {
     panic!("c did not rate the record");
 }
 
-/// A posting counts by the plans in force when it is taken, and is never counted again.
+/// A posting is booked by the plans in force when it is taken, and this is not corrected later. So
+/// the owner must know the newest plans.
 #[tokio::test(start_paused = true)]
 async fn p36_an_owner_behind_the_catalogue_of_its_log_posts_nothing_and_logs_no_older_one() {
     let world = World::at(MAY + DAY).await;

@@ -111,7 +111,7 @@ async fn p30_nothing_on_a_stream_passes_a_refused_sub_batch() {
     assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
     a.node.shutdown().await;
     assert_eq!(b.send(&[octets(7, "between", 1)]).await.accepted, 1);
-    // For the front, this was sent before the refusal arrived.
+    // A front may send this sub-batch before it receives the refusal.
     let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
     tokio::time::sleep(HEARTBEAT * 4).await;
     assert_eq!(rated(db.as_ref()).await, ["between"], "the second sub-batch passed the first");

@@ -35,7 +35,7 @@ impl Hour {
         Self::with(config("a")).await
     }
 
-    /// The same, on a node with this configuration.
+    /// Like [`Hour::new`], but on a node with this configuration.
     async fn with(config: NodeConfig) -> Self {
         // The beginning of an hour.
         let began = 1_714_521_600_000_000;
@@ -59,7 +59,7 @@ impl Hour {
         Self { db, now, began, node }
     }
 
-    /// Sets the clock to `passed_us` after the beginning, and waits until the node knows.
+    /// Sets the clock to `passed_us` after the beginning, and waits until the node has read it.
     async fn at(&self, passed_us: i64) {
         self.now.store(self.began + passed_us, Ordering::SeqCst);
         tokio::time::sleep(HEARTBEAT * 4).await;
@@ -157,7 +157,8 @@ async fn p35_the_age_of_a_recycled_record_is_not_judged_again() {
     assert_eq!(log(hour.db.as_ref()).await.len(), 2);
 }
 
-/// A node that writes a checkpoint after each segment, and seals each run of four keys.
+/// A node that writes a checkpoint after each segment, and seals a run (a group of keys in
+/// checkpoints) at four keys.
 fn eager(name: &str) -> NodeConfig {
     NodeConfig { checkpoint_log_bytes: 1, run_keys: 4, ..config(name) }
 }
@@ -271,8 +272,8 @@ impl Interpose for CheckpointFaults {
 }
 
 impl Hour {
-    /// Restarts the node with these faults on its connection to the database. The test's own has
-    /// none.
+    /// Restarts the node with these faults on its connection to the database. The test's own
+    /// connection has no faults.
     async fn with_checkpoint_faults(self, withheld: bool) -> (Self, Arc<CheckpointFaults>) {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
@@ -280,7 +281,7 @@ impl Hour {
             Arc::new(CheckpointFaults { withheld: withheld.into(), ..CheckpointFaults::default() });
         let faulty: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hook)));
-        // Without a warm replica, which would load at another time.
+        // The node keeps no warm replica, which would load at another time.
         let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &faulty).await;
         (Self { db, now, began, node }, hook)
     }

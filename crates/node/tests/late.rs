@@ -1,4 +1,5 @@
-//! An owner learns of its commit late: another node may own the partition by then (I6).
+//! An owner receives the outcome of its commit late: by then another node may own the partition
+//! (I6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -92,7 +93,7 @@ async fn show(mut node: NodeServiceClient<Channel>) -> NodeShowResponse {
 async fn take_over_meanwhile(db: &dyn SharedDatabase, line: &Late) {
     line.committed.notified().await;
     claim(db).await;
-    // Longer than half the suspicion time.
+    // The pause is longer than half the suspicion time.
     tokio::time::sleep(HEARTBEAT * 3).await;
     line.held.send_replace(false);
 }

@@ -1,4 +1,4 @@
-//! What a rating node guarantees to a front.
+//! The guarantees of a rating node to a front.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -105,7 +105,8 @@ async fn i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // A checkpoint after each segment, taken from the live state, with keys in runs of 60.
+    // A checkpoint is written after each segment, from the live state, with deduplication keys in
+    // groups (runs) of 60.
     let eager = NodeConfig { checkpoint_log_bytes: 1, run_keys: 60, ..config("a") };
     let mut node = start(eager, &db).await;
     for account in 1..=20 {
@@ -128,7 +129,7 @@ async fn i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes() {
     let newest = db.checkpoints(turnpike_types::PartitionId(1)).await.unwrap().remove(0);
     let runs = newest.parts.iter().filter(|name| name.starts_with("keys-")).count();
     assert!(runs > 2, "{:?}", newest.parts);
-    // A node that starts from it knows each key.
+    // A node that starts from the newest checkpoint knows each key.
     node.node.shutdown().await;
     let mut again = start(config("b"), &db).await;
     let batch: Vec<UsageRecord> =
@@ -238,8 +239,8 @@ async fn p36_a_plan_that_was_just_published_rates_records_sent_after_it() {
     let slow = NodeConfig { heartbeat: std::time::Duration::from_secs(5), ..config("a") };
     let mut node = start(slow, &db).await;
     publish(db.as_ref(), OCTETS).await;
-    // Sent again if the catalogue was read just before: a plan is never refused by an old
-    // catalogue.
+    // The commands are sent again if the owner answers RETRY, because it has just read the
+    // catalogue. An old catalogue never refuses a plan.
     let commands = vec![support::open(7), support::subscribe(7, "octets")];
     let mut outcome = AccountOutcome::Retry;
     for _ in 0..400 {

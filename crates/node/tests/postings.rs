@@ -37,8 +37,8 @@ const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" vers
   </graph>
 </plan>"#;
 
-/// Partition 1 with accounts 1 to 1000, normally served by `a`; partition 2 with those to 2000, by
-/// `b`.
+/// Partition 1 with accounts 1 to 1000, normally served by `a`, and partition 2 with accounts 1001
+/// to 2000, normally served by `b`.
 struct World {
     memory: MemoryDatabase,
     db: Arc<dyn SharedDatabase>,
@@ -69,7 +69,7 @@ impl World {
         Self::with(partition(2, 1001, 2000, ["b", "a"])).await
     }
 
-    /// The same with `second` as partition 2.
+    /// Creates the test cluster with `second` as partition 2.
     async fn with(second: PartitionSpec) -> Self {
         let memory = MemoryDatabase::new();
         let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
@@ -213,7 +213,8 @@ impl World {
         panic!("the partition has no owner");
     }
 
-    /// I4, for each retained checkpoint, which was taken from a live state.
+    /// I4: each retained checkpoint, which was written from a live state, and the log behind it
+    /// give the same state as the whole log.
     async fn assert_checkpoints_match_the_log(&self) {
         for id in [1, 2] {
             let rows = self.log(id).await;
@@ -516,7 +517,7 @@ async fn p33_a_posting_past_the_receivers_horizon_is_taken() {
     for account in [1, 1001] {
         world.open(account, "USD").await;
     }
-    // From years ago. The sender accepts records of any age.
+    // The record started years ago. The sender accepts records of any age.
     world.use_up(1, "old", 7, 1001).await;
     assert_eq!(world.settled(2, 1).await, [money(1001, 7)], "money is conserved");
     world.assert_checkpoints_match_the_log().await;

@@ -90,7 +90,8 @@ impl Cluster {
         answers.message().await.unwrap().unwrap()
     }
 
-    /// Requests the account from `b` as such a front, until there is an answer.
+    /// Requests the account from `b` as a front that can't reach the owner of `epoch`, until there
+    /// is an answer.
     async fn ask(&mut self, epoch: u64) -> NodeShowResponse {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -140,7 +141,8 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
     cluster.proxy.set_both(Flow::Vanish);
-    // Longer than it takes to notice: without a complaint, unreachability alone moves nothing.
+    // The pause is longer than `b` needs to notice that the owner is unreachable. Without a
+    // complaint of a front, no takeover follows.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(cluster.epoch().await, epoch, "the owner still writes heartbeats");
     let answer = cluster.insist(epoch, "r1").await;

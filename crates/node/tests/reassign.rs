@@ -1,5 +1,6 @@
-//! Records whose identity changed hands: the owner of the first holder decides them (P28). At the
-//! end, the check is switched off, and its test must fail.
+//! Records whose identity has moved to another account (P28). The owner of the partition of the
+//! first holder, which is the account that look-ups returned first, decides which account they are
+//! rated for. At the end, the check is switched off, and its test must fail.
 
 use crate::support;
 
@@ -38,7 +39,7 @@ fn record(id: &str) -> UsageRecord {
     UsageRecord { identity: "user:a".to_owned(), ..octets(FIRST, id, 100) }
 }
 
-/// The owner's decision on the record, whose identity `to` holds now (0: none).
+/// The owner's decision on the record, whose identity now belongs to account `to` (0: to none).
 async fn reassign(node: &mut Running, record: &UsageRecord, to: u64) -> ReassignOutcome {
     let mut bytes = Vec::new();
     encode(record, &mut bytes);
@@ -54,7 +55,8 @@ async fn reassign(node: &mut Running, record: &UsageRecord, to: u64) -> Reassign
     panic!("the node did not become the owner of the partition");
 }
 
-/// Recycles the record at this revision: rates it here (0), or lets it go to another account.
+/// Recycles the record at this revision: rates it here (`moved_to` is 0), or removes it because it
+/// was rated for the account `moved_to`.
 async fn recycle(node: &mut Running, id: &str, revision: u32, moved_to: u64) -> RecycleOutcome {
     let key = RecycleKey {
         account_number: FIRST,
@@ -96,11 +98,13 @@ async fn p28_a_decision_stays_when_the_identity_changes_hands_again() {
     let (world, mut node) = world().await;
     assert_eq!(reassign(&mut node, &record("r0"), 8).await, rate_for(8, Some(0)));
     assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, Some(0)), "the same again");
-    // Back with the first holder, and with none.
+    // The decision stays when the identity belongs to the first holder again, and when it belongs
+    // to no account.
     for to in [FIRST, 0] {
         assert_eq!(reassign(&mut node, &record("r0"), to).await, rate_for(8, Some(0)));
     }
-    // Plain recycling does not rate it, and only the account of the decision takes it.
+    // Recycling does not rate the record here, and only the account of the decision can take the
+    // record.
     assert!(!recycle(&mut node, "r0", 0, 0).await.rated);
     assert!(!recycle(&mut node, "r0", 0, 9).await.rated);
     assert!(recycle(&mut node, "r0", 0, 8).await.rated, "it left suspense");
@@ -127,11 +131,12 @@ async fn p28_i2_a_record_that_was_taken_for_the_first_holder_keeps_its_answer() 
     assert_eq!(node.send(&[record("rated")]).await.accepted, 1);
     let outcome = reassign(&mut node, &record("rated"), 8).await;
     assert!(outcome.duplicate && outcome.to_account == 0, "{outcome:?}");
-    // Another content under the same key.
+    // A record with other content under the same key is a conflict.
     let other = UsageRecord { quantity: Some(1), ..record("rated") };
     let conflict = reassign(&mut node, &other, 8).await.result.unwrap();
     assert_eq!(conflict.reason, "conflict");
-    // Suspended for a reason of the first holder's: it waits there.
+    // A record that was suspended because the first holder's plans can't rate it stays suspended in
+    // this partition.
     let unpriced = UsageRecord { usage_type: "call".to_owned(), ..record("unpriced") };
     let first = node.send(std::slice::from_ref(&unpriced)).await.exceptions.remove(0);
     let again = reassign(&mut node, &unpriced, 8).await.result.unwrap();
@@ -139,7 +144,7 @@ async fn p28_i2_a_record_that_was_taken_for_the_first_holder_keeps_its_answer() 
     assert_eq!(rated(&world, "rated").await, 1);
 }
 
-/// A front that did not know of the change yet sends the record as before.
+/// A front that does not know of the change yet sends the record for the first holder.
 #[tokio::test(start_paused = true)]
 async fn p28_i2_a_record_that_was_reassigned_is_not_rated_when_it_comes_as_before() {
     let (world, mut node) = world().await;
@@ -163,7 +168,8 @@ async fn p28_a_record_of_a_released_identity_waits_undecided() {
     assert!(!recycle(&mut node, "r0", 0, 0).await.rated, "the first holder lost the identity");
     assert_eq!(reassign(&mut node, &record("r0"), 8).await, rate_for(8, Some(1)));
     assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, Some(1)));
-    // Undecided, and then back with the first holder: it is rated in place, once.
+    // Record `r1` is undecided at first. Then the identity belongs to the first holder again, so
+    // the record is rated in this partition, once.
     reassign(&mut node, &record("r1"), 0).await;
     assert_eq!(reassign(&mut node, &record("r1"), FIRST).await, rate_for(FIRST, Some(1)));
     assert!(recycle(&mut node, "r1", 1, 0).await.rated);
@@ -192,7 +198,8 @@ async fn p28_a_record_of_the_first_holder_itself_is_not_suspended() {
     assert_eq!(rated(&world, "r0").await, 1);
 }
 
-/// Keys before the horizon may be forgotten, so that such a record can't be decided.
+/// The keys of records before the horizon may be forgotten, so that a record that is too old can't
+/// be decided.
 #[tokio::test(start_paused = true)]
 async fn p28_p26_a_record_that_is_too_old_or_ahead_is_rejected_and_not_decided() {
     let (world, mut node) = world().await;
@@ -203,8 +210,9 @@ async fn p28_p26_a_record_that_is_too_old_or_ahead_is_rejected_and_not_decided()
     assert_eq!(reassign(&mut node, &ahead, 8).await.result.unwrap().reason, "in-the-future");
 }
 
-/// The identity may have changed hands since a look-up with an old mark. A record that starts far ahead is
-/// rejected by itself: its batch would be refused for ever.
+/// The mark is an instant before the look-up of a record's identity. If the mark is old, the
+/// identity may have moved to another account since. A record that starts far in the future is
+/// rejected by itself, since otherwise its batch would be refused for ever.
 #[tokio::test(start_paused = true)]
 async fn p28_a_record_that_starts_long_after_the_mark_of_its_look_up_is_refused() {
     let (world, mut node) = world().await;
@@ -253,8 +261,8 @@ impl Interpose for ClockAtAppend {
     }
 }
 
-/// When the sub-batch is admitted, its last record starts in the future. Logged time moves on within the
-/// sub-batch, so that the record would be accepted by its start alone.
+/// When the sub-batch is admitted, its last record starts in the future. Logged time advances
+/// within the sub-batch, so that the record would be accepted if only its start were checked.
 #[tokio::test(start_paused = true)]
 async fn p28_a_record_that_its_look_up_does_not_cover_is_rejected_after_logged_time_moved_on() {
     let minute = 60_000_000;

@@ -1,7 +1,7 @@
 //! Changes of single settings, through a rating node; and one identity in two spellings.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// Used by the other tests only.
+// Some helpers are used by other tests only.
 #[allow(dead_code)]
 use crate::support;
 
@@ -176,12 +176,13 @@ async fn an_attribute_that_the_account_does_not_have_is_not_removed() {
         let result = amend(&mut node, JULY, again).await;
         assert_eq!(result.outcome(), AccountOutcome::Already, "{}", result.message);
     }
-    // Later it has been gone for some time.
+    // At a later instant the attribute is not in force any more, so there is nothing to remove.
     let late = amend(&mut node, JULY + 1, removing(&["level"])).await;
     assert_eq!(late.outcome(), AccountOutcome::Refused);
 }
 
-/// Usage would wait as currency-mismatch from then on, and fees would not be booked.
+/// Otherwise usage from then on would be suspended as `currency-mismatch`, and fees would not be
+/// booked.
 #[tokio::test(start_paused = true)]
 async fn the_currency_does_not_change_under_a_plan_in_another() {
     let (_db, mut node) = running().await;

@@ -1,4 +1,5 @@
-//! What operators see of a takeover: log lines with common fields, and consistent metrics.
+//! The log lines and metrics of a takeover: log lines have common fields, and metrics are
+//! consistent.
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -187,7 +188,7 @@ async fn a_handover_logs_both_members() {
 async fn gauges_and_counters_follow_the_state_of_a_node() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let shown = recorder.handle();
-    // Both nodes record into it, since they run on this thread.
+    // Both nodes record into this recorder, since they run on this thread.
     let _guard = metrics::set_default_local_recorder(&recorder);
     let (db, mute, mut a, mut b) = pair().await;
     let has = |line: &str| shown.render().lines().any(|shown| shown == line);

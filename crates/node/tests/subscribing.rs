@@ -94,7 +94,7 @@ async fn a_subscription_that_could_not_rate_is_refused_and_changes_nothing() {
     assert!(node.send(&[octets(7, "r1", 5)]).await.exceptions[0].reason == "no-plan");
 }
 
-/// The owner's catalogue may be older than the command.
+/// The plan was published just before the command, so the owner's catalogue does not hold it yet.
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_was_published_just_before_is_taken() {
     let (db, mut node) = world().await;

@@ -154,7 +154,8 @@ async fn an_owner_with_nothing_to_append_learns_that_it_was_superseded_and_follo
     until_warm(db.as_ref(), "b").await;
     line_of_a.cut(true);
     b.send(&[octets(7, "r1", 1)]).await;
-    // The node is connected again, and gets no request by which it would meet the fence.
+    // `a` is connected again, but receives no request, so there is no append that the fence could
+    // refuse.
     line_of_a.cut(false);
     until_warm(db.as_ref(), "a").await;
 }
@@ -241,7 +242,7 @@ async fn p15_an_ended_process_is_suspected_long_before_it_is_silent() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // Silence is suspect after four intervals.
+    // The owner is suspect after four heartbeat intervals (two minutes) of silence.
     let beat = Duration::from_secs(30);
     let slow =
         move |name: &str, address: String| NodeConfig { heartbeat: beat, address, ..config(name) };
@@ -266,6 +267,6 @@ async fn p15_an_ended_process_is_suspected_long_before_it_is_silent() {
     // Time for the connection to `a`.
     tokio::time::sleep(Duration::from_millis(500)).await;
     process.shutdown_background();
-    // At most ten seconds: a third of the heartbeat interval.
+    // The takeover takes at most ten seconds, which is a third of the heartbeat interval.
     until_owned_by(db.as_ref(), "b").await;
 }

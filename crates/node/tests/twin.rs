@@ -68,7 +68,7 @@ impl Interpose for Together {
     }
 }
 
-/// Each connection is refused.
+/// A network that refuses each connection.
 fn refusing() -> Dial {
     Dial::new(|address| {
         let connector = tower::service_fn(|_: tonic::transport::Uri| async {
@@ -146,8 +146,8 @@ async fn p11_a_killed_predecessor_is_superseded_after_two_intervals_and_the_new_
     let (line, through) = DatabaseLink::of(&db);
     let _old = first(&through).await;
     line.cut(true);
-    // At the same address, as after a restart by a supervisor: the new process itself listens
-    // there.
+    // The new process has the address of the old one, as after a restart by a supervisor, and
+    // listens there itself.
     let began = Instant::now();
     let mut new = start(config("a"), &db).await;
     let after = began.elapsed();

@@ -170,7 +170,7 @@ fn a_built_sub_batch_decodes_to_its_inputs() {
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
-        // The fields after the records, as a sender appends them.
+        // The fields of the head follow the records, as when a sender appends them.
         head.put(&mut run);
         assert_eq!(SubBatchFrame::from(run).walk(|_| {}), Ok(head));
     }
@@ -179,15 +179,18 @@ fn a_built_sub_batch_decodes_to_its_inputs() {
 #[test]
 fn p35_a_client_can_not_say_that_its_records_were_recycled() {
     let table = table(&[(1, 1, 100), (2, 101, 200)]);
-    // Field 4 of the sub-batch inside an attribute's text, and as an unknown field at the end of
-    // the record. Records are length-delimited, so these bytes stay inside the record.
+    // The bytes of field 4 of a sub-batch (`recycled`) inside an attribute's text, and as an
+    // unknown field at the end of the record. Records are length-delimited, so these bytes stay
+    // inside the record.
     let mut within = record(0, 5, "");
     encode_extra("", [("x", "\u{20}\u{1}")], [], &mut within);
     put_bytes(&mut within, 99, &[0x20, 1]);
-    // As field 4 of the record itself, which has another type: the record is malformed.
+    // The same bytes as field 4 of the record itself. That field has another type, so the record is
+    // malformed.
     let mut behind = record(1, 5, "");
     put_number(&mut behind, 4, 1);
-    // As a field of the batch: a part is built from the records alone.
+    // The same bytes as a field of the batch. They reach no sub-batch, since a part is built from
+    // the records alone.
     let mut batch = frame(&[within.clone(), behind, record(2, 105, "")]).body().to_vec();
     put_number(&mut batch, 4, 1);
     let split = split(&BatchFrame::from(batch), &table, None);

@@ -6,12 +6,12 @@ use turnpike_store::memory::MemoryDatabase;
 use super::*;
 
 thread_local! {
-    /// How many starts of versions were converted to an instant of a zone. It measures the cost of
-    /// finding versions.
+    /// The number of start dates of versions that were converted to an instant. It measures the
+    /// cost of finding a version.
     pub(super) static STARTS_ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The number of starts that `work` converts.
+/// The number of start dates that `work` converts to instants.
 pub(crate) fn starts_asked(work: impl FnOnce()) -> usize {
     let before = STARTS_ASKED.get();
     work();
@@ -145,7 +145,8 @@ fn of_two_versions_with_one_start_the_one_published_later_is_in_force_in_whateve
     assert_eq!(in_force("2024-03-01T00:00:00Z"), Some(3));
 }
 
-/// Each other time-zone database is reported once, however many versions were published with it.
+/// Each version of the time-zone database other than the one of this program is reported once,
+/// however many plan versions were published with it.
 #[tokio::test]
 async fn a_version_published_with_another_time_zone_database_is_noticed_once() {
     let db = MemoryDatabase::new();

@@ -202,7 +202,7 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
         world.beat("b", Incarnation(1), true);
         assert_eq!(world.observe(), decided);
     };
-    // The first such heartbeat may have been in flight when the claim was made.
+    // The first heartbeat without the partition may have been in flight when the claim was made.
     disown(&[]);
     disown(&[claims(TakeoverCause::OwnerStoodDown, 1)]);
 }
@@ -251,7 +251,7 @@ fn p11_a_new_process_proves_the_old_one_dead() {
     world.now += world.config.heartbeat;
     world.beat("a", Incarnation(2), true);
     world.beat("b", Incarnation(1), true);
-    // The new process of `a` ranks above `b`, and has two intervals to claim.
+    // The new process of `a` ranks above `b`, and has two intervals to claim before `b` does.
     assert_eq!(world.observe(), []);
     let mut restarted = World::new("a", Some("a"));
     restarted.row.owner = Some((name("a"), Incarnation(77)));
@@ -262,8 +262,8 @@ fn p11_a_new_process_proves_the_old_one_dead() {
 fn p11_a_replaced_process_is_known_to_be_dead_before_the_time_of_a_silent_one() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
-    // The name's heartbeats continue without the partition. `a` ranks above `b`, and has two
-    // intervals to claim.
+    // A new process continues the heartbeats of the name `a`, without the partition. It ranks above
+    // `b`, and has two intervals to claim before `b` does.
     let replaced = (1..=10).find_map(|round| {
         world.now += world.config.heartbeat;
         world.beat("a", Incarnation(2), true);
@@ -315,8 +315,8 @@ fn p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims() {
     );
 }
 
-/// Without the flap, an owner that reset its connection each minute would get control back two
-/// seconds later each time.
+/// If such a handover did not count as a flap, an owner that reset its connection each minute would
+/// get control back two seconds later each time.
 #[test]
 fn p14_a_handover_by_a_member_of_higher_priority_counts_as_a_flap_unless_it_was_requested() {
     let given = |change: &dyn Fn(&mut World)| {
@@ -349,7 +349,7 @@ fn p13_a_pin_is_above_all_priorities() {
     world.row.pin = Some(Pin { member: name("c"), until: Timestamp(1) });
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!((round, decision), (1, Decision::Release { partition: P, to: name("c") }));
-    // The member with the highest priority does not get it back while the pin holds.
+    // The member with the highest priority does not get the partition back while the pin holds.
     let mut holder = World::new("c", Some("c"));
     holder.busy.insert(P);
     holder.warm.insert("a");
@@ -371,7 +371,8 @@ fn p14_a_member_of_higher_priority_gets_the_partition_back_once_warm_and_stable(
     assert_eq!(cold.first(&["b", "c"], 40), None, "clients would wait while a cold member loads");
 }
 
-/// Counted in segments alone, no replica of a fast log would be warm enough for a release.
+/// If the lag were counted in segments alone, no replica of a fast log would be warm enough for a
+/// release.
 #[test]
 fn p14_a_replica_that_follows_a_fast_log_is_warm_and_a_stuck_one_is_not() {
     let mut world = World::new("c", Some("c"));
@@ -514,7 +515,8 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
     world.liveness.complain(cut.clone(), HashMap::new());
     world.liveness.note_cut_off(name("b"));
     assert_eq!(world.first(&["b", "c"], 40), None);
-    // It answers fronts again. The failure of this node to reach it is no reason by itself.
+    // This node reaches `b` again, so `b` is no longer cut off. That this node then fails to reach
+    // `b`, without a complaint of a front, is no reason to keep control.
     world.liveness.complain(HashMap::new(), HashMap::new());
     world.liveness.complain(cut, HashMap::new());
     let (_, decision) = world.first(&["b", "c"], 40).unwrap();

@@ -115,8 +115,9 @@ impl Runner {
         }
     }
 
-    /// After an append of unknown outcome this node's state is discarded (P2), and a member with a
-    /// warm replica can serve sooner. If the release fails, a takeover follows as after a crash.
+    /// Releases the partition for a member with a warm replica. After an append of unknown outcome
+    /// this node's state is discarded (P2), and such a member can serve sooner. If the release
+    /// fails, a takeover follows as after a crash.
     fn hand_on(&self, Serving { partition, epoch, claim }: Serving) {
         let Some(to) = self.warm_member(partition) else { return };
         let (shared, gates) = (Arc::clone(&self.shared), Arc::clone(&self.gates));
@@ -156,7 +157,8 @@ impl Runner {
         others.find(can_claim).cloned()
     }
 
-    /// Keeps following with the replica that an ended owner returns, or that a claim did not use.
+    /// Keeps following the log with the replica that an ended owner returns, or with the one that a
+    /// claim did not use.
     fn keep_warm(&mut self, partition: PartitionId, ended: Ended, standby: Option<Standby>) {
         let standby = match ended {
             Ended::Released { replica, .. } => {

@@ -211,8 +211,8 @@ fn dated_settings(settings: &Settings) -> wire::DatedSettings {
     }
 }
 
-/// An alternative that the client kept is shown twice: as the alternative, and as the plain
-/// subscription that follows it.
+/// An alternative that the client kept when it opted out is shown twice: as an alternative of the
+/// option, and as the plain subscription that follows it.
 fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subscription> {
     let known = |until_us: i64| wire::Subscription {
         plan_id: subscription.plan_id.clone(),

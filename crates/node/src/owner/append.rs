@@ -39,9 +39,10 @@ pub(crate) struct OpenSegment {
     pub(crate) builder: SegmentBuilder,
     /// Log the segment even if it is empty, for its logged time.
     pub(crate) logs_time: bool,
-    /// Indexes into the segment's table of components, by code slot and component.
+    /// Indexes into the segment's table of components, by the slot of the compiled plan and by
+    /// component.
     pub(crate) components: Vec<Vec<Option<ComponentIndex>>>,
-    /// Indexes into the same table for postings from other accounts.
+    /// Indexes into the segment's table of components, for postings from other accounts.
     pub(crate) posted: HashMap<ComponentHead, ComponentIndex>,
     pub(crate) answers: Vec<WaitingAnswer>,
 }

@@ -1,8 +1,8 @@
 //! Checkpoints: the state as of a segment, so that loading reads little of the log (P22).
 //!
-//! Each checkpoint writes the whole account state, in parts. Keys are written in runs. The last run
-//! is written again, with the keys added since, until it is large enough to be sealed; then a new
-//! run starts. A run with no key inside the horizon is left out.
+//! Each checkpoint writes the whole account state, in parts. Deduplication keys are written in
+//! groups, called runs. The last run is written again, with the keys added since, until it is large
+//! enough to be sealed; then a new run starts. A run with no key inside the horizon is left out.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::replica::note_checkpoints;
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
-/// A sealed run of keys: its parts, and the last segment whose keys it holds.
+/// A sealed run (group) of deduplication keys: its parts, and the last segment whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SealedKeyRun {
     names: Vec<String>,
@@ -57,7 +57,7 @@ impl Checkpoints {
 
 /// The outcome of writing a checkpoint.
 pub(crate) struct CheckpointOutcome {
-    /// The run that the published checkpoint sealed.
+    /// The run of deduplication keys that the published checkpoint sealed.
     sealed: Option<SealedKeyRun>,
 }
 
@@ -71,7 +71,8 @@ impl<'a> PartName<'a> {
         self.name
     }
 
-    /// The run of keys that the part belongs to; `None` for a part of the account state.
+    /// The run (group) of deduplication keys to which the part belongs; `None` for a part of the
+    /// account state.
     pub(crate) fn run(&self) -> Option<SealedKeyRun> {
         // The form of the name: keys-AFTER-THROUGH-CLAIM-INDEX.
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;

@@ -100,7 +100,7 @@ pub(super) fn amended(
     settings(Some(&whole), asked.from_us)
 }
 
-/// The names of the attributes, for a message.
+/// The names of the account's attributes, as a part of an error message.
 fn attributes_of(settings: &Settings) -> String {
     const NAMED_MAX: usize = 10;
     let names: Vec<&str> = settings.attributes.keys().take(NAMED_MAX).map(String::as_str).collect();
@@ -219,7 +219,8 @@ fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings,
     })
 }
 
-/// Limits what a command stores in an account for ever.
+/// Refuses attributes or parameters that are too many or too long, since an account keeps them for
+/// ever.
 fn small(texts: &BTreeMap<String, String>) -> Result<(), String> {
     let bytes: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
     if texts.len() > limits::ATTRIBUTES_MAX || bytes > limits::RECORD_BYTES_MAX {

@@ -80,9 +80,9 @@ impl Dues {
         *self = Self::default();
     }
 
-    /// Whether a rated record changes when later charges fall due: it moves the instant up to which
-    /// charges are booked, or it is the first with an amount for an option in a cycle, which must
-    /// then be closed.
+    /// Whether a rated record changes when later charges fall due. Either the record moves the
+    /// instant up to which charges are booked. Or the record brings the first amount of an
+    /// alternative of an option in a cycle, so that the cycle must be closed later.
     pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
         let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Tentative);
         let begins = |change: &StateEntry| {
@@ -313,7 +313,8 @@ fn is_swept(tariffs: &mut Tariffs, profiles: &Profiles, account: &Account) -> bo
     account.state.keeps_totals() || tariffs.is_swept(profiles, account.profile)
 }
 
-/// The intervals. In the interval at index `place`, the tables of the plans are looked up.
+/// Returns a copy of `intervals` in which the interval at index `place` has `plans`, whose tables
+/// were looked up.
 fn with_plans<'a>(
     intervals: &[DueInterval<'a>],
     place: usize,

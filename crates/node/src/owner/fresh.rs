@@ -3,7 +3,7 @@
 //! ```text
 //!  an earlier owner rated by a newer catalogue  --> nothing is rated, swept or posted before this
 //!                                                   owner has read it
-//!  no recent heartbeat confirmed the catalogue  --> the same
+//!  no recent heartbeat confirmed the catalogue  --> nothing either, as in the case above
 //!  an option with an unknown plan is offered    --> read before the offer is taken, once per
 //!                                                   request; if the read fails or was just made,
 //!                                                   the client has to send the offer again
@@ -15,8 +15,9 @@
 //! By the first and the third rule, an option's cycle is never closed without an alternative that
 //! was published before the offer. Otherwise a wrong alternative would be billed, irrevocably.
 //!
-//! A segment logs the newest catalogue version that its log knows. An owner with an older catalogue
-//! still takes account commands, and logs no older version than the segments before.
+//! Each segment states the newest catalogue version that its owner has read or that an earlier
+//! segment states. So an owner whose own catalogue is older still carries out account commands, and
+//! states no older version than the segments before.
 
 use std::sync::{Arc, PoisonError};
 
@@ -31,8 +32,8 @@ impl Owner {
     pub(super) fn needs_catalogue(&self, request: &Request) -> bool {
         match request {
             Request::Records { .. } | Request::Recycle { .. } => self.is_stale(),
-            // An offer reads the catalogue itself (accounts.rs), where a failed read does not end
-            // the owner.
+            // The command of an offer reads the catalogue itself (accounts.rs), where a failed read
+            // does not end the owner.
             Request::Apply { .. }
             | Request::Show { .. }
             | Request::Suspense { .. }

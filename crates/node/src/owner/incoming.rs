@@ -1,4 +1,5 @@
-//! A record on arrival: its deduplication key, and the content that retries are compared by.
+//! A received record: its deduplication key, and the content by which a retry is compared with the
+//! logged record.
 
 use turnpike_account::{Fingerprint, WaitingKey, fingerprint};
 use turnpike_proto::record::{
@@ -7,7 +8,8 @@ use turnpike_proto::record::{
 use turnpike_segment::RecordRow;
 use turnpike_types::{Identity, UsageView, ZERO_DURATION};
 
-/// A record that is being taken.
+/// A received record that the owner is about to log, with the text of its identity; the text is
+/// empty if the record has none.
 #[derive(Clone, Copy)]
 pub(crate) struct Incoming<'a> {
     pub(crate) view: UsageView<'a>,
@@ -114,7 +116,7 @@ mod tests {
         same_of(None, logged, again, duration_us)
     }
 
-    /// As [`same`], for records that state a quantity.
+    /// Like [`same`], but for records that state a quantity.
     fn same_of(
         quantity: Option<i64>,
         logged: &[(&str, i64)],

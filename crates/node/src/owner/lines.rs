@@ -1,4 +1,5 @@
-//! Logs a rated record: the record, its charge lines, and the changes that the lines do not show.
+//! Logs a rated record: the record, its charge lines, and those changes of variables that the lines
+//! do not show.
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::off;
@@ -150,9 +151,9 @@ const fn line_kind(kind: ComponentKind) -> LineKind {
     }
 }
 
-/// The changes that the lines do not show. A replay sets, line by line, the level that each line
-/// shows. So a value is logged as a change only if the last line of its variable and period, if
-/// any, shows another value.
+/// Collects the changes of variables that the charge lines do not show. A replay of the log sets a
+/// variable to the level that each of its lines shows, line by line. So a value is logged as a
+/// change only if the last line of the variable and period, if any, shows another value.
 fn untold(tariff: &Tariff, rated: &Rated, state: &AccountState, out: &mut Vec<StateEntry>) {
     out.clear();
     let last_shown = |variable, period| {

@@ -89,7 +89,7 @@ pub(crate) enum Request {
     Suspense { filter: ListRequest, reply: Reply<(Vec<SuspendedRecord>, bool)> },
     /// Rate suspended records again.
     Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
-    /// Decide records whose identity changed hands.
+    /// Decide for which account to rate records whose identity has moved to another account.
     Reassign { records: Vec<Reassignment>, recycled: bool, reply: Reply<Vec<ReassignOutcome>> },
     /// Release the partition.
     Release { to: Option<NodeName> },
@@ -409,7 +409,7 @@ impl Owner {
         self.has_room() && self.open.builder.bytes() < SLACK_BYTES
     }
 
-    /// The state once everything is committed: a replica of the log.
+    /// Returns the owner's state as a replica of the log. Everything must be committed.
     fn as_replica(&mut self) -> Replica {
         let runs = self.checkpoints.runs();
         let last = (self.ownership.epoch, self.catalogue_known());

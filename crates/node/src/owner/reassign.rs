@@ -1,6 +1,7 @@
-//! Decides records whose identity changed hands (P28). The owner of the first holder's partition
-//! decides, because the partition's deduplication keys show whether the record was rated before the
-//! change:
+//! Decides for which account to rate records whose identity has moved to another account (P28). The
+//! first holder is the account that look-ups of the identity returned first. The owner of the first
+//! holder's partition decides, because the partition's deduplication keys show whether the record
+//! was rated before the change:
 //!
 //! ```text
 //!  front --Reassign(record, present holder)--> owner of the first holder's partition
@@ -34,7 +35,8 @@ enum Decision {
     /// Rate the record for this account. The revision is present if the record waits in suspense
     /// here.
     RateFor(AccountNumber, Option<u32>),
-    /// The answer for the first holder applies.
+    /// The owner repeats its earlier answer about the record, or answers that the record is
+    /// suspended or rejected.
     Answered(Taken),
 }
 

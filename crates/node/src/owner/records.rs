@@ -117,7 +117,8 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        // The identity may have changed hands since the look-up, before this record was sent.
+        // The look-up is too old for a record that starts so late: in between, the identity may
+        // have moved to another account.
         let latest = self.open.time.now.saturating_add(limits::AHEAD_MAX_US);
         let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
         let is_late = covered(head)
@@ -187,7 +188,7 @@ impl Owner {
         if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
             return Ok(Taken::Rejected(reason));
         }
-        // Logged time may have moved on since the sub-batch was admitted. At that time such a record
+        // Logged time may have advanced since the sub-batch was admitted, when this record still
         // started in the future.
         let is_uncovered = covered(head).is_some_and(|covered| incoming.view.start > covered);
         if is_uncovered && !off(Check::GuidedRecently) {
@@ -310,8 +311,9 @@ impl Owner {
         Ok(Taken::Suspended(suspension))
     }
 
-    /// Rates a record, logs it with its lines, and returns its row. Charges that fell due before it
-    /// are booked already ([`Owner::book_due_before`]). A suspended posting is posted (P33).
+    /// Rates a record, logs it with its lines, and returns its row. The charges that fell due
+    /// before the record starts are booked already ([`Owner::book_due_before`]). A suspended
+    /// posting is posted (P33).
     pub(super) fn rate_new(&mut self, incoming: &Incoming<'_>) -> Result<u32, NotRated> {
         if incoming.view.usage_type == limits::POSTING_USAGE_TYPE {
             return self.post(&incoming.view);
@@ -355,8 +357,8 @@ impl Owner {
     }
 }
 
-/// The latest start of a record that the look-up of its identity covers (P28); `None` if no identity
-/// was looked up.
+/// The latest start of a record for which the look-up of its identity is valid (P28); `None` if no
+/// identity was looked up.
 fn covered(head: SubBatchHead) -> Option<Timestamp> {
     let mark = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
     let covered = mark.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);

@@ -17,7 +17,7 @@ use super::accounts::date_of;
 const CYCLES_MAX: usize = 24;
 
 impl Owner {
-    /// The account's options, in each open cycle that has amounts or a pick.
+    /// The account's options, each in every open cycle that has amounts or a picked alternative.
     pub(super) fn standings(&mut self, account: u64) -> Vec<OptionStanding> {
         let account = turnpike_types::AccountNumber(account);
         let Some(Account { profile, state }) = self.state.account(account) else {
@@ -28,7 +28,8 @@ impl Owner {
         let intervals = self.tariffs.due_intervals(self.state.profiles(), *profile, &alive);
         let mut shown: BTreeSet<OfferId> = BTreeSet::new();
         let mut standings = Vec::new();
-        // An offer is shown with its last alternatives.
+        // The loop begins with the last interval, so that an offer is shown with the alternatives
+        // that it had last.
         for interval in intervals.iter().rev().filter(|interval| interval.from <= now) {
             let plans = interval.tariff.in_force();
             let options = plans.iter().filter_map(PlanInForce::alternative);

@@ -63,7 +63,8 @@ impl Owner {
             settings: Some(settings),
         };
         let fault = match self.check(&asked) {
-            // The subscription starts before the first version of the plan.
+            // The subscription starts before the first version of the plan: all versions are
+            // checked.
             Err(SubscriptionFault::NotInForce { .. }) => {
                 self.check(&SubscriptionAsked { from: Timestamp::MIN, ..asked }).err()?
             }

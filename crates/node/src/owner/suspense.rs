@@ -123,7 +123,8 @@ impl Owner {
             },
             record_id: asked.record_id.clone(),
         };
-        // A compare-and-set on (key, suspended, revision).
+        // As in a compare-and-set, the record must still be suspended, with the revision that the
+        // request names.
         let waiting = self.state.suspense().get(&key).cloned();
         let Some(waiting) =
             waiting.filter(|waiting| waiting.revision == asked.revision || off(Check::Revision))
@@ -189,7 +190,8 @@ impl Owner {
                     continue;
                 }
             }
-            // The entry precedes the record. It is removed again if the record can't be rated.
+            // The log entry that takes the record out of suspense precedes the rated record. The
+            // entry is removed again if the record can't be rated.
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
             let is_logged = !off(Check::RecycledEntry);
             if is_logged {

@@ -1,4 +1,5 @@
-//! The cost of resolving is counted, not timed: the intervals, and the starts of versions compared.
+//! These tests count the cost of resolving tariffs instead of timing it: the number of intervals,
+//! and the number of start dates of versions that are compared.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -122,8 +123,8 @@ fn a_record_is_rated_by_the_table_of_its_day_and_its_interval_is_that_day() {
     }
 }
 
-/// The starts of versions compared, to resolve all charges of `profiles_count` profiles, and one
-/// day's usage of each.
+/// The number of start dates of versions that are compared to resolve all charges of
+/// `profiles_count` profiles and one day's usage of each.
 fn asked(profiles_count: u32, versions: u32) -> usize {
     let mut tariffs = tariffs(&[CONVERTED], versions);
     let profiles = profiles(profiles_count);
@@ -236,7 +237,7 @@ fn a_charge_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     }
 }
 
-/// An account is swept if only one of the reasons applies: each reason is tested alone.
+/// One reason is enough for an account to be swept: each reason is tested alone.
 #[test]
 fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
     let closes = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">

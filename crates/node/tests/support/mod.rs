@@ -73,7 +73,7 @@ pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
 
 pub const OCTETS: &str = include_str!("octets.xml");
 
-/// The nodes of a test do not watch each other.
+/// A network without connections: the nodes of a test do not watch each other.
 pub fn no_network() -> Dial {
     Dial::new(|address| {
         Err(DialError { address: address.to_owned(), cause: "there is no network".to_owned() })

@@ -483,7 +483,7 @@ mod tests {
     #[tokio::test]
     async fn p33_from_every_cursor_exactly_the_postings_behind_it_are_taken() {
         // Accounts 1 to 10 are the receiver's. Segment 2 has no posting; segment 5 has none to
-        // them.
+        // these accounts.
         let segments: [&[u64]; 6] =
             [&[1, 0, 2, 30, 3], &[0], &[0, 30, 4], &[5, 6, 30], &[30, 30], &[7, 0, 30, 8, 9]];
         let (db, ours, hashes) = log_of(&segments, "").await;

@@ -51,14 +51,14 @@ const PASSED_MAX: u32 = 64;
 /// Each partition that has postings, and its newest segment with postings, as last observed.
 pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
 
-/// The state of the owner's postings beyond the logged cursors.
+/// The progress of the owner in taking postings, as far as it is not in the log.
 #[derive(Debug)]
 pub(super) struct Postings {
     fetching: Option<JoinHandle<Fetched>>,
     /// Fetched postings that are not taken yet.
     page: Option<Page>,
-    /// Positions in senders' logs beyond the logged cursors, and the number of segments passed
-    /// over.
+    /// Positions in senders' logs that are beyond the logged cursors, each with the number of
+    /// segments that were passed over since the cursor was logged.
     passed: HashMap<PartitionId, (PostingCursor, u32)>,
     /// Senders whose history diverged from the cursor: nothing more is fetched from them.
     diverged: HashSet<PartitionId>,
@@ -67,7 +67,7 @@ pub(super) struct Postings {
     finished: HashSet<PartitionId>,
     /// The sender of the last fetch. The next fetch goes to the sender after it.
     last: PartitionId,
-    /// No fetch before this instant, after one without a result.
+    /// The next fetch does not start before this instant. It is set after a fetch without a result.
     not_before: Option<Instant>,
 }
 
@@ -102,8 +102,8 @@ impl Owner {
     pub(super) fn note_fetched(&mut self, fetched: Fetched) {
         match fetched {
             Fetched::Page(page) => self.postings.page = Some(page),
-            // Nothing is left in the cursor's segment. On the first such result the next fetch need
-            // not wait.
+            // The cursor's segment has no posting left. After the first such result the next fetch
+            // need not wait.
             Fetched::Nothing if self.postings.finished.insert(self.postings.last) => {}
             Fetched::Nothing => self.pause_fetching(),
             Fetched::Failed(error) => {
@@ -267,7 +267,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Posts a line of another account to this one, and returns its row.
+    /// Posts a line of another account to the account of `view`. Returns the row of the posting.
     pub(super) fn post(&mut self, view: &UsageView<'_>) -> Result<u32, NotRated> {
         if !self.ownership.spec.range.contains(view.account) {
             return Err(Suspension::new(SuspenseReason::NoPartition, view.account).into());
