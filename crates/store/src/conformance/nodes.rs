@@ -112,7 +112,7 @@ pub async fn a_superseded_incarnation_is_refused_for_ever(s: &TestedStore) {
     assert_eq!(shown, [("a", 20), ("b", 50)]);
 }
 
-/// The heartbeat arrives after a later one, which stays in force.
+/// A heartbeat that arrives after a later one changes nothing.
 pub async fn an_overtaken_beat_changes_nothing(s: &TestedStore) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();

@@ -85,8 +85,8 @@ pub struct PostgresDatabase {
     beats: Arc<DedicatedPool>,
     observer: Arc<DedicatedPool>,
     claims: Arc<DedicatedPool>,
-    /// Limits the claims that run at the same time, because each may need two connections of its
-    /// pool.
+    /// Limits the number of concurrent claims, because each may need two connections of the pool
+    /// for claims.
     claim_turns: Semaphore,
     log: Arc<DedicatedPool>,
     bulk: Arc<DedicatedPool>,

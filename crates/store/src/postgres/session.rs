@@ -34,7 +34,8 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// The advisory lock for migrating and for creating partitions: the letters "turnpike" in ASCII.
+/// The advisory lock for migrations and for the creation of partitions: the letters "turnpike" in
+/// ASCII.
 pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;
 /// The advisory lock for binding identities.
 pub(super) const BINDING_LOCK: i64 = TOPOLOGY_LOCK + 1;
@@ -84,7 +85,8 @@ pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
     timeout(MIGRATE_LIMIT, migrate(&mut connection))
         .await
         .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
-    // Each call commits a part, because there may be many rows; progress survives a time-out.
+    // Each call commits some of the rows, because there may be many. So progress survives a
+    // time-out.
     while timeout(MIGRATE_LIMIT, bindings::read_part(&mut connection))
         .await
         .map_err(|_| unavailable("the bindings of an older release were not read within 60 s"))??
