@@ -158,8 +158,9 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// catalogue version of the last entry, until the answer is empty.
     async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>>;
 
-    /// The heads of one kind, or of one `id` of it, published after catalogue version `after`, in
-    /// order, at most [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
+    /// The heads (versions without bodies) of one kind, or of one `id` of that kind, published
+    /// after catalogue version `after`, in order, at most
+    /// [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
     async fn catalogue_heads(
         &self,
         kind: CatalogueKind,

@@ -49,7 +49,8 @@ pub(super) fn servers(url: &str) -> StoreResult<Servers> {
     let server_side: [(&str, &str); 8] = [
         // All statements are short, so that compiling one costs far more time than it saves.
         ("jit", "off"),
-        // The fence relies on read committed; under a stricter default its statements would fail.
+        // The fence relies on the isolation level read committed. Under a stricter default its
+        // statements would fail.
         ("default_transaction_isolation", "read committed"),
         ("idle_in_transaction_session_timeout", "3s"),
         // The server detects a dead client within seconds and releases its locks.
