@@ -11,8 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let areas = ["ingest", "account", "plan", "feed", "cluster", "suspense", "node"];
     let files: Vec<PathBuf> =
         areas.iter().map(|area| root.join(format!("turnpike/{area}/v1/{area}.proto"))).collect();
-    // The path is relative to this package. In a shared target directory, changes in another
-    // checkout cause no rebuild.
+    // The path is relative to this package, so that a change in another checkout with the same
+    // target directory causes no rebuild.
     println!("cargo::rerun-if-changed=../../proto");
     println!("cargo::rerun-if-changed=build.rs");
     let descriptors = protox::compile(&files, [&root])?;

@@ -32,7 +32,8 @@ impl Writer {
     }
 }
 
-/// Reads what a [`Writer`] wrote. Allocates no memory for a length that the input does not have.
+/// Reads the encoding of a [`Writer`]. Compares each length with the remaining input before it
+/// allocates memory.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {

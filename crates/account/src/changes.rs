@@ -60,10 +60,10 @@ impl PartitionState {
         }
     }
 
-    /// Checks a change of some settings without applying it. `amend` derives the settings in force
-    /// from `from_us` on from two arguments: the settings in force at `from_us`, and the settings
-    /// in force just before it. The second argument shows what an earlier change for the same
-    /// instant has altered. Returns the check, and the change to apply if it is valid.
+    /// Checks a change of some settings from `from_us` on, without applying it. `amend` returns the
+    /// new settings. Its arguments are the settings in force at `from_us` and those in force just
+    /// before `from_us`; they differ by earlier changes for the same instant. Returns the result of
+    /// the check, and the change to apply if it is valid.
     ///
     /// Several amendments for one instant accumulate, and the last result is in force.
     pub fn judge_amendment(
@@ -106,8 +106,8 @@ impl PartitionState {
         match change {
             Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
             Change::Picked(pick) => {
-                // Old choices are kept, because earlier cycles may still be open and are billed by
-                // them.
+                // Choices for earlier cycles are kept, because such a cycle may still be open, and
+                // it is billed by its choice.
                 if let Some(account) = self.accounts.get_mut(&account)
                     && let Some(profile) = self.profiles.get(account.profile)
                 {
@@ -134,7 +134,8 @@ impl PartitionState {
             profile;
     }
 
-    /// Checks that a cursor only moves forward and follows one history (P18, P33).
+    /// Checks that a posting cursor only moves forward and stays in one history of the sender's log
+    /// (P18, P33).
     pub(crate) fn judge_cursor(
         &self,
         account: AccountNumber,
@@ -215,7 +216,8 @@ fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
         return AccountChange::Already;
     }
     match profile.overlapping(new) {
-        // The request repeats the original form of a subscription that was cancelled or kept later.
+        // The request is a retry: the old subscription has the requested form, and only its end or
+        // the end of its option was changed later.
         Some(old) if is_as_asked(old, new) => AccountChange::Already,
         Some(_) => occupied(&new.plan_id),
         None => AccountChange::Changes,
@@ -223,7 +225,7 @@ fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
 }
 
 /// Whether `old` is the subscription requested by `new`. The ends of the subscription and of its
-/// option are not compared.
+/// option are not compared, because a cancellation or an opt-out may have changed them since.
 pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
     let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
     Subscription { until_us, kept_from_us, ..old.clone() } == *new

@@ -23,7 +23,7 @@ const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
 /// an older program can read every other checkpoint.
 const MAGIC_3: [u8; 8] = *b"TPCKP\0\0\x03";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
-/// The number of keys in one part of a run.
+/// The maximum number of keys in one part of a [`KeyRun`].
 const PART_KEYS: usize = 4 << 20;
 /// The number of accounts or keys between two calls of `progress`.
 const PROGRESS_EVERY: usize = 65_536;
@@ -42,10 +42,10 @@ pub enum CheckpointError {
     Nonsense(&'static str),
 }
 
-/// A state without its deduplication keys, which are written as runs.
+/// An encoded state without its deduplication keys, which are encoded as [`KeyRun`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The bytes.
+    /// The encoded state.
     pub bytes: Vec<u8>,
 }
 
@@ -152,7 +152,8 @@ impl PartitionState {
         }
     }
 
-    /// The keys that are in no sealed run yet.
+    /// The deduplication keys that no published checkpoint contains yet (see
+    /// [`PartitionState::seal_keys`]).
     pub fn key_run(&self) -> KeyRun {
         let (after, keys) = match (off(Check::CheckpointKeys), self.keys.sorted_fresh()) {
             (true, (after, _)) => (after, Vec::new()),
@@ -165,14 +166,15 @@ impl PartitionState {
         KeyRun { after, through: self.last, keys: keys.len(), parts }
     }
 
-    /// Seals the keys up to `through`: their run is final, and later runs begin after it.
+    /// Marks the deduplication keys of segments up to `through` as stored in a published
+    /// checkpoint. The next [`KeyRun`] begins after that segment.
     pub fn seal_keys(&mut self, through: SegmentNumber) {
         self.keys.seal(through);
     }
 
-    /// Restores the state from a snapshot and its key runs. All keys count as sealed. `progress` is
-    /// called regularly: loading a large state takes seconds, during which its owner must show that
-    /// it is alive.
+    /// Restores the state from a snapshot and its [`KeyRun`]s. All restored keys count as stored in
+    /// a published checkpoint. `progress` is called regularly: loading a large state takes seconds,
+    /// during which its owner must show that it is alive.
     ///
     /// # Errors
     /// [`CheckpointError`] when the bytes are not a checkpoint.
@@ -299,7 +301,8 @@ impl PartitionState {
                 fingerprint: Fingerprint(input.u64()?),
                 location: Location::from_bits(input.u64()?),
             };
-            // Some keys of the run may have passed the horizon after the run was written.
+            // Keys whose records have passed the acceptance horizon since the run was written are
+            // omitted.
             if key.location.segment() > self.keys.forgotten_through() {
                 self.keys.insert_sealed(key);
             }

@@ -1,4 +1,4 @@
-//! The index of deduplication keys: which records were taken, and where the log holds them
+//! The index of deduplication keys: which records are in the log, and at which position
 //! (docs/architecture.md section 6).
 
 use std::collections::VecDeque;
@@ -67,7 +67,7 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct KeyIndex {
     shards: Vec<HashTable<Key>>,
-    /// The keys of segments after `sealed_through`, which are in no sealed run yet.
+    /// The keys of segments after `sealed_through`, which no published checkpoint contains yet.
     fresh: Vec<Key>,
     sealed_through: SegmentNumber,
     hours: VecDeque<Hour>,
@@ -113,14 +113,14 @@ impl KeyIndex {
         found.into_iter()
     }
 
-    /// Adds a key that is in no run yet.
+    /// Adds a key that no published checkpoint contains yet.
     pub fn insert(&mut self, fingerprint: Fingerprint, location: Location) {
         let key = Key { fingerprint, location };
         self.fresh.push(key);
         self.insert_sealed(key);
     }
 
-    /// Adds a key that was read from a run.
+    /// Adds a key that a published checkpoint contains.
     pub(crate) fn insert_sealed(&mut self, key: Key) {
         if let Some(shard) = self.shards.get_mut(shard_of(key.fingerprint)) {
             shard.insert_unique(key.fingerprint.0, key, |key| key.fingerprint.0);
@@ -176,7 +176,8 @@ impl KeyIndex {
         self.sort(self.shards.iter().flat_map(|shard| shard.iter()))
     }
 
-    /// The sorted keys that are in no sealed run yet, and the segment after which they begin.
+    /// The sorted keys that no published checkpoint contains yet, and the segment after which they
+    /// begin.
     pub(crate) fn sorted_fresh(&self) -> (SegmentNumber, Vec<Key>) {
         (self.sealed_through, self.sort(self.fresh.iter()))
     }
@@ -188,7 +189,7 @@ impl KeyIndex {
         keys
     }
 
-    /// Records that the keys up to `through` are in a sealed run.
+    /// Notes that a published checkpoint contains the keys of segments up to `through`.
     pub(crate) fn seal(&mut self, through: SegmentNumber) {
         self.fresh.retain(|key| key.location.segment() > through);
         self.sealed_through = self.sealed_through.max(through);
@@ -198,7 +199,8 @@ impl KeyIndex {
         self.hours.iter().copied()
     }
 
-    /// The keys of this segment and earlier ones are no longer found.
+    /// The last segment whose keys are no longer found, because its records have passed the
+    /// acceptance horizon; zero if there is none.
     pub const fn forgotten_through(&self) -> SegmentNumber {
         self.forgotten_through
     }

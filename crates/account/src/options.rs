@@ -14,8 +14,8 @@ use turnpike_types::Timestamp;
 use crate::changes::{AccountChange, is_as_asked, occupied};
 use crate::profiles::Profile;
 
-/// The limit of iterations in `why_closed`. Each iteration may move the date of the change out of a
-/// closed cycle of one offer and into a closed cycle of another offer.
+/// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a
+/// change past a closed cycle of one offer, possibly into a closed cycle of another offer.
 const TURNS_MAX: usize = 64;
 
 /// The offer that an alternative belongs to.
@@ -131,8 +131,8 @@ pub(crate) fn judge_opt_out(
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == end.option);
     if let Some(kept) = running(profile, end).find(|s| s.plan_id == end.plan_id) {
         let why = why_closed(profile, state, running(profile, end), end.at_us);
-        // A plan does not rate usage after the end of its subscription, so its sums would lack the
-        // later usage of the cycle.
+        // If the kept plan ended before another alternative, it did not rate the usage after its
+        // end. The billed cycle would lack that usage.
         let is_over = kept.until_us <= now.0 && running(profile, end).any(|s| is_after(s, kept));
         return match why {
             Some(why) => AccountChange::Refused(why),
@@ -187,8 +187,8 @@ pub(crate) fn why_not_ended(
     let siblings = profile.subscriptions.iter();
     let siblings =
         siblings.filter(|s| s.option == ending.option && offer_of(s) == offer && *s != ending);
-    // Alternatives that ended earlier did not rate the usage since their end, so that usage would
-    // never be billed.
+    // The other alternatives of the offer did not rate the usage since their end. If this
+    // alternative ended before that, this usage would never be billed.
     let ended = siblings.map(Subscription::option_until_us).filter(|&until| until < i64::MAX).max();
     let in_order = ended.map_or(at_us, |ended| ended.max(at_us));
     if in_order < ending.option_until_us()
@@ -216,8 +216,8 @@ pub(crate) fn why_not_changed(
     why_closed(profile, state, alternatives.filter(|s| from_us < s.option_until_us()), from_us)
 }
 
-/// The reason why a change of these alternatives can't be dated to an instant: the cycle of that
-/// instant is closed and was billed. `None` if the change is allowed.
+/// The reason why a change of these alternatives can't take effect at `at_us`: the billing cycle
+/// that contains `at_us` is closed and was billed. `None` if the change is allowed.
 fn why_closed<'a>(
     profile: &Profile,
     state: &AccountState,
@@ -229,8 +229,8 @@ fn why_closed<'a>(
     let mut earliest = at_us;
     let mut closed = None;
     for _ in 0..TURNS_MAX {
-        // Other settings may be in force at that date, or another offer may have a closed cycle
-        // there, so the date is checked again.
+        // At the later date other settings may be in force, or another offer may have a closed
+        // cycle. Therefore the later date is checked too.
         let later = offers.iter().filter_map(|(name, offer)| {
             Some((open_after(profile, state, *offer, earliest)?, *name))
         });
@@ -245,7 +245,8 @@ fn why_closed<'a>(
     ))
 }
 
-/// The start of the first open cycle of an offer, if the cycle of the instant is closed.
+/// The start of the first open cycle of an offer, if the cycle that contains `at_us` is closed;
+/// `None` if that cycle is open.
 fn open_after(profile: &Profile, state: &AccountState, offer: OfferId, at_us: i64) -> Option<i64> {
     let settings = profile.settings_at(Timestamp(at_us))?;
     let day = u8::try_from(settings.cycle_day).ok()?;
@@ -261,8 +262,8 @@ fn running<'a>(profile: &'a Profile, end: &'a OptOut) -> impl Iterator<Item = &'
     profile.subscriptions.iter().filter(|s| is_running(s, end))
 }
 
-/// Whether the subscription is an alternative of the option in force just before and just after the
-/// opt-out.
+/// Whether the subscription is an alternative of the option immediately before and after the
+/// instant of the opt-out.
 fn is_running(subscription: &Subscription, end: &OptOut) -> bool {
     subscription.option == end.option
         && subscription.from_us < end.at_us
@@ -286,8 +287,8 @@ fn no_alternative<'a>(
     })
 }
 
-/// The cycle that begins on this day, and the day of the month on which its cycles begin; `None` if
-/// the account has no such cycle.
+/// The billing cycle of the account whose first date is `first`, and the day of the month on which
+/// billing cycles begin; `None` if the account has no such cycle.
 fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
     let settings = profile.settings.iter().enumerate();
     // Settings may change within a cycle, so each of the settings in force during the cycle is

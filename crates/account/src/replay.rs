@@ -25,7 +25,7 @@ pub enum ReplayError {
         /// The segment that was to be applied.
         found: SegmentNumber,
     },
-    /// The segment does not follow the last applied one (I3).
+    /// The segment does not contain the hash of the last applied segment (I3).
     #[error("segment {0} does not follow the one before it: the hash chain is broken")]
     Chain(SegmentNumber),
     /// An entry or line is not valid in this state.
@@ -92,8 +92,8 @@ impl PartitionState {
         Ok(())
     }
 
-    /// Records the arrival of a record. Due charges and postings are never sent again, so they have
-    /// no deduplication key.
+    /// Adds the deduplication key of a logged record, and puts a suspended record into suspense.
+    /// Due charges and postings have no deduplication key, because no sender sends them again.
     fn replay_arrival(
         &mut self,
         record: &RecordRow<'_>,

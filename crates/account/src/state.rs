@@ -51,7 +51,9 @@ impl Default for LoggedTime {
 }
 
 impl LoggedTime {
-    /// The logged time of the next segment, when the database's clock shows `clock`.
+    /// The logged time of the next segment, when the database's clock shows `clock`. The acceptance
+    /// horizon is `horizon_us`. Records that start at `since` or later are accepted whatever the
+    /// horizon.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
         if off(Check::MonotoneTime) {
@@ -99,7 +101,7 @@ impl PartitionState {
         &self.profiles
     }
 
-    /// The deduplication keys of the records that were taken.
+    /// The deduplication keys of the logged records.
     pub const fn keys(&self) -> &KeyIndex {
         &self.keys
     }

@@ -25,8 +25,8 @@ pub struct Waiting {
     pub location: Location,
     /// The reason of the suspension.
     pub reason: SuspenseReason,
-    /// The detail of the reason after the last recycling. While the revision is 0 it is empty,
-    /// because the log holds the detail of the first arrival with the record.
+    /// The detail of the reason after the last recycling; empty while `revision` is 0. The detail
+    /// at the first arrival is in the log, with the record.
     pub detail: Detail,
     /// The number of unsuccessful attempts to recycle the record (P35).
     pub revision: u32,
@@ -49,7 +49,7 @@ impl Suspense {
         self.waiting.iter()
     }
 
-    /// The suspended records behind `key`, sorted by key; all of them without a key.
+    /// The suspended records after `key`, sorted by key; all of them if there is no key.
     pub fn after(&self, key: Option<&WaitingKey>) -> impl Iterator<Item = (&WaitingKey, &Waiting)> {
         let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         self.waiting.range::<WaitingKey, _>((from, Bound::Unbounded))

@@ -107,8 +107,8 @@ fn golden_bytes_of_format_1_are_read() {
     assert_eq!(state.encode(), sample().encode(), "and mean the same");
 }
 
-/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes the bytes again. The
-/// bytes of older formats are kept.
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes the golden file again.
+/// The files of older formats are kept.
 #[test]
 fn golden_bytes_of_format_2_are_read() {
     if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {

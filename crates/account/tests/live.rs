@@ -148,7 +148,7 @@ fn plan(number: i64) -> String {
     format!("plan-{}", number % 4)
 }
 
-/// One request to an owner, with any result.
+/// Sends one request to the owner, which accepts or refuses it.
 fn step(owner: &mut Owner, account: u64, what: u8, number: i64) {
     let account = AccountNumber(account);
     let option = format!("option-{}", number % 2);

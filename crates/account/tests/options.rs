@@ -206,7 +206,8 @@ fn accounts_that_are_not_open_have_no_options() {
     }
 }
 
-/// Closes the cycles of the option offered on one day, up to the cycle that begins on another.
+/// Closes the cycles of the option that was offered on day `offered`, up to the cycle that begins
+/// on day `open`.
 fn close(state: &mut PartitionState, offered: i32, open: i32) {
     let closed = phone(offered).closed();
     let entry = StateEntry { variable: closed, period: Period(15), value: open.into() };
@@ -256,7 +257,8 @@ fn alternatives_end_in_the_order_of_the_commands() {
     let cancel =
         |plan: &str, at_us| Change::Cancelled(Cancellation { plan_id: plan.to_owned(), at_us });
     done(&mut state, &cancel("small", midnight(JULY + 5)));
-    // Usage that only the large plan rated after that time would never be billed.
+    // If the large plan ended before the small one, usage that only the large plan has rated since
+    // would never be billed.
     let why = why(&state, &cancel("large", midnight(JULY + 3)));
     assert!(why.contains("2026-07-20T00:00:00Z"), "{why}");
     let in_order = cancel("large", midnight(JULY + 5));

@@ -1,5 +1,5 @@
-//! Whatever commands are given, for past or future dates, and however late records are: the usage
-//! that an option rates is billed once (docs/plan-semantics.md section 6).
+//! The usage that an option rates is billed exactly once, whatever commands are given, for past or
+//! future dates, and however late records arrive (docs/plan-semantics.md section 6).
 //!
 //! All plans charge the same price for a unit, and each record has a distinct power of two as its
 //! units. So the sum of the posted amounts shows which records were billed and how often, whichever
@@ -46,7 +46,7 @@ static CODES: LazyLock<Vec<ObjectCode>> = LazyLock::new(|| {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A record that started this long ago.
+    /// A record that started this many hours ago.
     Record(i64),
     Offer {
         option: usize,
@@ -112,11 +112,13 @@ struct World {
     state: PartitionState,
     rater: Rater,
     now: i64,
-    /// The units of the rated records, and the posted units.
+    /// The sum of the units of all rated records. `posted` is the sum of the units of all posted
+    /// lines.
     rated: i128,
     posted: i128,
     records: u32,
-    /// Fees by plan, cycle, day of the month on which cycles begin, and start.
+    /// The fees that were booked: plan, cycle, day of the month on which cycles begin, and start of
+    /// the subscription.
     fees: BTreeSet<(usize, Period, u8, Timestamp)>,
 }
 
@@ -309,8 +311,8 @@ impl World {
 #[test]
 fn every_record_that_was_rated_is_billed_once_and_every_fee_too() {
     let config = test_cases::cases(600);
-    // The number of cases that rated records, and of those records: a test without any would prove
-    // nothing.
+    // The number of cases in which records were rated, and the number of these records. A test that
+    // rates no record would prove nothing.
     let tried = std::cell::Cell::new((0usize, 0usize));
     let steps = proptest::collection::vec((step(), 0i64..9 * 24), 1..60);
     let checked = TestRunner::new(config).run(&steps, |steps| {

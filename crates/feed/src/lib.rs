@@ -23,8 +23,9 @@
 //! - Memory holds one page for each call and a few decoded segments. A slow consumer slows the
 //!   reading down (backpressure).
 //!
-//! Not guaranteed: order between partitions, that a page holds as many lines as requested, or a
-//! lease: two pullers under one name are detected only when they acknowledge.
+//! Not guaranteed: an order between partitions, or that a page holds as many lines as requested.
+//! The name of a consumer is no lease: two pullers under one name are detected only when they
+//! acknowledge.
 
 mod config;
 mod cursor;

@@ -139,7 +139,8 @@ impl<'a> Puller<'a> {
     }
 
     fn is_full(&self) -> bool {
-        // Segments without lines add control totals, so these are bounded too.
+        // A segment without lines still adds control totals, so the number of totals is bounded
+        // too.
         self.page.lines.len() >= self.limits.page_lines
             || self.page.totals.len() >= self.limits.page_lines
             || self.page_bytes >= self.limits.page_bytes

@@ -25,10 +25,10 @@ macro_rules! checks {
 
 checks! {
     // The database (in memory).
-    /// P1: an append locks its partition's row from the check of the fence to its commit. Off, a
-    /// claim can run in between, and the append commits after it.
+    /// P1: an append locks its partition's row from the check of the fence to its commit. With the
+    /// check off, a claim can run in between, and the append commits after it.
     RowLock,
-    /// P1: the fence compares epoch and claim.
+    /// P1: the fence of an append compares epoch and claim.
     FenceOwner,
     /// P1: the fence compares the epoch, even if the claim is right.
     FenceEpoch,
@@ -38,31 +38,37 @@ checks! {
     FenceHash,
     /// P1: a claim is a compare-and-set on the epoch that the claimant read.
     ClaimSeen,
-    /// P20: of many claims, one whose row is locked is skipped and retried later.
+    /// P20: a call of many claims reports a partition whose row is locked as busy, and does not
+    /// claim it.
     BusyRow,
-    /// P6: readers see only committed segments. Off, the feed shows an append in flight.
+    /// P6: readers see only committed segments. With the check off, the feed shows an append in
+    /// flight.
     ReadCommitted,
     /// P17: a barrier succeeds for the owner only.
     BarrierOwner,
     /// P18: a barrier succeeds only if the log ends at the position that the owner knows.
     BarrierPosition,
-    /// P23: only the owner publishes a checkpoint. Off, a superseded owner publishes one late.
+    /// P23: only the owner publishes a checkpoint. With the check off, a superseded owner publishes
+    /// one late.
     CheckpointFence,
-    /// P22, P23: a checkpoint is published only if it is newer. Off, a late one becomes the newest.
+    /// P22, P23: a checkpoint is published only if it is newer. With the check off, a late one
+    /// becomes the newest.
     CheckpointForward,
     /// P22: a checkpoint is published only if all its parts exist.
     CheckpointParts,
-    /// P11: a process whose name another process has taken is refused.
+    /// P11: a process is refused once another process has taken its node name.
     Superseded,
-    /// P14: a claim on a partition that its owner did not release is counted.
+    /// P14: a claim on a partition that its owner did not release is counted as a flap.
     Flaps,
     /// P28: an identity is bound to one account at a time.
     BindingsDisjoint,
-    /// P28: the part of a binding that a move or a release withdraws is remembered. Off, a record
-    /// that was rated for the former holder and is sent again is also rated for the next holder.
+    /// P28: the part of a binding that a move or a release withdraws stays in the database. With
+    /// the check off, a record that was rated for the former holder and is sent again is also rated
+    /// for the next holder.
     TakenRemembered,
-    /// P28: a change of bindings is recorded at the mark of look-ups or later. Off, after a clock step
-    /// back a record that was rated before the change is rated again.
+    /// P28: a change of bindings is not recorded earlier than the instant that fronts state with
+    /// records whose accounts they looked up. With the check off, after the clock was set back, a
+    /// record that was rated before the change is rated again.
     RecordedAtMark,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
@@ -70,15 +76,18 @@ checks! {
     CursorRow,
 
     // The owner of a partition.
-    /// P6, I1: an answer waits for the commit of the data in it.
+    /// P6, I1: an answer is sent only after the data that it reports is committed.
     AnswerAfterCommit,
-    /// P17: an answer that needs no append waits for a barrier.
+    /// P17: an answer that needs no append waits for a barrier, a write that only the owner can
+    /// commit.
     Barrier,
-    /// P2: an append that failed has an unknown outcome. Off, it counts as committed.
+    /// P2: an append that failed has an unknown outcome. With the check off, it counts as
+    /// committed.
     UnknownOutcome,
-    /// P2, P4: after an unknown outcome the owner claims again, and never treats the outcome
-    /// `Ahead` as a commit of its own append. Off, the owner reads the log under its old claim,
-    /// continues, and treats `Ahead` as such a commit.
+    /// P2, P4: after an append of unknown outcome the owner claims again. If the log is longer than
+    /// the owner expects (`AppendOutcome::Ahead`), the owner does not conclude that its append
+    /// committed. With the check off, the owner reads the log under its old claim, continues, and
+    /// draws this conclusion.
     OwnAppend,
     /// P1: after a claim the log is read to its end.
     ReloadAfterClaim,
@@ -86,47 +95,52 @@ checks! {
     ClaimBeforeReading,
     /// P18: a checkpoint of another history is ignored.
     CheckpointHistory,
-    /// P5: a record whose first copy is in the open segment, or in the one in flight, is a
-    /// duplicate.
+    /// P5: a record is a duplicate if it first arrived in the segment that is being built, or in
+    /// the segment that is being appended.
     PendingKeys,
     /// P6: a checkpoint holds only committed state.
     CommittedState,
-    /// P22: a checkpoint holds the keys.
+    /// P22: a checkpoint holds the deduplication keys.
     CheckpointKeys,
-    /// I2, P22: a checkpoint names each sealed run of keys that is not past the horizon. Off, a
-    /// checkpoint names no run after the first keys were forgotten.
+    /// I2, P22: a checkpoint names each published run of deduplication keys that has not passed the
+    /// acceptance horizon. With the check off, once any keys were forgotten, a checkpoint names no
+    /// earlier run.
     RunsKept,
-    /// I2, P22: a run of keys is sealed only when its checkpoint is published. Off, it is also
-    /// sealed when its checkpoint failed.
+    /// I2, P22: a run of deduplication keys counts as published only when its checkpoint is
+    /// published. With the check off, it also counts as published when its checkpoint failed.
     RunPublished,
-    /// I2, P22: an owner writes no checkpoint before it knows which runs of keys the retained
-    /// checkpoints name.
+    /// I2, P22: an owner writes no checkpoint before it has read which runs of deduplication keys
+    /// the retained checkpoints name.
     ListedFirst,
-    /// P26: the age of records is judged by logged time. Off, by the clock of the serving node.
+    /// P26: the age of records is judged by logged time. With the check off, it is judged by the
+    /// clock of the serving node.
     OneClock,
     /// P26: logged time and the floor never go back.
     MonotoneTime,
-    /// P26: deduplication comes before the horizon check.
+    /// P26: deduplication comes before the horizon check, so a retry of an old record is a
+    /// duplicate.
     DedupFirst,
     /// P27: the same key with other content is a conflict.
     Content,
-    /// P30: after a refusal a stream ends. Off, later batches on it are accepted.
+    /// P30: after a refusal a stream ends. With the check off, later batches on it are accepted.
     StreamStops,
-    /// P30: a refusal by the owner ends the stream. Off, sub-batches queued after it are accepted.
+    /// P30: a refusal by the owner ends the stream. With the check off, sub-batches queued after it
+    /// are accepted.
     OwnerEndsStream,
-    /// P31: a retry of a suspended record gets the same answer. Off, it is rated as a new record.
+    /// P31: a retry of a suspended record gets the same answer. With the check off, it is rated as
+    /// a new record.
     Replayed,
     /// P32: accounts of another partition are refused.
     Range,
     /// P33: postings are accepted whatever their age.
     PostingsHaveNoHorizon,
-    /// P33: the cursor after the received postings is logged in their segment.
+    /// P33: the segment that logs received postings also logs the cursor after them.
     PostingCursor,
-    /// P33: a partly received segment is continued at the cursor. Off, the first posting after the
-    /// cursor is skipped.
+    /// P33: if only a part of a segment's postings was received, the next fetch continues at the
+    /// cursor. With the check off, the first posting after the cursor is skipped.
     ResumedPosting,
-    /// P33: after a segment that fills a page alone, the next segments are read. Off, they are
-    /// taken as absent.
+    /// P33: if a single segment fills a page of postings, the next page is read too. With the check
+    /// off, later segments with postings count as absent.
     SegmentAlone,
     /// P33: a cursor of postings never goes back.
     CursorForward,
@@ -137,22 +151,24 @@ checks! {
     /// docs/plan-semantics.md section 5: charges that are due are booked before a record that
     /// starts later.
     DueBefore,
-    /// P35: recycling is an entry of the log, and keeps the key. Off, the record is logged as a new
-    /// one.
+    /// P35: recycling is logged as an entry, and the record keeps its deduplication key. With the
+    /// check off, the record is logged as a new one.
     RecycledEntry,
-    /// P35: recycling is a compare-and-set on the revision.
+    /// P35: recycling is a compare-and-set on the revision, the number of earlier attempts.
     Revision,
     /// P35: the key of a suspended record never expires.
     WaitingKeys,
-    /// P35: the horizon check uses the time of the first arrival.
+    /// P35: the horizon check of a recycled record uses the time of the first arrival.
     FirstArrival,
-    /// P35, I2: if keys were forgotten, the horizon check applies to recycled records too.
+    /// P35, I2: once deduplication keys were forgotten, the horizon check applies to recycled
+    /// records too.
     CompleteKeys,
-    /// P28: a node refuses records whose identities were looked up too long ago. Off, a front that
-    /// was stopped for a while can send records to an account that lost the identity meanwhile.
+    /// P28: a node refuses records whose identities were looked up too long ago. With the check
+    /// off, a front that was stopped for a while can send records to an account that lost the
+    /// identity meanwhile.
     GuidedRecently,
-    /// P28: a record that was reassigned keeps its account. Off, the record follows the identity,
-    /// even after it was rated.
+    /// P28: a record that was reassigned keeps its account. With the check off, the record follows
+    /// the identity, even after it was rated.
     DecisionStays,
     /// P36: an owner whose catalogue may be outdated does not rate.
     FreshCatalogue,
@@ -165,35 +181,37 @@ checks! {
     ReplayChain,
 
     // Membership.
-    /// P9: a heartbeat names a partition only while its owner task ticks.
+    /// P9: a heartbeat names a partition only if the owner task of the partition has run recently.
     Tick,
-    /// P9: an owner task whose append is overdue does not tick.
+    /// P9: an owner task whose append is overdue does not count as running.
     OverdueAppend,
-    /// P9: an owner is alive only if its heartbeat names the claim. Off, the name of the node is
-    /// enough.
+    /// P9: a heartbeat proves that an owner is alive only if it names the owner's claim. With the
+    /// check off, any heartbeat of the node is enough.
     NamedClaim,
     /// P9: a commit proves that the owner is alive.
     CommitIsSign,
-    /// P9: an owner loses a partition only after two heartbeats that did not name it, because one
-    /// of them may have been in flight.
+    /// P9: an owner loses a partition only after two heartbeats that did not name the partition,
+    /// because one of them may have been in flight.
     TwoBeats,
-    /// P10: silence counts only between the observer's own reads of the database.
+    /// P10: between two of its reads of the database, an observer counts at most a fixed time as
+    /// silence of a node. With the check off, a time in which the database was frozen counts in
+    /// full.
     ReadGaps,
-    /// P11: a new process proves that the old one ended.
+    /// P11: a new process under a node's name proves that the old process has ended.
     NewProcess,
-    /// P11: a starting process ends if the heartbeat counter of its predecessor advances. Off, it
-    /// supersedes the live process.
+    /// P11: a starting process ends if the heartbeat counter of its predecessor advances. With the
+    /// check off, it supersedes the live process.
     LivePredecessor,
-    /// P11: a refused connection alone does not prove that the predecessor ended. Off, the new
-    /// process does not wait for the predecessor.
+    /// P11: a refused connection alone does not prove that the predecessor ended. With the check
+    /// off, the new process does not wait for the predecessor.
     RefusalProvesNothing,
-    /// P11: a cold member lets a warm one claim first.
+    /// P11: a member without a warm replica lets a member with one claim first.
     WarmFirst,
-    /// P12: a member waits only for live members.
+    /// P12: a member lets another member claim first only if that member is live.
     DefersToLive,
-    /// P13: the target of a release may claim first.
+    /// P13: the member for which an owner released the partition may claim it first.
     TargetFirst,
-    /// P13: an owner that released takes the partition back if its target does not claim.
+    /// P13: an owner that released a partition for a member claims it again if the member does not.
     TakesBack,
     /// P13: a pin overrides all priorities.
     PinAbove,
@@ -201,16 +219,17 @@ checks! {
     ReleaseDrains,
     /// P14: a returning member gets the partition only after it has been live for a while.
     Stability,
-    /// P15: after a false suspicion its cause is ignored for a while.
+    /// P15: after a closed connection has led to a false suspicion, closed connections to that node
+    /// are ignored for a while.
     Distrust,
     /// P16: a member relays requests that a front can't send to the owner.
     Relay,
-    /// P16: a front's complaint counts.
+    /// P16: the complaint of a front that it can't reach the owner can lead to a takeover.
     Complaint,
-    /// P16: a front's complaint alone is not enough to replace an owner. Off, a complaint counts
-    /// without a check whether a standby can reach the owner.
+    /// P16: a front's complaint alone is not enough to replace an owner. With the check off, a
+    /// complaint counts without a check whether a standby can reach the owner.
     SecondWitness,
-    /// P16: control does not return to an unreachable member.
+    /// P16: an owner does not hand a partition back to a member that fronts can't reach.
     ReturnInReach,
 
     // The front.
@@ -218,41 +237,44 @@ checks! {
     StandIn,
     /// P17: an answer with an epoch below the highest seen is dropped.
     EpochFloor,
-    /// P28: an identity is resolved by the start of the record. Off, by its binding when the record
-    /// arrives.
+    /// P28: an identity is resolved by the start of the record. With the check off, its binding at
+    /// the arrival of the record is used.
     GuidedByStart,
-    /// P28: an unbound identity is looked up again.
+    /// P28: an identity is looked up again if the cached history has no binding at the start of a
+    /// record.
     UnboundAskedAgain,
-    /// P28: a binding does not hold at its end. Off, a record that starts then belongs to the
-    /// former holder.
+    /// P28: a binding does not hold at its end. With the check off, a record that starts then
+    /// belongs to the former holder.
     BindingEnds,
-    /// P28: the first holder's partition decides about a record whose identity changed hands. Off,
-    /// the record is sent to the present holder at once.
+    /// P28: the partition of the account that look-ups found first decides about a record whose
+    /// identity changed hands. With the check off, the record is sent to the present holder at
+    /// once.
     FirstDecides,
-    /// P28: a front states the mark of the look-up with guided records. Off, a node takes them whatever
-    /// has changed since.
+    /// P28: with records whose accounts it looked up, a front states an instant before the look-up.
+    /// With the check off, a node takes such records however old the look-up is.
     MarkStated,
-    /// P28: a cached history is used only if it covers every start in the request. Off, it is used
-    /// if it covers one of them.
+    /// P28: the cached history of an identity is used only if it has a binding at the start of
+    /// every record of the request. With the check off, a binding at the start of one of the
+    /// records is enough.
     EveryStart,
-    /// P28: identities are bound only when their command is durable. Off, they are bound whatever
-    /// the result of the command.
+    /// P28: identities are bound only when their command is durable. With the check off, they are
+    /// bound whatever the result of the command.
     BoundWhenDurable,
-    /// P29: batch numbers are not used for deduplication. Off, a batch whose number is below the
-    /// highest counts as accepted.
+    /// P29: batch numbers are not used for deduplication. With the check off, a batch whose number
+    /// is below the highest counts as accepted.
     BatchNumbers,
-    /// P30: batches after one that expired expire too.
+    /// P30: if a batch expires, later batches for the same partition expire too.
     ExpireBehind,
     /// P30: while a batch must be retried, later ones are refused.
     Turn,
-    /// P30: the answers of a session come in the order of its sub-batches.
+    /// P30: a front accepts the answers on a stream only in the order of its sub-batches.
     AnswersInOrder,
     /// I1: an answer that does not cover every record is refused.
     WholeAnswer,
     /// P33: a suspended posting is not sent as usage to the partition of its account.
     PostingStays,
     /// P35: a record leaves its home partition only when it is durable in the account's partition.
-    /// Off, also if it must be retried there.
+    /// With the check off, it also leaves when the account's partition asks for a retry.
     MovedWhenDurable,
     /// P35: a record that the account's partition refuses stays suspended.
     RefusedStays,

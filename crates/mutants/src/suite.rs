@@ -1,4 +1,4 @@
-//! The switch, and a function that proves that a test fails with a check off.
+//! The switch that turns a check off, and a function that proves that a test fails without a check.
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};

@@ -44,12 +44,12 @@ impl Default for Dial {
     }
 }
 
-/// The window of a stream exceeds the largest sub-batch. The window of a connection holds several
-/// streams.
+/// The HTTP/2 flow-control window of a stream is larger than the largest sub-batch. That of a
+/// connection is as large as those of several streams.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// These time-outs detect a host that drops packets about as fast as a missing heartbeat does. They
-/// do not detect a frozen process; its missing heartbeat does.
+/// do not detect a frozen process, which only a missing heartbeat shows.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_millis(200);
 const PING_ANSWER: Duration = Duration::from_millis(600);

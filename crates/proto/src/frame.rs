@@ -1,4 +1,5 @@
-//! Messages of the hot path kept as bytes: their fields are walked, not decoded.
+//! Messages of the hot path that stay encoded: code iterates over their fields without decoding the
+//! whole message.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
@@ -119,10 +120,10 @@ impl BatchFrame {
 pub struct SubBatchHead {
     /// The partition.
     pub partition: u32,
-    /// Consecutive within the stream, from 0.
+    /// The number of the sub-batch, consecutive within the stream, from 0.
     pub sequence: u64,
-    /// The records come from the suspense of another partition, where their age was checked on
-    /// first arrival (P35).
+    /// Whether the records come from the suspense of another partition, where their age was checked
+    /// on first arrival (P35).
     pub recycled: bool,
     /// An instant before the look-up of the records' identities, in microseconds; 0: no identity
     /// was looked up (P28).
@@ -130,7 +131,7 @@ pub struct SubBatchHead {
 }
 
 impl SubBatchHead {
-    /// Appends the head's fields to encoded records, or writes them before the records: protobuf
+    /// Appends the encoded fields to `run`, which may hold encoded records already: protobuf
     /// accepts fields in any order.
     pub fn put(self, run: &mut Vec<u8>) {
         put_number(run, 1, u64::from(self.partition));

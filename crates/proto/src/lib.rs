@@ -26,17 +26,17 @@ pub mod record;
 pub mod tally;
 pub mod wire;
 
-/// Metadata of `Forward` in [`node::v1`]: the front's routes do not name this node as the owner.
-/// The last owner referred the front to this node, or the front could not reach the last owner. A
-/// node that is about to take over lets the request wait.
+/// A gRPC metadata key of `Forward` in [`node::v1`]: the front sends to this node although its
+/// routes name another owner. Either the last owner referred the front to this node, or the front
+/// could not reach the last owner. A node that is about to take over lets the request wait.
 pub const REFERRED: &str = "turnpike-sent";
 
-/// Metadata of every request in [`node::v1`], with an epoch as its value: the front can't reach the
-/// owner of that epoch and complains to a member with a warm replica (P16).
+/// A gRPC metadata key of every request in [`node::v1`], with an epoch as its value: the front
+/// can't reach the owner of that epoch and complains to a member with a warm replica (P16).
 pub const UNREACHABLE: &str = "turnpike-unreachable";
 
-/// Metadata of every request in [`node::v1`]: a node relays the request for a front that can't
-/// reach the owner (P16). It is not relayed again.
+/// A gRPC metadata key of every request in [`node::v1`]: a node relays the request for a front that
+/// can't reach the owner (P16). The receiver does not relay the request again.
 pub const RELAYED: &str = "turnpike-relayed";
 
 /// Ingestion of usage records.

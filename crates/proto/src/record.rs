@@ -1,4 +1,5 @@
-//! Reads encoded records: a peek for the front, and one borrowing decode for the node.
+//! Reads encoded records: a front reads only the fields that routing needs, and a node decodes a
+//! record once, borrowing from the received bytes.
 
 use turnpike_types::{
     AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
@@ -16,14 +17,15 @@ pub struct Peek<'a> {
     pub account: AccountNumber,
     /// The identity; empty if the account is known.
     pub identity: &'a str,
-    /// The start.
+    /// The instant at which the usage began.
     pub start: Timestamp,
 }
 
 /// Reads the fields that routing needs, and skips the others.
 ///
-/// The last value of a repeated scalar field counts, as everywhere in protobuf. So the whole record
-/// is walked. Otherwise front and node might read different accounts from one record.
+/// If a scalar field occurs more than once, its last value counts, as everywhere in protobuf. So
+/// the whole record is read. Otherwise front and node might read different accounts from one
+/// record.
 ///
 /// # Errors
 /// [`WireError`] when the bytes are not a record.
@@ -57,13 +59,13 @@ pub struct RecordFields<'a> {
     pub account: AccountNumber,
     /// The id given by the sender.
     pub record_id: &'a str,
-    /// The usage type.
+    /// The usage type, for example `octets`.
     pub usage_type: &'a str,
-    /// The start.
+    /// The instant at which the usage began.
     pub start: Timestamp,
     /// The duration, in microseconds.
     pub duration_us: i64,
-    /// The quantity.
+    /// The quantity in the usage type's base unit; `None` if the record has none.
     pub quantity: Option<i64>,
     /// The identity; empty if the account is known.
     pub identity: &'a str,
@@ -78,7 +80,8 @@ pub struct RecordBatch<'a> {
 }
 
 impl<'a> RecordBatch<'a> {
-    /// Decodes and checks one more record. If it is invalid, the reason takes its place.
+    /// Decodes and checks one more record. If it is invalid, [`RecordBatch::records`] holds the
+    /// reason in its place.
     pub fn push(&mut self, bytes: &'a [u8]) {
         let (attributes, measures) = (self.attributes.len(), self.measures.len());
         let checked = self.decode(bytes).and_then(|record| match check(&record.fixed) {
@@ -212,7 +215,8 @@ fn entry(bytes: &[u8]) -> Result<(&str, Option<WireValue<'_>>), WireError> {
     Ok((name, found))
 }
 
-/// The entries of one record.
+/// The measures or the attributes of one record, given those of the whole batch and the record's
+/// range of indexes.
 ///
 /// # Panics
 /// When the record belongs to another batch: without the record's measures, the price would be
@@ -360,7 +364,7 @@ pub fn encode_extra<'a>(
     }
 }
 
-/// Canonical extra fields without the identity.
+/// The fields that [`encode_extra`] wrote in canonical form, without the identity.
 pub fn extra_without_identity(extra: &[u8]) -> &[u8] {
     // The canonical form begins with the identity.
     let mut fields = Fields::new(extra);
@@ -370,7 +374,7 @@ pub fn extra_without_identity(extra: &[u8]) -> &[u8] {
     }
 }
 
-/// The identity in canonical extra fields; empty for none.
+/// The identity in the fields that [`encode_extra`] wrote in canonical form; empty for none.
 ///
 /// # Errors
 /// [`WireError`] when the bytes are not extra fields. Without an identity the record would have

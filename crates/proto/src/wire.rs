@@ -38,7 +38,7 @@ impl<'a> WireValue<'a> {
     /// The number of a varint field.
     ///
     /// # Errors
-    /// [`WireError::WrongType`] with `field`.
+    /// [`WireError::WrongType`], which names `field`, when the value has another wire type.
     pub fn varint(self, field: u32) -> Result<u64, WireError> {
         match self {
             Self::Varint(value) => Ok(value),
@@ -49,7 +49,7 @@ impl<'a> WireValue<'a> {
     /// The bytes of a length-delimited field.
     ///
     /// # Errors
-    /// [`WireError::WrongType`] with `field`.
+    /// [`WireError::WrongType`], which names `field`, when the value has another wire type.
     pub fn bytes(self, field: u32) -> Result<&'a [u8], WireError> {
         match self {
             Self::Bytes(value) => Ok(value),
@@ -60,7 +60,7 @@ impl<'a> WireValue<'a> {
     /// The text of a length-delimited field.
     ///
     /// # Errors
-    /// [`WireError::WrongType`] or [`WireError::NotText`] with `field`.
+    /// [`WireError::WrongType`] or [`WireError::NotText`], which name `field`.
     pub fn text(self, field: u32) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.bytes(field)?).map_err(|_| WireError::NotText(field))
     }
@@ -68,7 +68,7 @@ impl<'a> WireValue<'a> {
     /// The number of a signed 64-bit fixed field.
     ///
     /// # Errors
-    /// [`WireError::WrongType`] with `field`.
+    /// [`WireError::WrongType`], which names `field`, when the value has another wire type.
     pub fn sfixed64(self, field: u32) -> Result<i64, WireError> {
         match self {
             Self::Fixed64(value) => Ok(value.cast_signed()),

@@ -1,7 +1,8 @@
 //! A build script that another checkout compiled must not read that checkout's files.
 #![allow(missing_docs)]
 
-/// `env!` is answered when the script is compiled, and a shared target directory keeps the script.
+/// `env!` is evaluated when the script is compiled. In a target directory that several checkouts
+/// share, the compiled script would read the files of the checkout that compiled it.
 #[test]
 fn the_build_script_asks_for_its_directory_at_run_time() {
     let script = include_str!("../build.rs");

@@ -72,7 +72,8 @@ pub struct SegmentBuilder {
     pub(crate) entries: Vec<Entry>,
     pub(crate) suspended: u64,
     pub(crate) amounts: Vec<(Currency, i128)>,
-    /// The marks of the few lines that have one, in the order of the lines.
+    /// The additional data of lines (see [`Mark`]), in the order of the lines; most lines have
+    /// none.
     pub(crate) marks: Vec<Mark>,
     pub(crate) postings: u64,
     /// The details of suspense reasons: each text once, with the rows of its records.
@@ -125,7 +126,7 @@ pub(crate) struct LineColumns {
     pub(crate) amounts: Vec<i128>,
 }
 
-/// The columns of variable changes that are not the level after a line.
+/// The columns of variable changes, except those that a line states as its level after it.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) records: Vec<u32>,
@@ -283,7 +284,7 @@ impl SegmentBuilder {
         }
     }
 
-    /// Adds the mark of the line that is pushed next.
+    /// Adds the additional data (see [`Mark`]) of the line that is pushed next.
     fn mark(&mut self, line: &NewLine) {
         let NewLine { of, posting, row, .. } = *line;
         self.marks.push(Mark { line: self.line_count(), of, posting, row });

@@ -22,10 +22,10 @@ use crate::kind::LineKind;
 use crate::marks::{self, Mark};
 use crate::rows::{ChangeRow, ComponentInfo, LineRow, RecordRow, outcome};
 
-/// The first bytes of a segment without marks.
+/// The first bytes of a segment without a block of marks, the additional data of a few lines.
 pub(crate) const MAGIC: [u8; 8] = *b"TPSEG\0\0\x01";
-/// The first bytes of a segment with marks. A program that knows only the older format refuses such
-/// a segment with an error instead of ignoring its marks.
+/// The first bytes of a segment with a block of marks. A program that knows only the older format
+/// refuses such a segment with an error instead of ignoring its marks.
 pub(crate) const MAGIC_MARKED: [u8; 8] = *b"TPSEG\0\0\x02";
 
 /// Why a segment can't be read or written.
@@ -278,7 +278,7 @@ impl Segment {
         marks.map_while(|mark| self.line_with(mark.line as usize, Some(mark)))
     }
 
-    /// The variable changes that are not the level after a line, in order.
+    /// The variable changes, in order, except those that a line states as its level after it.
     pub fn changes(&self) -> impl Iterator<Item = ChangeRow> {
         (0..self.changes.record.len()).map_while(|row| {
             let columns = &self.changes;

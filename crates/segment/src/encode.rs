@@ -59,8 +59,8 @@ pub fn hash_of(prev: SegmentHash, body: &[u8]) -> SegmentHash {
 }
 
 impl SegmentBuilder {
-    /// Encodes everything that was pushed. The builder is kept: while the append is in flight, its
-    /// records are still compared with retries (P5).
+    /// Encodes everything that was pushed. The builder is kept: while the append is in flight, a
+    /// retry of a record is compared with the builder's records (P5).
     ///
     /// # Errors
     /// [`SegmentError`] when a column can't be encoded or a mark is invalid. Either would be a bug;

@@ -155,7 +155,7 @@ pub enum Change {
 /// The settings of an account from an instant on.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
 pub struct Settings {
-    /// The start, in microseconds.
+    /// The instant from which the settings are in force, in microseconds since 1970.
     #[prost(sfixed64, tag = "1")]
     pub from_us: i64,
     /// The IANA time zone.
@@ -178,10 +178,11 @@ pub struct Subscription {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: String,
-    /// The start, in microseconds.
+    /// The instant from which the subscription is in force, in microseconds since 1970.
     #[prost(sfixed64, tag = "2")]
     pub from_us: i64,
-    /// The end (exclusive), in microseconds; `i64::MAX` while it is open.
+    /// The end (exclusive), in microseconds since 1970; `i64::MAX` while the subscription has no
+    /// end.
     #[prost(sfixed64, tag = "3")]
     pub until_us: i64,
     /// The subscription with the larger priority rates first.
@@ -283,7 +284,7 @@ pub struct Offer {
     /// The fee for each cycle, a decimal in the account's currency; empty for none.
     #[prost(string, tag = "3")]
     pub fee: String,
-    /// The start, in microseconds.
+    /// The instant from which the offer is in force, in microseconds since 1970.
     #[prost(sfixed64, tag = "4")]
     pub from_us: i64,
     /// The priority of all alternatives; a subscription with a larger priority rates first.

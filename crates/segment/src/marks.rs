@@ -10,7 +10,7 @@ use turnpike_types::{AccountNumber, Posting};
 use crate::SegmentError;
 use crate::columns::{column, nullable};
 
-/// The mark of a line.
+/// The additional data of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The index of the line.
@@ -99,8 +99,8 @@ pub(crate) fn read(batch: &RecordBatch) -> Result<Vec<Mark>, SegmentError> {
     (0..line.len()).map(mark).collect()
 }
 
-/// The posting's number, and the other account that it posts to. The numbers never change their
-/// meaning.
+/// The number of the posting in segments, and the account of [`Posting::Second`], else 0. The
+/// numbers never change their meaning.
 const fn code(posting: Posting) -> (u8, u64) {
     match posting {
         Posting::Account => (0, 0),

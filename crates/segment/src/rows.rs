@@ -34,13 +34,13 @@ pub struct RecordRow<'a> {
     pub account: AccountNumber,
     /// The record id that the sender gave.
     pub record_id: &'a str,
-    /// The usage type.
+    /// The usage type, for example `octets`.
     pub usage_type: &'a str,
-    /// The start.
+    /// The instant at which the usage began.
     pub start: Timestamp,
     /// The duration, in microseconds.
     pub duration_us: i64,
-    /// The quantity.
+    /// The quantity in the usage type's base unit; `None` if the record has none.
     pub quantity: Option<i64>,
     /// Identity, attributes and measures in canonical form, see
     /// [`turnpike_proto::record::encode_extra`].
@@ -79,7 +79,7 @@ pub struct LineRow<'a> {
     pub row: Option<u32>,
 }
 
-/// A new value of a variable that is not the level after a line.
+/// A new value of a variable, if no line states it as its level after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeRow {
     /// The row of the record that caused the change.

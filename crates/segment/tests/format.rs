@@ -255,8 +255,8 @@ fn details_of_suspense_reasons_are_kept_and_each_text_once() {
     assert_eq!(count(b"record.duration"), 1);
 }
 
-/// Details are fields of the head. An older program reads the segment without them, and this
-/// program reads segments of older programs (the golden bytes above).
+/// Details are fields of the head. An older program reads the segment without the details, and this
+/// program reads segments of older programs, as the other tests of golden bytes show.
 #[test]
 fn golden_bytes_with_details_are_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1-details.bin");

@@ -177,7 +177,8 @@ fn control_totals_sum_what_posts_to_an_account() {
     assert_eq!(totals.amounts[0].1, money(5 + 4 + 5 + 2 - 7));
 }
 
-/// Segments of earlier releases stay readable. `TURNPIKE_WRITE_GOLDEN=1` writes the bytes again.
+/// Segments of earlier releases stay readable. `TURNPIKE_WRITE_GOLDEN=1` writes the golden file
+/// again.
 #[test]
 fn golden_bytes_of_format_2_are_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-2.bin");
@@ -293,8 +294,8 @@ proptest! {
     }
 }
 
-// A mark may name the table row that a price was read from. If no line of the segment has one, the
-// bytes are the same as before this field existed.
+// The data of a line may name the table row that a price was read from. If no line of the segment
+// has a table row, the bytes are the same as before this field existed.
 #[test]
 fn a_line_names_the_row_of_the_table_that_its_price_comes_from() {
     let mut builder = SegmentBuilder::new();

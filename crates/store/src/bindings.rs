@@ -27,9 +27,10 @@ pub(crate) fn key_of(identity: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BindingRow {
     pub(crate) binding: Binding,
-    /// [`Timestamp::MIN`] for a row of an older release.
+    /// The instant of the recording; [`Timestamp::MIN`] for a row of an older release.
     pub(crate) recorded: Timestamp,
-    /// [`Timestamp::MAX`] for a binding in force. Otherwise a later change took this interval away.
+    /// The instant at which a later change took this interval away from the account;
+    /// [`Timestamp::MAX`] for a binding in force.
     pub(crate) withdrawn: Timestamp,
 }
 
@@ -78,9 +79,10 @@ impl Histories {
     }
 }
 
-/// The instant at which a change is recorded: `now`, but after the `last` recorded change, so that the
-/// order of the changes is known, and not before the mark of look-ups. Both hold also when the clock was
-/// set back.
+/// The instant at which a change of bindings is recorded: `now`, but after `last`, the instant of
+/// the last change, so that the order of the changes is known, and not before `mark`
+/// ([`BindingsMark::guided_through`](crate::BindingsMark::guided_through)). The clock may have been
+/// set back, so `now` may be earlier than both.
 pub(crate) fn recording_instant(last: Timestamp, now: Timestamp, mark: Timestamp) -> Timestamp {
     let mark = if off(Check::RecordedAtMark) { now } else { mark };
     now.max(mark).max(last.saturating_add(1))
@@ -142,8 +144,8 @@ fn is_held(history: &[BindingRow], asked: &Binding) -> bool {
     held_until >= asked.until
 }
 
-/// The outcome of each binding in `asked`, in order, and the changes to write. Each binding sees
-/// the effect of the earlier ones. `recorded` is the instant of the changes.
+/// The outcome of each binding in `asked`, in order, and the changes to write. Each binding is
+/// checked against the result of the earlier ones. `recorded` is the instant of the changes.
 pub(crate) fn judge_bindings(
     histories: &mut Histories,
     asked: &[Binding],
@@ -188,7 +190,7 @@ impl RowChange {
 }
 
 /// The outcome of each change in `asked`, in order, and the changes to write, in order. Each change
-/// sees the effect of the earlier ones. `recorded` is the instant of the changes.
+/// is checked against the result of the earlier ones. `recorded` is the instant of the changes.
 pub(crate) fn judge_rebindings(
     histories: &mut Histories,
     asked: &[Rebinding],
@@ -208,7 +210,7 @@ pub(crate) fn judge_rebindings(
     (outcomes, writes)
 }
 
-/// Applies `change`, which is to be written to the tables, to the rows in force in memory.
+/// Applies `change` to the rows in memory that are in force. The caller writes it to the tables.
 pub(crate) fn carry_out(history: &mut Vec<BindingRow>, change: &RowChange) {
     match change {
         RowChange::Delete { identity, from } => {
@@ -299,9 +301,9 @@ fn part(old: &Binding, asked: &Binding) -> Binding {
     Binding { from: old.from.max(asked.from), until: old.until.min(asked.until), ..old.clone() }
 }
 
-/// The writes that take the interval of `asked` away from `rows`. The parts that are taken away are
-/// recorded, because records may have been rated by them. A row that was recorded at the same
-/// instant was never in force, so its part is not recorded.
+/// The writes that take the interval of `asked` away from `rows`. Each part that is taken away is
+/// kept as a withdrawn row, because records may have been rated by it. A row that was recorded at
+/// the instant of this change was never in force, so its part is not kept.
 fn take_away<'a>(
     rows: impl Iterator<Item = &'a BindingRow>,
     asked: &Binding,
@@ -331,11 +333,12 @@ fn take_away<'a>(
     writes
 }
 
-/// An identity to look up, with the keys of the rows that may hold it.
+/// An identity to look up, with the keys under which its own bindings and those of its prefixes are
+/// stored.
 #[derive(Debug)]
 pub(crate) struct Asked {
     own: String,
-    /// The prefixes that contain it and may be bound, longest first.
+    /// For an address or prefix: the prefixes that contain it and may be bound, longest first.
     prefixes: Vec<String>,
 }
 
@@ -364,8 +367,8 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
     keys
 }
 
-/// The histories under the keys of `asked`, in that order. `rows` are those in force and those
-/// withdrawn.
+/// The history of each identity in `asked`, in that order. `rows` are all rows under the keys of
+/// `asked`, in force or withdrawn.
 pub(crate) fn guided(
     asked: &[Asked],
     rows: impl Iterator<Item = BindingRow>,

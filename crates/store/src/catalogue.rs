@@ -13,7 +13,8 @@ use crate::{StoreError, StoreResult};
 /// The most bytes of bodies in one answer to
 /// [`catalogue_since`](crate::SharedDatabase::catalogue_since); an answer holds at least one entry.
 pub const CATALOGUE_BYTES_MAX: usize = TABLE_BYTES_MAX;
-/// The most heads in one answer to [`catalogue_heads`](crate::SharedDatabase::catalogue_heads).
+/// The maximum number of heads, versions without bodies, in one answer to
+/// [`catalogue_heads`](crate::SharedDatabase::catalogue_heads).
 pub const CATALOGUE_HEADS_MAX: usize = 1_000;
 /// The most versions of one plan or table.
 const VERSIONS_MAX: usize = 10_000;

@@ -14,8 +14,8 @@ use crate::{
     StoreIncarnation, StoreResult,
 };
 
-/// The shared database. Dropping a call never leaves the database inconsistent, but the outcome of
-/// a dropped write is unknown (P2).
+/// The shared database. Dropping the future of a call never leaves the database inconsistent, but
+/// the outcome of a dropped write is unknown (P2).
 #[async_trait]
 pub trait SharedDatabase: Send + Sync + 'static {
     /// The id of the history that this database holds (P18).
@@ -79,13 +79,13 @@ pub trait SharedDatabase: Send + Sync + 'static {
         pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome>;
 
-    /// Marks the node to be drained, or clears the mark; `false` when no node of this name has
-    /// written a heartbeat.
+    /// Stores or removes an operator's request to drain the node; `false` when no node of this name
+    /// has written a heartbeat.
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool>;
 
-    /// Forgets a node that was removed for good, and the mark to drain it; observations no longer
-    /// show it. `false` when there is no such node, or when its last heartbeat is less than a
-    /// minute old by the database's clock. Its incarnations are kept: a superseded one stays
+    /// Forgets a node that was removed for good, and the request to drain it; observations no
+    /// longer show it. `false` when there is no such node, or when its last heartbeat is less than
+    /// a minute old by the database's clock. Its incarnations are kept: a superseded one stays
     /// superseded (P11). A later heartbeat of its newest incarnation, or of a new one, restores the
     /// node.
     async fn forget_node(&self, node: &NodeName) -> StoreResult<bool>;
@@ -158,8 +158,9 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// catalogue version of the last entry, until the answer is empty.
     async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>>;
 
-    /// The heads of one kind, or of one `id` of it, published after catalogue version `after`, in
-    /// order, at most [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
+    /// The heads (versions without bodies) of one kind, or of one `id` of that kind, published
+    /// after catalogue version `after`, in order, at most
+    /// [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
     async fn catalogue_heads(
         &self,
         kind: CatalogueKind,
@@ -182,15 +183,15 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// an address. The cost is at most one look-up per identity and per bound prefix length.
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>>;
 
-    /// The version of the bindings, and the instant through which look-ups are covered, read
-    /// together. The version differs after each change that may invalidate an account found earlier
-    /// by [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a
+    /// The version of the bindings and [`BindingsMark::guided_through`], read together. The version
+    /// differs after each change that may invalidate an account found earlier by
+    /// [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a
     /// prefix.
     async fn bindings_mark(&self) -> StoreResult<BindingsMark>;
 
-    /// Moves [`BindingsMark::guided_through`] to the database's clock, unless it is later already.
-    /// Returns whether it was moved. While a change of bindings is in flight, it is not, or the call
-    /// waits.
+    /// Moves [`BindingsMark::guided_through`] forward to the database's clock, never back. Returns
+    /// whether it was moved. If a change of bindings is in flight, the call waits for the change,
+    /// or moves nothing.
     async fn advance_guided_through(&self) -> StoreResult<bool>;
 
     /// The bindings of an account, sorted by identity and start, at most `most`.

@@ -49,8 +49,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the statement may have been carried out although the call failed. The caller then
-    /// discards its speculative state, claims, and reads only after the claim (P2).
+    /// Whether the statement may have been carried out although the call failed. The owner of a
+    /// partition then discards the state that it has not seen committed, claims the partition
+    /// again, and reads the log only after the claim (P2).
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }

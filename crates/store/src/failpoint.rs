@@ -35,7 +35,7 @@ steps! {
     NodeAdmitted = "node-admitted",
     /// Rate: the records of a sub-batch are in the open segment; their answer is not made yet.
     Rated = "rated",
-    /// Append: the segment is closed; the statement is not sent yet.
+    /// Append: the segment is closed; the append statement is not sent yet.
     AppendBefore = "append-before",
     /// Append: the segment is committed; the owner does not know the outcome yet.
     AppendCommitted = "append-committed",
@@ -49,13 +49,14 @@ steps! {
     CheckpointParts = "checkpoint-parts",
     /// Checkpoint: the manifest is published; the owner does not know the outcome yet.
     CheckpointPublished = "checkpoint-published",
-    /// Claim: the node has decided to claim; no statement is sent yet.
+    /// Claim: the node has decided to claim; the claim statement is not sent yet.
     ClaimBefore = "claim-before",
     /// Claim: the claim is won; the tail of the log is not read yet.
     ClaimWon = "claim-won",
     /// Claim: the state is loaded; the partition takes no requests yet.
     ClaimLoaded = "claim-loaded",
-    /// Release: all taken records are committed; the statement is not sent yet.
+    /// Release: all records that the owner took are committed; the release statement is not sent
+    /// yet.
     ReleaseBefore = "release-before",
     /// Release: the release is committed; the node does not know the outcome yet.
     ReleaseDone = "release-done",
@@ -84,7 +85,7 @@ mod armed {
     use super::Step;
     use crate::{StoreError, StoreResult};
 
-    /// Longer than the time after which a silent owner is suspect.
+    /// Longer than the time after which an owner without heartbeats is suspected to have failed.
     const SLEEP: Duration = Duration::from_secs(3);
 
     /// Passes a step, and carries out the action that a test configured for it.

@@ -6,7 +6,8 @@ use turnpike_types::{
     SegmentHash, SegmentNumber, Timestamp,
 };
 
-/// Identifies the history that this database holds. A restore has to draw a new one (P18).
+/// Identifies the history that this database holds. After a restore from a backup, a new number has
+/// to be drawn (P18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreIncarnation(pub u64);
 
@@ -158,7 +159,7 @@ pub struct AppendSegment {
     /// This segment's hash.
     pub hash: SegmentHash,
     /// Whether the segment holds postings to accounts of other partitions (P33). The log is the
-    /// outbox; receivers read only segments with this mark.
+    /// outbox: receivers read only segments with this flag.
     pub has_postings: bool,
     /// This segment's bytes.
     pub body: Bytes,
@@ -207,11 +208,11 @@ pub struct NodeBeat {
     pub address: String,
     /// The node is draining and claims no partition (P13).
     pub draining: bool,
-    /// Exactly the partitions that the node serves and whose owner task has run lately. A
-    /// heartbeat that was read has them sorted by partition.
+    /// Exactly the partitions that the node serves and whose owner task has run lately. A heartbeat
+    /// that was read from the database lists them by ascending partition.
     pub serving: Vec<Serving>,
-    /// The position of each warm replica on the node (P14). A heartbeat that was read has them
-    /// sorted by partition.
+    /// The position of each warm replica on the node (P14). A heartbeat that was read from the
+    /// database lists them by ascending partition.
     pub following: Vec<Following>,
 }
 
@@ -286,8 +287,8 @@ pub struct NodeRow {
     pub beat: NodeBeat,
     /// The database's time of the heartbeat. It is for display; no decision uses it (P10).
     pub beat_at: Timestamp,
-    /// Whether an operator asked to drain the node (P13). Whether the node is draining is in its
-    /// heartbeat.
+    /// Whether an operator asked to drain the node (P13). The heartbeat says whether it is
+    /// draining.
     pub drain_asked: bool,
 }
 
@@ -373,14 +374,14 @@ pub enum Rebinding {
     Move {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// The history before this instant is final.
+        /// Before this instant the history is final: a change of it is refused.
         final_before: Timestamp,
     },
     /// Takes the identity from the account for the interval.
     Release {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// The history before this instant is final.
+        /// Before this instant the history is final: a change of it is refused.
         final_before: Timestamp,
     },
 }
@@ -417,9 +418,9 @@ pub enum RebindOutcome {
 pub struct BindingsMark {
     /// Differs after each change that may invalidate an account that a look-up returned.
     pub version: u64,
-    /// An instant of the database's clock, which never goes back. Look-ups that are made with this
-    /// mark are valid for records that start up to a fixed time after it. Every change that this
-    /// version does not include is recorded at this instant or later.
+    /// An instant of the database's clock, which never goes back. Look-ups that are made after this
+    /// value was read are valid for records that start up to a fixed time after this instant. Every
+    /// change that `version` does not include is recorded at this instant or later.
     pub guided_through: Timestamp,
 }
 

@@ -253,7 +253,7 @@ pub(crate) fn prunable_parts(
 /// Refuses an acknowledgement whose cursors differ in consumer or partition.
 ///
 /// # Errors
-/// `Refused`, naming both.
+/// `Refused`, with a message that names both cursors.
 pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
     if from.name == to.name && from.partition == to.partition {
         return Ok(());

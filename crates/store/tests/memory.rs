@@ -44,8 +44,8 @@ async fn subject() -> TestedStore {
 
 turnpike_store::conformance!(subject);
 
-/// P28: a record was guided to account 1 and rated; then the clock is set back by 20 minutes, and the
-/// identity is moved. A retry still finds account 1 as the first holder.
+/// P28: a look-up found account 1, and the record was rated for it. Then the clock is set back by
+/// 20 minutes, and the identity is moved. For a retry, account 1 is still the first holder.
 #[tokio::test]
 async fn p28_a_change_after_the_clock_was_set_back_is_recorded_behind_earlier_look_ups() {
     let minute = 60_000_000;
@@ -73,7 +73,7 @@ async fn p28_a_change_after_the_clock_was_set_back_is_recorded_behind_earlier_lo
     let binding = held(2, 970 * minute);
     let r#move = Rebinding::Move { binding, final_before: Timestamp(0) };
     db.rebind_identities(&[r#move]).await.unwrap();
-    // The record started two minutes ahead of the clock then.
+    // The record starts two minutes after the time that the clock showed before it was set back.
     let found = db.guide(&["user:x".to_owned()]).await.unwrap().remove(0).first_holders;
     let start = Timestamp(1_002 * minute);
     let first = found.iter().find(|one| one.from <= start && start < one.until);

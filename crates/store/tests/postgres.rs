@@ -76,7 +76,7 @@ async fn hold_appends(url: &str) -> ResumeAppends {
 
 turnpike_store::conformance!(subject);
 
-/// Waits until a backend of this database waits for an event of this type; its process id.
+/// Waits until a backend of this database waits for an event of this type. Returns its process id.
 async fn until_waiting(raw: &mut PgConnection, event: &str) -> i32 {
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = $1 \
          AND datname = current_database() LIMIT 1";
@@ -347,7 +347,8 @@ async fn dropped_calls_leave_no_connection_behind() {
     assert_eq!(open, 0);
 }
 
-/// Otherwise a standby's first claim and appends would open connections while clients wait.
+/// Without open connections, a standby's first claim and appends would open them while clients
+/// wait.
 #[tokio::test]
 async fn a_node_that_writes_heartbeats_has_open_connections_for_a_takeover() {
     let (_server, url) = fresh();

@@ -138,8 +138,8 @@ async fn cancel_commits_waiting_for_the_standby(url: &str) {
     }
 }
 
-/// A connection pooler in between can cause this: the session lives on, but the server behind it
-/// accepts no more writes.
+/// With a connection pooler in between, the session can continue although the server behind it no
+/// longer accepts writes.
 #[tokio::test]
 async fn a_session_that_no_longer_accepts_writes_is_closed() {
     let (_server, url) = server();

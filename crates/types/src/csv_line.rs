@@ -10,7 +10,7 @@
 //! quote, as the csv crate does without an option to turn this off, would lose all rows up to that
 //! quote.
 
-/// The cells of one line. Its buffers are reused from line to line.
+/// The cells of one line. A value can split many lines one after another, and reuses its buffers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CsvLine {
     text: String,

@@ -38,7 +38,8 @@ impl Detail {
     }
 }
 
-/// The beginning of the detail of a record that was reassigned. Logs hold it: it never changes.
+/// The beginning of the detail of a record that was reassigned. Logs contain this text, so it never
+/// changes.
 const REASSIGNED: &str = "reassigned to account ";
 
 impl Detail {

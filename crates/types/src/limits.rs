@@ -37,8 +37,9 @@ pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
 /// The maximum time from logged time to the end of a record, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
-/// The maximum age of the mark of a look-up when a record that starts in the present is taken, in
-/// microseconds (P28).
+/// The maximum age of an identity look-up when a node takes a record that starts in the present, in
+/// microseconds. The age counts from the look-up's mark, an instant of the database's clock before
+/// it (P28).
 pub const GUIDED_MAX_US: i64 = 5 * 60 * 1_000_000;
 /// The time for which a billing cycle stays open after its end, in microseconds: two days
 /// (docs/plan-semantics.md section 5).

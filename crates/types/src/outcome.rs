@@ -110,7 +110,7 @@ reasons! {
         UnknownPlan = 8, "unknown-plan";
         /// The account's currency differs from the plan's.
         CurrencyMismatch = 9, "currency-mismatch";
-        /// A weigher has no weight for the value in the record.
+        /// A `Weigher` of the plan has no weight for the value in the record.
         NoWeight = 10, "no-weight";
         /// A table that the plan reads has no version in force at the record's start.
         NoTable = 11, "no-table";
@@ -123,15 +123,17 @@ reasons! {
         /// The value of an attribute has the wrong form for the plan: it is not a number or an
         /// address, for example.
         BadAttribute = 15, "bad-attribute";
-        /// No row of the matrix determines the party to charge.
+        /// No row of the plan's matrix determines the party to charge.
         NoParty = 16, "no-party";
-        /// A level was reported for an instant before the last report.
+        /// The record states a level, such as the storage in use, for an instant before the last
+        /// statement.
         OutOfOrder = 17, "out-of-order";
         /// Two alternatives of an option would use the same state.
         SharedState = 18, "shared-state";
         /// An alternative of an option would post to a second account.
         PostsElsewhere = 19, "posts-elsewhere";
-        /// The record is late, and the option whose alternatives would rate it is closed.
+        /// The record is late, and the option whose alternatives would rate it has ended and is
+        /// closed: its cycles were billed.
         AfterClose = 20, "after-close";
     }
 }

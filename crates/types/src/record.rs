@@ -13,11 +13,11 @@ pub struct UsageRecord {
     pub record_id: String,
     /// The account; zero if `identity` determines it.
     pub account: AccountNumber,
-    /// `ip:…`, `user:…` or `tel:…`; empty if the account is known.
+    /// The identity: `ip:…`, `user:…` or `tel:…`; empty if the account is known.
     pub identity: String,
     /// The usage type, for example `connect-time` or `octets`.
     pub usage_type: String,
-    /// The start.
+    /// The instant at which the usage began.
     pub start: Timestamp,
     /// The duration in microseconds; zero for an event. A duration of zero counts as stated only if
     /// [`UsageRecord::state_duration`] added the measure for it.
@@ -69,13 +69,13 @@ pub struct UsageView<'a> {
     pub record_id: &'a str,
     /// The account.
     pub account: AccountNumber,
-    /// The usage type.
+    /// The usage type, for example `octets`.
     pub usage_type: &'a str,
-    /// The start.
+    /// The instant at which the usage began.
     pub start: Timestamp,
     /// The duration in microseconds; never negative.
     pub duration_us: i64,
-    /// The quantity; never negative.
+    /// The quantity in the usage type's base unit, never negative; `None` if the record has none.
     pub quantity: Option<i64>,
     /// Further named quantities; never negative.
     pub measures: &'a [(&'a str, i64)],

@@ -1,9 +1,9 @@
 //! The first holder of an identity at an instant: the account that look-ups found first, before any
 //! change of the bindings (P28).
 //!
-//! A record that was guided before a change may have been rated by its account, and is sent again
-//! after it. The first holder's partition decides such a record, even if another account holds the
-//! identity now, so that it is rated once:
+//! A record may have been rated for the account that a look-up returned before a change of the
+//! bindings, and be sent again after the change. The first holder's partition decides such a
+//! record, even if another account holds the identity now, so that it is rated once:
 //!
 //! ```text
 //!   recorded   1       2        3              look-ups for an instant in the interval found
@@ -20,10 +20,11 @@ use turnpike_types::{AccountNumber, Timestamp};
 use super::BindingRow;
 use crate::Binding;
 
-/// A record that starts this long after the recording of a change, in microseconds, or later, can't
-/// have been guided before the change. A node takes a record only if it starts at most
-/// [`GUIDED_MAX_US`] and [`AHEAD_MAX_US`] after the mark of its look-up, and a change is recorded at
-/// the last mark or later ([`BindingsMark::guided_through`](crate::BindingsMark::guided_through)).
+/// The account of a record that starts this long after the recording of a change, in microseconds,
+/// or later, can't have been looked up before the change. Each look-up has a mark, an instant of
+/// the database's clock before it. A node takes a record only if it starts at most
+/// [`GUIDED_MAX_US`] and [`AHEAD_MAX_US`] after that mark, and a change is recorded at the last
+/// mark or later ([`BindingsMark::guided_through`](crate::BindingsMark::guided_through)).
 const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US + 1;
 
 /// All rows of one key, in force and withdrawn.
@@ -33,8 +34,8 @@ pub(super) type KeyRows = Vec<BindingRow>;
 /// each with the account that was found first. `keys` are the keys of the identity and of the
 /// prefixes that contain it, in order of precedence.
 ///
-/// A sweep over the instants at which rows begin and end. Usually few rows cover an instant, however
-/// many rows there are.
+/// The instants at which rows begin and end are visited in order. Between two of them, only the
+/// rows that cover the interval are evaluated: usually few, however many rows there are.
 pub(super) fn first_holders<'a>(
     keys: impl Iterator<Item = &'a String>,
     levels: &HashMap<String, KeyRows>,
@@ -81,26 +82,27 @@ pub(super) fn first_holders<'a>(
     found
 }
 
-/// A row of one of the levels.
+/// A row, with the precedence of its key.
 struct LevelRow<'a> {
-    /// The place of its key in the order in which the keys count.
+    /// The position of the key in the order of precedence: 0 is the identity itself, then come the
+    /// prefixes, longest first.
     level: usize,
-    /// Whether its identity is spelled like the key.
+    /// Whether the row's identity is spelled like its key, that is canonically.
     is_spelled: bool,
     row: &'a BindingRow,
 }
 
-/// The first holders from `from` to `until`, as intervals. `covering` are the rows that cover this
-/// time, in the order of their levels.
+/// The first holders for instants from `from` to `until`, as intervals. `covering` are the rows
+/// that cover the whole time, in the order of precedence.
 fn first_holders_within(
     covering: &[&LevelRow<'_>],
     from: Timestamp,
     until: Timestamp,
 ) -> Vec<(Timestamp, Timestamp, AccountNumber)> {
     let mut changes = changes(covering);
-    // Look-ups found the same after the changes of a run. What counts is the first change after
-    // which the record may have arrived, so a run counts for the starts from its first change's
-    // settling to that of the next run's.
+    // Consecutive changes after which look-ups found the same account form one run. A record that
+    // starts before `settled` of the next run, and not before `settled` of this run, can't have
+    // arrived before this run. So this run is the first in which it may have arrived.
     changes.dedup_by(|next, before| next.found == before.found);
     let runs = changes;
     let mut holders = Vec::new();
@@ -119,22 +121,22 @@ fn first_holders_within(
     holders
 }
 
-/// A change of the rows that cover an instant.
+/// The recording or withdrawal of rows that cover an instant.
 struct Change {
     at: Timestamp,
-    /// See [`settled`].
+    /// The result of [`settled`] for `at`.
     settled: Timestamp,
     /// The account that look-ups found after the change.
     found: Option<AccountNumber>,
 }
 
-/// The instant from which on no record starts that arrived before the change at `change`. Of two
-/// changes the later one does not settle before the earlier one.
+/// A record that starts at the returned instant or later can't have arrived before the change that
+/// was recorded at `change`. A later change never returns an earlier instant.
 fn settled(change: Timestamp) -> Timestamp {
     change.saturating_add(SETTLES_US)
 }
 
-/// The changes of the rows `covering`, in their order.
+/// The recordings and withdrawals of the rows `covering`, in the order in which they happened.
 fn changes(covering: &[&LevelRow<'_>]) -> Vec<Change> {
     let mut events: Vec<(Timestamp, usize)> = covering
         .iter()
@@ -163,20 +165,20 @@ fn changes(covering: &[&LevelRow<'_>]) -> Vec<Change> {
     changes
 }
 
-/// The rows that look-ups find after a change, by level.
+/// The rows that look-ups find after a change, by the precedence of their keys (level).
 #[derive(Default)]
 struct Visible(BTreeMap<usize, VisibleLevel>);
 
 #[derive(Default)]
 struct VisibleLevel {
-    /// The accounts of the rows that are spelled like the key, in the order of the rows.
+    /// The accounts of the rows in canonical spelling, by the index of the row.
     spelled: BTreeMap<usize, AccountNumber>,
-    /// The number of other rows of each account.
+    /// For each account, the number of its rows in another spelling.
     others: BTreeMap<AccountNumber, usize>,
 }
 
 impl Visible {
-    /// Row `n` was recorded or withdrawn.
+    /// Notes that row `n` was recorded or, if `is_recorded` is false, withdrawn.
     fn note(&mut self, n: usize, row: &LevelRow<'_>, is_recorded: bool) {
         let LevelRow { level, is_spelled, row } = *row;
         let level = self.0.entry(level).or_default();
@@ -194,8 +196,9 @@ impl Visible {
         }
     }
 
-    /// The account that look-ups find. Of overlapping rows of one key, which an older release may
-    /// have left, the one in canonical spelling counts; without it, the rows count if they agree.
+    /// The account that look-ups find. An older release may have left overlapping rows under one
+    /// key. Then the row in canonical spelling applies, or, without such a row, the account that
+    /// all rows name.
     fn account(&self) -> Option<AccountNumber> {
         self.0.values().find_map(|level| {
             let spelled = level.spelled.values().next();

@@ -104,7 +104,7 @@ fn an_account_extends_its_own_interval_and_the_rows_stay_disjoint() {
     assert_eq!(outcome, RebindOutcome::Changed(Vec::new()));
     let expected = [(1, 3, 21), (3, 5, 21), (5, 8, 21), (8, 9, 21), (9, 12, 21), (12, 13, 22)];
     assert_eq!(after, expected);
-    // A part that begins within an own interval.
+    // The requested interval begins within an interval that the account holds already.
     let (outcome, after) = bound(&rows, &row("user:anna", 21, 4, 7));
     assert_eq!(outcome, RebindOutcome::Changed(Vec::new()));
     assert_eq!(after, [(3, 5, 21), (5, 7, 21), (8, 9, 21), (12, 13, 22)]);

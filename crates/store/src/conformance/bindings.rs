@@ -126,12 +126,13 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Te
     let bindings = guided(&*s.view().await, "ip:192.0.2.1").await.bindings;
     let held = [EVER, 99, 100, OPEN - 1].map(|at| holder(&bindings, at));
     assert_eq!(held, [Some(1), Some(1), Some(2), Some(2)]);
-    // A move for a limited interval: afterwards the former account holds it again.
+    // A move for a limited interval: after the interval, the former account holds the identity
+    // again.
     rebind(&*db, moved("ip:192.0.2.1", 3, 40, 60)).await;
     let bindings = guided(&*db, "ip:192.0.2.1").await.bindings;
     let held = [39, 40, 59, 60, 99, 100].map(|at| holder(&bindings, at));
     assert_eq!(held, [Some(1), Some(3), Some(3), Some(1), Some(1), Some(2)]);
-    // A move that covers several bindings, one of the same account.
+    // A move whose interval covers several bindings, one of which belongs to the same account.
     let over_all = rebind(&*db, moved("ip:192.0.2.1", 3, 50, 200)).await;
     let taken = vec![binding("ip:192.0.2.1", 1, 60, 100), binding("ip:192.0.2.1", 2, 100, 200)];
     assert_eq!(over_all, RebindOutcome::Changed(taken));
@@ -160,26 +161,27 @@ pub async fn the_account_that_look_ups_found_first_is_remembered(s: &TestedStore
     }
     rebind(&*db, released("user:x", 1, 50, 60)).await;
     assert_eq!((first("user:x", 49).await, first("user:x", 59).await), (None, Some(1)));
-    // Bound again by another account, then by the first one.
+    // Another account binds the identity again, and then the first account does.
     rebind(&*db, moved("user:x", 2, 50, 60)).await;
     rebind(&*db, moved("user:x", 1, 50, 60)).await;
     assert_eq!(first("user:x", 50).await, Some(1));
-    // No first account is remembered for an interval that no account held, nor after its first
-    // binding.
+    // No first account is remembered for an interval that no account held, and the first binding of
+    // such an interval does not change this.
     assert_eq!(first("user:x", -1).await, None);
     rebind(&*db, moved("user:x", 5, -10, 0)).await;
     assert_eq!(first("user:x", -1).await, None);
     // No record with such a late start has arrived before the change.
     rebind(&*db, moved("user:x", 2, i64::MAX / 2, OPEN)).await;
     assert_eq!(first("user:x", i64::MAX / 2).await, None);
-    // Changes that were in force at no time are not remembered.
+    // A binding that a later change of the same call moves away was never in force, and is not
+    // remembered.
     let both = [moved("user:y", 7, 0, OPEN), moved("user:y", 8, 0, OPEN)];
     db.rebind_identities(&both).await.unwrap();
     assert_eq!(first("user:y", 5).await, None);
 }
 
-/// A binding of the address itself, or of a longer prefix, takes an address from the account of its
-/// prefix.
+/// An address belongs to the account of its prefix until the address itself, or a longer prefix, is
+/// bound.
 pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &TestedStore) {
     let db = s.view().await;
     let first =
@@ -192,7 +194,7 @@ pub async fn the_first_account_of_an_address_may_be_that_of_a_prefix(s: &TestedS
     rebind(&*db, released("ip:192.0.2.9", 3, 15, 30)).await;
     rebind(&*db, released("ip:192.0.2.8/29", 2, 10, 20)).await;
     assert_eq!((first(15).await, first(25).await, first(30).await), (Some(1), Some(1), None));
-    // A shorter prefix changes nothing for an address of a longer one.
+    // The binding of a shorter prefix changes nothing for an address within a longer bound prefix.
     db.bind_identities(&[binding("ip:192.0.0.0/16", 4, 0, OPEN)]).await.unwrap();
     assert_eq!(first(5).await, None);
 }
@@ -252,13 +254,13 @@ pub async fn a_final_interval_does_not_change_and_an_unbound_identity_is_not_rel
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     }
     assert_eq!(holder(&guided(&*db, "user:x").await.bindings, 300), Some(1));
-    // In one call, each change sees the effect of the earlier ones.
+    // In one call, each change is checked against the result of the earlier ones.
     let both = [released("user:x", 1, 300, OPEN), moved("user:x", 4, 300, OPEN)];
     let both = db.rebind_identities(&both).await.unwrap();
     assert_eq!(both[1], RebindOutcome::Changed(vec![]));
 }
 
-/// The version stays the same after changes that can't alter an answer.
+/// The version stays the same after changes that can't alter the result of a look-up.
 pub async fn the_version_changes_with_each_change_that_may_alter_an_answer(s: &TestedStore) {
     let db = s.view().await;
     let mut last = db.bindings_mark().await.unwrap().version;
@@ -300,14 +302,16 @@ pub async fn the_bindings_of_an_account_are_listed(s: &TestedStore) {
     assert!(db.bindings_of(AccountNumber(3), 2).await.unwrap().is_empty());
 }
 
-/// The model is a table of the account for each identity and instant.
+/// Each change is also applied to a simple model: a table of the account for each identity and
+/// instant.
 pub async fn random_changes_agree_with_a_table_of_instants(s: &TestedStore) {
     const INSTANTS: usize = 24;
     const IDENTITIES: [&str; 3] = ["ip:192.0.2.1", "ip:192.0.2.0/24", "user:x"];
     let (db, mut dice) = (s.view().await, Dice(7));
     let mut draw = |below: usize| usize::try_from(dice.below(below as u64)).unwrap();
     let mut table = [[None::<u64>; INSTANTS]; IDENTITIES.len()];
-    // The account that look-ups found first, and whether a later one found another account or none.
+    // The account that look-ups found first, and whether a later look-up found another account or
+    // none.
     let mut first = [[(None::<u64>, false); INSTANTS]; IDENTITIES.len()];
     let mut changed = 0;
     for _ in 0..150 {
@@ -394,9 +398,9 @@ pub async fn bindings_of_an_older_release_are_found(db: &dyn SharedDatabase) {
     assert_eq!([49, 50].map(|at| holder(&found, at)), [Some(1), Some(9)]);
 }
 
-/// A process of that release has added bindings since: `user:later` to account 4, `ip:2001:DB8::88`
-/// to account 5. A row in the canonical spelling is found at once, another one after the next
-/// binding.
+/// Runs after [`bindings_of_an_older_release_are_found`], and after a process of that release has
+/// added bindings: `user:later` to account 4, `ip:2001:DB8::88` to account 5. A row in the
+/// canonical spelling is found at once, a row in another spelling after the next binding.
 pub async fn bindings_of_an_older_process_are_found(db: &dyn SharedDatabase) {
     assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
     let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;

@@ -166,8 +166,8 @@ pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Tested
     assert_eq!(again, PublishOutcome::Already(2));
 }
 
-/// P36: records since such a start were rated by another version. A first version may start in the
-/// past.
+/// P36: records that start after a past date were already rated by another version, so only a first
+/// version may start in the past.
 pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
     let db = s.view().await;
     for kind in [CatalogueKind::Plan, CatalogueKind::Table] {

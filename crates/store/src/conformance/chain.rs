@@ -7,7 +7,7 @@ use super::owner::epoch_of;
 use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
 use crate::AppendOutcome;
 
-/// Three owners claim and append at random, each by the position and epoch that it knew last.
+/// Three owners claim and append at random, each with the epoch and the position that it knew last.
 pub async fn random_claims_and_appends_leave_a_whole_chain(s: &TestedStore) {
     let views = [s.with_partition().await, s.view().await, s.view().await];
     let (mut committed, mut fenced) = (0, 0);

@@ -34,7 +34,7 @@ async fn log_of(
     (owner, manifests)
 }
 
-/// Writing the same bytes again is no error; other bytes are refused.
+/// Writing a part again with the same bytes is no error; other bytes are refused.
 pub async fn a_part_is_written_once(s: &TestedStore) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
@@ -63,7 +63,8 @@ pub async fn a_checkpoint_is_fenced(s: &TestedStore) {
     assert_eq!(s.view().await.checkpoints(P).await.unwrap(), [manifests[1].clone()]);
 }
 
-/// Neither the same segment nor an earlier one is published, also when calls are concurrent.
+/// Once the manifest of a segment is published, no manifest of that segment or of an earlier one is
+/// published, even by concurrent calls.
 pub async fn a_checkpoint_only_moves_forward(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
     let (owner, manifests) = log_of(&*db, 6, &mut dice).await;
@@ -82,7 +83,8 @@ pub async fn a_checkpoint_only_moves_forward(s: &TestedStore) {
     assert_eq!(kept, [6, 4]);
 }
 
-/// The cases: a part that was not written, a segment that was not appended, another hash.
+/// A manifest is refused for a part that was not written, a segment that was not appended, or
+/// another hash.
 pub async fn a_manifest_with_missing_parts_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(33));
     let (owner, manifests) = log_of(&*db, 2, &mut dice).await;
@@ -182,7 +184,7 @@ pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Teste
     }
 }
 
-/// Writing an existing name with another segment is refused.
+/// Writing a part under an existing name, but with another segment number, is refused.
 pub async fn p22_a_part_of_another_segment_is_another_part(s: &TestedStore) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();

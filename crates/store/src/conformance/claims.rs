@@ -45,7 +45,7 @@ pub async fn a_claim_of_a_passed_epoch_loses(s: &TestedStore) {
     assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()));
 }
 
-/// The refusal names the remedy.
+/// The error message states what to do.
 pub async fn a_claim_of_no_partition_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(12));
     let refused = TestOwner::try_claim(&*db, 9, Epoch::UNOWNED, "a", &mut dice).await;
@@ -66,7 +66,8 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
             let (db, append) = (Arc::clone(&db), append.clone());
             tokio::spawn(async move { db.append(&append).await })
         };
-        // Time for the append to start. If it takes longer, the round tests less but does not fail.
+        // Gives the append time to start. If it takes longer, the append is not in flight in this
+        // round, and the round tests less but does not fail.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let claiming = {
             let other = s.view().await;
@@ -94,7 +95,7 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
     }
 }
 
-/// P2: the caller drops an append, then a claim and a read settle its outcome.
+/// P2: the caller drops an append. The next claim and a read of the log determine its outcome.
 pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s: &TestedStore) {
     let db = s.with_partition().await;
     for round in 0..8u64 {
@@ -140,7 +141,7 @@ pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &TestedS
     assert!(!db.release(PartitionId(9), owner.epoch, owner.claim, None).await.unwrap());
 }
 
-/// Any member may claim at once.
+/// After a release without a target, any member may claim at once.
 pub async fn a_release_without_a_target_leaves_no_owner(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(14));
     let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -162,7 +163,8 @@ pub async fn a_barrier_succeeds_only_if_the_log_ends_where_the_owner_expects(s: 
     assert!(!db.barrier(&other).await.unwrap(), "the log is of another history");
 }
 
-/// P17: neither a superseded owner nor another claim passes the barrier.
+/// P17: a barrier fails for an owner that another claim has superseded, for another claim id, and
+/// for a partition that does not exist.
 pub async fn a_barrier_holds_only_for_the_owner(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(15));
     let old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;

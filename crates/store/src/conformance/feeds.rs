@@ -88,7 +88,8 @@ pub async fn histories_are_returned_in_the_order_of_the_request(s: &TestedStore)
     assert!(db.guide(&[]).await.unwrap().is_empty());
 }
 
-/// A move names the exact present position of the cursor.
+/// A consumer begins at the start of every partition. A move of its cursor names the exact present
+/// position.
 pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(41));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
@@ -116,7 +117,7 @@ pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Teste
     assert!(db.register_consumer("").await.is_err());
 }
 
-/// The other puller gets the present position of the cursor.
+/// The puller whose acknowledgement fails gets the present position of the cursor.
 pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &TestedStore) {
     let db = s.with_partition().await;
     db.register_consumer("bills").await.unwrap();

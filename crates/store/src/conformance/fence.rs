@@ -6,7 +6,7 @@ use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentNumber};
 use super::{Dice, TestOwner, TestedStore, check_chain, read_all, spec};
 use crate::{AppendOutcome, StoreError};
 
-/// An append without any fault.
+/// The owner is the present one and knows the end of the log.
 pub async fn an_append_under_the_current_claim_commits_and_moves_the_position(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(1));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -73,7 +73,7 @@ pub async fn an_append_on_another_hash_says_that_history_was_rolled_back(s: &Tes
     assert_eq!(read_all(&*db, 1).await.len(), 1);
 }
 
-/// An append of unknown outcome has committed (P2).
+/// The append of unknown outcome that is repeated here had committed (P2).
 pub async fn an_append_again_says_that_the_log_is_ahead_and_changes_nothing(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(6));
     let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -88,7 +88,7 @@ pub async fn an_append_again_says_that_the_log_is_ahead_and_changes_nothing(s: &
     assert_eq!(rows[0].body, "once");
 }
 
-/// The refusal names the remedy.
+/// The error message states what to do.
 pub async fn an_append_to_no_partition_is_refused(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(7));
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;

@@ -20,8 +20,8 @@
 //! A new case needs no registration: a function `pub async fn NAME(s: &TestedStore)` in a file of
 //! this folder is a test of every store (`build.rs`).
 //!
-//! No case measures time. A case waits for an event that must happen; that an event must not happen
-//! is checked on the final state of the log.
+//! No case measures time. A case waits for events that must happen. Whether an event that must not
+//! happen has happened is checked on the final state of the log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
@@ -49,7 +49,7 @@ use crate::SharedDatabase;
 
 /// Opens a view of the database under test, as another process would open it.
 pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Arc<dyn SharedDatabase>> + Send + Sync>;
-/// Lets the appends that a [`AppendPauser`] has stopped go on.
+/// Resumes the appends that an [`AppendPauser`] has stopped.
 pub type ResumeAppends = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 /// Makes appends stop before their commit until the returned function is called.
 pub type AppendPauser = Arc<dyn Fn() -> BoxFuture<'static, ResumeAppends> + Send + Sync>;

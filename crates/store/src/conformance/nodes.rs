@@ -64,8 +64,9 @@ pub async fn a_long_serving_list_is_read_back(s: &TestedStore) {
     assert_eq!(db.observe().await.unwrap().nodes[0].beat.serving, sent.serving);
 }
 
-/// P14: the positions of a thousand warm replicas. Another history has another hash at the same
-/// segment. The list may be written in any order and is read sorted by partition.
+/// P14: a heartbeat reports the positions of a thousand warm replicas. A replica of another history
+/// has another hash at the same segment. The list may be written in any order and is read sorted by
+/// partition.
 pub async fn the_replica_positions_of_the_last_heartbeat_are_shown(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(24));
     let mut sent = beat("a", 1, 1);
@@ -112,7 +113,7 @@ pub async fn a_superseded_incarnation_is_refused_for_ever(s: &TestedStore) {
     assert_eq!(shown, [("a", 20), ("b", 50)]);
 }
 
-/// The heartbeat arrives after a later one, which stays in force.
+/// A heartbeat that arrives after a later one changes nothing.
 pub async fn an_overtaken_beat_changes_nothing(s: &TestedStore) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();

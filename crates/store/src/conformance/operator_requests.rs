@@ -46,7 +46,7 @@ pub async fn a_pin_is_shown_until_it_expires(s: &TestedStore) {
     assert_eq!(pin_of_1(&*db).await, None);
 }
 
-/// The last pin counts, whether it lasts longer or shorter than the one before.
+/// The last pin is in force, whether it lasts longer or shorter than the one before.
 pub async fn a_pin_is_replaced_and_taken_back(s: &TestedStore) {
     let db = s.with_partition().await;
     let (a, b) = (name("a"), name("b"));
@@ -101,8 +101,8 @@ pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &TestedStore) {
     assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b));
 }
 
-/// The operator's mark and the state that the node reports are separate. A restart of the node
-/// keeps the mark.
+/// The operator's request and the state that the node reports are separate. A restart of the node
+/// keeps the request.
 pub async fn a_drain_request_is_kept_whatever_the_node_reports(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
@@ -126,7 +126,7 @@ pub async fn a_drain_request_is_kept_whatever_the_node_reports(s: &TestedStore) 
     assert!(nodes(&*db).await[0].beat.draining);
 }
 
-/// The name may be a mistake. No mark is kept for a node that appears later under this name.
+/// The name may be a mistake. No request is kept for a node that appears later under this name.
 pub async fn a_node_that_never_beat_is_not_drained(s: &TestedStore) {
     let db = s.with_partition().await;
     assert!(!db.set_drained(&name("a"), true).await.unwrap());
@@ -155,8 +155,8 @@ pub async fn an_ended_node_is_forgotten_and_a_live_one_is_not(s: &TestedStore) {
     assert!(!db.forget_node(&a).await.unwrap(), "it is forgotten already");
 }
 
-/// The node was only cut off, or another process starts under its name. The mark to drain it was
-/// forgotten with the node.
+/// The node was only disconnected, or another process starts under its name. The operator's request
+/// to drain it was forgotten with the node.
 pub async fn a_forgotten_node_that_is_live_returns(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");

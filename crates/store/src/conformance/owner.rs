@@ -1,4 +1,5 @@
-//! Tools for the cases: owners that claim and append, a check of the chain, random numbers by seed.
+//! Helpers for the cases: owners that claim and append, a check of the hash chain, and
+//! pseudo-random numbers from a seed.
 
 use bytes::Bytes;
 use turnpike_types::limits::HORIZON_DEFAULT_US;

@@ -46,7 +46,8 @@ pub async fn an_append_with_postings_is_shown_by_every_observation(s: &TestedSto
     assert_eq!(last_posting(&*db).await, 5);
 }
 
-/// The newest segment with postings changes in the fenced statement itself, or not at all (P1).
+/// The statement that checks the fence also sets the newest segment with postings, so an append
+/// that is refused does not change it (P1).
 pub async fn an_append_that_is_refused_shows_no_postings(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
     let mut old = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;

@@ -145,8 +145,8 @@ pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Tested
     assert_eq!(winners, shown);
 }
 
-/// The append is part of the claimed position, or not in the log (P1). The other partitions are won
-/// at once or, in a database with a single write lock, after the append.
+/// The append is part of the claimed position, or not in the log (P1). The claims of the other
+/// partitions win at once or, in a database with a single write lock, after the append.
 pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(45));
     db.create_partitions(&specs(3)).await.unwrap();

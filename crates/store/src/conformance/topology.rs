@@ -5,7 +5,7 @@ use turnpike_types::{AccountRange, PartitionId, Timestamp};
 use super::{TestedStore, member, spec};
 use crate::StoreError;
 
-/// A setup script may run twice.
+/// Creating the same partitions again succeeds, because a setup script may run twice.
 pub async fn created_again_is_no_error(s: &TestedStore) {
     let db = s.view().await;
     let specs = [spec(2, 1001, 2000), spec(1, 1, 1000)];
@@ -17,7 +17,8 @@ pub async fn created_again_is_no_error(s: &TestedStore) {
     assert_eq!(ids, [1, 2, 3]);
 }
 
-/// Refusals concern ranges, settings, members and priorities (P12).
+/// Partitions are refused if their ranges overlap, if a partition of the same number has other
+/// settings or members, or if two members have the same priority (P12).
 pub async fn a_collision_is_refused_and_named(s: &TestedStore) {
     let db = s.view().await;
     db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
@@ -106,7 +107,7 @@ pub async fn many_openers_at_once_find_one_history(s: &TestedStore) {
     assert!(incarnations.windows(2).all(|pair| pair[0] == pair[1]), "{incarnations:?}");
 }
 
-/// A process that made an observation before the partitions were created sees them too.
+/// A process that made an observation before the partitions were created sees them in its next one.
 pub async fn a_thousand_partitions_are_observed(s: &TestedStore) {
     let db = s.view().await;
     let early = s.view().await;

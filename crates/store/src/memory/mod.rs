@@ -153,8 +153,8 @@ impl SharedDatabase for MemoryDatabase {
         for claim in claims {
             state.partition(claim.partition)?;
         }
-        // No call waits for a row while it holds the state, so the order of claims can cause no
-        // deadlock.
+        // No call waits for a row while it holds the lock of the state, so the order of claims can
+        // cause no deadlock.
         let mut claim_one = |claim: &Claim| {
             let partition = state.partition(claim.partition)?;
             if !partition.is_at(claim.seen) {

@@ -31,12 +31,12 @@ const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us,
      SELECT i, a, f, u, i, r \
      FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
      AS new (i, a, f, u, r)";
-/// Locks the store's row until the end of the transaction: while a change waits for its commit, look-ups
-/// that do not see it can't be covered for longer. Returns the instant of the last recorded change,
-/// guided_through_us, and the clock.
+/// Locks the row of `store` until the end of the transaction. So guided_through_us does not advance
+/// while a change waits for its commit and look-ups do not see it. Returns the instant of the last
+/// recorded change, guided_through_us, and the clock.
 const LAST_RECORDED: &str = "SELECT bindings_recorded_us, guided_through_us, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store FOR UPDATE";
-/// Changes nothing while a change of bindings holds the row.
+/// Updates no row while a change of bindings holds the lock of the row.
 const ADVANCE_GUIDED: &str = "UPDATE store SET guided_through_us = \
      greatest(guided_through_us, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
      WHERE ctid IN (SELECT ctid FROM store FOR UPDATE SKIP LOCKED)";
@@ -80,8 +80,9 @@ impl PostgresDatabase {
             let statement = query_as::<_, BindingRowTuple>(HISTORIES).bind(&keys);
             let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
             let rows = lease.fetch_all(statement).await?;
-            // A change of several keys must be found as a whole or not at all. Lengths only grow, so
-            // this ends.
+            // A change of several keys must be found as a whole or not at all, so one query reads
+            // all keys. If the lengths of bound prefixes have changed since, the query is repeated.
+            // Lengths are only added, so the loop ends.
             let now = self.lengths_of_prefixes(DOING).await?;
             if now == lengths {
                 return Ok(bindings::guided(&asked, rows.into_iter().map(binding_row)));
@@ -119,7 +120,7 @@ impl PostgresDatabase {
     }
 }
 
-/// Adds bindings under the lock for binding: no row lock enforces that bindings do not overlap.
+/// Adds bindings under the advisory lock for bindings: no row lock prevents overlapping bindings.
 async fn bind(connection: &mut PgConnection, asked: Vec<Binding>) -> StoreResult<Vec<BindOutcome>> {
     let identities = asked.iter().map(|one| one.identity.as_str());
     let mut histories = locked_histories(connection, identities).await?;
@@ -169,7 +170,7 @@ async fn rebind(
     Ok(outcomes)
 }
 
-/// Takes the lock for binding until the end of the transaction, then reads the histories.
+/// Takes the advisory lock for bindings until the end of the transaction, then reads the histories.
 async fn locked_histories<'a>(
     connection: &mut PgConnection,
     identities: impl Iterator<Item = &'a str>,
@@ -186,7 +187,8 @@ async fn locked_histories<'a>(
     Ok(Histories::of(rows.into_iter().map(binding_row)))
 }
 
-/// The instant for the next change. The transaction holds the lock for binding.
+/// The instant at which the next change of bindings is recorded. The transaction holds the advisory
+/// lock for bindings.
 async fn recording_instant(connection: &mut PgConnection) -> StoreResult<Timestamp> {
     let read: Result<(i64, i64, i64), _> = query_as(LAST_RECORDED).fetch_one(connection).await;
     let (last, guided, now) = read.map_err(|error| classify(BIND, &error))?;

@@ -25,8 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// since 1970.
 type BlockingBackend = (i32, i64);
 
-/// A claim that won: partition, true, epoch, next_segment, last_hash. A partition that exists:
-/// partition, whether it was locked, its epoch in the snapshot.
+/// A row that `claim_many.sql` returns. For a claim that won: partition, true, epoch, next_segment,
+/// last_hash. For a partition that exists: partition, whether it was locked, its epoch in the
+/// snapshot.
 type AnswerTuple = (i64, bool, i64, Option<i64>, Option<Vec<u8>>);
 
 impl PostgresDatabase {
@@ -144,7 +145,8 @@ impl Blockers {
     }
 }
 
-/// Claims of no partition. Running them on a new connection prepares the statements.
+/// Claims of a partition that does not exist. Running them on a new connection prepares the
+/// statements.
 pub(super) fn claims_of_no_partition() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let one = query(CLAIM)
@@ -218,7 +220,8 @@ mod tests {
         assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![STUCK]]);
     }
 
-    /// A claim that waited in the queue is found only when it holds the row; its time begins then.
+    /// A claim that waits for the row is not found as a blocker. Once it holds the row, it is
+    /// found, and its time limit begins.
     #[test]
     fn p3_a_claimant_that_gets_the_row_later_is_not_ended_with_its_former_blocker() {
         let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (799, &[OTHER])];

@@ -53,7 +53,7 @@ pub(super) struct DedicatedPool {
     connections_max: usize,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<(PgConnection, Instant)>>,
-    /// A connection is being opened ahead of its use.
+    /// Whether a connection is being opened ahead of its use.
     opening: AtomicBool,
 }
 

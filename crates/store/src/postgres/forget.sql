@@ -1,4 +1,4 @@
--- Forgets node $1, and the mark to drain it, unless its last heartbeat is younger than $2
+-- Forgets node $1, and the request to drain it, unless its last heartbeat is younger than $2
 -- microseconds. A concurrent heartbeat holds the row; after its commit the comparison is repeated.
 --
 -- Returns whether this statement forgot the node.

@@ -66,7 +66,7 @@ const BULK_LIMIT: Duration = Duration::from_secs(30);
 /// The time for which a backend may block a claim before the claim ends it (P3): about ten times as
 /// long as an append or the commit of a claim takes.
 const CLAIM_LOCK_LIMIT: Duration = Duration::from_millis(400);
-/// Time limit of a wait for a lock, and of the other statements of ownership.
+/// Time limit of a wait for a lock, and of a claim, a release or a barrier.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
 /// A number that no partition has.
@@ -85,8 +85,8 @@ pub struct PostgresDatabase {
     beats: Arc<DedicatedPool>,
     observer: Arc<DedicatedPool>,
     claims: Arc<DedicatedPool>,
-    /// Limits the claims that run at the same time, because each may need two connections of its
-    /// pool.
+    /// Limits the number of concurrent claims, because each may need two connections of the pool
+    /// for claims.
     claim_turns: Semaphore,
     log: Arc<DedicatedPool>,
     bulk: Arc<DedicatedPool>,

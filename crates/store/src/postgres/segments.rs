@@ -13,7 +13,8 @@ const APPEND: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
 const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
 
-/// An append to no partition. Running it on a new connection prepares the statement.
+/// An append to a partition that does not exist. Running it on a new connection prepares the
+/// statement.
 pub(super) fn to_nothing() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let append = query(APPEND)
@@ -45,7 +46,8 @@ impl PostgresDatabase {
             return Ok(AppendOutcome::Committed);
         }
         let (fence, _) = self.fence_of(append.partition, DOING).await?;
-        // The fence refused the append and would now admit it: the row was set back in between.
+        // The fence refused the append, but the row that was read afterwards would admit it. So the
+        // row was set back in between.
         fence.judge(append).ok_or_else(|| StoreError::Unavailable {
             doing: DOING,
             cause: "the fence refused the append, but the partition's row shows no reason"

@@ -19,7 +19,8 @@ use crate::sql::errors::classify;
 #[derive(Clone)]
 pub(super) struct Servers(Vec<PgConnectOptions>);
 
-/// The reason why there is no connection; a later variant says more about the cause.
+/// The reason why there is no connection. If several servers fail, the reason with the last variant
+/// in this order is reported, because it says most about the cause.
 #[derive(Debug)]
 pub(super) enum NoServer {
     /// The server does not answer, or not in the protocol.
@@ -118,8 +119,8 @@ fn urls(url: &str) -> Result<Vec<String>, String> {
     Ok(hosts.split(',').map(|host| format!("{scheme}://{user}{host}/{database}{query}")).collect())
 }
 
-/// The query without `target_session_attrs`: this program always needs a server that accepts
-/// writes.
+/// The query part of the address without `target_session_attrs`: this program always needs a server
+/// that accepts writes.
 fn kept(query: &str) -> Result<String, String> {
     let mut kept = Vec::new();
     for pair in query.split('&') {

@@ -34,7 +34,8 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// The advisory lock for migrating and for creating partitions: the letters "turnpike" in ASCII.
+/// The advisory lock for migrations and for the creation of partitions: the letters "turnpike" in
+/// ASCII.
 pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;
 /// The advisory lock for binding identities.
 pub(super) const BINDING_LOCK: i64 = TOPOLOGY_LOCK + 1;
@@ -48,7 +49,8 @@ pub(super) fn servers(url: &str) -> StoreResult<Servers> {
     let server_side: [(&str, &str); 8] = [
         // All statements are short, so that compiling one costs far more time than it saves.
         ("jit", "off"),
-        // The fence relies on read committed; under a stricter default its statements would fail.
+        // The fence relies on the isolation level read committed. Under a stricter default its
+        // statements would fail.
         ("default_transaction_isolation", "read committed"),
         ("idle_in_transaction_session_timeout", "3s"),
         // The server detects a dead client within seconds and releases its locks.
@@ -84,7 +86,8 @@ pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
     timeout(MIGRATE_LIMIT, migrate(&mut connection))
         .await
         .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
-    // Each call commits a part, because there may be many rows; progress survives a time-out.
+    // Each call commits some of the rows, because there may be many. So progress survives a
+    // time-out.
     while timeout(MIGRATE_LIMIT, bindings::read_part(&mut connection))
         .await
         .map_err(|_| unavailable("the bindings of an older release were not read within 60 s"))??

@@ -1,10 +1,10 @@
 //! Code that the SQLite and PostgreSQL implementations share.
 //!
 //! ```text
-//!  errors.rs      errors of sqlx -> StoreError
-//!  rows.rs        rows as tuples -> the model
-//!  observed.rs    the rows of an observation (observe.sql) -> the model
-//!  packed.rs      a heartbeat's lists <-> columns
+//!  errors.rs      converts errors of sqlx to StoreError
+//!  rows.rs        rows as tuples, and their conversion to the types of model.rs
+//!  observed.rs    converts the rows of an observation (observe.sql) to an Observation
+//!  packed.rs      the lists of a heartbeat, each packed into one column
 //!  statements.rs  statements that are the same in both dialects
 //!  topology.rs    specs and members, cached until the topology changes
 //! ```

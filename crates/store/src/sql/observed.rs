@@ -37,7 +37,7 @@ struct StoreRow {
     topology: i64,
 }
 
-/// One snapshot, still without the partitions' settings.
+/// The rows of one observation, without the partitions' settings, which are read separately.
 pub(crate) struct Observed {
     store: StoreRow,
     nodes: Vec<NodeRow>,

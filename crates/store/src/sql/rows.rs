@@ -173,8 +173,8 @@ pub(crate) fn binding(row: BindingTuple) -> Binding {
     }
 }
 
-/// The columns of [`BindingTuple`], then recorded_us, withdrawn_us; NULL: recorded by an older
-/// release, and in force.
+/// The columns of [`BindingTuple`], then recorded_us (NULL: an older release recorded the binding)
+/// and withdrawn_us (NULL: the binding is in force).
 pub(crate) type BindingRowTuple = (String, i64, i64, i64, Option<i64>, Option<i64>);
 
 pub(crate) fn binding_row(row: BindingRowTuple) -> BindingRow {

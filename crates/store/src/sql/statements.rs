@@ -116,7 +116,7 @@ pub(crate) const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.v
 /// Returns bindings_version, guided_through_us.
 pub(crate) const BINDINGS_MARK: &str = "SELECT bindings_version, guided_through_us FROM store";
 
-/// Parameter: the clock. Only for SQLite, where the writer is alone.
+/// Parameter: the clock. Only for SQLite, where no other transaction writes at the same time.
 pub(crate) const ADVANCE_GUIDED: &str =
     "UPDATE store SET guided_through_us = $1 WHERE guided_through_us < $1";
 
@@ -168,8 +168,8 @@ pub(crate) const UNREAD_BINDINGS: &str =
 pub(crate) const READ_BINDING: &str =
     "UPDATE bindings SET canonical = $2 WHERE identity = $1 AND canonical IS NULL";
 
-/// Parameters: consumer, the hash before the first segment. Inserts one row for each partition that
-/// has no cursor yet.
+/// Parameters: consumer, the hash of an empty log. Inserts one row for each partition in which the
+/// consumer has no cursor yet.
 pub(crate) const REGISTER_CONSUMER: &str = "INSERT INTO cursors (consumer, partition, segment, row_count, hash) \
      SELECT $1, id, 0, 0, $2 FROM partition_specs WHERE TRUE ON CONFLICT DO NOTHING";
 
@@ -182,6 +182,6 @@ pub(crate) const CURSOR: &str = "SELECT partition, segment, row_count, hash FROM
      WHERE consumer = $1 AND partition = $2";
 
 /// Parameters: consumer, partition, from (segment, row_count, hash), to (segment, row_count, hash).
-/// See P38.
+/// Changes a row only if the cursor is exactly at `from` (P38).
 pub(crate) const MOVE_CURSOR: &str = "UPDATE cursors SET segment = $6, row_count = $7, hash = $8 \
      WHERE consumer = $1 AND partition = $2 AND segment = $3 AND row_count = $4 AND hash = $5";

@@ -194,8 +194,8 @@ async fn write_part(
 
 const PUBLISH: &str = "publish a checkpoint";
 
-/// Checks the fence, the order of checkpoints and the manifest, writes it, and prunes, all under
-/// the write lock.
+/// Publishes a checkpoint: checks the fence, the order of checkpoints and the manifest, writes the
+/// manifest, and deletes old manifests and parts, all under the write lock.
 async fn write_manifest(
     connection: &mut SqliteConnection,
     published: CheckpointManifest,

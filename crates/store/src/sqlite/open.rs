@@ -38,7 +38,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit for a read to wait for a lock, which happens only while the file recovers from a
 /// crash.
 const READ_BUSY_LIMIT: Duration = Duration::from_secs(4);
-/// Short, because the writer retries by itself, more often than SQLite does.
+/// Time limit for SQLite itself to wait for the write lock. It is short, because the writer retries
+/// by itself, more often than SQLite does.
 const WRITE_BUSY_LIMIT: Duration = Duration::from_millis(3);
 const READERS_DEFAULT: u32 = 4;
 /// The number of pages in the write-ahead log after which SQLite copies them to the database: 32

@@ -67,7 +67,9 @@ impl SqliteDatabase {
         if let Some(kept) = self.specs.get(topology) {
             return Ok(kept);
         }
-        // Specs are read before members, for the reason given in postgres/ownership.rs.
+        // Specs are read before members. A partition created in between has members and no spec,
+        // and is left out. Its creation changes the topology number, so the next observation reads
+        // again.
         let rows = self.fetch_all(DOING, query_as(statements::SPECS)).await?;
         let members = self.fetch_all(DOING, query_as(statements::MEMBERS)).await?;
         let specs = Arc::new(specs(rows, members, DOING)?);

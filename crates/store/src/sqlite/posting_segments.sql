@@ -1,5 +1,6 @@
 -- Segments of partition $1 after $2 that have postings, in order: at most $3 segments and up to $4
--- bytes of bodies, but at least one segment (P33). PostgreSQL's file of the same name explains how.
+-- bytes of bodies, but at least one segment (P33). The partial index finds them among segments
+-- without postings. The sum over sizes reads no body.
 SELECT s.segment, s.epoch, s.prev_hash, s.hash, s.body
   FROM (SELECT segment, bytes, sum(bytes) OVER (ORDER BY segment) AS up_to
           FROM (SELECT segment, length(body) AS bytes

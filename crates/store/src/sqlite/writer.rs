@@ -135,7 +135,8 @@ impl Connection {
             return Err(failed(error));
         }
         let outcome = match work(&mut connection).await {
-            // `execute` reports an error of the commit itself (P7).
+            // An error of COMMIT itself is returned, so that a failed commit is never reported as
+            // done (P7).
             Ok(done) => {
                 query("COMMIT").execute(&mut connection).await.map(|_| done).map_err(failed)
             }

@@ -125,7 +125,7 @@ proptest! {
         prop_assert_eq!(Identity::parse(expected.as_str()).unwrap(), expected);
     }
 
-    /// Compared bit by bit with the definition.
+    /// Each prefix is compared bit by bit with the address.
     #[test]
     fn the_prefixes_of_an_address_are_those_that_hold_it(bits in any::<u128>(), is_v4: bool) {
         let (address, width) = if is_v4 {

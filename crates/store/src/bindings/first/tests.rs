@@ -19,7 +19,7 @@ fn row(identity: &str, account: u64, held: Range<i64>, seen: Range<i64>) -> Bind
     BindingRow { binding, recorded: at(seen.start), withdrawn: at(seen.end) }
 }
 
-/// The first holders by the rows of each key, as (from, until, account).
+/// The first holders that follow from the rows of each key, as (from, until, account).
 fn found(levels: &HashMap<String, KeyRows>) -> Vec<(i64, i64, u64)> {
     let keys = KEYS.map(str::to_owned);
     let found = first_holders(keys.iter(), levels);
@@ -33,7 +33,8 @@ fn of(rows: Vec<BindingRow>) -> HashMap<String, KeyRows> {
 const EVER: i64 = i64::MIN;
 const OPEN: i64 = i64::MAX;
 
-/// A record that starts when a move has settled was not guided before it.
+/// The account of a record that starts `SETTLES_US` after a move, or later, was not looked up
+/// before the move.
 #[test]
 fn a_move_concerns_the_records_that_start_before_it_has_settled() {
     let moved = 1_000;
@@ -41,7 +42,8 @@ fn a_move_concerns_the_records_that_start_before_it_has_settled() {
     assert_eq!(found(&of(rows)), [(0, moved + SETTLES_US, 1)]);
 }
 
-/// Each move settles on its own: later records have a later first holder.
+/// A record that starts `SETTLES_US` after the first move, or later, has the account of that move
+/// as its first holder.
 #[test]
 fn after_a_move_has_settled_its_account_is_the_first_holder() {
     let again = 1_000 + SETTLES_US / 2;
@@ -61,7 +63,8 @@ fn a_released_account_is_the_first_holder_until_the_release_has_settled() {
     assert_eq!(found(&of(rows)), [(0, 20 + SETTLES_US, 1)]);
 }
 
-/// The account of a prefix was found first. It settles when the binding of the address does.
+/// Look-ups found the account of the prefix first. It stays the first holder of records that start
+/// less than `SETTLES_US` after the binding of the address.
 #[test]
 fn the_account_of_a_prefix_is_the_first_holder_until_the_longer_binding_has_settled() {
     let levels = HashMap::from([
@@ -77,8 +80,8 @@ fn naive(levels: &HashMap<String, KeyRows>) -> Vec<(i64, i64, u64)> {
     found.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect()
 }
 
-/// An instant: near 0, near the settling of a change near 0, or near the settling of such a record's
-/// change.
+/// The earliest or latest instant, or an instant near 0, near `SETTLES_US` or near twice that time.
+/// A change at 0 concerns only records that start before `SETTLES_US`.
 fn instant(dice: &mut Dice) -> i64 {
     let near = i64::try_from(dice.below(6)).unwrap();
     match dice.below(8) {
@@ -90,7 +93,8 @@ fn instant(dice: &mut Dice) -> i64 {
     }
 }
 
-/// Rows of one to three levels. Most are possible histories of a present release, others overlap.
+/// Rows of one to three keys. Most are histories that the present release can write; the others
+/// overlap.
 fn random_levels(dice: &mut Dice) -> HashMap<String, KeyRows> {
     let mut levels = HashMap::new();
     for key in KEYS.iter().take(1 + usize::try_from(dice.below(3)).unwrap()) {
@@ -126,7 +130,7 @@ fn random_rows_have_the_first_holders_of_the_model() {
     assert!(intervals > 10_000 && at_settling > 2_000, "{intervals} {at_settling}");
 }
 
-/// The model looks at all rows for each interval, which takes minutes for these.
+/// The model would take minutes for these rows, because it evaluates all of them for each interval.
 #[test]
 fn an_address_with_many_bindings_in_a_bound_prefix_was_held_by_the_prefix_first() {
     let rows = 50_000;
@@ -140,7 +144,8 @@ fn an_address_with_many_bindings_in_a_bound_prefix_was_held_by_the_prefix_first(
     assert!(found.iter().all(|(_, _, account)| *account == 9), "the prefix was bound first");
 }
 
-/// The definition, without regard to time: each interval between two bounds is judged on its own.
+/// The definition of the first holder, slow and simple: each interval between two bounds is
+/// evaluated separately.
 mod model {
     use super::super::{KeyRows, SETTLES_US};
     use super::*;
@@ -200,9 +205,9 @@ mod model {
         found.any(|later| later != Some(first)).then_some(first)
     }
 
-    /// The account that look-ups found after the change at `change`. Of overlapping rows of one key,
-    /// which an older release may have left, the one in canonical spelling counts; without it, the rows
-    /// count if they agree.
+    /// The account that look-ups found after the change at `change`. An older release may have left
+    /// overlapping rows under one key. Then the row in canonical spelling applies, or, without such
+    /// a row, the account that all rows name.
     fn found_after(
         covering: &[(&String, Vec<&BindingRow>)],
         change: Timestamp,
