@@ -24,7 +24,7 @@ pub enum LinkFault {
     },
     /// Calls are delayed by up to this many milliseconds in each direction.
     Slow(u64),
-    /// No data is delivered; calls wait until their time-out.
+    /// No data is delivered. Calls fail at their time-out.
     Cut,
     /// The database has no space left for segments.
     Full,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// The options of a run of drills; the scenario determines those that are `None`.
+/// The options of a run of drills. For an option that is `None`, the scenario has a default.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The program under test.

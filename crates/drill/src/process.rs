@@ -83,11 +83,11 @@ impl ProcessParameters {
 }
 
 impl Process {
-    /// Kills the process with SIGKILL, like a crash. When this returns, the process has stopped
-    /// running.
+    /// Kills the process with SIGKILL, like a crash. The process executes nothing after this
+    /// returns.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
-        // The runtime reaps the process.
+        // This lets the runtime reap the process.
         self.child.start_kill().ok();
         Ok(())
     }

@@ -54,11 +54,11 @@ pub struct TargetReport {
 pub struct FaultReport {
     /// The description.
     pub what: String,
-    /// The start, since the scenario's load began.
+    /// The start of the fault, in milliseconds since the load began.
     pub at_ms: f64,
-    /// The end, since the scenario's load began.
+    /// The end of the fault, in milliseconds since the load began.
     pub until_ms: f64,
-    /// The pause by partition; `None` if the partition was not served again.
+    /// The pause of each partition in milliseconds; `None` if the partition was not served again.
     pub pauses_ms: BTreeMap<u32, Option<f64>>,
 }
 
@@ -75,11 +75,11 @@ pub struct Report {
     pub proves: &'static str,
     /// The verdict.
     pub verdict: Verdict,
-    /// The reasons if it did not pass.
+    /// The reasons if the verdict is not [`Verdict::Passed`].
     pub why: Vec<String>,
     /// The kind of database.
     pub database: &'static str,
-    /// The duration of the load.
+    /// The duration of the load, in seconds.
     pub seconds: f64,
     /// The injected faults.
     pub faults: Vec<FaultReport>,
@@ -91,11 +91,11 @@ pub struct Report {
     pub waits: Quantiles,
     /// The outcomes of the records.
     pub records: Counts,
-    /// Suspended or rejected records.
+    /// The number of records that were suspended or rejected.
     pub refused: u64,
-    /// Batches answered RETRY.
+    /// The number of answers RETRY to batches.
     pub retries: u64,
-    /// Streams that broke.
+    /// The number of client streams that broke.
     pub broken_streams: u64,
     /// Changes of ownership.
     pub takeovers: u64,
@@ -191,7 +191,7 @@ fn row(report: &Report) -> Vec<String> {
     cells
 }
 
-/// `87 ms`, `1.25 s`.
+/// Formats milliseconds: `87 ms`, `12.5 s` from ten seconds on, `never` for a pause without an end.
 pub fn show_ms(ms: f64) -> String {
     if ms > 1e9 {
         "never".to_owned()

@@ -4,7 +4,7 @@ use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
-/// The records of a load stream.
+/// The parameters from which the records of one load stream are computed.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
     /// The partition of the accounts.

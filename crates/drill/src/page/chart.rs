@@ -15,7 +15,7 @@ const FAULTS_HEIGHT: f64 = 18.0;
 const ANSWERS_HEIGHT: f64 = 90.0;
 const WAITS_HEIGHT: f64 = 70.0;
 const GAP: f64 = 14.0;
-/// The maximum height of all bands together, unless the minimum height of a band requires more.
+/// The height that the bands of all partitions share; a single band is at most `BAND_MAX` high.
 const BANDS_HEIGHT: f64 = 180.0;
 const BAND_MAX: f64 = 14.0;
 /// The minimum length of a slice of time.
@@ -47,7 +47,7 @@ impl Window {
     }
 }
 
-/// Draws intervals of a timeline.
+/// Draws charts of a timeline, each for an interval of time.
 pub(super) struct Chart<'a> {
     timeline: &'a Timeline,
     /// The owners by partition, in order of time.
