@@ -1,5 +1,5 @@
-//! Which source file of a package imports which, read from the files' syntax trees. A name that a
-//! module only re-exports leads to the file that defines it.
+//! Finds the imports between the source files of a package, from the syntax trees of the files. If
+//! a module only re-exports a name, the import is of the file that defines the name.
 //!
 //! ```text
 //!  root file -> `mod` declarations -> modules, each with its file
@@ -8,8 +8,8 @@
 //!                            Import: from file, to file, name
 //! ```
 //!
-//! Methods and trait implementations are not paths, so calls of them give no import. Items under
-//! `#[cfg(test)]` are left out.
+//! Not found: calls of methods, and implementations of traits, because they name no path. Items
+//! under `#[cfg(test)]` are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -156,7 +156,7 @@ impl<'ast> Visit<'ast> for Paths {
         self.use_tree(&[], &item.tree);
     }
 
-    /// The path of a visibility, such as `pub(crate)`, names nothing.
+    /// A visibility such as `pub(crate)` holds a path that is no import.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
