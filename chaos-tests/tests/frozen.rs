@@ -1,5 +1,5 @@
-//! An owner that is stopped (SIGSTOP) and continues after a takeover gives no answer from its old
-//! state (I6), on any RPC of a node and at any time of the request.
+//! Tests that an owner that is stopped (SIGSTOP), and continues after a takeover, gives no answer
+//! from its old state (I6). The tests send every RPC of a node, before, during and after the stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::frozen_support;

@@ -1,5 +1,5 @@
-//! A cluster under steady load: the use of resources does not grow, and every record is rated once.
-//! `SOAK_SECONDS` is the duration (scripts/nightly: an hour).
+//! Tests a cluster under steady load: its use of resources does not grow, and every record is rated
+//! once. The environment variable `SOAK_SECONDS` is the duration; scripts/nightly sets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;

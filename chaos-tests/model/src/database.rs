@@ -103,7 +103,7 @@ pub struct Database {
 /// A statement for the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
-    /// A compare-and-set on the epoch.
+    /// A claim: a compare-and-set on the epoch.
     Claim {
         /// The epoch that the claimant read.
         seen: u8,
@@ -129,7 +129,7 @@ pub enum Statement {
 /// The answer to a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The claim won.
+    /// The claim succeeded: the sender is the owner now.
     Claimed {
         /// Epoch and claim of the new owner.
         title: Title,

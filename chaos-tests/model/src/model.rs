@@ -13,7 +13,7 @@ use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 /// A configuration of the model: sizes, limits on faults, and the checks that are on.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// Number of nodes; any of them may claim at any time.
+    /// The number of nodes. Any node may claim at any step.
     pub nodes: usize,
     /// The number of fronts. Records arrive through the first front, questions through the last.
     pub fronts: usize,
@@ -50,7 +50,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// Two nodes, two records, one fault, no optional behaviour.
+    /// A small configuration: two nodes, two records, one fault, no optional behaviour.
     pub const fn small() -> Self {
         Self {
             nodes: 2,
@@ -114,7 +114,7 @@ pub struct State {
     pub answers: Vec<Answered>,
     /// Replies in flight, sorted.
     pub replies: Vec<ReplyInFlight>,
-    /// Fronts and clients.
+    /// The state of fronts and clients: the answers that they received.
     pub outside: FrontsAndClients,
     /// The consumer of the feed.
     pub consumer: Consumer,
@@ -124,13 +124,13 @@ pub struct State {
     /// The number of nodes that have claimed. Nodes are interchangeable, so node 0 claims first,
     /// then node 1: this leaves fewer states.
     pub joined: usize,
-    /// Faults so far.
+    /// The number of faults so far.
     pub faults: u8,
-    /// Failovers so far.
+    /// The number of failovers of the database so far.
     pub failovers: u8,
 }
 
-/// The next action.
+/// A step from one state of the model to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A client sends a record, for the first time or again, to a node that believes it is the
@@ -343,7 +343,7 @@ impl State {
         }
     }
 
-    /// Applies an action.
+    /// Applies an action to this state.
     pub fn step(&mut self, action: &Action, protocol: &Protocol) {
         match *action {
             Action::Submit(record, node) => {

@@ -26,7 +26,7 @@ pub enum Reply {
     },
 }
 
-/// A node.
+/// The state of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// The log as far as the node has read it: a warm replica, or a checkpoint with the tail of the
@@ -47,7 +47,7 @@ pub enum Role {
     Claiming,
     /// The claim of the node succeeded; the node has not read the rest of the log yet.
     Claimed {
-        /// Its epoch and claim.
+        /// The epoch and claim id of the successful claim.
         title: Title,
         /// The end of the log at the time of the claim.
         position: Position,
@@ -59,9 +59,9 @@ pub enum Role {
 /// The state of an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// Its epoch and claim.
+    /// The epoch and claim id of the owner.
     pub title: Title,
-    /// The position of its next append, as far as the owner knows.
+    /// The position of the owner's next append, as far as the owner knows.
     pub position: Position,
     /// The statement in flight; one at a time (P4).
     pub in_flight: Option<InFlight>,

@@ -16,7 +16,7 @@ pub struct ReplyInFlight {
     pub reply: Reply,
 }
 
-/// Fronts and clients.
+/// The state of fronts and clients: what was sent, and the answers that were received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrontsAndClients {
     /// The highest epoch that each front saw in an answer (P17).

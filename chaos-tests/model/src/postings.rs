@@ -44,7 +44,7 @@ impl Postings {
 /// A segment of the receiver: the postings that it books, and the cursor after them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
-    /// Postings, by their numbers.
+    /// The postings that the segment books, by their numbers.
     pub posted: Vec<u8>,
     /// The number of segments of the sender from which all postings are booked.
     pub cursor: usize,
@@ -86,7 +86,7 @@ pub struct State {
     faults: u8,
 }
 
-/// The next action.
+/// A step from one state of the model to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The sender rates a record that posts to the receiver's account.

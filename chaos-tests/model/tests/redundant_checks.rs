@@ -60,7 +60,8 @@ fn an_append_sent_again_is_caught_by_its_number() {
     holds("sent again, but ahead is unknown", plain(checks));
 }
 
-/// Without a rollback, the owner that the row names also knows the end of the log.
+/// Without a rollback of the history, the owner that the row names also knows the end of the log.
+/// So a barrier need not compare the end of the log.
 #[test]
 fn a_barrier_on_the_owner_alone_suffices_without_a_rollback() {
     let checks = EnabledChecks { position_in_barrier: false, ..EnabledChecks::ALL };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The key of a record.
+/// The key of a record: account number and record id.
 pub type Key = (u64, String);
 
 /// The kind of a record, which determines the answer that the record must get.
@@ -36,7 +36,7 @@ pub enum Answer {
     Rejected(String),
 }
 
-/// One record.
+/// A record that a client sent, and the answers to it.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The quantity of the record.
@@ -53,9 +53,9 @@ pub struct Entry {
 /// The records, answers and violations of all clients.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// All records sent.
+    /// All records that clients sent, by key.
     pub records: BTreeMap<Key, Entry>,
-    /// Observed violations.
+    /// The violations of invariants that clients observed, as messages.
     pub violations: Vec<String>,
     /// The number of answers to records, and the number of those that repeated the outcome of an
     /// earlier sending.
@@ -65,7 +65,7 @@ pub struct Book {
     /// The account of the last acknowledged record, where an outdated answer to a read is most
     /// likely.
     pub last: u64,
-    /// Number of times that unanswered batches were sent again.
+    /// The number of times that clients sent unanswered batches again.
     pub resent: u64,
     /// Number of changes of bindings that were answered.
     pub changes: u64,

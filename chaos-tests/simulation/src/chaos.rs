@@ -48,11 +48,11 @@ pub enum Fault {
 /// The names of the hosts.
 #[derive(Clone, Debug)]
 pub struct HostNames {
-    /// Nodes.
+    /// The names of the nodes.
     pub nodes: Vec<String>,
-    /// Fronts.
+    /// The names of the fronts.
     pub fronts: Vec<String>,
-    /// Clients.
+    /// The names of the clients.
     pub clients: Vec<String>,
     /// Number of partitions.
     pub partitions: u32,
@@ -82,7 +82,7 @@ impl FaultDistribution {
         Self { kinds, pause, longest }
     }
 
-    /// The time until the next fault.
+    /// Draws the time until the next fault.
     pub fn pause(&self, chance: &mut StdRng) -> Duration {
         self.pause.mul_f64(chance.random_range(0.0..2.0))
     }

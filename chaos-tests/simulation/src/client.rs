@@ -54,9 +54,9 @@ pub struct Client {
     pub fronts: Vec<String>,
     /// The dialler by which the client connects to the fronts.
     pub dial: Dial,
-    /// The book where it enters its answers.
+    /// The book where the client enters the records that it sends and the answers.
     pub book: SharedBook,
-    /// The seed of its random numbers.
+    /// The seed of the client's random numbers.
     pub seed: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The connection of a process to the database, and its faults.
+//! The simulated connection of a process to the database, with injected faults.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The database as a separate process: a statement that reached it is carried out even if its
-//! sender no longer waits for it, and sometimes much later (P1, P2).
+//! The database as a separate process. A statement that has reached the database is carried out
+//! even if the sender has stopped waiting, and sometimes much later (P1, P2).
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

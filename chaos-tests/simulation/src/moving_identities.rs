@@ -1,5 +1,6 @@
-//! Identities that move between accounts, also back, while their records are sent, sent again and
-//! recycled. Each record must be rated once, for any of the accounts (I2, P28).
+//! Tests identities that move between accounts, also back, while records with these identities are
+//! sent, sent again and recycled. Each record must be rated once, for one of the accounts (I2,
+//! P28).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +48,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
-/// The client that sends records and moves their identities.
+/// A client that sends records, and moves the identities of these records between accounts.
 pub struct MovingIdentities {
     /// The connection settings for the fronts.
     pub client: Client,

@@ -1,4 +1,4 @@
-//! A run, from its seed to its result.
+//! Runs the simulation of one seed, and checks the result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

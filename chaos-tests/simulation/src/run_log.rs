@@ -53,7 +53,7 @@ impl RunLog {
         format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.process))
     }
 
-    /// The whole log.
+    /// Returns the whole log as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&lock(&self.0.lines)).into_owned()
     }

@@ -16,7 +16,7 @@ pub const TICK: Duration = Duration::from_millis(4);
 /// A tick in microseconds.
 pub const TICK_US: u64 = 4_000;
 
-/// One process.
+/// A simulated process.
 pub struct Process {
     name: String,
     runtime: Option<Runtime>,

@@ -111,8 +111,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that A answers every RPC of every partition, which also opens its database
-    /// connections.
+    /// Checks that node A answers every RPC, each in its own partition. These requests also make A
+    /// open its connections to the database.
     pub async fn serves_everything(&self, when: &str) -> Result<()> {
         let mut asked = Asked::default();
         asked.of_node(self, when);
@@ -235,7 +235,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
     bail!("no answer after 600 attempts: {last:?}")
 }
 
-/// Requests in flight.
+/// Requests in flight to node A and to the front.
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
@@ -282,7 +282,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The number of answers in which A says that it does not own the partition.
+    /// The number of answers in which node A says that it does not own the partition.
     pub fn refused(&self) -> usize {
         let is_refused = |answer: &&Answer| {
             answer.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::NotOwner)

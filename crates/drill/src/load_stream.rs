@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// lengthen the measured pause.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// A batch without its final answer.
+/// A batch to which the client has no final answer yet.
 #[derive(Debug)]
 struct Pending {
     number: u64,

@@ -20,7 +20,7 @@ pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
     pull(front, Vec::new()).await
 }
 
-/// Pulls the rated output after these cursors.
+/// Pulls the rated output that follows these cursors.
 ///
 /// # Errors
 /// As [`pull_everything`]; the control totals of a segment are not compared if its first lines are
@@ -45,7 +45,7 @@ async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
     Ok(lines)
 }
 
-/// A record's key.
+/// The key of a sent record: account number and record id.
 pub type SentKey = (u64, String);
 
 /// Checks I1 and I2: every sent record has lines for exactly its quantity, in one segment, and no

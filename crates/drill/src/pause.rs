@@ -50,7 +50,7 @@ pub struct Pause {
 pub(crate) struct Answers(Vec<BatchAnswer>);
 
 impl Answers {
-    /// Sorts the answers.
+    /// Sorts the answers by partition and time.
     pub(crate) fn new(mut answers: Vec<BatchAnswer>) -> Self {
         answers.sort_unstable_by_key(|answer| (answer.partition, answer.at));
         Self(answers)

@@ -23,8 +23,8 @@ pub(crate) struct ProcessParameters {
     pub(crate) log: PathBuf,
 }
 
-/// A running process. Dropping the value kills it. It also ends when the drill's process ends in
-/// any way, because its standard input ends then.
+/// A running process. Dropping the value kills the process. The process also ends when the drill
+/// ends in any way, because its standard input is a pipe from the drill.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,

@@ -41,15 +41,15 @@ impl Verdict {
 pub struct TargetReport {
     /// The statistic: `p50`, `p99`, `max`.
     pub of: &'static str,
-    /// The limit.
+    /// The limit in milliseconds.
     pub limit_ms: f64,
-    /// The measured value.
+    /// The measured value in milliseconds.
     pub measured_ms: f64,
     /// Whether the measured value is within the limit.
     pub met: bool,
 }
 
-/// One fault.
+/// The report on one fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultReport {
     /// The description.
@@ -62,7 +62,7 @@ pub struct FaultReport {
     pub pauses_ms: BTreeMap<u32, Option<f64>>,
 }
 
-/// One scenario.
+/// The report on one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The name of the scenario.
@@ -97,7 +97,7 @@ pub struct Report {
     pub retries: u64,
     /// The number of client streams that broke.
     pub broken_streams: u64,
-    /// Changes of ownership.
+    /// The number of observed changes of ownership.
     pub takeovers: u64,
     /// The events, for the HTML page.
     #[serde(skip)]
@@ -107,7 +107,7 @@ pub struct Report {
 /// The events of a scenario over time.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// The start of the load.
+    /// The start of the load, on the clock of the drill.
     pub from: Micros,
     /// The time at which all batches were answered.
     pub until: Micros,

@@ -43,7 +43,7 @@ impl Usage {
         (0..self.batch_records).map(move |index| self.record(batch, index))
     }
 
-    /// The encoded batch.
+    /// Encodes a batch as a frame.
     pub(crate) fn frame(&self, source: &str, batch: u64) -> BatchFrame {
         let encoded: Vec<Vec<u8>> = self
             .records(batch)

@@ -14,7 +14,8 @@ use crate::postgres::ServerBytes;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
-/// The most bytes that one direction of a connection queues, besides the kernel's buffers.
+/// The maximum number of bytes that one direction of a connection queues, in addition to the
+/// kernel's buffers.
 pub const QUEUED_BYTES_MAX: usize = CHUNK_BYTES * CHUNKS;
 
 /// Bytes, or the end of the stream, and the time before which they are not delivered.

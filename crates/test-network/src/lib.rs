@@ -26,9 +26,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 use turnpike_proto::dial::{Dial, DialError, endpoint};
 
-/// The most bytes in flight in one direction of a connection; a writer waits when the pipe is full.
+/// The maximum number of bytes in flight in one direction of a connection. A writer waits when the
+/// pipe is full.
 const PIPE_BYTES_MAX: usize = 1 << 20;
-/// The most connections that a server has not accepted yet; further ones are refused.
+/// The maximum number of connections that a server has not accepted yet. Further ones are refused.
 const BACKLOG_MAX: usize = 64;
 
 type Listeners = HashMap<String, mpsc::Sender<DuplexStream>>;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server under test.
+//! Starts, stops and restarts a PostgreSQL server for tests.
 
 use std::fs;
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ pub struct TestPostgres {
     port: Option<u16>,
     running: Option<Child>,
     databases: AtomicU32,
-    // The last field: its directory is removed after the server has stopped.
+    // This field is the last one, so that the directory is removed after the server has stopped.
     dir: TempDir,
 }
 

@@ -20,7 +20,7 @@ use syn::visit::{self, Visit};
 /// The path of a module below the crate's root; empty for the root.
 type ModulePath = Vec<String>;
 
-/// The most re-exports between a name and its definition.
+/// The maximum number of re-exports between a name and its definition.
 const REEXPORTS_MAX: usize = 8;
 
 /// A name that one file takes from another file of the same package.

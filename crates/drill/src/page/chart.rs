@@ -83,8 +83,8 @@ impl<'a> Chart<'a> {
         );
         self.bands(&mut out, window, bands_top, band);
         axis(&mut out, window, bottom);
-        // The fault's bar ends above the bands, so that their colours stay visible; its line
-        // continues.
+        // The bar of a fault ends above the bands, so that the colours of the bands stay visible.
+        // The line of the fault continues through the bands.
         self.faults(&mut out, window, bands_top - GAP / 2.0, bottom);
         self.answers(&mut out, window, answers_top, waits_top);
         self.names(&mut out, bottom + 36.0);
@@ -116,7 +116,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Draws the answers in each slice, and their longest wait.
+    /// Draws the number of answers in each slice of time, and the longest wait among them.
     fn answers(&self, out: &mut String, window: Window, answers_top: f64, waits_top: f64) {
         let slice = window.slice();
         let mut slices: BTreeMap<u64, (u32, Micros)> = BTreeMap::new();

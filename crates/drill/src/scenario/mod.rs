@@ -74,7 +74,7 @@ pub enum Guarantee {
 pub struct Target {
     /// The statistic.
     pub of: Quantile,
-    /// The limit.
+    /// The limit in milliseconds.
     pub millis: f64,
 }
 
@@ -105,9 +105,9 @@ impl Quantile {
 pub struct Size {
     /// The number of faults.
     pub repeat: u32,
-    /// Partitions.
+    /// The number of partitions.
     pub partitions: u32,
-    /// Accounts in all.
+    /// The number of accounts in all partitions together.
     pub accounts: u64,
     /// Batches per second and partition.
     pub rate: f64,
