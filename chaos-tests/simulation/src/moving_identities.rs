@@ -1,5 +1,6 @@
-//! Identities that move between accounts, also back, while their records are sent, sent again and
-//! recycled. Each record must be rated once, for any of the accounts (I2, P28).
+//! Tests identities that move between accounts, also back, while records with these identities are
+//! sent, sent again and recycled. Each record must be rated once, for one of the accounts (I2,
+//! P28).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,10 +31,10 @@ use crate::plan::MAY_US;
 /// The first seed of the runs in which identities move between accounts.
 pub const FIRST_SEED: u64 = 1_000_000;
 
-/// The accounts of each partition that hold identities, counted from its first account.
+/// The accounts that may hold an identity: the 21st to the 23rd account of each partition.
 pub const HOLDERS: std::ops::RangeInclusive<u64> = 21..=23;
 
-/// The prefix of the ids of these records.
+/// The prefix of the ids of records whose identities move.
 pub const ID_PREFIX: &str = "wandering-";
 
 const DAY_US: i64 = 86_400_000_000;
@@ -43,10 +44,11 @@ const RECORDS: usize = 30;
 const SENDS_PER_RECORD: u32 = 5;
 /// A request without an answer for this long is sent to another front.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// As [`PATIENCE`], for a change of bindings, which is answered after the suspicion time.
+/// The same limit for a change of bindings. It is longer, because a change is answered only after
+/// the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
-/// The client that sends records and moves their identities.
+/// A client that sends records, and moves the identities of these records between accounts.
 pub struct MovingIdentities {
     /// The connection settings for the fronts.
     pub client: Client,
@@ -61,7 +63,7 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0x77);
     let record = |n: usize| UsageRecord {
         record_id: format!("{ID_PREFIX}{n}"),
-        // A record can't name the prefix, which is the last identity; it names an address within
+        // The last identity is a prefix, which a record can't name; the third is an address within
         // it.
         identity: IDENTITIES[n % 3].to_owned(),
         usage_type: "octets".to_owned(),
@@ -116,7 +118,7 @@ impl MovingIdentities {
         Ok(self.client.dial.channel(front)?)
     }
 
-    /// Sends every record until it was sent `times` and is acknowledged.
+    /// Sends every record repeatedly, until `times` sends of it are acknowledged.
     async fn send(&self, times: u32, stream: u64) {
         let mut chance = self.chance(stream);
         let mut open_sends: Vec<(usize, u32)> =
@@ -163,7 +165,7 @@ impl MovingIdentities {
         Ok(())
     }
 
-    /// Binds, moves and releases an identity. Never returns.
+    /// Binds the identity to accounts, moves it and unbinds it, at random times. Never returns.
     async fn change_hands(&self, identity: &str, stream: u64) {
         let mut chance = self.chance(stream);
         loop {
@@ -187,7 +189,7 @@ impl MovingIdentities {
         }
     }
 
-    /// Sends a change of bindings. Returns whether it is in effect.
+    /// Sends a change of bindings. Returns whether the change is in force.
     async fn change(&self, chance: &mut StdRng, change: Command) -> Result<bool> {
         let account = *self.holders.choose(chance).context("there are holders")?;
         let command = AccountCommand {
@@ -220,10 +222,12 @@ impl MovingIdentities {
     }
 }
 
-/// The rows of wandering records in the logs: account, outcome and rated units, by record id.
+/// The rows of the logs for records whose identities move: account, outcome and rated units, by
+/// record id.
 pub type Rows = BTreeMap<String, Vec<(u64, Outcome, i128)>>;
 
-/// I1, I2: each record is rated once, with its own units, for one of the holders.
+/// Checks I1 and I2: each record is rated once, with its full quantity, for one of the accounts
+/// `holders`.
 ///
 /// # Errors
 /// The first violation.

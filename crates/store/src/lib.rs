@@ -5,13 +5,13 @@
 //!              |
 //!        dyn SharedDatabase             database.rs   the trait
 //!     /        |          \             model.rs      arguments and results
-//!  memory    sqlite     postgres        error.rs      causes of failure, by the caller's reaction
+//!  memory    sqlite     postgres        error.rs      errors, by what the caller has to do
 //!  (tests,   (one file, (production)
-//!  simulation) embedded)
+//!  simulation) embedded)                sql/          what SQLite and PostgreSQL share
 //!        \     |      /
 //!          rules                        rules.rs      decisions that all implementations share
-//!                                       catalogue.rs  the same for published plans and tables
-//!                                       bindings.rs   the same for bindings of identities (P28)
+//!                                       catalogue.rs  shared decisions on plans and tables
+//!                                       bindings.rs   shared decisions on identities (P28)
 //!         conformance                   one suite; every implementation passes it
 //!         interpose                     a hook around the calls of a database, used by tests and
 //!                                       by meter.rs (metrics);  open.rs  opens by address
@@ -24,7 +24,7 @@
 //!   write are atomic under the lock of the partition's row (P1). Segment numbers have no gap, and
 //!   a segment is never overwritten.
 //! - A claim is a compare-and-set on the epoch (P1), in a call for one partition or for many (P20).
-//!   A heartbeat has its own row for each node (P9).
+//! - Each node writes its heartbeat into a row of its own (P9).
 //! - Pins and drains of operators (P13) are persisted, and every observation shows them. Pins
 //!   expire by the database's clock.
 //! - A call returns its outcome, or an error that marks the outcome as unknown

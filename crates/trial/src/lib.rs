@@ -9,8 +9,8 @@
 //!                     v  v
 //!               AccountTimeline (timeline.rs)   settings, plans and tables in force, by interval
 //!                      |
-//!   UsageRecord --> Trial (trial.rs)     find account > deduplicate (seen.rs) > book dues > rate
-//!                      |      \
+//!   UsageRecord --> Trial (trial.rs)     finds the account, drops duplicates (seen.rs),
+//!                      |      \          books due charges, rates
 //!                      |       step/     the effect of each primitive, for stepping
 //!                      v
 //!               TrialOutcome, FellDue (outcome.rs)  charges with receipts, or the reason for none
