@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// The content of a row, and its line.
+/// The content of a row, and the number of its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
     /// The line of the file on which the row begins, from 1.
@@ -19,7 +19,7 @@ pub struct Fault {
     pub file: String,
     /// The line of the file, from 1.
     pub line: u64,
-    /// The column or field, if the fault is of one.
+    /// The column or field that has the fault; `None` if the fault concerns no single one.
     pub column: Option<String>,
     /// The problem.
     pub problem: String,
@@ -81,7 +81,7 @@ impl Problem {
         (self.problem, self.remedy)
     }
 
-    /// Appends to the problem.
+    /// Appends `more` to the text of the problem.
     pub(crate) fn with(mut self, more: &str) -> Self {
         self.problem.push_str(more);
         self

@@ -27,7 +27,7 @@ pub struct TrialSubscription {
     pub from: Timestamp,
     /// The end, not included; [`Timestamp::MAX`] if it has none.
     pub until: Timestamp,
-    /// The highest priority is tried first.
+    /// The subscription with the highest priority is tried first.
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
@@ -42,7 +42,8 @@ pub struct Alternative {
     pub option: String,
     /// The fee of the option for each cycle.
     pub fee: Money,
-    /// The position in the offer: of equally cheap alternatives, the first is billed.
+    /// The position among the alternatives: if several are the cheapest, the first of them is
+    /// billed.
     pub place: u32,
 }
 
@@ -66,8 +67,8 @@ impl TrialAccount {
         Self { settings: vec![(Timestamp::MIN, settings)], subscriptions: Vec::new() }
     }
 
-    /// Changes the settings from an instant on; a later call for the same instant replaces the
-    /// earlier.
+    /// Changes the settings from an instant on. A later call for the same instant replaces the
+    /// settings of the earlier call.
     #[must_use]
     pub fn with_settings_from(mut self, from: Timestamp, settings: AccountContext) -> Self {
         match self.settings.binary_search_by_key(&from, |(from, _)| *from) {
@@ -142,10 +143,11 @@ impl TrialAccount {
 /// The accounts of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct TrialAccounts {
-    /// The account for all numbers that were not opened; `None` if only opened accounts exist.
+    /// The settings and subscriptions of every account number that is not in `opened`; `None` if
+    /// such accounts do not exist.
     everyone: Option<TrialAccount>,
     opened: HashMap<AccountNumber, TrialAccount>,
-    /// By canonical spelling.
+    /// The account of each identity, by the canonical spelling of the identity.
     identities: HashMap<String, AccountNumber>,
     prefix_lengths: PrefixLengths,
 }
@@ -161,8 +163,8 @@ impl TrialAccounts {
         Self { everyone: Some(account), ..Self::default() }
     }
 
-    /// The accounts of a file; the first plan of an account is tried first. Subscriptions without a
-    /// start begin at `now`, as if the file was imported then.
+    /// Creates the accounts of a file; the first plan of an account is tried first. Subscriptions
+    /// without a start begin at `now`, as if the file were imported then.
     ///
     /// # Errors
     /// An unknown zone, an account listed twice, or an identity bound to two accounts.

@@ -38,8 +38,8 @@ pub struct Trial {
     fell_due: Vec<FellDue>,
     dues: usize,
     dues_max: usize,
-    /// The accounts with a due item that can't be booked. Within a trial, such an item stays
-    /// unbookable.
+    /// The accounts with a due item that can't be booked. No later event of a trial makes such an
+    /// item bookable.
     stuck: HashSet<AccountNumber>,
 }
 

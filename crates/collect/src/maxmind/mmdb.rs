@@ -11,8 +11,8 @@ use super::networks::{Network, TableWriter};
 use super::places::location;
 use super::{AddressTableHead, ImportError, Imported, Level};
 
-/// Writes a table of addresses from a Country or City database: the content of an `.mmdb` file, and
-/// its name in errors. A network without a country gets its registered country.
+/// Writes a table of addresses from a Country or City database, given as the content of an `.mmdb`
+/// file and the file name for messages. A network without a country gets its registered country.
 ///
 /// # Errors
 /// A database that cannot be read; more networks than a table can hold, or none; a write error of

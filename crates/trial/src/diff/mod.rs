@@ -146,7 +146,7 @@ fn prices(old: (&Plan, &ObjectCode), new: (&Plan, &ObjectCode)) -> Vec<PriceChan
         |((primitive, component, _), before, after): (Key, Option<Price>, Option<Price>)| {
             let currencies = before.as_ref().zip(after.as_ref()).map(|(old, new)| (old.1, new.1));
             let moves = currencies.is_some_and(|(old, new)| old != new);
-            // The currency is shown only if it changed.
+            // Prices are shown with their currency only if the currency changed.
             let told = |(price, currency): Price| match moves {
                 true => format!("{currency} {price}"),
                 false => price,

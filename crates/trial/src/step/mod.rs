@@ -12,7 +12,7 @@ use turnpike_types::{Posting, UsageRecord};
 
 use crate::timeline::TimelineInterval;
 
-/// A receiver of the steps, in the order in which the primitives run.
+/// Receives the steps of an evaluation, in the order in which the primitives run.
 pub trait Stepper {
     /// A primitive has run.
     fn step(&mut self, step: &Stepped);
@@ -60,7 +60,7 @@ pub struct Port {
     pub port: String,
     /// Ranges of units, in order.
     pub runs: Vec<UnitRange>,
-    /// Whether a record without units passed the port.
+    /// Whether a record without units passed the port; then `runs` is empty.
     pub empty_record: bool,
 }
 
@@ -153,7 +153,7 @@ pub(crate) struct StepWatcher<'a> {
     /// Whether a due item is rated. Primitives without an effect on a due item are left out.
     is_due: bool,
     interval: &'a TimelineInterval,
-    /// The postings of the lines so far, as of the previous step.
+    /// The posting of each line booked so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
 }
