@@ -47,7 +47,8 @@ struct Terms {
 impl AccountTimeline {
     /// Computes the timeline of an account.
     ///
-    /// # Errors The account's parameters do not fit its plan.
+    /// # Errors
+    /// The account's parameters do not fit its plan.
     pub(crate) fn of(
         account: &TrialAccount,
         number: AccountNumber,

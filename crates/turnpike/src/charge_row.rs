@@ -40,7 +40,7 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) level_after: Cow<'a, str>,
     pub(crate) amount: Cow<'a, str>,
     pub(crate) currency: Cow<'a, str>,
-    /// Empty in the output of `rate`.
+    /// The time of rating; empty in the output of `rate`.
     pub(crate) rated_at: String,
     /// The account whose balance includes the amount; 0: none.
     pub(crate) posted_to: u64,

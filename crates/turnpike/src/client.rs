@@ -153,7 +153,7 @@ impl Front {
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        // Nothing panics under this lock.
+        // A poisoned lock is used, because no code panics while it holds this lock.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -114,9 +114,9 @@ struct Sender<'a, T, N, E> {
     next: N,
     on_event: E,
     patience: Patience,
-    /// The wait that the front last requested.
+    /// The wait that the front requested in its latest answer.
     wait_asked: Duration,
-    /// The front's reason for the wait.
+    /// The front's reason for the requested wait.
     wait_reason: Option<String>,
     pending: BTreeMap<u64, Pending<T>>,
     is_exhausted: bool,

@@ -5,9 +5,9 @@
 //!   |                |                            |               |     |
 //!  identity        start                        method         status quantity
 //!
-//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; the fields of a line
+//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; fields of a line
 //!  fields.rs     parsers of single fields
-//!  requester.rs  the client's address or host name -> the identity that pays
+//!  requester.rs  the client's address or host name -> the identity that is charged
 //! ```
 
 mod fields;

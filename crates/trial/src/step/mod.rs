@@ -108,7 +108,7 @@ pub struct Booked {
     /// The number of the line from which this line was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
-    /// The row of the reference table, from 0.
+    /// The row, from 0, of the reference table that gave the price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
     /// The posting: `account`, `second-account 901`, `nobody`, `replaced`, `trial`.

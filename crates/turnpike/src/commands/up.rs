@@ -134,8 +134,8 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
     DataDir::lock(data)
 }
 
-/// The first line of the log: version and settings. An existing database keeps its partitions,
-/// whatever the options say.
+/// Writes the first line of the log: version and settings. An existing database keeps its
+/// partitions, whatever the options say.
 fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
     let is_new = !DataDir::was_used(data);
     tracing::info!(
@@ -213,7 +213,7 @@ impl ClusterPlan {
 /// A running embedded cluster.
 #[derive(Debug)]
 pub(crate) struct LocalCluster {
-    /// The first and the number of the accounts that `turnpike load` is suggested for.
+    /// The first account and the number of accounts that the log suggests for `turnpike load`.
     accounts_for_load: (u64, u64),
     pub(crate) front: RunningChild,
     pub(crate) nodes: Vec<RunningChild>,

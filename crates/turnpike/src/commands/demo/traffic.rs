@@ -16,7 +16,7 @@ use crate::commands::load::generate::{Generator, GeneratorOptions, share};
 use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 
-/// Concurrent streams.
+/// The number of concurrent client streams.
 const STREAMS: u16 = 4;
 /// Records per batch; each batch has records of every partition.
 const BATCH: u32 = 250;
@@ -36,7 +36,7 @@ pub(crate) struct AnsweredBatch {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) records: u64,
-    /// Octets of each account.
+    /// The octets sent for each account.
     pub(crate) octets: HashMap<u64, u64>,
 }
 
@@ -139,12 +139,12 @@ impl Traffic {
         });
     }
 
-    /// The ledger so far.
+    /// Takes the ledger; a later call returns an empty one.
     pub(crate) fn ledger(&self) -> Ledger {
         std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The answers so far.
+    /// The answered batches so far.
     pub(crate) fn answers(&self) -> Vec<AnsweredBatch> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
