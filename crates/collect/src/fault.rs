@@ -21,9 +21,9 @@ pub struct Fault {
     pub line: u64,
     /// The column or field that has the fault; `None` if the fault concerns no single one.
     pub column: Option<String>,
-    /// The problem.
+    /// The problem, as text for the user.
     pub problem: String,
-    /// The remedy.
+    /// The remedy, as text for the user.
     pub remedy: String,
     fatal: bool,
 }
@@ -97,7 +97,7 @@ impl Problem {
     }
 }
 
-/// The fault of a read error.
+/// The fatal fault of a file that can't be read any further.
 pub(crate) fn unreadable(file: &str, line: u64, error: &io::Error) -> Fault {
     Problem::row(
         format!("the file can't be read any further: {error}"),

@@ -287,7 +287,8 @@ impl<R: Read> UsageJsonl<R> {
         }
     }
 
-    /// The fault of a first line in another format than JSON lines; `None` if it may be a record.
+    /// The fault of a first line in another format than JSON lines; `None` if the line may be a
+    /// record.
     fn other_format(&self) -> Option<Problem> {
         let first = self.lines.bytes().trim_ascii();
         match first {

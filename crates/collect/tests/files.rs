@@ -1,4 +1,4 @@
-//! Each reader with a complete file.
+//! Tests of each reader with a complete file.
 
 #![allow(clippy::unwrap_used)]
 

@@ -31,7 +31,8 @@ pub struct TrialSubscription {
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// The option if the subscription is an alternative of one (docs/plan-semantics.md section 6).
+    /// The option, if the subscription is an alternative of an option (docs/plan-semantics.md
+    /// section 6).
     pub option: Option<Alternative>,
 }
 
@@ -92,7 +93,8 @@ impl TrialAccount {
         self
     }
 
-    /// Adds a subscription without start and end to each plan; the first plan is tried first.
+    /// Adds a subscription without start and end to each plan. The plans are tried in the given
+    /// order.
     #[must_use]
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {

@@ -43,7 +43,7 @@ pub struct Trial {
     stuck: HashSet<AccountNumber>,
 }
 
-/// Sums by account and currency; `None` if a sum has more than 38 digits.
+/// The posted amounts by account and currency; `None` if a sum has more than 38 digits.
 type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {

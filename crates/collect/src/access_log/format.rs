@@ -72,7 +72,7 @@ impl LogFormat {
         COMBINED.parse().ok()
     }
 
-    /// As `combined`, after `VHOST:PORT`.
+    /// `VHOST:PORT`, followed by a line in the format `combined`.
     pub(super) fn vhost_combined() -> Option<Self> {
         VHOST_COMBINED.parse().ok()
     }
@@ -166,7 +166,8 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
             None => before.push(c),
         };
         match c {
-            // Escapes of httpd.conf, where the format is in quotes.
+            // A backslash escapes the next character, as in httpd.conf, where the format is in
+            // quotes.
             '\\' => {
                 let escaped =
                     rest.chars().next().ok_or_else(|| bad("the format ends in \\".to_owned()))?;

@@ -55,8 +55,8 @@ fn unreadable(file: &str, problem: impl Display) -> ImportError {
     ImportError::Database { file: file.to_owned(), problem: problem.to_string() }
 }
 
-/// The location of a record. A Country database has a subset of the fields of a City database, so
-/// both are decoded as City records.
+/// The location in a record of the database. A Country database has a subset of the fields of a
+/// City database, so both are decoded as City records.
 fn place(
     found: &LookupResult<'_, &[u8]>,
     level: Level,

@@ -214,7 +214,8 @@ fn bad_quote(error: CsvLineError) -> Problem {
     Problem::row(error.to_string(), remedy)
 }
 
-/// The fault of a first line in another format than separated values; `None` if it may be a header.
+/// The fault of a first line in another format than separated values; `None` if the line may be a
+/// header.
 fn other_format(text: &str) -> Option<Problem> {
     match text.trim_start().chars().next()? {
         '{' => Some(Problem::row(

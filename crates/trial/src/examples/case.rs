@@ -20,7 +20,7 @@ pub(crate) struct Case<'e> {
 
 /// A record and its position.
 pub(crate) struct PlacedRecord {
-    /// `line 12`, or `usage.csv:3`.
+    /// The position, such as `line 12` or `usage.csv:3`.
     pub(crate) at: String,
     pub(crate) usage: UsageRecord,
 }

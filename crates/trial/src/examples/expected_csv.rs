@@ -114,7 +114,7 @@ enum Column {
 enum Written {
     /// The cell contains the unit, such as `2 h`; a number without a unit is in base units.
     Itself,
-    /// In the unit given by the column's name.
+    /// The cell is in the unit that the column's name states.
     In(&'static str),
 }
 

@@ -13,7 +13,7 @@ use crate::{Charges, FellDue, Trial};
 pub(crate) struct ExampleResults {
     /// The results of each record, and of each date on which charges fell due.
     pub(crate) subjects: BTreeMap<Subject, FoundLines>,
-    /// The posted sums of the accounts with expected totals, by currency.
+    /// For each expected total, the balance of the account, by currency.
     pub(crate) totals: Vec<Vec<(Currency, Option<Money>)>>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct FoundLines {
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
     pub(crate) late: bool,
-    /// In the order of the first line of each sum.
+    /// The sums, in the order of the first line of each sum.
     pub(crate) sums: Vec<Sum>,
 }
 

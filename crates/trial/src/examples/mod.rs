@@ -40,7 +40,7 @@ pub const EXAMPLE_RECORDS_MAX: usize = 10_000;
 /// Maximum number of due charges and closes in one example.
 pub const EXAMPLE_DUES_MAX: usize = 20_000;
 
-/// The inputs of examples besides the plan.
+/// The inputs of a run of examples in addition to the plan.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     files: &'a dyn Fn(&str) -> Option<Vec<u8>>,

@@ -11,7 +11,7 @@ const DIFFERENCES_MAX: usize = 50;
 /// The results of all examples of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExamplesReport {
-    /// In the order of the plan.
+    /// The result of each example, in the order of the plan.
     pub examples: Vec<ExampleReport>,
 }
 

@@ -24,7 +24,7 @@ pub struct Stepped {
     /// The record's id; for a due item, `due:` and the date on which it falls due, in the account's
     /// time zone.
     pub record: String,
-    /// The plan.
+    /// The id of the plan.
     pub plan: String,
     /// The version of the plan.
     pub version: u32,
@@ -56,7 +56,7 @@ pub struct Stepped {
 /// The units at one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// The port.
+    /// The name of the port.
     pub port: String,
     /// Ranges of units, in order.
     pub runs: Vec<UnitRange>,
@@ -90,7 +90,7 @@ pub struct Booked {
     pub number: usize,
     /// The component that the line charges for.
     pub component: String,
-    /// The kind of charge.
+    /// The kind of charge, such as `usage` or `one-time`.
     pub kind: &'static str,
     /// The quantity as text: `7200 s`.
     pub quantity: String,
@@ -118,11 +118,11 @@ pub struct Booked {
 /// An earlier line with a changed posting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moved {
-    /// The number of the line.
+    /// The number of the line within the record or due item, from 0.
     pub number: usize,
-    /// The posting before.
+    /// The posting before the change.
     pub before: String,
-    /// The posting now.
+    /// The posting after the change.
     pub after: String,
 }
 
@@ -133,9 +133,9 @@ pub struct VariableChange {
     pub variable: String,
     /// The first date of the period; empty if there is none.
     pub period: String,
-    /// The value before, in base units.
+    /// The value before the primitive ran, in base units.
     pub before: i128,
-    /// The value now.
+    /// The value after the primitive ran, in base units.
     pub after: i128,
     /// The unit of the value.
     pub unit: &'static str,
@@ -143,7 +143,7 @@ pub struct VariableChange {
     pub period_words: String,
     /// The value before as text: `7200 s`, `charged until 2026-12-01`, `nothing`.
     pub before_words: String,
-    /// The value now as text.
+    /// The value after the primitive ran, as text.
     pub after_words: String,
 }
 

@@ -191,9 +191,9 @@ async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPlan {
     pub(crate) nodes: u32,
-    /// For a new database; `None` for the default.
+    /// The number of partitions of a new database; `None` for the default.
     pub(crate) partitions: Option<u32>,
-    /// For a new database; `None` for the default.
+    /// The accounts of a new database; `None` for the default.
     pub(crate) accounts: Option<AccountRange>,
     pub(crate) acceptance: AcceptanceArgs,
     pub(crate) listen: String,

@@ -119,7 +119,7 @@ impl Repeats {
     }
 
     fn causes(&self) -> MutexGuard<'_, Causes> {
-        // A poisoned lock is used, because no code panics while it holds this lock.
+        // A poisoned lock is used too, because no code panics while it holds this lock.
         self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,7 +22,7 @@ const STREAMS: u16 = 4;
 const BATCH: u32 = 250;
 /// The duration of the traffic: enough for a takeover and a handback in the middle.
 const PACE: Duration = Duration::from_secs(12);
-/// The number of pauses of each stream during [`PACE`].
+/// The number of rounds into which each stream divides [`PACE`], with a pause after each.
 const ROUNDS: u32 = 120;
 
 /// An answered batch: the time of sending and the time of the answer.
@@ -52,7 +52,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Records for the accounts from `first` on.
+    /// Traffic of octet records for the `accounts` accounts from number `first` on.
     pub(crate) fn new(first: u64, accounts: u64, records: u64, start_us: i64) -> Arc<Self> {
         Arc::new(Self {
             accounts: (first, accounts),

@@ -46,7 +46,7 @@ impl Feed for FakeFeed {
     }
 }
 
-/// The cursor after a line.
+/// The cursor that follows a line.
 pub(super) fn after(line: &ChargeLine) -> Cursor {
     let ChargeLine { partition, segment, row, .. } = *line;
     Cursor { partition, segment, row: row + 1, ..Cursor::default() }

@@ -714,7 +714,7 @@ mod tests {
                 // The file lacks one line of the feed, but contains a later line.
                 let world = World::new(format, name, &text(format, &some));
                 assert!(world.refusal(&five()).contains("another cluster"), "{without}");
-                // The feed does not have a line of the file.
+                // The feed lacks one line of the file, but has a later line.
                 let world = World::new(format, name, &text(format, &five()));
                 assert!(world.refusal(&some).contains("another cluster"), "{without}");
             }
