@@ -3,8 +3,8 @@
 //! Required columns: `account_number`, `zone`, `currency`. Optional columns: `cycle_day` (default
 //! 1), `plan` (several separated by `;`; the first has priority), `plan_from` (an instant, or a
 //! date in the account's time zone), `identities` (separated by `;`), `attribute:NAME`,
-//! `parameter:NAME`. A row without a plan has neither `plan_from` nor parameters: they would be
-//! lost.
+//! `parameter:NAME`. A row without a plan must have neither `plan_from` nor parameters, because no
+//! subscription would use them.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -75,8 +75,8 @@ impl<R: Read> AccountsCsv<R> {
             .collect()
     }
 
-    /// The parts of a cell between `;`. Those of a quoted cell keep leading and trailing white
-    /// space.
+    /// The values in the cell of a column, separated by `;`. Blanks around a value are removed
+    /// unless the cell is in quotes.
     fn list(&self, name: &str) -> Vec<&str> {
         let Some(at) = self.columns.iter().position(|column| column == name) else {
             return Vec::new();

@@ -11,9 +11,9 @@ use crate::fault::Problem;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct BadTime {
-    /// The problem.
+    /// The problem, as text for the user.
     pub problem: String,
-    /// The remedy.
+    /// The remedy, as text for the user.
     pub remedy: String,
 }
 
@@ -78,8 +78,8 @@ fn out_of_range(shown: &str) -> BadTime {
     bad(problem, remedy)
 }
 
-/// Whether the text begins with a year of more than four digits. (RFC 3339 has years of four digits;
-/// six with a sign are read as well.)
+/// Whether the text begins with a year of more than four digits. (A year in RFC 3339 has four
+/// digits; this parser also reads a sign and six digits.)
 fn has_long_year(text: &str) -> bool {
     let text = text.trim_start_matches(['+', '-']);
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -38,12 +38,12 @@ pub struct Trial {
     fell_due: Vec<FellDue>,
     dues: usize,
     dues_max: usize,
-    /// The accounts with a due item that can't be booked. Within a trial, such an item stays
-    /// unbookable.
+    /// The accounts with a due item that can't be booked. No later event of a trial makes such an
+    /// item bookable.
     stuck: HashSet<AccountNumber>,
 }
 
-/// Sums by account and currency; `None` if a sum has more than 38 digits.
+/// The posted amounts by account and currency; `None` if a sum has more than 38 digits.
 type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {

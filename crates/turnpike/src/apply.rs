@@ -16,7 +16,7 @@ use turnpike_types::limits;
 use crate::client::{Front, Patience};
 use crate::ui;
 
-/// Commands per request.
+/// The maximum number of commands in a request.
 const COMMANDS: usize = 5_000;
 
 /// The outcomes of a set of commands.
@@ -224,7 +224,7 @@ pub(crate) fn open(
     }
 }
 
-/// As [`open`], but refused if the account is open already.
+/// As [`open`], but the cluster refuses the command if the account is open already.
 pub(crate) fn open_new(
     account_number: u64,
     settings: Settings,

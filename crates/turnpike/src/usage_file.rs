@@ -53,7 +53,7 @@ pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     /// The format; `None`: by the file's name.
     pub(crate) format: Option<Format>,
-    /// Names of attributes even if they resemble known columns.
+    /// The columns that are attributes even if their names resemble known columns.
     pub(crate) attributes: &'a BTreeSet<String>,
     /// The columns of `--attribute`: the file must have them.
     pub(crate) named: &'a [String],

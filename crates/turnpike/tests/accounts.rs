@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const PLAN: &str = include_str!("../../node/tests/support/octets.xml");
 
-/// A cluster for accounts 1 to 10,000, and records since 2026-01-01.
+/// A cluster with the accounts 1 to 10,000 that accepts records since 2026-01-01.
 struct Up {
     process: Child,
     front: String,
@@ -52,7 +52,7 @@ impl Up {
         run(&[line, &["--front", &self.front]].concat())
     }
 
-    /// What a command that succeeds says.
+    /// Runs a command that must succeed, and returns its standard output.
     #[track_caller]
     fn done(&self, line: &[&str]) -> String {
         let ran = self.run(line);
@@ -86,7 +86,7 @@ impl Drop for Up {
 fn dates_and_settings(up: &Up) {
     let zone = ["--zone", "Europe/Zurich", "--currency", "EUR", "--attribute", "level=gold"];
     up.done(&[&["account", "open", "42", "--identity", "user:anna"], &zone[..]].concat());
-    // A date begins in the account's zone, for each command.
+    // Each command reads a date in the account's zone.
     let said = up.done(&["account", "subscribe", "42", "--plan", "octets", "--from", "2026-11-01"]);
     assert!(said.contains("as of 2026-11-01T00:00:00+01:00[Europe/Zurich]"), "{said}");
     let begins = up.shown("42")["subscriptions"][0]["from"].clone();
@@ -94,7 +94,7 @@ fn dates_and_settings(up: &Up) {
     let said = up.done(&["account", "cancel", "42", "--plan", "octets", "--at", "2027-07-01"]);
     assert!(said.contains("2027-07-01T00:00:00+02:00"), "{said}");
     assert_eq!(up.shown("42")["subscriptions"][0]["until"], "2027-06-30T22:00:00Z");
-    // Without a date it is now, never 1970.
+    // Without --from, a subscription begins now, and not in 1970.
     up.done(&["account", "subscribe", "42", "--plan", "octets", "--from", "2027-07-01"]);
     up.done(&["account", "open", "43", "--currency", "EUR"]);
     up.done(&["account", "subscribe", "43", "--plan", "octets"]);
@@ -102,7 +102,7 @@ fn dates_and_settings(up: &Up) {
     let now = jiff_now();
     assert!(begins[..10] == now[..10] || begins < now, "{begins} is not today, {now}");
     assert!(!begins.starts_with("1970"), "{begins}");
-    // Only what is named changes.
+    // Settings that the command does not name stay as they are.
     up.done(&["account", "change", "42", "--from", "2026-12-01", "--cycle-day", "15"]);
     let settings = up.shown("42")["settings"][1].clone();
     let expected = ["Europe/Zurich", "EUR", "gold"];
@@ -123,7 +123,7 @@ fn dates_and_settings(up: &Up) {
     );
 }
 
-/// No command takes an account, a plan or an option that is not there.
+/// Every command refuses an account, a plan or an identity that does not exist.
 fn missing_objects(up: &Up) {
     let date = "2026-11-01";
     for line in [
@@ -182,8 +182,8 @@ fn identities(up: &Up) {
     );
 }
 
-/// I2, P28: a file that is sent again after an identity was moved, with an instant in the past, is
-/// billed once; new usage from that instant on is the next holder's.
+/// I2, P28: a file that is sent again after its identity was moved, with an instant in the past, is
+/// billed once. New usage from that instant on is billed to the account that got the identity.
 fn moved_identities(up: &Up) {
     let usage = |name: &str, rows: &[(&str, &str)]| {
         let head = "record_id,identity,usage_type,start_time,quantity\n".to_owned();
@@ -216,7 +216,8 @@ fn moved_identities(up: &Up) {
     let said = up.done(&["ingest", &both]);
     assert!(said.contains("2 accepted, 2 duplicates"), "{said}");
     assert_eq!((octets("61"), octets("62")), (3_000_000, 1_000_000));
-    // Released, sent again with a new record, and bound to the first account once more.
+    // The identity is unbound, the file is sent again with a new record, and the identity is bound
+    // to the first account again.
     up.done(&["account", "unbind", "62", "--identity", "user:mover", "--from", "2026-02-10"]);
     let more = usage("more.csv", &[("r2", "15"), ("r4", "16"), ("r5", "17")]);
     let ran = up.run(&["ingest", &more]);
@@ -230,7 +231,7 @@ fn moved_identities(up: &Up) {
     assert_eq!((octets("61"), octets("62")), (4_000_000, 1_000_000));
 }
 
-/// The files of an everyday import: each spelling of an address finds its account.
+/// Accounts and records may spell an address differently: each record finds its account.
 fn spellings(up: &Up) {
     let accounts = up.file(
         "accounts.csv",
@@ -261,7 +262,8 @@ fn spellings(up: &Up) {
     assert!(!waiting.contains("unbound-identity"), "{waiting}");
 }
 
-/// A plan without plan_from begins when it is imported. The same file again changes nothing.
+/// A plan without plan_from begins when it is imported. Importing the same file again changes
+/// nothing.
 fn plans_without_a_start(up: &Up) {
     let accounts = up.file(
         "no-start.csv",
@@ -288,7 +290,7 @@ fn plans_without_a_start(up: &Up) {
     assert!(again.out.contains("subscriptions: 0 applied, 2 already in effect"), "{}", again.out);
     assert!(!again.err.contains("begin now"), "{}", again.err);
     assert_eq!(begins("6001"), begun);
-    // Neither does it begin a plan anew that was cancelled since.
+    // If a plan was cancelled in the meantime, importing the file again does not begin it again.
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     up.done(&["account", "cancel", "6001", "--plan", "octets", "--at", &jiff_now()]);
     up.done(&["account", "import", &accounts]);
@@ -312,7 +314,8 @@ fn plans_without_a_start(up: &Up) {
     }
 }
 
-/// A row whose identity another account holds is not imported at all, so that the corrected row is.
+/// Nothing of a row is imported if another account holds one of its identities. The corrected row
+/// can then be imported.
 fn identities_that_others_hold(up: &Up) {
     up.done(&["account", "open", "7000", "--currency", "EUR", "--identity", "user:held"]);
     let row =
@@ -368,7 +371,7 @@ fn changes_that_can_not_be(up: &Up) {
     assert!(again.contains("already in effect"), "{again}");
 }
 
-/// Now, as instants are shown.
+/// The present time, in the form in which the program shows instants.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(now.unwrap().stdout).unwrap().trim().to_owned()

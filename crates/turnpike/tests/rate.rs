@@ -1,4 +1,4 @@
-//! `turnpike rate`, to the last decimal.
+//! `turnpike rate`: amounts are compared to the last decimal.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ fn rows(out: &str) -> Vec<BTreeMap<String, String>> {
     reader.deserialize().map(Result::unwrap).collect()
 }
 
-/// (record, component) -> units, nanos; summed over lines.
+/// The sums of units and nanos over the lines of each record and component.
 fn sums(ran: &Ran) -> BTreeMap<(String, String), (i128, i128)> {
     let mut sums = BTreeMap::new();
     for row in rows(&ran.out) {
@@ -53,7 +53,7 @@ fn fig_6b_is_rated_exactly() {
     }
     assert_eq!(sums(&ran), expected);
     assert!(ran.err.contains("USD 154.291666667"), "{}", ran.err);
-    // Each line says why: r02 takes the last five free hours of January.
+    // Each line states its price and levels: r02 uses the last five free hours of January.
     let rows = rows(&ran.out);
     let r02 = rows.iter().find(|row| row["record_id"] == "r02").unwrap();
     assert_eq!((r02["price"].as_str(), r02["period"].as_str()), ("0 per 1 h", "2026-01-01"));
@@ -86,7 +86,7 @@ fn weighted_functions_are_priced_by_weight() {
     }
 }
 
-/// A year 0 is an instant like any other: before every plan, which the message says.
+/// The year 0 is a valid time. It is before every version of the plan, and the message says so.
 #[test]
 fn usage_before_the_first_version_of_a_plan_is_reported_with_its_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ fn a_record_that_cannot_be_rated_is_reported_with_its_reason_and_affects_no_othe
         .map(|row| (row["record_id"].clone(), row["account_number"].clone()))
         .collect();
     assert_eq!(rated, [("m1".into(), "1".into()), ("m4".into(), "2".into())]);
-    // The same as JSON lines.
+    // With --json, the same lines are printed as JSON.
     let json = mixed(&["--json"]);
     let lines: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -140,7 +140,8 @@ fn a_record_that_cannot_be_rated_is_reported_with_its_reason_and_affects_no_othe
     assert_eq!(lines[1]["amount"], "0.550000000");
 }
 
-/// A plan with a fee in advance, calls by a dial plan, and its usage.
+/// A directory with a plan that has a fee in advance and prices calls by a dial plan, and with
+/// usage.
 fn calls() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
@@ -219,7 +220,6 @@ fn a_plan_is_tested_with_the_tables_that_it_reads() {
     assert!(without.out.contains("found suspended, no-table"), "{}", without.out);
 }
 
-/// Figure 7A of the price planning seed.
 #[test]
 fn each_record_is_stepped_through_the_primitives() {
     let all = rate_calls(&["--step"]);
@@ -264,7 +264,8 @@ fn alternative(dir: &std::path::Path, id: &str, price: &str, fee: &str) -> Strin
 const CALLS: &str = "record_id,account_number,usage_type,start_time,quantity\n\
                      r1,7,call,2026-01-10T12:00:00Z,100\n";
 
-/// Rates a hundred calls of January by `small` (0.10 a call, 1.00 a month) and `large` (0.01, 5.00).
+/// Rates a hundred calls of January by the plans `small` (0.10 for a call, 1.00 for a month) and
+/// `large` (0.01 for a call, 5.00 for a month).
 fn rate_two(extra: &[&str]) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let small = alternative(dir.path(), "small", "0.10", "1.00");
@@ -276,8 +277,8 @@ fn rate_two(extra: &[&str]) -> Ran {
     run(&[&rate[..], extra].concat())
 }
 
-/// docs/plan-semantics.md section 6: the one that comes cheapest is billed when the cycle closes,
-/// with the fee.
+/// docs/plan-semantics.md section 6: when the cycle closes, the cheapest alternative is billed,
+/// together with the fee of the option.
 #[test]
 fn an_option_is_billed_by_the_cheapest_plan() {
     let option = ["--option", "phone=small,large", "--option-fee", "phone=0.50"];

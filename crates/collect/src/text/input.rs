@@ -32,7 +32,8 @@ enum Text<R: Read> {
     Utf16(Utf16<Peeked<Raw<R>>>),
 }
 
-/// Files that are not text, by their first bytes: the kind of file, and how to convert it to text.
+/// Kinds of files that are not text: the first bytes, the name of the kind, and how to convert the
+/// file to text.
 const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"PK\x03\x04", "a ZIP archive or an .xlsx workbook", "unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an .xls workbook", "save the sheet as CSV"),
@@ -49,7 +50,8 @@ const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"\xff\xfe\0\0", "UTF-32", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32", "save it as UTF-8"),
 ];
-/// The number of bytes to read: at least the longest of these signatures and byte order marks.
+/// The number of bytes that are read to detect the encoding: at least the longest signature or byte
+/// order mark.
 const HEAD_BYTES: usize = 16;
 const GZIP: &[u8] = b"\x1f\x8b\x08";
 

@@ -11,9 +11,9 @@ use crate::{Charges, FellDue, Trial};
 /// The results of all records and due charges of an example.
 #[derive(Default)]
 pub(crate) struct ExampleResults {
-    /// By record or due date.
+    /// The results of each record, and of each date on which charges fell due.
     pub(crate) subjects: BTreeMap<Subject, FoundLines>,
-    /// The posted sums of the accounts with expected totals, by currency.
+    /// For each expected total, the balance of the account, by currency.
     pub(crate) totals: Vec<Vec<(Currency, Option<Money>)>>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct FoundLines {
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
     pub(crate) late: bool,
-    /// In the order of the first line of each sum.
+    /// The sums, in the order of the first line of each sum.
     pub(crate) sums: Vec<Sum>,
 }
 
@@ -35,9 +35,9 @@ pub(crate) struct Sum {
     /// The word for the kind of posting.
     pub(crate) posting: &'static str,
     pub(crate) unit: Unit,
-    /// `None` if it exceeds 128 bits.
+    /// The quantity in base units; `None` if the sum exceeds 128 bits.
     pub(crate) quantity: Option<i128>,
-    /// In billionths; `None` if it exceeds 128 bits.
+    /// The amount in billionths of the currency unit; `None` if the sum exceeds 128 bits.
     pub(crate) nanos: Option<i128>,
     pub(crate) lines: u32,
 }

@@ -212,7 +212,8 @@ async fn one(
     print_outcome(number, applied, "")
 }
 
-/// Prints the outcome of one command. `when` is its effective time, with a leading comma.
+/// Prints the outcome of one command. `when` is the text of its effective time, with a leading
+/// comma.
 fn print_outcome(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
     match applied {
         Applied { applied: 1, notes, .. } => {

@@ -73,7 +73,7 @@ pub(crate) struct PullArgs {
     /// Append to this regular file; - for standard output [default: -]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Acknowledge [default: with a file of --output]
+    /// Acknowledge the written lines [default: with a file of --output]
     #[arg(long, conflicts_with = "no_ack")]
     ack: bool,
     /// Do not acknowledge: the next pull gives the same lines
@@ -103,7 +103,7 @@ struct Report {
     segments_in_part: u64,
     mismatches: Vec<String>,
     amounts: BTreeMap<String, String>,
-    /// --max was reached, and the feed has more lines; null if that could not be found out.
+    /// Whether --max was reached and the feed has more lines; null if this could not be determined.
     more_lines: Option<bool>,
 }
 
@@ -180,7 +180,7 @@ async fn open_pull(front: &Front, request: &PullRequest) -> anyhow::Result<Strea
         .await
 }
 
-/// Does the feed have lines after these cursors?
+/// Whether the feed has lines after these cursors.
 async fn has_more<F: Feed>(
     feed: &F,
     consumer: &str,
@@ -212,7 +212,7 @@ pub(crate) async fn register(
     Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
 }
 
-/// The interface for acknowledgements and for small pulls; tests replace it.
+/// The interface for acknowledgements and for small pulls; tests implement it without a cluster.
 trait Feed {
     async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()>;
 
@@ -330,7 +330,7 @@ mod tests {
         /// For each acknowledgement: the old and the new cursor, and the rows in the file at that
         /// time.
         seen: RefCell<Vec<(u64, u64, Vec<String>)>>,
-        /// Fail all acknowledgements.
+        /// Whether all acknowledgements fail.
         fails: bool,
     }
 
@@ -380,7 +380,7 @@ mod tests {
             for segment in 1..=3 {
                 puller.take(&page(segment), &mut sink).await.unwrap();
             }
-            // A repeated page has no new lines, so nothing is acknowledged.
+            // The page was acknowledged before, so its cursor is not moved again.
             puller.take(&page(3), &mut sink).await.unwrap();
         });
         let upto = |segments| {

@@ -48,9 +48,9 @@ Examples:
   turnpike suspense recycle
   turnpike suspense recycle --reason unknown-account";
 
-/// The most records that a front lists in one request.
+/// The maximum number of records that a front lists in one request.
 const RECORDS_MAX: u32 = 100_000;
-/// The records that are listed without --max, and those that are recycled in one request.
+/// The number of records that are listed without --max, and that are recycled in one request.
 const PAGE: u32 = 10_000;
 
 /// The selection of records.
@@ -62,8 +62,8 @@ pub(crate) struct SuspenseArgs {
     /// Only records of this account
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     account: Option<u64>,
-    /// At most this many records, up to 100,000 (default: list 10,000, recycle all); a message says if
-    /// there are more
+    /// At most this many records, up to 100,000 (default: list 10,000, recycle all); a message says
+    /// if there are more
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS_MAX)))]
     max: Option<u32>,
@@ -105,7 +105,8 @@ struct Shown {
     duration_us: i64,
     quantity: Option<i64>,
     reason: String,
-    /// The subject of the reason: the measure, attribute, number or plan.
+    /// The subject of the reason: the measure, attribute, number or plan that caused the
+    /// suspension.
     detail: String,
     segment: u64,
     recycled: u32,
@@ -139,7 +140,7 @@ async fn listing(
 ) -> anyhow::Result<Streaming<SuspendedRecord>> {
     let request = ListRequest {
         reason: args.reason()?,
-        account_number: args.account.unwrap_or(0), // 0 stands for every account.
+        account_number: args.account.unwrap_or(0), // 0 selects every account.
         records_max,
         after,
     };
@@ -154,7 +155,7 @@ async fn listing(
 async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
     args.reason()?;
     let front = args.client.connect(&context.config).await?;
-    // One more than is shown, to know whether there are more.
+    // Requests one record more than is shown, to know whether there are more.
     let max = args.max.unwrap_or(PAGE);
     let mut records = listing(args, &front, (max + 1).min(RECORDS_MAX), None).await?;
     let (mut rows, mut listed, mut has_more) = (Vec::new(), 0, false);
@@ -194,8 +195,8 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
     Ok(Finish::Done)
 }
 
-/// An error if the account of an empty selection was never opened. Records of such an account can
-/// be in suspense, so the account is looked up only if the selection is empty.
+/// Fails if no record is selected and the account was never opened. Such an account can have
+/// records in suspense, so it is looked up only if the selection is empty.
 async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::Result<()> {
     let Some(account_number) = args.account else { return Ok(()) };
     let doing = format!("no record of account {account_number} is in suspense");
@@ -289,7 +290,8 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
     Ok(Finish::unless(has_untried || recycled.still_suspended + recycled.retry > 0))
 }
 
-/// Recycles at most `records_max` of the selected records, behind `after`.
+/// Recycles at most `records_max` of the selected records, from those that follow the position
+/// `after`.
 async fn recycle_page(
     args: &SuspenseArgs,
     front: &Front,
@@ -310,7 +312,8 @@ async fn recycle_page(
         .await
 }
 
-/// Whether a selected record is in suspense behind the last one that was tried.
+/// Whether a selected record is in suspense after the position `last`, up to which records were
+/// tried.
 async fn is_anything_behind(
     args: &SuspenseArgs,
     front: &Front,

@@ -54,9 +54,10 @@ struct Report {
     bad_rows: Vec<String>,
 }
 
-/// Accounts looked up concurrently.
+/// The number of accounts that are looked up concurrently.
 const SHOWS_AT_ONCE: usize = 16;
-/// Rows read before their commands are sent: this bounds memory for a file of any size.
+/// The number of rows that are read before their commands are sent. It bounds memory for a file of
+/// any size.
 const CHUNK: usize = 20_000;
 
 pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         // after the rest of its request, so one request with both could subscribe too early.
         let opens = chunk.iter().map(open);
         let opened = apply::apply(&front, opens, |_, _| bar.inc(1)).await?;
-        // No subscription for a row whose account could not be opened with the row's settings.
+        // A row whose account could not be opened with the row's settings gets no subscription.
         let unopened: HashSet<u64> =
             opened.refusals.iter().map(|refusal| refusal.account_number).collect();
         report.opened.add(opened);
@@ -113,8 +114,8 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
 }
 
-/// Removes the rows that have a plan that does not fit the account, or an identity of another
-/// account, and reports one refusal for each. Nothing of such a row is applied.
+/// Removes each row that has a plan that does not fit the account, or an identity of another
+/// account. Reports one refusal for each such row; nothing of the row is applied.
 async fn fitting(
     front: &Front,
     rows: Vec<AccountRow>,
@@ -127,7 +128,7 @@ async fn fitting(
     });
     let faults = apply::check(front, commands).await?;
     let (mut fit, mut unfit) = (Vec::with_capacity(rows.len()), Applied::default());
-    // The identities of fitting rows, which are not bound yet.
+    // The identities of the accepted rows, with their accounts. The front does not know them yet.
     let mut holders: HashMap<String, u64> = HashMap::new();
     for (row, fault) in rows.into_iter().zip(faults) {
         let fault = fault.or_else(|| held_by_row(&row, &holders));

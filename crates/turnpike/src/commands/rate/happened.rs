@@ -9,7 +9,7 @@ use crate::{ui, values};
 #[derive(Debug)]
 pub(crate) struct Happened {
     now: Timestamp,
-    /// `now` was given: apply the check of a cluster.
+    /// Whether the caller specified `now`. Then the check is the same as in a cluster.
     is_given: bool,
     /// The number of records that lie entirely in the future.
     to_come: u64,
