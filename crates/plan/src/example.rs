@@ -72,7 +72,7 @@ pub enum Tolerance {
 /// The location of an example's usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExampleBody {
-    /// In files in the plan's directory; names without a directory.
+    /// In files in the plan's directory. The values are file names without a directory.
     Files {
         /// Usage records: `.csv`, or `.jsonl`.
         usage: String,
@@ -149,7 +149,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The words for the postings of lines.
+/// The words for the posting of a line, which says where the line's amount goes.
 pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replaced", "trial"];
 
 /// The expected result of a record, or of the charges due on a date.

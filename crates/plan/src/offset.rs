@@ -309,10 +309,10 @@ impl Rater {
     }
 }
 
-/// The plan that books a cycle's offset, by interval and index. Only plans that post in the
-/// currency are considered: the first that grants bonuses, else the first. The plans are those of
-/// the last interval that begins before the end of the cycle and has such a plan, else of the first
-/// interval that has one.
+/// The plan whose lines carry the offset of a cycle, as (interval, plan) indexes. Only plans that
+/// post in the currency of the totals are considered; in an interval, the first plan that grants
+/// bonuses is chosen, else the first plan. The interval is the last one with such a plan that
+/// begins before the end of the cycle, else the first one with such a plan.
 fn speaker(
     intervals: &[DueInterval<'_>],
     cycle: PeriodSpan,

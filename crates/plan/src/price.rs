@@ -5,7 +5,8 @@ use turnpike_types::Money;
 
 use crate::measure::Decimal;
 
-/// A price per unit, in steps of the plan's rounding: `top / bottom`, in lowest terms.
+/// A price per unit: `top / bottom` in lowest terms, in multiples of the smallest amount to which
+/// the plan rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Price {
     top: i128,
@@ -57,20 +58,19 @@ impl Price {
         Money::from_nanos(steps.checked_mul(self.step_nanos)?)
     }
 
-    /// The price of `top / over` units, rounded half to even once.
+    /// The price of a fraction `top / over` of a unit, rounded half to even once.
     pub(crate) fn of_part(&self, top: i128, over: i128) -> Option<Money> {
         let bottom = self.bottom.checked_mul(over).filter(|&bottom| bottom > 0)?;
         Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
-    /// Whether rounding changes the price of a quantity by more than a tenth. A price rounded to
-    /// zero counts.
+    /// Whether rounding changes the price of a quantity by more than a tenth, for example to zero.
     pub(crate) fn is_coarse_for(&self, quantity: i128) -> bool {
         let exact = quantity.checked_mul(self.top);
         let rounded = scale_half_even(quantity, self.top, self.bottom)
             .and_then(|steps| steps.checked_mul(self.bottom));
         let (Some(exact), Some(rounded)) = (exact, rounded) else {
-            // The product has more than 128 bits, so rounding the last digit changes little.
+            // The exact product has more than 128 bits, so rounding the last digit changes little.
             return false;
         };
         rounded.abs_diff(exact) > exact.unsigned_abs() / 10

@@ -318,7 +318,8 @@ mod tests {
         assert_eq!(id.0.to_le_bytes()[7], bytes.as_bytes()[7] & 0x3f | 0x40);
     }
 
-    /// docs/plan-semantics.md section 4.
+    /// docs/plan-semantics.md section 4: as many periods are kept as the acceptance horizon can
+    /// still reach.
     #[test]
     fn unneeded_periods_are_dropped_when_a_new_one_begins() {
         let floor = Timestamp(20_000 * 86_400_000_000);

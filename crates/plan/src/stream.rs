@@ -12,6 +12,7 @@ pub(crate) struct Span {
     pub(crate) first: i64,
     pub(crate) end: i64,
     pub(crate) copies: i128,
+    /// The number of copies of the unit that come before these copies and belong to another tier.
     /// Non-zero only in a span of a single unit.
     pub(crate) skip: i128,
 }
@@ -33,8 +34,8 @@ impl Span {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
-    /// Whether a zero-quantity record passed here. It counts as usage for charges due at first use
-    /// (docs/plan-semantics.md section 5).
+    /// Whether a zero-quantity record passed this port. It counts as usage for charges due at first
+    /// use (docs/plan-semantics.md section 5).
     pub(crate) zero_quantity: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Parts of the object code that belong to the plan as a whole.
+//! Parts of the object code that belong to the whole plan, not to one primitive.
 
 use turnpike_types::Currency;
 
@@ -34,7 +34,7 @@ pub(super) fn tentative_parts(
         component("one-time", "sum of its one-time lines"),
     );
     let fee = component("fee", "fee per billing cycle");
-    // These names end in a slash, so they can't collide with the name of a primitive or a step.
+    // These names end in a slash, so they differ from every name of a primitive or step.
     let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
     TentativeParts {
         running: derive("trial/", Keep::Horizon),

@@ -8,7 +8,7 @@ use crate::stream::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct UsageInput {
     pub(crate) slots: Box<[usize]>,
-    /// The count of units that all streams of the input carry.
+    /// The index of the measure that all streams of the input carry.
     pub(crate) flow: usize,
 }
 
@@ -45,7 +45,8 @@ pub(crate) struct TableRef(pub(crate) usize);
 /// A reference to an accumulator's running total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Total {
-    /// The index of the accumulator's trace, which holds the units of this record that it counted.
+    /// The index of the accumulator's trace: the list of the units of this record that the
+    /// accumulator counted.
     pub(crate) trace: usize,
     pub(crate) variable: VariableId,
     pub(crate) calendared: Calendared,
@@ -69,7 +70,7 @@ pub(crate) struct Counted {
     pub(crate) period: Period,
 }
 
-/// A portion of a record at one step.
+/// The units of a record that are priced by one step in one period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepPortion {
     pub(crate) step: usize,

@@ -91,7 +91,8 @@ struct Accumulator {
     total: Total,
     is_read: bool,
     input: UsageInput,
-    /// The stream slot to copy the input to. `None` if the consumers can read the input's own slot.
+    /// The stream to which the input is copied; `None` if the consumers read the input's own
+    /// stream.
     out: Option<usize>,
 }
 

@@ -13,7 +13,7 @@ const PARTIES_MAX: usize = 64;
 /// The word in a row for charges that no party pays.
 const NOBODY: &str = "nobody";
 
-/// `provider=60 advertiser=40`, or `nobody`.
+/// The syntax of shares: `provider=60 advertiser=40`, or `nobody`.
 pub(super) const SHARES: Value =
     Value::Of(&ValueType { name: "shares", check: |text| read(text).map(drop) });
 

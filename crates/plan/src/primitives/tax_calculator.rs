@@ -86,7 +86,8 @@ type Taxes<'a> = SmallVec<[&'a TaxRow; 4]>;
 
 impl Op for TaxCalculator {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
-        // Looked up with the first charge, so that a record without a charge needs no place.
+        // The taxes are looked up with the first charge, so that a record without a charge needs no
+        // place.
         let mut taxes: Option<Taxes<'_>> = None;
         for_each_line(run, &self.slots, |run, number| {
             if !is_charge(run, number)? {

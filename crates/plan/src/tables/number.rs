@@ -255,7 +255,7 @@ impl HomePlan {
     }
 }
 
-/// The digits of a dialled number; `(0)` is stored as one digit.
+/// The digits of a dialled number; a prefix in parentheses such as `(0)` is stored as one digit.
 #[derive(Debug)]
 struct Dialled {
     plus: bool,

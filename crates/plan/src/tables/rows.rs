@@ -282,8 +282,9 @@ impl<'t> Lines<'t> {
                 format!("{error}: write \"\" for a quote within quotes")
             }
         })?;
-        // Tables are written by people, so an odd number of quotes is treated as a mistake. In
-        // files that programs write, a single quote can be an inch sign.
+        // Tables are written by people, so an odd number of quotes is treated as a mistake. The CSV
+        // reader accepts a single quote, because in files that programs write it can be an inch
+        // sign.
         if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
             return Err(LEFT_OPEN.to_owned());
         }
