@@ -40,7 +40,7 @@ pub(crate) trait Op: Send + Sync {
 
 /// An attribute that a primitive derives from a record; the same for all units of the record.
 pub(crate) trait DerivedAttribute: Send + Sync {
-    /// The value of the attribute.
+    /// The value of the attribute for the record that is evaluated.
     fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
 }
 

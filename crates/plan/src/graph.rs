@@ -37,7 +37,7 @@ pub struct Parameter {
     pub line: u32,
 }
 
-/// A node of the graph.
+/// A primitive, which is a node of the plan's graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primitive {
     /// The id, unique within the plan.

@@ -40,7 +40,7 @@ impl Ladder {
 
 /// Assigns spans of units to steps; units past the last step go to the rest.
 pub(crate) struct Sorter<'a> {
-    /// The upper bound of each step, exclusive; `None`: unbounded.
+    /// The upper bound of each step, exclusive; `None` if the step has no end.
     pub(crate) bounds: &'a [Option<i128>],
     pub(crate) parts: &'a mut Vec<StepPortion>,
     pub(crate) rest: &'a mut Stream,
@@ -143,9 +143,10 @@ pub(crate) fn split(
 /// The part of a span at or above a bound.
 enum Cut {
     Nothing,
-    /// Whole units.
+    /// The cut is between two units, so the part consists of whole units.
     Between(Span),
-    /// Copies of a single unit, and the units after it.
+    /// The cut is within a unit: the copies of the unit at or above the bound, and the units after
+    /// it.
     Within(Span, Option<Span>),
 }
 

@@ -77,7 +77,7 @@ impl AccountState {
 pub struct PostedAmount {
     /// The start of the record that the line belongs to.
     pub start: Timestamp,
-    /// The amount.
+    /// The posted amount.
     pub amount: Money,
     /// The currency of the amount, which is the currency in which the account is billed.
     pub currency: Currency,

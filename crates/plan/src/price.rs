@@ -11,7 +11,7 @@ use crate::measure::Decimal;
 pub(crate) struct Price {
     top: i128,
     bottom: i128,
-    /// Billionths per rounding step: 10^(9 - digits).
+    /// The smallest amount to which the plan rounds, in billionths: 10^(9 - digits).
     step_nanos: i128,
     /// `top` and `bottom`, if both fit 64 bits.
     narrow: Option<(u64, u64)>,
@@ -155,7 +155,7 @@ pub(crate) fn half_even(amount: i128, top: i128, bottom: i128, digits: u32) -> O
     let quantity = i128::try_from(amount.unsigned_abs()).ok()?;
     let steps = if top == 0 { 0 } else { scale_half_even(quantity, top, bottom)? };
     let nanos = steps.checked_mul(step)?;
-    // Half to even is symmetric about zero.
+    // Rounding half to even is symmetric about zero, so the sign is applied last.
     Money::from_nanos(if amount < 0 { -nanos } else { nanos })
 }
 

@@ -167,9 +167,9 @@ pub(crate) enum Value {
     Id,
     /// A decimal amount of the plan's currency.
     Money,
-    /// A quantity of the flow, with its unit.
+    /// A quantity with a unit, which must be the unit of the usage at the primitive.
     Quantity,
-    /// HH:MM.
+    /// A time of day, `HH:MM`.
     TimeOfDay,
     /// Words separated by white space, at least one.
     Words,

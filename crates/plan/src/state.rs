@@ -24,7 +24,7 @@ pub enum Keep {
     Horizon,
     /// More than a year longer than [`Keep::Horizon`]: for units that roll over.
     Year,
-    /// Without a limit.
+    /// The periods are kept without a limit.
     Ever,
     /// As [`Keep::Horizon`], for periods that are five-minute intervals since 1970.
     Intervals,
@@ -126,9 +126,9 @@ impl Period {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct StateEntry {
-    /// The variable.
+    /// The key of the variable.
     pub variable: VariableId,
-    /// The period.
+    /// The period for which the value holds.
     pub period: Period,
     /// The value of the variable.
     pub value: i128,

@@ -120,7 +120,7 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
 /// One measure of one record, and its distribution over time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UnitFlow {
-    /// Number of units.
+    /// The number of units in the record.
     pub(crate) quantity: i64,
     /// The record's start and duration, in microseconds.
     pub(crate) start: i64,

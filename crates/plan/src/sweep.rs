@@ -36,13 +36,13 @@ pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 /// tables, in the interval of the due charge.
 #[derive(Clone, Copy, Debug)]
 pub struct DueInterval<'a> {
-    /// Start, inclusive.
+    /// The start of the interval, inclusive.
     pub from: Timestamp,
-    /// End, exclusive.
+    /// The end of the interval, exclusive.
     pub until: Timestamp,
-    /// The settings in force.
+    /// The account's settings in the interval.
     pub account: &'a AccountContext,
-    /// The plans in force, highest priority first.
+    /// The plans in force in the interval, highest priority first.
     pub plans: &'a [PlanInForce<'a>],
 }
 

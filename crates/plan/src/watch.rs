@@ -46,7 +46,8 @@ pub struct PrimitiveStep<'a> {
 pub struct PortUnits<'a> {
     /// The name of the port.
     pub port: &'a str,
-    /// Spans of units: first, exclusive end, copies of each unit.
+    /// The units, as ranges: the first unit, the exclusive end, and how many times each unit
+    /// counts.
     pub spans: Vec<(i64, i64, i128)>,
     /// Whether a zero-quantity record passed the port.
     pub empty_record: bool,

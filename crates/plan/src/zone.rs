@@ -48,7 +48,7 @@ impl Zone {
         at.display_with_offset(self.rules().to_offset(at)).to_string()
     }
 
-    /// The name.
+    /// The name of the zone in the tz database.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 const TABLE: &str = include_str!("README.md");
 
-/// `file::name` of each test in the table.
+/// The tests that the table names, each as file and function name.
 fn named() -> Vec<(&'static str, &'static str)> {
     TABLE
         .split('`')

@@ -1,6 +1,6 @@
 //! Follows the paths through the graph. Charges that meet at an input must have the same currency.
-//! A warning is given if one unit may reach an input by two paths (docs/plan-semantics.md section
-//! 2).
+//! A warning is given if one unit can reach an input by two paths
+//! (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
 

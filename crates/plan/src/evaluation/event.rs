@@ -8,7 +8,7 @@ use crate::state::AccountState;
 /// The cause of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A record of usage.
+    /// A usage record is rated.
     Usage,
     /// A charge falls due at instant `at`, in the interval `from <= t < until` in which this
     /// version is in force. There are no units. `reached` is [`DueQuery::reached`].

@@ -38,7 +38,7 @@ pub(crate) enum TypeOf {
     Derived(usize),
 }
 
-/// A table by its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
+/// A reference to a table: its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableRef(pub(crate) usize);
 

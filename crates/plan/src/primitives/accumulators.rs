@@ -107,7 +107,7 @@ impl Op for Accumulator {
 }
 
 impl Accumulator {
-    /// The common case: one range of units, within one period.
+    /// Handles the common case of one range of units within one period.
     #[inline]
     fn count_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         run.put(self.out, span);
@@ -123,7 +123,7 @@ impl Accumulator {
         run.set(self.total.variable, period, after.ok_or(SuspenseReason::Overflow)?)
     }
 
-    /// The general case: any number of ranges of units.
+    /// Handles the general case of any number of ranges of units.
     #[inline(never)]
     fn count_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;

@@ -1,6 +1,6 @@
-//! Stores, for each period, the booking of a prorated charge. From the bookings, a backdated
-//! cancellation credits the unused days of every period exactly, and once (docs/plan-semantics.md
-//! section 5).
+//! Stores for each period the booking of a prorated charge. From the bookings, a backdated
+//! cancellation credits the unused days of every period exactly, and once
+//! (docs/plan-semantics.md section 5).
 //!
 //! The booked amount never changes. Beside it, the date up to which the charge is kept after a
 //! cancellation is stored; the amount credited so far follows from both values. So a later

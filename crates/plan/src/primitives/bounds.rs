@@ -89,7 +89,7 @@ fn sum(builder: &mut Builder<'_>) -> Result<VariableId, Refused> {
     builder.remember(None, Unit::One, Keep::Horizon, meaning)
 }
 
-/// The part that the three primitives share.
+/// What Minimum, Cap and Commitment have in common.
 struct Bound {
     amount: i128,
     component: u16,

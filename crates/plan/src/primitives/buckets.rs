@@ -1,6 +1,6 @@
-//! Buckets of granted units, and the order in which they are used (docs/plan-semantics.md section
-//! 4). Only buckets that are valid at the unit's instant are used: the earliest expiry first, then
-//! the higher priority, then the earlier grant.
+//! Buckets of granted units and the order in which they are used
+//! (docs/plan-semantics.md section 4). Only buckets that are valid at the unit's instant are used:
+//! the earliest expiry first, then the higher priority, then the earlier grant.
 //!
 //! The validity of a grant begins and ends with local dates. So the same grants are valid for all
 //! units before the next date on which a bucket begins or expires.
@@ -65,7 +65,7 @@ impl<'b> Drawing<'b> {
         Self { buckets, changed: SmallVec::new(), lots: SmallVec::new() }
     }
 
-    /// Adds bought units to a bucket.
+    /// Adds bought units to the bucket with the index `place`.
     pub(super) fn fill(
         &mut self,
         place: usize,

@@ -180,7 +180,7 @@ pub(super) fn component(
     builder.component(line, component)
 }
 
-/// The line with this number.
+/// The line that was booked under this number.
 pub(super) fn line<'r>(
     run: &'r Evaluation<'_>,
     number: u32,

@@ -189,8 +189,8 @@ impl Op for WithUse {
 }
 
 impl WithUse {
-    /// The general case: any number of ranges of units. A record of quantity zero is charged in the
-    /// period of its start.
+    /// Handles the general case of any number of ranges of units. A record of quantity zero is
+    /// charged in the period of its start.
     #[inline(never)]
     fn charge_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
@@ -205,7 +205,7 @@ impl WithUse {
         charged
     }
 
-    /// The common case: one range of units, within one period.
+    /// Handles the common case of one range of units within one period.
     #[inline]
     fn charge_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         match run.only_period(self.calendared, &self.trigger) {

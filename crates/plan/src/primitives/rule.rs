@@ -29,7 +29,7 @@ pub(super) enum Condition {
     },
 }
 
-/// A test of a text.
+/// A condition on the text of an attribute.
 pub(super) enum Test {
     Is(Box<[Box<str>]>),
     Like(Box<str>),

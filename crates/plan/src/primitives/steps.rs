@@ -112,7 +112,7 @@ pub(super) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Resu
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Total {
     pub(super) top: i128,
-    /// The denominator; positive.
+    /// The denominator, which is positive.
     pub(super) over: i128,
 }
 

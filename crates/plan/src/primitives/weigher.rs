@@ -139,7 +139,7 @@ fn weight(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 /// A window on some days of the week. A window past midnight belongs to the day on which it starts.
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// Microseconds since local midnight.
+    /// The start of the window, in microseconds since local midnight; `to` is its end.
     from: i64,
     to: i64,
     days: Weekdays,

@@ -341,7 +341,7 @@ impl Faults {
         }
     }
 
-    /// The warnings if there are no errors, or else the errors; in order of lines.
+    /// The warnings if there are no errors, otherwise the errors, each in order of lines.
     pub(super) fn into_result(mut self) -> Result<Vec<String>, TableErrors> {
         if self.errors.is_empty() {
             self.warnings.sort();

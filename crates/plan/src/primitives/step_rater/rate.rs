@@ -73,7 +73,7 @@ impl Op for StepRater {
 }
 
 impl StepRater {
-    /// The general case: any number of ranges of units.
+    /// Handles the general case of any number of ranges of units.
     #[inline(never)]
     fn run_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
