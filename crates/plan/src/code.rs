@@ -292,9 +292,9 @@ pub struct Variable {
 /// The usage types that a plan accepts (docs/plan-semantics.md section 2).
 #[derive(Clone, Debug)]
 pub(crate) enum Accepts {
-    /// A primitive that accepts every type is linked to the source.
+    /// Every type, because a primitive that accepts every type is linked to the record.
     Everything,
-    /// Only these types, sorted.
+    /// Only the listed types, which are sorted.
     Types(Vec<Box<str>>),
 }
 

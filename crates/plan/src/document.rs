@@ -75,7 +75,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
                 graph(element, &mut document, findings);
             }
             "example" => examples.push(element),
-            // Used only by editors that draw the plan.
+            // This element is used only by editors that draw the plan.
             "layout" => {}
             "measure" => measures.push(element),
             name => {
@@ -93,7 +93,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
         findings.error(root.line, None, Cause::Malformed, message);
     }
     document.measures = declared(&measures, findings);
-    // Read last, since parameters may follow an example that sets them.
+    // Examples are read last, since they may set parameters that are declared after them.
     document.examples = example::read(&examples, &document, findings);
     Some(document)
 }

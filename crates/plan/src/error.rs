@@ -52,7 +52,7 @@ pub enum Cause {
     BadValue,
     /// A primitive in a position where it is not allowed.
     Misplaced,
-    /// A unit that differs from the unit of the flow.
+    /// A quantity whose unit differs from the unit of the usage at the primitive.
     WrongUnit,
     /// Tiers that overlap, leave a gap, or are out of order.
     BadTiers,

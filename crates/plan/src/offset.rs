@@ -219,7 +219,8 @@ impl Rater {
             let sum = before.checked_add(more).and_then(Money::from_nanos);
             let value = sum.ok_or(SuspenseReason::Overflow)?.nanos();
             self.rated.changes.push(StateEntry { variable, period: cycle, value });
-            // A cycle in which a bonus was granted must be closed.
+            // A cycle in which a bonus was granted must be closed, which may move the next due
+            // date.
             self.rated.moves_dues |= variable == granted && before == 0;
         }
         Ok(())

@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(left(&state, Keep::Horizon), [i32::MIN, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Year), [i32::MIN, 19_940, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Ever), [i32::MIN, 19_000, 19_940, 19_970, 20_001, 20_032]);
-        // A known period is overwritten, and no entry is removed.
+        // A period that is already stored is overwritten, and no entry is removed.
         state.set_and_trim(day(Keep::Ever, 20_032, 5), Timestamp(i64::MAX));
         assert_eq!(left(&state, Keep::Ever).len(), 6);
     }

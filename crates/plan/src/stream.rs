@@ -128,7 +128,7 @@ pub(crate) struct UnitFlow {
 }
 
 impl UnitFlow {
-    /// The instant of unit k: `start + floor(k*D/Q)`.
+    /// The instant of unit k, `start + floor(k*D/Q)`, where D is the duration and Q the quantity.
     #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
         if self.quantity == self.duration {
@@ -146,7 +146,8 @@ impl UnitFlow {
         self.start.saturating_add(i64::try_from(offset).unwrap_or(i64::MAX))
     }
 
-    /// The number of units before an instant: `ceil((T-start)*Q/D)`; all units from the end on.
+    /// The number of units before an instant T, `ceil((T-start)*Q/D)`, where D is the duration and
+    /// Q the quantity; all units if T is at or after the end.
     #[inline]
     pub(crate) fn units_before(&self, instant: i64) -> i64 {
         let since = instant.saturating_sub(self.start);
@@ -224,7 +225,8 @@ mod tests {
     }
 
     proptest! {
-        /// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D).
+        /// docs/plan-semantics.md section 1: the number of units before an instant T is
+        /// ceil((T-start)*Q/D), for a quantity Q and a duration D.
         #[test]
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,

@@ -15,7 +15,8 @@ const AT: &str = "2026-05-01T09:00:00Z";
 /// A plan with a classifier of these rules, and a rater for each of the types `a`, `b` and the
 /// default.
 fn classes(rules: &str, before: &str, input: &str) -> String {
-    // A selector for a type that no rule derives is refused.
+    // A selector for a type that no rule derives is refused, so a rule that no record meets is
+    // added.
     let said = |class: &str| match rules.contains(&format!("as=\"{class}\"")) {
         true => String::new(),
         false => format!("<rule as=\"{class}\" type=\"never-{class}\"/>"),

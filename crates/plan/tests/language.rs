@@ -214,7 +214,7 @@ fn a_measure_has_one_unit_in_a_plan() {
     );
     let found = causes(&xml);
     assert!(found.iter().all(|(.., cause)| *cause == Cause::WrongUnit), "{found:?}");
-    // The unit of a quantity depends on the usage type.
+    // The unit of `record.quantity` depends on the usage type, so it may differ within a plan.
     parse(&xml.replace("record.units", "record.quantity").replace("1 h", "1")).unwrap();
 }
 

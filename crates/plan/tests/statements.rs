@@ -1,5 +1,5 @@
-//! The table of statements of docs/plan-semantics.md names existing tests only, and covers every
-//! primitive.
+//! Checks the table in README.md, which assigns tests to the statements of docs/plan-semantics.md:
+//! it names existing tests only, and covers every primitive.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -273,7 +273,7 @@ fn a_petabyte_has_its_exact_price_whatever_the_mode() {
     };
     let total = |mode: &str, round: &str| -> i128 {
         let mut account = rounded(&graph(mode), round);
-        // Rated twice, so that the second running total does not start at 0.
+        // The record is rated twice, so that the second running total does not start at 0.
         let rated = [account.rate(&bytes(PB)).unwrap(), account.rate(&bytes(PB)).unwrap()];
         rated.iter().flat_map(|rated| &rated.lines).map(|line| line.amount.nanos()).sum()
     };

@@ -239,8 +239,8 @@ fn a_record_without_duration_is_entirely_where_it_starts() {
     assert_eq!(Subscriber::new(&xml, "UTC").lines(&record)[0].0, "in");
 }
 
-/// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D), also for
-/// a petabyte.
+/// docs/plan-semantics.md section 1: the number of units before an instant is exact, also for a
+/// petabyte.
 #[test]
 fn a_petabyte_is_split_to_the_byte() {
     let xml = filtered(r#"<DailyTimeFilter id="f" in="record.octets" from="19:00" to="24:00"/>"#)

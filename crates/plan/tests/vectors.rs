@@ -33,7 +33,8 @@ fn fig_6b_is_rated_exactly() {
     assert_eq!(lines, expected);
 }
 
-/// docs/plan-semantics.md section 3: topological order, ties by document order, then first unit.
+/// docs/plan-semantics.md section 3: lines are in topological order of their primitives, ties by
+/// document order, then by first unit.
 #[test]
 fn fig_6b_lines_are_in_the_order_of_the_graph() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");

@@ -71,7 +71,8 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
     }
 }
 
-/// The usage types that the primitives at the source accept (docs/plan-semantics.md section 2).
+/// The usage types that the primitives linked to the record accept
+/// (docs/plan-semantics.md section 2).
 pub(super) fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
     let mut types: Vec<Box<str>> = Vec::new();
     for (primitive, node) in primitives.iter().zip(&checked.wiring.nodes) {

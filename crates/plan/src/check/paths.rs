@@ -25,7 +25,7 @@ pub(super) struct Certain {
 }
 
 impl Certain {
-    /// The properties that the units of both ports have, for two ports that are joined.
+    /// The properties that the units of both ports have, for an input that both ports feed.
     fn either(self, other: &Self) -> Self {
         let types = match (self.types, &other.types) {
             (Some(one), Some(two)) => Some(one.union(two).cloned().collect()),
@@ -126,7 +126,8 @@ pub(super) fn check(
         if matches!(node.spec.role, Role::Posts | Role::PostsElsewhere) {
             let (currency, converted) =
                 currencies.get(place).copied().flatten().unwrap_or((document.currency, false));
-            // The currency in which another account is billed is unknown to the plan.
+            // Only postings to the record's account are compared, since the plan does not know the
+            // currencies in which other accounts are billed.
             let own = node.spec.role == Role::Posts;
             let other = posts.filter(|other| own && *other != currency);
             if !converted && currency != document.currency {

@@ -21,7 +21,7 @@ pub(crate) enum Event {
 pub(crate) struct DueQuery<'a> {
     pub(crate) calendar: &'a mut Calendar,
     pub(crate) state: &'a AccountState,
-    /// Start of the subscription, and its exclusive end in `cancelled`.
+    /// The start of the subscription. `cancelled` is its exclusive end.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
     /// The interval in which this version is in force: `from <= t < until`.

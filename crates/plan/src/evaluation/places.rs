@@ -15,7 +15,7 @@ pub(crate) struct UsageInput {
 /// The destination of an operation's charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChargeOut {
-    /// The account: no primitive before the finalizer reads the charges.
+    /// The charges are posted to the account, since no primitive before the finalizer reads them.
     Account,
     /// A charge slot, which other primitives read.
     Slot(usize),

@@ -91,7 +91,8 @@ mod tests {
         apportion(amount, step, weights.iter().copied()).unwrap().to_vec()
     }
 
-    /// docs/plan-semantics.md section 1: the largest remainder, ties by document order.
+    /// docs/plan-semantics.md section 1: the rest goes to the largest remainders, and of equal
+    /// remainders to the first in document order.
     #[test]
     fn the_rest_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
         assert_eq!(apportioned(100, 1, &[1, 1, 1]), [34, 33, 33]);

@@ -27,8 +27,8 @@ fn sums(rated: &[Rated]) -> BTreeMap<(u16, Period), (i128, i128)> {
     sums
 }
 
-/// A record with evenly spaced units, so that its parts are records too; and the unit before which
-/// to cut it.
+/// A record with evenly spaced units, so that its parts are records too, and the unit before which
+/// the test cuts it.
 fn evenly(case: &Case, dice: &mut Dice<'_>) -> (UsageRecord, i64) {
     let mut record = case.a_record(&case.subscriber, dice);
     let units = record.quantity.unwrap().max(1);

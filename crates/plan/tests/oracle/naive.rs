@@ -415,7 +415,7 @@ fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     (first..first + count as i128).collect()
 }
 
-/// A quantity in base units; the generated plans contain no others.
+/// A quantity in base units. The generated plans use no other units than these.
 pub(crate) fn base(text: &str) -> i128 {
     let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
     let factor = match unit {

@@ -10,7 +10,7 @@ use super::naive::{Memory, Naive, Push, base};
 /// period.
 pub(crate) type Part = (usize, usize, Kind, Period);
 
-/// The kinds of lines of a step, in their order.
+/// The kinds of lines of a step, in the order in which they are booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Correction,
@@ -163,7 +163,8 @@ impl Naive<'_> {
         memory.parts.insert(reached.part(Kind::Correction), line);
     }
 
-    /// A step's constant: once per period of the level, or once per record.
+    /// Charges a step's constant, once per period of the level or, without a level, once per
+    /// record.
     fn constant(&self, reached: Reached<'_>, memory: &mut Memory) {
         let Some(constant) = reached.step().property("constant") else {
             return;
