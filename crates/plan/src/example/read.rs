@@ -32,7 +32,7 @@ const EXPECT: &[&str] =
     &["record", "due", "component", "posting", "quantity", "amount", "late", "suspended"];
 const TOTAL: &[&str] = &["account", "amount"];
 
-/// The account of an example that names none.
+/// The account of the records of an example that declares no account.
 const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
 /// Reads a plan's examples. The document's head and parameters must be read before.
