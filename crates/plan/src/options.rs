@@ -64,8 +64,8 @@ impl OfferId {
         i32::try_from(open).ok().map(Period)
     }
 
-    /// Whether the cycle that begins with `cycle` was closed. `cycle_day` is the account's cycle
-    /// day at that time.
+    /// Whether the cycle whose first date is `cycle` was closed. `cycle_day` is the account's cycle
+    /// day in that cycle.
     pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
         let is_billed = state.get(self.billed(), cycle).is_some();
         is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
@@ -177,7 +177,8 @@ pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -
     Comparison { running: sum(running), once: sum(once) }
 }
 
-/// The variables of an alternative's sums.
+/// The variables that hold an alternative's sums: of usage and recurring charges, and of one-time
+/// charges. `None` if the plan is no alternative.
 pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     let offer = plan.option?.offer;
     let tentative = plan.code.tentative;

@@ -1,5 +1,6 @@
-//! LevelMeter: a level that records state, averaged over time and billed after the end of its
-//! period (docs/plan-semantics.md section 8).
+//! LevelMeter: bills a quantity that is held over time, such as used storage. A record states the
+//! quantity, which stays in force until the next record. Its average, its peak or its last value is
+//! billed after the end of the period (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -303,8 +303,8 @@ fn units_that_do_not_fit_the_flow() {
     refused(&[&octets, steps, POST], 6, "rate", Cause::WrongUnit);
 }
 
-/// docs/plan-semantics.md section 2: each measure is distributed separately, so units of two
-/// measures must not meet.
+/// docs/plan-semantics.md section 2: each measure is apportioned by itself, so the links into one
+/// input must not carry units of two measures.
 #[test]
 fn units_of_two_measures_in_one_flow() {
     let mixed =

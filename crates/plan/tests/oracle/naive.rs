@@ -102,9 +102,9 @@ type Outputs = BTreeMap<(String, String), Vec<i128>>;
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<ChargeLine>, Vec<StateEntry>), SuspenseReason> {
         let order = order_of(self.plan);
-        // Units that a record buys are available to all units of the record. So the record is first
-        // pushed up to each allowance with a `topup`, to determine the bought units, and then
-        // through the whole graph.
+        // Units that a record buys at an allowance also cover the record's earlier units. So the
+        // graph is first evaluated as far as each allowance with a `topup`, to determine the bought
+        // units, and then as a whole.
         let mut bought = Vec::new();
         for (place, primitive) in order.iter().enumerate() {
             if !primitive.links("topup").is_empty() {
