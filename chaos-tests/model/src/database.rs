@@ -80,7 +80,7 @@ pub struct Title {
     pub claim: u8,
 }
 
-/// The partition's row.
+/// The partition's row in the database: its owner, and the end of its log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     /// The epoch and claim id that the last claim wrote; both are zero before the first claim.

@@ -15,7 +15,8 @@ use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 pub struct Protocol {
     /// The number of nodes. Any node may claim at any step.
     pub nodes: usize,
-    /// The number of fronts. Records arrive through the first front, questions through the last.
+    /// The number of fronts. Clients send records through the first front, and ask for the state of
+    /// the account through the last.
     pub fronts: usize,
     /// Number of records.
     pub records: usize,
@@ -300,7 +301,7 @@ impl State {
         }
     }
 
-    /// A record arrives at a node; if `record` is `None`, a question for the account arrives.
+    /// A record arrives at a node; if `record` is `None`, a query of the account's state arrives.
     fn ask(&mut self, node: usize, record: Option<RecordId>, protocol: &Protocol) {
         let acknowledged = self.outside.acknowledged();
         let asked = &mut self.nodes[node];

@@ -138,7 +138,7 @@ fn link_fault(chance: &mut StdRng) -> LinkFault {
 }
 
 impl HostNames {
-    /// Two hosts that communicate.
+    /// Draws two hosts that may communicate with each other.
     fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
         let node = self.nodes.choose(chance)?.clone();
         let front = self.fronts.choose(chance)?.clone();

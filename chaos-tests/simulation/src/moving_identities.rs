@@ -44,8 +44,8 @@ const RECORDS: usize = 30;
 const SENDS_PER_RECORD: u32 = 5;
 /// A request without an answer for this long is sent to another front.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// The same limit for a change of bindings. It is longer, because a change is answered only after
-/// the suspicion time.
+/// A change of bindings without an answer for this long is sent to another front. The limit is
+/// longer than [`PATIENCE`], because a change is answered only after the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
 /// A client that sends records, and moves the identities of these records between accounts.
@@ -63,8 +63,8 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0x77);
     let record = |n: usize| UsageRecord {
         record_id: format!("{ID_PREFIX}{n}"),
-        // The last identity is a prefix, which a record can't name; the third is an address within
-        // it.
+        // A record uses one of the first three identities. The fourth is an address prefix, which a
+        // record can't name; it contains the address that is the third identity.
         identity: IDENTITIES[n % 3].to_owned(),
         usage_type: "octets".to_owned(),
         start: Timestamp(MAY_US + chance.random_range(0..DAY_US)),

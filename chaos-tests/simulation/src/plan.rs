@@ -190,14 +190,14 @@ fn batches(chance: &mut StdRng, client: usize, partitions: u32, chaos: Duration)
         let again = sent.choose(chance).cloned();
         let mut alone = false;
         match again {
-            // The same record again, in another batch.
+            // An earlier record is sent again, in another batch.
             Some((record, kind))
                 if chance.random_ratio(1, 5)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
             {
                 records.push((record, kind));
             }
-            // The same key again, with other content.
+            // The key of an earlier record is sent again, with other content.
             Some((mut record, Kind::Plain))
                 if chance.random_ratio(1, 8)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>

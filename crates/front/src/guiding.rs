@@ -30,8 +30,8 @@ pub(crate) struct IdentityKey<'a> {
     /// The canonical spelling. Text that is not a valid identity by the present rules is looked up
     /// unchanged, since an older release may have bound it.
     pub(crate) text: Cow<'a, str>,
-    /// A record of this identity may wait in suspense for a binding. Otherwise the identity must be
-    /// bound.
+    /// Whether a record of this identity may wait in suspense for a binding. Otherwise the identity
+    /// must be bound.
     pub(crate) may_wait: bool,
 }
 

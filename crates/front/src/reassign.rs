@@ -75,8 +75,8 @@ pub(crate) enum Decided {
     Retry(String),
 }
 
-/// The record with `account` as its account: decoders use the last value of a repeated scalar
-/// field.
+/// Appends `account` to the encoded record as another account field. It replaces the former
+/// account, because decoders use the last value of a repeated scalar field.
 pub(crate) fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
     let mut out = record.to_vec();
     put_number(&mut out, 1, account.0);

@@ -470,7 +470,7 @@ proptest! {
                 }
             }
         }
-        // Only state that is never read again is removed, so the lines are equal.
+        // Only state that is never read again is removed, so the charge lines are equal.
         prop_assert_eq!(&bounded.lines, &whole.lines);
         let (most, entries) = (5 * 440, bounded.state.entries().len());
         prop_assert!(entries <= most, "{entries}");

@@ -565,8 +565,8 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// P34: an event is booked once, by any number of queries at any times. A sweep in steps, with
-    /// takeovers in between, books the same lines as a single sweep at the end.
+    /// P34: a charge that falls due is booked once, by any number of sweeps at any times. Sweeps in
+    /// steps, with takeovers in between, book the same lines as a single sweep at the end.
     #[test]
     fn any_steps_of_sweeping_book_the_same_lines(
         prorate: bool, fresh: bool, zone in 0usize..4,

@@ -1,5 +1,5 @@
 //! Reading a plan's examples (docs/plan-semantics.md section 9): examples that are accepted, and
-//! errors with their lines.
+//! errors with their line numbers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};

@@ -137,7 +137,8 @@ fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     assert_eq!(account.sweep("2026-03-20T00:00:00Z"), []);
 }
 
-/// A record with more intervals than a record may set variables is suspended as a whole.
+/// A record sets a variable for each five-minute interval in which it has usage. A record of more
+/// intervals than the maximum number of variables is suspended as a whole.
 #[test]
 fn a_record_of_weeks_is_an_error() {
     let mut account = bandwidth();

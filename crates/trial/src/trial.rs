@@ -33,7 +33,8 @@ pub struct Trial {
     rater: Rater,
     /// The reason of the last suspension.
     suspension: Suspension,
-    /// Logged time.
+    /// Logged time: the latest start of a record so far, or a later instant that
+    /// [`Trial::advance`] has set.
     now: Timestamp,
     fell_due: Vec<FellDue>,
     dues: usize,

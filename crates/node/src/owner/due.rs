@@ -15,10 +15,10 @@
 //!        +----- logged time reaches it <-----------+
 //! ```
 //!
-//! A charge that can't be booked (for example, a rate is missing) stops the account's sweep until
-//! the catalogue or the account changes. Records that start before the stuck charge are still
-//! rated. A record that starts later waits in suspense with the same reason, since the charge comes
-//! first.
+//! A charge that can't be booked (for example, an exchange rate is missing) stops the account's
+//! sweep until the catalogue or the account changes. Records that start before the stuck charge are
+//! still rated. A record that starts later waits in suspense with the same reason, since the charge
+//! comes first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};

@@ -30,9 +30,9 @@ impl Owner {
         }
     }
 
-    /// Why the account can't be billed in the currency of `new`: a plan that the account has, at
-    /// that instant or later, posts in another currency. The usage of the account would be
-    /// suspended, and its fees would not be booked.
+    /// Why the account can't be billed in the currency of `new`: a plan that the account has, when
+    /// `new` comes into force or later, posts in another currency. The usage of the account would
+    /// be suspended, and its fees would not be booked.
     fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;

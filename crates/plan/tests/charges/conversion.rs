@@ -27,8 +27,8 @@ fn billed_in(mut account: Subscription, currency: &str) -> Subscription {
     account
 }
 
-/// docs/plan-semantics.md section 3: a charge is converted at the rate in force at the record's
-/// start, and rounded once.
+/// docs/plan-semantics.md section 3: a charge is converted at the exchange rate in force at the
+/// record's start, and rounded once.
 #[test]
 fn a_charge_is_converted_at_the_rate_of_its_day() {
     let mut account = billed_in(Subscription::new(&converted("EUR"), &[RATES]), "EUR");
@@ -48,7 +48,7 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     assert_eq!(currencies, ["USD", "EUR"]);
 }
 
-/// The date of a rate is a date in the account's time zone.
+/// The date of an exchange rate is a date in the account's time zone.
 #[test]
 fn the_day_of_a_rate_is_the_accounts() {
     let mut account = billed_in(Subscription::new(&converted("EUR"), &[RATES]), "EUR");
@@ -56,7 +56,7 @@ fn the_day_of_a_rate_is_the_accounts() {
     assert_eq!(account.posted(&cents(1000, 14)), pairs(&[("convert", "8")]));
 }
 
-/// docs/plan-semantics.md section 3: without a rate, the record is suspended.
+/// docs/plan-semantics.md section 3: without an exchange rate, the record is suspended.
 #[test]
 fn without_a_rate_the_record_waits() {
     let mut account = billed_in(Subscription::new(&converted("GBP"), &[RATES]), "GBP");

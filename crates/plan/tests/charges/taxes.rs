@@ -46,7 +46,7 @@ fn taxes_come_on_top_each_on_a_line_of_its_own() {
 }
 
 /// docs/plan-semantics.md section 3: a compound tax applies to the amount plus the taxes before it.
-/// The taxes of the outermost place come first.
+/// The taxes of the larger place, here Canada, come before those of the place within it, Quebec.
 #[test]
 fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
     let mut account = taxed("", "CA/QC");

@@ -1,5 +1,5 @@
-//! Compares the rated records and due charges with the expectations: every expected line must
-//! occur, and every line must be expected.
+//! Compares the rated records and due charges with the expectations: every expected charge line
+//! must occur, and every charge line that occurs must be expected.
 
 use std::collections::BTreeMap;
 
