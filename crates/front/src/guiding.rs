@@ -1,7 +1,7 @@
 //! Guiding: finds the account that an identity was bound to at the start of a record (P28).
 //!
-//! An address belongs to the account that it is bound to at that instant. Without such a binding it
-//! belongs to the account that holds the longest prefix of it at that instant.
+//! An address belongs to the account that it is bound to at the start of the record. Without such a
+//! binding it belongs to the account that holds the longest prefix of it at the start.
 //!
 //! Histories are cached until the version of the bindings changes. A front reads this version with
 //! each heartbeat interval, and does not use its cache when it could not read the version for the

@@ -56,7 +56,7 @@ enum Tried<T> {
 /// The address for the next attempt.
 struct Hint {
     address: String,
-    /// The epoch whose owner could not be reached, as a complaint to the other member (P16).
+    /// The epoch whose owner could not be reached, as a complaint to the member at `address` (P16).
     complaint: Option<u64>,
 }
 

@@ -42,8 +42,8 @@ fn call(number: &str, seconds: i64) -> UsageRecord {
     record
 }
 
-/// docs/plan-semantics.md section 8: the longest prefix determines the price; the line names the
-/// row, and so the destination.
+/// docs/plan-semantics.md section 8: the longest prefix determines the price; the charge line names
+/// the row of the dial plan, and so the destination.
 #[test]
 fn a_call_is_priced_by_its_longest_prefix() {
     let mut account = calls(HOME);

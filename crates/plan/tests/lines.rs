@@ -1,4 +1,4 @@
-//! Lines, and the units that they contain (docs/plan-semantics.md sections 2, 3 and 4).
+//! Charge lines, and the units that they contain (docs/plan-semantics.md sections 2, 3 and 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -34,8 +34,8 @@ fn traffic(start: &str, minutes: i64, into: i64, out: i64) -> UsageRecord {
     record
 }
 
-/// docs/plan-semantics.md section 5: intervals without usage are 0; the floor(0.05*N) highest are
-/// dropped, and the next one is billed.
+/// docs/plan-semantics.md section 5: the rate of an interval without usage is 0; the floor(0.05*N)
+/// highest of the N rates are dropped, and the next one is billed.
 #[test]
 fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     // February 2026: 28 * 288 = 8,064 intervals, of which 403 are dropped.

@@ -97,8 +97,8 @@ impl Dues {
         if is_stuck || at == Timestamp::MAX {
             return;
         }
-        // Void entries stay few, except for accounts that change all the time: rebuild the heap
-        // then.
+        // If accounts change all the time, void entries accumulate, so the heap is rebuilt without
+        // them.
         if self.by_time.len() > 2 * self.next.len() + TURN_ACCOUNTS {
             let held = self.next.iter().filter(|(_, next)| next.stuck.is_none());
             self.by_time = held.map(|(&account, next)| Reverse((next.at(), account))).collect();

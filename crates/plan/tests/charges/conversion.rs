@@ -38,7 +38,8 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     let rated = account.rate(&cents(1000, 14)).unwrap();
     assert_eq!(account.shown(&rated)[0].2, "replaced");
     let line = rated.lines[1];
-    // The rows of the table are numbered in order of pairs and dates. The pair with CHF is row 0.
+    // The rows of the table are numbered in order of currency pairs and dates. The pair with CHF is
+    // row 0.
     assert_eq!((line.of, line.row), (Some(0), Some(1)));
     let currencies: Vec<_> = rated
         .lines

@@ -70,8 +70,8 @@ fn a_place_that_no_primitive_provides_is_refused() {
     it_refused("TaxCalculator", "table=\"t\" place=\"units.place\"", Cause::UnknownReference);
 }
 
-/// docs/plan-semantics.md section 2: the links into one input must carry charges of one currency,
-/// so a converted charge can't be linked together with a charge in another currency.
+/// docs/plan-semantics.md section 2: charges in different currencies can't be linked to one input,
+/// and one plan can't post in different currencies.
 #[test]
 fn converted_charges_beside_others() {
     let convert = r#"<CurrencyConverter id="it" in="units.charge" to="EUR" table="t"/>"#;

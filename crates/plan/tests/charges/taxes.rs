@@ -54,7 +54,7 @@ fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
         account.posted(&cents(10_000, 1)),
         pairs(&[("units", "100"), ("tax", "5"), ("tax", "10.47375")])
     );
-    // The lines name the table's rows, which are numbered in order of places.
+    // The charge lines name the rows of the tax table, which are numbered in order of places.
     let rated = account.rate(&cents(10_000, 1)).unwrap();
     let rows: Vec<_> = rated.lines.iter().map(|line| line.row).collect();
     assert_eq!(rows, [None, Some(0), Some(1)]);
