@@ -26,8 +26,8 @@ pub struct Segment {
     pub number: u8,
     /// The epoch of the owner that appended it.
     pub epoch: u8,
-    /// The id of that owner's claim. Segments of the real log have no
-    /// such field; the model uses it to check I3.
+    /// The id of that owner's claim. Segments of the real log have no such field; the model uses it
+    /// to check I3.
     pub claim: u8,
     /// The hash of the previous segment; zero for the first.
     pub prev_hash: u32,

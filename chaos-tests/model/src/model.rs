@@ -82,8 +82,8 @@ pub struct Sent {
     /// Whether the sender still waits for the answer. A statement whose sender has given up is
     /// late: it may still be carried out.
     pub awaited: bool,
-    /// Mutant of P1: the statement has passed the check of the fence, and its insert is a later
-    /// step.
+    /// Whether the statement has passed the check of the fence, so that only its insert is left.
+    /// (This happens only in the mutant of P1, in which check and insert are two steps.)
     pub passed_fence: bool,
     /// The statement.
     pub statement: Statement,
@@ -151,7 +151,7 @@ pub enum Action {
     Recover(usize),
     /// A standby reads the segments of the log that its replica lacks.
     Follow(usize),
-    /// An owner with no statement in flight releases the partition.
+    /// An owner with no statement in flight, and nothing to send, releases the partition.
     Release(usize),
     /// The database carries a statement out.
     CarryOut(usize),

@@ -32,7 +32,7 @@ pub struct Node {
     /// The log as far as the node has read it. In the real system this is a warm replica, or a
     /// checkpoint and the segments after it. If the node is an owner, this is its committed state.
     pub copy: Vec<Segment>,
-    /// Mutant of P2: the replica was read before the claim, and is not read again.
+    /// Whether the replica was read before the claim, and is not read again (mutant of P2).
     pub trusts_copy: bool,
     /// The role of the node.
     pub role: Role,

@@ -373,7 +373,8 @@ fn a_change_of_the_cycle_day_charges_no_day_twice() {
     );
 }
 
-/// If the start of the subscription is unknown, the start of the plan's first version is used.
+/// If the start of the subscription is unknown, recurring charges begin with the plan's first
+/// version, and one-time charges are not charged.
 #[test]
 fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     let mut subscription = Subscription::to(&monthly(r#"amount="20""#), "2026-01-01");

@@ -70,8 +70,8 @@ fn without_a_rate_the_record_waits() {
     assert_eq!(account.rate(&cents(1, 1)), Err(SuspenseReason::NoRate));
 }
 
-/// docs/plan-semantics.md section 3: an account whose currency differs from the currency of the
-/// plan's postings is refused.
+/// docs/plan-semantics.md section 3: a record is suspended if the currency of its account differs
+/// from the currency in which the plan posts.
 #[test]
 fn an_account_in_another_currency_than_the_plan_posts_is_suspended() {
     let mut account = Subscription::new(&converted("EUR"), &[RATES]);
@@ -104,7 +104,8 @@ fn a_currency_from_a_parameter_is_required_too() {
     assert_eq!(compile(&plan, &said).unwrap().posts().as_str(), "CHF");
 }
 
-/// Taxes on converted charges are in the target currency.
+/// Discounts on converted charges, and the minimum to which they are topped up, are in the target
+/// currency.
 #[test]
 fn lines_derived_from_converted_charges_are_in_their_currency() {
     let xml = plan(&format!(

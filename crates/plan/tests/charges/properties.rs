@@ -224,7 +224,7 @@ proptest! {
     }
 }
 
-/// A plan with all primitives on charges that post in one currency.
+/// A plan with every primitive on charges. All its charges are posted in one currency.
 fn everything() -> String {
     plan(&format!(
         r#"{UNITS}

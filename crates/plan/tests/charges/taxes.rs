@@ -33,7 +33,7 @@ fn taxed(properties: &str, place: &str) -> Subscription {
 }
 
 /// docs/plan-semantics.md section 3: each tax has a line, which is computed from the rounded line
-/// before it and rounded once.
+/// that is taxed, and rounded once.
 #[test]
 fn taxes_come_on_top_each_on_a_line_of_its_own() {
     let mut account = taxed("", "CH");
@@ -134,7 +134,7 @@ fn more_than_eight_taxes_on_a_line_are_too_many() {
 }
 
 /// docs/plan-semantics.md section 3: each discount has a line, which is computed from the rounded
-/// line before it and rounded once.
+/// line that it reduces, and rounded once.
 #[test]
 fn a_discount_is_a_line_beside_the_line_that_it_reduces() {
     let mut off = Subscription::behind_units(
