@@ -65,7 +65,7 @@ pub struct FaultDistribution {
     kinds: Vec<u32>,
     /// The mean time between the starts of two faults.
     pause: Duration,
-    /// The maximum duration of a fault.
+    /// The maximum duration of a fault; a [`Fault::Island`] may last twice as long.
     longest: Duration,
 }
 

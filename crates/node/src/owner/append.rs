@@ -68,7 +68,7 @@ impl OpenSegment {
     }
 }
 
-/// The segment whose append is in flight.
+/// The segment whose append is in flight, or a write barrier that is in flight.
 pub(crate) struct InFlight {
     pub(crate) number: SegmentNumber,
     pub(crate) builder: Arc<SegmentBuilder>,

@@ -136,7 +136,7 @@ impl Dues {
 }
 
 impl Owner {
-    /// Marks an account to be visited after a change other than usage.
+    /// Marks an account to be visited, after a change that may move its next due date.
     pub(super) fn note_changed(&mut self, account: AccountNumber) {
         let Some(known) = self.state.account(account) else { return };
         if is_swept(&mut self.tariffs, self.state.profiles(), known) {

@@ -222,7 +222,8 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments that were loaded for the present request.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// Whether the catalogue was read for the present request, or the present pass over postings.
+    /// Whether the owner has tried to read the catalogue for the present request, or for the
+    /// present pass over postings.
     catalogue_asked: bool,
     /// When this owner last read the catalogue itself.
     catalogue_read_at: Option<Instant>,

@@ -380,7 +380,7 @@ pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
     NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
 }
 
-/// Why a record has no lines.
+/// Why a record is not rated, or not yet.
 pub(super) enum NotRated {
     Suspended(Suspension),
     Wait(Wait),

@@ -1,6 +1,6 @@
 //! Checks the plans of a subscription or an offer, and the plans that an account has when its
-//! currency changes. The owner checks them when the command commits, since a front's catalogue may
-//! be older than the owner's.
+//! currency changes. The owner checks them when it carries out the command, since a front's
+//! catalogue may be older than the owner's.
 
 use std::collections::BTreeMap;
 
