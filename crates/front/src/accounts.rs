@@ -162,7 +162,8 @@ impl AccountsApi {
     }
 
     /// For each command that changes an account, why its identities can't be bound: another
-    /// account, or an earlier command of the request, holds one of them for a part of the interval.
+    /// account, or an earlier command of the request, holds one of them for a part of the requested
+    /// interval.
     async fn identity_faults(
         &self,
         commands: &[AccountCommand],

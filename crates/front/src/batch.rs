@@ -245,7 +245,8 @@ impl Ticket {
         self.batch.as_ref().map(|batch| batch.turn)
     }
 
-    /// Whether the answer covers every record of the part, and no other record (I1).
+    /// Whether the answer has at least as many results as the part has records, and every index in
+    /// it is an index of the part (I1).
     pub(crate) fn fits(&self, answer: &SubBatchAnswer) -> bool {
         let told = u64::from(answer.accepted)
             + answer.duplicates.len() as u64

@@ -12,9 +12,9 @@
 //!                                                      one sends all pending, oldest first
 //! ```
 //!
-//! Invariants: `pending` is in the order of the queue. Only its head is ever answered. A sub-batch
-//! is sent on a session only after everything before it was sent on the same session. So no
-//! sub-batch passes a refused one.
+//! Invariants: `pending` is in the order of the queue. A node's answer always concerns its head. A
+//! sub-batch is sent on a session only after everything before it was sent on the same session. So
+//! no sub-batch passes a refused one.
 //!
 //! When the head passes its deadline, the sender drops it together with everything behind it, and
 //! ends the session. The batches are answered RETRY and must be sent again in their order

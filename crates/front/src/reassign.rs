@@ -170,7 +170,8 @@ fn retry_of<'a>(mut outcomes: impl Iterator<Item = &'a Decided>) -> Option<&'a s
     })
 }
 
-/// The outcomes of the records of one partition after another, each with the record's index.
+/// One item for each partition, in the order in which the partitions finish: the outcomes of its
+/// records, each with the record's index.
 fn decide_by_partition<'a>(
     core: &'a Arc<Core>,
     candidates: &'a [MovedRecord],
