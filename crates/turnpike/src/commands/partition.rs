@@ -95,7 +95,7 @@ impl AcceptanceArgs {
         )))
     }
 
-    /// The options, as written, that differ from the settings of existing partitions.
+    /// The first option, as written, that differs from the settings of an existing partition.
     pub(crate) fn unlike(&self, spec: &PartitionSpec) -> Option<String> {
         if let Some(horizon) = self.horizon
             && i64::try_from(horizon.as_micros()) != Ok(spec.horizon_us)
