@@ -225,9 +225,9 @@ trait Feed {
 /// How a cursor got to its new position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Acknowledged {
-    /// This pull moved it.
+    /// This pull moved the cursor.
     Here,
-    /// It was there before this pull asked.
+    /// The cursor was there before this pull asked.
     Elsewhere,
 }
 
@@ -465,7 +465,7 @@ mod tests {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(puller.cursors[&1].segment, 1, "the cursor is the other pull's");
-        // An answer that was lost: this pull itself has moved the cursor.
+        // The answer to the first attempt was lost: this pull itself has moved the cursor.
         assert_eq!(Acknowledged::of(true, 2), Acknowledged::Here);
     }
 
