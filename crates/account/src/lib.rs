@@ -2,8 +2,8 @@
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
-//!              (options.rs)     |  |  |  +--> logged time, position, posting cursors by sender
-//!                               |  |  +--> suspense.rs   suspended records, by key
+//!         (subscriptions.rs,    |  |  |  +--> logged time, position, posting cursors by sender
+//!              options.rs)      |  |  +--> suspense.rs   suspended records, by key
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
@@ -31,6 +31,7 @@ mod options;
 mod profiles;
 mod replay;
 mod state;
+mod subscriptions;
 mod suspense;
 
 pub use changes::AccountChange;

@@ -228,6 +228,60 @@ fn an_account_is_opened_once_and_the_same_again_is_no_change() {
 }
 
 #[test]
+fn a_subscription_that_is_cancelled_at_its_start_never_began() {
+    let mut state = PartitionState::default();
+    let account = AccountNumber(7);
+    state.change(account, &Change::Opened(settings("UTC")));
+    state.change(account, &Change::Subscribed(subscription("p", 5_000_000)));
+    let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us });
+    let AccountChange::Refused(why) = state.judge(account, &cancel(4_000_000)) else { panic!() };
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:05Z";
+    assert!(why.contains(command), "{why}");
+    assert_eq!(state.judge(account, &cancel(5_000_000)), AccountChange::Changes);
+    state.change(account, &cancel(5_000_000));
+    assert_eq!(state.judge(account, &cancel(5_000_000)), AccountChange::Already);
+    let in_force = |state: &PartitionState, at| {
+        let profile = state.profiles().get(state.account(account).unwrap().profile).unwrap();
+        profile.subscriptions_at(Timestamp(at)).count()
+    };
+    assert_eq!(in_force(&state, 5_000_000), 0);
+    let AccountChange::Refused(why) = state.judge(account, &cancel(9_000_000)) else { panic!() };
+    assert!(why.contains("no subscription to p"), "{why}");
+    // Another subscription may begin at any time, also earlier.
+    let earlier = Change::Subscribed(subscription("p", 2_000_000));
+    assert_eq!(state.judge(account, &earlier), AccountChange::Changes);
+    state.change(account, &earlier);
+    assert_eq!([1_999_999, 2_000_000, 5_000_000].map(|at| in_force(&state, at)), [0, 1, 1]);
+}
+
+/// Each refusal names a command that is then taken.
+#[test]
+fn a_refused_subscription_names_what_is_in_force_and_the_command_that_makes_room() {
+    let mut state = PartitionState::default();
+    let account = AccountNumber(7);
+    state.change(account, &Change::Opened(settings("UTC")));
+    state.change(account, &Change::Subscribed(subscription("p", 5_000_000)));
+    let why = |state: &PartitionState, new| match state.judge(account, &Change::Subscribed(new)) {
+        AccountChange::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us });
+    // One that begins later: it never begins.
+    let earlier = why(&state, subscription("p", 2_000_000));
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:05Z";
+    let words = [command, "1970-01-01T00:00:05Z on"];
+    assert!(words.iter().all(|word| earlier.contains(word)), "{earlier}");
+    assert_eq!(state.judge(account, &cancel(5_000_000)), AccountChange::Changes);
+    // One that is in force: it ends there.
+    let later = why(&state, subscription("p", 8_000_000));
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:08Z";
+    assert!(later.contains(command), "{later}");
+    state.change(account, &cancel(8_000_000));
+    let from_there = Change::Subscribed(subscription("p", 8_000_000));
+    assert_eq!(state.judge(account, &from_there), AccountChange::Changes);
+}
+
+#[test]
 fn plans_6_the_plan_in_force_depends_on_the_instant() {
     let mut state = PartitionState::default();
     let account = AccountNumber(7);

@@ -305,7 +305,10 @@ impl Rater {
     /// If another zone was in force until the start of an interval: the last date that began before
     /// it.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
-        let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
+        let interval = intervals.get(place)?;
+        // An empty interval only gives back the charges of a subscription that never began.
+        let mut earlier = intervals.get(..place)?.iter().rev();
+        let before = earlier.find(|before| before.from < before.until)?;
         if before.until != interval.from || before.account.zone == interval.account.zone {
             return None;
         }

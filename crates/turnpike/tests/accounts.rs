@@ -368,6 +368,33 @@ fn changes_that_can_not_be(up: &Up) {
     assert!(again.contains("already in effect"), "{again}");
 }
 
+/// Each wrong date is corrected by the command that the refusal names.
+fn dates_are_corrected(up: &Up) {
+    let account = ["account", "subscribe", "8101", "--plan", "octets", "--from"];
+    let subscribe = |from| [&account[..], &[from]].concat();
+    up.done(&["account", "open", "8101", "--currency", "EUR", "--zone", "Europe/Zurich"]);
+    up.done(&subscribe("2026-06-15"));
+    let make_room = "account cancel 8101 --plan octets --at 2026-06-14T22:00:00Z";
+    up.refused(&subscribe("2026-06-01"), &[make_room]);
+    let cancel = ["account", "cancel", "8101", "--plan", "octets", "--at"];
+    let cancel = |at| [&cancel[..], &[at]].concat();
+    up.refused(&cancel("2026-06-10"), &[make_room]);
+    up.done(&make_room.split(' ').collect::<Vec<_>>());
+    up.done(&subscribe("2026-06-01"));
+    // The end moves to an earlier date, not to a later one.
+    up.done(&cancel("2026-12-01"));
+    up.done(&cancel("2026-11-01"));
+    let again = up.done(&cancel("2026-11-01"));
+    assert!(again.contains("already in effect"), "{again}");
+    let renew = "account subscribe 8101 --plan octets --from 2026-10-31T23:00:00Z";
+    up.refused(&cancel("2026-12-01"), &["ended at 2026-10-31T23:00:00Z", renew]);
+    let shown = up.shown("8101")["subscriptions"].clone();
+    let dates = |place: usize| (shown[place]["from"].clone(), shown[place]["until"].clone());
+    assert_eq!(dates(0), ("2026-05-31T22:00:00Z".into(), "2026-10-31T23:00:00Z".into()));
+    assert_eq!(dates(1), ("2026-06-14T22:00:00Z".into(), "2026-06-14T22:00:00Z".into()));
+    up.done(&renew.split(' ').collect::<Vec<_>>());
+}
+
 /// Now, as instants are shown.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -385,4 +412,5 @@ fn account_commands_change_the_cluster_as_requested() {
     plans_without_a_start(&up);
     identities_that_others_hold(&up);
     changes_that_can_not_be(&up);
+    dates_are_corrected(&up);
 }

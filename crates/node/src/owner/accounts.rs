@@ -62,7 +62,7 @@ impl Owner {
             return self.amend_settings(account, asked, is_read);
         }
         let change = match change_of(command) {
-            Ok(change) => change,
+            Ok(change) => self.state.as_logged(account, change),
             Err(why) => return refused(why),
         };
         match self.state.judge(account, &change) {
@@ -130,7 +130,10 @@ impl Owner {
         let (judged, change) = match &command.command {
             Some(Command::AmendSettings(asked)) => self.judge_amendment(account, asked),
             _ => match change_of(command) {
-                Ok(change) => (self.state.judge(account, &change), Some(change)),
+                Ok(change) => {
+                    let change = self.state.as_logged(account, change);
+                    (self.state.judge(account, &change), Some(change))
+                }
                 Err(_) => return false,
             },
         };

@@ -43,8 +43,9 @@ impl Owner {
         let zone = Zone::parse(&new.zone).ok()?;
         let currency = new.currency.parse().ok()?;
         let settings = SubscriberSettings { zone: &zone, currency };
-        let had_then = profile.subscriptions.iter().filter(|one| one.until_us > new.from_us);
-        had_then.into_iter().find_map(|one| self.other_currency(one, new.from_us, settings))
+        let had = profile.subscriptions.iter().filter(|one| one.is_ever_in_force());
+        let mut had_then = had.filter(|one| one.until_us > new.from_us);
+        had_then.find_map(|one| self.other_currency(one, new.from_us, settings))
     }
 
     /// Why the plan of a subscription can't rate from an instant on with these settings: it posts

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use turnpike_account::Profile;
-use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone};
+use turnpike_plan::{
+    ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone, first_instant_of,
+};
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
@@ -60,14 +62,21 @@ impl Around {
 
 impl Tariffs {
     /// All intervals in which plans are in force. `alive` is called for each one that is resolved.
+    ///
+    /// In addition, an empty interval for each subscription that was cancelled at its start, to give
+    /// back what was charged for its days.
     pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
-        let mut intervals = Vec::new();
+        let mut intervals = self.resolve_never_begun(profile, alive);
+        // The credits come before the charges of the same dates, so the intervals are cut there.
+        let cuts: Vec<Timestamp> = intervals.iter().map(|interval| interval.from).collect();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
             // Plans with many versions make many intervals: the owner task ticks for each.
             alive();
-            let interval = self.resolve_for(For::Dues, profile, from);
+            let mut interval = self.resolve_for(For::Dues, profile, from);
+            let cut = cuts.iter().copied().filter(|&cut| from < cut).min();
+            interval.until = cut.map_or(interval.until, |cut| interval.until.min(cut));
             if let Ok(tariff) = interval.tariff {
                 intervals.push(DueTariff { from, until: interval.until, tariff });
             }
@@ -83,6 +92,28 @@ impl Tariffs {
                 break;
             }
             at = Some(interval.until).filter(|&until| until < Timestamp::MAX);
+        }
+        // The sort is stable: an empty interval stays before the one that begins with it.
+        intervals.sort_by_key(|interval| interval.from);
+        intervals
+    }
+
+    /// An empty interval for each plain subscription that was cancelled at its start, at the first
+    /// instant of the date on which its charges begin.
+    fn resolve_never_begun(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
+        let mut intervals = Vec::new();
+        let all = profile.subscriptions.iter();
+        for subscription in all.filter(|one| !one.is_ever_in_force() && one.option.is_empty()) {
+            alive();
+            let since = self.since(profile, subscription);
+            let begun = Subscription { until_us: i64::MAX, ..subscription.clone() };
+            let alone = Profile { settings: profile.settings.clone(), subscriptions: vec![begun] };
+            // A plan that can't be read now gives its charges back once it can.
+            let Ok(found) = self.resolve_for(For::Dues, &alone, since).tariff else { continue };
+            let at = first_instant_of(&found.context.zone, found.context.zone.date_at(since));
+            let mut tariff = Tariff::clone(&found);
+            tariff.plans.iter_mut().for_each(|plan| plan.until = at);
+            intervals.push(DueTariff { from: at, until: at, tariff: Arc::new(tariff) });
         }
         intervals
     }

@@ -143,6 +143,10 @@ pub(crate) struct SubscribeArgs {
 }
 
 const CANCEL_EXAMPLES: &str = "\
+A subscription that is cancelled at its start never begins, and may begin at another date. An end
+moves to an earlier date only. What was charged before the end stays charged; by-day charges of later
+days are given back.
+
 Examples:
   turnpike account cancel 42 --plan fig6b --at 2026-07-01";
 
