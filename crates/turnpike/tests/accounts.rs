@@ -395,6 +395,61 @@ fn dates_are_corrected(up: &Up) {
     up.done(&renew.split(' ').collect::<Vec<_>>());
 }
 
+/// Of a row with a subscription that is refused, nothing is imported: no account, no identity, and
+/// none of its other plans.
+fn rows_with_a_refused_subscription(up: &Up) {
+    let flat = PLAN.replace("USD", "EUR").replace("id=\"octets\"", "id=\"flat\"");
+    up.done(&["plan", "publish", &up.file("flat.xml", &flat)]);
+    up.done(&["account", "open", "8201", "--currency", "EUR"]);
+    up.done(&["account", "subscribe", "8201", "--plan", "flat", "--from", "2026-03-01"]);
+    let rows = up.file(
+        "refused.csv",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         8201,UTC,EUR,octets;flat,2026-02-01,user:refused\n\
+         8202,UTC,EUR,flat;flat,2026-02-01,\n\
+         8203,UTC,EUR,octets;flat,2026-02-01,user:taken\n\
+         8203,UTC,EUR,flat,2026-02-02,user:second\n",
+    );
+    let ran = up.run(&["account", "import", &rows]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    for word in [
+        "account 8201: nothing of the row is imported",
+        "a subscription to flat from 2026-03-01T00:00:00Z on",
+        "refused.csv:3, column plan",
+        "names \"flat\" twice",
+        "account 8203: nothing of the row is imported",
+        "a subscription to flat from 2026-02-01T00:00:00Z on",
+    ] {
+        assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+    }
+    up.refused(&["account", "show", "8202"], &["never opened"]);
+    let plans = |account: &str| {
+        let subscriptions = up.shown(account)["subscriptions"].clone();
+        let plans = subscriptions.as_array().unwrap().iter();
+        plans.map(|one| one["plan"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let bound = |account: &str| {
+        let bindings = up.shown(account)["bindings"].clone();
+        let bindings = bindings.as_array().unwrap().iter();
+        bindings.map(|one| one["identity"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((plans("8201"), bound("8201")), (vec!["flat".to_owned()], vec![]));
+    let both = ["octets", "flat"].map(str::to_owned).to_vec();
+    assert_eq!((plans("8203"), bound("8203")), (both.clone(), vec!["user:taken".to_owned()]));
+    // The corrected row is imported whole, and again without effect.
+    let corrected = up.file(
+        "corrected.csv",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         8204,UTC,EUR,octets;flat,2026-02-01,user:refused\n",
+    );
+    up.done(&["account", "import", &corrected]);
+    assert_eq!((plans("8204"), bound("8204")), (both, vec!["user:refused".to_owned()]));
+    let again = up.done(&["account", "import", &corrected]);
+    for word in ["0 applied, 1 already in effect", "0 applied, 2 already in effect"] {
+        assert!(again.contains(word), "{word:?} is not in\n{again}");
+    }
+}
+
 /// Now, as instants are shown.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -413,4 +468,5 @@ fn account_commands_change_the_cluster_as_requested() {
     identities_that_others_hold(&up);
     changes_that_can_not_be(&up);
     dates_are_corrected(&up);
+    rows_with_a_refused_subscription(&up);
 }
