@@ -64,8 +64,8 @@ impl PartitionState {
         }
     }
 
-    /// The change to log for `change`. A cancellation of a subscription that has an end already moves
-    /// this end; every other change is logged as it is.
+    /// The change to log for `change`. A cancellation of a subscription that has an end already, or
+    /// that never begins, moves its end; every other change is logged as it is.
     pub fn as_logged(&self, number: AccountNumber, change: Change) -> Change {
         let Change::Cancelled(end) = &change else { return change };
         let account = self.accounts.get(&number);

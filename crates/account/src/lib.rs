@@ -37,6 +37,7 @@ mod suspense;
 pub use changes::AccountChange;
 pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
+pub use options::alternatives;
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};

@@ -13,7 +13,7 @@ use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::changes::AccountChange;
 use crate::profiles::Profile;
-use crate::subscriptions::{is_as_asked, occupied, why_not_again};
+use crate::subscriptions::{is_as_asked, occupied};
 
 /// The limit of iterations in `why_closed`. Each iteration may move the date of the change out of a
 /// closed cycle of one offer and into a closed cycle of another offer.
@@ -47,7 +47,7 @@ fn is_in(subscription: &Subscription, option: &str, cycle: Cycle) -> bool {
 }
 
 /// The subscriptions that an offer creates.
-pub(crate) fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> {
+pub fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> {
     (0u32..).zip(&offer.plans).map(|(place, plan_id)| Subscription {
         plan_id: plan_id.clone(),
         from_us: offer.from_us,
@@ -81,10 +81,7 @@ pub(crate) fn judge_offer(
         ));
     }
     if let Some(old) = alternatives(offer).find_map(|new| profile.overlapping(&new)) {
-        return occupied(number, state, old, offer.from_us);
-    }
-    if let Some(why) = alternatives(offer).find_map(|new| why_not_again(profile, state, &new)) {
-        return AccountChange::Refused(why);
+        return occupied(number, profile, state, old, offer.from_us);
     }
     match why_closed(profile, state, of_option(), offer.from_us) {
         Some(why) => AccountChange::Refused(why),

@@ -26,11 +26,8 @@ pub(crate) fn judge_subscription(
     match profile.overlapping(new) {
         // The request repeats the original form of a subscription that was cancelled or kept later.
         Some(old) if is_as_asked(old, new) => AccountChange::Already,
-        Some(old) => occupied(number, state, old, new.from_us),
-        None => match why_not_again(profile, state, new) {
-            Some(why) => AccountChange::Refused(why),
-            None => AccountChange::Changes,
-        },
+        Some(old) => occupied(number, profile, state, old, new.from_us),
+        None => AccountChange::Changes,
     }
 }
 
@@ -45,6 +42,7 @@ pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
 /// command that makes room.
 pub(crate) fn occupied(
     number: AccountNumber,
+    profile: &Profile,
     state: &AccountState,
     old: &Subscription,
     from_us: i64,
@@ -65,38 +63,19 @@ pub(crate) fn occupied(
             "{has}: to begin earlier, cancel it at its start ({}), then send this again",
             cancel(old.from_us)
         )
-    } else if from_us == old.from_us && is_booked(state, from_us) {
+    } else if from_us == old.from_us && is_booked(state, from_us)
+        || never_began_at(profile, plan, from_us)
+    {
         let later = next_minute(from_us);
         format!(
-            "{has}, with another priority or other parameters: cancel it at a later instant ({}), \
+            "{has}, and charges may be booked for a start at {}: cancel it at a later instant ({}), \
              then subscribe from {} on",
+            instant(from_us),
             cancel(later),
             instant(later)
         )
     } else {
         format!("{has}: cancel it at that instant ({}), then send this again", cancel(from_us))
-    })
-}
-
-/// The reason why `new` can't have its start: a subscription to the plan with this start was
-/// cancelled before it began, and charges of it are booked. Charges are booked once for each start,
-/// to the minute; those of unused days are given back, and would not be charged again.
-pub(crate) fn why_not_again(
-    profile: &Profile,
-    state: &AccountState,
-    new: &Subscription,
-) -> Option<String> {
-    let minute = |from_us: i64| from_us.div_euclid(MINUTE_US);
-    let mut never_began = profile.subscriptions.iter().filter(|old| !old.is_ever_in_force());
-    let is_again = never_began
-        .any(|old| old.plan_id == new.plan_id && minute(old.from_us) == minute(new.from_us));
-    (is_again && is_booked(state, new.from_us)).then(|| {
-        format!(
-            "charges of a subscription that began at {from} are booked, and are not booked again for \
-             another one with this start: choose another start, such as {next}",
-            from = instant(new.from_us),
-            next = instant(next_minute(new.from_us)),
-        )
     })
 }
 
@@ -125,6 +104,18 @@ fn of_plan<'a>(profile: &'a Profile, plan_id: &'a str) -> impl Iterator<Item = &
     profile.subscriptions.iter().filter(move |s| s.plan_id == plan_id && s.is_ever_in_force())
 }
 
+/// Whether a subscription to the plan was cancelled at this instant, its start.
+fn never_began_at(profile: &Profile, plan_id: &str, at_us: i64) -> bool {
+    let mut never_began = profile.subscriptions.iter().filter(|s| !s.is_ever_in_force());
+    never_began.any(|s| s.plan_id == plan_id && s.from_us == at_us)
+}
+
+/// Whether the cancellation repeats one at the start of a subscription that never began. The
+/// subscription that took its place and is in force then, `ending`, must not end by that.
+fn is_repeated(profile: &Profile, end: &Cancellation, ending: &Subscription) -> bool {
+    ending.from_us < end.at_us && never_began_at(profile, &end.plan_id, end.at_us)
+}
+
 /// The subscription that a cancellation ends, or has ended: the one in force just before the
 /// instant, else the one that begins at it.
 fn ending<'a>(profile: &'a Profile, end: &'a Cancellation) -> Option<&'a Subscription> {
@@ -133,11 +124,18 @@ fn ending<'a>(profile: &'a Profile, end: &'a Cancellation) -> Option<&'a Subscri
     before.or_else(|| of_plan(profile, &end.plan_id).find(|s| s.from_us == end.at_us))
 }
 
-/// The move of an end that a cancellation asks for: the subscription ends later already. `None` for
-/// an alternative, whose end is part of its option.
+/// The move of an end that a cancellation asks for: the subscription ends later already, or it never
+/// began. `None` for an alternative, whose end is part of its option.
+///
+/// An earlier release reaches the same state by a cancellation at the start, but does not give the
+/// charges back before it charges the same days to another subscription. So this cancellation is
+/// logged as a kind of change that it refuses to read.
 pub(crate) fn end_move(profile: &Profile, end: &Cancellation) -> Option<EndMove> {
     let ending = ending(profile, end)?;
-    let is_moved = ending.until_us < i64::MAX && end.at_us < ending.until_us;
+    let never_began = end.at_us == ending.from_us;
+    let is_moved = (ending.until_us < i64::MAX || never_began)
+        && end.at_us < ending.until_us
+        && !is_repeated(profile, end, ending);
     (is_moved && ending.option.is_empty()).then(|| EndMove {
         plan_id: end.plan_id.clone(),
         from_us: ending.from_us,
@@ -156,13 +154,12 @@ pub(crate) fn judge_cancellation(
         return AccountChange::Refused("a cancellation needs an instant".to_owned());
     }
     let Some(ending) = ending(profile, end) else {
-        let never_began = |s: &Subscription| s.plan_id == *plan && s.from_us == at_us;
-        return match profile.subscriptions.iter().any(never_began) {
+        return match never_began_at(profile, plan, at_us) {
             true => AccountChange::Already,
             false => AccountChange::Refused(why_none_ends(number, profile, end)),
         };
     };
-    if ending.until_us == at_us {
+    if ending.until_us == at_us || is_repeated(profile, end, ending) {
         return AccountChange::Already;
     }
     if ending.until_us < i64::MAX {
@@ -220,13 +217,18 @@ fn why_none_ends(number: AccountNumber, profile: &Profile, end: &Cancellation) -
 pub(crate) fn judge_end_move(profile: &Profile, end: &EndMove) -> AccountChange {
     let EndMove { plan_id, from_us, until_us } = end;
     match profile.subscriptions.iter().find(|s| is_moved(s, end)) {
-        Some(old) if old.until_us < i64::MAX && from_us <= until_us => AccountChange::Changes,
+        Some(old) if is_end(old, end) => AccountChange::Changes,
         _ => AccountChange::Refused(format!(
             "no plain subscription to {plan_id} from {} ends after {}",
             instant(*from_us),
             instant(*until_us)
         )),
     }
+}
+
+/// Whether the move gives the subscription a valid end: it has an end already, or never begins.
+const fn is_end(old: &Subscription, end: &EndMove) -> bool {
+    end.from_us <= end.until_us && (old.until_us < i64::MAX || end.until_us == end.from_us)
 }
 
 pub(crate) fn move_end(profile: &mut Profile, end: &EndMove) {

@@ -150,8 +150,8 @@ pub enum Change {
     /// The account keeps one alternative from an instant on and no longer has a choice.
     #[prost(message, tag = "13")]
     OptedOut(OptOut),
-    /// A subscription that had an end was given an earlier one. A node of a release that does not
-    /// know this kind stops at the entry: it can't reach a state without it (I4).
+    /// A subscription that had an end was given an earlier one, or a subscription never begins. A
+    /// node of a release that does not know this kind stops at the entry (I4).
     #[prost(message, tag = "14")]
     EndMoved(EndMove),
 }
@@ -239,7 +239,7 @@ pub struct Cancellation {
     pub at_us: i64,
 }
 
-/// An earlier end of a subscription that had an end already.
+/// An earlier end of a subscription that had an end already, or the start as its end.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct EndMove {
     /// The plan.

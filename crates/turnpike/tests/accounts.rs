@@ -381,6 +381,25 @@ fn dates_are_corrected(up: &Up) {
     up.refused(&cancel("2026-06-10"), &[make_room]);
     up.done(&make_room.split(' ').collect::<Vec<_>>());
     up.done(&subscribe("2026-06-01"));
+    // A repeated cancellation names what goes on.
+    up.done(&["account", "open", "8102", "--currency", "EUR"]);
+    let of = |verb: &'static str, at: &'static str, date: &'static str| {
+        ["account", verb, "8102", "--plan", "octets", at, date]
+    };
+    up.done(&of("subscribe", "--from", "2026-05-01"));
+    let said = up.done(&of("cancel", "--at", "2026-06-01"));
+    for word in ["done", "usage that was rated", "stay", "2026-06-01T00:00:00Z"] {
+        assert!(said.contains(word), "{word:?} is not in\n{said}");
+    }
+    up.done(&of("subscribe", "--from", "2026-06-01"));
+    let again = up.done(&of("cancel", "--at", "2026-06-01"));
+    for word in [
+        "already in effect",
+        "another subscription to octets, from 2026-06-01T00:00:00Z on",
+        "00:01:00Z",
+    ] {
+        assert!(again.contains(word), "{word:?} is not in\n{again}");
+    }
     // The end moves to an earlier date, not to a later one.
     up.done(&cancel("2026-12-01"));
     up.done(&cancel("2026-11-01"));
@@ -436,6 +455,23 @@ fn rows_with_a_refused_subscription(up: &Up) {
     assert_eq!((plans("8201"), bound("8201")), (vec!["flat".to_owned()], vec![]));
     let both = ["octets", "flat"].map(str::to_owned).to_vec();
     assert_eq!((plans("8203"), bound("8203")), (both.clone(), vec!["user:taken".to_owned()]));
+    // A subscription that was cancelled at its start does not begin again by the same row. With
+    // other terms, nothing of the row is imported.
+    let row = |plans: &str, identity: &str| {
+        let header = "account_number,zone,currency,plan,plan_from,identities\n";
+        up.file("again.csv", &format!("{header}8205,UTC,EUR,{plans},2026-02-01,{identity}\n"))
+    };
+    up.done(&["account", "import", &row("octets", "")]);
+    up.done(&["account", "cancel", "8205", "--plan", "octets", "--at", "2026-02-01"]);
+    let again = up.done(&["account", "import", &row("octets", "")]);
+    assert_eq!(again.matches("0 applied, 1 already in effect").count(), 2, "{again}");
+    assert_eq!(up.shown("8205")["subscriptions"].as_array().unwrap().len(), 1);
+    let ran = up.run(&["account", "import", &row("octets;flat", "user:again")]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    let words = ["account 8205: nothing of the row is imported", "cancelled at its start"];
+    assert!(words.iter().all(|word| ran.err.contains(word)), "{}", ran.err);
+    assert_eq!(up.shown("8205")["subscriptions"].as_array().unwrap().len(), 1);
+    assert_eq!(bound("8205"), Vec::<String>::new());
     // The corrected row is imported whole, and again without effect.
     let corrected = up.file(
         "corrected.csv",

@@ -162,7 +162,7 @@ impl Rater {
         }
         // A cycle ends early where the next interval has another cycle day.
         let day = interval.account.cycle_day;
-        let next = intervals.iter().skip(place + 1).find(|next| next.from < next.until);
+        let next = intervals.iter().skip(place + 1).find(|next| !next.is_empty());
         let is_cut = next.is_some_and(|next| next.account.cycle_day != day);
         let end = if is_cut { end.min(until) } else { end };
         let last = cycle.to.min(end) - 1;

@@ -100,6 +100,8 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         let had = had_before(&front, &opened, &known).await?;
         let (rows, unfit) = without_conflicts(opened, &had, now);
         report.subscribed.add(unfit);
+        report.subscribed.already +=
+            rows.iter().map(|row| never_begun(row, of(&had, row))).sum::<u64>();
         let mut begun = HashSet::new();
         let wanted = rows.iter().flat_map(|row| subscriptions(row, of(&had, row), now));
         let without_start: HashSet<u64> =
@@ -222,6 +224,38 @@ fn without_conflicts(
             let mut all = of(had, &row).iter().chain(&earlier_rows);
             Some((all.find(|old| is_in_the_way(old, wanted))?, wanted))
         });
+        let used =
+            wanted.iter().find(|wanted| of(had, &row).iter().any(|old| is_used(old, wanted)));
+        if let (None, Some(used)) = (&conflict, used) {
+            unfit.refuse(
+                number,
+                format!(
+                    "nothing of the row is imported: a subscription to {plan} from {from} was \
+                     cancelled at its start, and had another place in the list or other parameters. \
+                     Charges may be booked for this start: choose another plan_from, a minute later \
+                     for example, or subscribe by turnpike account subscribe {number} --plan {plan}",
+                    plan = used.plan_id,
+                    from = values::show_instant(used.from_us),
+                ),
+            );
+            continue;
+        }
+        if let Some((old, _)) = &conflict
+            && !old.option.is_empty()
+        {
+            unfit.refuse(
+                number,
+                format!(
+                    "nothing of the row is imported: {plan} is an alternative of option {option} of \
+                     the account then: end the option first (turnpike account opt-out {number} \
+                     --option {option}, with the plan to keep and the instant), or take {plan} out \
+                     of the row",
+                    plan = old.plan_id,
+                    option = old.option,
+                ),
+            );
+            continue;
+        }
         if let Some((old, wanted)) = conflict {
             let until = old.until_us.map_or_else(
                 || " on".to_owned(),
@@ -256,6 +290,14 @@ fn begun(asked: &Subscribe) -> Subscription {
         parameters: asked.parameters.clone(),
         ..Subscription::default()
     }
+}
+
+/// Whether `old` was cancelled at its start, which is that of `wanted` to the minute.
+fn is_used(old: &Subscription, wanted: &Subscribe) -> bool {
+    let minute = |at_us: i64| at_us.div_euclid(60_000_000);
+    old.plan_id == wanted.plan_id
+        && never_began(old)
+        && minute(old.from_us) == minute(wanted.from_us)
 }
 
 /// Whether `old` is in force when `wanted` is to be, and is another one.
@@ -325,6 +367,17 @@ fn subscriptions<'a>(
     subscribes(row, had, now).map(|asked| apply::subscribe(row.account.0, asked))
 }
 
+/// How many plans of a row the account had with this start and cancelled at it: a repeated import
+/// changes nothing.
+fn never_begun(row: &AccountRow, had: &[Subscription]) -> u64 {
+    (row.plans.len() - subscribes(row, had, Timestamp::MIN).count()) as u64
+}
+
+/// Whether the subscription was cancelled at its start.
+fn never_began(one: &Subscription) -> bool {
+    one.until_us == Some(one.from_us)
+}
+
 /// The subscriptions of a row. Without `plan_from` a plan begins `now`. If `had` contains the same
 /// subscription already, its start is used instead: a repeated import changes nothing, and a
 /// cancelled plan does not begin again.
@@ -341,14 +394,16 @@ fn subscribes<'a>(
             one.option.is_empty() && one.plan_id == *plan && one.priority == priority && parameters
         };
         let begun = had.iter().filter(is_as_stated).max_by_key(|one| one.from_us);
-        let never_began = begun.is_some_and(|one| one.until_us == Some(one.from_us));
-        if row.plan_from.is_none() && never_began {
+        let from_us = row.plan_from.map(|from| from.0).or(begun.map(|one| one.from_us));
+        // Cancelled at its start: a repeated import does not begin it again.
+        let is_stated_start = |one: &&Subscription| Some(one.from_us) == from_us;
+        let mut at_start = had.iter().filter(is_as_stated).filter(is_stated_start).peekable();
+        if at_start.peek().is_some() && at_start.all(never_began) {
             return None;
         }
-        let begun = begun.map(|one| Timestamp(one.from_us));
         Some(Subscribe {
             plan_id: plan.clone(),
-            from_us: row.plan_from.or(begun).unwrap_or(now).0,
+            from_us: from_us.unwrap_or(now.0),
             priority,
             parameters: row.parameters.clone().into_iter().collect(),
         })
