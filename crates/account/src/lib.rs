@@ -7,7 +7,7 @@
 //!              options.rs)      |  |  +--> suspense.rs   suspended records, by key
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
-//!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
+//!           +--> turnpike_tariff::Profiles   settings and subscriptions, shared by equal accounts
 //! ```
 //!
 //! Invariants:
@@ -31,7 +31,6 @@ mod changes;
 mod checkpoint;
 mod keys;
 mod options;
-mod profiles;
 mod replay;
 mod state;
 mod subscriptions;
@@ -41,7 +40,6 @@ pub use changes::AccountChange;
 pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
 pub use options::alternatives;
-pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};
 pub use suspense::{Suspense, Waiting, WaitingKey};

@@ -8,11 +8,11 @@ use jiff::civil::{Date, date};
 use turnpike_plan::{
     AccountState, Cycle, OfferId, Period, StateEntry, Zone, first_instant_of, plan_number,
 };
-use turnpike_segment::head::{Offer, OptOut, Pick, Subscription};
+use turnpike_segment::head::{Offer, OptOut, Pick};
+use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::changes::AccountChange;
-use crate::profiles::Profile;
 use crate::subscriptions::{is_as_asked, occupied};
 
 /// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a

@@ -5,12 +5,12 @@
 //! end moves to an earlier instant only, because charges after it may not have been booked.
 
 use turnpike_plan::AccountState;
-use turnpike_segment::head::{Cancellation, EndMove, Subscription};
+use turnpike_segment::head::{Cancellation, EndMove};
+use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::AccountNumber;
 
 use crate::changes::AccountChange;
 use crate::options::{self, instant};
-use crate::profiles::Profile;
 
 const MINUTE_US: i64 = 60_000_000;
 

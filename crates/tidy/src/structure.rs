@@ -16,6 +16,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
     &["turnpike-proto"],
     &["turnpike-plan", "test-network"],
+    &["turnpike-tariff"],
     &["turnpike-segment"],
     &["turnpike-store"],
     &["turnpike-account"],

@@ -24,17 +24,17 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_account::{Account, Profiles};
+use turnpike_account::Account;
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, DUE_USAGE_TYPE, DueInterval, PlanInForce, Rated, StateEntry};
 use turnpike_segment::NewRecord;
+use turnpike_tariff::{PlansInForce, Profiles, Tariffs};
 use turnpike_types::{
     AccountNumber, Outcome, Posting, SuspenseReason, Suspension, Timestamp, UsageView,
 };
 
 use super::records::{NotRated, Wait, refused};
 use super::{Ended, Owner, lines};
-use crate::tariff::{PlansInForce, Tariffs};
 
 /// The most accounts that the sweep visits before the owner serves other requests.
 const TURN_ACCOUNTS: usize = 2_000;

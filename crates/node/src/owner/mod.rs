@@ -47,12 +47,12 @@ use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{PartitionSpec, StoreError};
+use turnpike_tariff::Tariffs;
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::gauges::Holdings;
 use crate::replica::{Replica, ReplicaError};
-use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use checkpoint::{SealedKeyRun, parts_of};
 pub(crate) use postings::Outboxes;

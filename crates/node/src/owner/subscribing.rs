@@ -8,7 +8,8 @@ use turnpike_account::alternatives;
 use turnpike_plan::{
     SubscriberSettings, SubscriptionAsked, SubscriptionFault, Zone, check_subscription,
 };
-use turnpike_segment::head::{Change, Settings, Subscription};
+use turnpike_segment::head::Change;
+use turnpike_tariff::{Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::Owner;
