@@ -74,7 +74,7 @@ impl CodeCache {
 
 /// The subscription's parameters. For plans that convert to the account's currency, that currency
 /// is added.
-pub(crate) fn parameters(
+pub fn parameters_of(
     plan: &Plan,
     settings: Option<&Settings>,
     subscription: &Subscription,

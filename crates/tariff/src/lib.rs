@@ -13,10 +13,10 @@
 //!   usage       Tariffs::at             (tariffs.rs) <--------+  kept by profile and interval
 //!   no usage    Tariffs::due_intervals
 //!                    |
-//!               Dues (dues.rs)      when to visit an account next
-//!               book_due (booking.rs)   next_due -> tables -> fall_due --> Books::book
-//!                                                                          an owner logs it;
-//!                                                                          a trial applies it
+//!               Dues (dues.rs)       when to visit an account next
+//!               Sweep (booking.rs)   next_due -> tables -> fall_due --> Books::book
+//!                                                                       an owner logs it;
+//!                                                                       a trial applies it
 //! ```
 //!
 //! Invariants:
@@ -37,8 +37,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod booking;
 mod catalogue;
 mod codes;
+mod dues;
 mod notice;
 mod profiles;
 mod resolve;
@@ -46,8 +48,10 @@ mod settings;
 mod tariff;
 mod tariffs;
 
+pub use booking::{AccountEntry, Books, FallingDue, Stop, Sweep, is_swept};
 pub use catalogue::{Catalogue, InForce, VersionHead};
-pub use codes::{CodeCache, Compilation};
+pub use codes::{CodeCache, Compilation, parameters_of};
+pub use dues::Dues;
 pub use notice::{ACCOUNT_INTERVALS_MAX, Notice, Tell};
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use settings::{Settings, Subscription};

@@ -14,7 +14,7 @@ use turnpike_plan::{
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
 use crate::catalogue::{Catalogue, InForce};
-use crate::codes::{CodeCache, parameters};
+use crate::codes::{CodeCache, parameters_of};
 use crate::notice::{ACCOUNT_INTERVALS_MAX, Notice};
 use crate::profiles::Profile;
 use crate::settings::{Settings, Subscription};
@@ -208,7 +208,7 @@ impl Resolver {
             let has_begun = || old_since.0 < old.until_us;
             let is_booked = |plan: &Arc<Plan>| {
                 let settings = profile.settings_at(since);
-                let code = self.codes.code(plan, &parameters(plan, settings, old));
+                let code = self.codes.code(plan, &parameters_of(plan, settings, old));
                 code.is_some_and(|code| code.is_booked(state, minute))
             };
             let mut versions = self.catalogue.versions(&old.plan_id);
@@ -345,7 +345,7 @@ impl Resolver {
         let found = self.catalogue.plan(id, zone, at);
         match (found.content, found.from, found.until) {
             (Some(plan), ..) => {
-                let parameters = parameters(plan, Some(settings), subscription);
+                let parameters = parameters_of(plan, Some(settings), subscription);
                 let why = self.codes.compiled(plan, &parameters).err();
                 let why = why.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
                 about(format_args!(" version {}: {why}", plan.version()))
@@ -375,7 +375,7 @@ impl Resolver {
         (subscription, since): (&Subscription, Timestamp),
         at: Timestamp,
     ) -> Option<Subscribed> {
-        let code = self.codes.code(plan, &parameters(plan, Some(settings), subscription))?;
+        let code = self.codes.code(plan, &parameters_of(plan, Some(settings), subscription))?;
         let (slot, code) = self.slot(code);
         Some(Subscribed {
             slot,

@@ -20,7 +20,7 @@ use turnpike_plan::{AccountState, Plan};
 use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::catalogue::Catalogue;
-use crate::codes::{CodeCache, parameters};
+use crate::codes::{CodeCache, parameters_of};
 use crate::profiles::{Profile, ProfileId, Profiles};
 use crate::resolve::Resolver;
 use crate::settings::Subscription;
@@ -162,7 +162,7 @@ impl Tariffs {
         let is_swept = profile.subscriptions.iter().any(|subscription| {
             let settings = profile.settings.first();
             let falls_due = |plan: &Arc<Plan>| {
-                let parameters = parameters(plan, settings, subscription);
+                let parameters = parameters_of(plan, settings, subscription);
                 let code = self.resolver.codes.code(plan, &parameters);
                 code.is_some_and(|code| code.is_swept() || code.closes())
             };

@@ -47,7 +47,7 @@ use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{PartitionSpec, StoreError};
-use turnpike_tariff::Tariffs;
+use turnpike_tariff::{Dues, Tariffs};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
@@ -236,7 +236,7 @@ pub(crate) struct Owner {
     log_bytes: u64,
     checkpoints: checkpoint::Checkpoints,
     scratch: lines::LineScratch,
-    dues: due::Dues,
+    dues: Dues,
     postings: postings::Postings,
     holdings: Holdings,
 }
@@ -268,7 +268,7 @@ impl Owner {
             catalogue_logged: catalogue_version,
             time_logged_at: None,
             scratch: lines::LineScratch::default(),
-            dues: due::Dues::default(),
+            dues: Dues::default(),
             postings: postings::Postings::new(),
             holdings: Holdings::new(ownership.spec.id),
             shared,
