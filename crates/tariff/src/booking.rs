@@ -2,7 +2,7 @@
 //! (docs/plan-semantics.md section 5, P34).
 //!
 //! ```text
-//!   next_due --> tables in force --> fall_due --> Books::book    for each charge, until none is due
+//!   next_due --> tables in force --> fall_due --> Books::book    for each charge that is due
 //!                                       |            |
 //!                                       |            +--> Stop::Wait: the books take none now
 //!                                       +--> Stop::Stuck: it can't be booked, and no later one is

@@ -22,9 +22,9 @@
 //! Invariants:
 //! - A record or charge is rated by the versions of plans and tables in force at its instant, in
 //!   the account's zone, whatever was resolved before.
-//! - A subscription whose plan can't be read, or whose parameters do not fit it, suspends usage. The
-//!   charges of the account's other plans are still booked, except those of an option of which it
-//!   is an alternative: an option can't be compared without one.
+//! - A subscription whose plan can't be read, or whose parameters do not fit it, suspends usage.
+//!   The charges of the account's other plans are still booked, except those of an option of which
+//!   it is an alternative: an option can't be compared without one.
 //! - Charges of an account are booked in the order in which they fall due (P34). One that can't be
 //!   booked stops the later ones, and suspends the records that start after it.
 //! - What a malformed plan can cost is bounded: intervals of an account, charges at one instant,

@@ -66,7 +66,7 @@ impl Around {
     }
 }
 
-/// Resolves tariffs from a catalogue. It keeps nothing but the compiled plans that tariffs refer to.
+/// Resolves tariffs from a catalogue. It keeps only the compiled plans that tariffs refer to.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     pub(crate) catalogue: Arc<Catalogue>,

@@ -48,6 +48,7 @@ pub(crate) struct Offered {
 }
 
 impl Offered {
+    #[inline]
     fn in_force(&self) -> OptionInForce<'_> {
         let Self { ref name, fee, offer, kept_from, is_kept } = *self;
         OptionInForce { name, fee, offer, kept_from, is_kept }
@@ -56,6 +57,7 @@ impl Offered {
 
 impl Subscribed {
     /// The plan in the form that the rater takes.
+    #[inline]
     pub fn in_force(&self) -> PlanInForce<'_> {
         PlanInForce {
             code: &self.code,
@@ -72,11 +74,13 @@ pub type PlansInForce<'a> = SmallVec<[PlanInForce<'a>; 4]>;
 
 impl Tariff {
     /// The plans in the form that the rater takes.
+    #[inline]
     pub fn in_force(&self) -> PlansInForce<'_> {
         self.plans.iter().map(Subscribed::in_force).collect()
     }
 
     /// The variable whose level the charge line shows.
+    #[inline]
     pub fn level_of(&self, line: &ChargeLine) -> Option<VariableId> {
         let plan = self.plans.get(usize::from(line.plan))?;
         plan.code.components().get(usize::from(line.component))?.level

@@ -45,7 +45,6 @@ const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-account",
     "turnpike-node",
     "turnpike-front",
-    "turnpike-trial",
     "turnpike-collect",
     "turnpike-feed",
     "turnpike-drill",

@@ -168,6 +168,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         lines.fell_due(trial.take_due())?;
     }
     happened.warn();
+    warn_of_notices(&mut trial);
     lines.finish()
 }
 
@@ -267,7 +268,14 @@ fn step_through(
         walk.fell_due(&trial.take_due())?;
     }
     happened.warn();
+    warn_of_notices(&mut trial);
     Ok(Finish::unless(left_over))
+}
+
+fn warn_of_notices(trial: &mut Trial) {
+    for notice in trial.take_notices() {
+        ui::print_stderr(format_args!("warning: {notice}"));
+    }
 }
 
 fn accounts(
