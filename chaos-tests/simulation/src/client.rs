@@ -107,8 +107,8 @@ impl Client {
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 
-    /// Reads accounts, one after another. Never returns. An account never shows less than was
-    /// acknowledged before the read, and epochs never decrease (P17, I6).
+    /// Reads accounts, one after another. Never returns. Checks that an account never shows less
+    /// usage than was acknowledged before the read, and that epochs never decrease (P17, I6).
     pub async fn look_around(&self, accounts: &[u64], eye: u64) {
         let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));
         let mut channels: BTreeMap<String, Channel> = BTreeMap::new();
