@@ -95,6 +95,18 @@ pub enum ClientError {
         /// The largest number.
         max: usize,
     },
+    /// Another process pulls under the same name, and acknowledged the same lines first: both have
+    /// stored them.
+    #[error(
+        "another process pulls as {consumer:?} and acknowledged the lines of a page of partition \
+         {partition} first: remove them from one of the outputs, and run one process under a name"
+    )]
+    Overtaken {
+        /// The name of the consumer.
+        consumer: String,
+        /// The partition of the page.
+        partition: u32,
+    },
     /// The name of a consumer is not valid.
     #[error("the consumer {name:?} is not a valid name; write 1 to 128 letters, digits, -, _ or .")]
     BadConsumer {

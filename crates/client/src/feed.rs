@@ -1,5 +1,6 @@
 //! Pulls rated output, and acknowledges it after it was stored.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use tonic::Streaming;
@@ -58,8 +59,9 @@ impl FeedConsumer {
     /// stored.
     ///
     /// # Errors
-    /// Another process moved the cursor in the meantime (`Refused` with the code `Aborted`), or the
-    /// call fails.
+    /// Another process that uses the same name moved the cursor, to the end of the page
+    /// ([`ClientError::Overtaken`]) or elsewhere ([`ClientError::Refused`] with the code `Aborted`);
+    /// or the call fails.
     pub async fn acknowledge(&mut self, page: &FeedPage) -> Result<(), ClientError> {
         let Some(to) = &page.next else { return Ok(()) };
         let from = self.cursors.get(&to.partition).cloned();
@@ -70,7 +72,10 @@ impl FeedConsumer {
         let consumer = self.name.clone();
         let (from, to) = (Some(from), to.clone());
         let request = AcknowledgeRequest { consumer, from, to: Some(to.clone()) };
-        acknowledge(&self.fronts, &request).await?;
+        if acknowledge(&self.fronts, &request).await? == Acknowledged::Elsewhere {
+            let (consumer, partition) = (self.name.clone(), to.partition);
+            return Err(ClientError::Overtaken { consumer, partition });
+        }
         self.cursors.insert(to.partition, to);
         Ok(())
     }
@@ -129,16 +134,39 @@ pub async fn pull(fronts: &Fronts, request: &PullRequest) -> Result<FeedPages, C
     Ok(FeedPages { pages: pages.await?, url: fronts.urls().join(", ") })
 }
 
-/// Moves a consumer's cursor. A repeated call with the same cursors changes nothing.
+/// How a cursor got to its new position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// This call moved the cursor.
+    Here,
+    /// The cursor was there before this call asked.
+    Elsewhere,
+}
+
+impl Acknowledged {
+    /// After more than one attempt, an earlier one may have moved the cursor, and its answer was
+    /// lost.
+    pub const fn of(was_there: bool, attempts: u32) -> Self {
+        if was_there && attempts == 1 { Self::Elsewhere } else { Self::Here }
+    }
+}
+
+/// Moves a consumer's cursor. Tells whether this call or another process moved it.
 ///
 /// # Errors
 /// The cursor is at neither end of the move, or the call fails.
-pub async fn acknowledge(fronts: &Fronts, request: &AcknowledgeRequest) -> Result<(), ClientError> {
+pub async fn acknowledge(
+    fronts: &Fronts,
+    request: &AcknowledgeRequest,
+) -> Result<Acknowledged, ClientError> {
+    let attempts = Cell::new(0u32);
     let answer = fronts.call(|channel| {
+        attempts.set(attempts.get().saturating_add(1));
         let request = request.clone();
         async move { client(channel).acknowledge(request).await }
     });
-    answer.await.map(drop)
+    let was_there = answer.await?.was_there;
+    Ok(Acknowledged::of(was_there, attempts.get()))
 }
 
 fn client(channel: Channel) -> FeedServiceClient<Channel> {

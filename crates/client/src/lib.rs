@@ -21,8 +21,8 @@
 //! - The records of an account keep their order: while a batch waits to be sent again, no later one
 //!   is sent (P30).
 //! - The number of unanswered batches, and the memory that they take, is bounded.
-//! - Time comes from tokio only, and connections from [`turnpike_proto::dial::Dial`] if one is given.
-//!   So tests run with a paused clock in a network within one process.
+//! - Time comes from tokio only, and connections from a [`Dial`] if one is given. So tests run with
+//!   a paused clock in a network within one process.
 //!
 //! Not guaranteed: that an unanswered record was not taken. If a process ends before the answer, it
 //! sends the same records again after its start, with the same ids. Keep them until then.
@@ -42,8 +42,13 @@ mod window;
 
 pub use batch::{Batch, BatchBuilder, LimitExceeded, batch_frame};
 pub use error::ClientError;
-pub use feed::{FeedConsumer, FeedPages};
+pub use feed::{Acknowledged, FeedConsumer, FeedPages};
 pub use fronts::{CONNECTION_WINDOW_BYTES, Fronts, STREAM_WINDOW_BYTES};
 pub use patience::Patience;
 pub use sender::{BatchSender, SendEvent};
 pub use window::{PushError, SendWindow, UnknownBatch, WINDOW_MAX};
+
+pub use turnpike_proto::dial::Dial;
+pub use turnpike_proto::feed::v1::{ChargeLine, Cursor, FeedPage};
+pub use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
+pub use turnpike_types::{AccountNumber, Timestamp, UsageRecord};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tonic::Code;
 use turnpike_client::{ClientError, FeedConsumer};
 
 use crate::support::{Faults, LINES, World};
@@ -49,10 +50,23 @@ async fn two_processes_with_one_name_are_told() {
     world.start("f1:1", Faults::default());
     let (mut one, mut other) =
         (consumer(&world, "billing").await, consumer(&world, "billing").await);
+    let mut pages = other.pull(0, 0).await.unwrap();
+    let page = pages.next_page().await.unwrap().unwrap();
     rows(&mut one, 1).await;
-    let page = other.pull(0, 0).await.unwrap().next_page().await.unwrap().unwrap();
     let error = other.acknowledge(&page).await.unwrap_err();
-    assert!(matches!(&error, ClientError::Refused { code: tonic::Code::Aborted, .. }), "{error}");
-    let bad = FeedConsumer::register(world.fronts(&["f1:1"], LIMIT).await, "two words").await;
-    assert!(matches!(bad, Err(ClientError::BadConsumer { .. })));
+    assert!(matches!(error, ClientError::Overtaken { partition: 1, .. }), "{error}");
+    rows(&mut one, 1).await;
+    let error = other.acknowledge(&page).await.unwrap_err();
+    let is_aborted = matches!(&error, ClientError::Refused { code: Code::Aborted, .. });
+    assert!(is_aborted, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_no_front_accepts_is_refused_before_the_call() {
+    let world = World::new(1);
+    for name in ["", "two words", &"x".repeat(129)] {
+        let fronts = world.fronts(&["f1:1"], LIMIT).await;
+        let error = FeedConsumer::register(fronts, name).await.unwrap_err();
+        assert!(matches!(error, ClientError::BadConsumer { .. }), "{error}");
+    }
 }

@@ -11,7 +11,6 @@ use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::limits;
@@ -95,6 +94,11 @@ impl Front {
         self.fronts.again().await.map(Self::from).map_err(told)
     }
 
+    /// The connection, for the functions of the client crate.
+    pub(crate) const fn fronts(&self) -> &Fronts {
+        &self.fronts
+    }
+
     /// The connection to the front in use.
     pub(crate) fn channel(&self) -> Channel {
         self.fronts.channel()
@@ -118,10 +122,6 @@ impl Front {
 
     pub(crate) fn plans(&self) -> PlanServiceClient<Channel> {
         PlanServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-    }
-
-    pub(crate) fn feed(&self) -> FeedServiceClient<Channel> {
-        FeedServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {

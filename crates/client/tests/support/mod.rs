@@ -283,10 +283,11 @@ impl FeedService for FakeFront {
         let AcknowledgeRequest { consumer, from, to } = request.into_inner();
         let mut ledger = self.ledger.lock().unwrap();
         let cursor = ledger.cursors.get_mut(&consumer).unwrap();
-        if Some(&*cursor) != from.as_ref() {
+        let was_there = Some(&*cursor) == to.as_ref();
+        if !was_there && Some(&*cursor) != from.as_ref() {
             return Err(Status::aborted("another process moved the cursor"));
         }
         *cursor = to.unwrap();
-        Ok(Response::new(AcknowledgeResponse { cursor: Some(cursor.clone()) }))
+        Ok(Response::new(AcknowledgeResponse { cursor: Some(cursor.clone()), was_there }))
     }
 }
