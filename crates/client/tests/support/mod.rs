@@ -45,7 +45,7 @@ pub(crate) struct Faults {
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// The ids of the records of each account, in the order in which they were taken.
-    pub(crate) taken: BTreeMap<u64, Vec<String>>,
+    pub(crate) taken: IdsByAccount,
     /// The number of batches answered DONE.
     pub(crate) done: u64,
     /// The number of batches answered RETRY, and of broken streams.
@@ -99,10 +99,13 @@ impl World {
     }
 }
 
+/// The ids of the records of each account, in their order.
+pub(crate) type IdsByAccount = BTreeMap<u64, Vec<String>>;
+
 /// `count` records of five accounts in batches of three, and the ids that each account must get.
-pub(crate) fn batches(count: u64) -> (Vec<Batch<Vec<u64>>>, BTreeMap<u64, Vec<String>>) {
+pub(crate) fn batches(count: u64) -> (Vec<Batch<Vec<u64>>>, IdsByAccount) {
     let mut builder = BatchBuilder::new("test", 3).unwrap();
-    let (mut batches, mut sent) = (Vec::new(), BTreeMap::<u64, Vec<String>>::new());
+    let (mut batches, mut sent) = (Vec::new(), IdsByAccount::new());
     for number in 0..count {
         let (account, record_id) = (1 + number * 7 % 5, format!("r{number}"));
         sent.entry(account).or_default().push(record_id.clone());
