@@ -25,3 +25,4 @@ mod subscribing;
 mod support;
 mod takeover;
 mod twin;
+mod zero_duration;

@@ -105,7 +105,12 @@ impl Owner {
         recycled: bool,
     ) -> Result<Decision, Wait> {
         let print = record.fingerprint();
-        match self.taken_before(record, print)? {
+        let taken = match self.taken_before(record, print)? {
+            // A record that waits for a reason of the first holder's.
+            Some(taken) => Some(self.complete(record, taken)?),
+            None => None,
+        };
+        match taken {
             Some(Taken::Replayed(then, now)) => Ok(self.decided(record, then, now, to)),
             Some(taken) => Ok(Decision::Answered(taken)),
             None => {
