@@ -420,8 +420,16 @@ impl Watcher {
                 let changes = self.bindings.changes + u64::from(is_other);
                 self.bindings = BindingsSeen { version, guided_through, changes, asked_at };
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the version of the bindings can't be read"),
-            Err(_) => tracing::debug!("reading the version of the bindings timed out"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the version of the bindings can't be read: fronts look up \
+                    identities without their cache, and later not at all");
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "the version of the bindings can't be read: the shared database does \
+                    not respond"
+                );
+            }
         }
     }
 
@@ -435,17 +443,20 @@ impl Watcher {
         }
         let (db, stale) = (Arc::clone(&self.db), Arc::clone(&self.stale));
         let within = self.config.answer_deadline();
+        let is_late = now >= self.bindings.guided_through.saturating_add(2 * ADVANCE_AFTER_US);
         self.advancing = Some(tokio::spawn(async move {
-            match tokio::time::timeout(within, db.advance_guided_through()).await {
+            let why = match tokio::time::timeout(within, db.advance_guided_through()).await {
                 // The watcher reads the new instant at once.
-                Ok(Ok(true)) => stale.notify_one(),
+                Ok(Ok(true)) => return stale.notify_one(),
                 // A change of bindings is in flight: the next read of the routes tries again.
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "the mark of look-ups can't be advanced");
-                }
-                Err(_) => tracing::debug!("advancing the mark of look-ups timed out"),
-            }
+                Ok(Ok(false)) if !is_late => return,
+                Ok(Ok(false)) => "a change of bindings does not end".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the shared database does not respond".to_owned(),
+            };
+            metrics::counter!("turnpike_front_mark_failures_total").increment(1);
+            tracing::warn!(%why, "the mark of look-ups can't be advanced: batches with identities \
+                are answered RETRY once it is 150 s old");
         }));
     }
 
