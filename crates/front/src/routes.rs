@@ -92,9 +92,17 @@ impl RouteTable {
 
     /// Whether a record that starts now is valid with look-ups made with this table.
     fn covers_present_records(&self) -> bool {
-        self.generation > 0
-            && self.observation.now
-                <= self.bindings.guided_through.saturating_add(GUIDED_MAX_US / 2)
+        let covered = self.bindings.guided_through.saturating_add(GUIDED_MAX_US / 2);
+        self.generation > 0 && (self.observation.now <= covered || off(Check::RecentMark))
+    }
+
+    /// The age of the mark of look-ups by the clock of the database; zero before the mark was read.
+    pub(crate) fn mark_age(&self) -> Duration {
+        if self.bindings.asked_at.is_none() {
+            return Duration::ZERO;
+        }
+        let age = self.observation.now.micros().saturating_sub(self.guided_through().micros());
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
     }
 
     fn empty() -> Self {
@@ -416,7 +424,8 @@ impl Watcher {
                 // version again.
                 let last = self.bindings.asked_at;
                 let is_gap = last.is_none_or(|at| at.elapsed() > self.config.suspicion());
-                let is_other = version != self.bindings.version || is_gap;
+                let is_other =
+                    version != self.bindings.version || (is_gap && !off(Check::GapIsChange));
                 let changes = self.bindings.changes + u64::from(is_other);
                 self.bindings = BindingsSeen { version, guided_through, changes, asked_at };
             }

@@ -232,6 +232,15 @@ checks! {
     /// P28: a front states the mark of the look-up with guided records. Off, a node takes them whatever
     /// has changed since.
     MarkStated,
+    /// P28: a front looks identities up only if the mark of look-ups is recent. Off, it also does so with
+    /// an old mark.
+    RecentMark,
+    /// P28: the mark that a front states was read before the look-up. Off, the front states the mark that
+    /// it knows after the look-up.
+    MarkBeforeLookUp,
+    /// P28: after a gap in reading the version of the bindings, they count as changed. Off, they count as
+    /// changed only if the version differs.
+    GapIsChange,
     /// P28: a cached history is used only if it covers every start in the request. Off, it is used
     /// if it covers one of them.
     EveryStart,

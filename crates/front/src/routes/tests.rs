@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+use turnpike_mutants::all_caught;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     Call, Following, Interpose, Interposed, Member, NodeBeat, PartitionSpec, SegmentPosition,
@@ -117,6 +118,36 @@ fn marked(now: i64, age: i64) -> Arc<RouteTable> {
     Arc::new(table)
 }
 
+/// P28: a record that starts now must be covered by the mark with which its identity is looked up.
+#[tokio::test(start_paused = true)]
+async fn p28_identities_are_looked_up_only_with_a_recent_mark() {
+    let (sender, table) = watch::channel(Arc::new(RouteTable::empty()));
+    let routes = Routes { table, stale: Arc::default(), suspicion: Duration::from_secs(1) };
+    let (now, most) = (1_714_521_600_000_000, GUIDED_MAX_US / 2);
+    let look_up = async || {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let found = routes.for_look_ups(deadline).await;
+        (found.map(|table| table.guided_through().micros()), Instant::now() < deadline)
+    };
+    assert_eq!(look_up().await, (None, false), "nothing was read yet");
+    for age in [most + 1, 10 * most, now] {
+        sender.send_replace(marked(now, age));
+        assert_eq!(look_up().await, (None, false), "a mark of the age {age}");
+    }
+    for age in [most, 0, -most] {
+        sender.send_replace(marked(now, age));
+        assert_eq!(look_up().await, (Some(now - age), true), "a mark of the age {age}");
+    }
+    // It waits for the mark to move on.
+    sender.send_replace(marked(now, most + 1));
+    let moving_on = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        sender.send_replace(marked(now, 1));
+    };
+    let (found, ()) = tokio::join!(look_up(), moving_on);
+    assert_eq!(found, (Some(now - 1), true));
+}
+
 /// A watcher of this database that has read nothing yet.
 fn watcher(db: Arc<dyn SharedDatabase>) -> Watcher {
     Watcher {
@@ -128,6 +159,26 @@ fn watcher(db: Arc<dyn SharedDatabase>) -> Watcher {
         bindings: BindingsSeen::default(),
         advancing: None,
     }
+}
+
+/// P28: meanwhile the database may have been restored, and have counted up to the same version again
+/// by other changes.
+#[tokio::test(start_paused = true)]
+async fn p28_after_a_gap_the_bindings_count_as_changed_although_their_version_is_the_same() {
+    let db = Arc::new(MemoryDatabase::new());
+    let mut watcher = watcher(Arc::clone(&db) as Arc<dyn SharedDatabase>);
+    let gap = watcher.config.suspicion();
+    let mut changes = async |after: Duration| {
+        tokio::time::advance(after).await;
+        watcher.read_bindings_version().await;
+        watcher.bindings.changes
+    };
+    let first = changes(Duration::ZERO).await;
+    assert_eq!(changes(gap / 4).await, first);
+    assert_eq!(changes(gap).await, first, "no gap");
+    assert_eq!(changes(gap + Duration::from_millis(1)).await, first + 1, "a gap");
+    assert_eq!(changes(gap / 4).await, first + 1);
+    assert_eq!(db.bindings_mark().await.unwrap().version, 0, "the version is the same");
 }
 
 /// Answers each call to advance the mark of look-ups as the test says.
@@ -215,4 +266,23 @@ fn the_age_of_the_mark_of_look_ups_is_by_the_clock_of_the_database() {
     let now = 1_714_521_600_000_000;
     assert_eq!(age(&marked(now, 90_000_000)), Duration::from_secs(90));
     assert_eq!(age(&marked(now, -5)), Duration::ZERO);
+}
+
+#[test]
+fn mutants_are_caught() {
+    let here = |test| format!("routes::tests::{test}");
+    all_caught(&[
+        (
+            Check::RecentMark,
+            &here("p28_identities_are_looked_up_only_with_a_recent_mark"),
+            "a mark of the age",
+        ),
+        (
+            Check::GapIsChange,
+            &here(
+                "p28_after_a_gap_the_bindings_count_as_changed_although_their_version_is_the_same",
+            ),
+            "a gap",
+        ),
+    ]);
 }
