@@ -389,7 +389,7 @@ async fn recycle_keys(
     counted: Counted,
 ) {
     let count = keys.len() as u64;
-    let request = NodeRecycleRequest { partition: partition.0, keys };
+    let request = NodeRecycleRequest { partition: partition.0, keys, refusals: vec![] };
     let answer =
         ask(
             core,
@@ -514,7 +514,7 @@ async fn decide_records(
                 stays(tally, result.reason);
                 continue;
             }
-            Decided::Result(result) | Decided::Waits(result) => {
+            Decided::Result(result) | Decided::Waits { result, .. } => {
                 if result.present == "rated" {
                     tally.rated += 1;
                 } else if result.present.is_empty() {

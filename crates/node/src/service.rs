@@ -162,9 +162,9 @@ impl NodeService for Service {
         {
             return Ok(answer);
         }
-        let NodeRecycleRequest { partition, keys } = request;
-        let room = keys.len() * 256;
-        let asked = |reply| Request::Recycle { keys, reply };
+        let NodeRecycleRequest { partition, keys, refusals } = request;
+        let room = (keys.len() + refusals.len()) * 256;
+        let asked = |reply| Request::Recycle { keys, refusals, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
-use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
+use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
 use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
@@ -102,8 +102,13 @@ impl Owner {
     pub(super) async fn recycle(
         &mut self,
         keys: &[RecycleKey],
+        refusals: &[NotedRefusal],
         reply: oneshot::Sender<(Epoch, Vec<RecycleOutcome>)>,
     ) -> Result<(), Ended> {
+        for refusal in refusals {
+            self.cut_if_full().await?;
+            self.note_refusal(refusal).await?;
+        }
         let mut outcomes = Vec::with_capacity(keys.len());
         for key in keys {
             self.cut_if_full().await?;
@@ -160,7 +165,7 @@ impl Owner {
         })
     }
 
-    async fn present_of(
+    pub(super) async fn present_of(
         &mut self,
         key: &WaitingKey,
         waiting: &Waiting,
