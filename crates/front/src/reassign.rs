@@ -44,6 +44,7 @@ use crate::split::HistoryBySpelling;
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.
 const CHUNK: usize = 200;
+const _: () = assert!(CHUNK <= limits::DECIDED_MAX);
 /// The number of partitions that decide records of one batch at the same time.
 const PARTITIONS_AT_ONCE: usize = 16;
 
