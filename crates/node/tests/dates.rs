@@ -276,6 +276,26 @@ async fn charges_of_later_versions_are_given_back_too() {
     world.assert_checkpoints_match_the_log().await;
 }
 
+/// A version that is in force later has a one-time charge: it is not due at the instant of the credit,
+/// which is the start of the subscription.
+#[tokio::test(start_paused = true)]
+async fn a_credit_does_not_bring_the_one_time_charge_of_a_later_version() {
+    let (world, mut node) = start(JUNE + DAY).await;
+    let newer = plan(2, "2024-07-01", &[("fee", FEE), ("extra", FEE)])
+        .replace("<UsageTypeS", "<OneTimeCharge id=\"setup\" amount=\"50.00\"/><UsageTypeS")
+        .replace("extra.charge", "extra.charge setup.charge");
+    publish(world.db.as_ref(), &newer).await;
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    done(&mut node, subscribe(JUNE)).await;
+    world.set(JULY + DAY);
+    assert_eq!(settled(&world).await, lines(&[("fee", 93), ("fee", 93), ("extra", 93)]));
+    done(&mut node, cancel(JUNE)).await;
+    let mut back = settled(&world).await.split_off(3);
+    back.sort();
+    assert_eq!(back, lines(&[("extra-unused", -93), ("fee-unused", -93), ("fee-unused", -93)]));
+    world.assert_checkpoints_match_the_log().await;
+}
+
 /// The account has another currency by the time of the credit, also for the time of the charges.
 #[tokio::test(start_paused = true)]
 async fn a_credit_is_booked_in_the_currency_of_its_charge() {
