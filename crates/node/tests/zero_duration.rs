@@ -4,7 +4,7 @@
 use crate::support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use support::world::World;
 use support::{HEARTBEAT, Running, config, log, publish, start};
@@ -258,4 +258,70 @@ async fn i2_p35_an_append_that_fails_leaves_the_record_waiting_or_rated_and_neve
         assert_eq!(told(&mut node, &with_zero("r0")).await, missing("rated"), "{is_committed}");
         assert_eq!((rated(&world, "r0").await, listed(&mut node).await), (1, Vec::new()));
     }
+}
+
+/// Lets heartbeats and observations fail, so that the node learns of no newer catalogue.
+#[derive(Default)]
+struct Unobserving(AtomicBool);
+
+#[async_trait::async_trait]
+impl Interpose for Unobserving {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        match call {
+            Call::Heartbeat | Call::Observe if self.0.load(Ordering::SeqCst) => {
+                Err(StoreError::Refused("the test says so".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+/// The owner of the first holder rates such a record when it decides it: not by a catalogue that may
+/// be old.
+#[tokio::test(start_paused = true)]
+async fn p36_a_record_of_the_first_holder_is_not_resolved_by_a_superseded_plan() {
+    // The first call of a month is charged, also one of no duration.
+    let fee = r#"<MonthlyRecurringCharge id="fee" amount="5.00" due="first-use"
+      trigger="calls.pass"/>
+    <AccountFinalizer id="post" in="fee.charge "#;
+    let calls = CALLS.replace("<AccountFinalizer id=\"post\" in=\"", fee);
+    // Two minutes before midnight, when version 2 starts.
+    let now = START - HOUR_US / 30;
+    let world = World::at(now, HOUR_US).await;
+    publish(world.db.as_ref(), &calls).await;
+    let hook = Arc::new(Unobserving::default());
+    let db: Arc<dyn SharedDatabase> =
+        Arc::new(Interposed::new(Arc::clone(&world.db), Arc::clone(&hook)));
+    let mut node = start(config("a"), &db).await;
+    node.open_account(ACCOUNT).await;
+    let of_identity = |record| UsageRecord { identity: "user:a".to_owned(), ..record };
+    assert_eq!(told(&mut node, &of_identity(without("r0"))).await, missing(""));
+    hook.0.store(true, Ordering::SeqCst);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    // The version is published in time, one day before it starts.
+    world.set(now - 24 * HOUR_US);
+    let newer = calls
+        .replace("version=\"1\"", "version=\"2\"")
+        .replace("2020-01-01", "2024-05-01")
+        .replace("5.00", "7.00");
+    publish(world.db.as_ref(), &newer).await;
+    world.set(now);
+    tokio::time::sleep(HEARTBEAT * 40).await;
+    let mut bytes = Vec::new();
+    encode(&of_identity(with_zero("r0")), &mut bytes);
+    let asked = Reassignment { record: bytes.into(), to_account: 8 };
+    let request = NodeReassignRequest { partition: 1, records: vec![asked], recycled: false };
+    let _ = node.client.reassign(request.clone()).await;
+    hook.0.store(false, Ordering::SeqCst);
+    assert_eq!(told(&mut node, &of_identity(with_zero("r0"))).await, missing("rated"));
+    let mut versions = Vec::new();
+    for row in log(world.db.as_ref()).await {
+        let segment = Segment::decode(&row.body).unwrap();
+        versions.extend(segment.lines().map(|line| line.component.plan_version));
+    }
+    assert!(!versions.is_empty() && versions.iter().all(|&one| one == 2), "{versions:?}");
 }
