@@ -20,6 +20,7 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_segment::Segment;
 use turnpike_segment::head::Change;
+use turnpike_store::{CatalogueKind, Publish, PublishOutcome};
 use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialSubscription};
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
@@ -273,6 +274,108 @@ async fn charges_of_later_versions_are_given_back_too() {
     let all = settled(&world).await;
     assert_eq!(all.iter().map(|(_, cents)| cents).sum::<i64>(), 0, "{all:?}");
     assert_eq!(all.len(), 2 * charged.len(), "{all:?}");
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// A version that is in force later has a one-time charge: it is not due at the instant of the credit,
+/// which is the start of the subscription.
+#[tokio::test(start_paused = true)]
+async fn a_credit_does_not_bring_the_one_time_charge_of_a_later_version() {
+    let (world, mut node) = start(JUNE + DAY).await;
+    let newer = plan(2, "2024-07-01", &[("fee", FEE), ("extra", FEE)])
+        .replace("<UsageTypeS", "<OneTimeCharge id=\"setup\" amount=\"50.00\"/><UsageTypeS")
+        .replace("extra.charge", "extra.charge setup.charge");
+    publish(world.db.as_ref(), &newer).await;
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    done(&mut node, subscribe(JUNE)).await;
+    world.set(JULY + DAY);
+    assert_eq!(settled(&world).await, lines(&[("fee", 93), ("fee", 93), ("extra", 93)]));
+    done(&mut node, cancel(JUNE)).await;
+    let mut back = settled(&world).await.split_off(3);
+    back.sort();
+    assert_eq!(back, lines(&[("extra-unused", -93), ("fee-unused", -93), ("fee-unused", -93)]));
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// The plan in EUR, converted to the account's currency by a table of rates, which is published too.
+async fn publish_converted(world: &World, plan: &str, (table, starts): (&str, &str)) {
+    let converted = plan.replace("currency=\"USD\"", "currency=\"EUR\"").replace(
+        "<AccountFinalizer id=\"post\" in=\"sum.charge\"/>",
+        &format!(
+            r#"<CurrencyConverter id="convert" in="sum.charge" table="{table}" to="account"/>
+            <AccountFinalizer id="post" in="convert.charge"/>"#
+        ),
+    );
+    publish(world.db.as_ref(), &converted).await;
+    let body = format!(
+        "# turnpike-table id={table} kind=exchange-rates version=1 starts={starts}\n\
+         from,to,rate\nEUR,USD,1.5\n"
+    );
+    let parsed = turnpike_plan::parse_table(&body).unwrap();
+    let rates = Publish {
+        kind: CatalogueKind::Table,
+        id: table.to_owned(),
+        version: 1,
+        starts: starts.to_owned(),
+        supersedes: None,
+        content_hash: [u8::try_from(table.len()).unwrap(); 32],
+        form: parsed.kind().to_string(),
+        rows: 1,
+        body,
+        tz_database: None,
+    };
+    let outcome = world.db.publish(&rates).await.unwrap();
+    assert!(matches!(outcome, PublishOutcome::Published(_)), "{outcome:?}");
+}
+
+/// The converted charges in cents.
+fn converted(booked: &[(String, i64)]) -> i64 {
+    booked.iter().filter(|(id, _)| id == "convert").map(|(_, cents)| cents).sum()
+}
+
+/// A later version charges by a table whose first version starts when it does. Its charges are given
+/// back by that table, although the credit lies before it.
+#[tokio::test(start_paused = true)]
+async fn a_credit_for_a_later_version_does_not_wait_for_tables_at_the_start() {
+    let world = World::at(JUNE + DAY, 35 * DAY).await;
+    let first = plan(1, "2020-01-01", &[("fee", FEE)]);
+    publish_converted(&world, &first, ("fx", "2020-01-01")).await;
+    let second = plan(2, "2024-07-01", &[("fee", FEE), ("extra", FEE)]);
+    publish_converted(&world, &second, ("rates", "2024-07-01")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![open("UTC")]).await;
+    done(&mut node, subscribe(JUNE)).await;
+    world.set(JULY + DAY);
+    assert_eq!(converted(&settled(&world).await), 3 * 93 * 150);
+    done(&mut node, cancel(JUNE)).await;
+    let booked = settled(&world).await;
+    assert_eq!(converted(&booked), 0, "{booked:?}");
+    // The account's later charges do not wait for the credit.
+    done(&mut node, subscribe(JULY)).await;
+    assert_eq!(converted(&settled(&world).await), 2 * 93 * 150);
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// The credit lies at the first instant of the date, in the middle of an interval in which the other
+/// subscription was charged just before: it is not booked by the plans and tables of that interval.
+#[tokio::test(start_paused = true)]
+async fn a_credit_before_the_instant_of_its_start_is_booked_by_its_own_plan_and_tables() {
+    let world = World::at(JULY + DAY, 35 * DAY).await;
+    let plan = plan(1, "2020-01-01", &[("fee", FEE)]);
+    publish_converted(&world, &plan, ("fx", "2020-01-01")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![open("UTC")]).await;
+    let noon = JUNE + 14 * DAY + 12 * HOUR;
+    done(&mut node, subscribe(noon)).await;
+    settle(&world).await;
+    // One request, so that the sweep does not run in between.
+    let asked = vec![command(cancel(noon)), command(subscribe(JUNE))];
+    let results = apply(&mut node, asked).await;
+    assert!(results.iter().all(|one| one.outcome() == AccountOutcome::Applied), "{results:?}");
+    let booked = settled(&world).await;
+    assert_eq!(converted(&booked), 2 * 93 * 150, "{booked:?}");
+    let usage = UsageRecord { start: Timestamp(JULY + HOUR), ..octets(ACCOUNT, "r1", 1000) };
+    assert_eq!(node.send(&[usage]).await.accepted, 1);
     world.assert_checkpoints_match_the_log().await;
 }
 

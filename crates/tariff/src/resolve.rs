@@ -150,7 +150,8 @@ impl Resolver {
     ///
     /// All lie at the first instant of the subscription's first date, or earlier if the account has
     /// several zones: the credits must precede the charges of the same dates to another subscription,
-    /// because bookings are stored by their first date.
+    /// because bookings are stored by their first date. Tables are those at the beginning of the
+    /// version.
     fn resolve_credits(
         &mut self,
         profile: &Profile,
@@ -182,7 +183,13 @@ impl Resolver {
                 return;
             }
             let mut tariff = Tariff::clone(&found);
-            tariff.plans.iter_mut().for_each(|plan| plan.until = at);
+            for plan in &mut tariff.plans {
+                plan.until = at;
+                // Not those of the credit's instant: there may be none yet, and the credit would
+                // wait for ever.
+                let mut around = Around { at: from, from, until: interval.until };
+                plan.tables = self.tables(plan, &tariff.context.zone, &mut around);
+            }
             // The charge was posted in this currency, also if the account has another one by now.
             if let Some(plan) = tariff.plans.first() {
                 tariff.context.currency = plan.code.posts();

@@ -209,7 +209,9 @@ impl Tariffs {
     /// Table versions do not bound the intervals of [`Self::due_intervals`]: only bookings read
     /// tables, and tables of daily rates have many more versions than there are bookings.
     pub fn booking(&mut self, id: ProfileId, interval: &DueTariff, at: Timestamp) -> Arc<Tariff> {
-        if interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
+        // An empty interval has its tables already. Its instant may be in another interval.
+        let is_empty = interval.until <= interval.from;
+        if is_empty || interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
             return Arc::clone(&interval.tariff);
         }
         // Charges of one profile mostly fall due at one instant, for thousands of accounts.

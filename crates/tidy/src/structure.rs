@@ -15,7 +15,7 @@ use crate::workspace::{Package, packages, root};
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
     &["turnpike-proto"],
-    &["turnpike-plan", "test-network"],
+    &["turnpike-plan", "turnpike-client", "test-network"],
     &["turnpike-tariff"],
     &["turnpike-segment"],
     &["turnpike-store"],
@@ -47,9 +47,7 @@ const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-front",
     "turnpike-collect",
     "turnpike-feed",
-    "turnpike-drill",
     "turnpike",
-    "simulation",
 ];
 
 /// Groups of files that import each other in a cycle.

@@ -32,13 +32,15 @@ impl Owner {
     /// Whether the catalogue must be read before the request is taken.
     pub(super) fn needs_catalogue(&self, request: &Request) -> bool {
         match request {
-            Request::Records { .. } | Request::Recycle { .. } => self.is_stale(),
+            // A decision may rate a record that waits here (`Owner::complete`).
+            Request::Records { .. } | Request::Recycle { .. } | Request::Reassign { .. } => {
+                self.is_stale()
+            }
             // The command of an offer reads the catalogue itself (accounts.rs), where a failed read
             // does not end the owner.
             Request::Apply { .. }
             | Request::Show { .. }
             | Request::Suspense { .. }
-            | Request::Reassign { .. }
             | Request::Release { .. }
             | Request::Superseded => false,
         }

@@ -69,7 +69,11 @@ impl Op for OneTimeCharge {
                     None => self.charge_with_any(run, trigger),
                 }
             }
-            (None, Event::Due { at, .. }) if at == run.since => self.charge(run, 0),
+            // A credit for a subscription that never began falls due at its start too, but outside
+            // of the interval.
+            (None, Event::Due { at, until, .. }) if at == run.since && at < until => {
+                self.charge(run, 0)
+            }
             _ => Ok(()),
         }
     }
