@@ -1,30 +1,28 @@
 //! Lists the cases of the conformance suite, so that a new case runs for every store.
 //!
-//! A case is a function `pub async fn NAME(s: &TestedStore)` in a file of `src/conformance/`. The
-//! list is the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
+//! A case is a function `pub async fn NAME(s: &TestedStore)` in a file of `src/`. The list is the
+//! macro `each_conformance_case`, which `src/lib.rs` includes.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new("src/conformance");
+    let folder = Path::new("src");
     println!("cargo::rerun-if-changed={}", folder.display());
     println!("cargo::rerun-if-changed=build.rs");
-    let mut files: Vec<PathBuf> =
-        folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let mut files = Vec::new();
+    sources(folder, &mut files)?;
     files.sort();
     let mut list = String::new();
     for file in &files {
-        let module =
-            file.file_stem().and_then(|stem| stem.to_str()).ok_or("a file without name")?;
+        let module = module_of(file.strip_prefix(folder)?).ok_or("a file without name")?;
         for case in cases(&std::fs::read_to_string(file)?) {
             writeln!(list, "            {module}: {case},")?;
         }
     }
     if list.is_empty() {
-        return Err("src/conformance has no cases".into());
+        return Err("src has no cases".into());
     }
     let text = format!(
         "/// Every case of the suite; `conformance_tests` makes a test of each.\n\
@@ -39,6 +37,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     std::fs::write(Path::new(&out).join("conformance_cases.rs"), text)?;
     Ok(())
+}
+
+/// The source files in a folder and in the folders below it.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The path of the module of a file, such as `log::fence`.
+fn module_of(file: &Path) -> Option<String> {
+    let names = file.with_extension("");
+    let names: Option<Vec<&str>> = names.iter().map(|name| name.to_str()).collect();
+    Some(names?.join("::"))
 }
 
 /// The names of the cases in the text of a file, in order of appearance.

@@ -1,5 +1,7 @@
 //! Errors of the shared database, by the reaction that they need from the caller.
 
+use turnpike_types::PartitionId;
+
 /// A result of the shared database.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -66,6 +68,11 @@ impl StoreError {
             Self::Corrupt { .. } => "corrupt",
             Self::BadUrl { .. } => "bad-url",
         }
+    }
+
+    /// The error for a partition that does not exist.
+    pub(crate) fn no_partition(partition: PartitionId) -> Self {
+        Self::Refused(format!("there is no partition {partition}: create it first"))
     }
 
     /// Whether a later retry may succeed without an operator's change to Turnpike or to the call.

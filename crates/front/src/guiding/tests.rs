@@ -1,7 +1,7 @@
 //! Which account holds an identity at which instant, with and without the cache (P28).
 
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{BindOutcome, Binding};
+use turnpike_store::{BindOutcome, Binding, IdentityStore as _};
 
 use super::*;
 

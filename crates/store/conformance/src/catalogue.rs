@@ -1,13 +1,13 @@
 //! Plans and tables (P36).
 
-use turnpike_types::limits::TABLE_BYTES_MAX;
-use turnpike_types::{Incarnation, NodeName};
-
-use super::TestedStore;
-use crate::{
+use turnpike_store::{
     CATALOGUE_HEADS_MAX, CatalogueKind, NodeBeat, Publish, PublishOutcome, SharedDatabase,
     StoreError,
 };
+use turnpike_types::limits::TABLE_BYTES_MAX;
+use turnpike_types::{Incarnation, NodeName};
+
+use crate::TestedStore;
 
 fn plan(id: &str, version: u32, starts: &str, supersedes: Option<u32>) -> Publish {
     Publish {

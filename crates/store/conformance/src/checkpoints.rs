@@ -1,10 +1,10 @@
 //! Parts and manifests of checkpoints (P22).
 
 use bytes::Bytes;
+use turnpike_store::{CheckpointManifest, CheckpointPart, SharedDatabase, StoreError};
 use turnpike_types::{ClaimId, PartitionId, SegmentNumber};
 
-use super::{Dice, TestOwner, TestedStore, spec};
-use crate::{CheckpointManifest, CheckpointPart, SharedDatabase, StoreError};
+use crate::{Dice, TestOwner, TestedStore, spec};
 
 const P: PartitionId = PartitionId(1);
 

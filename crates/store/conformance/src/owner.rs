@@ -2,15 +2,14 @@
 //! pseudo-random numbers from a seed.
 
 use bytes::Bytes;
+use turnpike_store::{
+    AppendOutcome, AppendSegment, Claim, Claimed, Member, OwnerToken, PartitionSpec,
+    SegmentPosition, SegmentRow, SharedDatabase, StoreResult,
+};
 use turnpike_types::limits::HORIZON_DEFAULT_US;
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, Priority, SegmentHash,
     SegmentNumber,
-};
-
-use crate::{
-    AppendOutcome, AppendSegment, Claim, Claimed, Member, OwnerToken, PartitionSpec,
-    SegmentPosition, SegmentRow, SharedDatabase, StoreResult,
 };
 
 /// A partition with the members `a` (priority 2) and `b` (priority 1).
@@ -153,7 +152,7 @@ impl TestOwner {
 }
 
 /// The present epoch of partition `id`.
-pub(super) async fn epoch_of(db: &dyn SharedDatabase, id: u32) -> Epoch {
+pub(crate) async fn epoch_of(db: &dyn SharedDatabase, id: u32) -> Epoch {
     let seen = db.observe().await.unwrap();
     let row = seen.partitions.iter().find(|row| row.spec.id == PartitionId(id));
     row.expect("the partition was created").epoch

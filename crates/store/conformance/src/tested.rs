@@ -1,51 +1,12 @@
-//! The conformance suite, which every implementation of [`SharedDatabase`] must pass.
-//!
-//! ```text
-//!  tests/memory.rs  tests/sqlite.rs  tests/postgres.rs      a Subject each, and conformance!(...)
-//!         \              |               /
-//!   fence.rs        appends, and the reasons of refusals (P1, P4)
-//!   claims.rs       claims, releases, barriers, with appends in flight (P1, P13, P17)
-//!   takeover.rs     many claims at once (P20), and flaps (P14)
-//!   operator_requests.rs  pins and drains (P13), and forgotten nodes
-//!   nodes.rs        heartbeats and observations (P9, P11)
-//!   postings.rs     finding postings in the log (P33)
-//!   chain.rs        random interleavings keep the log unbroken (I3)
-//!   checkpoints.rs  parts and manifests (P22)
-//!   topology.rs     partitions; concurrent opening
-//!   catalogue.rs    plans and tables (P36)
-//!   feeds.rs        identities (P28) and consumers (P38)
-//!   bindings.rs     spellings, prefixes, moves and releases of identities (P28)
-//! ```
-//!
-//! A new case needs no registration: a function `pub async fn NAME(s: &TestedStore)` in a file of
-//! this folder is a test of every store (`build.rs`).
-//!
-//! No case measures time. A case waits for events that must happen. Whether an event that must not
-//! happen has happened is checked on the final state of the log.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
-
-pub mod bindings;
-pub mod catalogue;
-pub mod chain;
-pub mod checkpoints;
-pub mod claims;
-pub mod feeds;
-pub mod fence;
-pub mod nodes;
-pub mod operator_requests;
-mod owner;
-pub mod postings;
-pub mod takeover;
-pub mod topology;
+//! The database under test.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use turnpike_store::SharedDatabase;
 
-pub use self::owner::{Dice, TestOwner, check_chain, claim, member, read_all, spec};
-use crate::SharedDatabase;
+use crate::owner::spec;
 
 /// Opens a view of the database under test, as another process would open it.
 pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Arc<dyn SharedDatabase>> + Send + Sync>;
@@ -89,29 +50,4 @@ pub fn age_statements(time: Duration) -> String {
          UPDATE pins SET until_us = until_us - {us}; \
          UPDATE nodes SET beat_at = beat_at - {us};"
     )
-}
-
-include!(concat!(env!("OUT_DIR"), "/conformance_cases.rs"));
-
-/// Makes a test of every case: each `pub async fn NAME(s: &TestedStore)` in a file of this folder,
-/// which the build script lists. `$subject` is an `async fn() -> TestedStore` for a fresh database.
-#[macro_export]
-macro_rules! conformance {
-    ($subject:path) => {
-        $crate::each_conformance_case!($subject);
-    };
-}
-
-/// Makes a test of each listed case.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! conformance_tests {
-    ($subject:path; $($module:ident: $case:ident,)+) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                $crate::conformance::$module::$case(&$subject().await).await;
-            }
-        )+
-    };
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use turnpike_types::limits::{AHEAD_MAX_US, GUIDED_MAX_US};
 use turnpike_types::{AccountNumber, Timestamp};
 
-use super::BindingRow;
+use super::row::BindingRow;
 use crate::Binding;
 
 /// The account of a record that starts this long after the recording of a change, in microseconds,

@@ -1,13 +1,14 @@
 //! Appends to the log and reads of its segments.
 
-use sqlx::{query, query_as};
+use async_trait::async_trait;
+use sqlx::query;
 use turnpike_types::{PartitionId, SegmentNumber};
 
 use super::connections::Statement;
-use super::{APPEND_LIMIT, BULK_LIMIT, NO_PARTITION, PostgresDatabase};
-use crate::rules::POSTING_BYTES_MAX;
-use crate::sql::rows::{SegmentTuple, segment_row, stored, stored_partition};
-use crate::{AppendOutcome, AppendSegment, SegmentRow, StoreError, StoreResult};
+use super::database::{APPEND_LIMIT, BULK_LIMIT, NO_PARTITION, PostgresDatabase};
+use crate::sql::log::{self, UNEXPLAINED};
+use crate::sql::values::{stored, stored_partition};
+use crate::{AppendOutcome, AppendSegment, LogStore, SegmentRow, StoreError, StoreResult};
 
 const APPEND: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
@@ -15,7 +16,7 @@ const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
 
 /// An append to a partition that does not exist. Running it on a new connection prepares the
 /// statement.
-pub(super) fn to_nothing() -> Vec<Statement<'static>> {
+pub(super) fn append_to_no_partition() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let append = query(APPEND)
         .bind(NO_PARTITION)
@@ -29,8 +30,9 @@ pub(super) fn to_nothing() -> Vec<Statement<'static>> {
     vec![append]
 }
 
-impl PostgresDatabase {
-    pub(super) async fn append_one(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+#[async_trait]
+impl LogStore for PostgresDatabase {
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         const DOING: &str = "append";
         let statement = query(APPEND)
             .bind(stored_partition(append.partition))
@@ -48,43 +50,28 @@ impl PostgresDatabase {
         let (fence, _) = self.fence_of(append.partition, DOING).await?;
         // The fence refused the append, but the row that was read afterwards would admit it. So the
         // row was set back in between.
-        fence.judge(append).ok_or_else(|| StoreError::Unavailable {
-            doing: DOING,
-            cause: "the fence refused the append, but the partition's row shows no reason"
-                .to_owned(),
-        })
+        fence
+            .judge(append)
+            .ok_or_else(|| StoreError::Unavailable { doing: DOING, cause: UNEXPLAINED.to_owned() })
     }
 
-    pub(super) async fn read_tail(
+    async fn read_segments(
         &self,
         partition: PartitionId,
         after: SegmentNumber,
         bytes_max: usize,
     ) -> StoreResult<Vec<SegmentRow>> {
-        const DOING: &str = "read segments";
-        let statement = query_as::<_, SegmentTuple>(READ_SEGMENTS)
-            .bind(stored_partition(partition))
-            .bind(stored(after.0))
-            .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX));
-        let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
-        let rows = lease.fetch_all(statement).await?;
-        rows.into_iter().map(|row| segment_row(row, DOING)).collect()
+        let mut bulk = self.bulk.autocommit(BULK_LIMIT);
+        log::read_segments(&mut bulk, READ_SEGMENTS, partition, after, bytes_max).await
     }
 
-    pub(super) async fn read_postings(
+    async fn posting_segments(
         &self,
         partition: PartitionId,
         after: SegmentNumber,
         most: usize,
     ) -> StoreResult<Vec<SegmentRow>> {
-        const DOING: &str = "read segments with postings";
-        let statement = query_as::<_, SegmentTuple>(POSTING_SEGMENTS)
-            .bind(stored_partition(partition))
-            .bind(stored(after.0))
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .bind(i64::try_from(POSTING_BYTES_MAX).unwrap_or(i64::MAX));
-        let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
-        let rows = lease.fetch_all(statement).await?;
-        rows.into_iter().map(|row| segment_row(row, DOING)).collect()
+        let mut bulk = self.bulk.autocommit(BULK_LIMIT);
+        log::posting_segments(&mut bulk, POSTING_SEGMENTS, partition, after, most).await
     }
 }

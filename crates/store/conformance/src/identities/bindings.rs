@@ -1,23 +1,14 @@
 //! Bindings of identities to accounts over time (P28): spellings, prefixes, moves and releases.
 
-use turnpike_types::{AccountNumber, Timestamp};
-
-use super::{Dice, TestedStore};
-use crate::{
+use turnpike_store::{
     BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding, SharedDatabase, StoreError,
 };
+use turnpike_types::{AccountNumber, Timestamp};
 
-const OPEN: i64 = i64::MAX;
+use super::intervals::{OPEN, binding};
+use crate::{Dice, TestedStore};
+
 const EVER: i64 = i64::MIN;
-
-fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
-    Binding {
-        identity: identity.to_owned(),
-        account: AccountNumber(account),
-        from: Timestamp(from),
-        until: Timestamp(until),
-    }
-}
 
 fn moved(identity: &str, account: u64, from: i64, until: i64) -> Rebinding {
     let final_before = Timestamp(EVER);

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::owner::epoch_of;
-use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
-use crate::AppendOutcome;
+use crate::owner::epoch_of;
+use crate::{Dice, TestOwner, TestedStore, check_chain, read_all};
+use turnpike_store::AppendOutcome;
 
 /// Three owners claim and append at random, each with the epoch and the position that it knew last.
 pub async fn random_claims_and_appends_leave_a_whole_chain(s: &TestedStore) {

@@ -1,10 +1,10 @@
 //! Appends, and the reasons for which the fence refuses them (P1, P4).
 
 use bytes::Bytes;
+use turnpike_store::{AppendOutcome, StoreError};
 use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentNumber};
 
-use super::{Dice, TestOwner, TestedStore, check_chain, read_all, spec};
-use crate::{AppendOutcome, StoreError};
+use crate::{Dice, TestOwner, TestedStore, check_chain, read_all, spec};
 
 /// The owner is the present one and knows the end of the log.
 pub async fn an_append_under_the_current_claim_commits_and_moves_the_position(s: &TestedStore) {

@@ -1,9 +1,9 @@
 //! Finding postings to other partitions in the log (P33).
 
+use turnpike_store::{AppendOutcome, POSTING_BYTES_MAX, SharedDatabase};
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use super::{Dice, TestOwner, TestedStore, read_all};
-use crate::{AppendOutcome, POSTING_BYTES_MAX, SharedDatabase};
+use crate::{Dice, TestOwner, TestedStore, read_all};
 
 /// Appends a body with or without postings.
 async fn append(

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use turnpike_store::{AppendOutcome, OwnerToken, StoreError};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentHash};
 
-use super::owner::epoch_of;
-use super::{Dice, TestOwner, TestedStore, check_chain, read_all};
-use crate::{AppendOutcome, OwnerToken, StoreError};
+use crate::owner::epoch_of;
+use crate::{Dice, TestOwner, TestedStore, check_chain, read_all};
 
 /// Sixteen claimants have read the same epoch.
 pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &TestedStore) {

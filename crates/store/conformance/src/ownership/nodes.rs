@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use turnpike_store::{AppendOutcome, Following, NodeBeat, Serving, StoreError};
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
-use super::{Dice, TestOwner, TestedStore};
-use crate::{AppendOutcome, Following, NodeBeat, Serving, StoreError};
+use crate::{Dice, TestOwner, TestedStore};
 
-pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
+pub(crate) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
     NodeBeat {
         node: NodeName(node.to_owned()),
         incarnation: Incarnation(incarnation),

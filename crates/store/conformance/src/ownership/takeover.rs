@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
-
-use super::{Dice, TestOwner, TestedStore, check_chain, claim, read_all, spec};
-use crate::{
+use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionRow, PartitionSpec,
     SharedDatabase, StoreError,
 };
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+use crate::{Dice, TestOwner, TestedStore, check_chain, claim, read_all, spec};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use turnpike_store::{NodeRow, Pin, PinOutcome, SharedDatabase, StoreError};
 use turnpike_types::{NodeName, PartitionId};
 
-use super::nodes::beat;
-use super::{Dice, TestOwner, TestedStore};
-use crate::{NodeRow, Pin, PinOutcome, SharedDatabase, StoreError};
+use crate::ownership::nodes::beat;
+use crate::{Dice, TestOwner, TestedStore};
 
 const P: PartitionId = PartitionId(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
 //! Partitions, and concurrent processes that create or open them.
 
+use turnpike_store::StoreError;
 use turnpike_types::{AccountRange, PartitionId, Timestamp};
 
-use super::{TestedStore, member, spec};
-use crate::StoreError;
+use crate::{TestedStore, member, spec};
 
 /// Creating the same partitions again succeeds, because a setup script may run twice.
 pub async fn created_again_is_no_error(s: &TestedStore) {

@@ -1,7 +1,8 @@
 use std::ops::Range;
 
+use turnpike_store_conformance::Dice;
+
 use super::*;
-use crate::conformance::Dice;
 
 const KEYS: [&str; 3] = ["ip:192.0.2.9", "ip:192.0.2.8/29", "ip:192.0.2.0/24"];
 
