@@ -1,5 +1,6 @@
 //! Errors of the shared database, by the reaction that they need from the caller.
 
+use tonic::Code;
 use turnpike_types::PartitionId;
 
 /// A result of the shared database.
@@ -56,6 +57,17 @@ impl StoreError {
     /// again, and reads the log only after the claim (P2).
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    /// The gRPC code that tells a client how to react.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Full { .. } => Code::ResourceExhausted,
+            Self::Refused(_) | Self::Superseded(_) => Code::FailedPrecondition,
+            Self::Corrupt { .. } => Code::DataLoss,
+            Self::BadUrl { .. } => Code::Internal,
+        }
     }
 
     /// The cause in one word, as a metric label.
