@@ -1,4 +1,4 @@
-"""PostgreSQL members under Patroni, and the processes of a run."""
+"""Runs PostgreSQL members under Patroni, and the other processes of a test."""
 
 import contextlib
 import glob
@@ -42,7 +42,7 @@ def require(through, install):
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"
     packages = missing(through)
     if packages and install:
-        # The update first: a new machine has no lists of packages.
+        # The update comes first, because a new machine has no lists of packages.
         for apt in (["update", "-q"], ["install", "-y", "--no-install-recommends", *packages]):
             done = subprocess.run(["apt-get", *apt], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
             if done.returncode != 0:
@@ -53,7 +53,7 @@ def require(through, install):
 
 
 def free_ports(count):
-    """Ports below the ephemeral range: a killed member must be able to bind its port again."""
+    """Free ports below the ephemeral range, so that a killed member can bind its port again."""
     ports = []
     for port in random.sample(range(10_000, 30_000), 1_000):
         with socket.socket() as trial, contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ def until(what, condition, seconds=PATIENCE_SECONDS, failed=NotTried):
 
 
 class Processes:
-    """The processes of a run; closing it ends all of them."""
+    """The processes of a test. `end` ends all of them."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -112,7 +112,7 @@ class Processes:
         """Simulates a power cut: kills Patroni and every process of its server."""
         pids = server_pids(data)
         patroni = self.running.pop(name)
-        # The whole session, so that a running child such as pg_rewind is killed too.
+        # Kill the whole session, so that a running child such as pg_rewind is killed too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(patroni.pid, signal.SIGKILL)
         for pid in pids:
@@ -165,7 +165,7 @@ class Member:
         self.port, self.rest = ports
 
     def ask(self, path):
-        """(status, body) of Patroni's REST interface; (0, "") without an answer."""
+        """(status, body) of an answer of Patroni's REST interface; (0, "") without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/{path}", timeout=1) as answer:
                 return answer.status, answer.read()
@@ -179,7 +179,7 @@ class Member:
 
 
 class Database:
-    """etcd, and the members."""
+    """The database under test: etcd, and the PostgreSQL members."""
 
     def __init__(self, processes, options):
         self.processes, self.options = processes, options
@@ -230,8 +230,8 @@ class Database:
                         "use_pg_rewind": True,
                         "parameters": {
                             "max_connections": 200, "shared_buffers": "64MB", "synchronous_commit": "on",
-                            # A standby finds the new primary in less than the default of five
-                            # seconds; nothing commits until then.
+                            # Nothing commits until a standby follows the new primary, so it
+                            # looks for the primary more often than every five seconds.
                             "wal_retrieve_retry_interval": "500ms"},
                     },
                 },

@@ -1,4 +1,4 @@
-//! An administrator of accounts that retries until its commands are durable.
+//! A client for account commands that retries each command until it is durable.
 
 use std::time::Duration;
 

@@ -54,12 +54,12 @@ impl Rpc {
     ];
 }
 
-/// A partition and its accounts, each for a purpose of the test.
+/// A partition of the test, and the numbers of the accounts that the test uses in it.
 #[derive(Clone, Copy, Debug)]
 pub struct TestPartition {
     /// The partition.
     pub partition: PartitionId,
-    /// Its first account.
+    /// The number of the first account of the partition.
     pub first: u64,
 }
 
@@ -69,7 +69,7 @@ impl TestPartition {
         self.first
     }
 
-    /// An account that is not open at first: its records are suspended.
+    /// An account that is not open at first, so that its records are suspended.
     pub const fn unknown(self) -> u64 {
         self.first + 1
     }
@@ -85,11 +85,12 @@ impl TestPartition {
 pub struct Answer {
     /// The partition.
     pub partition: PartitionId,
-    /// The RPC and the time of the request; also the id of the record that was sent.
+    /// The RPC and the moment of the request in words. If a record was sent, this text is its id.
     pub asked: String,
-    /// The node's verdict and its epoch in the answer; `Err` if the node did not answer.
+    /// The verdict and the epoch in the answer; `Err` if there is no answer, and for heartbeats,
+    /// which have neither.
     pub standing: Result<Standing, String>,
-    /// The state of the partition according to the answer, as text.
+    /// The state of the partition that the answer shows, as text.
     pub told: Vec<String>,
 }
 
@@ -99,13 +100,14 @@ impl Answer {
         Self { partition: at.partition, asked: asked.to_owned(), standing, told }
     }
 
-    /// No answer, with the status as the reason.
+    /// The result of a request without an answer; `why` is the reason.
     pub fn none(at: TestPartition, asked: &str, why: &Status) -> Self {
         let (partition, standing) = (at.partition, Err(why.to_string()));
         Self { partition, asked: asked.to_owned(), standing, told: Vec::new() }
     }
 
-    /// A description of the answer if it comes from state older than `epoch`.
+    /// Returns a description of the answer if it comes from state older than `epoch`, or if the
+    /// node shows state although it says that it is not the owner.
     pub fn betrays_age(&self, epoch: Epoch) -> Option<String> {
         let standing = self.standing.as_ref().ok()?;
         let is_done = standing.verdict() == Verdict::Done;
@@ -161,7 +163,7 @@ pub async fn forward(
     Ok(answer_to(answer.ok_or_else(|| Status::aborted("the stream ended"))?, at, id))
 }
 
-/// The answer to a sub-batch.
+/// Converts the answer to a sub-batch.
 pub fn answer_to(answer: SubBatchAnswer, at: TestPartition, id: &str) -> Answer {
     let SubBatchAnswer { standing, accepted, duplicates, exceptions, .. } = answer;
     let accepted = (accepted > 0).then(|| format!("{accepted} accepted"));
@@ -195,7 +197,7 @@ async fn show(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, 
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// The value of the account's one accumulator.
+/// The total of the account's only accumulator, in octets.
 pub fn octets(account: &ShowResponse) -> i64 {
     account.variables.iter().filter_map(|variable| variable.value.parse::<i64>().ok()).sum()
 }
@@ -213,13 +215,15 @@ async fn recycle(mut node: Node, at: TestPartition, asked: &str) -> Result<Answe
         record_id: WAITING.to_owned(),
         ..RecycleKey::default()
     };
-    let request = NodeRecycleRequest { partition: at.partition.0, keys: vec![key] };
+    let request =
+        NodeRecycleRequest { partition: at.partition.0, keys: vec![key], ..Default::default() };
     let answer = node.recycle(request).await?.into_inner();
     let told = answer.outcomes.iter().map(|one| format!("rated: {}, {}", one.rated, one.reason));
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// Requests a reassignment to the record's first holder, so that the decision changes nothing.
+/// Asks the node which account pays for a record (P28). The record already belongs to the proposed
+/// account, so that the decision changes nothing.
 async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let mut bytes = Vec::new();
     encode(&record(at.known(), asked, 1), &mut bytes);
@@ -230,8 +234,8 @@ async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answ
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// Heartbeats on this stream describe the process, not a partition: the text of the answer is the
-/// id of the process.
+/// Reads one heartbeat from the stream of `Watch`. It describes the process, not a partition, so
+/// the text of the answer is the id of the process.
 async fn watch(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
     let watcher = "test".to_owned();
     let mut signs = node.watch(WatchRequest { watcher }).await?.into_inner();
@@ -244,7 +248,7 @@ async fn watch(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer,
 /// The id of the record that is suspended in every partition, of the account that is not opened.
 pub const WAITING: &str = "waits";
 
-/// A record of May 2024.
+/// A record that starts at the first instant of May 2024 in UTC.
 pub fn record(account: u64, id: &str, octets: i64) -> UsageRecord {
     UsageRecord {
         record_id: id.to_owned(),

@@ -34,7 +34,8 @@ pub enum FrontAnswer {
     Recycled(u64, u64),
 }
 
-/// Sends a front the request that corresponds to this RPC of a node.
+/// Sends a front the client request that the front forwards to a node by this RPC. Returns `None`
+/// if no client request leads to this RPC.
 ///
 /// # Errors
 /// The status from the front, or a time-out.

@@ -20,13 +20,14 @@ const WINDOW: usize = 6;
 /// The answers that a client received.
 #[derive(Debug, Default)]
 pub struct AnswerCounts {
-    /// Records acknowledged as rated now.
+    /// The number of records that were acknowledged as rated by this sending.
     pub accepted: u64,
-    /// Records acknowledged as rated before.
+    /// The number of records that were acknowledged as rated by an earlier sending.
     pub duplicates: u64,
-    /// Records suspended or rejected.
+    /// The number of records that were suspended or rejected.
     pub exceptions: u64,
-    /// Batches that were sent again, for any reason.
+    /// The number of events after which batches were sent again: intended duplicates, answers with
+    /// RETRY, broken streams.
     pub resent: u64,
 }
 
@@ -86,7 +87,8 @@ async fn stream(
     let mut client = IngestServiceClient::connect(address.to_owned()).await?;
     let (sender, requests) = mpsc::channel(WINDOW);
     let mut acks = client.ingest(ReceiverStream::new(requests)).await?.into_inner();
-    // By number and position; a second copy may be in flight at the same time as the first.
+    // The batches in flight, each as its number and its position in the sending order. A second
+    // copy of a batch may be in flight at the same time as the first.
     let mut under_way: BTreeSet<(u64, usize)> = BTreeSet::new();
     // After a retryable answer nothing is sent until all batches in flight are answered. Then the
     // batches to be retried are sent first, oldest first, which keeps the order.
@@ -120,7 +122,7 @@ fn settle(
     waiting: &mut BTreeSet<Sending>,
     told: &mut AnswerCounts,
 ) -> Result<()> {
-    // Of two copies, the one that was sent first.
+    // If two copies of a batch are in flight, the answer belongs to the one that was sent first.
     let number = ack.batch_number;
     let Some(&sent) = under_way.range((number, 0)..=(number, usize::MAX)).next() else {
         bail!(Refused(format!("an answer to batch {number}, which is not in flight")));

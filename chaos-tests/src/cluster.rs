@@ -16,7 +16,7 @@ use turnpike_types::NodeName;
 /// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; `None` when a signal ended it.
+    /// The exit code; `None` when a signal ended the process.
     pub code: Option<i32>,
     /// Standard output.
     pub out: String,
@@ -34,11 +34,11 @@ pub struct Cluster {
     processes: BTreeMap<String, Child>,
 }
 
-/// Small checkpoint interval, so that takeovers load checkpoints.
+/// The configuration of all processes. Checkpoints are frequent, so that takeovers load them.
 const CONFIG: &str = "[node]\ncheckpoint-log-bytes = 200000\n";
 
 impl Cluster {
-    /// A cluster that uses the database at this address, without any process yet.
+    /// Prepares a cluster that uses the database at this address; no process is started.
     ///
     /// # Errors
     /// The program is not built, or there is no free port.
@@ -125,7 +125,7 @@ impl Cluster {
     /// # Errors
     /// The process can't be started.
     pub fn start_node(&mut self, name: &str) -> Result<()> {
-        // A new port each time: the old one may still be in use.
+        // Each start uses a new port, because the port of the last process may still be in use.
         let listen = format!("127.0.0.1:{}", free_port()?);
         self.start(name, &["node", "--name", name, "--listen", &listen])
     }
@@ -198,8 +198,9 @@ impl Cluster {
         self.start_node(&owner.0)
     }
 
-    /// Hands each partition over to its preferred member, and waits until that member owns it.
-    /// Without an operator, partitions return to a member that failed only after minutes (P14).
+    /// Pins the partitions to the nodes `owners`, in the order of the partitions, and waits until
+    /// these own them. Without an operator, a partition returns only after minutes to a member that
+    /// failed (P14).
     ///
     /// # Errors
     /// This takes more than a minute; the message has the logs of the processes.

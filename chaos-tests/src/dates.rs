@@ -4,7 +4,7 @@
 pub const MAY: i64 = 1_714_521_600_000_000;
 const DAY: i64 = 86_400_000_000;
 
-/// The times at which charges fall due up to an instant, in UTC.
+/// The times in UTC, up to an instant, at which charges fall due.
 #[derive(Debug)]
 pub struct Dues {
     /// The last instant that is included.

@@ -43,7 +43,8 @@ async fn i1_to_i4_hold_when_a_process_ends_at_any_step() -> Result<()> {
     at_every_step("abort").await
 }
 
-// This test takes longest. Tests start in alphabetical order; a long one must not start last.
+// This test takes longest. Tests start in alphabetical order, so its name must not come last:
+// otherwise it would run alone at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_to_i4_hold_when_a_step_takes_longer_than_an_owner_may_be_silent() -> Result<()> {
     at_every_step("sleep").await
@@ -68,7 +69,7 @@ async fn at_every_step(action: &str) -> Result<()> {
         world.recover(victim(step) == Victim::Front).await.with_context(at)?;
         load.goes_on().await.with_context(|| format!("{}{}", at(), world.logs()))?;
         if action == "sleep" {
-            // The delayed process continues before the next one fails.
+            // Wait until the delayed process continues, so that only one process fails at a time.
             tokio::time::sleep_until(hit + Duration::from_millis(3_100)).await;
         }
         println!("{}: {:?}, then {:?}", at(), hit - began, hit.elapsed());

@@ -1,5 +1,5 @@
-//! An owner that is stopped (SIGSTOP) and continues after a takeover gives no answer from its old
-//! state (I6), on any RPC of a node and at any time of the request.
+//! Tests that an owner that is stopped (SIGSTOP), and continues after a takeover, gives no answer
+//! from its old state (I6). The tests send every RPC of a node, before, during and after the stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::frozen_support;
@@ -29,22 +29,22 @@ fn every_rpc_of_a_node_is_tried() -> Result<()> {
     Ok(())
 }
 
-/// The last statements of A have not reached the database when A is stopped.
+/// When node A is stopped, its last statements have not reached the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_not_appended_before_the_freeze_are_not_answered_after_it() -> Result<()> {
     freeze_and_wake(Direction::ToServer).await
 }
 
-/// The last statements of A have committed, but their answers have not reached A when it is
-/// stopped.
+/// When node A is stopped, its last statements have committed, but the answers have not reached A.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_after_the_freeze_are_not_answered_from_the_old_state() -> Result<()> {
     freeze_and_wake(Direction::ToClient).await
 }
 
-/// Sends every RPC to A, and through the front: before the freeze, while A's connection to the
-/// database is held in one direction so that no request is answered; while both are stopped, before
-/// and after B takes over and changes the state of every partition; and right after they continue.
+/// Sends every RPC to node A, directly and through the front, at several moments: before the
+/// freeze, while A's connection to the database is held in one direction, so that no request is
+/// answered; while A and the front are stopped, before and after node B takes over and changes the
+/// state of every partition; right after A and the front continue; and a moment later.
 async fn freeze_and_wake(held: Direction) -> Result<()> {
     let _alone = crate::alone().await;
     let world = World::start().await?;
@@ -62,7 +62,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     let epochs = world.b_takes_over_and_changes_everything().await?;
     asked.everywhere(&world, "while it is stopped, after B's changes");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // The held bytes arrive now: the statements of A are fenced.
+    // The held bytes arrive at the database or at A now. The statements of A are fenced.
     world.proxy_of_a.set(held, Flow::Pass);
     tokio::time::sleep(Duration::from_millis(50)).await;
     world.wake()?;
@@ -102,7 +102,8 @@ fn check_process_in_heartbeats(process: u64, answers: &[Answer]) -> Result<()> {
     Ok(())
 }
 
-/// The stream of a front that was answered before the freeze and is still used afterwards.
+/// A stream to node A, as a front opens it. It is opened and answered before the freeze, and used
+/// again afterwards.
 struct OldStream {
     at: TestPartition,
     next: u64,
@@ -124,7 +125,7 @@ impl OldStream {
 
     async fn send(&mut self, id: &str) -> Result<()> {
         let records = [record(self.at.known(), &format!("on an old stream, {id}"), 1)];
-        // If the node has ended the stream, the frame is not read.
+        // An error is expected here if the node has ended the stream.
         let _ = self.frames.send(sub_batch(self.at, self.next, &records)).await;
         self.next += 1;
         Ok(())

@@ -28,7 +28,7 @@ const MAY: i64 = 1_714_521_600_000_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Result<()> {
     let _alone = crate::alone().await;
-    // Another seed gives another run: TURNPIKE_SEED=7 cargo test -p chaos-tests
+    // The seed determines the records and the faults: TURNPIKE_SEED=7 cargo test -p chaos-tests
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
     let postgres = TestPostgres::start()?;

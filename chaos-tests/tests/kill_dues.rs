@@ -1,5 +1,6 @@
-//! Nodes are killed at random moments while charges fall due, cycles of an option close, and the
-//! usage of some accounts is posted to others: each is booked once, and the sums are equal.
+//! Nodes are killed at random moments while charges fall due, billing cycles of an option close,
+//! and the usage of some accounts is posted to others. Each charge and each posting is booked once,
+//! and the posted and the received amounts are equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,8 +71,8 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     }
     println!("owners that booked what fell due: {due}; postings: {posted}");
     let partitions = PARTITIONS as usize;
-    // Postings are received as soon as they are available: a takeover falls between two of them
-    // only by chance.
+    // Postings are received as soon as they are available, so only by chance does a takeover fall
+    // between two of them.
     ensure!(
         due > partitions && posted >= partitions,
         "all was booked by one owner: no takeover fell between the bookings"
@@ -91,7 +92,8 @@ fn epochs_of(rows: &[SegmentRow], outcome: Outcome) -> Result<usize> {
     Ok(epochs.len())
 }
 
-/// Usage is paid by the account that the record names.
+/// A plan that posts the charge for a record to the account that the record's attribute `payer`
+/// names.
 const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" version="1" starts="2020-01-01" currency="USD">
   <graph>
     <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
@@ -140,7 +142,7 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     let mut csv = "account_number,zone,cycle_day,currency,plan,plan_from\n".to_owned();
     (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,sponsored,1970-01-01\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &csv)?])?;
-    // Published last, so that possibly not every node knows it when the option is chosen.
+    // This plan is published last, so that a node may not know it yet when the option is chosen.
     let small = alternative("small", "2.00");
     cluster.run(&["plan", "publish", &cluster.file("small.xml", &small)?])?;
     Ok(())
@@ -188,8 +190,8 @@ async fn kill_while_things_fall_due(
     Ok(())
 }
 
-/// Each record has a unique amount that identifies its posting, and is paid by an account of
-/// another partition.
+/// Draws the records. Each has a unique amount, which identifies its posting, and is paid by an
+/// account of another partition.
 fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed);
     let record = |n: u64| {
@@ -263,7 +265,8 @@ fn found(lines: &[ChargeLine], dues: &Dues) -> Booked {
     booked
 }
 
-/// All lines, as soon as they are as expected, or those present after the time limit.
+/// Waits until there are as many bookings as expected, at most until the time limit, and returns
+/// all lines.
 async fn settled(
     cluster: &Cluster,
     records: &[UsageRecord],
@@ -277,7 +280,7 @@ async fn settled(
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    // A double booking may appear a little later.
+    // A second booking of the same charge may appear a little later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     pull_everything(&cluster.front()).await
 }

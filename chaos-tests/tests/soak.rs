@@ -1,5 +1,5 @@
-//! A cluster under steady load: the use of resources does not grow, and every record is rated once.
-//! `SOAK_SECONDS` is the duration (scripts/nightly: an hour).
+//! Tests a cluster under steady load: its use of resources does not grow, and every record is rated
+//! once. The environment variable `SOAK_SECONDS` is the duration; scripts/nightly sets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -22,10 +22,12 @@ use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};
 const ACCOUNTS: u64 = 100;
 const PROCESSES: [&str; 3] = ["a", "b", "front"];
 const USUAL_SECONDS: u64 = 20;
-/// About 300 records a second; the records of an hour fit into the memory of the test.
+/// With a round every third of a second, about 300 records a second. The records of an hour fit
+/// into the memory of the test.
 const RECORDS_A_ROUND: u64 = 100;
 const ROUND_EVERY: Duration = Duration::from_millis(333);
-/// A retry of an older record is refused, so owners forget keys continuously.
+/// The acceptance horizon. An owner may forget the keys of older records, so it forgets keys
+/// continuously during this test.
 const HORIZON: &str = "60s";
 
 /// The resources of a process.
@@ -57,8 +59,8 @@ impl ProcessResources {
         }
     }
 
-    /// Whether it grew more than a steady load explains. Memory has a margin: allocators and caches
-    /// reach their full size late.
+    /// Whether the process uses so much more than `before` that a steady load does not explain it.
+    /// Memory has a large margin, because allocators and caches reach their full size late.
     fn has_outgrown(self, before: Self) -> bool {
         self.memory_kb > before.memory_kb * 3 / 2 + 64 * 1024
             || self.files > before.files + 16
@@ -168,7 +170,8 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap())
 }
 
-/// Returns the peak use of each process, and checks that the database keeps no more than required.
+/// Returns the peak use of each process. Checks meanwhile that the database lists two nodes and
+/// keeps at most two checkpoints of each partition.
 async fn watch(
     cluster: &Cluster,
     db: &dyn SharedDatabase,

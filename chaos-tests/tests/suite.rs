@@ -16,16 +16,17 @@ mod worked_examples;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Locked by running tests: cargo starts as many in parallel as there are processors.
+/// The lock that each test holds while it runs, because cargo runs as many tests in parallel as
+/// there are processors.
 static RUNNING: RwLock<()> = RwLock::const_new(());
 
-/// For a test that loads the machine or depends on timing: no other test of processes runs in
-/// parallel.
+/// Waits until no other test of processes runs, and lets none start while the guard exists: for a
+/// test that loads the machine or depends on timing.
 async fn alone() -> RwLockWriteGuard<'static, ()> {
     RUNNING.write().await
 }
 
-/// For a test that may run in parallel with others.
+/// Waits until no test runs that has to run alone: for a test that may run in parallel with others.
 async fn beside() -> RwLockReadGuard<'static, ()> {
     RUNNING.read().await
 }

@@ -112,13 +112,14 @@ async fn weighted_functions_are_priced_by_weight_through_a_cluster() -> Result<(
     Ok(())
 }
 
-/// A cost sharing agreement, and four accesses by one client.
+/// A plan by which several parties share the cost of an access, and the usage file with four
+/// accesses by one client.
 const SHARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plan/tests/data/sharing.xml");
 const ACCESSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sharing_usage.csv");
 
-/// Sums by account and component, in billionths: the amounts that are charged for an account's own
-/// records, and the amounts that records of other accounts post to it, which its own partition
-/// books.
+/// Sums in billionths, by the account that is posted to, the component and the source. Lines of
+/// source `usage` are in the log of the account that caused the charge, lines of source `posting`
+/// in the log of the account that is posted to.
 fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
     let mut sums = BTreeMap::new();
     for line in lines.iter().filter(|line| line.posted_to != 0) {
@@ -284,7 +285,7 @@ async fn a_full_disk_is_reported_by_name_and_loses_nothing() -> Result<()> {
     ensure!(ran.err.contains("out of space"), "the client's message names the cause: {}", ran.err);
     let log = cluster.log("a");
     ensure!(log.contains("out of space") && !log.contains("panicked"), "{log}");
-    // There is space again.
+    // Without the quota, there is space again.
     cluster.kill("a")?;
     cluster.move_to(format!("sqlite:{}", path.display()));
     cluster.start_node("a")?;

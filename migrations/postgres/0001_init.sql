@@ -31,7 +31,7 @@ CREATE TABLE members (
     node      TEXT COLLATE "C" NOT NULL,
     priority  BIGINT NOT NULL,
     PRIMARY KEY (partition, node),
-    -- P12.
+    -- Two candidates of a partition never have the same priority (P12).
     UNIQUE (partition, priority)
 );
 
@@ -70,7 +70,7 @@ CREATE TABLE segments (
     postings  BOOLEAN NOT NULL,
     PRIMARY KEY (partition, segment)
 );
--- Partial: most segments have no postings, and their appends do not write to this index.
+-- A partial index: most segments have no postings, and their appends do not write to this index.
 CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings;
 -- Bodies are already compressed; compressing them again would only cost time.
 ALTER TABLE segments ALTER COLUMN body SET STORAGE EXTERNAL;
@@ -88,8 +88,8 @@ CREATE TABLE nodes (
 ) WITH (fillfactor = 20);
 ALTER TABLE nodes ALTER COLUMN serving SET STORAGE EXTERNAL;
 
--- Every process start that has written a heartbeat. One that is here and not in nodes is
--- superseded.
+-- Every process start that has written a heartbeat. An incarnation in this table that is not the
+-- newest of its node (in the table nodes) is superseded.
 CREATE TABLE incarnations (
     node        TEXT COLLATE "C" NOT NULL,
     incarnation BIGINT NOT NULL,
@@ -123,7 +123,8 @@ CREATE TABLE catalogue (
     version           BIGINT NOT NULL,
     starts            TEXT COLLATE "C" NOT NULL,
     content_hash      BYTEA NOT NULL,
-    -- A plan's currency, or a table's kind of key. A column, so that a listing reads no body.
+    -- A plan's currency, or a table's kind of key. It has a column of its own, so that a listing
+    -- need not read the body.
     form              TEXT COLLATE "C" NOT NULL,
     row_count         BIGINT NOT NULL,
     -- The size of the body, so that a page of results is bounded without reading bodies.
@@ -132,8 +133,8 @@ CREATE TABLE catalogue (
     published_at      BIGINT NOT NULL,
     UNIQUE (kind, id, version)
 );
--- Uncompressed: a publication holds the lock of the store's row, and compressing a large table
--- would take long.
+-- The body is stored uncompressed: a publication holds the lock of the store's row, and compressing
+-- a large table would take long.
 ALTER TABLE catalogue ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE bindings (

@@ -23,7 +23,7 @@ CREATE TABLE withdrawn_bindings (
 -- the clock was set back.
 ALTER TABLE store ADD COLUMN bindings_recorded_us BIGINT NOT NULL DEFAULT 0;
 
--- Look-ups of identities are covered through this instant of the clock; it never goes back. A change
--- of bindings is recorded at this instant or later, so that records that were guided before the
--- change start at most a fixed time after its recording.
+-- The mark of P28: an instant that follows the database's clock and never goes back. Fronts state it
+-- with the records that they assign to accounts by identity. A change of bindings is recorded at
+-- this instant or later.
 ALTER TABLE store ADD COLUMN guided_through_us BIGINT NOT NULL DEFAULT 0;

@@ -39,7 +39,8 @@ CREATE TABLE partitions (
     barriers           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- With row ids: without them, large bodies would fill the pages of the primary key's index.
+-- The table keeps its row ids: in a table WITHOUT ROWID, large bodies would fill the pages of the
+-- primary key's index.
 CREATE TABLE segments (
     partition INTEGER NOT NULL,
     segment   INTEGER NOT NULL,
@@ -96,7 +97,7 @@ CREATE TABLE catalogue (
     row_count         INTEGER NOT NULL,
     bytes             INTEGER NOT NULL,
     published_at      INTEGER NOT NULL,
-    -- The last column, so that a listing does not read its pages.
+    -- The body is the last column, so that a listing does not read the pages of the body.
     body              TEXT NOT NULL,
     UNIQUE (kind, id, version)
 ) STRICT;

@@ -7,7 +7,7 @@ use stateright::{Checker, Model};
 use crate::database::Statement;
 use crate::model::{Action, Protocol, State};
 
-/// The size of a checked configuration.
+/// The number of states that a check visited, and their largest distance from the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Explored {
     /// Number of distinct states.
@@ -19,7 +19,8 @@ pub struct Explored {
 /// Checks every reachable state.
 ///
 /// # Panics
-/// A property is violated; the message has the path to the violation.
+/// A property is violated (the message has the path to the violation), or no state fulfils a
+/// condition that some state must fulfil.
 pub fn holds(name: &str, protocol: Protocol) -> Explored {
     let checker = protocol.checker().threads(2).spawn_bfs().join();
     let explored = Explored { states: checker.unique_state_count(), depth: checker.max_depth() };
@@ -28,8 +29,8 @@ pub fn holds(name: &str, protocol: Protocol) -> Explored {
     explored
 }
 
-/// The shortest path to a state where `property` does not hold, step by step; `None` if there is no
-/// such state.
+/// Returns the shortest path to a state where `property` does not hold, as one text for each step.
+/// Returns `None` if there is no such state.
 pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<String>> {
     let protocol = Protocol { only: Some(property), ..protocol };
     let checker = protocol.checker().spawn_bfs().join();
@@ -38,7 +39,7 @@ pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<
     Some(steps.collect())
 }
 
-/// The text of an action. Node 0 is named `a`, record 0 is named `r0`.
+/// Describes an action in words. Node 0 is named `a`, record 0 is named `r0`.
 fn told(state: &State, action: &Action) -> String {
     let name = |node: &usize| char::from(b'a' + *node as u8);
     match action {

@@ -1,10 +1,11 @@
 //! The shared database: one row with the owner and the end of the log, and the log.
 //!
-//! A statement is atomic. Its delivery, and the delivery of its answer, are in `model.rs`.
+//! Each statement runs atomically. `model.rs` delivers statements to the database and answers to
+//! the nodes.
 
 use crate::enabled_checks::EnabledChecks;
 
-/// The id of a record; small, since sets of records are bit sets.
+/// The id of a record, at most 7: a set of records is a `u8` with one bit for each id.
 pub type RecordId = u8;
 
 /// A rated record.
@@ -25,8 +26,8 @@ pub struct Segment {
     pub number: u8,
     /// The epoch of the owner that appended it.
     pub epoch: u8,
-    /// The id of the claim by which this node became the owner. Segments of the real log have no
-    /// such field; the model uses it to check I3.
+    /// The id of that owner's claim. Segments of the real log have no such field; the model uses it
+    /// to check I3.
     pub claim: u8,
     /// The hash of the previous segment; zero for the first.
     pub prev_hash: u32,
@@ -59,7 +60,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The end of this log.
+    /// Returns the end of `log`.
     pub fn end_of(log: &[Segment]) -> Self {
         log.last().map_or(Self { next: 1, last_hash: 0 }, |last| Self {
             next: last.number + 1,
@@ -71,25 +72,26 @@ impl Position {
 /// The epoch and claim by which an owner identifies itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Title {
-    /// Incremented by each claim in the row; after a rollback the same number can occur again.
+    /// Each claim adds one to the epoch in the row. After a failover to an older history, the same
+    /// epoch can occur again.
     pub epoch: u8,
-    /// Unique for each claim: random in the real system, here a counter that no failover rolls
-    /// back.
+    /// The id of the claim, which is never used twice. The real system draws it at random; the
+    /// model takes it from a counter that no failover sets back.
     pub claim: u8,
 }
 
-/// The partition's row.
+/// The partition's row in the database: its owner, and the end of its log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
-    /// Epoch and claim of the last claim; zero before the first.
+    /// The epoch and claim id that the last claim wrote; both are zero before the first claim.
     pub title: Title,
     /// The end of the log.
     pub position: Position,
-    /// The owner released the partition (P13); a claim clears it.
+    /// Whether the owner released the partition (P13). A claim sets this to false.
     pub released: bool,
 }
 
-/// The database.
+/// The state of the shared database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Database {
     /// The partition's row.
@@ -101,14 +103,14 @@ pub struct Database {
 /// A statement for the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
-    /// A compare-and-set on the epoch.
+    /// A claim: a compare-and-set on the epoch.
     Claim {
         /// The epoch that the claimant read.
         seen: u8,
         /// The unique id of this claim.
         claim: u8,
     },
-    /// The fenced append.
+    /// An append of a segment, which commits only if it passes the fence (P1).
     Append(Segment),
     /// A write that changes nothing and succeeds for the owner only (P17).
     Barrier {
@@ -127,18 +129,18 @@ pub enum Statement {
 /// The answer to a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The claim won.
+    /// The claim succeeded: the sender is the owner now.
     Claimed {
         /// Epoch and claim of the new owner.
         title: Title,
-        /// The end of the log in the instant of the claim.
+        /// The end of the log at the time of the claim.
         position: Position,
     },
     /// The epoch changed since the claimant read it: another claim won.
     Outrun,
     /// The statement committed.
     Committed,
-    /// Another node is the owner.
+    /// The row holds another epoch or claim id: the sender is not the owner any more.
     Fenced,
     /// Epoch and claim match, but the log ends earlier than the owner knows, or with another hash
     /// (P18).
@@ -148,7 +150,7 @@ pub enum Answer {
 }
 
 impl Database {
-    /// A partition without any owner so far.
+    /// The database before the first claim.
     pub fn new() -> Self {
         let row = Row {
             title: Title { epoch: 0, claim: 0 },
@@ -171,6 +173,8 @@ impl Database {
         }
     }
 
+    /// Claims the partition by a compare-and-set on the epoch:
+    ///
     /// `UPDATE partitions SET epoch = epoch + 1, claim = $c WHERE epoch = $seen
     /// RETURNING epoch, next_segment, last_hash`
     fn claim(&mut self, seen: u8, claim: u8) -> Answer {
@@ -182,12 +186,13 @@ impl Database {
         Answer::Claimed { title: self.row.title, position: self.row.position }
     }
 
-    /// The fence of an append. With the row lock it is atomic with [`Self::insert`]:
+    /// Checks whether an append passes the fence. With the row lock, this check and
+    /// [`Self::insert`] are one atomic statement:
     ///
     /// `UPDATE partitions SET next_segment = $n + 1, last_hash = $hash
     ///   WHERE epoch = $e AND claim = $c AND next_segment = $n AND last_hash = $prev`
     ///
-    /// Without the lock (`EnabledChecks::row_lock`) other statements can run in between.
+    /// Without the row lock (`EnabledChecks::row_lock`) other statements can run between the two.
     pub fn fence(&self, segment: &Segment, checks: &EnabledChecks) -> Result<(), Answer> {
         let title = Title { epoch: segment.epoch, claim: segment.claim };
         let at = Position { next: segment.number, last_hash: segment.prev_hash };
@@ -203,7 +208,8 @@ impl Database {
         Ok(())
     }
 
-    /// `INSERT INTO segments`, whose primary key is (partition, segment).
+    /// Inserts a segment. A segment number that is in the log already is refused, as by the primary
+    /// key (partition, segment) of the table `segments`.
     pub fn insert(&mut self, segment: &Segment) -> Answer {
         if self.log.iter().any(|other| other.number == segment.number) {
             return Answer::Ahead;

@@ -26,12 +26,13 @@ pub struct EnabledChecks {
     pub claim_in_fence: bool,
     /// P18: the fence compares the hash of the last segment.
     pub hash_in_fence: bool,
-    /// P1: an owner reads the tail of the log after its claim, even if it holds a replica.
+    /// P1: after its claim, an owner reads the rest of the log, even if it holds a replica.
     pub reload: bool,
-    /// P1: an owner serves only if the log that it read ends at the position that its claim
-    /// returned.
+    /// P1: an owner serves only if the log that it has read ends where the log ended at the time of
+    /// its claim.
     pub position_after_claim: bool,
-    /// P18: a replica is compared with the log by hash, not by number alone.
+    /// P18: a replica is compared with the log by the hash of its last segment, not by number
+    /// alone.
     pub hash_of_copy: bool,
     /// P18: a replica of another history is discarded and built again.
     pub rebuild: bool,
@@ -40,25 +41,29 @@ pub struct EnabledChecks {
     /// P4: if the log has more segments than the append expects, the outcome of the append is
     /// unknown; the append is not counted as committed.
     pub ahead_is_unknown: bool,
-    /// An answer of the database is matched to its statement, not to the next awaited one. (A
+    /// An answer of the database counts only for the statement that it answers. Without this check,
+    /// a late answer is taken as the answer to the next statement. (In the real system, a
     /// connection returns to its pool only after its statement was answered in full.)
     pub attempt_token: bool,
-    /// P5: a record in the open segment, or in the one in flight, is a duplicate.
+    /// P5: a record whose key is already in the open segment, or in the segment in flight, is a
+    /// duplicate.
     pub pending_keys: bool,
     /// P6: an answer to a client waits for the commit of the segment that it depends on.
     pub answer_after_commit: bool,
     /// P6: a feed shows committed segments only.
     pub feed_after_commit: bool,
-    /// P17: an answer from state waits for a commit that began after the request arrived.
+    /// P17: an answer that is read from an owner's memory waits for a commit that began after the
+    /// request arrived.
     pub barrier: bool,
-    /// P18: a barrier compares the position too, as an append does.
+    /// P18: a barrier compares the end of the log too, as an append does.
     pub position_in_barrier: bool,
     /// P17: a front drops answers whose epoch is below the highest that it saw.
     pub fronts_drop_lower: bool,
     /// P18: after a failover to a history with lower epochs, fronts forget the highest epoch that
-    /// they saw: an operator restarts them. (A restore raises all epochs instead.)
+    /// they saw, because an operator restarts them. (After a restore from a backup this is not
+    /// necessary, because the restore raises all epochs.)
     pub fronts_start_anew: bool,
-    /// P18: the cursor of a consumer holds a hash.
+    /// P18: the cursor of a consumer holds the hash of the last segment that the consumer pulled.
     pub hash_of_cursor: bool,
 }
 

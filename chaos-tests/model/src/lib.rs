@@ -14,15 +14,16 @@
 //!   postings.rs  a separate model: postings between the accounts of two partitions
 //! ```
 //!
-//! The fence in one paragraph. The row of a partition holds the owner (epoch and claim) and the end
-//! of the log (next segment and last hash). An append updates that row and inserts its segment in
-//! one statement, and only if all four values equal those that the owner sends. A claim changes the
-//! owner and reads the end of the log in one statement. If an append commits before a claim, the
-//! position that the claim returns includes it, and the claimant must read the log up to that
-//! position. An append that arrives after the claim changes nothing. Nothing is acknowledged before
-//! the append has committed. After a statement with unknown outcome, the owner discards all state
-//! that it read before.
+//! The fence: the row of a partition holds the owner (epoch and claim) and the end of the log (next
+//! segment and last hash). An append updates that row and inserts its segment in one statement, and
+//! only if all four values equal those that the owner sends. A claim changes the owner and reads
+//! the end of the log in one statement. If an append commits before a claim, the position that the
+//! claim returns includes it, and the claimant must read the log up to that position. An append
+//! that arrives after the claim changes nothing. Nothing is acknowledged before the append has
+//! committed. After a statement with unknown outcome, the owner discards all state that it read
+//! before.
 //!
+//! Invariants of the search:
 //! - Every interleaving of a small configuration is visited: two or three nodes, two records, three
 //!   claims, one or two faults. There are no clocks, so every timing is covered; larger
 //!   configurations are not.
@@ -32,9 +33,9 @@
 //! - States are distinguished by a 64-bit hash: a collision is unlikely, not impossible.
 //!
 //! Not modelled: membership and its timing (P9 to P16: in the model any node may claim at any time,
-//! which is the harder case), reads in several parts, checkpoints and trimming (P22, P23), prices.
-//! The outcome of a record is its position among all records, which depends on earlier state as a
-//! price does.
+//! which is the harder case), reads of a long log in several calls, checkpoints and trimming (P22,
+//! P23), prices. The outcome of a record is its position among all records, which depends on
+//! earlier state as a price does.
 
 pub mod check;
 pub mod database;

@@ -1,54 +1,57 @@
 //! The complete model: nodes, one database, messages in flight, and the possible actions.
 //!
-//! There are no clocks. A statement that was sent is carried out sooner, later or never. A waiting
-//! node may give up at any time. A node without actions for a while is a frozen node; it continues
-//! with its old state. So every timing of the real system is a path of the model.
+//! There are no clocks. A statement that was sent is carried out at any later step or never. A
+//! waiting node may give up at any step. A node that takes no step for a while models a frozen
+//! process, which continues with its old state. So every timing of the real system is a path of the
+//! model.
 
 use crate::database::{Answer, Database, RecordId, Statement, Title};
 use crate::enabled_checks::{EnabledChecks, Unknown};
 use crate::node::{InFlight, Node, Reply, Role};
 use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 
-/// Sizes, fault limits, and the checks that are on.
+/// A configuration of the model: sizes, limits on faults, and the checks that are on.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// Number of nodes; any of them may claim at any time.
+    /// The number of nodes. Any node may claim at any step.
     pub nodes: usize,
-    /// Number of fronts: records arrive through the first, questions through the last.
+    /// The number of fronts. Clients send records through the first front, and ask for the state of
+    /// the account through the last.
     pub fronts: usize,
     /// Number of records.
     pub records: usize,
     /// How often each record may be sent, to any of the nodes.
     pub sendings: u8,
-    /// Number of questions for the account ("show").
+    /// The number of questions that clients ask for the state of the account.
     pub questions: u8,
-    /// Maximum number of claims, lost ones included.
+    /// The maximum number of claims, including those that fail.
     pub claims: u8,
-    /// Maximum number of crashes and of statements given up before their answer arrived.
+    /// The maximum number of faults. A fault is a crash of a node, or a node that stops waiting for
+    /// the answer to its statement.
     pub faults: u8,
-    /// Nodes keep a replica of the log and follow it.
+    /// Whether nodes keep a replica of the log and follow the log.
     pub keeps_copy: bool,
-    /// Owners may hand over (P13).
+    /// Whether an owner may release the partition on purpose (P13).
     pub hands_over: bool,
-    /// Answers of the database may be delayed.
+    /// Whether answers of the database may be delayed.
     pub slow_answers: bool,
-    /// Replies to clients may be delayed.
+    /// Whether replies to clients may be delayed.
     pub slow_replies: bool,
-    /// Number of asynchronous promotions of a database replica that lags (P18).
+    /// The maximum number of failovers of the database to a replica that lags (P18).
     pub failovers: u8,
-    /// A consumer pulls from the feed.
+    /// Whether a consumer pulls from the feed.
     pub has_consumer: bool,
-    /// Checks I7 in every state, which costs much time.
+    /// Whether I7 is checked in every state, which takes long.
     pub checks_healing: bool,
-    /// Check only this property; `None` checks all. The path to a violation of a single property is
-    /// the shortest one.
+    /// The only property to check; `None` checks all. If a single property is checked, the path to
+    /// its violation is the shortest one.
     pub only: Option<&'static str>,
     /// The checks that are on.
     pub checks: EnabledChecks,
 }
 
 impl Protocol {
-    /// Two nodes, two records, one fault, no optional behaviour.
+    /// A small configuration: two nodes, two records, one fault, no optional behaviour.
     pub const fn small() -> Self {
         Self {
             nodes: 2,
@@ -76,10 +79,11 @@ impl Protocol {
 pub struct Sent {
     /// The sending node.
     pub from: usize,
-    /// The sender still waits for the answer. If not, the statement is late: it may still be
-    /// carried out.
+    /// Whether the sender still waits for the answer. A statement whose sender has given up is
+    /// late: it may still be carried out.
     pub awaited: bool,
-    /// Mutant of P1: the statement has passed the check of the fence, and its insert follows later.
+    /// Whether the statement has passed the check of the fence, so that only its insert is left.
+    /// (This happens only in the mutant of P1, in which check and insert are two steps.)
     pub passed_fence: bool,
     /// The statement.
     pub statement: Statement,
@@ -88,9 +92,9 @@ pub struct Sent {
 /// An answer in flight from the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Answered {
-    /// The node that receives it.
+    /// The node that receives the answer.
     pub to: usize,
-    /// The node still waits for the answer.
+    /// Whether the node still waits for the answer.
     pub awaited: bool,
     /// The answer.
     pub answer: Answer,
@@ -111,28 +115,29 @@ pub struct State {
     pub answers: Vec<Answered>,
     /// Replies in flight, sorted.
     pub replies: Vec<ReplyInFlight>,
-    /// Fronts and clients.
+    /// The state of fronts and clients: the answers that they received.
     pub outside: FrontsAndClients,
     /// The consumer of the feed.
     pub consumer: Consumer,
-    /// Claims made so far. It is also the source of claim ids, since no failover rolls it back.
+    /// The number of claims so far. The next claim id is derived from it, since no failover sets it
+    /// back.
     pub claims: u8,
-    /// The number of nodes that have claimed. Nodes are interchangeable, so the first to claim is
-    /// node 0.
+    /// The number of nodes that have claimed. Nodes are interchangeable, so node 0 claims first,
+    /// then node 1: this leaves fewer states.
     pub joined: usize,
-    /// Faults so far.
+    /// The number of faults so far.
     pub faults: u8,
-    /// Failovers so far.
+    /// The number of failovers of the database so far.
     pub failovers: u8,
 }
 
-/// The next action.
+/// A step from one state of the model to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A client sends a record, for the first time or again, to a node that believes it is the
     /// owner.
     Submit(RecordId, usize),
-    /// A client sends a question for the account to a node that believes it is the owner.
+    /// A client asks a node that believes it is the owner for the state of the account.
     Ask(usize),
     /// An owner sends its open segment, or a barrier.
     Send(usize),
@@ -142,11 +147,11 @@ pub enum Action {
     Crash(usize),
     /// A node reads the row and sends a claim.
     Claim(usize),
-    /// A node whose claim won reads the tail of the log.
+    /// A node whose claim succeeded reads the rest of the log, and serves.
     Recover(usize),
-    /// A standby reads the next segments of the log.
+    /// A standby reads the segments of the log that its replica lacks.
     Follow(usize),
-    /// An owner with no statement in flight releases the partition.
+    /// An owner with no statement in flight, and nothing to send, releases the partition.
     Release(usize),
     /// The database carries a statement out.
     CarryOut(usize),
@@ -154,11 +159,11 @@ pub enum Action {
     Hear(usize),
     /// A front receives a reply.
     Deliver(usize),
-    /// The replica catches up.
+    /// The replica of the database receives everything that has committed.
     Replicate,
     /// The database replica is promoted: statements that were not replicated are lost.
     Failover,
-    /// The consumer pulls.
+    /// The consumer pulls the next segment from the feed.
     Pull,
 }
 
@@ -194,7 +199,7 @@ impl State {
         self.send(node, Statement::Claim { seen, claim: self.claims }, true);
     }
 
-    /// The node stops waiting for all its statements; the statements stay in flight.
+    /// Marks all statements and answers of the node as not awaited. They stay in flight.
     fn abandon(&mut self, node: usize) {
         for sent in self.sent.iter_mut().filter(|sent| sent.from == node) {
             sent.awaited = false;
@@ -277,7 +282,8 @@ impl State {
                 let replies = node.committed();
                 self.reply(epoch, replies, protocol);
             }
-            // Fenced, rolled back, outrun, or unknown outcome: claim, then read.
+            // The statement failed or its outcome is unknown: the node steps down. To serve again,
+            // it must claim the partition and then read the log.
             _ => node.step_down(protocol.keeps_copy),
         }
     }
@@ -295,7 +301,7 @@ impl State {
         }
     }
 
-    /// A record, or a question, arrives at a node.
+    /// A record arrives at a node; if `record` is `None`, a query of the account's state arrives.
     fn ask(&mut self, node: usize, record: Option<RecordId>, protocol: &Protocol) {
         let acknowledged = self.outside.acknowledged();
         let asked = &mut self.nodes[node];
@@ -338,7 +344,7 @@ impl State {
         }
     }
 
-    /// Applies an action.
+    /// Applies an action to this state.
     pub fn step(&mut self, action: &Action, protocol: &Protocol) {
         match *action {
             Action::Submit(record, node) => {

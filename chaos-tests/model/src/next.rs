@@ -1,4 +1,5 @@
-//! The possible actions in a state: the interface to `stateright`.
+//! Lists the actions that are possible in a state, and implements the interface of the model
+//! checker `stateright`.
 
 use stateright::{Model, Property};
 
@@ -57,8 +58,8 @@ impl Protocol {
     fn of_clients(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
         let sent = &state.outside.sent;
         for record in 0..self.records {
-            // Records are interchangeable: their first sendings are in order, which leaves fewer
-            // states.
+            // Records are interchangeable. So record 0 is sent first, then record 1: this leaves
+            // fewer states.
             let is_turn = record == 0 || sent[record - 1] > 0;
             if is_turn && sent[record] < self.sendings {
                 actions.push(Action::Submit(record as RecordId, at));

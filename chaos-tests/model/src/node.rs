@@ -15,24 +15,24 @@ use crate::enabled_checks::EnabledChecks;
 /// A reply to a client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reply {
-    /// The outcome of the record, the same for first sending and retry (I5).
+    /// The outcome of the record. The first sending and each retry get the same outcome (I5).
     Accepted(Rated),
-    /// The records of the account, as a set of bits.
+    /// The state of the account: its records, as sets of bits.
     Shown {
-        /// Records that were acknowledged to any client before the question was sent.
+        /// The records that were acknowledged to any client before the question was sent.
         acknowledged: u8,
-        /// Records that the owner knew.
+        /// The records that the owner knew when it answered.
         seen: u8,
     },
 }
 
-/// A node.
+/// The state of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// The log as far as the node has read it: a warm replica, or a checkpoint with the tail of the
-    /// log. It is the committed state of an owner.
+    /// The log as far as the node has read it. In the real system this is a warm replica, or a
+    /// checkpoint and the segments after it. If the node is an owner, this is its committed state.
     pub copy: Vec<Segment>,
-    /// Mutant of P2: the replica was read before the claim, and is not read again.
+    /// Whether the replica was read before the claim, and is not read again (mutant of P2).
     pub trusts_copy: bool,
     /// The role of the node.
     pub role: Role,
@@ -45,11 +45,11 @@ pub enum Role {
     Standby,
     /// The claim of the node is in flight.
     Claiming,
-    /// The claim of the node won; the node has not read the tail of the log yet.
+    /// The claim of the node succeeded; the node has not read the rest of the log yet.
     Claimed {
-        /// Its epoch and claim.
+        /// The epoch and claim id of the successful claim.
         title: Title,
-        /// The end of the log in the instant of the claim.
+        /// The end of the log at the time of the claim.
         position: Position,
     },
     /// The node serves.
@@ -59,9 +59,9 @@ pub enum Role {
 /// The state of an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// Its epoch and claim.
+    /// The epoch and claim id of the owner.
     pub title: Title,
-    /// The position of its next append, as far as the owner knows.
+    /// The position of the owner's next append, as far as the owner knows.
     pub position: Position,
     /// The statement in flight; one at a time (P4).
     pub in_flight: Option<InFlight>,
@@ -78,12 +78,14 @@ pub struct InFlight {
     pub replies: Vec<Reply>,
 }
 
-/// Records and questions accepted but not sent to the database yet.
+/// The records that the owner has rated and not sent to the database yet, and the replies that
+/// depend on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pending {
-    /// The content of the segment.
+    /// The rated records, in order: the content of the next segment.
     pub rated: Vec<Rated>,
-    /// Replies that wait for it.
+    /// The replies that wait until these records have committed, and replies that wait for a
+    /// barrier.
     pub replies: Vec<Reply>,
 }
 
@@ -120,7 +122,8 @@ impl Node {
             || self.owner().is_some_and(|owner| owner.in_flight.is_some())
     }
 
-    /// Rates a record. A returned reply is sent at once, without a commit.
+    /// Rates a record. Returns a reply only if the reply is sent without waiting for a commit,
+    /// which happens only in a mutant.
     pub fn take(&mut self, record: RecordId, checks: &EnabledChecks) -> Option<Reply> {
         let committed = find(&self.copy, record);
         let place = self.known().count() as u8;
@@ -143,7 +146,8 @@ impl Node {
         None
     }
 
-    /// Answers a question for the account. A returned reply is sent at once, without a commit.
+    /// Answers a query of the account's state. Returns a reply only if the reply is sent without
+    /// waiting for a commit, which happens only in a mutant.
     pub fn show(&mut self, acknowledged: u8, checks: &EnabledChecks) -> Option<Reply> {
         let known = |seen: u8, rated: &Rated| seen | 1 << rated.record;
         let all = self.known().fold(0, known);
@@ -173,7 +177,7 @@ impl Node {
         })
     }
 
-    /// The awaited statement has committed: returns its replies.
+    /// The statement in flight has committed: returns the replies that waited for it.
     pub fn committed(&mut self) -> Vec<Reply> {
         let Role::Owner(owner) = &mut self.role else { return Vec::new() };
         let Some(done) = owner.in_flight.take() else { return Vec::new() };
@@ -184,8 +188,8 @@ impl Node {
         done.replies
     }
 
-    /// Discards all speculative state; waiting clients get no answer (P2). Where nodes keep
-    /// replicas, the committed state stays as a replica.
+    /// Discards all uncommitted state; waiting clients get no answer (P2). If `keeps_copy`, the
+    /// committed state stays as a replica.
     pub fn step_down(&mut self, keeps_copy: bool) {
         self.role = Role::Standby;
         if !keeps_copy {
@@ -205,8 +209,8 @@ impl Node {
         }
     }
 
-    /// Becomes the owner after a won claim: reads the log exactly up to the position that the claim
-    /// returned (P1).
+    /// Becomes the owner after a successful claim: reads the log exactly up to the position that
+    /// the claim returned (P1).
     pub fn recover(&mut self, log: &[Segment], keeps_copy: bool, checks: &EnabledChecks) {
         let Role::Claimed { title, position } = self.role else { return };
         let must_read = checks.reload || self.copy.is_empty();
@@ -217,8 +221,8 @@ impl Node {
         let ends = Position::end_of(&self.copy);
         let is_same_hash = !checks.hash_of_copy || ends.last_hash == position.last_hash;
         if checks.position_after_claim && (ends.next != position.next || !is_same_hash) {
-            // Another claim won, or the history or the replica does not match the position of the
-            // claim.
+            // Another node appended after this claim, or the replica lacks segments or belongs to
+            // another history.
             self.step_down(keeps_copy && !checks.rebuild);
             return;
         }
@@ -226,8 +230,8 @@ impl Node {
         self.role = Role::Owner(Owner { title, position, in_flight, open });
     }
 
-    /// Reads the segments of the log after those of the replica. A replica of another history is
-    /// built again (P18).
+    /// Reads the segments of the log that the replica lacks. A replica of another history is
+    /// discarded and read anew (P18).
     pub fn follow(&mut self, log: &[Segment], checks: &EnabledChecks) {
         let is_prefix = match self.copy.last() {
             _ if !checks.hash_of_copy => self.copy.len() <= log.len(),
@@ -242,7 +246,8 @@ impl Node {
         }
     }
 
-    /// After a failover, removes lost records from what earlier questions must show.
+    /// After a failover of the database, removes the lost records from the records that waiting
+    /// replies must show. `kept` is the set of records that are not lost.
     pub fn forget_lost(&mut self, kept: u8) {
         let Role::Owner(owner) = &mut self.role else { return };
         let in_flight = owner.in_flight.iter_mut().map(|sent| &mut sent.replies);

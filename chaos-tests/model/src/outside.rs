@@ -1,5 +1,5 @@
-//! The outside of the nodes: fronts, clients, a consumer of the feed. They record the answers that
-//! they received; the properties compare these with the log.
+//! Everything outside the nodes and the database: fronts, clients, a consumer of the feed. They
+//! note the answers that they receive, and the properties compare these with the log.
 
 use crate::database::{RecordId, Segment};
 use crate::enabled_checks::EnabledChecks;
@@ -8,7 +8,7 @@ use crate::node::Reply;
 /// A reply in flight to a client, through a front.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyInFlight {
-    /// The front through which the question was sent.
+    /// The front through which the request was sent.
     pub front: usize,
     /// The epoch of the answering owner.
     pub epoch: u8,
@@ -16,23 +16,24 @@ pub struct ReplyInFlight {
     pub reply: Reply,
 }
 
-/// Fronts and clients.
+/// The state of fronts and clients: what was sent, and the answers that were received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrontsAndClients {
     /// The highest epoch that each front saw in an answer (P17).
     pub highest: Vec<u8>,
-    /// A front forwarded an answer after an answer of a higher epoch.
+    /// Whether a front forwarded an answer of a lower epoch after an answer of a higher one.
     pub epoch_fell: bool,
-    /// How often each record was sent.
+    /// The number of times that each record was sent.
     pub sent: Vec<u8>,
-    /// The outcomes that clients received for each record, as a set of bits.
+    /// The outcomes that clients received for each record: bit `n` is set for outcome `n`.
     pub outcomes: Vec<u8>,
     /// Number of questions sent.
     pub asked: u8,
-    /// A client received the state of an account without a record that was acknowledged before the
-    /// client asked for it.
+    /// Whether a client received the state of an account without a record that was acknowledged
+    /// before the client asked for it.
     pub shown_stale: bool,
-    /// A client received the state of an account that includes a record that is not in the log.
+    /// Whether a client received the state of an account that includes a record that is not in the
+    /// log.
     pub shown_uncommitted: bool,
 }
 
@@ -77,8 +78,8 @@ impl FrontsAndClients {
         }
     }
 
-    /// An asynchronous failover lost part of the log. I1 does not hold for the lost part, and the
-    /// operator is informed (P18): clients forget the lost records, and from here on all properties
+    /// A failover lost the end of the log. I1 does not hold for the lost records, and the operator
+    /// is informed (P18). So clients forget these records, and from here on all properties must
     /// hold again.
     pub fn forget_lost(&mut self, log: &[Segment]) {
         let kept = records_of(log);
@@ -107,9 +108,10 @@ pub fn count_in(log: &[Segment], record: RecordId) -> usize {
 pub struct Consumer {
     /// Number of segments pulled.
     pub number: u8,
-    /// The hash of the last one.
+    /// The hash of the last segment that was pulled.
     pub hash: u32,
-    /// The consumer received, without an error, a segment that does not continue the previous one.
+    /// Whether the consumer received, without an error, a segment that does not continue the
+    /// previous one.
     pub misled: bool,
 }
 

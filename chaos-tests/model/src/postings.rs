@@ -1,19 +1,20 @@
-//! A separate model of postings from one partition's accounts to another's (P33).
+//! A separate model of postings from the accounts of one partition, the sender, to the accounts of
+//! another, the receiver (P33).
 //!
-//! The log of the sender is the outbox. The owner of the receiver fetches postings from its cursor
-//! on and appends them together with the new cursor in one segment, through its own fence. So after
-//! a takeover the new owner continues exactly at the cursor in the log.
+//! The log of the sender is the outbox. The owner of the receiver fetches postings, starting at its
+//! cursor, and appends them together with the new cursor in one segment, under the fence of the
+//! receiver. So after a takeover the new owner continues exactly at the cursor in the log.
 
 use stateright::{Model, Property};
 
-/// Sizes, fault limits, and the checks that are on.
+/// A configuration of the model: sizes, limits on faults, and the checks that are on.
 #[derive(Clone, Debug)]
 pub struct Postings {
-    /// Postings that the sender makes, lost ones included.
+    /// The number of postings that the sender makes, including those whose segment is lost.
     pub postings: u8,
-    /// Claims on the receiver, by two nodes.
+    /// The maximum number of claims of the receiving partition, which two nodes may claim.
     pub claims: u8,
-    /// Appends whose outcome the owner of the receiver does not learn.
+    /// The maximum number of appends whose outcome the owner of the receiver does not learn.
     pub faults: u8,
     /// P33: the cursor is updated in the segment that holds the postings, not by another statement.
     pub cursor_in_segment: bool,
@@ -40,12 +41,12 @@ impl Postings {
     }
 }
 
-/// The fetched postings and the cursor after them.
+/// A segment of the receiver: the postings that it books, and the cursor after them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
-    /// Postings, by their numbers.
+    /// The postings that the segment books, by their numbers.
     pub posted: Vec<u8>,
-    /// Number of the sender's segments that are fully processed.
+    /// The number of segments of the sender from which all postings are booked.
     pub cursor: usize,
 }
 
@@ -73,7 +74,7 @@ pub struct Receiver {
 pub struct State {
     /// Committed postings of the sender, one per segment.
     outbox: Vec<u8>,
-    /// The posting in the sender's segment in flight.
+    /// The posting in the segment that the sender is appending and that has not committed.
     speculative: Option<u8>,
     made: u8,
     epoch: u8,
@@ -85,14 +86,14 @@ pub struct State {
     faults: u8,
 }
 
-/// The next action.
+/// A step from one state of the model to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The sender rates a record that posts to the receiver's account.
     Make,
     /// The sender's segment commits.
     Commit,
-    /// The sender's owner crashes before that commit.
+    /// The sender's owner crashes before its segment commits: the posting is lost.
     Lose,
     /// A node claims the receiver and reads its log.
     TakeOver(usize),
@@ -246,9 +247,8 @@ impl Model for Postings {
     }
 }
 
-/// The receiver has booked the postings that the sender committed up to the cursor, each once and
-/// in order; later postings are in flight. The sum of accounts and postings in flight equals the
-/// sum of the lines.
+/// The receiver has booked exactly the committed postings before its cursor, each once and in
+/// order. So no posting is lost or booked twice.
 pub const CONSERVED: &str = "P33 money is conserved";
-/// Must be reachable, so that the other properties are not vacuous.
+/// Some state must fulfil this, so that the other property is not vacuous.
 pub const ALL_POSTED: &str = "every posting is booked";

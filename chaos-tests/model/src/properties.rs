@@ -1,4 +1,4 @@
-//! The properties that must hold in every state, and the states that must be reachable.
+//! The properties that must hold in every state, and the conditions that some state must fulfil.
 //!
 //! The ids are those of the invariants (I1 to I7) and of the rules of the protocol (P1 to P38).
 
@@ -13,12 +13,12 @@ use crate::outside::count_in;
 pub const I1: &str = "I1 an acknowledged record is in the log exactly once";
 /// No record is in the log twice.
 pub const I2: &str = "I2 no record twice in the log";
-/// Segment numbers without gaps, epochs that never decrease, one claim per epoch, an unbroken hash
-/// chain.
+/// The log has consecutive segment numbers, epochs that never decrease, one claim for each epoch,
+/// and an unbroken chain of hashes.
 pub const I3: &str = "I3 the log is one chain";
 /// Each outcome in the log equals the outcome that a replay of the log before it gives.
 pub const I4: &str = "I4 a replay of the log gives its outcomes";
-/// A retry gets the first outcome, which is the one in the log.
+/// A retry gets the same outcome as the first sending, which is the outcome in the log.
 pub const I5: &str = "I5 one outcome for a record";
 /// An answer includes everything that was acknowledged before its question was sent, and nothing
 /// uncommitted. So it cannot come from an owner that was superseded before the question.
@@ -32,11 +32,11 @@ pub const P18: &str = "P18 a consumer gets an error when its history is lost";
 /// Once faults stop, any single remaining node can become the owner and serve a record.
 pub const I7: &str = "I7 any single remaining node serves";
 
-/// Must be reachable, so that the other properties are not vacuous.
+/// Some state must fulfil this, so that the other properties are not vacuous.
 pub const ALL_SERVED: &str = "every record is acknowledged";
-/// A second owner takes over from one that served.
+/// Some state must have an owner that appended after an earlier owner did.
 pub const TAKEN_OVER: &str = "a second epoch appends after the first";
-/// A statement whose sender gave up is still in flight.
+/// Some state must have a statement in flight whose sender has given up.
 pub const LATE: &str = "a statement is late";
 
 /// The properties that a configuration is checked for.
@@ -109,15 +109,15 @@ fn is_chain(state: &State) -> bool {
     log.iter().enumerate().all(follows) && state.database.row.position == Position::end_of(log)
 }
 
-/// From here on there are no more faults, late statements arrive, and only one node remains.
-/// Whichever node it is, it must become the owner and serve a record. (The real system adds a limit
-/// of 5 s.)
+/// Whether each node, if it is the only one left from this state on, becomes the owner and serves a
+/// record. No further fault occurs, and late statements arrive. (The real system adds a limit of 5
+/// s.)
 fn heals(protocol: &Protocol, state: &State) -> bool {
     (0..protocol.nodes).all(|node| heals_alone(protocol, state.clone(), node))
 }
 
-/// The maximum number of steps until the node serves: a claim outrun by a late claim, a second
-/// claim after which the replica is discarded, and a third that succeeds.
+/// The maximum number of steps until the node serves. It is enough for three claims: one that fails
+/// because of a late claim, one after which the replica is discarded, and one that succeeds.
 const HEALING_STEPS_MAX: usize = 24;
 
 fn heals_alone(protocol: &Protocol, mut state: State, at: usize) -> bool {
@@ -131,7 +131,7 @@ fn heals_alone(protocol: &Protocol, mut state: State, at: usize) -> bool {
             Action::CarryOut(0)
         } else {
             match &state.nodes[at].role {
-                // Its statement was carried out, but the answer was lost.
+                // The claim was carried out, but its answer was lost.
                 Role::Claiming => Action::GiveUp(at),
                 Role::Standby => Action::Claim(at),
                 Role::Claimed { .. } => Action::Recover(at),

@@ -1,15 +1,16 @@
-//! Without each check, the property that it protects is violated.
+//! Switches each check off in turn, and finds a state that violates the property that the check
+//! protects.
 //!
 //! `cargo test -p protocol-model --test suite mutants:: -- --nocapture` prints the shortest path to
-//! each.
+//! each of these states.
 
 use protocol_model::check::counterexample;
 use protocol_model::enabled_checks::{EnabledChecks, Unknown};
 use protocol_model::model::Protocol;
 use protocol_model::properties::{I1, I2, I3, I4, I5, I6, I6_FRONT, I7, P6, P18};
 
-/// The property holds with all checks on (`protocol.rs` tests this in larger configurations) and is
-/// violated in `protocol`, which has a check off.
+/// Asserts that some state of `protocol`, in which a check is off, violates `property`. (The tests
+/// in `protocol.rs` show that the property holds with all checks on.)
 fn falls(mutant: &str, property: &'static str, protocol: Protocol) {
     let steps = counterexample(protocol, property);
     let steps = steps.unwrap_or_else(|| panic!("{mutant}: nothing breaks \"{property}\""));
@@ -27,8 +28,8 @@ fn asked(checks: EnabledChecks) -> Protocol {
     Protocol { fronts: 2, questions: 1, records: 1, ..with(checks) }
 }
 
-/// A barrier that compares only the owner. Without rollbacks this is sufficient, but the position
-/// in the barrier would hide the missing checks under test.
+/// All checks except one: the barrier does not compare the end of the log. That comparison would
+/// hide the missing check under test, and without rollbacks it is not needed.
 fn plain_barrier() -> EnabledChecks {
     EnabledChecks { position_in_barrier: false, ..EnabledChecks::ALL }
 }

@@ -1,17 +1,20 @@
-//! Redundant checks: with one of them off, all properties still hold in these configurations. Each
-//! is kept in case the other check has a defect; each test names that other check.
+//! Redundant checks: with one of them off, all properties still hold in these configurations,
+//! because another check, named in each test, detects the same fault. The redundant check is kept
+//! in case the other one has a defect.
 
 use protocol_model::check::holds;
 use protocol_model::enabled_checks::{EnabledChecks, Unknown};
 use protocol_model::model::Protocol;
 
-/// Nodes keep replicas, statements arrive late, a client sends its question through another front.
+/// A configuration in which nodes keep replicas, statements arrive late, and a client sends its
+/// question through another front than its record.
 fn plain(checks: EnabledChecks) -> Protocol {
     let sizes = Protocol { fronts: 2, questions: 1, records: 1, ..Protocol::small() };
     Protocol { keeps_copy: true, checks, ..sizes }
 }
 
-/// As [`plain`], without faults; instead the history of the database rolls back once.
+/// A configuration without crashes in which nodes keep replicas and the history of the database
+/// rolls back once.
 fn rolled_back(checks: EnabledChecks) -> Protocol {
     Protocol { keeps_copy: true, failovers: 1, faults: 0, checks, ..Protocol::small() }
 }
@@ -32,7 +35,8 @@ fn comparing_claim_and_number_makes_comparing_the_hash_redundant() {
     holds("no hash in the fence, failover", rolled_back(checks));
 }
 
-/// The position check detects an owner that did not read the log after its claim.
+/// Comparing the end of the log that an owner has read with the end that its claim returned detects
+/// an owner that did not read the log after its claim.
 #[test]
 fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     let checks = EnabledChecks { reload: false, ..EnabledChecks::ALL };
@@ -40,8 +44,8 @@ fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     holds("no reload, but the position, failover", rolled_back(checks));
 }
 
-/// The position check also detects an owner that read the log before its claim, if a late statement
-/// committed between the two.
+/// Comparing the end of the log that an owner has read with the end that its claim returned also
+/// detects an owner that read the log before its claim, if a late statement committed in between.
 #[test]
 fn the_position_after_the_claim_catches_an_owner_that_read_before_its_claim() {
     let checks = EnabledChecks { unknown: Unknown::ReadThenClaim, ..EnabledChecks::ALL };
@@ -56,15 +60,16 @@ fn an_append_sent_again_is_caught_by_its_number() {
     holds("sent again, but ahead is unknown", plain(checks));
 }
 
-/// Without rollback, the owner in the row also knows the end of the log (P17 as implemented).
+/// Without a rollback of the history, the owner that the row names also knows the end of the log.
+/// So a barrier need not compare the end of the log.
 #[test]
 fn a_barrier_on_the_owner_alone_suffices_without_a_rollback() {
     let checks = EnabledChecks { position_in_barrier: false, ..EnabledChecks::ALL };
     holds("plain barrier", plain(checks));
 }
 
-/// Without owner comparison and row lock the log is still one chain, because each segment number
-/// can be used only once. Answers to clients become wrong, see `mutants.rs`.
+/// If the fence neither compares the owner nor locks the row, the log is still one chain, because
+/// each segment number can be used only once. Answers to clients become wrong, see `mutants.rs`.
 #[test]
 fn the_segment_number_alone_keeps_the_log_whole() {
     let no_title =

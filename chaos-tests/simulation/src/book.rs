@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The key of a record.
+/// The key of a record: account number and record id.
 pub type Key = (u64, String);
 
-/// The answer that a record must get.
+/// The kind of a record, which determines the answer that the record must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is rated.
+    /// An ordinary record: it must be rated.
     Plain,
-    /// Its account was never opened: it is suspended.
+    /// A record of an account that was never opened: it must be suspended.
     Unknown,
-    /// Its key was used before with other content: it is rejected.
+    /// A record whose key was used before with other content: it must be rejected.
     Conflict,
 }
 
@@ -29,40 +29,43 @@ pub enum Answer {
     Suspended {
         /// The reason code.
         reason: String,
-        /// It was suspended by an earlier sending.
+        /// Whether the record was suspended by an earlier sending, not by this one.
         replayed: bool,
     },
     /// Rejected, with the reason code.
     Rejected(String),
 }
 
-/// One record.
+/// A record that a client sent, and the answers to it.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The quantity of the record.
     pub quantity: i64,
     /// The answer that it must get.
     pub kind: Kind,
-    /// A client received an answer according to which the record is durable.
+    /// Whether a client received an answer according to which the record is durable.
     pub acknowledged: bool,
-    /// Number of answers according to which the record was rated or suspended by that sending.
+    /// The number of answers that report the record as new, that is, as rated or suspended by this
+    /// sending. More than one is a violation.
     first: u32,
 }
 
 /// The records, answers and violations of all clients.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// All records sent.
+    /// All records that clients sent, by key.
     pub records: BTreeMap<Key, Entry>,
-    /// Observed violations.
+    /// The violations of invariants that clients observed, as messages.
     pub violations: Vec<String>,
-    /// Number of answers to records: all, and those that repeated an earlier outcome.
+    /// The number of answers to records, and the number of those that repeated the outcome of an
+    /// earlier sending.
     pub answers: (u64, u64),
     /// Number of accounts read.
     pub shown: u64,
-    /// The account of the last acknowledged record: the one where a stale answer is most visible.
+    /// The account of the last acknowledged record, where an outdated answer to a read is most
+    /// likely.
     pub last: u64,
-    /// Number of times that unanswered batches were sent again.
+    /// The number of times that clients sent unanswered batches again.
     pub resent: u64,
     /// Number of changes of bindings that were answered.
     pub changes: u64,
@@ -77,7 +80,8 @@ pub fn open(book: &SharedBook) -> MutexGuard<'_, Book> {
 }
 
 impl Book {
-    /// Enters a record before it is sent; a conflicting copy is not entered.
+    /// Enters a record before it is sent. A record with a used key and other content is not
+    /// entered.
     pub fn send(&mut self, key: &Key, quantity: i64, kind: Kind) {
         if kind != Kind::Conflict {
             let fresh = Entry { quantity, kind, acknowledged: false, first: 0 };
@@ -117,7 +121,7 @@ impl Book {
         }
     }
 
-    /// The usage of an account: the acknowledged part, and all that was sent.
+    /// Returns the acknowledged usage of an account, and all usage of the account that was sent.
     pub fn used(&self, account: u64) -> (i128, i128) {
         let (mut acknowledged, mut sent) = (0, 0);
         let all = (account, String::new())..(account + 1, String::new());

@@ -1,4 +1,5 @@
-//! The faults, drawn from the seed, each with an end; and actions of operators.
+//! Draws faults and actions of operators from the seed. Each has a duration, and is undone at its
+//! end.
 
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ pub enum Fault {
     Kill(String),
     /// A host loses its power: its sockets send nothing.
     PowerLoss(String),
-    /// A process does not execute.
+    /// A process executes nothing, and its sockets stay open.
     Freeze(String),
     /// A process is asked to stop, and is started again at the end.
     Stop(String),
-    /// No data is delivered from one host to the other; if `true`, in neither direction.
+    /// No data is delivered from the first host to the second; if `true`, in neither direction.
     Hold(String, String, bool),
     /// A host reaches only the database.
     Isolate(String),
@@ -34,7 +35,7 @@ pub enum Fault {
     AllDatabaseLinks(LinkFault),
     /// The database does not execute.
     FreezeDatabase,
-    /// Appends stop between the check of their fence and their commit.
+    /// Appends wait between the check of their fence and their commit.
     PauseAppends,
     /// Statements are delayed before they are carried out.
     Late(WriteDelay),
@@ -47,11 +48,11 @@ pub enum Fault {
 /// The names of the hosts.
 #[derive(Clone, Debug)]
 pub struct HostNames {
-    /// Nodes.
+    /// The names of the nodes.
     pub nodes: Vec<String>,
-    /// Fronts.
+    /// The names of the fronts.
     pub fronts: Vec<String>,
-    /// Clients.
+    /// The names of the clients.
     pub clients: Vec<String>,
     /// Number of partitions.
     pub partitions: u32,
@@ -60,11 +61,11 @@ pub struct HostNames {
 /// The distribution of faults in a run, which differs from seed to seed.
 #[derive(Clone, Debug)]
 pub struct FaultDistribution {
-    /// The numbers of the kinds of faults that occur.
+    /// The kinds of faults that occur, numbered as in [`Self::fault`].
     kinds: Vec<u32>,
     /// The mean time between the starts of two faults.
     pause: Duration,
-    /// The maximum duration of a fault.
+    /// The maximum duration of a fault; a [`Fault::Island`] may last twice as long.
     longest: Duration,
 }
 
@@ -81,12 +82,12 @@ impl FaultDistribution {
         Self { kinds, pause, longest }
     }
 
-    /// The time until the next fault.
+    /// Draws the time until the next fault.
     pub fn pause(&self, chance: &mut StdRng) -> Duration {
         self.pause.mul_f64(chance.random_range(0.0..2.0))
     }
 
-    /// A fault and its duration.
+    /// Draws a fault and its duration.
     pub fn fault(&self, chance: &mut StdRng, host_names: &HostNames) -> Option<(Fault, Duration)> {
         let lasts = self.longest.mul_f64(chance.random_range(0.02..1.0));
         let node = host_names.nodes.choose(chance)?.clone();
@@ -137,7 +138,7 @@ fn link_fault(chance: &mut StdRng) -> LinkFault {
 }
 
 impl HostNames {
-    /// Two hosts that communicate.
+    /// Draws two hosts that may communicate with each other.
     fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
         let node = self.nodes.choose(chance)?.clone();
         let front = self.fronts.choose(chance)?.clone();

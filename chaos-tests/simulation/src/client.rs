@@ -28,7 +28,8 @@ use crate::book::{Answer, Kind, SharedBook, open};
 const WINDOW: usize = 5;
 /// A client without an answer for this long uses the next front.
 const SILENCE: Duration = Duration::from_millis(2_500);
-/// The time-out of account reads is shorter, so that reads also reach a superseded owner.
+/// The time-out of an account read. It is shorter than [`SILENCE`], so that a client reads often,
+/// also from an owner that was superseded.
 const GLANCE: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -37,11 +38,11 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 pub struct Batch {
     /// The records, each with the answer that it must get.
     pub records: Vec<(UsageRecord, Kind)>,
-    /// The earliest time of sending, since the client began.
+    /// The earliest time of sending, counted from the start of the client.
     pub due: Duration,
-    /// Sent only when all earlier batches are acknowledged.
+    /// Whether the batch is sent only when all earlier batches are acknowledged.
     pub alone: bool,
-    /// Sent a second time, to test duplicates.
+    /// Whether the batch is sent a second time, to test duplicates.
     pub twice: bool,
 }
 
@@ -53,9 +54,9 @@ pub struct Client {
     pub fronts: Vec<String>,
     /// The dialler by which the client connects to the fronts.
     pub dial: Dial,
-    /// The book where it enters its answers.
+    /// The book where the client enters the records that it sends and the answers.
     pub book: SharedBook,
-    /// The seed of its random numbers.
+    /// The seed of the client's random numbers.
     pub seed: u64,
 }
 
@@ -117,8 +118,8 @@ impl Client {
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 
-    /// Reads accounts, one after another. Never returns. An account never shows less than was
-    /// acknowledged before the read, and epochs never decrease (P17, I6).
+    /// Reads accounts, one after another. Never returns. Checks that an account never shows less
+    /// usage than was acknowledged before the read, and that epochs never decrease (P17, I6).
     pub async fn look_around(&self, accounts: &[u64], eye: u64) {
         let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));
         let mut channels: BTreeMap<String, Channel> = BTreeMap::new();
@@ -167,8 +168,8 @@ impl Client {
         *highest = shown.epoch.max(*highest);
     }
 
-    /// Reads every account through every front after all records are acknowledged: the live state
-    /// equals the sum of the records (I4).
+    /// Reads every account through every front, after all records are acknowledged. Each account
+    /// must show the sum of its records (I4).
     pub async fn audit(&self, accounts: &[u64]) {
         for front in &self.fronts {
             for &account in accounts {
@@ -205,15 +206,15 @@ fn volume(shown: &ShowResponse) -> i128 {
     volumes.map(|variable| variable.value.parse::<i128>().unwrap_or(-1)).sum()
 }
 
-/// The use of one stream by a client.
+/// A client's use of one ingest stream.
 struct Sender<'a> {
     client: &'a Client,
     batches: &'a [Batch],
     began: Instant,
-    /// By number and position; a second copy may be in flight at the same time as the first.
+    /// The batches in flight, each as its number and its position in the sending order.
     under_way: BTreeSet<(usize, usize)>,
-    /// A batch must be sent again: nothing is sent until all batches in flight are answered, which
-    /// keeps the order.
+    /// Whether a batch must be sent again. If so, no batch is sent until all batches in flight are
+    /// answered, which keeps the order.
     drains: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The connection of a process to the database, and its faults.
+//! The simulated connection of a process to the database, with injected faults.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub enum LinkFault {
     },
     /// Calls are delayed by up to this many milliseconds in each direction.
     Slow(u64),
-    /// No data is delivered; calls wait until their time-out.
+    /// No data is delivered. Calls fail at their time-out.
     Cut,
     /// The database has no space left for segments.
     Full,

@@ -1,5 +1,5 @@
-//! The database as a separate process: a statement that reached it is carried out even if its
-//! sender no longer waits for it, and sometimes much later (P1, P2).
+//! The database as a separate process. A statement that has reached the database is carried out
+//! even if the sender has stopped waiting, and sometimes much later (P1, P2).
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,21 +21,24 @@ use turnpike_store::{
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
-/// The time-out of a caller; its statement continues.
+/// The time-outs of callers: for heartbeats and observations, for writes, and for parts of
+/// checkpoints. A statement continues after the time-out of its caller.
 const BEAT: Duration = Duration::from_secs(1);
 const WRITE: Duration = Duration::from_secs(4);
 const BULK: Duration = Duration::from_secs(30);
 
-/// The share of delayed writes, and the maximum delay before a statement is carried out.
+/// The share of delayed statements, and the maximum delay before a statement is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WriteDelay {
-    /// Delayed writes per thousand.
+    /// Delayed statements per thousand.
     pub ratio: u32,
     /// Maximum delay in milliseconds.
     pub most_ms: u64,
 }
 
-/// A database whose statements are tasks of a separate host.
+/// A database that runs heartbeats, observations and the writes of owners (claims, appends,
+/// barriers, releases, checkpoints) as tasks of a separate host. All other calls are executed
+/// directly.
 #[derive(Clone)]
 pub struct DelayedDatabase {
     db: MemoryDatabase,
@@ -44,13 +47,13 @@ pub struct DelayedDatabase {
 }
 
 impl DelayedDatabase {
-    /// `db`, with its statements executed by `host`.
+    /// Creates a database that applies statements to `db`, in tasks of `host`.
     pub fn new(db: MemoryDatabase, host: Handle, seed: u64) -> Self {
         let chance = (StdRng::seed_from_u64(seed), WriteDelay::default());
         Self { db, host, chance: Arc::new(Mutex::new(chance)) }
     }
 
-    /// Sets the delay of writes from now on.
+    /// Sets the delay of later statements.
     pub fn set(&self, write_delay: WriteDelay) {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = write_delay;
     }
@@ -88,7 +91,7 @@ impl DelayedDatabase {
     }
 }
 
-/// A statement that runs at the host of the database, with copies of its arguments.
+/// Calls a method of the database as a task of the host, with copies of the arguments.
 macro_rules! statement {
     ($self:ident, $limit:ident, $method:ident, $($argument:ident),*) => {{
         $(let $argument = $argument.to_owned();)*

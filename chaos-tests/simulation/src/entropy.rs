@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
-/// From now on these random numbers follow from `seed` only.
+/// Sets the seed, from which alone the random numbers follow from now on.
 pub fn seed(seed: u64) {
     SEED.store(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, Ordering::SeqCst);
 }

@@ -1,5 +1,5 @@
-//! A whole cluster in one thread: the code of nodes and fronts is the product's, everything around
-//! it is simulated.
+//! A whole cluster in one thread. The code of nodes and fronts is the product's; network, database,
+//! processes and clocks are simulated.
 //!
 //! ```text
 //!  clients --+                      +-- nodes           each process: a tokio runtime of its own,
@@ -16,16 +16,15 @@
 //!  moving_identities: identities that move between accounts, in runs with seeds from 1,000,000 on
 //! ```
 //!
-//! The seed, a number, determines everything: the size of the cluster, what the clients send, which
-//! faults occur and when. The same seed gives the same run, down to the hash of the log.
+//! Invariant: the seed determines everything: the size of the cluster, the records that clients
+//! send, the faults and their times. The same seed gives the same run, down to the hash of the log.
 //!
-//! Why not the crate `turmoil`: a process must be able to freeze (tasks stop while clock, sockets
-//! and the other processes continue), a held connection must deliver after the repair what was sent
-//! before it, as TCP does, and a statement must continue at the database after its process ended.
-//! Turmoil has none of these, and the parts that it has (a runtime for each host, ticks) are a
-//! hundred lines here.
+//! The crate `turmoil` is not used, because it lacks three abilities that these tests need. A
+//! process must be able to freeze, while the clock, the sockets and the other processes continue. A
+//! held connection must later deliver the data that was sent before, as TCP does. A statement must
+//! continue at the database after its process has ended.
 //!
-//! Not simulated: real files, real TCP, threads; the failover of the database.
+//! Not simulated: files, TCP itself, threads, the failover of the database.
 
 pub mod book;
 pub mod chaos;

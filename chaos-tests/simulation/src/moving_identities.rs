@@ -1,5 +1,6 @@
-//! Identities that move between accounts, also back, while their records are sent, sent again and
-//! recycled. Each record must be rated once, for any of the accounts (I2, P28).
+//! Tests identities that move between accounts, also back, while records with these identities are
+//! sent, sent again and recycled. Each record must be rated once, for one of the accounts (I2,
+//! P28).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,23 +31,24 @@ use crate::plan::MAY_US;
 /// The first seed of the runs in which identities move between accounts.
 pub const FIRST_SEED: u64 = 1_000_000;
 
-/// The accounts of each partition that hold identities, counted from its first account.
+/// The accounts that may hold an identity: the 21st to the 23rd account of each partition.
 pub const HOLDERS: std::ops::RangeInclusive<u64> = 21..=23;
 
-/// The prefix of the ids of these records.
+/// The prefix of the ids of records whose identities move.
 pub const ID_PREFIX: &str = "wandering-";
 
 const DAY_US: i64 = 86_400_000_000;
 const IDENTITIES: [&str; 4] = ["user:w1", "user:w2", "ip:192.0.2.9", "ip:192.0.2.0/24"];
 const RECORDS: usize = 30;
-/// The number of times that each record is sent while identities move.
+/// The number of acknowledged sends of each record, by each of two senders, while identities move.
 const SENDS_PER_RECORD: u32 = 5;
-/// A request without an answer for this long is sent to another front.
+/// The time limit for the answer to a request.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// As [`PATIENCE`], for a change of bindings, which is answered after the suspicion time.
+/// The time limit for the answer to a change of bindings. It is longer than [`PATIENCE`], because a
+/// change is answered only after the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
-/// The client that sends records and moves their identities.
+/// A client that sends records, and moves the identities of these records between accounts.
 pub struct MovingIdentities {
     /// The connection settings for the fronts.
     pub client: Client,
@@ -61,8 +63,8 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0x77);
     let record = |n: usize| UsageRecord {
         record_id: format!("{ID_PREFIX}{n}"),
-        // A record can't name the prefix, which is the last identity; it names an address within
-        // it.
+        // A record uses one of the first three identities. The fourth is an address prefix, which a
+        // record can't name; it contains the address that is the third identity.
         identity: IDENTITIES[n % 3].to_owned(),
         usage_type: "octets".to_owned(),
         start: Timestamp(MAY_US + chance.random_range(0..DAY_US)),
@@ -81,8 +83,9 @@ impl MovingIdentities {
         join4(join_all(changing), sending, self.recycle(), std::future::pending::<()>()).await;
     }
 
-    /// Without faults: binds each identity for the whole day, recycles until no record waits, sends
-    /// every record once more, and recycles again. Recycling alone must rate what waits.
+    /// Without faults: binds each identity for the starts of all records, recycles until no record
+    /// is suspended, sends every record once more, and recycles again. Recycling alone must rate
+    /// the suspended records.
     pub async fn settle(&self) {
         let mut chance = self.chance(90);
         for identity in IDENTITIES {
@@ -116,7 +119,7 @@ impl MovingIdentities {
         Ok(self.client.dial.channel(front)?)
     }
 
-    /// Sends every record until it was sent `times` and is acknowledged.
+    /// Sends every record repeatedly, until `times` sends of it are acknowledged.
     async fn send(&self, times: u32, stream: u64) {
         let mut chance = self.chance(stream);
         let mut open_sends: Vec<(usize, u32)> =
@@ -163,7 +166,7 @@ impl MovingIdentities {
         Ok(())
     }
 
-    /// Binds, moves and releases an identity. Never returns.
+    /// Binds the identity to accounts, moves it and unbinds it, at random times. Never returns.
     async fn change_hands(&self, identity: &str, stream: u64) {
         let mut chance = self.chance(stream);
         loop {
@@ -187,7 +190,7 @@ impl MovingIdentities {
         }
     }
 
-    /// Sends a change of bindings. Returns whether it is in effect.
+    /// Sends a change of bindings. Returns whether the change is in force.
     async fn change(&self, chance: &mut StdRng, change: Command) -> Result<bool> {
         let account = *self.holders.choose(chance).context("there are holders")?;
         let command = AccountCommand {
@@ -210,7 +213,8 @@ impl MovingIdentities {
         }
     }
 
-    /// Recycles once. Returns the number of records that are still suspended.
+    /// Recycles once. Returns the number of records that are still suspended or must be recycled
+    /// again.
     async fn recycle_once(&self, chance: &mut StdRng) -> Result<u64> {
         let mut front = SuspenseServiceClient::new(self.channel(chance)?);
         let reason = "unbound-identity".to_owned();
@@ -220,10 +224,12 @@ impl MovingIdentities {
     }
 }
 
-/// The rows of wandering records in the logs: account, outcome and rated units, by record id.
+/// The rows of the logs for records whose identities move: account, outcome and rated units, by
+/// record id.
 pub type Rows = BTreeMap<String, Vec<(u64, Outcome, i128)>>;
 
-/// I1, I2: each record is rated once, with its own units, for one of the holders.
+/// Checks I1 and I2: each record is rated once, with its full quantity, for one of the accounts
+/// `holders`.
 ///
 /// # Errors
 /// The first violation.

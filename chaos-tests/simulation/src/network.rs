@@ -1,4 +1,5 @@
-//! Connections between hosts: data arrives later and in order, and not while the link is held.
+//! Simulated connections between hosts. Data arrives in order and after a delay; while a link is
+//! held, no data arrives.
 //!
 //! A held link loses no data: TCP retransmits, and data that was written before the repair arrives
 //! after it. A host without power sends nothing; when it has power again, it resets connections
@@ -20,7 +21,7 @@ use turnpike_proto::dial::{Dial, DialError, endpoint};
 
 /// Maximum number of bytes in flight in one direction; a writer waits when it is reached.
 const WIRE_BYTES_MAX: usize = 1 << 20;
-/// The time after which a lost packet of a new connection is sent again.
+/// The time after which a connection attempt is repeated, if the network did not deliver it.
 const SYN_AGAIN: Duration = Duration::from_millis(50);
 
 /// One direction of a connection.
@@ -30,12 +31,14 @@ struct Wire {
     transit: VecDeque<(u64, Bytes)>,
     ready: VecDeque<Bytes>,
     bytes: usize,
-    /// Closed by the writer; the reader gets the end of the stream after the last byte.
+    /// Whether the writer has closed this direction. The reader gets the end of the stream after
+    /// the last byte.
     closed: bool,
     eof: bool,
     reset: bool,
     reader_gone: bool,
-    /// One of the two hosts lost its power: nothing is delivered any more.
+    /// Whether one of the two hosts has lost its power since this connection began. If so, no more
+    /// data is delivered.
     dark: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -52,7 +55,7 @@ impl Wire {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
 
-    /// Delivers what arrives up to `now_us`.
+    /// Makes the bytes readable that arrive at `now_us` or earlier.
     fn deliver(&mut self, now_us: u64) {
         let mut moved = false;
         while self.transit.front().is_some_and(|(at, _)| *at <= now_us) {
@@ -109,7 +112,8 @@ impl Network {
         Self(Arc::new(Mutex::new(Net { latency_max_us, chance, ..Net::default() })))
     }
 
-    /// Delivers what arrives up to `now_us`.
+    /// Sets the time, and delivers on all connections the data that arrives at this time or
+    /// earlier.
     pub fn deliver(&self, now_us: u64) {
         let mut net = lock(&self.0);
         net.now_us = now_us;
@@ -122,7 +126,8 @@ impl Network {
                 }
                 let late = wire.transit.front().is_some_and(|(at, _)| *at <= now_us);
                 if late && (wire.dark || wire.reader_gone) {
-                    // The other host has no record of this connection any more.
+                    // The receiving host has closed or lost this connection, so it answers with a
+                    // reset.
                     let mut other = lock(other);
                     for wire in [&mut *wire, &mut *other] {
                         wire.reset = true;
@@ -141,7 +146,7 @@ impl Network {
         net.connections.retain(|(there, back)| !(over(there) && over(back)));
     }
 
-    /// Returns new connections to `host` from now on.
+    /// Starts to listen at `host`. The returned receiver gets each new connection.
     pub fn listen(&self, host: &str) -> mpsc::UnboundedReceiver<End> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut net = lock(&self.0);
@@ -155,7 +160,7 @@ impl Network {
         lock(&self.0).listeners.remove(host);
     }
 
-    /// `host` loses its power: its connections neither end nor deliver data.
+    /// `host` loses its power: its connections deliver no data, and are not closed either.
     pub fn darken(&self, host: &str) {
         let mut net = lock(&self.0);
         net.listeners.remove(host);
@@ -178,7 +183,7 @@ impl Network {
         lock(&self.0).held.insert((from.to_owned(), to.to_owned()));
     }
 
-    /// Delivers the held data, and holds no more.
+    /// Ends [`Self::hold`]: the held data is delivered, and so is later data.
     pub fn release(&self, from: &str, to: &str) {
         lock(&self.0).held.remove(&(from.to_owned(), to.to_owned()));
     }
@@ -218,11 +223,11 @@ impl Network {
         })
     }
 
-    /// A connection, as soon as the network delivers its packets in both directions.
+    /// Connects. Waits while the network delivers no data in one of the two directions.
     async fn connect(&self, from: &str, to: &str) -> Result<End, Error> {
         loop {
             if let Some(done) = self.try_connect(from, to) {
-                // Both directions must work.
+                // The time of the handshake.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 return done;
             }
@@ -242,7 +247,8 @@ impl Network {
         let back = wire(to, from);
         let far = End { net: self.clone(), reads: Arc::clone(&there), writes: Arc::clone(&back) };
         if let Err(gone) = listener.send(far) {
-            // Dropping an end locks the network, so release the lock first.
+            // Dropping the end of a connection takes the locks of its directions, so release this
+            // lock first.
             drop(net);
             drop(gone);
             return refused();

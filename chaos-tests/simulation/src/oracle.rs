@@ -1,4 +1,4 @@
-//! The external checks at the end of a run: the log against the book of the clients.
+//! The external checks at the end of a run: they compare the log with the book of the clients.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use turnpike_types::{Outcome, PartitionId, UsageRecord};
 use crate::book::{Book, Key, Kind};
 use crate::moving_identities;
 
-/// The content of a log about one record.
+/// The data of one record in the log: partition and segment, outcome, rated units.
 struct Logged {
     place: (u32, u64),
     outcome: Outcome,
@@ -23,11 +23,11 @@ struct Logged {
 pub struct LogStatistics {
     /// Number of segments.
     pub segments: usize,
-    /// Number of compared checkpoints.
+    /// The number of checkpoints that were compared with a replay of the log.
     pub checkpoints: usize,
     /// The highest epoch.
     pub epoch: u64,
-    /// A hash over all logs.
+    /// A hash over the logs of all partitions.
     pub fingerprint: u64,
 }
 
@@ -64,7 +64,7 @@ pub async fn check(
     Ok(found)
 }
 
-/// The content of all logs.
+/// The data of the logs of all partitions.
 #[derive(Default)]
 struct Logs {
     records: BTreeMap<Key, Logged>,
@@ -100,8 +100,8 @@ impl Logs {
 
     fn note(&mut self, key: &Key, place: (u32, u64), outcome: Outcome) -> Result<()> {
         if key.1.starts_with(moving_identities::ID_PREFIX) {
-            // Suspended, the record is in the log of one partition; rated, it may be in the log of
-            // another.
+            // A record whose identity moves may be in two logs: suspended in one partition, and
+            // rated in another.
             self.wandering.entry(key.1.clone()).or_default().push((key.0, outcome, 0));
             return Ok(());
         }
@@ -135,7 +135,8 @@ fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
     Ok(())
 }
 
-/// The first 1,000 octets of an account cost nothing, each further one 0.00005 USD.
+/// Checks the charged amount of each account: the first 1,000 octets cost nothing, and each further
+/// octet costs 0.00005 USD.
 fn check_amounts(nanos: &BTreeMap<u64, i128>, book: &Book) -> Result<()> {
     let mut accounts: Vec<u64> = book.records.keys().map(|(account, _)| *account).collect();
     accounts.dedup();

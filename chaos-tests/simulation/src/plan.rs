@@ -22,10 +22,11 @@ use crate::moving_identities;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
-/// Number of opened accounts of a partition; two more are not opened.
+/// The number of accounts of each partition that are opened in every run. Clients also send records
+/// for two further accounts of each partition, which are never opened.
 pub const ACCOUNTS: u64 = 6;
 
-/// The plan of a run.
+/// The contents of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
@@ -47,7 +48,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the run with this seed.
+    /// Draws the contents of the run with this seed.
     pub fn draw(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let some = |names: &[&str], count: usize| -> Vec<String> {
@@ -75,7 +76,7 @@ impl Plan {
         }
     }
 
-    /// The partitions; the preferred node differs from one to the next.
+    /// The partitions. The node with the highest priority differs from partition to partition.
     pub fn partitions(&self) -> Vec<PartitionSpec> {
         let nodes = self.host_names.nodes.len();
         let spec = |id: u32| {
@@ -97,7 +98,7 @@ impl Plan {
         (1..=self.host_names.partitions).filter_map(spec).collect()
     }
 
-    /// The accounts that are opened.
+    /// The accounts that are opened in every run, without [`Self::holders`].
     pub fn accounts(&self) -> Vec<u64> {
         let of = |id: u64| (1..=ACCOUNTS).map(move |account| id * 100 + account);
         (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
@@ -112,7 +113,7 @@ impl Plan {
         (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
     }
 
-    /// The commands that open and subscribe all accounts.
+    /// The commands that open all accounts and subscribe them to the plan.
     pub fn commands(&self) -> Vec<AccountCommand> {
         let command = |account_number, command| AccountCommand {
             account_number,
@@ -140,7 +141,7 @@ fn node(chance: &mut StdRng) -> NodeConfig {
         segment_bytes_max: *[1_000, 8 << 20].choose(chance).unwrap_or(&1_000),
         checkpoint_log_bytes: *[1, 1_000, 10_000, 128 << 20].choose(chance).unwrap_or(&1),
         run_keys: *[4, 50, 2 << 20].choose(chance).unwrap_or(&4),
-        // Large enough that it never evicts: eviction depends on the real clock.
+        // Large enough that the cache evicts no entry: eviction depends on the real clock.
         segment_cache_bytes: *[4 << 20, 8 << 20].choose(chance).unwrap_or(&(4 << 20)),
         warm_standbys: chance.random_range(0..=2),
         seed: 0,
@@ -158,7 +159,7 @@ fn front(chance: &mut StdRng) -> FrontConfig {
     }
 }
 
-/// An account of a random partition; a few are never opened.
+/// Draws an account of a random partition, sometimes one that is never opened.
 fn account(chance: &mut StdRng, partitions: u32) -> (u64, Kind) {
     let base = u64::from(chance.random_range(0..partitions)) * 100;
     if chance.random_ratio(1, 25) {
@@ -189,14 +190,14 @@ fn batches(chance: &mut StdRng, client: usize, partitions: u32, chaos: Duration)
         let again = sent.choose(chance).cloned();
         let mut alone = false;
         match again {
-            // The same record again, in another batch.
+            // An earlier record is sent again, in another batch.
             Some((record, kind))
                 if chance.random_ratio(1, 5)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
             {
                 records.push((record, kind));
             }
-            // The same key again, with other content.
+            // The key of an earlier record is sent again, with other content.
             Some((mut record, Kind::Plain))
                 if chance.random_ratio(1, 8)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>

@@ -1,4 +1,5 @@
-//! The main functions of nodes and fronts, equal to those of the program's commands.
+//! Runs a node or a front in the simulation, as the commands `turnpike node` and `turnpike front`
+//! do in a real process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,14 @@ use turnpike_store::SharedDatabase;
 
 use crate::network::End;
 
-/// The value that the program's server uses.
+/// The HTTP/2 settings of the program's server.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The pause after which a process that could not start is started again.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
-/// The time after which open connections are closed when a process has released everything.
+/// The time between the end of a shutdown and the closing of connections that are still open.
 const GRACE: Duration = Duration::from_millis(200);
 
 fn server() -> Server {
@@ -33,7 +34,7 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE))
 }
 
-/// A rating node, until it is asked to stop or another process takes its name.
+/// Runs a rating node until it is asked to stop or another process takes its name.
 pub async fn node(
     mut config: NodeConfig,
     db: Arc<dyn SharedDatabase>,
@@ -46,7 +47,7 @@ pub async fn node(
             Ok(node) => break node,
             Err(error) => tracing::warn!(%error, "the node did not start"),
         }
-        // A restarted process has another incarnation.
+        // A process that is restarted draws another incarnation.
         config.seed = config.seed.wrapping_add(1);
         tokio::time::sleep(START_AGAIN).await;
     };
@@ -55,7 +56,7 @@ pub async fn node(
     let ending = async move {
         tokio::select! {
             () = asked(&mut stop) => {
-                // It still answers requests during the handover.
+                // The node still answers requests while it hands its partitions over.
                 node.shutdown().await;
                 tokio::time::sleep(GRACE).await;
             }
@@ -72,7 +73,7 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A front, until it is asked to stop.
+/// Runs a front until it is asked to stop.
 pub async fn front(
     config: FrontConfig,
     db: Arc<dyn SharedDatabase>,

@@ -1,4 +1,4 @@
-//! A run, from its seed to its result.
+//! Runs the simulation of one seed, and checks the result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -35,11 +35,11 @@ const BEGIN_US: i64 = 1_777_593_600_000_000;
 const OCTETS: &str = include_str!("../../tests/octets.xml");
 /// The time limit for the start of the cluster, without faults.
 const SET_UP_US: u64 = 10_000_000;
-/// The time limit of I7.
+/// The time limit of I7, from the last repair to the last acknowledgement.
 const HEALED_US: u64 = 5_000_000;
-/// The time limit for the binding changes at the end of a run, and for rating the suspended records
-/// that wait for them. Fronts may use an earlier look-up for the suspicion time, so each change takes
-/// that long to be in force.
+/// The time limit for the changes of bindings at the end of a run, and for rating the records that
+/// are suspended until then. A front may use a cached look-up of an identity for the suspicion
+/// time, so each change is in force only after that time.
 const SETTLED_US: u64 = 20_000_000;
 /// The time after which a process that ended is started again.
 const START_AGAIN_US: u64 = 300_000;
@@ -55,13 +55,13 @@ pub struct Verdict {
     pub healed: Duration,
 }
 
-/// The process with a name, and its state.
+/// A simulated host: the process that runs on it, if any, and the state of its faults.
 struct Host {
     process: Option<Process>,
     link: Arc<DatabaseLink>,
     stop: watch::Sender<bool>,
     starts: u64,
-    /// The process stays stopped until its fault is repaired.
+    /// Whether the process stays stopped until its fault is repaired.
     down: bool,
     again_at_us: Option<u64>,
 }
@@ -82,7 +82,7 @@ struct SimulatedRun {
     repairs: Vec<(u64, Fault)>,
 }
 
-/// Runs a seed.
+/// Runs the simulation with this seed.
 pub fn run(seed: u64) -> Verdict {
     let run_log = RunLog::default();
     let subscriber = tracing_subscriber::fmt()
@@ -99,7 +99,7 @@ pub fn run(seed: u64) -> Verdict {
     })
 }
 
-/// `STORY=debug` logs more.
+/// The level of the run's log: `info`, unless the environment variable `STORY` names another.
 fn level() -> tracing::Level {
     std::env::var("STORY").ok().and_then(|l| l.parse().ok()).unwrap_or(tracing::Level::INFO)
 }
@@ -168,7 +168,8 @@ impl SimulatedRun {
         Ok(())
     }
 
-    /// Creates partitions, publishes a plan, starts processes, opens accounts, without faults.
+    /// Creates the partitions, publishes the plan, starts the processes and opens the accounts. No
+    /// fault occurs meanwhile.
     fn set_up(&mut self) -> Result<()> {
         let plan = turnpike_plan::parse(OCTETS).map_err(|e| anyhow::anyhow!("{e}"))?;
         let publish = Publish {
@@ -258,7 +259,7 @@ impl SimulatedRun {
         Ok(())
     }
 
-    /// The records of identities that move between accounts; none in a run without moves.
+    /// The records whose identities move between accounts; none in a run without moves.
     fn wandering(&self) -> Vec<UsageRecord> {
         let is_without = self.plan.holders().is_empty();
         if is_without { Vec::new() } else { moving_identities::records(self.plan.seed) }
@@ -299,7 +300,7 @@ impl SimulatedRun {
         let sockets = self.network.listen(name);
         let at =
             self.plan.host_names.all().position(|known| known == name).unwrap_or_default() as u64;
-        // Never the same seed for two processes.
+        // No two processes of a run have the same seed.
         let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (at << 40) ^ (host.starts << 20);
         let process = if self.plan.host_names.nodes.iter().any(|node| node == name) {
             let config = NodeConfig {
@@ -317,7 +318,7 @@ impl SimulatedRun {
         Ok(())
     }
 
-    /// Runs everything for one tick.
+    /// Advances the network, the database, all hosts and all clients by one tick.
     fn tick(&mut self) -> Result<()> {
         self.now_us += TICK_US;
         self.run_log.set_now(self.now_us);

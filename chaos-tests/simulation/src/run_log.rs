@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// Shared by all parts of a run that log.
+/// The log of a run. Clones write to the same log.
 #[derive(Clone, Default)]
 pub struct RunLog(Arc<Shared>);
 
@@ -30,12 +30,12 @@ impl RunLog {
         self.0.now_us.store(now_us, Ordering::Relaxed);
     }
 
-    /// Microseconds since the beginning.
+    /// The virtual time, in microseconds since the beginning.
     pub fn now_us(&self) -> u64 {
         self.0.now_us.load(Ordering::Relaxed)
     }
 
-    /// Sets the process that the next lines are from.
+    /// Sets the name of the process that writes the next lines.
     pub fn set_process(&self, process: &str) {
         let mut current = lock(&self.0.process);
         current.clear();
@@ -53,7 +53,7 @@ impl RunLog {
         format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.process))
     }
 
-    /// The whole log.
+    /// Returns the whole log as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&lock(&self.0.lines)).into_owned()
     }

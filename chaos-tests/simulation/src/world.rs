@@ -16,12 +16,12 @@ pub const TICK: Duration = Duration::from_millis(4);
 /// A tick in microseconds.
 pub const TICK_US: u64 = 4_000;
 
-/// One process.
+/// A simulated process.
 pub struct Process {
     name: String,
     runtime: Option<Runtime>,
     main: JoinHandle<()>,
-    /// The time up to which it has run.
+    /// The virtual time up to which the process has run.
     clock: Instant,
     frozen: bool,
     missed: Duration,
@@ -43,7 +43,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), runtime: Some(runtime), main, clock, frozen, missed })
     }
 
-    /// The runtime, for code that runs tasks on it from outside.
+    /// A handle to the runtime, for code that spawns tasks on it.
     pub fn handle(&self) -> Option<tokio::runtime::Handle> {
         self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
@@ -80,7 +80,7 @@ impl Process {
         self.frozen = false;
     }
 
-    /// Whether the process ended without being killed.
+    /// Whether the process has ended, by itself or because it was killed.
     pub fn has_ended(&self) -> bool {
         self.runtime.is_none() || self.main.is_finished()
     }

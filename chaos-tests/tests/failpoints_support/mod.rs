@@ -41,7 +41,7 @@ impl World {
         let postgres = TestPostgres::shared()?;
         let database = postgres.create_database()?;
         let mut cluster = Cluster::new(database.clone())?;
-        // A checkpoint about every second under this load.
+        // With this size, a checkpoint is written about every second under this load.
         cluster.file("turnpike.toml", "[node]\ncheckpoint-log-bytes = 20000\n")?;
         let (accounts, count) = (format!("1-{ACCOUNTS}"), PARTITIONS.to_string());
         let init = ["partition", "init", "--count", &count, "--accounts", &accounts];
@@ -87,7 +87,8 @@ impl World {
         Ok(())
     }
 
-    /// Starts the processes that ended.
+    /// If `front`, starts the front again if it ended. A node that ended is started again by
+    /// [`Self::start_anew`] for the next step.
     pub async fn recover(&mut self, front: bool) -> Result<()> {
         let name = if front { "front" } else { "a" };
         // A process that aborts takes a moment to end.
@@ -117,7 +118,7 @@ impl World {
         Ok(())
     }
 
-    /// Makes the node the owner of every partition, as an operator does.
+    /// Pins every partition to the node, as an operator does, without waiting for the handover.
     pub async fn wish_owner(&self, name: &str) -> Result<()> {
         let name = NodeName(name.to_owned());
         for partition in (1..=PARTITIONS).map(PartitionId) {
@@ -131,8 +132,8 @@ impl World {
         Ok(self.db.observe().await?.partitions.iter().map(|row| row.epoch).collect())
     }
 
-    /// Waits until the node owns every partition under epochs above these: the row of a partition
-    /// names a killed owner until the next claim.
+    /// Waits until the node owns every partition under epochs above `since`. The epoch matters
+    /// because the row of a partition names a killed owner until the next claim.
     pub async fn wait_for_owner(&self, name: &str, since: &[Epoch]) -> Result<()> {
         let until = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < until {
@@ -188,7 +189,7 @@ impl Load {
         Self { stop, rounds, clients }
     }
 
-    /// Waits until records sent from now on are acknowledged to every client.
+    /// Waits until every client has sent records after this call and received the acknowledgements.
     pub async fn goes_on(&self) -> Result<()> {
         let now = |round: &Arc<AtomicU64>| round.load(Ordering::Relaxed);
         let before: Vec<u64> = self.rounds.iter().map(now).collect();

@@ -24,9 +24,9 @@ use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
 use turnpike_types::{Epoch, PartitionId};
 
-/// The usage that the test adds through B, which distinguishes B's state from A's.
+/// The usage in octets that the test adds through node B, so that B's state differs from node A's.
 pub const AT_B: i64 = 1_000_000;
-/// Each RPC has a partition to itself, so that each has an append in flight.
+/// There is a partition for each RPC, so that each RPC can have an append in flight.
 const PARTITIONS: u64 = Rpc::ALL.len() as u64;
 const ACCOUNTS: u64 = 2_000;
 
@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-/// A client of the node, as soon as the node has written a heartbeat.
+/// Waits until the node has written a heartbeat, and returns a client of it.
 async fn node(db: &dyn SharedDatabase, name: &str) -> Result<Node> {
     for _ in 0..200 {
         let nodes = db.observe().await?.nodes;
@@ -111,8 +111,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that A answers every RPC of every partition, which also opens its database
-    /// connections.
+    /// Checks that node A answers every RPC, each in its own partition. These requests also make A
+    /// open its connections to the database.
     pub async fn serves_everything(&self, when: &str) -> Result<()> {
         let mut asked = Asked::default();
         asked.of_node(self, when);
@@ -122,13 +122,13 @@ impl World {
         Ok(())
     }
 
-    /// Stops A, and the front, whose routing table names only A.
+    /// Stops (SIGSTOP) node A and the front. The routing table of the front names only A.
     pub fn freeze(&self) -> Result<()> {
         self.cluster.freeze("a")?;
         self.cluster.freeze("front")
     }
 
-    /// Continues A and the front.
+    /// Continues (SIGCONT) node A and the front.
     pub fn wake(&self) -> Result<()> {
         self.cluster.wake("a")?;
         self.cluster.wake("front")
@@ -160,12 +160,15 @@ impl World {
             ..RecycleKey::default()
         });
         let keys: Vec<RecycleKey> = keys.collect();
-        let outcomes = b.recycle(NodeRecycleRequest { partition, keys }).await?.into_inner();
+        let outcomes = b
+            .recycle(NodeRecycleRequest { partition, keys, ..Default::default() })
+            .await?
+            .into_inner();
         ensure!(outcomes.outcomes.iter().all(|one| one.rated), "{outcomes:?}");
         Ok(())
     }
 
-    /// Hands the partitions over to A; returns its answers to every RPC as the owner.
+    /// Hands the partitions over to A. Returns the answers of A, as the owner, to every RPC.
     pub async fn a_owns_again(&self) -> Result<Vec<Answer>> {
         for at in &self.places {
             self.cluster.run(&["handover", &at.partition.to_string(), "--to", "a"])?;
@@ -235,7 +238,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
     bail!("no answer after 600 attempts: {last:?}")
 }
 
-/// Requests in flight.
+/// Requests in flight to node A and to the front.
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
@@ -282,7 +285,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The number of answers in which A says that it does not own the partition.
+    /// The number of answers in which node A says that it does not own the partition.
     pub fn refused(&self) -> usize {
         let is_refused = |answer: &&Answer| {
             answer.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::NotOwner)
@@ -290,8 +293,9 @@ impl Answers {
         self.of_node.iter().filter(is_refused).count()
     }
 
-    /// Checks the answers of A: each shows the state of B, because A relays or owns the partition
-    /// again. At least one shows the account, and at least one lists the suspended records.
+    /// Checks the answers of A: each shows the state of B, because A relays the request to B, or
+    /// owns the partition again. At least one shows the account, and at least one lists the
+    /// suspended records.
     pub fn check_node(&self) -> Result<()> {
         let (mut shown, mut listed) = (0, 0);
         for answer in self.of_node.iter().filter(|answer| answer.is_done()) {

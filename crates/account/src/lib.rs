@@ -1,20 +1,23 @@
 //! The state of a partition: derived from the log and held in the owner's memory.
+//!
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
-//!              (options.rs)     |  |  |  +--> logged time, position, posting cursors by sender
-//!                               |  |  +--> suspense.rs   suspended records, by key
+//!         (subscriptions.rs,    |  |  |  +--> logged time, end of the log, cursors of postings
+//!              options.rs)      |  |  +--> suspense.rs   suspended records, by key
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
 //! ```
 //!
+//! Invariants:
 //! - **I4**: the state is a function of the log. Loading the newest checkpoint and replaying the
-//!   tail gives the same bytes ([`PartitionState::encode`]) as replaying the whole log, and as the
-//!   state of the owner that rated the records.
+//!   later segments gives the same bytes ([`PartitionState::encode`]) as replaying the whole log,
+//!   and as the state of the owner that rated the records.
 //! - Replay applies what was logged and never rates again (P25). An owner applies changes with the
 //!   same code while it logs them: [`PartitionState::change`], [`PartitionState::set_variables`].
-//! - The postings of a sender are taken in the order of its log, each once (P33).
+//! - Postings from another partition are booked in the order of that partition's log, each once
+//!   (P33).
 //! - Deduplication is exact: a fingerprint only points to positions in the log, where the full key
 //!   is compared.
 //! - Accounts with equal settings and subscriptions share one profile. An account with a typical
@@ -31,11 +34,13 @@ mod options;
 mod profiles;
 mod replay;
 mod state;
+mod subscriptions;
 mod suspense;
 
 pub use changes::AccountChange;
 pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
+pub use options::alternatives;
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};

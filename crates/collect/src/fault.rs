@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// The content of a row, and its line.
+/// The content of a row, and the number of its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
     /// The line of the file on which the row begins, from 1.
@@ -19,18 +19,18 @@ pub struct Fault {
     pub file: String,
     /// The line of the file, from 1.
     pub line: u64,
-    /// The column or field, if the fault is of one.
+    /// The column or field that has the fault; `None` if the fault concerns no single one.
     pub column: Option<String>,
-    /// The problem.
+    /// The problem, as text for the user.
     pub problem: String,
-    /// The remedy.
+    /// The remedy, as text for the user.
     pub remedy: String,
     fatal: bool,
 }
 
 impl Fault {
-    /// Whether the rest of the file cannot be used, because its header is unusable or it cannot be
-    /// read.
+    /// Whether the rest of the file cannot be used: the file cannot be read, its header is
+    /// unusable, or a quote is not closed.
     pub const fn is_fatal(&self) -> bool {
         self.fatal
     }
@@ -81,7 +81,7 @@ impl Problem {
         (self.problem, self.remedy)
     }
 
-    /// Appends to the problem.
+    /// Appends `more` to the text of the problem.
     pub(crate) fn with(mut self, more: &str) -> Self {
         self.problem.push_str(more);
         self
@@ -97,7 +97,7 @@ impl Problem {
     }
 }
 
-/// The fault of a read error.
+/// The fatal fault of a file that can't be read any further.
 pub(crate) fn unreadable(file: &str, line: u64, error: &io::Error) -> Fault {
     Problem::row(
         format!("the file can't be read any further: {error}"),

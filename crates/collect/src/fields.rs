@@ -20,7 +20,8 @@ pub(crate) struct UsageTimes<'a> {
     pub(crate) duration_us: Option<&'a str>,
 }
 
-/// The account of a record, or the identity by which the cluster finds the account.
+/// Returns the account of a record, or account 0 and the identity by which the cluster finds the
+/// account.
 pub(crate) fn owner(
     account_number: Option<&str>,
     identity: Option<&str>,
@@ -56,9 +57,9 @@ pub(crate) fn account(text: &str) -> Result<AccountNumber, Problem> {
     }
 }
 
-/// An identity in canonical form; it can be a prefix of addresses.
+/// An identity to bind, in canonical form; it can be a prefix of addresses.
 pub(crate) fn checked_identity(column: &str, text: &str) -> Result<String, Problem> {
-    spelled(column, Identity::parse(text))
+    spelled(column, Identity::parse_bound(text))
 }
 
 fn spelled(column: &str, identity: Result<Identity, IdentityError>) -> Result<String, Problem> {
@@ -147,8 +148,8 @@ pub(crate) fn not_negative(column: &str, quantity: i64) -> Result<i64, Problem> 
     Err(Problem::field(column, format!("{quantity} is negative"), "write 0 or more"))
 }
 
-/// The start, and the duration in microseconds; `None` if the record has neither an end nor a
-/// duration.
+/// Returns the start and the duration in microseconds. The duration is `None` if the record has
+/// neither an end nor a duration.
 pub(crate) fn when(when: &UsageTimes<'_>) -> Result<(Timestamp, Option<i64>), Problem> {
     let start = one_of(("start_time", when.start_time), ("start_us", when.start_us))?
         .ok_or_else(|| Problem::field("start_time", "it is empty", "write when the usage began"))?;
@@ -215,8 +216,9 @@ pub(crate) fn at_column(column: &str, error: BadTime) -> Problem {
 
 /// Checks the limits that apply to a record as a whole.
 pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Problem> {
-    // The measure that states a duration of zero does not count: a file may state this duration in
-    // another column.
+    // A stated duration of zero is stored as the measure `ZERO_DURATION`. This measure does not
+    // count towards the maximum, because the file may have stated the duration in a duration
+    // column.
     let stated = record.measures.get(ZERO_DURATION) == Some(&0);
     let measures = record.measures.len() - usize::from(stated);
     let most = record.attributes.len().max(measures);

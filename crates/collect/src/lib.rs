@@ -10,6 +10,7 @@
 //!  maxmind/     MaxMind's blocks and locations, or an .mmdb file --> the text of a table
 //!
 //!  fields.rs   text -> checked fields, shared by the readers of usage
+//!  json.rs     JSON values, without duplicate keys
 //!  similar_names.rs  column names that resemble a known name
 //!  time.rs     text -> instants and durations
 //!  fault.rs    Fault: file, line, column, problem, remedy
@@ -21,11 +22,12 @@
 //! Invariants:
 //! - Each row gives one item: a record, or a [`Fault`] with the file's line, the column, the
 //!   problem and the remedy. A bad row does not affect other rows; the caller decides whether to
-//!   continue. After a fatal fault ([`Fault::is_fatal`]) the iterator ends, and the fault states
-//!   how many lines were not read.
+//!   continue. After a fatal fault ([`Fault::is_fatal`]) the iterator ends. If the rest of the
+//!   file can be read, the fault states how many lines after it were not used.
 //! - Memory is bounded by the longest accepted line, for any file. In addition the reader of access
 //!   logs keeps one small entry for each distinct line.
-//! - A record gives the same [`turnpike_types::UsageRecord`] as CSV and as JSON lines.
+//! - A record that is written as CSV and as JSON lines gives the same
+//!   [`turnpike_types::UsageRecord`] from both.
 //! - A file gives the same record ids on each run, so that an idempotent retry is possible.
 //! - Every record that a reader accepts passes the checks that a front applies to a single record.
 //!

@@ -138,7 +138,7 @@ pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     same.or_else(synonym).or_else(close).copied()
 }
 
-/// Units and other words that are good names of measures, although they are synonyms.
+/// Names that are synonyms of known columns, but also common names of measures, such as units.
 const WORDS_OF_MEASURES: [&str; 10] = [
     "octets",
     "bytes",
@@ -152,14 +152,15 @@ const WORDS_OF_MEASURES: [&str; 10] = [
     "account",
 ];
 
-/// The name in `known` that a measure or an attribute of this name seems to be: the same name, or
-/// one that it resembles. Names of units are excluded, because they are usual names of measures.
+/// The name in `known` for which a measure or an attribute called `name` was probably intended: the
+/// same name, or one that it resembles. Names of units are excluded, because measures often have
+/// such names.
 pub(crate) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let same = known.iter().find(|known| **known == name).copied();
     same.or_else(|| like(name, known).filter(|_| !WORDS_OF_MEASURES.contains(&&*plain(name))))
 }
 
-/// How a name relates to the known name that it seems to be, for a message.
+/// The phrase of a message that states how `name` relates to the known name `meant`.
 pub(crate) fn relation(name: &str, meant: &str) -> String {
     match name == meant {
         true => format!("its name is that of {meant}"),
@@ -173,8 +174,8 @@ fn plain(name: &str) -> String {
 }
 
 /// Whether two names differ by at most one insertion, deletion, substitution or swap of adjacent
-/// letters; for long names, by two. Their first letters must be the same, so that `send_time` does
-/// not resemble `end_time`.
+/// letters, or by at most two if `known` has 12 letters or more. The first letters must be the
+/// same, so that `send_time` does not resemble `end_time`.
 fn is_close(name: &str, known: &str) -> bool {
     let (name, known): (Vec<char>, Vec<char>) = (name.chars().collect(), known.chars().collect());
     let most = if known.len() >= 12 { 2 } else { 1 };

@@ -69,7 +69,7 @@ impl Column {
         match prefix {
             "measure" if !rest.is_empty() => Ok(Self::Measure(rest.to_owned())),
             "attribute" if !rest.is_empty() => Ok(Self::Attribute(rest.to_owned())),
-            // For example Measure:NAME, and measure: without a name.
+            // For example `Measure:NAME`, or `measure:` without a name.
             _ if name.contains(':') && is_like_prefix(prefix) => Err(Problem::field(
                 name,
                 "it is neither measure:NAME nor attribute:NAME",
@@ -100,13 +100,13 @@ pub(crate) const KNOWN: [&str; 11] = [
     "quantity",
 ];
 
-/// The group of columns that have the meaning of a known column.
+/// The columns with the same meaning as the column `known`, including that column.
 pub(crate) fn group_of(known: &str) -> &'static [&'static str] {
     GROUPS.into_iter().find(|group| group.contains(&known)).unwrap_or_default()
 }
 
-/// No plan can read measures of these names: `record.duration` and `record.quantity` are the
-/// duration and the quantity of the record.
+/// Names that a measure must not have, because no plan could read it: in a plan, `record.duration`
+/// and `record.quantity` are the duration and the quantity of the record.
 pub(crate) const OWN_MEASURES: [&str; 2] = ["duration", "quantity"];
 
 /// Groups of columns with the same meaning.
@@ -142,8 +142,8 @@ impl<R: Read> UsageHeader<R> {
         matches!(Column::named(name), Ok(Column::Attribute(_)))
     }
 
-    /// The rows below the header. The columns in `attributes` are attributes, also if their names
-    /// resemble known names.
+    /// Returns the rows below the header. The columns in `attributes` are read as attributes, even
+    /// if their names resemble known names.
     ///
     /// # Errors
     /// As [`UsageCsv::new`].
@@ -177,8 +177,8 @@ impl<R: Read> UsageCsv<R> {
         Self::with_attributes(file, reader, &BTreeSet::new())
     }
 
-    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes (or, with the prefix
-    /// `measure:`, measures), also if their names resemble known names.
+    /// As [`UsageCsv::new`], but the columns in `attributes` are read as attributes (or, with the
+    /// prefix `measure:`, as measures), even if their names resemble known names.
     ///
     /// # Errors
     /// As [`UsageCsv::new`].
@@ -190,7 +190,7 @@ impl<R: Read> UsageCsv<R> {
         UsageHeader::read(file, reader)?.rows(attributes)
     }
 
-    /// Warnings about a header that is usable.
+    /// The warnings about the header. They do not prevent reading the rows.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -281,8 +281,10 @@ fn missing(header: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Warnings about attributes and measures whose names resemble known columns. An error for a plain
-/// name if the header has neither that known column nor one of the same meaning.
+/// Returns warnings about attributes and measures whose names resemble known columns. Returns an
+/// error if a name without a prefix resembles a known column, and the header has neither that
+/// column nor another one with the same meaning, or if no plan could read a measure of that name
+/// ([`OWN_MEASURES`]).
 fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
     let is_said = |meant: &str| {

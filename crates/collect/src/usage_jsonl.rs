@@ -103,7 +103,7 @@ fn unknown(name: &str) -> Problem {
 /// 2^53: from here on, an f64 cannot represent every whole number.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A value as the text of a cell; `None` if it is absent.
+/// The text that a CSV cell would have for `value`; `None` if the value is null or an empty text.
 fn scalar(name: &str, value: Json) -> Result<Option<String>, Problem> {
     let is_text =
         matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
@@ -118,7 +118,7 @@ fn scalar(name: &str, value: Json) -> Result<Option<String>, Problem> {
             let problem = format!("{number} may have lost digits");
             return Err(Problem::field(name, problem, "write it without point and exponent"));
         }
-        // Written without an exponent; 3600.0 becomes 3600.
+        // `to_string` writes no exponent, and writes 3600.0 as `3600`.
         Json::Fraction(number) => Some(number.to_string()),
         other => {
             let problem = format!("it is {}", other.kind());
@@ -150,7 +150,7 @@ fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Problem
     for (name, value) in pairs {
         if let Some(text) = scalar(&name, value)? {
             let quantity = fields::quantity(&name, &text)?;
-            // A measure `duration` of 0 states a duration of zero.
+            // The measure `duration` is accepted with the value 0: it states a duration of zero.
             if OWN_MEASURES.contains(&name.as_str()) && (name != ZERO_DURATION || quantity != 0) {
                 let problem =
                     format!("no plan can read the measure {name}: it is the record's own");
@@ -170,7 +170,8 @@ fn named(of: &str, name: String) -> Result<String, Problem> {
     without_nul(of, name)
 }
 
-/// A text, if it has no NUL characters. The lines of other files can't contain them.
+/// Returns `text` unless it has NUL characters. CSV files and access logs can't contain them
+/// either.
 fn without_nul(of: &str, text: String) -> Result<String, Problem> {
     if text.contains('\0') {
         return Err(Problem::field(of, "the text contains NUL characters", "remove \\u0000"));
@@ -178,19 +179,20 @@ fn without_nul(of: &str, text: String) -> Result<String, Problem> {
     Ok(text)
 }
 
-/// Names of measures and attributes, each with the known name that it seems to be.
+/// The names of measures and attributes read so far, each with the known name that it resembles.
 #[derive(Debug, Default)]
 struct Names {
     attributes: BTreeMap<String, Option<&'static str>>,
     measures: BTreeMap<String, Option<&'static str>>,
 }
 
-/// The number of different names that are checked: a bound on memory.
+/// Only this number of different names is checked, so that memory is bounded.
 const NAMES_MAX: usize = 1_000;
 
 impl Names {
-    /// The warnings about names that resemble a known name, if the record has no value for any name
-    /// of that meaning. Each name causes one warning.
+    /// Returns warnings about names of measures and attributes that resemble a known name, if the
+    /// record has no value for this known name or one with the same meaning. Each name causes one
+    /// warning per file.
     fn check(&mut self, fields: &Fields, declared: &BTreeSet<String>) -> Vec<Problem> {
         let mut warnings = Vec::new();
         let attributes = fields.attributes.keys().map(|name| ("attribute", name));
@@ -199,7 +201,8 @@ impl Names {
             let names = if kind == "measure" { &mut self.measures } else { &mut self.attributes };
             if !names.contains_key(name) && names.len() < NAMES_MAX {
                 let is_declared = match kind {
-                    // A measure `duration` of 0 states that the duration is zero.
+                    // The measure `duration` is accepted with the value 0: it states a duration of
+                    // zero.
                     "measure" => {
                         name == ZERO_DURATION || declared.contains(&format!("measure:{name}"))
                     }
@@ -244,8 +247,8 @@ impl<R: Read> UsageJsonl<R> {
         Self::with_attributes(file, reader, BTreeSet::new())
     }
 
-    /// As [`UsageJsonl::new`], but the attributes of these names (or, with the prefix `measure:`, the
-    /// measures) cause no warning, although they resemble known names.
+    /// As [`UsageJsonl::new`], but the attributes of these names (or, with the prefix `measure:`,
+    /// the measures) cause no warning, even if they resemble known names.
     pub fn with_attributes(file: &str, reader: R, attributes: BTreeSet<String>) -> Self {
         Self {
             lines: Lines::new(file, reader, LINE_BYTES_MAX),
@@ -257,8 +260,9 @@ impl<R: Read> UsageJsonl<R> {
         }
     }
 
-    /// The warnings about the records read since the last call: a measure or an attribute resembles
-    /// a known name, and the record has no value for the known name. One for each name.
+    /// Returns the warnings about the records read since the last call. A warning means that a
+    /// measure or an attribute resembles a known name for which the record has no value. Each name
+    /// causes one warning.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
@@ -283,7 +287,8 @@ impl<R: Read> UsageJsonl<R> {
         }
     }
 
-    /// The fault of a first line in another format than JSON lines; `None` if it may be a record.
+    /// The fault of a first line in another format than JSON lines; `None` if the line may be a
+    /// record.
     fn other_format(&self) -> Option<Problem> {
         let first = self.lines.bytes().trim_ascii();
         match first {

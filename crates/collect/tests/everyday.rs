@@ -53,7 +53,8 @@ fn identities(read: &Read) -> Vec<&str> {
     records(read).iter().map(|record| record.identity.as_str()).collect()
 }
 
-/// Asserts the faults: one for each entry of `expected`, whose message contains the entry's texts.
+/// Asserts that the faults are as many as the entries of `expected`, and that each message contains
+/// the texts of its entry.
 fn assert_reported(read: &Read, expected: &[&[&str]]) {
     let told = faults(read);
     assert_eq!(told.len(), expected.len(), "{told:#?}");
@@ -236,8 +237,8 @@ fn attributes_that_are_declared_or_unlike_any_known_name_are_accepted_without_a_
     }
 }
 
-/// A measure or an attribute that is named like the column for the duration leaves the record
-/// without a duration.
+/// A measure or an attribute with a name like that of the duration column leaves the record without
+/// a duration.
 #[test]
 fn a_measure_or_an_attribute_named_like_a_known_column_that_is_missing_is_reported() {
     let warnings = |columns: &str, cells: &str| {
@@ -267,7 +268,8 @@ fn a_measure_or_an_attribute_named_like_a_known_column_that_is_missing_is_report
     {
         assert_eq!(warnings(columns, "5,60"), Vec::<String>::new(), "{columns}");
     }
-    // No plan can read these: record.duration and record.quantity are the record's own.
+    // A plan can't read measures with these names: `record.duration` and `record.quantity` are the
+    // duration and the quantity of the record itself.
     for (column, own) in [("measure:duration", "duration"), ("measure: quantity", "quantity")] {
         let text = format!("record_id,account_number,usage_type,start_time,{column}\n");
         assert_reported(&csv(text.as_bytes()), &[&["u.csv:1", column, &format!("name it {own}")]]);
@@ -310,7 +312,8 @@ fn a_member_of_a_json_line_named_like_a_missing_one_is_reported_once() {
     assert_eq!(told, Vec::<String>::new(), "it is declared");
     let (_, told) = read(&line(1, "\"duration\":9,\"measures\":{\"billsec\":60}"), &[]);
     assert_eq!(told, Vec::<String>::new(), "the duration is there");
-    // No plan can read these. A measure `duration` of 0 states a duration of zero.
+    // A plan can't read measures with these names. A measure `duration` of 0 is accepted: it states
+    // a duration of zero.
     let (rows, told) = read(&line(1, "\"measures\":{\"duration\":60}"), &[]);
     assert_reported(&rows, &[&["u.jsonl:1, column measures", "\"duration\" beside"]]);
     assert_eq!(told, Vec::<String>::new());
@@ -320,7 +323,8 @@ fn a_member_of_a_json_line_named_like_a_missing_one_is_reported_once() {
     assert_eq!((records(&rows)[0].measures["duration"], told), (0, Vec::new()));
 }
 
-/// A line of CSV with a NUL byte is a bad row; so is a text of a JSON line that contains one.
+/// A line of CSV with a NUL byte is a bad row. A line of JSON with a NUL character in a text is one
+/// too.
 #[test]
 fn a_nul_character_is_refused_in_every_form_of_a_file() {
     let line = |id: &str, more: &str| {
@@ -341,7 +345,8 @@ fn a_nul_character_is_refused_in_every_form_of_a_file() {
     assert_reported(&csv(text.as_bytes()), &[&["u.csv:2", "NUL"]]);
 }
 
-/// Years of more than four digits, and days beyond the last instant, are told with the range.
+/// For years of more than four digits, and days beyond the last instant, the message states the
+/// range.
 #[test]
 fn a_time_outside_the_range_is_reported_with_the_range() {
     for time in [
@@ -396,7 +401,7 @@ fn a_whole_text_is_read_from_every_encoding_up_to_its_limit() {
         let told = read_text("t.csv", bytes.as_slice(), text.len() - 1).unwrap_err().to_string();
         assert!(told.contains("t.csv:1: the text has more than 9 bytes"), "{told}");
     }
-    // Old spreadsheets for the Macintosh end each line at CR.
+    // Old spreadsheet programs for the Macintosh end each line with CR.
     assert_eq!(read_text("t.csv", &b"a\rb\r"[..], 100).unwrap(), "a\nb\n");
     assert_eq!(read_text("t.csv", &b"a\r\nb\rc"[..], 100).unwrap(), "a\r\nb\rc");
     let told = read_text("t.csv", &b"a\nb\xff\n"[..], 100).unwrap_err().to_string();
@@ -568,7 +573,7 @@ fn unambiguous_numbers_are_read_and_ambiguous_ones_are_reported() {
     ] {
         assert_reported(&one(duration, ""), &[&["u.csv:2, column duration", word]]);
     }
-    // JSON numbers are accepted in any notation, unless digits are lost.
+    // A JSON number is accepted in any notation in which no digits are lost.
     for (number, word) in [("9007199254740993.0", "lost digits"), ("1e30", "lost digits")] {
         let line = format!(
             "{{\"record_id\":\"r\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0,\"quantity\":{number}}}"
@@ -631,18 +636,19 @@ fn a_word_that_is_no_address_is_reported_and_no_account_pays() {
         assert_eq!(identities(&read), ["ip:192.0.2.1"]);
         assert_reported(&read, &[&["a.log:1, column host", "not an address", "--format"]]);
     }
-    // A virtual host without port before the client can be read only with the server's format.
+    // A virtual host without a port before the client can be read only if the caller states the
+    // format.
     let two = format!("www.example.net 192.0.2.1 {REST}\n");
     assert_reported(&log(two.as_bytes()), &[&["not an address", "--format"]]);
     let named = format("%v %h %l %u %t \"%r\" %>s %b", false);
     assert_eq!(identities(&log_as(two.as_bytes(), named)), ["ip:192.0.2.1"]);
-    // Two addresses, a proxy's and a client's, in unknown order.
+    // The line has the addresses of a proxy and of a client, and it is unknown which is which.
     let two = format!("192.0.2.1 198.51.100.1 {REST}\n");
     assert_reported(&log(two.as_bytes()), &[&["192.0.2.1", "198.51.100.1", "--format"]]);
 }
 
-/// The first line decides the format of a file; a later line with a virtual host, which may be an
-/// address too, is not read as though the host were the client.
+/// The first line decides the format of a file. A later line that begins with a virtual host is
+/// refused, even if the host is an address: the host must not be taken for the client.
 #[test]
 fn a_virtual_host_behind_lines_without_one_does_not_pay() {
     let good = format!("192.0.2.1 {REST}\n");
@@ -672,10 +678,10 @@ fn the_format_holds_for_the_whole_file() {
     let mixed =
         ["a.log:3", "has the format combined", "first line had vhost_combined", "split the log"];
     assert_reported(&read, &[&["a.log:1"], &mixed]);
-    // A line that has neither format is told as what it is.
+    // The message on a line in neither format does not mention the other format.
     let read = log(format!("{vhost}junk\n").as_bytes());
     assert_reported(&read, &[&["a.log:2: \"junk\" is not a line of an access log"]]);
-    // The format that the caller names is not compared with others.
+    // If the caller states the format, the message does not compare it with other formats.
     let read = log_as(format!("{vhost}{combined}").as_bytes(), format("vhost_combined", false));
     assert_eq!(identities(&read), ["ip:192.0.2.1"]);
     assert!(!faults(&read)[0].contains("first line"), "{read:?}");
@@ -688,7 +694,7 @@ fn a_byte_order_mark_and_nul_bytes_are_no_part_of_the_client() {
     let read = log(include_bytes!("data/everyday/nul-bytes-before-a-line.log"));
     assert_eq!(identities(&read), ["ip:192.0.2.1"; 2]);
     assert_reported(&read, &[]);
-    // An access has the same id with and without these bytes.
+    // An access has the same id with and without a byte order mark or NUL bytes around its line.
     let line = format!("192.0.2.1 {REST}");
     let plain = log(line.as_bytes());
     for odd in [format!("\0\0\0{line}\0\0\n"), format!("\u{feff}{line}"), format!("\0\n\0\0{line}")]

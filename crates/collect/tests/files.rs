@@ -1,4 +1,4 @@
-//! Each reader with a complete file.
+//! Tests of each reader with a complete file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -129,7 +129,18 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
     assert!(unknown.unwrap_err().to_string().contains("column colour: no such column"));
 }
 
-/// Fields are read as in a file of usage: within quotes every character counts.
+#[test]
+fn a_plan_that_an_account_names_twice_is_a_bad_row() {
+    let text = "account_number,zone,currency,plan\n\
+                1,UTC,USD,flat;octets;flat\n\
+                2,UTC,USD,flat;octets\n";
+    let (rows, faults) = split(AccountsCsv::new("a.csv", text.as_bytes()).unwrap());
+    assert_eq!(rows.iter().map(|row| row.content.account.0).collect::<Vec<_>>(), [2]);
+    assert_faults(&faults, &[(2, "plan", "names \"flat\" twice")]);
+}
+
+/// The cell of a list is read like a cell in a file of usage: within quotes every character is part
+/// of the value, even a blank.
 #[test]
 fn a_quoted_list_of_an_account_is_taken_as_it_is_written() {
     let text = "account_number,zone,currency,plan,identities\n\
@@ -147,7 +158,8 @@ fn a_quoted_list_of_an_account_is_taken_as_it_is_written() {
     assert_faults(&faults, &[(4, "identities", "\" user:eve\"")]);
 }
 
-/// A value that no subscription uses would be lost.
+/// Without a plan there is no subscription that would use these values, so they would be lost
+/// silently.
 #[test]
 fn parameters_and_a_start_without_a_plan_are_bad_rows() {
     let text = "account_number,zone,currency,plan,plan_from,parameter:price\n\

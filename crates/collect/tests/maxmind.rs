@@ -233,7 +233,7 @@ fn a_file_that_is_no_database_is_refused_by_name() {
     assert!(matches!(empty, Err(ImportError::Empty)));
 }
 
-/// The location of each of 64 addresses by the rows of a table.
+/// The location that the rows of a table give to each address that they contain.
 fn placed(rows: &[&str]) -> BTreeMap<u32, String> {
     let mut placed = BTreeMap::new();
     for row in rows {
@@ -279,7 +279,8 @@ proptest! {
         }
     }
 
-    /// docs/architecture.md section 9: bad input never panics; a table that is written is valid.
+    /// docs/architecture.md section 9: bad input never causes a panic. A table that is written is
+    /// valid.
     #[test]
     fn no_file_makes_importing_panic(
         which in 0usize..2, edits in vec((any::<Index>(), 0usize..8, "[ -~\\n\"]{0,6}|\\PC{0,3}"), 1..4),

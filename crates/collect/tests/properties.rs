@@ -127,7 +127,7 @@ fn only(read: Read) -> UsageRecord {
     read.into_iter().next().unwrap().unwrap().content
 }
 
-/// Lines of a file, each with whether it is a record.
+/// Generates the lines of a file, each with whether it is a valid record.
 fn lines_of(
     good: &'static str,
     bad: &'static [&'static str],
@@ -217,7 +217,8 @@ proptest! {
 
     #[test]
     fn each_line_of_json_lines_is_a_record_or_a_fault(lines in lines_of(JSON_GOOD, JSON_BAD)) {
-        // A good first line, because a first line that is an array makes the whole file an array.
+        // The first line is a record: if it began with `[`, the reader would refuse the whole file
+        // as an array.
         let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
         let text = format!("{JSON_GOOD}\n{text}");
         assert_each_line_once(&jsonl(text.as_bytes())[1..].to_vec(), &lines, 1);

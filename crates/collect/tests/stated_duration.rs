@@ -7,7 +7,7 @@ use turnpike_types::{UsageRecord, ZERO_DURATION};
 
 const START: &str = "2026-11-30T01:00:00Z";
 
-/// The record of a CSV file with additional columns.
+/// Reads the only record of a CSV file with these additional columns.
 fn csv(columns: &str, cells: &str) -> UsageRecord {
     let text = format!(
         "record_id,account_number,usage_type,start_time{columns}\nr1,1,call,{START}{cells}\n"

@@ -17,7 +17,7 @@ pub struct Counts {
     pub sent: u64,
     /// Records acknowledged as accepted.
     pub accepted: u64,
-    /// Records with lines for exactly their quantity, in one segment.
+    /// Records that are rated correctly: their lines cover exactly their quantity, in one segment.
     pub rated: u64,
     /// Acknowledged records without lines for the whole quantity.
     pub lost: u64,
@@ -34,7 +34,8 @@ impl Counts {
     }
 }
 
-/// A record's lines in the feed.
+/// The lines of a record in the feed: the sum of their units, the segment of the first, and whether
+/// another segment has lines of the record.
 #[derive(Debug)]
 struct Rated {
     units: i128,
@@ -45,11 +46,11 @@ struct Rated {
 /// Whether the feed may have lines of other clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Others {
-    /// No: a line of a record that the drill did not send is a fault, and accounts begin without
-    /// charges.
+    /// The feed has no lines of other clients: a line of a record that the drill did not send is a
+    /// fault, and accounts begin without charges.
     None,
-    /// Yes, also of earlier drills: only records of this run are checked, and the accounts' sums
-    /// are not.
+    /// The feed may have lines of other clients and of earlier drills: only records of this run are
+    /// checked, and the sums of accounts are not.
     Some,
 }
 

@@ -28,7 +28,7 @@ impl LoadClock {
     }
 }
 
-/// Converts to milliseconds.
+/// Converts microseconds to milliseconds.
 pub(crate) fn millis(micros: Micros) -> f64 {
     micros as f64 / 1_000.0
 }

@@ -1,5 +1,5 @@
-//! The cluster under test: real processes of this program. If a scenario cuts connections, they go
-//! through proxies.
+//! The cluster under test: real processes of this program. If a scenario cuts connections, the
+//! connections go through proxies.
 //!
 //! ```text
 //!  clients --[proxy]--> front-1 --[proxy]--> a, b
@@ -21,15 +21,15 @@ use crate::process::{Process, ProcessParameters};
 /// The parts of a cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterLayout {
-    /// Names of the nodes; partitions prefer them in rotation.
+    /// The names of the nodes. The preferred node rotates from partition to partition.
     pub nodes: Vec<&'static str>,
     /// The number of fronts; their names are `front-1` and so on.
     pub fronts: usize,
-    /// Every partition prefers the first node.
+    /// Whether every partition prefers the first node.
     pub first_owns_all: bool,
     /// The number of members besides the owner that keep a warm replica.
     pub warm_standbys: usize,
-    /// Connections of the processes go through proxies.
+    /// Whether the connections of the processes go through proxies.
     pub proxies: bool,
 }
 
@@ -179,7 +179,7 @@ impl DrillCluster {
     /// The proxy between a process and the database.
     ///
     /// # Errors
-    /// The scenario has no proxies, or the database has no connections.
+    /// The scenario has no proxies, or the address of the database has no host and port.
     pub fn database_edge(&mut self, name: &str) -> Result<&Proxy> {
         self.member(name)?.to_database.as_ref().context("the process has no proxy to the database")
     }
@@ -212,7 +212,7 @@ struct Making<'a> {
     proxies: bool,
 }
 
-/// An address without a listener: a proxy's upstream until the address of its process is known.
+/// An address without a listener. A proxy forwards to it until the address of its process is known.
 const NOWHERE: &str = "127.0.0.1:1";
 
 impl Making<'_> {
@@ -256,7 +256,8 @@ impl Member {
         if self.kind == Kind::Front
             && let Some(listen) = self.parameters.arguments.last_mut()
         {
-            // After a restart the address must be the same for clients.
+            // A front must listen at the same address after a restart, because clients keep the
+            // address.
             *listen = process.address.to_string();
         }
         self.running = Some(process);

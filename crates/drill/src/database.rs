@@ -14,7 +14,8 @@ pub enum Database {
     Own(Arc<Mutex<TestPostgres>>),
     /// A file per scenario.
     Sqlite,
-    /// The address given by the caller: empty at first, and shared by all scenarios.
+    /// A database whose address the caller gave. It must be empty at first, and all scenarios share
+    /// it.
     Given(String),
 }
 
@@ -35,8 +36,8 @@ impl DatabaseAddress {
 }
 
 impl Database {
-    /// The given database; else a PostgreSQL server that the drill starts; else SQLite, with the
-    /// reason why PostgreSQL is not used.
+    /// Chooses the given database. If none is given, starts a PostgreSQL server; if that fails,
+    /// chooses SQLite and returns the reason.
     ///
     /// # Errors
     /// The address is not of a database that processes can share.
@@ -95,7 +96,8 @@ impl Database {
         matches!(self, Self::Own(_))
     }
 
-    /// An empty database for a scenario; a given database is the same for all scenarios.
+    /// Returns an empty database for a scenario, or the given database, which is the same for all
+    /// scenarios.
     pub(crate) async fn address(&self, scenario: &str, dir: &Path) -> Result<DatabaseAddress> {
         match self {
             Self::Sqlite => {
@@ -118,8 +120,8 @@ impl Database {
         }
     }
 
-    /// Stops the server as in a crash, and starts it again after `lies`; returns when it accepts
-    /// connections.
+    /// Stops the server without a shutdown, as in a crash, and starts it again after `lies`.
+    /// Returns when the server accepts connections.
     pub(crate) async fn restart(&self, lies: Duration) -> Result<()> {
         let Self::Own(server) = self else {
             bail!("the drill did not start this database and can't restart it")
@@ -143,7 +145,8 @@ impl Database {
     }
 }
 
-/// `host:port` of `postgres://user@host:port/name`.
+/// The part `host:port` of an address such as `postgres://user@host:port/name`; `None` if the
+/// address has no port.
 fn host_port(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;

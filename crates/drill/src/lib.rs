@@ -13,14 +13,19 @@
 //!                    v
 //!  pause.rs   how long each fault delays clients  audit.rs    compares sent and rated records
 //!  oracle.rs  the feed, the log (I3, I4)          report.rs   table, JSON      page/  HTML
+//!  clock.rs   microseconds since the start        options.rs  the user's options
 //! ```
 //!
-//! Invariants: the load does not wait for the cluster, so the whole length of a pause is measured;
-//! every sent record can be recomputed from its number, so the audit does not depend on the
-//! cluster; all processes that a drill started end with it.
+//! Invariants:
+//! - The load does not wait for the cluster, so the whole length of a pause is measured.
+//! - Every sent record can be computed again from its number, so the audit does not depend on the
+//!   cluster.
+//! - All processes that a drill started end with it.
 //!
-//! Errors are messages for people, without types, as in `crates/turnpike`. Runs with the same seed
-//! select the same victims, but the timing of real processes differs between runs.
+//! Not guaranteed: a repeatable run. The same seed gives the same random choices, but the timing of
+//! real processes differs between runs.
+//!
+//! Errors are messages for people, without types, as in `crates/turnpike`.
 
 // Real processes need the real clock.
 #![allow(clippy::disallowed_methods)]

@@ -81,12 +81,12 @@ pub(crate) struct Load {
     patience: Duration,
 }
 
-/// The sent records: each load stream's usage, and the number of its batches.
+/// The sent records: the usage of each load stream, and the number of its batches.
 pub(crate) type Sent = Vec<(Usage, u64)>;
 
 impl Load {
-    /// Starts to send to `fronts`. Whenever its gRPC stream breaks, a load stream switches to the
-    /// next front.
+    /// Starts to send to `fronts`. A load stream whose gRPC stream breaks switches to the next
+    /// front.
     ///
     /// # Errors
     /// A front's address is invalid.
@@ -107,7 +107,8 @@ impl Load {
             let phase = interval * place as f64 / count as f64;
             let first_due = clock.now() + phase as Micros;
             let stream = LoadStream::new(usage.clone(), clock, first_due, interval, notes.clone());
-            // Many streams share a connection, but not all of them the same one.
+            // Many load streams share a connection, and different streams begin with different
+            // connections.
             let mut mine = channels.clone();
             mine.rotate_left(place % channels.len().max(1));
             streams.spawn(stream.run(mine, stopping.clone()));
@@ -148,7 +149,7 @@ impl Load {
     }
 }
 
-/// Several connections to each front; the fronts alternate.
+/// Creates several connections to each front, in an order that alternates between the fronts.
 fn channels(fronts: &[String]) -> Result<Vec<Channel>> {
     const EACH: usize = 2;
     let channel = |front: &String| -> Result<Channel> {

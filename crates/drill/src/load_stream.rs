@@ -21,15 +21,16 @@ use crate::usage::Usage;
 const WINDOW: usize = 60;
 /// The wait between attempts to open a stream.
 const AGAIN: Duration = Duration::from_millis(10);
-/// Maximum wait after RETRY, whatever the front requests: a longer wait would distort the pause.
+/// The maximum wait after RETRY, even if the front requests a longer one: a longer wait would
+/// lengthen the measured pause.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// A batch without its final answer.
+/// A batch to which the client has no final answer yet.
 #[derive(Debug)]
 struct Pending {
     number: u64,
     due: Micros,
-    /// The time of the last sending; `None`: waiting to be sent or sent again.
+    /// The time of the last sending; `None` while the batch waits to be sent or sent again.
     sent: Option<Micros>,
 }
 
@@ -41,9 +42,10 @@ pub(crate) struct LoadStream {
     first_due: Micros,
     interval: f64,
     made: u64,
-    /// In the order of batch numbers.
+    /// The batches without a final answer, in the order of their numbers.
     pending: VecDeque<Pending>,
-    /// Set after RETRY: nothing is sent until no batch is in flight, and not before this instant.
+    /// Set after an answer RETRY: nothing is sent before this instant, or while a batch is in
+    /// flight.
     drains: Option<Instant>,
     notes: Notes,
 }
@@ -94,7 +96,7 @@ impl LoadStream {
         mut stopping: watch::Receiver<bool>,
     ) -> Result<Ended> {
         let (frames, queue) = mpsc::channel(WINDOW + 4);
-        // A server may answer the call only after the first frame.
+        // Wait for the first batch, because a server may answer the call only after it.
         while self.pending.is_empty() {
             if *stopping.borrow_and_update() {
                 return Ok(Ended::Done);

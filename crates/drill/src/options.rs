@@ -3,20 +3,20 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// The options of a run of drills; the scenario determines those that are `None`.
+/// The options of a run of drills. For an option that is `None`, the scenario has a default.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The program under test.
     pub binary: PathBuf,
     /// The seed of all random choices.
     pub seed: u64,
-    /// Faults per scenario.
+    /// The number of faults in each scenario.
     pub repeat: Option<u32>,
     /// Batches per second and partition.
     pub rate: Option<f64>,
-    /// Accounts in all.
+    /// The number of accounts in all partitions together.
     pub accounts: Option<u64>,
-    /// Partitions.
+    /// The number of partitions.
     pub partitions: Option<u32>,
     /// The directory in which databases and logs are kept.
     pub keep: Option<PathBuf>,
@@ -24,10 +24,10 @@ pub struct Options {
     pub running: Option<RunningCluster>,
 }
 
-/// A running cluster; its database is the given one.
+/// A running cluster. Its database is the one whose address the user gave.
 #[derive(Clone, Debug)]
 pub struct RunningCluster {
-    /// One of its fronts.
+    /// The URL of one front of the running cluster.
     pub front: String,
     /// Accounts that only the drill uses: it opens them if necessary, and sends usage for them.
     pub accounts: Range<u64>,

@@ -1,5 +1,5 @@
-//! Checks from outside the cluster, shared with chaos-tests: on the feed and on the log in the
-//! database.
+//! Checks from outside the cluster: on the feed, and on the log in the database. The tests in
+//! chaos-tests use them too.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
     pull(front, Vec::new()).await
 }
 
-/// Pulls the rated output after these cursors.
+/// Pulls the rated output that follows these cursors.
 ///
 /// # Errors
 /// As [`pull_everything`]; the control totals of a segment are not compared if its first lines are
@@ -45,11 +45,11 @@ async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
     Ok(lines)
 }
 
-/// A record's key.
+/// The key of a sent record: account number and record id.
 pub type SentKey = (u64, String);
 
-/// I1 and I2: every sent record has lines for exactly its quantity, in one segment, and no other
-/// record has lines.
+/// Checks I1 and I2: every sent record has lines for exactly its quantity, in one segment, and no
+/// other record has lines.
 ///
 /// # Errors
 /// The first record that was lost, doubled, or never sent.
@@ -121,7 +121,8 @@ pub async fn log_behind(
     }
 }
 
-/// I3: segments without a gap, epochs that never decrease, an unbroken chain of hashes.
+/// Checks I3: the segments have no gap, the epochs never decrease, and the chain of hashes is
+/// unbroken.
 ///
 /// # Errors
 /// The first segment that violates I3.
@@ -129,7 +130,7 @@ pub fn check_chain(rows: &[SegmentRow]) -> Result<()> {
     check_chain_behind(SegmentNumber(0), SegmentHash::default(), rows)
 }
 
-/// I3 for the part of a log after the segment with this number and hash.
+/// Checks I3 for the part of a log after the segment with this number and hash.
 ///
 /// # Errors
 /// As [`check_chain`].
@@ -150,8 +151,8 @@ pub fn check_chain_behind(
     Ok(())
 }
 
-/// I4: replay of the whole log, and of every retained checkpoint with its tail, give the same
-/// bytes. Returns the number of checkpoints.
+/// Checks I4: each retained checkpoint with a replay of the later segments gives the same bytes as
+/// a replay of the whole log. Returns the number of checkpoints.
 ///
 /// # Errors
 /// The first checkpoint that violates I4.

@@ -8,13 +8,13 @@ use crate::load::BatchAnswer;
 pub struct InjectedFault {
     /// The description.
     pub what: String,
-    /// The time at which it had taken effect.
+    /// The time at which the fault had taken effect.
     pub at: Micros,
-    /// The time at which it ended; equal to `at` for a fault without duration.
+    /// The time at which the fault ended; equal to `at` for a fault without a duration.
     pub until: Micros,
     /// The affected partitions.
     pub partitions: Vec<u32>,
-    /// The method of measuring its pause.
+    /// The method of measuring the pause of this fault.
     pub measure: PauseMeasure,
 }
 
@@ -23,14 +23,15 @@ pub struct InjectedFault {
 pub enum PauseMeasure {
     /// From the fault to the first answer to a batch that was sent, or sent again, after it.
     FromFault,
-    /// From the fault's end to the same answer, because no service is possible before.
+    /// From the end of the fault to the first answer to a batch that was sent, or sent again, after
+    /// the end. For faults that make service impossible until they end.
     FromEnd,
-    /// The longest wait of the batches that were due during the change or within 250 ms
-    /// after it: for changes without an interruption of service.
+    /// The longest wait of the batches that were due during the fault or within 250 ms after it.
+    /// For faults and planned changes during which the service should continue.
     LongestWait,
 }
 
-/// The time after a planned change in which batches may still be delayed by it.
+/// The time after a fault or planned change in which batches may still be delayed by it.
 const AFTERMATH: Micros = 250_000;
 
 /// The pause of one partition after one fault.
@@ -40,7 +41,7 @@ pub struct Pause {
     pub fault: usize,
     /// The partition.
     pub partition: u32,
-    /// The length; `None` if the partition was not served again.
+    /// The length in microseconds; `None` if the partition was not served again.
     pub micros: Option<Micros>,
 }
 
@@ -49,7 +50,7 @@ pub struct Pause {
 pub(crate) struct Answers(Vec<BatchAnswer>);
 
 impl Answers {
-    /// Sorts the answers.
+    /// Sorts the answers by partition and time.
     pub(crate) fn new(mut answers: Vec<BatchAnswer>) -> Self {
         answers.sort_unstable_by_key(|answer| (answer.partition, answer.at));
         Self(answers)

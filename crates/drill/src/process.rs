@@ -23,8 +23,8 @@ pub(crate) struct ProcessParameters {
     pub(crate) log: PathBuf,
 }
 
-/// A running process. Dropping the value kills it. It also ends when the drill's process ends in
-/// any way, because its standard input ends then.
+/// A running process. Dropping the value kills the process. The process also ends when the drill
+/// ends in any way, because its standard input is a pipe from the drill.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -83,11 +83,11 @@ impl ProcessParameters {
 }
 
 impl Process {
-    /// Kills the process with SIGKILL, like a crash. When this returns, the process has stopped
-    /// running.
+    /// Kills the process with SIGKILL, like a crash. The process executes nothing after this
+    /// returns.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
-        // The runtime reaps the process.
+        // This lets the runtime reap the process.
         self.child.start_kill().ok();
         Ok(())
     }

@@ -41,28 +41,28 @@ impl Verdict {
 pub struct TargetReport {
     /// The statistic: `p50`, `p99`, `max`.
     pub of: &'static str,
-    /// The limit.
+    /// The limit in milliseconds.
     pub limit_ms: f64,
-    /// The measured value.
+    /// The measured value in milliseconds.
     pub measured_ms: f64,
     /// Whether the measured value is within the limit.
     pub met: bool,
 }
 
-/// One fault.
+/// The report on one fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultReport {
     /// The description.
     pub what: String,
-    /// The start, since the scenario's load began.
+    /// The start of the fault, in milliseconds since the load began.
     pub at_ms: f64,
-    /// The end, since the scenario's load began.
+    /// The end of the fault, in milliseconds since the load began.
     pub until_ms: f64,
-    /// The pause by partition; `None` if the partition was not served again.
+    /// The pause of each partition in milliseconds; `None` if the partition was not served again.
     pub pauses_ms: BTreeMap<u32, Option<f64>>,
 }
 
-/// One scenario.
+/// The report on one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The name of the scenario.
@@ -75,11 +75,11 @@ pub struct Report {
     pub proves: &'static str,
     /// The verdict.
     pub verdict: Verdict,
-    /// The reasons if it did not pass.
+    /// The reasons if the verdict is not [`Verdict::Passed`].
     pub why: Vec<String>,
     /// The kind of database.
     pub database: &'static str,
-    /// The duration of the load.
+    /// The duration of the load, in seconds.
     pub seconds: f64,
     /// The injected faults.
     pub faults: Vec<FaultReport>,
@@ -91,13 +91,13 @@ pub struct Report {
     pub waits: Quantiles,
     /// The outcomes of the records.
     pub records: Counts,
-    /// Suspended or rejected records.
+    /// The number of records that were suspended or rejected.
     pub refused: u64,
-    /// Batches answered RETRY.
+    /// The number of answers RETRY to batches.
     pub retries: u64,
-    /// Streams that broke.
+    /// The number of client streams that broke.
     pub broken_streams: u64,
-    /// Changes of ownership.
+    /// The number of observed changes of ownership.
     pub takeovers: u64,
     /// The events, for the HTML page.
     #[serde(skip)]
@@ -107,7 +107,7 @@ pub struct Report {
 /// The events of a scenario over time.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// The start of the load.
+    /// The start of the load, on the clock of the drill.
     pub from: Micros,
     /// The time at which all batches were answered.
     pub until: Micros,
@@ -191,7 +191,7 @@ fn row(report: &Report) -> Vec<String> {
     cells
 }
 
-/// `87 ms`, `1.25 s`.
+/// Formats milliseconds: `87 ms`, `12.5 s` from ten seconds on, `never` for a pause without an end.
 pub fn show_ms(ms: f64) -> String {
     if ms > 1e9 {
         "never".to_owned()

@@ -138,7 +138,7 @@ async fn drill(
     Ok((drilled, violations))
 }
 
-/// The environment of a drill.
+/// The cluster, the accounts and the database that a drill uses.
 struct Site {
     cluster: DrillCluster,
     accounts: DrillAccounts,
@@ -154,7 +154,7 @@ struct Begin {
 }
 
 impl Begin {
-    /// The consumer's first cursor: the last segment before the drill is read again.
+    /// The cursor from which the audit pulls: the last segment before the drill is read again.
     fn cursor(&self) -> Cursor {
         let hash = if self.segment.0 == 0 { Bytes::new() } else { self.hash.0.to_vec().into() };
         Cursor { partition: self.partition, segment: self.segment.0, row: 0, hash }
@@ -290,7 +290,7 @@ fn timeline(
 }
 
 impl Drilled {
-    /// The violations of conditions that must hold in every scenario.
+    /// Returns the violations of the conditions that must hold in every scenario.
     fn broken(&self, partitions: &[u32]) -> Vec<String> {
         let mut broken = Vec::new();
         let Counts { sent, accepted, rated, lost, doubled, wrong_accounts } = self.counts;
@@ -388,7 +388,7 @@ fn targets(scenario: &Scenario, pauses: &Quantiles) -> Vec<TargetReport> {
     scenario.targets.iter().map(report).collect()
 }
 
-/// The number of changes of epochs.
+/// The number of observed ownerships, without the first of each partition.
 fn changes(ownerships: &[ObservedOwnership]) -> u64 {
     let mut seen = std::collections::HashSet::new();
     ownerships.iter().filter(|ownership| !seen.insert(ownership.partition)).count() as u64

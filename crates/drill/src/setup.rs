@@ -18,10 +18,9 @@ use turnpike_store::{Member, PartitionSpec, SharedDatabase};
 use turnpike_types::limits::{HORIZON_DEFAULT_US, MESSAGE_BYTES_MAX};
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
-/// 1,000 octets per month are free; each further one costs 0.00005 USD. `price_nanos` of
-/// audit.rs computes with the same prices.
+/// The plan of the drill: 1,000 octets per month are free; each further one costs 0.00005 USD.
+/// `price_nanos` of audit.rs computes with the same prices.
 const PLAN: &str = include_str!("../plans/octets.xml");
-/// The plan's id.
 const PLAN_ID: &str = "turnpike-drill";
 const COMMANDS: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct DrillAccounts(pub(crate) Vec<(u32, Range<u64>)>);
 
 impl DrillAccounts {
-    /// New partitions and accounts, with numbers above all existing ones.
+    /// Chooses numbers for new partitions and accounts, above all existing ones.
     pub(crate) async fn beyond(
         db: &dyn SharedDatabase,
         partitions: u32,
@@ -50,7 +49,7 @@ impl DrillAccounts {
         Self((0..partitions).map(|place| (first + place, range(place))).collect())
     }
 
-    /// The parts of `accounts` in the existing partitions.
+    /// Splits `accounts`, which the caller gave, by the existing partitions.
     pub(crate) async fn within(db: &dyn SharedDatabase, accounts: &Range<u64>) -> Result<Self> {
         let there = db.observe().await?.partitions;
         let share = |row: &turnpike_store::PartitionRow| {
@@ -75,8 +74,8 @@ impl DrillAccounts {
         first..self.0.iter().map(|(_, accounts)| accounts.end).max().unwrap_or(0)
     }
 
-    /// Creates the partitions. With `first_owns_all` all prefer the first member, else the
-    /// preferred member rotates.
+    /// Creates the partitions. With `first_owns_all` all prefer the first node, otherwise the
+    /// preferred node rotates.
     pub(crate) async fn create(
         &self,
         db: &dyn SharedDatabase,
@@ -148,7 +147,7 @@ async fn publish(front: &Channel) -> Result<()> {
     }
 }
 
-/// Carries out commands, with retries.
+/// Sends account commands, and retries each until it is applied.
 async fn apply(front: Channel, mut commands: Vec<AccountCommand>) -> Result<()> {
     let mut client = AccountServiceClient::new(front).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut until = Instant::now() + PATIENCE;

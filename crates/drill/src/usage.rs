@@ -4,7 +4,7 @@ use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
-/// The records of a load stream.
+/// The parameters from which the records of one load stream are computed.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
     /// The partition of the accounts.
@@ -43,7 +43,7 @@ impl Usage {
         (0..self.batch_records).map(move |index| self.record(batch, index))
     }
 
-    /// The encoded batch.
+    /// Encodes a batch as a frame.
     pub(crate) fn frame(&self, source: &str, batch: u64) -> BatchFrame {
         let encoded: Vec<Vec<u8>> = self
             .records(batch)

@@ -9,14 +9,14 @@ use turnpike_store::{Observation, TopologyStore};
 
 use crate::clock::{LoadClock, Micros};
 
-/// An ownership, from the time at which it was first observed.
+/// One ownership of a partition, as first observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedOwnership {
     /// The partition.
     pub partition: u32,
     /// The epoch of the ownership.
     pub epoch: u64,
-    /// The node.
+    /// The name of the owning node.
     pub owner: String,
     /// The time of the first observation.
     pub from: Micros,

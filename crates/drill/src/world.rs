@@ -25,7 +25,7 @@ use crate::watch::OwnerWatcher;
 /// The time limit for the cluster to reach a required state.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(20);
-/// The maximum lag, in segments, of a warm replica.
+/// A replica that lags by more segments than this is not counted as warm.
 const LAG_MAX: u64 = 50;
 
 /// The environment of a scenario.
@@ -77,7 +77,7 @@ impl World {
         owners.choose(&mut self.chance).cloned()
     }
 
-    /// A random number.
+    /// A random number in this range.
     pub fn draw(&mut self, from: Range<usize>) -> usize {
         self.chance.random_range(from)
     }
@@ -99,12 +99,12 @@ impl World {
         now
     }
 
-    /// Waits under load.
+    /// Waits while the load continues.
     pub async fn pass(&self, time: Duration) {
         sleep(time).await;
     }
 
-    /// Waits for a random time in milliseconds.
+    /// Waits for a random time in this range of milliseconds, while the load continues.
     pub async fn pass_by_chance(&mut self, millis: Range<u64>) {
         let millis = self.chance.random_range(millis);
         sleep(Duration::from_millis(millis)).await;
@@ -164,8 +164,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that every partition is served, with as many warm replicas as possible. The error is
-    /// the reason why not.
+    /// Checks that every partition is served, with as many warm replicas as the cluster should
+    /// have. The error says which partition is not.
     fn is_ready(&self) -> Result<(), String> {
         let Some(seen) = self.watcher.last() else { return Err("nothing seen yet".to_owned()) };
         for row in &seen.partitions {

@@ -1,4 +1,4 @@
-//! One connection of a client, and its connection to the server.
+//! One connection of a client to the proxy, and the proxy's own connection to the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::pump::Pump;
 pub(crate) struct Orders {
     pub(crate) upstream: Arc<Mutex<String>>,
     pub(crate) flows: [watch::Receiver<Flow>; 2],
-    /// Changes when all present connections are to be reset.
+    /// A counter that changes when all present connections are to be reset.
     pub(crate) resets: watch::Receiver<u64>,
     pub(crate) losses: Losses,
 }
@@ -49,7 +49,8 @@ async fn reach(orders: &mut Orders) -> Option<TcpStream> {
     Some(server)
 }
 
-/// Forwards bytes both ways until the connection ends. `false`: the connection is to be reset.
+/// Forwards bytes in both directions until the connection ends. Returns `false` if the connection
+/// is to be reset.
 async fn carry(client: &mut TcpStream, server: &mut TcpStream, orders: &mut Orders) -> bool {
     let lost = [const { AtomicBool::new(false) }; 2];
     let [to_server, to_client] = &orders.flows;
@@ -80,7 +81,7 @@ async fn carry(client: &mut TcpStream, server: &mut TcpStream, orders: &mut Orde
     }
 }
 
-/// Waits until bytes may pass again in a direction that has lost some.
+/// Waits until bytes may pass again in a direction that has lost bytes.
 async fn heals(flows: &mut [watch::Receiver<Flow>; 2], lost: &[AtomicBool; 2]) {
     let [there, back] = flows;
     let [lost_there, lost_back] = lost.each_ref().map(|lost| || lost.load(Ordering::Relaxed));

@@ -29,11 +29,11 @@ pub enum Flow {
     /// Bytes pass.
     #[default]
     Pass,
-    /// Bytes pass after this delay: a link of high latency and unchanged bandwidth.
+    /// Bytes pass after this delay, as on a link of high latency and unchanged bandwidth.
     Delay(Duration),
-    /// Bytes wait and none is lost: a short interruption, after which TCP retransmits.
+    /// Bytes wait and none is lost, as in a short interruption after which TCP retransmits.
     Hold,
-    /// Bytes are dropped while the connection stays open: an interruption that TCP does not
+    /// Bytes are dropped while the connection stays open, as in an interruption that TCP does not
     /// survive. When bytes pass again, connections that lost some are reset.
     Vanish,
 }

@@ -1,4 +1,5 @@
-//! A TCP proxy within the test process that injects the faults of networks into connections.
+//! A TCP proxy that injects network faults into connections: delays, interruptions, lost bytes,
+//! resets. It runs within the process of a test or drill.
 //!
 //! ```text
 //!  client --> 127.0.0.1:PORT --> [ to server: flow ] --> upstream
@@ -17,7 +18,8 @@
 //!   full.
 //! - A call that controls the proxy has taken effect when it returns.
 //!
-//! Not guaranteed: bytes that the kernel has taken before a call may still arrive after it.
+//! Not guaranteed: that a call stops bytes that the proxy has given to the kernel before. They may
+//! still arrive after the call.
 
 mod connection;
 mod flow;

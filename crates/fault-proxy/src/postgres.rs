@@ -15,7 +15,8 @@ pub(crate) enum ServerBytes {
     Cut,
 }
 
-/// The answers that are still to be lost; the connections of a proxy share them.
+/// The order to lose answers: the text of the statements, and how many answers are still to be lost
+/// and were lost. All connections of a proxy share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Losses(Arc<Mutex<Order>>);
 
@@ -65,11 +66,11 @@ pub(crate) struct Conversation {
     started: bool,
     /// The first bytes of the client's message that is being received.
     head: Vec<u8>,
-    /// The number of bytes of that message still to come that are not examined.
+    /// The number of bytes of that message that are still to come and are not examined.
     skipped: usize,
     /// The prepared statements, as name and text.
     statements: HashSet<(Vec<u8>, Vec<u8>)>,
-    /// The answer that is to be lost is expected or being received.
+    /// Whether the next answer is to be lost, or is being received and lost.
     loses: bool,
     /// The last bytes received from the server.
     tail: Vec<u8>,

@@ -33,8 +33,8 @@ enum Gate {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free port of 127.0.0.1 in front of `upstream` (`host:port`), which need
-    /// not listen yet.
+    /// Starts a proxy on a free port of 127.0.0.1 in front of `upstream` (`host:port`). The server
+    /// at `upstream` may be started later.
     ///
     /// # Errors
     /// There is no free port.
@@ -78,7 +78,7 @@ impl Proxy {
         Direction::BOTH.into_iter().for_each(|direction| self.set(direction, flow));
     }
 
-    /// Resets every present connection, as seen from both ends.
+    /// Resets every present connection, at the client and at the server.
     pub fn reset_all(&self) {
         self.resets.send_modify(|count| *count += 1);
     }
@@ -99,9 +99,10 @@ impl Proxy {
         self.turn(Gate::Open).await
     }
 
-    /// For a PostgreSQL server: the next `count` executions of prepared or plain statements whose
-    /// text contains `text` are carried out by the server, and their connections are reset instead
-    /// of delivering the answer. Prepared statements must have been prepared through this proxy.
+    /// For a PostgreSQL server: loses the answers to the next `count` executions of prepared or
+    /// plain statements whose text contains `text`. The server carries them out, and their
+    /// connections are reset instead of delivering the answer. Prepared statements must have been
+    /// prepared through this proxy.
     pub fn lose_answers(&self, text: &str, count: u32) {
         self.losses.arm(text, count);
     }

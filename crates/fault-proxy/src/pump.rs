@@ -14,7 +14,8 @@ use crate::postgres::ServerBytes;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
-/// The most bytes that one direction of a connection queues, besides the kernel's buffers.
+/// The maximum number of bytes that one direction of a connection queues, in addition to the
+/// kernel's buffers.
 pub const QUEUED_BYTES_MAX: usize = CHUNK_BYTES * CHUNKS;
 
 /// Bytes, or the end of the stream, and the time before which they are not delivered.
@@ -27,13 +28,13 @@ struct Chunk {
 /// The controls of one direction.
 pub(crate) struct Pump<'a> {
     pub(crate) flow: watch::Receiver<Flow>,
-    /// Set when bytes were dropped.
+    /// Whether bytes of this direction were dropped.
     pub(crate) lost: &'a AtomicBool,
 }
 
 impl Pump<'_> {
-    /// Forwards bytes from one end to the other until the end of the stream was forwarded. `look`
-    /// gets the bytes before they are queued, and decides on their treatment.
+    /// Forwards bytes from one end to the other, until it has forwarded the end of the stream.
+    /// `look` gets the bytes before they are queued, and decides on their treatment.
     ///
     /// # Errors
     /// The connection of either end broke, or `look` returned that it must be cut.

@@ -1,4 +1,4 @@
-//! The proxy between a client and an echo server.
+//! Tests the proxy between a client and an echo server.
 #![allow(clippy::unwrap_used)]
 
 use std::io::ErrorKind;
@@ -128,7 +128,7 @@ async fn a_connection_that_lost_bytes_lives_until_bytes_pass_again_and_is_reset_
         is_silent(&mut loses).await;
         proxy.set(direction, Flow::Pass);
         is_reset(&mut loses).await;
-        // A connection that lost no bytes goes on.
+        // A connection that lost no bytes still works.
         idles.write_all(b"more").await.unwrap();
         says(&mut idles, "more").await;
     }

@@ -1,7 +1,7 @@
 //! The feed: rated output for invoicing systems to pull.
 //!
 //! ```text
-//!  consumer --Pull--> service.rs   which cursors, up to the present end of the log
+//!  consumer --Pull--> service.rs   selects cursors; the pull ends at the present end of each log
 //!                        |
 //!                        v   one partition after the other
 //!                     pull.rs      pages of lines, control totals of each completed segment
@@ -12,6 +12,7 @@
 //!                  shared database
 //!
 //!  cursor.rs   (partition, segment, row) and the segment's hash     line.rs   lines on the wire
+//!  config.rs   limits
 //! ```
 //!
 //! Invariants:
@@ -23,9 +24,11 @@
 //! - Memory holds one page for each call and a few decoded segments. A slow consumer slows the
 //!   reading down (backpressure).
 //!
-//! Not guaranteed: an order between partitions, or that a page holds as many lines as requested.
-//! The name of a consumer is no lease: two pullers under one name are detected only when they
-//! acknowledge.
+//! Not guaranteed:
+//! - order between lines of different partitions;
+//! - that a page holds as many lines as requested;
+//! - that only one process pulls under a consumer's name: two are detected only when they
+//!   acknowledge.
 
 mod config;
 mod cursor;

@@ -16,6 +16,7 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, IdentityBinding};
 use turnpike_proto::node::v1::NodeShowRequest;
 use turnpike_store::{Binding, RebindOutcome, Rebinding};
+use turnpike_types::limits::{IDENTITY_BINDINGS_MAX, IDENTITY_RELEASES_MAX};
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
@@ -46,8 +47,7 @@ pub(crate) fn change_of(
     final_before: Timestamp,
 ) -> Result<Option<Rebinding>, String> {
     let account = AccountNumber(command.account_number);
-    let binding = |identity: &str, from: Timestamp, until: Option<i64>| {
-        let identity = Identity::parse(identity).map_err(|error| error.to_string())?;
+    let binding = |identity: Identity, from: Timestamp, until: Option<i64>| {
         let until = until.map_or(Timestamp::MAX, Timestamp);
         if from >= until {
             return Err(format!("{identity}: until_us is not after from_us"));
@@ -57,7 +57,8 @@ pub(crate) fn change_of(
     match &command.command {
         Some(Command::Bind(asked)) => {
             let from = asked.from_us.map_or(Timestamp::MIN, Timestamp);
-            let binding = binding(&asked.identity, from, asked.until_us)?;
+            let identity = Identity::parse_bound(&asked.identity).map_err(|why| why.to_string())?;
+            let binding = binding(identity, from, asked.until_us)?;
             Ok(Some(if asked.r#move {
                 Rebinding::Move { binding, final_before }
             } else {
@@ -65,7 +66,9 @@ pub(crate) fn change_of(
             }))
         }
         Some(Command::Unbind(asked)) => {
-            let binding = binding(&asked.identity, Timestamp(asked.from_us), asked.until_us)?;
+            // An earlier release may have bound a prefix that is too short now.
+            let identity = Identity::parse(&asked.identity).map_err(|why| why.to_string())?;
+            let binding = binding(identity, Timestamp(asked.from_us), asked.until_us)?;
             Ok(Some(Rebinding::Release { binding, final_before }))
         }
         _ => Ok(None),
@@ -175,6 +178,15 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
             "{identity} is not bound: {}. Choose another interval, or move it (--move)",
             held(by)
         )),
+        RebindOutcome::Full => refused(match asked {
+            Rebinding::Release { .. } => format!(
+                "{identity} is not released: it has {} bindings, those that were taken away included, \
+                 and no identity may have more. Release it for one long interval instead of many \
+                 short ones",
+                IDENTITY_BINDINGS_MAX + IDENTITY_RELEASES_MAX
+            ),
+            Rebinding::Bind(_) | Rebinding::Move { .. } => full(identity),
+        }),
         RebindOutcome::NotHeld(None) => refused(format!(
             "account {account} does not hold {identity} in that interval, and no other account \
              does: turnpike account show lists its bindings"
@@ -221,6 +233,15 @@ fn message(identity: &str, taken: &[Binding]) -> String {
 /// Describes a binding: `account 5 holds ip:192.0.2.1 from 2026-11-01T00:00:00Z on`.
 pub(crate) fn held(by: &Binding) -> String {
     format!("account {} holds {} {}", by.account, by.identity, interval(by))
+}
+
+/// Why an identity is not bound, and what to do.
+pub(crate) fn full(identity: &str) -> String {
+    format!(
+        "{identity} is not bound: it has {IDENTITY_BINDINGS_MAX} bindings, those that were taken away \
+         included, and no identity may have more. Bind another identity, such as a prefix that \
+         contains the address; this one can only be released"
+    )
 }
 
 fn interval(binding: &Binding) -> String {

@@ -43,7 +43,7 @@ use crate::reassign::{self, Decided, MovedRecord};
 use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
-/// The gRPC service.
+/// The gRPC service `IngestService`.
 pub struct Ingest {
     core: Arc<Core>,
 }
@@ -359,6 +359,7 @@ impl ClientStream {
             }
         };
         let decided = self.decide(frame, &histories).await?;
+        let table = if off(Check::MarkBeforeLookUp) { self.core.routes.table() } else { table };
         Ok(self.splitter.split_rest(frame, &table, Some(&histories), decided))
     }
 

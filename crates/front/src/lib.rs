@@ -10,17 +10,19 @@
 //!                              v   NodeService.Forward, connected by a Dial (dial.rs)
 //!                          rating node --durable answer--> batch.rs  merge --BatchAck--> client
 //!
-//!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
+//!  routes.rs    the owner of each partition, and the live nodes: read from the shared database
+//!               once in each heartbeat interval
 //!  owner.rs     one request to a partition's owner, with retries during a takeover
 //!  accounts.rs, cluster.rs, suspense.rs    the gRPC services for these areas
 //!  bindings.rs  changes of bindings: bind, move, unbind
 //!  reassign.rs  records whose identity changed hands: the first holder's partition decides (P28)
-//!  subscribing.rs        whether an account may subscribe to a plan
+//!  subscribing.rs  whether an account may subscribe to a plan
 //!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
 //!  stall.rs     which batches must be sent again after a refusal, and in which order (P30)
 //!  health.rs    readiness: whether the front knows the routes of the partitions
 //!  examples.rs  runs a plan's own examples before it is published
 //!  core.rs      the state that all services share;  error.rs  errors and their gRPC codes
+//!  config.rs    limits and durations;  gauges.rs  metrics
 //! ```
 //!
 //! Invariants:

@@ -7,14 +7,18 @@
 //!                     runs the test i2_... in a separate process with the check off; it must
 //!                     fail, and its output must contain "expected text"
 //!   by hand       TURNPIKE_MUTANT=PendingKeys cargo test -p simulation one -- --nocapture
+//!
+//!   check.rs      the list of the checks          suite.rs   `off`, `all_caught`
 //! ```
 //!
-//! The checks are listed in check.rs. At most one check is off in a process, from its start to its
-//! end. The feature `mutants` compiles the switch in. Only dev-dependencies enable the feature, so
-//! that `cargo build -p turnpike` leaves the switch out: there, [`off`] is a constant.
+//! Invariants:
+//! - At most one check is off in a process, from the start of the process to its end.
+//! - A release can't switch a check off. The feature `mutants` compiles the switch in, and only
+//!   dev-dependencies enable the feature. Without it, [`off`] is a constant.
+//! - The table in `chaos-tests/README.md` names the test that fails without each check; a test in
+//!   `chaos-tests/simulation` compares the table with [`Check::ALL`].
 //!
-//! The table in `chaos-tests/README.md` names the test that catches each mutant; a test in that
-//! crate compares the table with [`Check::ALL`].
+//! Not shown: that the list is complete. A check that it does not name may have no test.
 
 mod check;
 #[cfg(feature = "mutants")]

@@ -16,23 +16,26 @@
 //!           tariff.rs  an account's settings, plans and tables in force at an instant
 //! ```
 //!
+//! Invariants:
 //! - Safety comes from the fence in the database, never from a time-out (P1). Failure detection may
 //!   be wrong: a false suspicion costs one handover.
 //! - Every answer waits for a commit that began after the request arrived (P17). If that commit was
 //!   slow, the answer waits for one more. An owner that was superseded while its process was frozen
 //!   therefore sends no answer from its old state (I6).
-//! - After an append of unknown outcome the owner discards its state and releases the partition for
-//!   a member with a warm replica. If there is no such member, the same node claims it and reads
-//!   the log only after the claim (P2).
+//! - After an append with an unknown outcome the owner discards its state and releases the
+//!   partition for a member with a warm replica. If there is no such member, the same node claims
+//!   it and reads the log only after the claim (P2).
 //! - No record, charge or posting is rated or booked with a catalogue that is older than the
 //!   newest one used in the partition's log. The close of an option's cycle compares every
 //!   alternative that was published before the option was offered (P36, owner/fresh.rs).
 //! - Time comes from `tokio::time` and from the database's clock, random numbers from a seed: the
 //!   same code runs on virtual time.
 //!
-//! Not guaranteed: that a standby is warm. A claimant without a replica (standby.rs) loads the
-//! newest checkpoint and the tail of the log. Gauges and histograms (gauges.rs, node/measure.rs,
-//! and at the measured steps) are listed in docs/metrics.md.
+//! Not guaranteed: that a standby is warm. A claimant without a warm replica loads the newest
+//! checkpoint and the rest of the log, which takes longer.
+//!
+//! config.rs has the settings. docs/metrics.md lists the metrics; gauges.rs, node/measure.rs and
+//! the measured steps themselves record them.
 
 mod beat;
 mod catalogue;

@@ -8,6 +8,7 @@
 
 mod adversary;
 mod bonus;
+mod dates;
 mod details;
 mod due;
 mod fresh;
@@ -25,3 +26,4 @@ mod subscribing;
 mod support;
 mod takeover;
 mod twin;
+mod zero_duration;

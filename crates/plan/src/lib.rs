@@ -31,9 +31,9 @@
 //!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  spelling hints
 //! ```
 //!
-//! The meaning of a plan is defined unit by unit; the code works on spans of units and must give
-//! the same result. The cost of rating a record grows with the number of portions, not with its
-//! quantity.
+//! The meaning of a plan is defined unit by unit. The object code works on spans, which are
+//! intervals of consecutive units, and must give the same result. The cost of rating a record grows
+//! with the number of spans that are priced differently, not with the quantity of the record.
 //!
 //! Invariants:
 //! - [`parse`], [`compile`] and [`parse_table`] refuse or accept any text and never panic. A plan
@@ -41,10 +41,11 @@
 //!   (defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record
 //!   has no influence on the result.
-//! - A rater prices each unit that arrives; a unit that arrives by two paths is priced twice.
-//!   Overflow is an error; it gives neither zero nor a wrapped number.
-//! - A variable's key depends on the state name, primitive id and unit, not on the version, so
-//!   state outlives versions.
+//! - A rater, the primitive that prices units, prices each unit at its input. A unit that arrives
+//!   by two paths through the graph is priced twice.
+//! - Overflow is an error; it gives neither zero nor a wrapped number.
+//! - A variable's key depends on the state name, primitive id and unit, not on the version of the
+//!   plan. So an account keeps its totals when a new version takes effect.
 //!
 //! Not part of this crate: the choice of the version in force and the order of records (the owner
 //! of the account decides them); the booking of due charges at the right time (the owner's sweep);
@@ -202,7 +203,8 @@ fn make(
 fn refused(findings: Findings) -> PlanErrors {
     match findings.into_result() {
         Err(errors) => errors,
-        // Each stage that fails records an error; this only guarantees that the list is not empty.
+        // Each stage that fails records an error. This error only guarantees that the list is not
+        // empty.
         Ok(_) => PlanErrors(vec![PlanError {
             line: 1,
             primitive: None,

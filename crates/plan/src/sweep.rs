@@ -34,15 +34,18 @@ pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 /// An interval in which an account's settings and the plan versions of its subscriptions are
 /// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`] reads
 /// tables, in the interval of the due charge.
+///
+/// An empty interval only gives back the by-day charges of a subscription that never began. Such
+/// intervals precede all others, so that of equal instants the credit is booked first.
 #[derive(Clone, Copy, Debug)]
 pub struct DueInterval<'a> {
-    /// Start, inclusive.
+    /// The start of the interval, inclusive.
     pub from: Timestamp,
-    /// End, exclusive.
+    /// The end of the interval, exclusive.
     pub until: Timestamp,
-    /// The settings in force.
+    /// The account's settings in the interval.
     pub account: &'a AccountContext,
-    /// The plans in force, highest priority first.
+    /// The plans in force in the interval, highest priority first.
     pub plans: &'a [PlanInForce<'a>],
 }
 
@@ -54,7 +57,7 @@ pub struct Due {
     /// The index of the interval whose plans book the event;
     /// [`ChargeLine::plan`](crate::ChargeLine::plan) is an index into the plans of this interval.
     pub interval: usize,
-    /// Index of the plan within the interval.
+    /// The index of the plan in [`DueInterval::plans`] of that interval.
     pub plan: usize,
     pub(crate) what: DueKind,
 }
@@ -64,8 +67,8 @@ pub(crate) enum DueKind {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
-    /// Sums of an option in a cycle in which the option was not in force. A late record, or a
-    /// command that was dated to an instant before rated records, can leave such sums.
+    /// Sums that an option's alternatives have in a cycle in which the option was not in force. A
+    /// late record, or a backdated command, can leave such sums.
     Leftover(PeriodSpan),
     /// The offset of bonuses against the cycle's charges, after all these charges are booked.
     Offset(PeriodSpan),
@@ -110,9 +113,17 @@ impl Due {
     }
 }
 
+impl DueInterval<'_> {
+    /// Whether the interval contains no instant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.until <= self.from
+    }
+}
+
 impl Rater {
     /// The first due event: a charge at or before `due_through`, or a cycle whose grace period has
-    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time.
+    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time, after
+    /// the empty ones.
     ///
     /// Charges that fall due before a cycle closes come before the close, whatever `due_through`
     /// is. So the total of a cycle does not depend on the caller or the time of the call.
@@ -302,10 +313,12 @@ impl Rater {
         (at <= through).then_some(Due { at, interval: place, plan, what: DueKind::Charge })
     }
 
-    /// If another zone was in force until the start of an interval: the last date that began before
-    /// it.
+    /// The last date that began before an interval, if another zone was in force until its start;
+    /// otherwise `None`.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
-        let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
+        let interval = intervals.get(place)?;
+        let mut earlier = intervals.get(..place)?.iter().rev();
+        let before = earlier.find(|before| !before.is_empty())?;
         if before.until != interval.from || before.account.zone == interval.account.zone {
             return None;
         }

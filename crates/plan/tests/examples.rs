@@ -1,11 +1,11 @@
-//! Reading a plan's examples (docs/plan-semantics.md section 9): accepted ones, and errors with
-//! their lines.
+//! Reading a plan's examples (docs/plan-semantics.md section 9): examples that are accepted, and
+//! errors with their line numbers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};
 use turnpike_types::{AccountNumber, SuspenseReason};
 
-/// A plan with this example, which begins on line 9.
+/// A plan with the given example, which begins on line 9.
 fn plan(example: &str) -> String {
     format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="p" version="1" starts="2026-01-01" currency="USD">
@@ -25,7 +25,7 @@ fn examples(example: &str) -> Vec<Example> {
     parse(&plan(example)).unwrap_or_else(|errors| panic!("{errors}")).examples().to_vec()
 }
 
-/// Asserts a single error with this line, cause and part of its message.
+/// Asserts that one of the errors has this line number, this cause and this part of a message.
 #[track_caller]
 fn refused(example: &str, line: u32, cause: Cause, words: &str) {
     let errors = parse(&plan(example)).unwrap_err();

@@ -19,7 +19,7 @@ fn time(start_us: i64, duration_us: i64) -> UsageRecord {
     UsageRecord { start: Timestamp(start_us), duration_us, ..session("connect-time", epoch, epoch) }
 }
 
-/// Units by component and period.
+/// The number of units by component and period.
 fn totals(code: &ObjectCode, rated: &[Rated]) -> BTreeMap<(String, Period), i128> {
     let mut totals = BTreeMap::new();
     for line in rated.iter().flat_map(|rated| &rated.lines) {
@@ -56,8 +56,8 @@ proptest! {
         prop_assert_eq!(units, i128::from(duration));
     }
 
-    /// Records of different accounts, in any order, rated by one rater: each account's bill is the
-    /// same.
+    /// If one rater rates records of different accounts, in any order, each account has the same
+    /// bill as with a rater of its own.
     #[test]
     fn the_order_of_records_of_different_accounts_changes_nothing(
         records in proptest::collection::vec((0usize..3, spring_us(), 0i64..90 * 3_600_000_000), 1..25),
@@ -93,7 +93,7 @@ proptest! {
         let _ = parse(&text);
     }
 
-    /// No panic for a plan with bytes changed, lost or repeated; a plan that parses also compiles.
+    /// A plan with bytes changed, lost or repeated causes no panic. If it parses, it also compiles.
     #[test]
     fn no_damaged_plan_panics_the_parser_or_the_compiler(
         weighted: bool,

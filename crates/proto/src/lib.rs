@@ -1,8 +1,11 @@
-//! The wire format: generated messages and services, and the fast readers of the hot path.
+//! The wire format: generated messages and services, and hand-written readers for the hot path,
+//! which is the way of a record from a client through a front to a node.
+//!
 //! ```text
 //!  proto/*.proto --build.rs (protox, no protoc)--> generated modules, descriptors
 //!
-//!  frame.rs    BatchFrame, SubBatchFrame   messages kept as bytes; walked, not decoded
+//!  frame.rs    BatchFrame, SubBatchFrame   messages kept as bytes, whose records are located
+//!                                          without being decoded
 //!  record.rs   peek, RecordBatch           reads the account of a record, or all its fields
 //!  wire.rs     Fields                      reads protobuf fields one by one, with checks
 //!  convert.rs                              conversions between wire format and types
@@ -13,11 +16,14 @@
 //! A front must forward a record without decoding it (docs/architecture.md section 3). In protobuf,
 //! an embedded message and a bytes field have the same encoding. So the public `IngestBatch` is an
 //! ordinary message for every gRPC client, while fronts and nodes read it as a
-//! [`frame::BatchFrame`]. The front walks the records, reads each account number, and copies the
-//! record's bytes into the partition's [`frame::SubBatchFrame`]. The node decodes the records once,
+//! [`frame::BatchFrame`]. The front reads the account number of each record and copies the record's
+//! bytes into the partition's [`frame::SubBatchFrame`]. The node decodes the records once,
 //! borrowing from the received bytes.
 //!
-//! Invalid input never panics: every reader returns [`wire::WireError`].
+//! Invariant: invalid input never panics; every reader returns [`wire::WireError`].
+//!
+//! Not guaranteed: that the records of a frame are valid. A front checks only the fields that it
+//! reads; the node checks the others.
 
 pub mod convert;
 pub mod dial;

@@ -12,6 +12,7 @@
 //!         kind.rs  kinds of lines;  details.rs  details of suspense reasons
 //! ```
 //!
+//! The terms of the format, and invariants:
 //! - A **record** row holds the raw record. It can also represent a charge that fell due or a
 //!   posting from another account. A **component** is a step or charge of a plan. The component
 //!   table holds its plan, version, primitive, step and price; this is the receipt of a line. A
@@ -25,9 +26,10 @@
 //! - **Entries** are changes of accounts other than usage: opening, subscriptions, recycling. Each
 //!   names the record that it precedes, so that a replay applies both in order.
 //! - Replay applies what is logged and never rates again (P25).
-//! - The hash covers the preceding segment's hash and the whole body (I3).
+//! - The hash covers the preceding segment's hash and the whole body (I3). A body with another hash
+//!   is refused before it is decoded ([`Segment::decode_checked`]).
 //!
-//! Not guaranteed: that a body from a hostile writer decodes quickly. The hash is checked first.
+//! Not guaranteed: that a segment that a hostile writer made, with a correct hash, decodes quickly.
 
 mod builder;
 mod columns;

@@ -11,7 +11,7 @@
 //!              |                        catalogue.rs    plans and tables
 //!              |                        identities.rs   the accounts that hold identities
 //!              |                        cursors.rs      consumers
-//!     /        |          \             error.rs        causes of failure, by the caller's reaction
+//!     /        |          \             error.rs        errors, by what the caller has to do
 //!  memory    sqlite     postgres
 //!  (tests,   (one file, (production)    interpose.rs    a hook around the calls, used by tests and
 //!  simulation) embedded)                                by meter.rs (metrics)
@@ -31,7 +31,7 @@
 //!   write are atomic under the lock of the partition's row (P1). Segment numbers have no gap, and
 //!   a segment is never overwritten.
 //! - A claim is a compare-and-set on the epoch (P1), in a call for one partition or for many (P20).
-//!   A heartbeat has its own row for each node (P9).
+//! - Each node writes its heartbeat into a row of its own (P9).
 //! - Pins and drains of operators (P13) are persisted, and every observation shows them. Pins
 //!   expire by the database's clock.
 //! - A call returns its outcome, or an error that marks the outcome as unknown

@@ -1,4 +1,5 @@
-//! The number of cases that a property test runs.
+//! The number of cases that a property test runs: the number that the test names, unless an
+//! environment variable changes it for all property tests.
 //!
 //! ```text
 //!   proptest! {
@@ -7,15 +8,20 @@
 //!                                                       1000 with PROPTEST_CASES=1000, if
 //!                                                       CASES_TIMES is not set
 //! ```
+//!
+//! Invariants: a value of `CASES_TIMES` that is not a whole number above zero fails the test, so
+//! that no test runs without a case. A failing case is printed and not written to a file.
+//!
+//! Not provided: a fixed seed. Each run of a test draws other cases.
 
 use proptest::test_runner::Config;
 
 /// The environment variable that multiplies the cases of every property test.
 pub const TIMES: &str = "CASES_TIMES";
 
-/// A configuration of `usual` cases times the factor [`TIMES`]. Without the factor,
-/// `PROPTEST_CASES` replaces the number if it is set. Failing cases are printed and not written to
-/// a file; the smallest one is to be added as a separate test.
+/// Returns a proptest configuration with `usual` cases, times the value of [`TIMES`]. If [`TIMES`]
+/// is not set, `PROPTEST_CASES` replaces the number, if it is set. A failing case is printed and
+/// not written to a file; add it as a test of its own.
 ///
 /// # Panics
 /// When [`TIMES`] is no whole number above zero.

@@ -9,8 +9,10 @@
 //! clock would advance while bytes are in flight in the kernel. Bytes in a pipe make a task ready
 //! to run, so that the clock does not advance until all bytes have arrived.
 //!
-//! The network loses, delays and reorders no bytes. Faults are injected by `fault-proxy` (real
-//! sockets) and `chaos-tests/simulation`.
+//! Invariant: the network loses, delays and reorders no bytes.
+//!
+//! Not provided: faults. `fault-proxy` injects faults into real sockets, and
+//! `chaos-tests/simulation` into a simulated network.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind};
@@ -24,20 +26,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 use turnpike_proto::dial::{Dial, DialError, endpoint};
 
-/// The most bytes in flight in one direction of a connection; a writer waits when the pipe is full.
+/// The maximum number of bytes in flight in one direction of a connection. A writer waits when the
+/// pipe is full.
 const PIPE_BYTES_MAX: usize = 1 << 20;
-/// The most connections that a server has not accepted yet; further ones are refused.
+/// The maximum number of connections that a server has not accepted yet. Further ones are refused.
 const BACKLOG_MAX: usize = 64;
 
 type Listeners = HashMap<String, mpsc::Sender<DuplexStream>>;
 
-/// A network. Clones are handles to the same network.
+/// A network. A clone is a handle to the same network.
 #[derive(Clone, Default)]
 pub struct Network(Arc<Mutex<Listeners>>);
 
 impl Network {
-    /// Listens at `address` (`host:port`, or a host alone): a stream of the connections made from
-    /// now on. A previous listener at this address gets no further connections.
+    /// Listens at `address` (`host:port`, or a host alone). Returns the stream of connections that
+    /// are made from now on. A previous listener at this address gets no further connections.
     pub fn listen(
         &self,
         address: &str,

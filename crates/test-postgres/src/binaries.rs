@@ -1,4 +1,4 @@
-//! Finds PostgreSQL's programs, and runs them as a user that may run them.
+//! Finds the programs of PostgreSQL, and runs them as a user that is not root.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! A PostgreSQL server under test.
+//! Starts, stops and restarts a PostgreSQL server for tests.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,7 +22,8 @@ pub struct ServerSettings {
     /// A port of 127.0.0.1 to listen on besides the unix socket. `Some(0)` selects a free port,
     /// which stays the same across restarts.
     pub port: Option<u16>,
-    /// Whether a commit waits for the disk. Off only to test that a program refuses such a server.
+    /// Whether a commit waits for the disk. Turned off only to test that a program refuses such a
+    /// server.
     pub fsync: bool,
     /// Further settings of the server, each `name=value`.
     pub extra: Vec<String>,
@@ -42,13 +43,14 @@ pub struct TestPostgres {
     port: Option<u16>,
     running: Option<Child>,
     databases: AtomicU32,
-    // The last field: its directory is removed after the server has stopped.
+    // This field is the last one, so that the directory is removed after the server has stopped.
     dir: TempDir,
 }
 
 /// Time limit for the server to start or to stop, also on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// `sun_path` holds 108 bytes with the final zero, and the socket's name takes 16 of them.
+/// The maximum length of the directory of the unix socket. The kernel limits a socket's path to 107
+/// bytes, and the name of the socket is a part of the path.
 const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.65535".len();
 
 impl TestPostgres {
@@ -60,8 +62,8 @@ impl TestPostgres {
         Self::start_with(ServerSettings::default())
     }
 
-    /// The server that the tests of this process share. The first call starts it, and it stops when
-    /// the last handle is dropped. Each test creates a separate database on it.
+    /// Returns the server that the tests of this process share. The first call starts the server,
+    /// and it stops when the last handle is dropped. Each test creates a database of its own on it.
     ///
     /// # Errors
     /// As [`TestPostgres::start`].
@@ -76,7 +78,7 @@ impl TestPostgres {
         Ok(started)
     }
 
-    /// Starts a server with settings of the caller's choice.
+    /// Starts a server with these settings.
     ///
     /// # Errors
     /// As [`TestPostgres::start`].
@@ -156,7 +158,7 @@ impl TestPostgres {
         self.port.map(|port| format!("postgres://postgres@127.0.0.1:{port}/{database}"))
     }
 
-    /// Creates an empty database; its address on the unix socket.
+    /// Creates an empty database. Returns its address on the unix socket.
     ///
     /// # Errors
     /// The server does not answer.
@@ -167,7 +169,7 @@ impl TestPostgres {
         Ok(self.url(&name))
     }
 
-    /// Runs a statement in the database `postgres`; the output of psql, without headings.
+    /// Runs a statement in the database `postgres`. Returns the output of psql, without headings.
     ///
     /// # Errors
     /// The server does not answer, or refuses the statement.

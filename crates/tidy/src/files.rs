@@ -27,8 +27,7 @@ fn compiled(file: &Path, is_root: bool, found: &mut BTreeSet<PathBuf>) {
                 Some(path) => vec![dir.join(path)],
                 None => vec![modules.join(format!("{name}.rs")), modules.join(name).join("mod.rs")],
             };
-            // A module without a file does not compile, so a declaration without one is part of a
-            // string.
+            // A declaration without a file is text within a string: a real one would not compile.
             if let Some(child) = at.iter().find(|child| child.exists()) {
                 compiled(child, false, found);
             }

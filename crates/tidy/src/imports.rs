@@ -1,5 +1,5 @@
-//! Which source file of a package imports which, read from the files' syntax trees. A name that a
-//! module only re-exports leads to the file that defines it.
+//! Finds the imports between the source files of a package, from the syntax trees of the files. If
+//! a module only re-exports a name, the import is of the file that defines the name.
 //!
 //! ```text
 //!  root file -> `mod` declarations -> modules, each with its file
@@ -8,8 +8,8 @@
 //!                            Import: from file, to file, name
 //! ```
 //!
-//! Methods and trait implementations are not paths, so calls of them give no import. Items under
-//! `#[cfg(test)]` are left out.
+//! Not found: calls of methods, and implementations of traits, because they name no path. Items
+//! under `#[cfg(test)]` are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ use syn::visit::{self, Visit};
 /// The path of a module below the crate's root; empty for the root.
 type ModulePath = Vec<String>;
 
-/// The most re-exports between a name and its definition.
+/// The maximum number of re-exports between a name and its definition.
 const REEXPORTS_MAX: usize = 8;
 
 /// A name that one file takes from another file of the same package.
@@ -156,7 +156,7 @@ impl<'ast> Visit<'ast> for Paths {
         self.use_tree(&[], &item.tree);
     }
 
-    /// The path of a visibility, such as `pub(crate)`, names nothing.
+    /// A visibility such as `pub(crate)` holds a path that is no import.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

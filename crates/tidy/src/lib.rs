@@ -1,16 +1,21 @@
-//! Checks of the workspace itself, as tests: every source file, and so every test, is compiled
-//! (files.rs), commands in scripts and pages name existing test programs (references.rs), no two
-//! public types share a name (names.rs), and crates, modules and files import each other in one
-//! direction (structure.rs, with imports.rs).
+//! Checks of the workspace itself, as tests. The crate has no other code.
 //!
 //! ```text
-//!   cargo metadata -> packages -> targets -> `mod` declarations -> files that are compiled
-//!                                            .rs files on disk  -> each must be among these
+//!   cargo metadata -> packages, targets (workspace.rs)
+//!                        |
+//!     files.rs           +-> `mod` declarations -> the files that are compiled
+//!                        |   .rs files on disk  -> each must be among these
+//!     references.rs      +-> test programs; each `--test NAME` in scripts and pages must be one
+//!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
+//!                            other in one direction
+//!     names.rs           crates/*/src -> public types; no two may have the same name
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
 //! program has to be linked with all dependencies. Therefore a file in `tests/` is compiled only if
 //! `suite.rs` declares it; the tests here fail for a file that no module declares.
+//!
+//! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
 #[cfg(test)]
 mod files;

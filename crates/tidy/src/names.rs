@@ -13,7 +13,7 @@ const SHARED: &[(&str, &str)] = &[
     ("ShowArgs", "the options of the commands `plan show`, `table show` and `account show`"),
 ];
 
-/// The name of the public type that a line declares; a macro's `$name` is none.
+/// The name of the public type that a line declares; `None` for a macro's `$name`.
 fn public_type(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let public = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) "))?;

@@ -20,7 +20,7 @@ fn texts(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names that follow `--test` in a line.
+/// The names of test programs in a line, each after `--test`.
 fn named(line: &str) -> Vec<&str> {
     line.split("--test ")
         .skip(1)

@@ -1,5 +1,5 @@
-//! Checks of the structure: the order of the crates, the order of the folders in a crate, and no
-//! cycles between the files of a package.
+//! Checks the structure of the workspace: the order of the crates, the order of the folders in a
+//! crate, and that the files of a package do not import each other in cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use petgraph::graphmap::DiGraphMap;
 use crate::imports::{Import, imports};
 use crate::workspace::{Package, packages, root};
 
-/// The packages in the order of their dependencies: a package's product code depends only on
-/// packages of earlier lines. Packages of one line do not know each other.
+/// The packages in the order of their dependencies: the product code of a package depends only on
+/// packages of earlier lines. Packages of one line do not depend on each other.
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
     &["turnpike-proto"],
@@ -28,8 +28,8 @@ const PACKAGES: &[&[&str]] = &[
     &["simulation"],
 ];
 
-/// The folders and files in `src` of a package, in order: each imports only those before it.
-/// `lib.rs` imports all.
+/// The folders and files in `src` of a package, in an order in which each imports only those before
+/// it. `lib.rs` may import all.
 const MODULES: &[(&str, &[&str])] = &[(
     "turnpike-store",
     &[
@@ -82,7 +82,7 @@ fn cycles(imports: &[Import]) -> Vec<BTreeSet<&Path>> {
     groups.map(|group| group.into_iter().collect()).collect()
 }
 
-/// The names that files of a group take from each other, by the two files.
+/// The names that the files of a group import from each other, by the pair of files.
 fn names_between<'a>(
     imports: &'a [Import],
     group: &BTreeSet<&Path>,

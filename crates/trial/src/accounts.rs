@@ -14,7 +14,7 @@ use crate::TrialError;
 pub struct TrialAccount {
     /// Sorted by start; the first entry is in force from the beginning of time.
     settings: Vec<(Timestamp, AccountContext)>,
-    /// Sorted by descending priority, then by start, then by plan.
+    /// Sorted by descending priority, then by start, then by option and place, then by plan.
     subscriptions: Vec<TrialSubscription>,
 }
 
@@ -27,11 +27,12 @@ pub struct TrialSubscription {
     pub from: Timestamp,
     /// The end, not included; [`Timestamp::MAX`] if it has none.
     pub until: Timestamp,
-    /// The highest priority is tried first.
+    /// The subscription with the highest priority is tried first.
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// The option if the subscription is an alternative of one (docs/plan-semantics.md section 6).
+    /// The option, if the subscription is an alternative of an option (docs/plan-semantics.md
+    /// section 6).
     pub option: Option<Alternative>,
 }
 
@@ -42,7 +43,8 @@ pub struct Alternative {
     pub option: String,
     /// The fee of the option for each cycle.
     pub fee: Money,
-    /// The position in the offer: of equally cheap alternatives, the first is billed.
+    /// The position among the alternatives: if several are the cheapest, the first of them is
+    /// billed.
     pub place: u32,
 }
 
@@ -66,8 +68,8 @@ impl TrialAccount {
         Self { settings: vec![(Timestamp::MIN, settings)], subscriptions: Vec::new() }
     }
 
-    /// Changes the settings from an instant on; a later call for the same instant replaces the
-    /// earlier.
+    /// Changes the settings from an instant on. A later call for the same instant replaces the
+    /// settings of the earlier call.
     #[must_use]
     pub fn with_settings_from(mut self, from: Timestamp, settings: AccountContext) -> Self {
         match self.settings.binary_search_by_key(&from, |(from, _)| *from) {
@@ -91,12 +93,23 @@ impl TrialAccount {
         self
     }
 
-    /// Adds a subscription without start and end to each plan; the first plan is tried first.
+    /// Adds a subscription without start and end to each plan. The plans are tried in the given
+    /// order.
     #[must_use]
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
+        self.with_all_from(Timestamp::MIN, plans)
+    }
+
+    /// As [`TrialAccount::with_all`]; the subscriptions begin at an instant.
+    #[must_use]
+    pub fn with_all_from<P: Into<String>>(
+        self,
+        from: Timestamp,
+        plans: impl IntoIterator<Item = P>,
+    ) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
             let priority = u32::MAX - place;
-            account.with(TrialSubscription { priority, ..TrialSubscription::to(plan) })
+            account.with(TrialSubscription { from, priority, ..TrialSubscription::to(plan) })
         })
     }
 
@@ -142,10 +155,11 @@ impl TrialAccount {
 /// The accounts of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct TrialAccounts {
-    /// The account for all numbers that were not opened; `None` if only opened accounts exist.
+    /// The settings and subscriptions of every account number that is not in `opened`; `None` if
+    /// such accounts do not exist.
     everyone: Option<TrialAccount>,
     opened: HashMap<AccountNumber, TrialAccount>,
-    /// By canonical spelling.
+    /// The account of each identity, by the canonical spelling of the identity.
     identities: HashMap<String, AccountNumber>,
     prefix_lengths: PrefixLengths,
 }
@@ -161,8 +175,8 @@ impl TrialAccounts {
         Self { everyone: Some(account), ..Self::default() }
     }
 
-    /// The accounts of a file; the first plan of an account is tried first. Subscriptions without a
-    /// start begin at `now`, as if the file was imported then.
+    /// Creates the accounts of a file; the first plan of an account is tried first. Subscriptions
+    /// without a start begin at `now`, as if the file were imported at that instant.
     ///
     /// # Errors
     /// An unknown zone, an account listed twice, or an identity bound to two accounts.
@@ -247,7 +261,8 @@ impl TrialAccounts {
         self.opened.contains_key(&number)
     }
 
-    /// The account to which an identity is bound; for an address, the longest matching prefix.
+    /// The account to which an identity is bound; for an address without an own binding, the
+    /// account of the longest prefix of it that is bound.
     pub fn guide(&self, identity: &str) -> Option<AccountNumber> {
         let Ok(identity) = Identity::parse(identity) else {
             return self.identities.get(identity).copied();

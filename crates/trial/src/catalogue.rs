@@ -84,8 +84,8 @@ impl TrialCatalogue {
         Ok(Some(code))
     }
 
-    /// The version of a table in force at `at`; `None` if there is none, or if its kind is not the
-    /// one that the plan reads.
+    /// The version of a table in force at `at`; `None` if no version is in force, or if the table
+    /// is of another kind than the plan expects.
     pub(crate) fn table(&self, name: &TableName, zone: &Zone, at: Timestamp) -> Option<Arc<Table>> {
         let started =
             self.tables.iter().filter(|table| table.id() == name.id && table.starts_at(zone) <= at);

@@ -12,7 +12,7 @@ pub enum TrialError {
     Parameters {
         /// The subscribed account.
         account: AccountNumber,
-        /// The plan.
+        /// The id of the plan.
         plan: String,
         /// The errors of the plan with these parameters.
         errors: PlanErrors,
@@ -20,7 +20,7 @@ pub enum TrialError {
     /// An account's settings have an unknown time zone.
     #[error("account {account}: {zone:?} is not a time zone; write a name of the IANA database")]
     Zone {
-        /// The account.
+        /// The account with these settings.
         account: AccountNumber,
         /// The unknown name.
         zone: String,
@@ -33,7 +33,7 @@ pub enum TrialError {
         "identity {identity} is bound to accounts {first} and {second}; remove one of the bindings"
     )]
     IdentityTwice {
-        /// The identity.
+        /// The identity that is bound twice.
         identity: String,
         /// The account of the first binding.
         first: AccountNumber,
@@ -43,7 +43,7 @@ pub enum TrialError {
     /// More records than a trial can keep for deduplication.
     #[error("more than {max} records in one trial; rate them in several")]
     TooManyRecords {
-        /// The maximum.
+        /// The maximum number of records.
         max: usize,
     },
     /// More due charges than a trial books, because a plan began long ago or the rated time ends
@@ -55,7 +55,7 @@ pub enum TrialError {
     TooManyDues {
         /// The account whose charges were being booked.
         account: AccountNumber,
-        /// The maximum.
+        /// The maximum number of due charges and closes.
         max: usize,
     },
 }

@@ -10,7 +10,8 @@ use crate::{TrialError, TrialOutcome};
 /// Maximum number of records that a trial keeps for deduplication.
 pub const RECORDS_MAX: usize = 100_000_000;
 
-/// The record keys, each with the place of the record and the hash of its content.
+/// The record keys, each with the record's `place` (see [`Trial::rate`](crate::Trial::rate)) and
+/// the hash of its content.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(HashMap<(AccountNumber, String), (u64, Content)>);
 

@@ -33,7 +33,7 @@ pub(crate) struct TimelineInterval {
     pub(crate) closed_to_usage: Option<Suspension>,
 }
 
-/// The tables, interval and option of a subscription.
+/// The terms of a subscription: the tables that its plan reads, its interval, and its option.
 #[derive(Debug)]
 struct Terms {
     tables: Vec<Option<Arc<Table>>>,
@@ -45,6 +45,8 @@ struct Terms {
 }
 
 impl AccountTimeline {
+    /// Computes the timeline of an account.
+    ///
     /// # Errors
     /// The account's parameters do not fit its plan.
     pub(crate) fn of(
@@ -143,14 +145,15 @@ impl TimelineInterval {
             interval.closed_to_usage = None;
             match code {
                 Some(code) => {
-                    // This date identifies the subscription's one-time charges in the state, so it
-                    // must not depend on a later zone.
+                    // `since` identifies the subscription's one-time charges in the state, so it
+                    // must not change when the account gets another zone later.
                     let opened = &account.settings_at(Timestamp::MIN).zone;
                     let first = catalogue.starts(plan, opened).min();
                     let since = first.unwrap_or(Timestamp::MIN).max(subscription.from);
                     interval.add(subscription, since, code, catalogue);
                 }
-                // Usage is suspended until the plan exists; due charges of other plans are not.
+                // Usage is suspended until the plan has a version in force. Due charges of the
+                // account's other plans are booked.
                 None => {
                     let starts = catalogue.starts(plan, &settings.zone);
                     let first = starts.filter(|&start| start > from).min();

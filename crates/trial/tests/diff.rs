@@ -7,7 +7,7 @@ use crate::support;
 use support::{hourly, parsed};
 use turnpike_trial::{PlanDiff, diff};
 
-/// The difference that some replacements make.
+/// The difference between the plan `hourly` and the same plan after these text replacements.
 fn changed(replacements: &[(&str, &str)]) -> PlanDiff {
     let before = hourly(1, "2026-01-01", "");
     let after = replacements.iter().fold(before.clone(), |xml, (from, to)| {
@@ -217,7 +217,8 @@ fn another_currency_is_shown_in_the_head_at_every_price_and_at_continued_sums() 
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");
     }
-    // Components for options and bonuses, which every plan has, are not the plan's prices.
+    // Every plan also has components for options and bonuses; they are not prices of the plan
+    // itself.
     let of: Vec<&str> = moved.prices.iter().map(|price| price.primitive.as_str()).collect();
     assert_eq!(of, ["rate", "limit"], "{text}");
 }
@@ -231,7 +232,7 @@ fn every_attribute_of_the_head_shows() {
     assert_eq!(told, ["round: 9 half-even -> 9 running", "state: hourly -> daily"]);
 }
 
-/// No text of the language that the program is written in: `Some(`, braces, quoted enum names.
+/// The report contains no debug output of Rust, such as `Some(`, braces or quoted names of enums.
 #[test]
 fn a_changed_example_is_reported_in_the_words_of_its_author() {
     let with = |settings: &str, hours: u32, expected: &str| {

@@ -1,4 +1,4 @@
-//! A trial books what falls due without usage, as the owner of an account would
+//! A trial books charges and closes that fall due without usage, like the owner of an account
 //! (docs/plan-semantics.md section 5).
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +13,7 @@ use turnpike_types::{AccountNumber, Money};
 
 const ONE: AccountNumber = AccountNumber(1);
 
-/// A fee a month in advance, and so much an hour.
+/// A plan with a monthly fee in advance and a price for each hour.
 fn monthly(id: &str, fee: &str, hour: &str) -> Plan {
     parsed(&format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2026-01-01" currency="USD">
@@ -46,13 +46,13 @@ fn since(from: &str, until: &str) -> TrialSubscription {
 #[test]
 fn charges_due_at_or_before_a_record_are_booked_before_it() {
     let mut trial = trial(account("UTC").with(TrialSubscription::to("small")));
-    // The plan begins with the year, and so does what it charges.
+    // The plan starts on 1 January, so the first fee falls due on that date.
     rated(trial.rate(&session(1, "a", "2026-03-01T00:00:00Z", 1), 1).unwrap());
     let months = ["2026-01-01", "2026-02-01", "2026-03-01"];
     let expected = months.map(|date| format!("{date} charge: monthly 0 h 5.000000000"));
     assert_eq!(due(&mut trial), expected);
     assert_eq!(balance(&trial), "16.000000000");
-    // Once is enough.
+    // A second record in March does not book the fee for March again.
     rated(trial.rate(&session(1, "b", "2026-03-31T23:59:59Z", 1), 2).unwrap());
     assert!(due(&mut trial).is_empty());
 }
@@ -62,12 +62,12 @@ fn time_advances_without_usage_and_never_goes_back() {
     let mut trial = trial(
         account("America/New_York").with(since("2026-01-01T05:00:00Z", "2026-03-01T05:00:00Z")),
     );
-    // A moment before the month begins in New York.
+    // One second before February begins in New York.
     trial.advance(at("2026-02-01T04:59:59Z")).unwrap();
     assert_eq!(due(&mut trial), ["2026-01-01 charge: monthly 0 h 5.000000000"]);
     trial.advance(at("2026-02-01T05:00:00Z")).unwrap();
     assert_eq!(due(&mut trial), ["2026-02-01 charge: monthly 0 h 5.000000000"]);
-    // It was cancelled, so March costs nothing.
+    // The subscription ended on 1 March, so no fee for March falls due.
     trial.advance(at("2026-12-01T00:00:00Z")).unwrap();
     trial.advance(at("2026-01-01T00:00:00Z")).unwrap();
     assert!(due(&mut trial).is_empty());
@@ -85,7 +85,8 @@ fn only_accounts_that_are_known_are_swept() {
     assert_eq!(due(&mut trial).len(), 3);
 }
 
-/// Logged time follows the starts: usage in order is never late, however long it runs.
+/// Logged time is the latest start of a record. So records in the order of their starts are never
+/// late, however long they last.
 #[test]
 fn usage_is_late_when_its_cycle_was_closed_by_later_usage() {
     let mut trial = trial(account("UTC").with(TrialSubscription::to("small")));
@@ -103,8 +104,8 @@ fn usage_is_late_when_its_cycle_was_closed_by_later_usage() {
     assert!(is_late("e", "2026-01-31T00:00:00Z"));
 }
 
-/// docs/plan-semantics.md section 6: trial lines count in no total; the close posts the winner's
-/// sums and the fee.
+/// docs/plan-semantics.md section 6: tentative lines count in no total. The close posts the sums of
+/// the cheapest alternative, and the fee of the option.
 #[test]
 fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
     let mut accounts = TrialAccounts::none();
@@ -117,7 +118,7 @@ fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
     let lines = rated(trial.rate(&session(1, "a", "2026-01-10T00:00:00Z", 30), 1).unwrap());
     assert_eq!(lines, ["hour 30 h 30.000000000", "hour 30 h 3.000000000"]);
     assert_eq!(balance(&trial), "", "on trial");
-    // Two charges in advance, each on trial too.
+    // The monthly fee of each alternative is also a tentative line.
     assert_eq!(due(&mut trial).len(), 2);
     trial.advance(at("2026-02-02T23:59:59Z")).unwrap();
     assert_eq!(balance(&trial), "");
@@ -134,7 +135,8 @@ fn the_number_of_due_items_is_bounded() {
     assert_eq!(error, TrialError::TooManyDues { account: ONE, max: 11 });
 }
 
-/// What falls due of other plans does not wait for one that can't rate; usage does.
+/// If one plan of an account has no version in force, usage is suspended, but the due charges of
+/// the other plans are booked.
 #[test]
 fn a_missing_plan_delays_only_usage() {
     let both = account("UTC").with_all(["small", "unheard-of"]);

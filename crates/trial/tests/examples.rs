@@ -36,7 +36,7 @@ fn passes(xml: &str) {
     assert!(report.passed(), "{report}");
 }
 
-/// Fails with exactly these differences.
+/// Asserts that the examples of a plan have exactly these differences.
 #[track_caller]
 fn fails(xml: &str, differences: &[&str]) {
     let report = run(xml);
@@ -46,7 +46,7 @@ fn fails(xml: &str, differences: &[&str]) {
     assert_eq!(report.passed(), differences.is_empty());
 }
 
-/// Fig. 6B (docs/plan-semantics.md section 9), from files.
+/// The example of Fig. 6B (docs/plan-semantics.md section 9) with usage and expectations in files.
 #[test]
 fn fig_6b_is_its_own_example() {
     let report = run_with(
@@ -113,7 +113,7 @@ fn sums_are_compared_to_the_last_decimal() {
             "line 17: expected a total of 12.500000000 for account 1, found 12.000000000",
         ],
     );
-    // Two months, so two lines of each step.
+    // The record spans two months, so each step books two lines.
     let over = TWO_HOURS.replace("2 h", "744 h");
     let expect = SETUP.to_owned()
         + r#"<expect record="r1" component="first" quantity="20 h" amount="20"/>
@@ -153,7 +153,7 @@ fn an_example_has_accounts_settings_and_parameters() {
     ));
     passes(&listed);
     let dated = example(&format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>"));
-    // At 18:00 UTC on the 1st it is the 2nd in Auckland.
+    // The record starts at 18:00 UTC on 1 March, when it is 2 March in Auckland.
     passes(
         &dated
             .replace("name=\"x\"", "name=\"x\" zone=\"Pacific/Auckland\" cancelled=\"2026-03-02\""),
@@ -166,7 +166,7 @@ fn an_example_has_accounts_settings_and_parameters() {
     passes(&euros.replace("name=\"x\"", "name=\"x\" currency=\"EUR\""));
 }
 
-/// Two months in advance, and what an example says of them.
+/// A plan with a monthly fee in advance, and an example with these settings and contents.
 fn in_advance(settings: &str, inside: &str) -> String {
     format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="p" version="1" starts="2026-01-01" currency="USD">
@@ -184,7 +184,8 @@ fn in_advance(settings: &str, inside: &str) -> String {
     )
 }
 
-/// A due charge is expected by its local date. An unexpected one is a failure, as for records.
+/// A due charge is expected by its local date. A due charge that no expectation matches is a
+/// difference, as for records.
 #[test]
 fn due_charges_are_expected_too() {
     let december = r#"<expect due="2026-01-01" component="monthly" amount="20.00"/>"#;
@@ -205,7 +206,7 @@ fn due_charges_are_expected_too() {
             "line 11: due 2026-03-01, component monthly: expected amount 20.000000000, found nothing that fell due",
         ],
     );
-    // A record makes time go on as far as its start.
+    // A record advances logged time to its start, so the fee for January falls due.
     let record = TWO_HOURS.replace("2026-03", "2026-01");
     let hour = r#"<expect record="r1" component="hour" amount="2.00" late="false"/>"#;
     passes(&in_advance("", &format!("{record}{december}{hour}")));
@@ -301,7 +302,7 @@ fn a_missing_or_too_large_file_is_reported() {
     assert!(report.contains("expected the file e.csv, found more than 1048576 bytes"), "{report}");
 }
 
-/// The same file may serve several examples; its size counts once.
+/// Several examples may use the same file. Its size counts once towards the limit.
 #[test]
 fn a_file_is_read_once() {
     let plan = parsed(&hourly(
@@ -358,7 +359,6 @@ fn a_run_of_examples_can_be_stopped() {
     assert!(report.to_string().contains("no time for more"), "{report}");
 }
 
-/// What the documentation shows is true.
 #[test]
 fn every_example_in_docs_price_plans_passes() {
     let page = include_str!("../../../docs/price-plans.md");
@@ -379,7 +379,7 @@ fn every_example_in_docs_price_plans_passes() {
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// Whatever the files hold, there is a report.
+    /// Any content of the files gives a report, never a panic.
     #[test]
     fn no_file_makes_the_report_panic(
         usage in "\\PC{0,200}",

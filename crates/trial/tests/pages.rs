@@ -27,7 +27,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The content of fenced blocks of a language.
+/// The contents of the fenced blocks of a language.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
     let fence = format!("```{language}\n");
     page.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
@@ -39,7 +39,7 @@ fn tables(page: &str) -> Vec<Arc<Table>> {
     texts.map(|text| Arc::new(table(text))).collect()
 }
 
-/// What is wrong with a plan of a page.
+/// The reason why a plan on a page is faulty; `None` if it compiles and its examples pass.
 fn faults(xml: &str, tables: &[Arc<Table>]) -> Option<String> {
     let plan = match turnpike_plan::parse(xml) {
         Ok(plan) => plan,
@@ -98,7 +98,8 @@ fn every_primitive_has_a_page_with_a_plan() {
     }
 }
 
-/// The gallery's offer: each plan rates everything, and the cheapest is billed with the fee.
+/// The offer of docs/plan-gallery.md: each of the three plans rates all usage, and the cheapest one
+/// is billed, together with the fee.
 #[test]
 fn of_the_gallerys_three_plans_the_cheapest_is_billed() {
     let page = std::fs::read_to_string(docs().join("plan-gallery.md")).unwrap();

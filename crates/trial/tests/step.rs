@@ -1,4 +1,4 @@
-//! Stepping through a plan: what each primitive did.
+//! Stepping through a plan reports the inputs, outputs and effects of each primitive.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;
@@ -52,7 +52,7 @@ fn fig_6b_crossing_peak_step_by_step() {
     assert_eq!(shown, std::fs::read_to_string(path).unwrap());
 }
 
-/// Each step is a value of its own, with everything in it.
+/// A step is one JSON object with the inputs, outputs and effects of the primitive.
 #[test]
 fn a_step_is_also_written_as_json() {
     let mut kept = Kept::default();
@@ -88,8 +88,9 @@ fn the_primitive_that_suspends_a_record_is_named() {
     assert_eq!(told, [("points", Some("no-weight"))]);
 }
 
-/// A step looks at what comes in before its primitive does; a measure that the record lacks must be
-/// missed by the primitive all the same, and not be rated as nothing.
+/// Stepping reads the inputs of a primitive before the primitive runs. The primitive must still
+/// find that the record lacks the measure, and suspend the record instead of rating a quantity of
+/// zero.
 #[test]
 fn a_record_that_lacks_a_measure_is_suspended_step_by_step_as_it_is_at_once() {
     let plan = parsed(

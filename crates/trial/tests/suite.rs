@@ -1,4 +1,5 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate as one program, because linking dominates the build time of
+//! tests.
 //!
 //! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
 //! `cargo test -p turnpike-trial --test suite step::` runs those of `step.rs`.

@@ -1,4 +1,4 @@
-//! A trial rates as the owner of an account would.
+//! A trial rates records like the owner of an account.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;
@@ -53,11 +53,12 @@ fn a_record_given_twice_counts_once_and_with_other_content_not_at_all() {
     assert!(matches!(trial.rate(&record, 8).unwrap(), TrialOutcome::Duplicate(7)));
     let other = session(1, "a", "2026-01-05T00:00:00Z", 2);
     assert!(matches!(trial.rate(&other, 9).unwrap(), TrialOutcome::Conflict(7)));
-    // The same id is another account's own.
+    // A record id is unique within an account only, so this is another record.
     rated(trial.rate(&session(2, "a", "2026-01-05T00:00:00Z", 1), 10).unwrap());
 }
 
-/// docs/plan-semantics.md section 6: by the version in force at its start, in the account's zone.
+/// docs/plan-semantics.md section 6: a record is rated by the plan version that is in force at its
+/// start, in the account's zone.
 #[test]
 fn the_version_in_force_at_the_start_rates_the_whole_record() {
     let mut trial =
@@ -182,7 +183,8 @@ fn a_list_of_accounts_that_contradicts_itself_is_refused() {
     assert!(error.to_string().contains("account 3: \"Atlantis\""), "{error}");
 }
 
-/// As `account import` at that instant; 1970 is no default.
+/// A subscription without a start begins at the time of the import, as with `turnpike account
+/// import`, and not in 1970.
 #[test]
 fn a_plan_without_a_start_begins_now() {
     let now = at("2026-01-05T00:00:00Z");

@@ -22,7 +22,7 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) account_number: u64,
     pub(crate) usage_type: &'a str,
     pub(crate) start_time: String,
-    /// The duration of the record.
+    /// The duration of the whole record, in microseconds.
     pub(crate) duration_us: i64,
     pub(crate) quantity: Option<i64>,
     pub(crate) plan: &'a str,
@@ -40,9 +40,9 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) level_after: Cow<'a, str>,
     pub(crate) amount: Cow<'a, str>,
     pub(crate) currency: Cow<'a, str>,
-    /// Empty in the output of `rate`.
+    /// The time of rating; empty in the output of `rate`.
     pub(crate) rated_at: String,
-    /// The account whose balance includes the amount; 0: none.
+    /// The account whose balance includes the amount; 0 if no balance does.
     pub(crate) posted_to: u64,
     pub(crate) posting: &'a str,
     /// The row of the line from which this line was derived.

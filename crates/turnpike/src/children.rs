@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// Maximum time for a child to start listening, and to end.
+/// The maximum time until a child listens; [`STOP_MAX`] is the maximum time until it ends.
 const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
@@ -22,7 +22,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 pub(crate) struct ChildCommand {
     pub(crate) name: String,
     pub(crate) arguments: Vec<OsString>,
-    /// Write the child's log to the parent's standard error.
+    /// Whether the child's log is written to the parent's standard error.
     pub(crate) shows_log: bool,
 }
 
@@ -36,7 +36,8 @@ pub(crate) struct RunningChild {
 }
 
 impl ChildCommand {
-    /// `turnpike WHAT --database URL --listen LISTEN …`
+    /// The command line of a server, with arguments such as `front --database URL --listen
+    /// ADDRESS`.
     pub(crate) fn server(name: &str, arguments: &[&str], shows_log: bool) -> Self {
         let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         arguments.push("--stop-at-stdin-end".into());

@@ -72,8 +72,8 @@ pub(crate) fn command() -> clap::Command {
     command.mut_subcommands(|command| with_pointer(command, &globals))
 }
 
-/// The error with the usage of its command as the help shows it. The parser lists every option that
-/// was given, or set in the environment, as if it were required.
+/// Returns the error with the usage line that the help of its command shows. The parser's own usage
+/// line lists every option that was given, or set in the environment, as if it were required.
 pub(crate) fn with_whole_usage(
     mut error: clap::Error,
     arguments: impl Iterator<Item = OsString>,
@@ -149,7 +149,7 @@ pub(crate) enum Command {
     Handover(handover::HandoverArgs),
     /// Moves all partitions away from a node, for maintenance
     Drain(handover::DrainArgs),
-    /// Removes a node that will not come back from the list
+    /// Removes from the list of nodes a node that will not come back
     Forget(handover::ForgetArgs),
     /// Generates usage and measures the throughput
     Load(load::LoadArgs),

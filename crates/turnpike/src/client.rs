@@ -48,7 +48,7 @@ pub(crate) struct ClientArgs {
 /// the next front when the current one is unavailable.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
-    /// The addresses, for messages.
+    /// The addresses of all fronts, separated by commas, for messages.
     pub(crate) url: String,
     pub(crate) timeout: Duration,
     urls: Arc<[String]>,
@@ -153,7 +153,7 @@ impl Front {
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        // Nothing panics under this lock.
+        // A poisoned lock is used too, because no code panics while it holds this lock.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

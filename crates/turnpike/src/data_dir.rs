@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::exit::in_use;
 
 const NAME: &str = "turnpike.lock";
-/// The bytes read from the file; a process id is shorter.
+/// The maximum number of bytes that are read from the file; a process id is shorter.
 const NOTE_BYTES_MAX: u64 = 32;
 
 /// A locked data directory; dropping the value releases the lock.
@@ -60,7 +60,8 @@ impl DataDir {
                 ));
             }
         }
-        // Only with the lock: until then the file belongs to the other process.
+        // Written only with the lock: until then the file belongs to the process that holds the
+        // lock.
         let note = format!("{}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.write_all(note.as_bytes()))

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exit::usage;
 use crate::telemetry::Probe;
 
-/// The first and the longest wait between attempts to reach a database.
+/// The first and the longest wait between two attempts to reach a database.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MOST: Duration = Duration::from_secs(2);
 

@@ -19,8 +19,8 @@ pub(crate) struct ExceptionsFile {
 }
 
 impl ExceptionsFile {
-    /// The first bytes of such a file: the first fields of [`Exception`], which are all that
-    /// earlier releases wrote.
+    /// The first bytes of an existing file of exceptions: the names of the first fields of
+    /// [`Exception`]. Earlier releases wrote only these fields.
     const HEADER: &str = "line,record_id,status,reason";
 
     /// Opens `path`. Refuses the file of `input`, and a file that does not begin with

@@ -40,7 +40,7 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
 }
 
-/// Another process holds the name or directory that this one needs.
+/// The error that another process uses the name or directory that this process needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InUse(String);

@@ -16,15 +16,20 @@
 //!                           sender.rs     batches in flight, retried until answered
 //!                           apply.rs      account commands, retried until decided
 //!                           usage_file.rs files -> batches;  tally.rs  outcomes of records
+//!                           exceptions_file.rs   records that were not rated, with the reasons
 //!        |
 //!        v
 //!  exit.rs            exit codes    ui.rs  tables, JSON, progress    charge_row.rs  line columns
 //!  plans.rs           plan files    pages.rs  checks the commands in the pages (tests only)
 //! ```
 //!
-//! Invariants: wrong input from the command line or a file gives a message with the place and the
-//! remedy, never a panic; a command that ends with 0 carried out the whole request; every request
-//! of a client command is idempotent.
+//! Invariants:
+//! - Wrong input from the command line or a file gives a message with the place and the remedy,
+//!   never a panic.
+//! - A command that ends with exit code 0 has carried out the whole request.
+//! - Every request of a client command is idempotent.
+//!
+//! Not part of this crate: rating, routing and storage, which the library crates do.
 //!
 //! This crate and the drills use `anyhow`: their errors are messages for people. All library crates
 //! have typed errors.

@@ -171,7 +171,8 @@ fn unknown_names(arguments: &[String], strict: bool) -> Option<String> {
     None
 }
 
-/// Only lower-case letters and `-`: a possible name of a command, not a placeholder.
+/// Whether a word has only lower-case letters and `-`: it may name a command, and is no
+/// placeholder.
 fn is_name(word: &str) -> bool {
     word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
         && !word.starts_with('-')
@@ -208,7 +209,7 @@ fn every_command_and_option_that_a_sentence_names_exists() {
                     tried += 1;
                     unknown_names(&words[1..], true)
                 }
-                // `--12-25` is a date that recurs every year.
+                // A text such as `--12-25` is a date that recurs every year, and no option.
                 Some(first)
                     if first.starts_with("--")
                         && first[2..].starts_with(|c: char| c.is_ascii_lowercase()) =>

@@ -53,7 +53,8 @@ pub(crate) fn parse(name: &str, xml: &str) -> anyhow::Result<Loaded> {
 pub(crate) fn example_file(plan_file: &Path, name: &str) -> Option<Vec<u8>> {
     let file = File::open(plan_file.with_file_name(name)).ok()?;
     let mut bytes = Vec::new();
-    // One byte over the limit of all files together, so that an excess is detected.
+    // Reads up to one byte more than the limit of all files together, so that an excess is
+    // detected.
     let bytes_max = u64::try_from(EXAMPLES_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     file.take(bytes_max).read_to_end(&mut bytes).ok()?;
     Some(bytes)

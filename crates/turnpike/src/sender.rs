@@ -114,9 +114,9 @@ struct Sender<'a, T, N, E> {
     next: N,
     on_event: E,
     patience: Patience,
-    /// The wait that the front last requested.
+    /// The wait that the front requested in its latest answer.
     wait_asked: Duration,
-    /// The front's reason for the wait.
+    /// The front's reason for the requested wait.
     wait_reason: Option<String>,
     pending: BTreeMap<u64, Pending<T>>,
     is_exhausted: bool,
@@ -131,7 +131,8 @@ where
     /// Runs one stream, from its opening until it breaks or all batches are answered.
     async fn session(&mut self) -> Result<(), Broken> {
         let (frames, queue) = mpsc::channel(self.window);
-        // Queue frames before the call: a server may answer the call only after the first frame.
+        // Frames are queued before the call: a server may answer the call only after the first
+        // frame.
         self.send_again(&frames).await?;
         self.fill(&frames).await?;
         let mut acks = self.open(queue).await?;
@@ -152,7 +153,7 @@ where
                     return Err(Broken::ForNow("the front ended the stream".to_owned()));
                 }
                 Ok(Err(status)) => return Err(self.broken(&status)),
-                // The front's reason for the wait is more useful than "no answer".
+                // The reason that the front gave for a wait is more useful than "no answer came".
                 Err(_) => {
                     let why = self.wait_reason.take();
                     return Err(Broken::ForNow(why.unwrap_or_else(|| "no answer came".to_owned())));

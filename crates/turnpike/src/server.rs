@@ -16,8 +16,8 @@ use crate::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::exit::usage;
 use crate::ui;
 
-/// During shutdown, after the accepted requests are answered: the time until streams that clients
-/// keep open are cut.
+/// The time during a shutdown, from when the accepted requests are answered, until the streams that
+/// clients keep open are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The options for the addresses of a server.
@@ -41,7 +41,7 @@ pub(crate) struct Listener {
 }
 
 impl ListenArgs {
-    /// The listening address: the option, or the file's, or the default.
+    /// The listening address: the option's, else that of the configuration file, else the default.
     pub(crate) fn listen_at(&self, file: Option<&str>, default: &str) -> String {
         self.listen.as_deref().or(file).unwrap_or(default).to_owned()
     }

@@ -15,19 +15,19 @@ use crate::ui;
 /// duplicates, suspended and rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
-    /// Records with their final answer.
+    /// The number of records that have their final answer.
     pub(crate) sent: u64,
-    /// Rated by this sending.
+    /// The number of records that were rated by this sending.
     pub(crate) accepted: u64,
-    /// Rated or suspended at an earlier sending.
+    /// The number of records that were rated or suspended at an earlier sending.
     pub(crate) duplicates: u64,
-    /// The duplicates that are still in suspense.
+    /// The number of duplicates that are still in suspense.
     pub(crate) still_suspended: u64,
-    /// Suspended by this sending.
+    /// The number of records that were suspended by this sending.
     pub(crate) suspended: u64,
-    /// Rejected: neither rated nor suspended.
+    /// The number of rejected records, which are neither rated nor suspended.
     pub(crate) rejected: u64,
-    /// Sent again because the cluster requested a retry or the stream broke.
+    /// The number of records sent again because the cluster requested a retry or the stream broke.
     pub(crate) retried: u64,
 }
 
@@ -71,7 +71,7 @@ impl Tally {
         self.retried += other.retried;
     }
 
-    /// Whether a record was rated neither by this sending nor by an earlier one.
+    /// Whether at least one record was rated neither by this sending nor by an earlier one.
     pub(crate) const fn is_partial(&self) -> bool {
         self.suspended + self.still_suspended + self.rejected > 0
     }
@@ -109,7 +109,8 @@ fn still_waits(exception: &RecordResult) -> bool {
     exception.present != RATED
 }
 
-/// The present state of a record that was suspended first and has been recycled since.
+/// The present state of a record that was suspended at an earlier sending and has been recycled
+/// since.
 const RATED: &str = "rated";
 
 /// A record of a file that was suspended or rejected, or a bad row.
@@ -120,7 +121,7 @@ pub(crate) struct Exception {
     /// `suspended`, `rejected`, or `bad-row`.
     pub(crate) status: &'static str,
     pub(crate) reason: String,
-    /// The subject of a suspended record's reason.
+    /// The subject of the reason, such as a measure; empty unless the record is suspended.
     pub(crate) detail: String,
 }
 
@@ -170,11 +171,12 @@ impl FileReport {
         }
         for exception in &ack.exceptions {
             let (status, reason) = match exception.status() {
-                // Recycled since then: the record is rated.
+                // The record was suspended at an earlier sending, and has been recycled and rated
+                // since.
                 RecordStatus::Suspended if exception.replayed && !still_waits(exception) => {
                     continue;
                 }
-                // The present reason, which may differ from the first one.
+                // The present reason, which may differ from the reason at the earlier sending.
                 RecordStatus::Suspended if exception.replayed && !exception.present.is_empty() => {
                     ("suspended", (exception.present.as_str(), exception.present_detail.as_str()))
                 }

@@ -61,15 +61,15 @@ pub(crate) struct LogSettings {
 
 impl LogSettings {
     /// Resolves the settings, in this order: the command line and its variables, `TURNPIKE_LOG`,
-    /// the file, the default filter. `variable` is `TURNPIKE_LOG`, and `level_variable` the variable
-    /// of `--log-level`, for messages.
+    /// the file, the default filter. `variable` is the value of `TURNPIKE_LOG`, and
+    /// `level_variable` that of the variable of `--log-level`, for messages.
     pub(crate) fn resolve(
         args: &LogArgs,
         (variable, level_variable): (Option<&str>, Option<&str>),
         file: &LogConfig,
         default: &str,
     ) -> anyhow::Result<Self> {
-        // Up to version 0.1 this variable named the format.
+        // Up to version 0.1, `TURNPIKE_LOG` named the format.
         let old_format = variable.and_then(|word| LogOutput::from_str(word, true).ok());
         let format = match (args.format.or(old_format), file.format.as_deref()) {
             (Some(format), _) => format,
@@ -78,7 +78,7 @@ impl LogSettings {
             (None, None) => LogOutput::default(),
         };
         let variable = variable.filter(|_| old_format.is_none());
-        // The parser does not tell an option from its variable.
+        // The parser does not report whether a value comes from the option or from its variable.
         let level_source = match args.level.as_deref() {
             level @ Some(_) if level == level_variable => "TURNPIKE_LOG_LEVEL",
             _ => "--log-level",
@@ -131,7 +131,7 @@ fn check_filter(filter: &str, source: &str) -> anyhow::Result<()> {
 }
 
 /// Starts logging, once per process. With `limits_repeats`, for servers, repeated warnings are
-/// counted instead of written; then [`Repeats::tell`] must run.
+/// counted instead of written; then [`Repeats::log`] must run.
 pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Result<Repeats> {
     let filter = EnvFilter::from_str(&settings.filter).context("the log filter")?;
     let repeats = Repeats::default();

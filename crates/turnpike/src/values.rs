@@ -66,7 +66,7 @@ pub(crate) fn currency(text: &str) -> Result<Currency, String> {
 pub(crate) fn date(text: &str) -> Result<Date, String> {
     const REMEDY: &str = "write YYYY-MM-DD, such as 2026-01-31, up to 9999-12-29";
     let date: Date = text.parse().map_err(|_| format!("{text:?} is not a date; {REMEDY}"))?;
-    // As for instants, which end within 9999-12-30 in UTC.
+    // The range is that of instants, which end on 9999-12-30 in UTC.
     if date <= Date::constant(9999, 12, 29) && date >= Date::constant(-9999, 1, 3) {
         return Ok(date);
     }
@@ -87,7 +87,7 @@ pub(crate) fn plan_zone(text: &str) -> Result<turnpike_plan::Zone, String> {
     turnpike_plan::Zone::parse(text).map_err(|error| error.to_string())
 }
 
-/// `FIRST-LAST`.
+/// Parses a range of accounts, `FIRST-LAST`.
 pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
     let wrong =
         || format!("{text:?} is not a range of accounts; write FIRST-LAST, such as 1-1000000");
@@ -96,10 +96,10 @@ pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
     AccountRange::new(number(first)?, number(last)?).map_err(|error| error.to_string())
 }
 
-/// Pairs by name.
+/// Collects pairs by name.
 ///
 /// # Errors
-/// A name given twice under the option: neither value is preferred.
+/// A name that is given twice with `option`, because neither value is preferred.
 pub(crate) fn unique<M: FromIterator<(String, String)>>(
     option: &str,
     pairs: Vec<(String, String)>,
@@ -112,7 +112,7 @@ pub(crate) fn unique<M: FromIterator<(String, String)>>(
     Ok(pairs.into_iter().collect())
 }
 
-/// `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -120,7 +120,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `NODE=PRIORITY`.
+/// Parses `NODE=PRIORITY`.
 pub(crate) fn member(text: &str) -> Result<(String, u32), String> {
     let (name, priority) = pair(text)?;
     let priority = priority
@@ -129,7 +129,7 @@ pub(crate) fn member(text: &str) -> Result<(String, u32), String> {
     Ok((name, priority))
 }
 
-/// An instant in RFC 3339, UTC; `always` outside the range of the calendar.
+/// The text of an instant: RFC 3339 in UTC, or `always` if it is outside the range of the calendar.
 pub(crate) fn show_instant(micros: i64) -> String {
     jiff::Timestamp::from_microsecond(micros)
         .map_or_else(|_| "always".to_owned(), |instant| instant.to_string())

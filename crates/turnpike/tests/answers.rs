@@ -1,4 +1,4 @@
-//! What the commands answer to everyday mistakes, on a cluster of one node.
+//! The messages of commands about common mistakes, on a cluster of one node.
 
 #![allow(clippy::unwrap_used)]
 
@@ -51,7 +51,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Asked to end, it ends its children first.
+        // On SIGTERM, `turnpike up` ends its child processes before it ends.
         let pid = self.process.id().to_string();
         let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.process.wait();
@@ -145,7 +145,7 @@ fn a_further_version_says_what_subscribed_accounts_lose(cluster: &Cluster) {
     }
 }
 
-/// Nothing is opened if one of the accounts is somebody's.
+/// `load --setup` opens no account if one of the accounts is open with other settings.
 fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
     let theirs = cluster.run(&["account", "open", "990007", "--currency", "EUR"]);
     assert_eq!(theirs.code, 0, "{}", theirs.err);
@@ -165,7 +165,7 @@ fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
     assert_eq!(cluster.run(&["account", "show", "990017"]).code, 0);
 }
 
-/// The second time ends as the first one did: the records still wait.
+/// Sending the file again has the same result, because its records are still suspended.
 fn usage_waits_with_its_cause(cluster: &Cluster) {
     let usage = cluster.write("usage.csv", USAGE);
     for time in ["first", "second"] {
@@ -200,7 +200,8 @@ fn suspense_lists_the_requested_records_or_reports_the_limit(cluster: &Cluster) 
     says(&some, &["at most 1 records were tried, and more are in suspense"]);
     let each = cluster.run(&["suspense", "recycle"]);
     assert!(!each.err.contains("were tried"), "{}", each.err);
-    // An account that was never opened may have records in suspense; without any, it is unknown.
+    // An account that was never opened may have records in suspense. If it has none, the command
+    // fails.
     for command in ["list", "recycle"] {
         let none = cluster.run(&["suspense", command, "--account", "77"]);
         assert_eq!(none.code, 1, "{command}: {}{}", none.out, none.err);

@@ -1,4 +1,5 @@
-//! `turnpike demo` in small: real processes, a real kill, an audit from outside.
+//! A short `turnpike demo`: real processes, a node that is killed, and an audit of the rated
+//! output.
 
 #![allow(clippy::unwrap_used)]
 

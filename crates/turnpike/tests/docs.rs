@@ -1,4 +1,5 @@
-//! The pages against the code: rules, tests, links, samples, and the tutorial step by step.
+//! Compares the pages with the code (rules, tests, links, samples), and runs the tutorial step by
+//! step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! `turnpike drill`: real processes, real faults, in small.
+//! Short runs of `turnpike drill`: real processes, real faults.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,7 +6,8 @@ use crate::support;
 
 use support::{Ran, run, turnpike};
 
-/// A busy machine may miss a target (3); what must hold holds all the same.
+/// Asserts that no guarantee was violated. Exit code 3 means that a target for durations was
+/// missed, as on a busy machine.
 fn held(ran: &Ran) {
     assert!(ran.code == 0 || ran.code == 3, "{}: {}\n{}", ran.code, ran.out, ran.err);
 }
@@ -73,7 +74,7 @@ fn an_interrupted_drill_stops_its_processes() {
     let pid = drill.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(drill.wait().unwrap().code(), Some(1));
-    // The configuration's path is in the command line of every process of the drill.
+    // The command line of every process of the drill contains the path of the `--keep` directory.
     wait_until(|| processes_that_name(&keep) == 0);
 }
 

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use support::{file, free_port, ran, run, turnpike};
 
-/// Runs it, and checks the exit code and that every word is in the message.
+/// Runs the program, and asserts the exit code and that the message contains each of `words`.
 #[track_caller]
 fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     let ran = run(arguments);
@@ -233,7 +233,7 @@ fn an_option_that_would_be_dropped_is_refused() {
     for both in [["--ack", "--no-ack"], ["--no-ack", "--ack"]] {
         fails(&[&pull[..], &both[..]].concat(), 2, &["--ack", "--no-ack", "cannot be used with"]);
     }
-    // The columns that the option names are there, so the file is sent: there is no front.
+    // The columns that the option names exist, so the command fails only because there is no front.
     for known in ["billsec", "tone", "attribute:tone"] {
         let front = format!("http://127.0.0.1:{}", free_port());
         let sent = ["--attribute", "billsec", "--front", &front, "--timeout", "1"];
@@ -242,7 +242,7 @@ fn an_option_that_would_be_dropped_is_refused() {
     }
 }
 
-/// Records of two pipes would be taken for duplicates of each other.
+/// With the same source, records of two pipes would be treated as duplicates of each other.
 #[test]
 fn a_log_without_a_name_needs_a_source() {
     fails(&["collect", "access-log", "-"], 2, &["standard input", "--source NAME"]);
@@ -251,8 +251,8 @@ fn a_log_without_a_name_needs_a_source() {
     fails(&named, 1, &[&front]);
 }
 
-/// The usage line of an error is that of the help: what was given, or set in the environment, is not
-/// required.
+/// The usage line of an error is that of the help: options that were given, or set in the
+/// environment, are not shown as required.
 #[test]
 fn the_usage_of_an_error_requires_only_what_is_required() {
     let ran = run(&["plan", "show", "--front", "http://127.0.0.1:1"]);
@@ -262,7 +262,7 @@ fn the_usage_of_an_error_requires_only_what_is_required() {
     assert_eq!(ran.code, 2, "{}", ran.err);
 }
 
-/// The newest version is asked for by no number, and all plans by no id.
+/// The newest version is requested by leaving the number out, and all plans by leaving the id out.
 #[test]
 fn a_version_zero_and_an_empty_id_are_refused() {
     for (command, words) in [
@@ -291,7 +291,7 @@ fn a_plan_for_the_requesters_of_a_log_needs_a_start() {
     fails(&late, 2, &["--plan-from 2026-03-01", "after every access", "the log ends 2026-02-07"]);
 }
 
-/// ISO 4217 lists the currencies; three capital letters alone are none.
+/// A currency must be listed in ISO 4217; three capital letters are not sufficient.
 #[test]
 fn what_is_not_a_currency_of_iso_4217_is_refused() {
     let (plan, usage) = (file("plans/octets.xml"), file("plans/fig6b_usage.csv"));

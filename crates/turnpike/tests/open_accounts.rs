@@ -1,8 +1,8 @@
-//! `collect access-log --open-accounts` on a real cluster of this machine: everything is checked before
-//! anything is changed, and a second run changes nothing.
+//! `collect access-log --open-accounts` on a real cluster of this machine: everything is checked
+//! before anything is changed, and a second run changes nothing.
 
 #![allow(clippy::unwrap_used)]
-// Real processes are waited for: there is no virtual time between them.
+// The tests wait for real processes, which do not follow virtual time.
 #![allow(clippy::disallowed_methods)]
 
 use crate::support;
@@ -68,7 +68,7 @@ impl Drop for Up {
 /// The plan of the opened accounts, and its start.
 const SUBSCRIBED: [&str; 4] = ["--plan", "octets", "--plan-from", "2020-01-01"];
 
-/// Three clients, at this time of day of some day.
+/// A log of one day with accesses of three clients.
 fn log(day: &str) -> String {
     ["192.0.2.1", "192.0.2.2:5000", "[2001:db8::3]:443", "192.0.2.1"]
         .iter()
@@ -76,7 +76,7 @@ fn log(day: &str) -> String {
         .collect()
 }
 
-/// A day as logs write it, so many days ago.
+/// The date that many days ago, in the form of access logs.
 fn days_ago(days: i64) -> String {
     let now = jiff::Timestamp::now().as_second() - days * 86_400;
     let time = jiff::Timestamp::from_second(now).unwrap();
@@ -140,7 +140,7 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
         }
     }
     assert!(["1", "2", "999", "1000"].iter().all(|account| !up.is_open(account)));
-    // Without --open-accounts too the way out of too-old is named.
+    // The message about too-old records names the remedy without --open-accounts too.
     let ran = up.run(&["collect", "access-log", &old]);
     assert_eq!(ran.code, 3, "{}", ran.err);
     assert!(ran.err.contains("too-old") && ran.err.contains("--accept-since"), "{}", ran.err);
@@ -169,7 +169,8 @@ fn a_cluster_for_old_logs_takes_them_and_rejects_what_ends_in_the_future() {
     assert!(ran.out.contains("1 accepted"), "{}", ran.out);
 }
 
-/// P26: the cluster rejects what ends in the future, so it opens no account.
+/// P26: the cluster rejects a record that ends in the future, so no account is opened for its
+/// requester.
 #[test]
 fn a_requester_of_the_future_gets_no_account() {
     let up = Up::start(&[]);
@@ -197,7 +198,7 @@ fn a_requester_of_the_future_gets_no_account() {
     assert!(!up.is_open("3"));
 }
 
-/// Rotation renames a log: its records stay those of the same server.
+/// Rotation renames a log. Its records must keep the source of the same server.
 #[test]
 fn a_rotated_log_is_not_billed_again_and_another_server_is() {
     let up = Up::start(&[]);
@@ -216,7 +217,7 @@ fn a_rotated_log_is_not_billed_again_and_another_server_is() {
         assert_eq!(ran.code, 0, "{rotated}: {}\n{}", ran.out, ran.err);
         assert!(ran.out.contains("0 accepted, 4 duplicates"), "{rotated}: {}", ran.out);
     }
-    // A file of this name that an earlier release collected.
+    // The source of a rotated file can also be stated; then no message recommends to state it.
     let whole = up.write("access.log.1", &text);
     let ran = up.run(&["collect", "access-log", &whole, "--source", "access.log"]);
     assert!(ran.out.contains("0 accepted, 4 duplicates"), "{}", ran.out);
@@ -225,7 +226,7 @@ fn a_rotated_log_is_not_billed_again_and_another_server_is() {
     assert!(other.out.contains("4 accepted, 0 duplicates"), "{}", other.out);
 }
 
-/// Two runs may choose the same numbers. Each number goes to one of them.
+/// Two runs of the command may choose the same numbers. Each number is used by one of them only.
 #[test]
 fn two_runs_at_once_give_each_requester_an_account_of_its_own() {
     let up = Up::start(&[]);
@@ -268,7 +269,7 @@ fn two_runs_at_once_give_each_requester_an_account_of_its_own() {
     assert!(!up.is_open("81"));
 }
 
-/// An account without a plan may be without one on purpose.
+/// An account may have no plan on purpose, so it is subscribed only with --resume.
 #[test]
 fn an_account_that_the_run_did_not_open_is_subscribed_only_on_request() {
     let up = Up::start(&[]);

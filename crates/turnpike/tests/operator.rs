@@ -53,14 +53,14 @@ fn a_second_up_in_a_directory_ends_at_once_with_the_reason_and_the_first_serves_
     let status = run(&["status", "--front", url.trim_end_matches(';')]);
     assert_eq!(status.code, 0, "the first does not serve on: {}{}", status.out, status.err);
     assert!(!first.log().contains("superseded"), "{}", first.log());
-    // However it ends, the directory is free then.
+    // The directory is free again however the process ends, even with SIGKILL.
     first.signal("-KILL");
     first.ended();
     let mut third = start(up("127.0.0.1:0"));
     third.until("The cluster serves at http://");
 }
 
-/// What can't be used is refused before anything is created.
+/// Unusable options are refused before anything is created.
 #[test]
 fn up_creates_nothing_if_its_options_cannot_be_used() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn up_says_which_options_have_no_effect_on_an_existing_database() {
     let first = [&first[..], &["--horizon", "40d"]].concat();
     let log = begun(&first);
     assert!(!log.contains("no effect") && log.contains("partitions=2"), "{log}");
-    // The accounts that a user opens first are not those of a load.
+    // The suggested load does not use the accounts that a user probably opens first.
     let load = "turnpike load --setup --first-account 77 --account-count 24 --seconds 5";
     assert!(log.contains(load), "{load:?} is not in\n{log}");
     for same in [&first[..], &[]] {
@@ -143,7 +143,7 @@ fn a_second_node_of_one_name_ends_with_the_reason_and_the_first_serves_on() {
     assert!(log.contains("another process runs as node a"), "{log}");
     assert!(first.runs() && !first.log().contains("superseded"), "{}", first.log());
     until_status(&port, "/readyz", 200);
-    // After a crash the next one gets the name by itself.
+    // After a crash, another process can use the name without the help of an operator.
     first.signal("-KILL");
     first.ended();
     node(&url, &[]).address();
@@ -168,7 +168,7 @@ fn a_node_and_a_front_wait_for_a_database_that_is_not_there_yet() {
         assert!(answer.contains("waiting for the shared database"), "{answer}");
         assert!(server.runs(), "{}", server.log());
     }
-    // SIGTERM ends one that waits, in order.
+    // A node that waits for the database ends in order on SIGTERM.
     let mut waiting = node(&url, &[]);
     waiting.until("waiting for the shared database");
     waiting.signal("-TERM");
@@ -215,7 +215,7 @@ fn the_first_line_of_the_log_has_version_and_settings_and_no_secret() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), "[node]\nkeys-max = 12345\n").unwrap();
     let path = file.path().display().to_string();
-    // Nothing listens there: the process waits.
+    // Nothing listens at this port, so the servers wait for the database.
     let url = format!("postgres://turnpike:s3cret@127.0.0.1:{}/turnpike", free_port());
     let config = ["--config", path.as_str()];
     let mut servers = [node(&url, &config), front(&url, &config)];
@@ -308,7 +308,7 @@ fn the_log_variables_say_the_format_and_the_filter() {
     assert!(!refused.err.contains("--log-level"), "{}", refused.err);
     let refused = of(&[("TURNPIKE_LOG_FORMAT", "yaml")]);
     assert_eq!(refused.code, 2, "{}", refused.err);
-    // What the variable meant before.
+    // Up to version 0.1, TURNPIKE_LOG named the format; this is still accepted.
     assert!(of(&[("TURNPIKE_LOG", "json")]).err.starts_with('{'));
     assert!(of(&[("TURNPIKE_LOG", "debug"), ("TURNPIKE_LOG_FORMAT", "json")]).err.starts_with('{'));
 }
@@ -338,7 +338,7 @@ fn the_metrics_port_serves_three_paths_and_refuses_the_rest() {
         assert!(head.ends_with("\r\n\r\n"), "{head:?}");
         assert_eq!(http(port, "POST", "/metrics").0, 405);
     }
-    // A request is bounded; what it costs concerns its client alone.
+    // The server cuts off a request that exceeds a limit, and still serves other clients.
     let mut endless = TcpStream::connect(&ports[0]).unwrap();
     let header = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 20));
     let _ = endless.write_all(header.as_bytes());
@@ -392,7 +392,7 @@ fn a_client_moves_to_the_next_front_when_the_one_in_use_ends() {
         ["load", "--setup", "--account-count", "10", "--records", "100000", "--batch", "100"];
     let how = ["--streams", "1", "--front", &fronts, "--log-level", "info"];
     let load = Server::start(&[&load[..], &how].concat());
-    // Until the first front has acknowledged batches.
+    // Waits until the first front has acknowledged batches.
     let acknowledged = "turnpike_front_batches_total{status=\"done\"}";
     while !http(&port, "GET", "/metrics").1.contains(acknowledged) {
         std::thread::yield_now();

@@ -1,12 +1,14 @@
-//! `turnpike rate`, to the last decimal.
+//! `turnpike rate`: amounts are compared to the last decimal.
 
 #![allow(clippy::unwrap_used)]
 
 use crate::support;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Stdio;
 
-use support::{Ran, file, run};
+use support::{Ran, file, ran, run, turnpike};
 
 /// The amount in billionths.
 fn nanos(amount: &str) -> i128 {
@@ -21,7 +23,7 @@ fn rows(out: &str) -> Vec<BTreeMap<String, String>> {
     reader.deserialize().map(Result::unwrap).collect()
 }
 
-/// (record, component) -> units, nanos; summed over lines.
+/// The sums of units and nanos over the lines of each record and component.
 fn sums(ran: &Ran) -> BTreeMap<(String, String), (i128, i128)> {
     let mut sums = BTreeMap::new();
     for row in rows(&ran.out) {
@@ -53,7 +55,7 @@ fn fig_6b_is_rated_exactly() {
     }
     assert_eq!(sums(&ran), expected);
     assert!(ran.err.contains("USD 154.291666667"), "{}", ran.err);
-    // Each line says why: r02 takes the last five free hours of January.
+    // Each line states its price and levels: r02 uses the last five free hours of January.
     let rows = rows(&ran.out);
     let r02 = rows.iter().find(|row| row["record_id"] == "r02").unwrap();
     assert_eq!((r02["price"].as_str(), r02["period"].as_str()), ("0 per 1 h", "2026-01-01"));
@@ -86,7 +88,7 @@ fn weighted_functions_are_priced_by_weight() {
     }
 }
 
-/// A year 0 is an instant like any other: before every plan, which the message says.
+/// The year 0 is a valid time. It is before every version of the plan, and the message says so.
 #[test]
 fn usage_before_the_first_version_of_a_plan_is_reported_with_its_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +133,7 @@ fn a_record_that_cannot_be_rated_is_reported_with_its_reason_and_affects_no_othe
         .map(|row| (row["record_id"].clone(), row["account_number"].clone()))
         .collect();
     assert_eq!(rated, [("m1".into(), "1".into()), ("m4".into(), "2".into())]);
-    // The same as JSON lines.
+    // With --json, the same lines are printed as JSON.
     let json = mixed(&["--json"]);
     let lines: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -140,7 +142,8 @@ fn a_record_that_cannot_be_rated_is_reported_with_its_reason_and_affects_no_othe
     assert_eq!(lines[1]["amount"], "0.550000000");
 }
 
-/// A plan with a fee in advance, calls by a dial plan, and its usage.
+/// A directory with a plan that has a fee in advance and prices calls by a dial plan, and with
+/// usage.
 fn calls() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
@@ -208,6 +211,74 @@ fn due_charges_come_before_the_record_and_time_advances_to_a_date() {
     assert!(ran.err.contains("GBP 20.07"), "{}", ran.err);
 }
 
+fn run_with_stdin(arguments: &[&str], input: &str) -> Ran {
+    let mut child = turnpike(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    ran(child.wait_with_output().unwrap())
+}
+
+/// The usage of one month, and a plan that began long before: the fees of the earlier months are
+/// not part of a trial of this file.
+#[test]
+fn fees_begin_with_the_billing_cycle_of_the_earliest_record() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let november = "record_id,account_number,usage_type,start_time,duration,called\n\
+                    r2,7,call,2026-11-12T09:00:00Z,1min,0039 06 698 1234\n\
+                    r1,7,call,2026-11-10T09:00:00Z,2min,020 7946 0000\n\
+                    r3,7,call,2026-11-09T09:00:00Z,noon,020 7946 0000\n";
+    std::fs::write(path("november.csv"), november).unwrap();
+    let (plan, usage, table) = (path("calls.xml"), path("november.csv"), path("world.csv"));
+    let rate = ["rate", "--plan", &plan, "--table", &table, "--usage"];
+    let ran = run(&[&rate[..], &[&usage, "--until", "2026-11-30"]].concat());
+    assert_eq!(ran.code, 3, "one row is not a record: {}", ran.err);
+    assert!(ran.err.contains("GBP 5.07"), "{}", ran.err);
+    let said = "every account is subscribed from 2026-11-01 (UTC), the start of the billing cycle \
+                of the earliest record (r1); --plan-from";
+    assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
+    // A pipe can be read once only.
+    let piped = run_with_stdin(&[&rate[..], &["-", "--format", "csv"]].concat(), november);
+    assert!(piped.err.contains("GBP 5.07") && piped.err.contains(said), "{}", piped.err);
+    let cycle = run(&[&rate[..], &[&usage, "--cycle-day", "11"]].concat());
+    assert!(cycle.err.contains("subscribed from 2026-10-11"), "{}", cycle.err);
+    let since = run(&[&rate[..], &[&usage, "--plan-from", "2026-09-01"]].concat());
+    assert!(since.err.contains("GBP 15.07"), "{}", since.err);
+    assert!(!since.err.contains("subscribed from"), "{}", since.err);
+    let never = run(&[&rate[..], &[&usage, "--plan-from", "soon"]].concat());
+    assert_eq!(never.code, 2, "{}", never.err);
+    assert!(never.err.contains("--plan-from"), "{}", never.err);
+}
+
+#[test]
+fn a_plan_or_a_table_that_is_given_twice_is_refused() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (plan, table, usage) = (path("calls.xml"), path("world.csv"), path("usage.csv"));
+    let (other_plan, other_table) = (path("other.xml"), path("other.csv"));
+    let dearer = std::fs::read_to_string(&plan).unwrap().replace("\"5.00\"", "\"7.00\"");
+    std::fs::write(&other_plan, dearer).unwrap();
+    let dearer = std::fs::read_to_string(&table).unwrap().replace(",0.02,", ",0.20,");
+    std::fs::write(&other_table, dearer).unwrap();
+    let rate = ["rate", "--usage", &usage, "--plan", &plan, "--table", &table];
+    assert_eq!(run(&rate).code, 0);
+    for (option, file, what) in [
+        ("--plan", &other_plan, "version 1 of plan calls"),
+        ("--plan", &plan, "version 1 of plan calls"),
+        ("--table", &other_table, "version 1 of table world"),
+    ] {
+        let ran = run(&[&rate[..], &[option, file]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        for word in [what, file, "give each version once"] {
+            assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+        }
+    }
+}
+
 #[test]
 fn a_plan_is_tested_with_the_tables_that_it_reads() {
     let dir = calls();
@@ -219,7 +290,6 @@ fn a_plan_is_tested_with_the_tables_that_it_reads() {
     assert!(without.out.contains("found suspended, no-table"), "{}", without.out);
 }
 
-/// Figure 7A of the price planning seed.
 #[test]
 fn each_record_is_stepped_through_the_primitives() {
     let all = rate_calls(&["--step"]);
@@ -264,7 +334,8 @@ fn alternative(dir: &std::path::Path, id: &str, price: &str, fee: &str) -> Strin
 const CALLS: &str = "record_id,account_number,usage_type,start_time,quantity\n\
                      r1,7,call,2026-01-10T12:00:00Z,100\n";
 
-/// Rates a hundred calls of January by `small` (0.10 a call, 1.00 a month) and `large` (0.01, 5.00).
+/// Rates a hundred calls of January by the plans `small` (0.10 for a call, 1.00 for a month) and
+/// `large` (0.01 for a call, 5.00 for a month).
 fn rate_two(extra: &[&str]) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let small = alternative(dir.path(), "small", "0.10", "1.00");
@@ -276,8 +347,8 @@ fn rate_two(extra: &[&str]) -> Ran {
     run(&[&rate[..], extra].concat())
 }
 
-/// docs/plan-semantics.md section 6: the one that comes cheapest is billed when the cycle closes,
-/// with the fee.
+/// docs/plan-semantics.md section 6: when the cycle closes, the cheapest alternative is billed,
+/// together with the fee of the option.
 #[test]
 fn an_option_is_billed_by_the_cheapest_plan() {
     let option = ["--option", "phone=small,large", "--option-fee", "phone=0.50"];

@@ -71,7 +71,8 @@ fn a_column_like_a_known_one_is_always_reported() {
     }
 }
 
-/// A plan that prices the duration suspends a record that states none, whatever else it measures.
+/// If a plan prices the duration, a record without a duration is suspended, even if it has other
+/// measures.
 #[test]
 fn a_lost_duration_is_never_rated_as_zero() {
     let dir = tempfile::tempdir().unwrap();
@@ -105,7 +106,8 @@ fn a_lost_duration_is_never_rated_as_zero() {
         let said = "record r1: suspended, missing-input: record.duration";
         assert!(ran.err.contains(said), "{}", ran.err);
     }
-    // An unanswered call costs nothing; the measure that a plan reads is no misspelt duration.
+    // A call with a duration of zero costs nothing. A measure that the plan reads causes no
+    // warning, even if its name resembles `duration`.
     for ran in [
         csv("quantity,duration", "5,0"),
         csv("quantity,end_time", &format!("5,{start}")),

@@ -1,4 +1,4 @@
-//! `turnpike table`: from a file to the catalogue and back; MaxMind's files.
+//! `turnpike table`: checks, publishes and shows tables, and converts MaxMind's files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,8 @@ fn dial_plan(version: u32, starts: &str) -> String {
     format!("# turnpike-table id=world kind=dial-plan version={version} starts={starts}\n{ROWS}")
 }
 
-/// A front over a database of its own; a catalogue needs no more.
+/// A front with a database of its own. There are no nodes, because the catalogue does not need
+/// them.
 struct Front {
     url: String,
     process: Child,

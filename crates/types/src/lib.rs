@@ -1,12 +1,13 @@
-//! The basic types of Turnpike. No I/O, no async, no clock.
+//! The types that all crates share. No I/O, no async, no clock.
+//!
 //! ```text
 //!  record.rs   UsageRecord, UsageView, RecordKey     input
 //!  identity.rs Identity, PrefixLengths               canonical spelling of identities
 //!  money.rs    Money, Currency                       amounts of charge lines
 //!  iso_4217.rs                                       the currencies in use
-//!  place.rs    AccountNumber, AccountRange, PartitionId
-//!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
-//!  log.rs      SegmentNumber, SegmentHash
+//!  place.rs    AccountNumber, AccountRange, PartitionId   where an account belongs
+//!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority   the ownership of a partition
+//!  log.rs      SegmentNumber, SegmentHash            a place in a partition's log
 //!  time.rs     Timestamp                             microseconds, UTC
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  of records and lines
 //!  csv_line.rs CsvLine                               splits a line into cells
@@ -14,8 +15,13 @@
 //!  limits.rs   limits that both ends of a connection must agree on
 //! ```
 //!
-//! Invariants held here: money is an integer number of billionths and every operation on it is
-//! checked; an [`Epoch`] can only advance; an [`AccountRange`] is never empty.
+//! Invariants:
+//! - [`Money`] is an integer number of billionths; an operation that overflows is an error.
+//! - An [`Epoch`] can only advance.
+//! - An [`AccountRange`] is never empty.
+//!
+//! Not checked here: that an account, partition or node exists, and that input respects the limits
+//! of limits.rs. The crates that read input check this.
 
 mod csv_line;
 mod detail;

@@ -12,9 +12,9 @@ use runs::child;
 use simulation::moving_identities::FIRST_SEED;
 use simulation::run::{Verdict, run};
 
-/// Seeds of a plain `cargo test`; scripts/nightly runs thousands.
+/// The number of seeds that `cargo test` runs; scripts/nightly runs thousands.
 const SEEDS: u64 = 400;
-/// As [`SEEDS`], for runs in which identities move between accounts.
+/// The number of seeds that `cargo test` runs with identities that move between accounts.
 const WANDERING: u64 = 60;
 
 fn from_env(name: &str) -> Option<u64> {
@@ -26,7 +26,8 @@ fn from_env(name: &str) -> Option<u64> {
 fn one() {
     let seed = from_env("SEED").unwrap_or(1);
     simulation::entropy::seed(seed);
-    // A new thread takes new random numbers, which follow from the seed.
+    // The standard library draws its random numbers once for each thread, so only a new thread uses
+    // those that follow from the seed.
     let verdict = std::thread::spawn(move || run(seed)).join().unwrap();
     let Verdict { run_log, found, healed } = verdict;
     if std::env::var("QUIET").is_err() || found.is_err() {
@@ -43,7 +44,7 @@ fn one() {
     assert!(found.is_ok(), "seed {seed}: {:#}", found.unwrap_err());
 }
 
-/// Runs many seeds on all processors; returns those that failed, with their logs.
+/// Runs these seeds on all processors. Returns the seeds that failed, each with its log.
 fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -70,7 +71,7 @@ fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     failed
 }
 
-/// `SEEDS=100000` runs more, `FROM=5000` starts with another seed.
+/// The environment variable `SEEDS` sets the number of seeds, and `FROM` the first one.
 #[test]
 fn i1_to_i7_hold_for_thousands_of_seeds() {
     let (from, count) = (from_env("FROM").unwrap_or(1), from_env("SEEDS").unwrap_or(SEEDS));
@@ -87,8 +88,8 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
     }
 }
 
-/// The same in runs in which identities move between accounts while their records are sent.
-/// `WANDERING=10000` runs more.
+/// Runs in which identities move between accounts while their records are sent. The environment
+/// variable `WANDERING` sets the number of seeds.
 #[test]
 fn p28_i2_records_whose_identities_change_hands_are_rated_once() {
     let count = from_env("WANDERING").unwrap_or(WANDERING);
@@ -126,7 +127,8 @@ fn holds(seed: u64) {
     assert!(stands(&output), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Without the fix, the forgotten standby looped without end and virtual time did not advance.
+/// Regression test: the task of a standby that was dropped looped without end, so that virtual time
+/// did not advance.
 #[test]
 fn seed_56_a_standby_that_is_dropped_ends() {
     holds(56);

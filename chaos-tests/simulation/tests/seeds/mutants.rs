@@ -2,8 +2,8 @@
 //! and succeed with it. Missing checks that the simulation can't detect are detected by tests of
 //! the crates; the table of all is in `chaos-tests/README.md`.
 //!
-//! Any change in the code changes the run of a seed. So the seeds here are tried first; if they
-//! succeed now, the seeds from 1 on are tried.
+//! Any change in the code changes the run of a seed. So the seeds that a test names are tried
+//! first; if their runs succeed now, further seeds are tried.
 
 use std::process::Output;
 
@@ -12,7 +12,7 @@ use turnpike_mutants::Check;
 
 use crate::runs::child;
 
-/// Number of further seeds that are tried when those in the test succeed.
+/// The number of further seeds that are tried when the runs with the seeds of the test succeed.
 const MORE: u64 = 300;
 
 /// The failure of the run; `None` if it succeeded.
@@ -25,8 +25,8 @@ fn fall(output: &Output) -> Option<String> {
     Some(verdict.map_or_else(|| "the run does not end".to_owned(), |(_, how)| how.to_owned()))
 }
 
-/// Without `check`, a run with one of `seeds`, or with a further seed, violates one of the
-/// invariants `by`.
+/// Asserts that a run without `check`, with one of `seeds` or a further seed, violates one of the
+/// invariants `by`, and that the same run with all checks succeeds.
 fn falls(check: Check, seeds: &[u64], by: &[&str]) {
     let first = if seeds.iter().all(|seed| *seed >= FIRST_SEED) { FIRST_SEED } else { 1 };
     for seed in seeds.iter().copied().chain(first..first + MORE) {

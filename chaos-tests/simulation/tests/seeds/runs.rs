@@ -1,4 +1,4 @@
-//! One run in a separate process.
+//! Runs one seed in a separate process.
 
 use std::io::Read as _;
 use std::process::{Command, Output, Stdio};
@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use turnpike_mutants::{Check, MUTANT};
 
-/// A run takes well under a second; one that takes this long does not advance virtual time.
+/// The time after which a run is killed. A run takes less than a second, unless virtual time does
+/// not advance.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// The check that is off in all runs, if one is named: to search for seeds that fail.
+/// The check that the environment variable [`MUTANT`] names, if it is set. It is off in all runs; a
+/// developer uses this to search for seeds that fail.
 pub(crate) fn named() -> Option<Check> {
     let name = std::env::var(MUTANT).ok()?;
     Some(*Check::ALL.iter().find(|check| check.name() == name).expect("the name of a check"))
 }
 
-/// A run in a separate process: the only way to control all of its random numbers, and to switch a
-/// check off for this run only.
+/// Runs one seed. Only a separate process makes it possible to control all random numbers of the
+/// run, and to switch a check off for this run alone.
 pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Check>) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "one", "--nocapture"]).env("SEED", seed.to_string());

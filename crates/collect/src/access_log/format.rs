@@ -26,7 +26,8 @@ pub struct LogFormat {
     before: String,
     /// The fields, each with the literal text after it.
     fields: Vec<(Field, String)>,
-    /// The number of fields up to the last required one.
+    /// The number of leading fields, up to the last required one. The fields after them are not
+    /// read.
     needed: usize,
 }
 
@@ -35,16 +36,16 @@ pub struct LogFormat {
 pub(super) enum Field {
     /// `%h` or `%a`: the client that sent the request.
     Requester,
-    /// `%l`.
+    /// `%l`: the user name that the client's `identd` service reports (RFC 1413).
     Ident,
     Time(Time),
     Status,
     Size,
-    /// `%r`.
+    /// `%r`: the request line, such as `GET /a HTTP/1.1`.
     Request,
-    /// `%m`.
+    /// `%m`: the request method.
     Method,
-    /// `%U`.
+    /// `%U`: the path of the requested URL.
     Path,
     /// A number that is not used, such as a port or a duration.
     Number,
@@ -61,7 +62,7 @@ const VHOST_COMBINED: &str = "%v:%p %h %l %u %t \"%r\" %>s %O \"%{Referer}i\" \"
     "{problem}; write common, combined, vhost_combined, or the LogFormat of the server, such as '{VHOST_COMBINED}'"
 )]
 pub struct BadFormat {
-    /// The problem.
+    /// The reason why the text is not a supported format.
     pub problem: String,
 }
 
@@ -71,7 +72,7 @@ impl LogFormat {
         COMBINED.parse().ok()
     }
 
-    /// As `combined`, after `VHOST:PORT`.
+    /// `VHOST:PORT`, followed by a line in the format `combined`.
     pub(super) fn vhost_combined() -> Option<Self> {
         VHOST_COMBINED.parse().ok()
     }
@@ -146,8 +147,8 @@ fn bad(problem: String) -> BadFormat {
     BadFormat { problem }
 }
 
-/// A field of a pattern: its rank among fields of the same meaning (0 is best), and the literal
-/// text after it.
+/// A field of a pattern, its rank among the fields with the same meaning (0 is preferred), and the
+/// literal text after it.
 struct Written {
     field: Field,
     rank: u8,
@@ -165,7 +166,8 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
             None => before.push(c),
         };
         match c {
-            // Escapes of httpd.conf, where the format is in quotes.
+            // A backslash escapes the next character, as in httpd.conf, where the format is in
+            // quotes.
             '\\' => {
                 let escaped =
                     rest.chars().next().ok_or_else(|| bad("the format ends in \\".to_owned()))?;
@@ -189,7 +191,8 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
                 rest = after;
                 let skips = |field| matches!(field, Field::Skipped | Field::Path);
                 match fields.last_mut() {
-                    // Adjacent fields that are not used, as in %U%q, are read as one.
+                    // Adjacent fields whose values are not used, as in `%U%q`, are read as one
+                    // field.
                     Some(last)
                         if last.behind.is_empty()
                             && field == Field::Skipped
@@ -260,8 +263,9 @@ fn directive(text: &str) -> Result<(Field, u8, &str), BadFormat> {
     Ok((field, rank, rest))
 }
 
-/// Keeps the best of several fields with the same meaning: the address rather than the host name,
-/// the status after internal redirections, the size of the body.
+/// If several fields have the same meaning, keeps the preferred one: the address rather than the
+/// host name, the status after internal redirections, the size of the body. The others become
+/// [`Field::Skipped`].
 fn prefer(written: Vec<Written>) -> Vec<(Field, String)> {
     let is_needed = |field| {
         matches!(
@@ -285,7 +289,7 @@ fn prefer(written: Vec<Written>) -> Vec<(Field, String)> {
         .collect()
 }
 
-/// The values of a line.
+/// The values of the fields of a log line.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'l> {
     pub(super) requester: &'l str,
@@ -308,7 +312,7 @@ pub(super) struct Mismatch {
 }
 
 impl LogFormat {
-    /// Reads a line.
+    /// Returns the values of a line's fields. The error states how far the line matches the format.
     pub(super) fn read<'l>(&self, line: &'l str) -> Result<Parts<'l>, Mismatch> {
         let mut reading = Reading {
             format: self,
@@ -327,7 +331,8 @@ impl LogFormat {
         let taken = std::mem::take(&mut reading.taken);
         let mut parts = Parts::default();
         for (&(field, _), &(from, to)) in self.fields.iter().zip(&taken) {
-            // A default here would be an access without requester or octets.
+            // An unreadable field must not get a default value: the access would have no requester
+            // or no octets.
             let unread = || Mismatch { field: Some(field), at: from };
             let text = line.get(from..to).ok_or_else(unread)?;
             match field {
@@ -362,7 +367,8 @@ struct Reading<'f, 'l> {
 const TRIES_MAX: usize = 200_000;
 
 impl Reading<'_, '_> {
-    /// Reads the fields from index `place` on, starting at byte `at`.
+    /// Whether the fields from index `place` on can be read from byte `at` on. If so, `taken` holds
+    /// the byte range of each.
     fn from(&mut self, place: usize, at: usize) -> bool {
         let (format, line) = (self.format, self.line);
         if place >= format.needed {
@@ -442,7 +448,8 @@ impl Field {
         }
     }
 
-    /// Whether the field ends at the first occurrence of the literal text after it.
+    /// Whether a field of this kind always ends at the first occurrence of the literal text after
+    /// it.
     const fn is_one_word(self) -> bool {
         matches!(self, Self::Requester | Self::Status | Self::Size | Self::Number | Self::Ident)
     }
@@ -512,7 +519,8 @@ mod tests {
             let line = format!("192.0.2.1 - {user} {TIME} \"GET / HTTP/1.1\" 200 7 \"-\" \"x\"");
             assert_eq!(read("combined", &line), Some(("192.0.2.1", 200, 7)), "{line}");
         }
-        // A user name that imitates an access of no octets does not change the real values.
+        // The user name contains the text of an access with 0 octets. The reader must find the real
+        // status and size after it.
         let forged = format!("al {TIME} \\\"GET / HTTP/1.1\\\" 200 0 ");
         let line = format!("192.0.2.1 - {forged} {TIME} \"GET / HTTP/1.1\" 200 7");
         assert_eq!(read("combined", &line), Some(("192.0.2.1", 200, 7)));

@@ -5,9 +5,9 @@
 //!   |                |                            |               |     |
 //!  identity        start                        method         status quantity
 //!
-//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; a line -> its fields
+//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; fields of a line
 //!  fields.rs     parsers of single fields
-//!  requester.rs  the client's address or host name -> the identity that pays
+//!  requester.rs  the client's address or host name -> the identity that is charged
 //! ```
 
 mod fields;
@@ -39,11 +39,11 @@ pub struct AccessLogOptions {
     /// Keeps the path of each request as the attribute `path`. Off by default, because it makes
     /// records large, and few plans use it.
     pub path: bool,
-    /// The format of the lines. Without it, the first line that matches one decides between
-    /// `combined` (which includes `common`) and `vhost_combined`.
+    /// The format of the lines. If it is `None`, the first line that matches `combined` (which
+    /// includes `common`) or `vhost_combined` determines the format of the whole log.
     pub format: Option<LogFormat>,
-    /// Accepts host names of clients, which become `user:NAME`. Only with `format`, because without
-    /// it the name of a client cannot be distinguished from that of a virtual host.
+    /// Accepts host names of clients; their identity is `user:NAME`. Works only if `format` is set,
+    /// because otherwise the name of a client cannot be distinguished from that of a virtual host.
     pub hostnames: bool,
 }
 
@@ -63,7 +63,8 @@ pub struct BadSource(pub String);
 pub struct AccessLog<R: Read> {
     source: String,
     options: AccessLogOptions,
-    /// The possible formats, until the first matching line decides.
+    /// The formats to try if the caller specified none; the first matching line selects one of
+    /// them.
     candidates: Vec<LogFormat>,
     lines: Lines<R>,
     seen: HashMap<u64, u64>,
@@ -162,8 +163,8 @@ fn mixed(first: &LogFormat, other: &LogFormat) -> Problem {
     )
 }
 
-/// Determines the format from a line. The requester must be an address, and the identity of
-/// `identd` must not be one; so no line matches two formats.
+/// Determines the format of the log from a line. The requester must be an address, and the field of
+/// `identd` must not be one, so that no line matches two formats.
 fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Problem> {
     if let Some(format) = candidates.iter().find(|format| fits(format, line)) {
         return Ok(format.clone());

@@ -1,4 +1,4 @@
-//! Conversion of the client in a log line to the identity that pays.
+//! Conversion of the client in a log line to the identity that is charged.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -12,9 +12,9 @@ use crate::text::CsvRows;
 const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_id"];
 
 /// Writes a table of addresses from MaxMind's CSV files: `locations` is a `Locations-en.csv`,
-/// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with its name in faults.
-/// The location of a network is that of its `geoname_id` or, if that is not in a country, its
-/// registered country.
+/// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with the file name for
+/// messages. The location of a network is that of its `geoname_id` or, if that is not in a country,
+/// that of its registered country.
 ///
 /// # Errors
 /// The first fault of a file, with its line; more networks than a table can hold, or none; a write

@@ -11,8 +11,8 @@ use super::networks::{Network, TableWriter};
 use super::places::location;
 use super::{AddressTableHead, ImportError, Imported, Level};
 
-/// Writes a table of addresses from a Country or City database: the content of an `.mmdb` file, and
-/// its name in errors. A network without a country gets its registered country.
+/// Writes a table of addresses from a Country or City database, given as the content of an `.mmdb`
+/// file and the file name for messages. A network without a country gets its registered country.
 ///
 /// # Errors
 /// A database that cannot be read; more networks than a table can hold, or none; a write error of
@@ -55,8 +55,8 @@ fn unreadable(file: &str, problem: impl Display) -> ImportError {
     ImportError::Database { file: file.to_owned(), problem: problem.to_string() }
 }
 
-/// The location of a record. A Country database has a subset of the fields of a City database, so
-/// both are decoded as City records.
+/// The location in a record of the database. A Country database has a subset of the fields of a
+/// City database, so both are decoded as City records.
 fn place(
     found: &LookupResult<'_, &[u8]>,
     level: Level,

@@ -34,7 +34,8 @@ pub enum Level {
     Country,
     /// The country and, if MaxMind has it, the ISO code of the largest subdivision: `CH/ZH`.
     Subdivision,
-    /// As `Subdivision` and, if MaxMind has it, the city's English name: `CH/ZH/Zurich`.
+    /// The location as for `Subdivision` and, if MaxMind has it, the city's English name:
+    /// `CH/ZH/Zurich`.
     City,
 }
 
@@ -67,11 +68,11 @@ pub struct AddressTableHead {
 /// The size of the table that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// The rows of the table.
+    /// The number of rows of the table.
     pub rows: usize,
-    /// Bytes of its text.
+    /// The length of the table's text, in bytes.
     pub bytes: usize,
-    /// The networks that were left out because MaxMind has no country for them.
+    /// The number of networks that were left out because MaxMind has no country for them.
     pub unplaced: u64,
 }
 
@@ -86,7 +87,7 @@ pub enum ImportError {
     Database {
         /// The name of the file, as the caller gave it.
         file: String,
-        /// The problem.
+        /// The reason why the database cannot be read.
         problem: String,
     },
     /// The networks do not fit in a table.
@@ -94,9 +95,9 @@ pub enum ImportError {
         "the table grows past {rows} rows or {bytes} bytes; choose a coarser level, or leave out a file"
     )]
     TooLarge {
-        /// The most rows of a table.
+        /// The maximum number of rows of a table.
         rows: usize,
-        /// Bytes of its text.
+        /// The maximum length of a table's text, in bytes.
         bytes: usize,
     },
     /// No network has a location.

@@ -9,17 +9,18 @@ use turnpike_types::limits::{TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 
 use super::{AddressTableHead, ImportError, Imported};
 
-/// A network, IPv4 in the low 32 bits.
+/// A network of IP addresses. An IPv4 address is in the low 32 bits of `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network {
     start: u128,
     prefix: u8,
-    /// 32 or 128 bits.
+    /// The number of bits of an address: 32 for IPv4, 128 for IPv6.
     width: u8,
 }
 
 impl Network {
-    /// A network; `None` if the prefix is too long, or bits are set after it.
+    /// Returns `None` if `prefix` is longer than an address, or if `address` has bits set after the
+    /// prefix.
     pub(super) fn new(address: IpAddr, prefix: u8) -> Option<Self> {
         let (start, width) = match address {
             IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
@@ -70,10 +71,11 @@ pub(super) struct OutOfOrder;
 /// Writes the head of a table, then a row for each network after merging.
 pub(super) struct TableWriter<W: Write> {
     out: BufWriter<W>,
-    /// Networks of one location that may still be merged with later networks. Each is within the
-    /// doubled network of the one before it.
+    /// Networks with the same location that may still be merged with later networks. Each network
+    /// is within the [`Network::doubled`] of its predecessor.
     open: Vec<(Network, Rc<str>)>,
-    /// The last address of the last network, of IPv4 and of IPv6.
+    /// The last address of the newest network, separately for IPv4 and IPv6; `None` before the
+    /// first one.
     last: [Option<u128>; 2],
     rows: usize,
     bytes: usize,
@@ -92,7 +94,8 @@ impl<W: Write> TableWriter<W> {
         Ok(writer)
     }
 
-    /// Adds the next network. Its location is `None` if it has no country.
+    /// Adds the next network. If `location` is `None`, MaxMind has no country for the network, and
+    /// the network is only counted.
     pub(super) fn take(
         &mut self,
         network: Network,
@@ -115,7 +118,7 @@ impl<W: Write> TableWriter<W> {
                 && before.doubled().is_some_and(within)
         });
         if !goes_on {
-            // The open networks can't be merged with this network or with later ones.
+            // Neither the new network nor a later one can be merged with the open networks.
             self.flush()?;
         }
         self.open.push((network, Rc::clone(location)));

@@ -9,7 +9,8 @@ use crate::Fault;
 use crate::fault::{Problem, shown};
 use crate::text::CsvRows;
 
-/// The text of a location; `None` without a country. Empty levels are left out.
+/// The text of a location; `None` if the place is not in a country. Levels without a name are left
+/// out.
 pub(super) fn location(
     level: Level,
     country: &str,
@@ -63,7 +64,7 @@ impl<const N: usize> Columns<N> {
 
 const NAMES: [&str; 4] = ["geoname_id", "country_iso_code", "subdivision_1_iso_code", "city_name"];
 
-/// Locations by MaxMind's numbers; `None` for a place that is not in a country.
+/// The location of each `geoname_id` of MaxMind; `None` for a place that is not in a country.
 #[derive(Debug)]
 pub(super) struct Places(HashMap<u32, Option<Rc<str>>>);
 
@@ -95,14 +96,14 @@ impl Places {
         Ok(Self(places))
     }
 
-    /// The location of a number: the outer `None` if the number is unknown, the inner `None` if the
-    /// place is not in a country.
+    /// The location of a `geoname_id`. The outer `None` means that the id is unknown, the inner
+    /// `None` that the place is not in a country.
     pub(super) fn get(&self, id: u32) -> Option<Option<&Rc<str>>> {
         self.0.get(&id).map(Option::as_ref)
     }
 }
 
-/// A number of MaxMind; `None` for an empty text.
+/// Parses a number that identifies a place in MaxMind's files; `None` for an empty text.
 pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Problem> {
     if text.is_empty() {
         return Ok(None);

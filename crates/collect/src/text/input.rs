@@ -32,7 +32,8 @@ enum Text<R: Read> {
     Utf16(Utf16<Peeked<Raw<R>>>),
 }
 
-/// Files that are not text, by their first bytes: the kind of file, and how to convert it to text.
+/// Kinds of files that are not accepted: the first bytes, the name of the kind, and how to convert
+/// the file.
 const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"PK\x03\x04", "a ZIP archive or an .xlsx workbook", "unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an .xls workbook", "save the sheet as CSV"),
@@ -49,7 +50,8 @@ const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"\xff\xfe\0\0", "UTF-32", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32", "save it as UTF-8"),
 ];
-/// The number of bytes to read: at least the longest of these signatures and byte order marks.
+/// The number of bytes that are read to detect the encoding: at least the longest signature or byte
+/// order mark.
 const HEAD_BYTES: usize = 16;
 const GZIP: &[u8] = b"\x1f\x8b\x08";
 
@@ -89,7 +91,7 @@ impl<R: Read> Input<R> {
 }
 
 /// Reads a whole text file: gzip is decompressed, UTF-16 becomes UTF-8, a byte order mark is
-/// dropped, and if all lines end at CR, they end at LF. `file` is its name in faults.
+/// dropped, and if all lines end at CR, each CR becomes LF. `file` is its name in faults.
 ///
 /// # Errors
 /// A [`Fault`] if the file can't be read, is not text, or has more than `bytes_max` bytes of text.

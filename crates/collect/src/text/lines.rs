@@ -9,20 +9,21 @@ use crate::fault::{Problem, unreadable};
 
 /// Reads lines, each with its number.
 ///
-/// A line ends at LF, CR LF, or CR. Lines of white space only are skipped. NUL bytes before and
-/// after a line are dropped: a server that continues to write after `logrotate` has truncated its
-/// log leaves as many NUL bytes as the log had bytes. A line longer than `bytes_max` is a fault,
-/// and is not kept in memory.
+/// A line ends at LF, CR LF, or CR. Lines that contain only white space are skipped. NUL bytes
+/// before and after a line are dropped: a server that continues to write after `logrotate` has
+/// truncated its log leaves as many NUL bytes as the log had bytes. A line longer than `bytes_max`
+/// is a fault, and only its first `bytes_max` bytes are kept in memory.
 #[derive(Debug)]
 pub(crate) struct Lines<R: Read> {
     pub(super) file: String,
     state: State<R>,
     bytes_max: usize,
     buffer: Vec<u8>,
-    /// The bytes of the line, including those that are not kept.
+    /// The length of the current line in bytes, including bytes that are not kept in `buffer`.
     bytes: u64,
     line: u64,
-    /// Whether the last line ended with CR, so that an LF right after it belongs to it.
+    /// Whether the previous line ended with CR: an LF right after it belongs to the same line
+    /// break.
     after_cr: bool,
 }
 
@@ -108,27 +109,28 @@ impl<R: Read> Lines<R> {
         Ok(())
     }
 
-    /// The bytes of the line, without the line break.
+    /// The bytes of the current line, without the line break.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// The text of the line.
+    /// The text of the current line.
     pub(crate) fn text(&self) -> Result<&str, Utf8Error> {
         std::str::from_utf8(&self.buffer)
     }
 
-    /// The number of the line, from 1.
+    /// The number of the current line, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// A fault of this line.
+    /// Creates a fault at the current line.
     pub(crate) fn fault(&self, wrong: Problem) -> Fault {
         wrong.at(&self.file, self.line)
     }
 
-    /// A fatal fault of this line. It states how many lines after this one were not read.
+    /// Creates a fatal fault at the current line. The fault states how many lines after it were not
+    /// read.
     pub(crate) fn fatal(&mut self, wrong: Problem) -> Fault {
         let line = self.line;
         let mut not_read: u64 = 0;

@@ -10,7 +10,7 @@ use crate::fault::{Problem, shown};
 
 /// The possible separators of cells.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
-/// The longest row, in bytes. It has room for a record of 16 KiB with doubled quotes.
+/// The longest row, in bytes. A record of 16 KiB fits, even if all of its quotes are doubled.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads rows with as many cells as the header.
@@ -101,13 +101,13 @@ impl<R: Read> CsvRows<R> {
         &self.header
     }
 
-    /// A fault of the header.
+    /// Creates a fault at the header.
     pub(crate) fn header_fault(&self, wrong: Problem) -> Fault {
         wrong.fatal_at(&self.lines.file, self.header_line)
     }
 
-    /// Reads the next row, and returns its line. `None` at the end of the file, and after a fatal
-    /// fault.
+    /// Reads the next row, and returns its line number. `None` at the end of the file, and after a
+    /// fatal fault.
     pub(crate) fn next_row(&mut self) -> Option<Result<u64, Fault>> {
         let line = match self.lines.next_line()? {
             Ok(line) => line,
@@ -116,7 +116,8 @@ impl<R: Read> CsvRows<R> {
         Some(match self.split() {
             Ok(()) => Ok(line),
             Err(Split::Row(wrong)) => Err(self.lines.fault(wrong)),
-            // It is unknown which of the next lines are rows, and which are text within the quotes.
+            // A quote was not closed, so it is unknown which of the next lines are rows, and which
+            // are quoted text.
             Err(Split::File(wrong)) => Err(self.lines.fatal(wrong)),
         })
     }
@@ -160,7 +161,7 @@ impl<R: Read> CsvRows<R> {
         }
     }
 
-    /// A fault of the current row.
+    /// Creates a fault at the current row.
     pub(crate) fn fault(&self, wrong: Problem) -> Fault {
         self.lines.fault(wrong)
     }
@@ -194,7 +195,7 @@ fn text<R: Read>(lines: &Lines<R>) -> Result<&str, Problem> {
 }
 
 fn said_separator(text: &str) -> Result<char, Problem> {
-    // A spreadsheet can pad the line with more separators.
+    // A spreadsheet may append further separators to the line `sep=;`.
     let said = text.chars().next().filter(|separator| SEPARATORS.contains(separator));
     said.filter(|&separator| text.chars().all(|c| c == separator)).ok_or_else(|| {
         let problem = format!("{} is not a separator", shown(text));
@@ -213,7 +214,8 @@ fn bad_quote(error: CsvLineError) -> Problem {
     Problem::row(error.to_string(), remedy)
 }
 
-/// The fault of a first line in another format than separated values; `None` if it may be a header.
+/// The fault of a first line in another format than separated values; `None` if the line may be a
+/// header.
 fn other_format(text: &str) -> Option<Problem> {
     match text.trim_start().chars().next()? {
         '{' => Some(Problem::row(

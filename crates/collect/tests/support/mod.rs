@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-/// A value in the data section.
+/// A value in the data section of a MaxMind database.
 pub enum Value {
     Text(&'static str),
     U16(u16),

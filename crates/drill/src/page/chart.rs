@@ -15,7 +15,7 @@ const FAULTS_HEIGHT: f64 = 18.0;
 const ANSWERS_HEIGHT: f64 = 90.0;
 const WAITS_HEIGHT: f64 = 70.0;
 const GAP: f64 = 14.0;
-/// The maximum height of all bands together, unless the minimum height of a band requires more.
+/// The height that the bands of all partitions share; a single band is at most `BAND_MAX` high.
 const BANDS_HEIGHT: f64 = 180.0;
 const BAND_MAX: f64 = 14.0;
 /// The minimum length of a slice of time.
@@ -47,7 +47,7 @@ impl Window {
     }
 }
 
-/// Draws intervals of a timeline.
+/// Draws charts of a timeline, each for an interval of time.
 pub(super) struct Chart<'a> {
     timeline: &'a Timeline,
     /// The owners by partition, in order of time.
@@ -83,8 +83,8 @@ impl<'a> Chart<'a> {
         );
         self.bands(&mut out, window, bands_top, band);
         axis(&mut out, window, bottom);
-        // The fault's bar ends above the bands, so that their colours stay visible; its line
-        // continues.
+        // The bar of a fault ends above the bands, so that the colours of the bands stay visible.
+        // The line of the fault continues through the bands.
         self.faults(&mut out, window, bands_top - GAP / 2.0, bottom);
         self.answers(&mut out, window, answers_top, waits_top);
         self.names(&mut out, bottom + 36.0);
@@ -116,7 +116,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Draws the answers in each slice, and their longest wait.
+    /// Draws the number of answers in each slice of time, and the longest wait among them.
     fn answers(&self, out: &mut String, window: Window, answers_top: f64, waits_top: f64) {
         let slice = window.slice();
         let mut slices: BTreeMap<u64, (u32, Micros)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The HTML page: one self-contained file with a legend.
+//! The HTML page of the reports: one self-contained file with a legend.
 
 mod chart;
 

@@ -11,8 +11,8 @@ use crate::world::World;
 
 use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
 
-/// The ways to cut: the direction, and whether bytes in flight arrive later (as after a short cut,
-/// when TCP retransmits) or never.
+/// The ways to cut a connection: the directions, and whether bytes in flight arrive later (as after
+/// a short cut, when TCP retransmits) or never.
 const WAYS: [(&str, &[Direction], Flow); 6] = [
     ("both ways", &Direction::BOTH, Flow::Vanish),
     ("towards the server", &[Direction::ToServer], Flow::Vanish),

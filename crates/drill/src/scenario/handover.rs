@@ -1,4 +1,4 @@
-//! Planned changes without a failure; clients must not see an error.
+//! Planned changes of owners, by an operator. Clients must not see an error.
 
 use anyhow::{Context as _, Result};
 use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};

@@ -28,7 +28,8 @@ async fn run(world: &mut World) -> Result<()> {
     world.steady().await?;
     let mut down: Vec<String> = Vec::new();
     for _ in 0..world.repeat() {
-        // Mostly one at a time; sometimes the next process dies before the last one has restarted.
+        // Usually one process is down at a time. Sometimes the next process is killed before the
+        // last one was started again.
         if down.len() > 1 || (!down.is_empty() && world.draw(0..4) > 0) {
             for name in down.drain(..) {
                 world.cluster.start_again(&name).await?;
@@ -38,7 +39,7 @@ async fn run(world: &mut World) -> Result<()> {
             world.cluster.all().into_iter().filter(|name| world.cluster.is_running(name)).collect();
         let drawn = world.draw(0..up.len());
         let Some(victim) = up.get(drawn) else { continue };
-        // A front's clients have records for every partition.
+        // A front serves clients that send records for every partition.
         let is_node = world.cluster.nodes().contains(victim);
         let touched = if is_node { world.owned_by(victim) } else { world.partitions() };
         world.cluster.kill(victim)?;

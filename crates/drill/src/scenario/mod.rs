@@ -25,21 +25,21 @@ pub struct Scenario {
     pub name: &'static str,
     /// The faults, in a sentence.
     pub help: &'static str,
-    /// The condition that must hold, besides those of all scenarios.
+    /// The condition that must hold, in addition to the conditions of all scenarios.
     pub holds: &'static str,
     /// The tested invariants and rules, by their numbers in docs/protocol.md.
     pub proves: &'static str,
     /// The required kind of database.
     pub needs: Needs,
-    /// The scenario causes no failure, so it may run on a cluster with other users.
+    /// Whether the scenario causes no failure, so that it may run on a cluster with other users.
     pub harmless: bool,
     /// The guarantee for clients.
     pub guarantee: Guarantee,
     /// The limits on pauses.
     pub targets: &'static [Target],
-    /// The defaults for unset options.
+    /// The defaults for the options that the user did not set.
     pub size: Size,
-    /// The required cluster.
+    /// The nodes, fronts and proxies that the scenario requires.
     pub layout: fn() -> ClusterLayout,
     /// Injects the faults.
     pub run: for<'a> fn(&'a mut World) -> BoxFuture<'a, Result<()>>,
@@ -62,9 +62,10 @@ pub enum Needs {
 pub enum Guarantee {
     /// No record is lost or doubled.
     Exactly,
-    /// Also, no record is refused (suspended or rejected).
+    /// No record is lost or doubled, and none is refused (suspended or rejected).
     NothingRefused,
-    /// Also, no client sees an error: no broken stream, no batch answered RETRY.
+    /// No record is lost, doubled or refused, and no client sees an error: no broken stream, no
+    /// batch answered RETRY.
     NoErrorSeen,
 }
 
@@ -73,7 +74,7 @@ pub enum Guarantee {
 pub struct Target {
     /// The statistic.
     pub of: Quantile,
-    /// The limit.
+    /// The limit in milliseconds.
     pub millis: f64,
 }
 
@@ -99,14 +100,14 @@ impl Quantile {
     }
 }
 
-/// The defaults for unset options.
+/// The defaults of a scenario for the options that the user did not set.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// The number of faults.
     pub repeat: u32,
-    /// Partitions.
+    /// The number of partitions.
     pub partitions: u32,
-    /// Accounts in all.
+    /// The number of accounts in all partitions together.
     pub accounts: u64,
     /// Batches per second and partition.
     pub rate: f64,
@@ -114,7 +115,7 @@ pub struct Size {
     pub batch_records: u32,
 }
 
-/// Four partitions; for each, 50 batches of 20 records per second.
+/// The usual size: four partitions; for each, 50 batches of 20 records per second.
 const USUAL: Size =
     Size { repeat: 10, partitions: 4, accounts: 400, rate: 50.0, batch_records: 20 };
 

@@ -27,7 +27,8 @@ async fn run(world: &mut World) -> Result<()> {
         for name in world.cluster.all() {
             world.steady().await?;
             let owned = world.owned_by(&name);
-            // Each front has half of the clients.
+            // A front owns no partition, but half of the clients, whose records go to every
+            // partition.
             let touched = if owned.is_empty() { world.partitions() } else { owned };
             world.fault(format!("restart {name}"), touched, PauseMeasure::LongestWait);
             world.cluster.stop(&name).await?;

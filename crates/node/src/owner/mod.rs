@@ -41,7 +41,7 @@ use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{
-    ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
+    NotedRefusal, ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
 };
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
@@ -87,8 +87,12 @@ pub(crate) enum Request {
     Show { account: u64, reply: Reply<Option<ShowResponse>> },
     /// List suspended records.
     Suspense { filter: ListRequest, reply: Reply<(Vec<SuspendedRecord>, bool)> },
-    /// Rate suspended records again.
-    Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
+    /// Rate suspended records again, and note refusals.
+    Recycle {
+        keys: Vec<RecycleKey>,
+        refusals: Vec<NotedRefusal>,
+        reply: Reply<Vec<RecycleOutcome>>,
+    },
     /// Decide for which account to rate records whose identity has moved to another account.
     Reassign { records: Vec<Reassignment>, recycled: bool, reply: Reply<Vec<ReassignOutcome>> },
     /// Release the partition.
@@ -125,7 +129,7 @@ pub(crate) enum Refusal {
     GuidedLongAgo,
 }
 
-/// A request, and the bytes of the queue that it occupies.
+/// A request, and the room in bytes that it occupies in the queue.
 pub(crate) struct Queued {
     pub(crate) request: Request,
     pub(crate) _room: Option<OwnedSemaphorePermit>,
@@ -134,10 +138,10 @@ pub(crate) struct Queued {
 /// Why an owner ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// Another node has claimed the partition since.
+    /// Another node claimed the partition after this owner did.
     #[error("fenced: another node claimed the partition")]
     Fenced,
-    /// Another node claimed the partition first.
+    /// The claim failed, because another node claimed the partition before.
     #[error("another node claimed the partition first")]
     Lost,
     /// The partition was released for another member. `replica` is the state, equal to the log.
@@ -222,7 +226,8 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments that were loaded for the present request.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// Whether the catalogue was read for the present request, or the present pass over postings.
+    /// Whether the owner has tried to read the catalogue for the present request, or for the
+    /// present pass over postings.
     catalogue_asked: bool,
     /// When this owner last read the catalogue itself.
     catalogue_read_at: Option<Instant>,
@@ -355,7 +360,9 @@ impl Owner {
                 self.answer(reply, listed);
                 Ok(())
             }
-            Request::Recycle { keys, reply } => self.recycle(&keys, reply).await,
+            Request::Recycle { keys, refusals, reply } => {
+                self.recycle(&keys, &refusals, reply).await
+            }
             Request::Reassign { records, recycled, reply } => {
                 self.reassign(&records, recycled, reply).await
             }
@@ -398,7 +405,7 @@ impl Owner {
         tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
     }
 
-    /// Whether the open segment can take more, and no checkpoint is due.
+    /// Whether the open segment is below its size limit, and no checkpoint is due.
     fn has_room(&self) -> bool {
         !self.checkpoint_due() && self.open.builder.bytes() < self.shared.config.segment_bytes_max
     }

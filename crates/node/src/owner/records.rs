@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting};
+use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
@@ -117,8 +117,8 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        // The look-up is too old for a record that starts so late: in between, the identity may
-        // have moved to another account.
+        // The look-up of an identity is valid for records that start at `covered` or earlier.
+        // Before a later start, the identity may have moved to another account.
         let latest = self.open.time.now.saturating_add(limits::AHEAD_MAX_US);
         let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
         let is_late = covered(head)
@@ -183,7 +183,7 @@ impl Owner {
         }
         // Deduplication comes before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
-            return Ok(taken);
+            return self.complete(incoming, taken);
         }
         if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
             return Ok(Taken::Rejected(reason));
@@ -274,6 +274,42 @@ impl Owner {
             }
             None => Ok(None),
         }
+    }
+
+    /// Rates a record that waits for its duration, once the client states that it is zero (P35).
+    /// `taken` is the earlier outcome; the record's present state in it changes if it is rated now. If
+    /// it can't be rated yet, it waits as before.
+    pub(super) fn complete(
+        &mut self,
+        incoming: &Incoming<'_>,
+        taken: Taken,
+    ) -> Result<Taken, Wait> {
+        let Taken::Replayed(then, Some(now)) = taken else { return Ok(taken) };
+        let Some((key, waiting)) = self.lacks_duration(incoming)? else {
+            return Ok(Taken::Replayed(then, Some(now)));
+        };
+        match self.rate_suspended(&key, &waiting, incoming) {
+            Ok(()) => Ok(Taken::Replayed(then, None)),
+            Err(NotRated::Suspended(_)) => Ok(Taken::Replayed(then, Some(now))),
+            Err(NotRated::Wait(wait)) => Err(wait),
+        }
+    }
+
+    /// The suspended record to which `incoming` adds the duration of zero; `None` if there is none.
+    fn lacks_duration(
+        &self,
+        incoming: &Incoming<'_>,
+    ) -> Result<Option<(WaitingKey, Waiting)>, Wait> {
+        let key = incoming.waiting_key();
+        let waiting = self.state.suspense().get(&key);
+        let Some(waiting) =
+            waiting.filter(|waiting| waiting.reason == SuspenseReason::MissingInput)
+        else {
+            return Ok(None);
+        };
+        let row = self.record_at(waiting.location).map_err(Wait::Load)?;
+        let is_completed = row.is_some_and(|row| incoming.supplies_duration_of(&row));
+        Ok(is_completed.then(|| (key, waiting.clone())))
     }
 
     fn again(&self, incoming: &Incoming<'_>, row: &RecordRow<'_>) -> Taken {
@@ -380,7 +416,7 @@ pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
     NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
 }
 
-/// Why a record has no lines.
+/// Why a record is not rated, or not yet.
 pub(super) enum NotRated {
     Suspended(Suspension),
     Wait(Wait),

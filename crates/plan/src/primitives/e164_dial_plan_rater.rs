@@ -55,6 +55,11 @@ pub(super) static SPEC: Spec = Spec {
             Value::Choice(&["yes", "no"]),
             "whether the national prefix is part of the number; the default is yes for Italy only",
         ),
+        optional(
+            "ambiguous",
+            Value::Choice(&["suspend", "national"]),
+            "what happens to a dialled number without any prefix that may be national or international; the default is suspend",
+        ),
         FEE_PER,
         CURRENCY,
     ],
@@ -103,12 +108,12 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// The interpretation of numbers without `+`.
+/// How the rater interprets telephone numbers without `+`.
 fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberReading, Refused> {
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
     if primitive.property("numbers") == Some("international") {
-        let home = ["country-code", "national-prefix", "keeps-national-prefix"];
+        let home = ["country-code", "national-prefix", "keeps-national-prefix", "ambiguous"];
         if let Some(name) = home.into_iter().find(|name| primitive.property(name).is_some()) {
             let message = format!(
                 "{name}: numbers=\"international\" include the country code: leave {name} out"
@@ -143,6 +148,10 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
     };
+    let home = match primitive.property("ambiguous") {
+        Some("national") => home.national_if_ambiguous(),
+        _ => home,
+    };
     Ok(match builder.has_unchecked_numbers() {
         true => NumberReading::Unchecked(home),
         false => NumberReading::Dialled(home),
@@ -155,7 +164,7 @@ struct E164DialPlanRater {
     reading: NumberReading,
     /// Whether the setup fee is charged with the record's first unit only.
     fee_per_call: bool,
-    /// The unit of the input.
+    /// The unit in which the input is measured.
     unit: Unit,
     digits: u32,
     call: u16,

@@ -17,8 +17,8 @@ const DAY_US: i64 = 86_400_000_000;
 const CYCLE_DAYS_MIN: i64 = 28 - 2;
 
 impl Rater {
-    /// The first cycle that is not closed, whose last instant under this subscription is in the
-    /// interval, and whose grace period has ended.
+    /// The first cycle that is not closed, if its last instant under this subscription is in the
+    /// interval and its grace period has ended.
     pub(super) fn next_close(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -100,7 +100,7 @@ impl Rater {
         for variable in sums_of(plan).into_iter().flatten() {
             let held = state.between(variable, Period::EVER, Period(i32::MAX));
             for entry in held.iter().filter(|entry| entry.value != 0) {
-                // A cheap test that excludes most open cycles.
+                // This comparison excludes most open cycles at little cost.
                 if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
                     continue;
                 }
@@ -162,7 +162,8 @@ impl Rater {
         }
         // A cycle ends early where the next interval has another cycle day.
         let day = interval.account.cycle_day;
-        let is_cut = intervals.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
+        let next = intervals.iter().skip(place + 1).find(|next| !next.is_empty());
+        let is_cut = next.is_some_and(|next| next.account.cycle_day != day);
         let end = if is_cut { end.min(until) } else { end };
         let last = cycle.to.min(end) - 1;
         (from <= last && last < until).then_some(cycle)
@@ -174,7 +175,8 @@ impl Rater {
 pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i64, i64)> {
     let plans = intervals.iter().flat_map(|interval| interval.plans);
     let same = plans.filter(|plan| plan.code.tentative.closed == closed);
-    let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
+    let begun = same.filter(|plan| plan.since < plan.until);
+    let mut held: Vec<_> = begun.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
     held.sort_unstable();
     held.dedup();
     held

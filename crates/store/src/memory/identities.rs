@@ -7,7 +7,7 @@ use super::database::MemoryDatabase;
 use super::state::State;
 use crate::identities::bindings::{self, Asked, Histories, RowChange};
 use crate::identities::check_bindings;
-use crate::identities::row::key_of;
+use crate::identities::row::{BindingRow, key_of};
 use crate::{
     BindOutcome, Binding, BindingsMark, IdentityHistory, IdentityStore, RebindOutcome, Rebinding,
     StoreResult,
@@ -75,7 +75,15 @@ impl State {
 
     fn histories<'a>(&self, identities: impl Iterator<Item = &'a str>) -> Histories {
         let keys = bindings::keys_of(identities);
-        Histories::of(keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned())
+        Histories::of(self.binding_rows(&keys))
+    }
+
+    /// The rows under `keys`, in force and withdrawn.
+    fn binding_rows(&self, keys: &[String]) -> impl Iterator<Item = BindingRow> {
+        keys.iter().flat_map(|key| {
+            let tables = [self.bindings.get(key), self.withdrawn_bindings.get(key)];
+            tables.into_iter().flatten().flatten().cloned()
+        })
     }
 
     fn write_bindings(&mut self, writes: &[RowChange], recorded: Timestamp) {
@@ -110,11 +118,7 @@ impl State {
         let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
         let asked: Vec<Asked> = identities.iter().map(of).collect();
         let keys = bindings::keys_asked(&asked);
-        let rows = keys.iter().flat_map(|key| {
-            let tables = [self.bindings.get(key), self.withdrawn_bindings.get(key)];
-            tables.into_iter().flatten().flatten().cloned()
-        });
-        bindings::guided(&asked, rows)
+        bindings::guided(&asked, self.binding_rows(&keys))
     }
 
     const fn bindings_mark(&self) -> BindingsMark {

@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use super::connections::DedicatedPool;
 use crate::sql::spec_cache::SpecCache;
 
-/// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
-/// has no use.
+/// Time limit of a heartbeat and of an observation: four heartbeat intervals of the default length
+/// (P21). A later answer has no use.
 pub(super) const BEAT_LIMIT: Duration = Duration::from_secs(1);
 /// Time limit of an append. Past it the outcome is unknown, and the owner claims again (P2).
 pub(super) const APPEND_LIMIT: Duration = Duration::from_secs(4);

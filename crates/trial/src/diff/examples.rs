@@ -1,4 +1,4 @@
-//! Differences between examples, with the names used in the XML.
+//! Differences between the examples of two plans, with the names used in the XML.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,8 @@ pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     changes(all(before), all(after), |_| "example".to_owned(), details)
 }
 
-/// The contents of an example, without line numbers.
+/// The settings, records and expectations of an example as pairs of name and value, without line
+/// numbers.
 fn said(example: &Example) -> Vec<(String, String)> {
     let mut said = settings(&example.settings);
     if example.tolerance == Tolerance::PerLine {
@@ -67,7 +68,7 @@ fn written_out(inline: &InlineExample, zone: &Zone) -> Vec<(String, String)> {
     numbered(accounts.chain(records).chain(expected).chain(totals))
 }
 
-/// Appends a number to each repeated name.
+/// Makes the names unique: appends a number to a name that occurred before.
 fn numbered(said: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     let told = said.map(|(name, value)| {

@@ -20,13 +20,13 @@ pub struct PlanDiff {
     pub after: String,
     /// Differences of the plan element: id, version, starts, currency, round, state, supersedes.
     pub head: Vec<Changed>,
-    /// Parameters, which a subscription may override.
+    /// Differences of parameters, which a subscription may override.
     pub parameters: Vec<PlanChange>,
-    /// The primitives, by id.
+    /// Differences of primitives, by id.
     pub primitives: Vec<PlanChange>,
-    /// Unit prices and fixed amounts, with the parameters' defaults.
+    /// Differences of unit prices and fixed amounts, with the parameters' defaults.
     pub prices: Vec<PriceChange>,
-    /// Examples, by name.
+    /// Differences of examples, by name.
     pub examples: Vec<PlanChange>,
     /// Whether the documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
@@ -63,9 +63,9 @@ pub struct Changed {
 /// A changed price; `None` for a plan that does not have the price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PriceChange {
-    /// The primitive.
+    /// The id of the primitive that has the price.
     pub primitive: String,
-    /// The step, or the id of the charge.
+    /// The id of the step or of the charge that has the price.
     pub component: String,
     /// The price in the first plan, such as `1.00 per 1 h`.
     pub before: Option<String>,
@@ -74,7 +74,7 @@ pub struct PriceChange {
 }
 
 impl PlanDiff {
-    /// Whether both plans charge the same and keep the same state. Their documents may still differ
+    /// Whether no element of the plans differs. Their documents may still differ
     /// ([`PlanDiff::text_only`]).
     pub fn is_empty(&self) -> bool {
         let Self { head, parameters, primitives, prices, examples, .. } = self;
@@ -122,8 +122,8 @@ type Key = (String, String, usize);
 /// A price as written, and its currency.
 type Price = (String, turnpike_types::Currency);
 
-/// The prices of the plan's own primitives. Every plan also has components for options and bonuses,
-/// which the plan does not contain.
+/// The prices of the plan's own primitives. The object code also has components for options and
+/// bonuses, which belong to no primitive of the plan.
 fn priced(plan: &Plan, code: &ObjectCode) -> Vec<(Key, Price)> {
     let mut counts = std::collections::BTreeMap::new();
     let key = |component: &turnpike_plan::Component| {
@@ -146,7 +146,7 @@ fn prices(old: (&Plan, &ObjectCode), new: (&Plan, &ObjectCode)) -> Vec<PriceChan
         |((primitive, component, _), before, after): (Key, Option<Price>, Option<Price>)| {
             let currencies = before.as_ref().zip(after.as_ref()).map(|(old, new)| (old.1, new.1));
             let moves = currencies.is_some_and(|(old, new)| old != new);
-            // The currency is shown only if it changed.
+            // Prices are shown with their currency only if the currency changed.
             let told = |(price, currency): Price| match moves {
                 true => format!("{currency} {price}"),
                 false => price,

@@ -24,7 +24,7 @@ fn other_plan(before: Side<'_>, after: Side<'_>) -> Vec<String> {
     )]
 }
 
-/// The reason why the new version loses this variable; `None` if it keeps it.
+/// The reason why the new version loses this variable; `None` if the new version keeps it.
 fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String> {
     let (id, step) = match variable.primitive.split_once('/') {
         Some((id, step)) => (id, Some(step)),
@@ -84,9 +84,9 @@ fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     }
 }
 
-/// The added primitive that probably is a removed one under another id. Both have the same type,
-/// and either they differ only in the id, or they are the only added and the only removed primitive
-/// of this type.
+/// The added primitive that probably is the removed primitive `old` under another id. Both have the
+/// same type, and either they differ only in the id, or they are the only added and the only
+/// removed primitive of this type.
 fn renamed<'a>(old: &Primitive, before: &Plan, after: &'a Plan) -> Option<&'a str> {
     let of_kind = |these: &'a Plan, those: &Plan| -> Vec<&'a Primitive> {
         let added = these.primitives().iter().filter(|p| those.primitive(&p.id).is_none());

@@ -6,7 +6,8 @@ use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
 use super::{Changed, PlanChange};
 
-/// Pairs the values of both plans by key, in the order of the first plan, then of the second.
+/// Pairs the values of both plans by key: first the keys of the first plan, then those that only
+/// the second plan has, each in the order of its plan.
 pub(super) fn pairs<K: Ord + Clone, V>(
     before: Vec<(K, V)>,
     after: Vec<(K, V)>,
@@ -108,8 +109,7 @@ pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     changes(all(before), all(after), |primitive| primitive.kind.clone(), details)
 }
 
-/// Type, links and properties. Without the type for an added or removed primitive, because
-/// [`PlanChange::kind`](super::PlanChange::kind) holds it.
+/// The type, links and properties of a primitive, as pairs of name and value.
 fn values(primitive: Option<&&Primitive>) -> Vec<(String, String)> {
     let Some(primitive) = primitive else { return Vec::new() };
     let kind = ("type".to_owned(), primitive.kind.clone());

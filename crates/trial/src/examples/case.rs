@@ -13,13 +13,14 @@ pub(crate) struct Case<'e> {
     pub(crate) records: Vec<PlacedRecord>,
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) totals: &'e [ExpectedTotal],
-    /// The name of the file of expectations, for messages; empty for the plan itself.
+    /// The name of the file of expectations, for messages; empty if the expectations are in the
+    /// plan.
     file: String,
 }
 
 /// A record and its position.
 pub(crate) struct PlacedRecord {
-    /// `line 12`, or `usage.csv:3`.
+    /// The position, such as `line 12` or `usage.csv:3`.
     pub(crate) at: String,
     pub(crate) usage: UsageRecord,
 }
@@ -50,7 +51,7 @@ impl<'e> Case<'e> {
     ) -> Option<Self> {
         let mut records = Vec::new();
         let mut sound = true;
-        // One record over the limit, so that an excess is detected.
+        // Reads one record more than the limit, so that an excess is detected.
         for row in rows(usage_name, &usage).take(records_max + 1) {
             match row {
                 Ok(Row { line, content }) => {

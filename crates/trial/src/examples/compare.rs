@@ -1,5 +1,6 @@
-//! Compares the rated records and due charges with the expectations: every expected line must
-//! occur, and every line must be expected.
+//! Compares the rated records and due charges with the expectations: every expected charge line
+//! must occur, and every charge line that occurs must be expected, except replaced and tentative
+//! lines.
 
 use std::collections::BTreeMap;
 
@@ -68,16 +69,16 @@ fn nothing(of: &Subject) -> String {
     }
 }
 
-/// The expected and the found lateness, if they differ.
+/// The expected and the found lateness of a record; `None` if they are equal or none is expected.
 fn wrong_lateness(expectation: &Expectation, came: &FoundLines) -> Option<(String, String)> {
     let word = |late: bool| if late { "late" } else { "in time" };
     let expected = expectation.late.filter(|expected| *expected != came.late)?;
     Some((format!("it to be {}", word(expected)), format!("it is {}", word(came.late))))
 }
 
-/// The assignment of expectations to sums.
+/// The expectations that were matched with sums of charge lines.
 struct Claims<'a> {
-    /// The matched sum, by index of the expectation.
+    /// The sum that each expectation matches, by the index of the expectation.
     sums: Vec<Option<Sum>>,
     unclaimed: Vec<(&'a Subject, &'a FoundLines, &'a Sum)>,
     found: &'a ExampleResults,
@@ -153,8 +154,8 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The expectations that match these lines: those with a primitive name take precedence over those
-/// without.
+/// The indices of the expectations that match a sum. Expectations in the form PRIMITIVE/COMPONENT
+/// take precedence over those that name only the component.
 fn claimants(expected: &[Wanted<'_>], sum: &Sum) -> Vec<usize> {
     let by_name = |name: &str| -> Vec<usize> {
         let fits = |posting: Option<&str>| match posting {
@@ -224,7 +225,7 @@ fn totals(case: &Case<'_>, found: &ExampleResults, report: &mut ExampleReport) {
     }
 }
 
-/// The reason why expected lines are missing.
+/// The reason why an expected line is missing, as text.
 fn missing(plan: &Plan, came: &FoundLines, component: &str) -> String {
     if came.suspended.is_some() {
         return outcome(came);
@@ -286,7 +287,7 @@ mod tests {
         Sum { primitive, component, posting, unit, quantity, nanos, lines }
     }
 
-    /// The rule of the test vectors: half a unit of the ninth decimal for each line.
+    /// The test vectors permit a difference of half a unit of the ninth decimal for each line.
     #[test]
     fn three_lines_may_differ_by_one_and_a_half_units_where_an_example_says_so() {
         let one = Money::from_nanos(1_000).unwrap();

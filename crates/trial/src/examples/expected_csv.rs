@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use turnpike_plan::{Expectation, Expected, ExpectedQuantity, POSTINGS, Subject, parse_amount};
 use turnpike_types::{CsvLine, CsvLineError, Money, SuspenseReason};
 
-/// Columns of `turnpike rate` that are ignored.
+/// Columns of the output of `turnpike rate` that are ignored in a file of expectations.
 const PASSED_OVER: &[&str] = &[
     "currency",
     "plan",
@@ -109,12 +109,12 @@ enum Column {
     PassedOver,
 }
 
-/// The notation of a quantity in a column.
+/// How a column states the unit of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     /// The cell contains the unit, such as `2 h`; a number without a unit is in base units.
     Itself,
-    /// In the unit given by the column's name.
+    /// The cell is in the unit that the column's name states.
     In(&'static str),
 }
 
@@ -160,7 +160,8 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
-/// The expectations read so far; rows of the same record and component are combined.
+/// The expectations read so far. Rows with the same record (or date), component and posting are
+/// added.
 #[derive(Default)]
 struct Sums {
     expectations: Vec<Expectation>,

@@ -1,4 +1,5 @@
-//! The results of records and due charges: sums over the lines of each component and posting.
+//! The results of records and due charges: sums over the charge lines of each component and
+//! posting.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +12,24 @@ use crate::{Charges, FellDue, Trial};
 /// The results of all records and due charges of an example.
 #[derive(Default)]
 pub(crate) struct ExampleResults {
-    /// By record or due date.
+    /// The results of each record, and of each date on which charges fell due.
     pub(crate) subjects: BTreeMap<Subject, FoundLines>,
-    /// The posted sums of the accounts with expected totals, by currency.
+    /// For each expected total, the balance of the account, by currency.
     pub(crate) totals: Vec<Vec<(Currency, Option<Money>)>>,
 }
 
 /// The result of one record, or of the charges due on one date.
 pub(crate) struct FoundLines {
-    /// The position of the record; for due charges, the line of the example, such as `line 12`.
+    /// The position of the record; for due charges, the line number of the example in the plan's
+    /// XML, such as `line 12`.
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
     pub(crate) late: bool,
-    /// In the order of the first line of each sum.
+    /// The sums, in the order of the first charge line of each sum.
     pub(crate) sums: Vec<Sum>,
 }
 
-/// The sum of the lines with one component and one kind of posting.
+/// The sum of the charge lines with one component and one kind of posting.
 #[derive(Clone, Debug)]
 pub(crate) struct Sum {
     pub(crate) primitive: String,
@@ -35,9 +37,9 @@ pub(crate) struct Sum {
     /// The word for the kind of posting.
     pub(crate) posting: &'static str,
     pub(crate) unit: Unit,
-    /// `None` if it exceeds 128 bits.
+    /// The quantity in base units; `None` if the sum exceeds 128 bits.
     pub(crate) quantity: Option<i128>,
-    /// In billionths; `None` if it exceeds 128 bits.
+    /// The amount in billionths of the currency unit; `None` if the sum exceeds 128 bits.
     pub(crate) nanos: Option<i128>,
     pub(crate) lines: u32,
 }

@@ -40,7 +40,7 @@ pub const EXAMPLE_RECORDS_MAX: usize = 10_000;
 /// Maximum number of due charges and closes in one example.
 pub const EXAMPLE_DUES_MAX: usize = 20_000;
 
-/// The inputs of examples besides the plan.
+/// The inputs of a run of examples in addition to the plan.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     files: &'a dyn Fn(&str) -> Option<Vec<u8>>,
@@ -61,7 +61,8 @@ impl<'a> Inputs<'a> {
         Self { tables, ..self }
     }
 
-    /// Stops with an error once `stop` returns true; it is called before each record.
+    /// Calls `stop` before each record. If it returns true, the example is not rated further and is
+    /// reported as failed.
     #[must_use]
     pub fn stopping_when(self, stop: &'a dyn Fn() -> bool) -> Self {
         Self { stop, ..self }
@@ -198,8 +199,8 @@ fn take_due(
     }
 }
 
-/// The accounts of an example: the listed accounts, else every account number; without records and
-/// without listed accounts, account 1.
+/// The accounts of an example: the listed accounts, or, if none are listed, every account number.
+/// An example without listed accounts and without records has account 1 only.
 fn accounts(plan: &Plan, case: &Case<'_>) -> Result<TrialAccounts, TrialError> {
     let settings = &case.example.settings;
     let account = |context| TrialAccount::new(context).with(subscription(plan, settings));
@@ -207,7 +208,8 @@ fn accounts(plan: &Plan, case: &Case<'_>) -> Result<TrialAccounts, TrialError> {
         return Ok(TrialAccounts::all_alike(account(context(settings, BTreeMap::new()))));
     };
     if inline.accounts.is_empty() && inline.records.is_empty() {
-        // Records name their accounts; without records, due charges still need an account.
+        // An account must be opened for due charges to be booked, and there is no record that names
+        // one.
         let mut accounts = TrialAccounts::none();
         accounts.open(THE_ACCOUNT, account(context(settings, BTreeMap::new())))?;
         return Ok(accounts);
@@ -244,7 +246,7 @@ fn subscription(plan: &Plan, settings: &ExampleSettings) -> TrialSubscription {
     }
 }
 
-/// The requested files; each is read once.
+/// The files that examples name; each file is read once.
 struct Files<'a> {
     source: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     held: BTreeMap<String, Vec<u8>>,

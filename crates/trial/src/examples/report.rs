@@ -11,7 +11,7 @@ const DIFFERENCES_MAX: usize = 50;
 /// The results of all examples of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExamplesReport {
-    /// In the order of the plan.
+    /// The result of each example, in the order of the plan.
     pub examples: Vec<ExampleReport>,
 }
 
@@ -22,9 +22,9 @@ pub struct ExampleReport {
     pub name: String,
     /// The line of the example in the XML, from 1.
     pub line: u32,
-    /// Records that were rated.
+    /// The number of records that were given to the plan.
     pub records: usize,
-    /// Charge lines of these records.
+    /// The number of charge lines of these records and of due charges.
     pub lines: usize,
     /// The differences; empty if the example passed.
     pub differences: Vec<Difference>,
@@ -74,8 +74,7 @@ impl ExampleReport {
         self.differences.is_empty()
     }
 
-    /// Adds a difference that does not concern a record, at the position `at` or else at the
-    /// example.
+    /// Adds a difference that names no record or date, at the position `at` or else at the example.
     pub(crate) fn fails(
         &mut self,
         at: Option<&str>,

@@ -12,7 +12,7 @@ use turnpike_types::{Posting, UsageRecord};
 
 use crate::timeline::TimelineInterval;
 
-/// A receiver of the steps, in the order in which the primitives run.
+/// Receives the steps of an evaluation, in the order in which the primitives run.
 pub trait Stepper {
     /// A primitive has run.
     fn step(&mut self, step: &Stepped);
@@ -24,7 +24,7 @@ pub struct Stepped {
     /// The record's id; for a due item, `due:` and the date on which it falls due, in the account's
     /// time zone.
     pub record: String,
-    /// The plan.
+    /// The id of the plan.
     pub plan: String,
     /// The version of the plan.
     pub version: u32,
@@ -33,15 +33,15 @@ pub struct Stepped {
     /// The type of the primitive.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The line of the primitive in the plan's XML.
+    /// The line number of the primitive in the plan's XML.
     pub line: u32,
     /// The units that the primitive received.
     pub inputs: Vec<Port>,
     /// The units that the primitive sent to other primitives.
     pub outputs: Vec<Port>,
-    /// The lines that the primitive booked.
+    /// The charge lines that the primitive booked.
     pub booked: Vec<Booked>,
-    /// The earlier lines whose posting the primitive changed.
+    /// The earlier charge lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
     /// The variables that the primitive set.
     pub variables: Vec<VariableChange>,
@@ -56,11 +56,11 @@ pub struct Stepped {
 /// The units at one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// The port.
+    /// The name of the port.
     pub port: String,
     /// Ranges of units, in order.
     pub runs: Vec<UnitRange>,
-    /// Whether a record without units passed the port.
+    /// Whether a record without units passed the port; then `runs` is empty.
     pub empty_record: bool,
 }
 
@@ -83,14 +83,14 @@ pub struct UnitRange {
     pub to: Option<String>,
 }
 
-/// A line that was booked.
+/// A charge line that was booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Booked {
     /// The number of the line within the record or due item, from 0.
     pub number: usize,
     /// The component that the line charges for.
     pub component: String,
-    /// The kind of charge.
+    /// The kind of charge, such as `usage` or `one-time`.
     pub kind: &'static str,
     /// The quantity as text: `7200 s`.
     pub quantity: String,
@@ -108,21 +108,21 @@ pub struct Booked {
     /// The number of the line from which this line was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
-    /// The row of the reference table, from 0.
+    /// The row, from 0, of the reference table that gave the price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
     /// The posting: `account`, `second-account 901`, `nobody`, `replaced`, `trial`.
     pub posting: String,
 }
 
-/// An earlier line with a changed posting.
+/// An earlier charge line whose posting was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moved {
-    /// The number of the line.
+    /// The number of the line within the record or due item, from 0.
     pub number: usize,
-    /// The posting before.
+    /// The posting before the change.
     pub before: String,
-    /// The posting now.
+    /// The posting after the change.
     pub after: String,
 }
 
@@ -133,9 +133,9 @@ pub struct VariableChange {
     pub variable: String,
     /// The first date of the period; empty if there is none.
     pub period: String,
-    /// The value before, in base units.
+    /// The value before the primitive ran, in base units.
     pub before: i128,
-    /// The value now.
+    /// The value after the primitive ran, in base units.
     pub after: i128,
     /// The unit of the value.
     pub unit: &'static str,
@@ -143,7 +143,7 @@ pub struct VariableChange {
     pub period_words: String,
     /// The value before as text: `7200 s`, `charged until 2026-12-01`, `nothing`.
     pub before_words: String,
-    /// The value now as text.
+    /// The value after the primitive ran, as text.
     pub after_words: String,
 }
 
@@ -153,7 +153,7 @@ pub(crate) struct StepWatcher<'a> {
     /// Whether a due item is rated. Primitives without an effect on a due item are left out.
     is_due: bool,
     interval: &'a TimelineInterval,
-    /// The postings of the lines so far, as of the previous step.
+    /// The posting of each line booked so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
 }

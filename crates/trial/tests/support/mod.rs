@@ -12,7 +12,8 @@ pub(crate) fn parsed(xml: &str) -> Plan {
     turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}\n{xml}"))
 }
 
-/// A plan of one dollar an hour, 0.50 from the tenth hour of the month on.
+/// The XML of a plan with a price of 1.00 for each of the first ten hours of a month, 0.50 for each
+/// further hour, and a setup charge of 10.00.
 pub(crate) fn hourly(version: u32, starts: &str, more: &str) -> String {
     format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="hourly" version="{version}" starts="{starts}" currency="USD">
@@ -37,7 +38,7 @@ pub(crate) fn at(text: &str) -> Timestamp {
     turnpike_collect::parse_instant(text).unwrap()
 }
 
-/// A session of some hours.
+/// A record of connect time that lasts this number of hours.
 pub(crate) fn session(account: u64, id: &str, start: &str, hours: i64) -> UsageRecord {
     UsageRecord {
         record_id: id.to_owned(),
@@ -62,7 +63,7 @@ pub(crate) fn account(zone: &str) -> TrialAccount {
     TrialAccount::new(settings(zone))
 }
 
-/// `component quantity amount` of each line.
+/// The text `COMPONENT QUANTITY AMOUNT` of each line.
 pub(crate) fn lines(charges: &Charges<'_>) -> Vec<String> {
     let shown = charges.iter().map(|charge| {
         let hours = charge.line.quantity / 3_600_000_000;
@@ -80,7 +81,7 @@ pub(crate) fn rated(outcome: TrialOutcome<'_>) -> Vec<String> {
     }
 }
 
-/// `date what: component quantity amount` of each line that fell due since the last call.
+/// The text `DATE KIND: COMPONENT QUANTITY AMOUNT` of each line that fell due since the last call.
 pub(crate) fn due(trial: &mut Trial) -> Vec<String> {
     let mut shown = Vec::new();
     for due in trial.take_due() {

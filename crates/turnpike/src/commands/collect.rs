@@ -67,8 +67,8 @@ pub(crate) struct AccessLogArgs {
     /// The log, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The prefix of record ids: one for each server, the same whenever its log is collected; needed
-    /// for standard input [default: the file's name without .1, .2.gz, -20261130]
+    /// The prefix of record ids: one for each server, the same whenever its log is collected;
+    /// needed for standard input [default: the file's name without .1, .2.gz, -20261130]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// The format of the lines: common, combined, vhost_combined, or the server's LogFormat
@@ -92,8 +92,8 @@ pub(crate) struct AccessLogArgs {
     /// The start of the subscriptions: an instant, or a date in the zone
     #[arg(long, value_name = "TIME", requires_all = ["open_accounts", "plan"])]
     plan_from: Option<String>,
-    /// Also subscribe the requesters' accounts that an interrupted run left without a plan: accounts
-    /// with the same settings, numbered FROM or higher
+    /// Also subscribe the requesters' accounts that an interrupted run left without a plan:
+    /// accounts with the same settings, numbered FROM or higher
     #[arg(long, requires_all = ["open_accounts", "plan"])]
     resume: bool,
     /// Time zone of the opened accounts
@@ -152,7 +152,8 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     report.print(args.batches.json, exceptions)
 }
 
-/// Refuses a start of the plan after every access: all of them would wait as no-plan.
+/// Refuses a plan start that is later than every access: all of them would be suspended as
+/// `no-plan`.
 fn check_start(plan_from: Option<Timestamp>, survey: Option<&Survey>) -> anyhow::Result<()> {
     let spans = survey.and_then(|survey| survey.oldest.zip(survey.newest));
     let Some((plan_from, (oldest, newest))) = plan_from.zip(spans) else { return Ok(()) };

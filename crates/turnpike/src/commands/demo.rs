@@ -51,13 +51,13 @@ pub(crate) struct DemoArgs {
     logs: bool,
 }
 
-/// The account of the bill.
+/// The account whose bill is printed.
 const BILLED: u64 = 42;
-/// The last account; four partitions of equal size.
+/// The last account. The accounts from 1 to `LAST` are split evenly among four partitions.
 const LAST: u64 = 4_000;
 const FIG6B_USAGE: &str = include_str!("../../plans/fig6b_usage.csv");
 const FIG6B_BILL: &str = include_str!("../../plans/fig6b_bill.csv");
-/// The time-out without progress; generous, for loaded machines.
+/// How long a request may make no progress before it fails: long enough for loaded machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -178,7 +178,7 @@ async fn open_accounts(front: &Front) -> anyhow::Result<()> {
     say(&format!("account {BILLED} has plan {fig6b}; {count} others have plan {octets}"))
 }
 
-/// Sends some of account 42's sessions.
+/// Sends the records of account 42 that have these indices in the file `FIG6B_USAGE`.
 async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Result<()> {
     let rows = UsageCsv::new("fig6b_usage.csv", BufReader::new(FIG6B_USAGE.as_bytes()))?;
     let rows: Rows = Box::new(rows.skip(which.start).take(which.len()));
@@ -210,7 +210,7 @@ async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> 
     say(&format!(
         "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} accepted so far)"
     ))?;
-    // The partition has no owner now: these records wait until the next owner serves it.
+    // The partition's owner is dead: these records wait until the next owner serves the partition.
     bill_usage(front, 5..13).await?;
     let waited = killed.elapsed();
     say(&format!(
@@ -287,7 +287,8 @@ fn bill(lines: &[ChargeLine]) -> anyhow::Result<()> {
     let mut total = turnpike_types::Money::ZERO;
     for (key, (units, amount)) in &added {
         let (units_expected, amount_expected) = &expected[key];
-        // A portion that is split over lines is rounded in each line.
+        // A portion that is split over several lines is rounded in each of them, so the sum may
+        // differ by some billionths.
         let off = (amount.nanos() - amount_expected.nanos()).abs();
         ensure!(
             units == units_expected && off <= 2,

@@ -46,7 +46,7 @@ pub(crate) struct DrillArgs {
     /// The scenarios to run, in this order
     #[arg(value_name = "SCENARIO", required_unless_present = "all", conflicts_with = "all")]
     scenarios: Vec<String>,
-    /// Run all of them
+    /// Run all scenarios
     #[arg(long)]
     all: bool,
     /// Faults per scenario [default: the scenario's]
@@ -58,7 +58,7 @@ pub(crate) struct DrillArgs {
     /// Batches per second and partition [default: the scenario's, mostly 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: Option<u32>,
-    /// Accounts in all [default: the scenario's, mostly 400]
+    /// Number of accounts [default: the scenario's, mostly 400]
     #[arg(long = "account-count", alias = "accounts", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: Option<u64>,
@@ -73,7 +73,8 @@ pub(crate) struct DrillArgs {
     /// other clients are allowed
     #[arg(long, value_name = "URL", requires = "database", requires = "test_accounts")]
     front: Option<String>,
-    /// Accounts of that cluster that only the drill uses: it opens them and sends usage for them
+    /// Accounts of the cluster of --front that only the drill uses: it opens them and sends usage
+    /// for them
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts, requires = "front")]
     test_accounts: Option<AccountRange>,
     /// Write all figures here, as JSON
@@ -137,7 +138,8 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
             .with_context(|| format!("scenario {name} could not run"))?;
         print_result(&report);
         reports.push(report);
-        // After each scenario, so that an interrupt loses no finished report.
+        // The reports are written after each scenario, so that an interrupt loses no finished
+        // report.
         write(&args, options.seed, &reports)?;
     }
     ui::print(turnpike_drill::table(&reports).trim_end())?;

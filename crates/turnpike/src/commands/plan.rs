@@ -221,7 +221,7 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
 /// The number that asks a front for the newest version.
 const NEWEST: u32 = 0;
 
-/// The XML of a published version; [`NEWEST`] for the newest.
+/// The XML of a published version of a plan; the version [`NEWEST`] selects the newest one.
 async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
     Ok(get(front, plan, version).await?.xml)
 }

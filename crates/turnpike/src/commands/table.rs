@@ -269,7 +269,7 @@ impl From<TableVersion> for Listed {
 
 async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    // Version 0 asks for the newest.
+    // In a request, version 0 means the newest version.
     let version = args.version.unwrap_or(0);
     let request = GetTableRequest { table_id: args.table.clone(), version };
     let doing = format!("table {} can't be shown (see `turnpike table list`)", args.table);

@@ -134,8 +134,8 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
     DataDir::lock(data)
 }
 
-/// The first line of the log: version and settings. An existing database keeps its partitions,
-/// whatever the options say.
+/// Writes the first line of the log: version and settings. An existing database keeps its
+/// partitions, whatever the options say.
 fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
     let is_new = !DataDir::was_used(data);
     tracing::info!(
@@ -191,9 +191,9 @@ async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPlan {
     pub(crate) nodes: u32,
-    /// For a new database; `None` for the default.
+    /// The number of partitions of a new database; `None` for the default.
     pub(crate) partitions: Option<u32>,
-    /// For a new database; `None` for the default.
+    /// The accounts of a new database; `None` for the default.
     pub(crate) accounts: Option<AccountRange>,
     pub(crate) acceptance: AcceptanceArgs,
     pub(crate) listen: String,
@@ -213,7 +213,7 @@ impl ClusterPlan {
 /// A running embedded cluster.
 #[derive(Debug)]
 pub(crate) struct LocalCluster {
-    /// The first and the number of the accounts that `turnpike load` is suggested for.
+    /// The first account and the number of accounts that the log suggests for `turnpike load`.
     accounts_for_load: (u64, u64),
     pub(crate) front: RunningChild,
     pub(crate) nodes: Vec<RunningChild>,
@@ -292,7 +292,8 @@ impl LocalCluster {
 }
 
 /// The accounts that a load may use without touching those that a user opens first, which usually
-/// have low numbers: the last 10,000, or half if there are fewer than 20,000.
+/// have low numbers: the last 10,000 of the last partition, or half of its accounts if it has fewer
+/// than 20,000. Returns the first account and the number of accounts.
 fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
     let ranges = partitions.iter().map(|partition| partition.spec.range);
     let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };

@@ -56,7 +56,7 @@ impl Probe {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under this lock.
+        // A poisoned lock is used too, because no code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

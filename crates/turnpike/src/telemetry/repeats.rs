@@ -24,7 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The time in which at most one line of a cause is written.
+/// The time in which at most one line per cause is written.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of distinct causes for one place in the code.
 const CAUSES_MAX: usize = 32;
@@ -35,7 +35,7 @@ const SUBJECTS: [&str; 7] = ["partition", "node", "name", "address", "home", "se
 /// The target of lines that report repeats; these lines are not counted themselves.
 const TARGET: &str = "turnpike::repeats";
 
-/// A cause in its present window.
+/// A cause of warnings, with the count of its present window of [`WINDOW`].
 #[derive(Debug)]
 struct Cause {
     level: Level,
@@ -50,7 +50,7 @@ struct Cause {
 pub(crate) struct Repeated {
     pub(crate) level: Level,
     pub(crate) suppressed: u64,
-    /// The text of the newest one.
+    /// The text of the newest suppressed line.
     pub(crate) text: String,
 }
 
@@ -119,7 +119,7 @@ impl Repeats {
     }
 
     fn causes(&self) -> MutexGuard<'_, Causes> {
-        // Nothing panics under this lock.
+        // A poisoned lock is used too, because no code panics while it holds this lock.
         self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,8 +161,8 @@ impl Line {
         line
     }
 
-    /// `words`: the value is text. A number distinguishes causes only in the fields of
-    /// [`SUBJECTS`].
+    /// Adds a field to the text of the line. Its value becomes part of the key if the field is one
+    /// of [`SUBJECTS`], or, without its numbers, if `words` states that the value is text.
     fn add(&mut self, field: &Field, value: &dyn fmt::Display, words: bool) {
         let (name, value) = (field.name(), value.to_string());
         let room = TEXT_MAX.saturating_sub(self.text.len());

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::markdown::{file, root};
 
-/// A command that can't be run here, and what runs it instead.
+/// The beginnings of commands that are not run here, each with the reason or with what runs it.
 const ELSEWHERE: [(&str, &str); 4] = [
     ("git clone", "this is the clone"),
     ("cargo install", "the tests have built the program"),
@@ -37,7 +37,7 @@ struct Walkthrough {
 impl Drop for Walkthrough {
     fn drop(&mut self) {
         if let Some(cluster) = &mut self.cluster {
-            // SIGTERM: it stops its own processes, each within a time limit of its own.
+            // `kill` sends SIGTERM. The cluster stops its own processes, each within a time limit.
             let _ = Command::new("kill").arg(cluster.id().to_string()).status();
             let _ = cluster.wait();
         }
@@ -70,14 +70,16 @@ impl Walkthrough {
         command
     }
 
-    /// What a script prints, both ways, and its exit code.
+    /// Runs a script. Returns its standard output and standard error as one text, and its exit
+    /// code.
     fn run(&self, script: &str) -> (String, i32) {
         let both = format!("exec 2>&1\nset -e\n{script}");
         let output = self.shell(&both).output().unwrap();
         (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap_or(-1))
     }
 
-    /// Starts the cluster of a page, at a port of its own, and waits until it says that it serves.
+    /// Starts the cluster of a page at this page's port, and waits until its log says that it
+    /// serves.
     fn start(&mut self, line: &str) {
         assert!(self.cluster.is_none(), "one cluster a page");
         let line = format!("exec {line} --listen 127.0.0.1:{} 2>&1", self.port);
@@ -90,7 +92,7 @@ impl Walkthrough {
             log.last().is_some_and(|line| line.contains("The cluster serves at"))
         });
         assert!(is_served, "the cluster does not serve:\n{}", log.join("\n"));
-        // What it says from now on is read, so that it never waits for a reader.
+        // The rest of the output is read and dropped, so that a full pipe never blocks the cluster.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     }
 }
@@ -108,7 +110,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Do the lines printed match those expected?
+/// Whether the printed lines match the expected ones; the expected line `…` matches any lines.
 fn matches(expected: &[&str], printed: &[&str]) -> bool {
     match expected.split_first() {
         None => printed.is_empty(),
@@ -119,7 +121,7 @@ fn matches(expected: &[&str], printed: &[&str]) -> bool {
     }
 }
 
-/// Does a line fit a pattern in which `…` stands for any letters?
+/// Whether a line matches a pattern, in which `…` matches any characters.
 fn fits(pattern: &str, line: &str) -> bool {
     let parts: Vec<&str> = pattern.split('…').collect();
     let [first, middle @ .., last] = parts.as_slice() else { return pattern == line };
@@ -133,7 +135,8 @@ fn fits(pattern: &str, line: &str) -> bool {
     true
 }
 
-/// What is printed, as a page shows it: a line that fits a line of the old block is kept as that.
+/// The new content of a block: the printed lines, but a line that matches a pattern of the old
+/// content is replaced by this pattern.
 fn blessed(expected: &[&str], printed: &[&str]) -> String {
     let shown = |line: &&str| {
         let kept = expected.iter().find(|old| **old != "…" && fits(old, line));
@@ -142,7 +145,7 @@ fn blessed(expected: &[&str], printed: &[&str]) -> String {
     printed.iter().map(shown).collect()
 }
 
-/// Follows a page; the number of blocks that were run.
+/// Runs the blocks of shell of a page. Returns how many were run.
 fn follow(name: &str) -> usize {
     let page = file(name);
     let mut rewritten = page.text.clone();
@@ -207,7 +210,7 @@ fn the_page_of_the_language_steps_through_a_plan_as_it_shows() {
     assert_eq!(follow("docs/price-plans.md"), 1);
 }
 
-/// Commands of the page of tables that need no cluster, on the first table of that page.
+/// The command `table check` of the page accepts the first table of the page.
 #[test]
 fn the_table_that_the_page_of_tables_checks_is_sound() {
     let page = file("docs/tables.md");

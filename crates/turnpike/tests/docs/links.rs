@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::markdown::{Text, pages, root};
 
-/// `../a` seen from a page, as a path from the root; `None` when it leaves the repository.
+/// The path from the repository's root for a link such as `../a` on a page; `None` if the link
+/// leaves the repository.
 fn resolved(page: &Text, target: &str) -> Option<PathBuf> {
     let mut path = Path::new(&page.path).parent().unwrap_or(Path::new("")).to_path_buf();
     for part in Path::new(target).components() {
@@ -55,7 +56,7 @@ fn every_relative_link_and_anchor_resolves() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Folders whose paths pages name in backquotes.
+/// A text in backquotes that begins with one of these directories is a path of the repository.
 const ROOTS: [&str; 9] = [
     "crates/",
     "docs/",
@@ -75,7 +76,7 @@ fn every_path_of_the_repository_that_a_page_names_exists() {
     for page in pages() {
         for span in page.spans() {
             let word = span.split([' ', ':']).next().unwrap_or_default();
-            // Names in capitals stand for any name.
+            // A path with a wildcard or a placeholder such as NAME can't be checked.
             let stands_for_any = word.contains(['*', '<', '{', '…']) || word.contains("NAME");
             if !ROOTS.iter().any(|root| word.starts_with(root)) || stands_for_any {
                 continue;

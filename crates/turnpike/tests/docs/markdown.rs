@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A text file of the repository.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// From the repository's root, with `/` between.
+    /// The path from the repository's root, with `/` as the separator.
     pub(crate) path: String,
     pub(crate) text: String,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Text {
 #[derive(Debug)]
 pub(crate) struct Block<'p> {
     pub(crate) language: &'p str,
-    /// The number of its first line, from 1.
+    /// The number of the first line of the block's content, from 1.
     pub(crate) line: usize,
     pub(crate) text: String,
 }
@@ -28,7 +28,7 @@ pub(crate) fn root() -> PathBuf {
     root.canonicalize().expect("the repository's root")
 }
 
-/// One file.
+/// Reads the file at a path from the repository's root.
 pub(crate) fn file(path: &str) -> Text {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
     Text { path: path.to_owned(), text }
@@ -59,7 +59,8 @@ fn walk(place: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(place).expect("a readable directory") {
         let path = entry.expect("a readable entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // `..` within a fixture is no concern; hidden directories and build output are not ours.
+        // Hidden directories, build output and symbolic links are not read: they are not sources of
+        // this repository.
         if name.starts_with('.') || name == "target" || name == "node_modules" || path.is_symlink()
         {
             continue;
@@ -108,7 +109,7 @@ impl Text {
         prose
     }
 
-    /// The texts in single backquotes outside fenced blocks, line breaks as blanks.
+    /// The texts in single backquotes outside fenced blocks, with blanks instead of line breaks.
     pub(crate) fn spans(&self) -> Vec<String> {
         let prose = self.prose();
         // A span may go on into the next line, but not into the next paragraph.
@@ -141,7 +142,7 @@ impl Text {
         links
     }
 
-    /// The anchors of its headings, as GitHub makes them.
+    /// The anchors of the headings, as GitHub forms them.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let mut anchors: Vec<String> = Vec::new();
         for line in self.prose().lines() {

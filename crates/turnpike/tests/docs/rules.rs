@@ -10,18 +10,18 @@ use super::markdown::{Text, file, files, root};
 
 const RULES: u32 = 38;
 const INVARIANTS: u32 = 7;
-/// P50, P95, P99, P999 are percentiles.
+/// P50, P95, P99 and P999 are percentiles, not rules.
 const PERCENTILES: [u32; 4] = [50, 95, 99, 999];
 
 /// A rule or an invariant of the protocol page.
 struct Rule {
     name: String,
-    /// `Enforced in` and so on, with the text up to the next one.
+    /// The text of each field, such as `Enforced in`, by the name of the field.
     fields: BTreeMap<String, String>,
 }
 
 impl Rule {
-    /// The texts in backquotes of a field.
+    /// The texts in backquotes in a field.
     fn named(&self, field: &str) -> Vec<String> {
         let text = self.fields.get(field).map_or("", String::as_str);
         text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
@@ -107,7 +107,7 @@ fn every_file_and_item_that_enforces_a_rule_exists() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Does Rust code define a function, type or constant of this name?
+/// Whether Rust code defines a function, type or constant of this name.
 fn defines(code: &str, name: &str) -> bool {
     ["fn", "struct", "enum", "trait", "const", "static", "type"].iter().any(|keyword| {
         let wanted = format!("{keyword} {name}");
@@ -118,7 +118,7 @@ fn defines(code: &str, name: &str) -> bool {
     })
 }
 
-/// Functions right under an attribute that makes them tests, and their bodies.
+/// The names and bodies of the functions with a test attribute.
 fn tests_in(text: &str) -> Vec<(&str, String)> {
     let lines: Vec<&str> = text.lines().collect();
     let (mut tests, mut is_test) = (Vec::new(), false);
@@ -140,7 +140,7 @@ fn tests_in(text: &str) -> Vec<(&str, String)> {
     tests
 }
 
-/// A function's lines up to the brace that closes it, comments left out.
+/// The lines of a function up to its closing brace, without comments.
 fn body(lines: &[&str]) -> String {
     if let Some((_, rest)) = lines[0].split_once('{')
         && rest.ends_with('}')
@@ -153,8 +153,8 @@ fn body(lines: &[&str]) -> String {
     inner.copied().map(str::trim).filter(|line| !line.starts_with("//")).collect()
 }
 
-/// Cases of the store's conformance suite: a build script lists them, and a macro makes tests of
-/// them.
+/// The names and bodies of the cases of the store's conformance suite. Its build script lists them
+/// all, and a macro makes tests of them.
 fn conformance_cases(path: &str, text: &str) -> Vec<(String, String)> {
     if !path.starts_with("crates/store/conformance/src/") {
         return Vec::new();
@@ -167,7 +167,7 @@ fn conformance_cases(path: &str, text: &str) -> Vec<(String, String)> {
     cases.collect()
 }
 
-/// Where a test of this name is now, if it was moved.
+/// For a message: the file that has a test of this name now, if any.
 fn elsewhere(name: &str) -> String {
     let wanted = format!("fn {name}(");
     let found = files(&["rs"]).into_iter().find(|source| source.text.contains(&wanted));
@@ -243,7 +243,7 @@ fn every_rule_names_its_mutants_and_every_mutant_is_listed_under_its_rules() {
     }
 }
 
-/// `P12`, `I3` where they stand as words: the line, the letter, the number.
+/// Each citation of a rule or an invariant, such as `P12` or `I3`: its line, letter and number.
 fn cited(text: &str) -> Vec<(usize, char, u32)> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -270,7 +270,7 @@ fn every_rule_and_invariant_that_is_cited_exists() {
                 'I' => (1..=INVARIANTS).contains(&number),
                 _ => (1..=RULES).contains(&number) || PERCENTILES.contains(&number),
             };
-            // The page says which numbers are reserved.
+            // The page reserves the number after the last rule.
             let is_reserved = source.path == "docs/protocol.md" && number == RULES + 1;
             if !exists && !is_reserved {
                 faults.push(format!("{}:{line}: {letter}{number}", source.path));
@@ -294,7 +294,7 @@ fn every_section_that_is_cited_exists() {
             .collect();
         assert!(headings.len() > 5, "{page} has numbered sections");
         for source in files(&["rs", "sql", "proto", "md"]) {
-            // A citation may go on in the next line of a comment.
+            // A citation may continue in the next line of a comment.
             let text = joined(&source.text);
             for after in text.split(page).skip(1) {
                 let Some(rest) = after.strip_prefix(" section") else { continue };
@@ -311,7 +311,7 @@ fn every_section_that_is_cited_exists() {
     assert!(faults.is_empty(), "no such sections:\n{}", faults.join("\n"));
 }
 
-/// Comment lines as one, so that a sentence is whole.
+/// Joins all lines without comment marks, so that a citation is not split over two lines.
 fn joined(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     for line in text.lines() {
@@ -344,7 +344,7 @@ fn numbers(text: &str) -> Vec<u32> {
 #[test]
 fn nothing_cites_documents_that_are_not_in_the_repository() {
     let mut faults = Vec::new();
-    // In pieces, so that this file is not found.
+    // The names are joined from parts, so that the test does not find them in this file.
     let gone = [
         ["PLANS", " section"].concat(),
         ["DESIGN", " section"].concat(),

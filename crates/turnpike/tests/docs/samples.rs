@@ -1,4 +1,4 @@
-//! Samples in pages are what they say: plans compile, tables and files are read.
+//! Samples in pages are valid: plans compile, and tables and files can be read.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use yaml_rust2::YamlLoader;
 
 use super::markdown::{Block, files, pages};
 
-/// Languages of blocks, and what holds them. A block of another one is not checked by anything.
+/// The languages that fenced blocks may have. A block of another language would not be checked.
 const LANGUAGES: [&str; 12] = [
-    "",       // figures: boxes and arrows
-    "text",   // what commands print; in guides compared by guide.rs
-    "rust",   // pieces of code to explain, not whole
-    "promql", // names of metrics: src/telemetry/tests.rs
+    "",       // figures; not checked
+    "text",   // output of commands; guide.rs compares it in the pages that it runs
+    "rust",   // excerpts of code; not checked
+    "promql", // src/telemetry/tests.rs checks the names of metrics
     "sh",     // src/pages.rs parses each command
     "toml",   // src/pages.rs reads each as a configuration file
     "ini",    // unit files of systemd: read as sections and keys
@@ -28,7 +28,7 @@ fn every_block_is_of_a_language_that_is_checked() {
     }
 }
 
-/// What is wrong with a sample.
+/// The fault of a sample; `None` if it is valid.
 fn fault(language: &str, text: &str) -> Option<String> {
     match language {
         "xml" => plan(text),

@@ -25,7 +25,7 @@ pub(crate) enum When {
 /// An instant, or a date in the account's zone.
 pub(crate) fn when(text: &str) -> Result<When, String> {
     let in_utc = values::instant(text)?;
-    // At most ten characters: a date; this is the same rule as for all other times.
+    // A text of at most ten characters is a date, as in all other options that take a time.
     Ok(text.parse().ok().filter(|_| text.len() <= 10).map_or(When::Instant(in_utc), When::Date))
 }
 
@@ -142,8 +142,8 @@ mod tests {
     fn a_date_begins_in_the_accounts_zone_also_where_clocks_jump() {
         let zurich = [("", "Europe/Zurich")];
         assert_eq!(begins("2026-11-01", &zurich), "2026-11-01T00:00:00+01:00[Europe/Zurich]");
-        // Sao Paulo: 01:00 followed 23:59:59, so the date has no midnight. Apia: 30 December was
-        // skipped.
+        // In Sao Paulo, the clocks went from 23:59:59 to 01:00, so the date has no midnight. In
+        // Apia, 30 December was skipped.
         let sao_paulo = [("", "America/Sao_Paulo")];
         let jump = begins("2018-11-04", &sao_paulo);
         assert_eq!(jump, "2018-11-04T01:00:00-02:00[America/Sao_Paulo]");

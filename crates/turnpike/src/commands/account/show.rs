@@ -41,7 +41,7 @@ struct Account {
     settings: Vec<Dated>,
     subscriptions: Vec<Subscribed>,
     bindings: Vec<Bound>,
-    /// The account has more bindings than are listed.
+    /// Whether the account has more bindings than are listed.
     more_bindings: bool,
     options: Vec<OptionComparison>,
     variables: Vec<Variable>,
@@ -82,7 +82,7 @@ struct Subscribed {
     until: Option<String>,
     priority: u32,
     parameters: BTreeMap<String, String>,
-    /// The option if the subscription is an alternative of one.
+    /// The name of the option; `None` if the subscription is not an alternative of an option.
     option: Option<String>,
     /// The fee of the option per cycle.
     fee: Option<String>,
@@ -103,7 +103,7 @@ struct Alternative {
     plan: String,
     /// Recurring and usage charges so far; the alternatives are compared by this sum.
     running: String,
-    /// One-time charges.
+    /// The one-time charges so far.
     once: String,
     picked: bool,
 }
@@ -112,7 +112,7 @@ struct Alternative {
 struct Variable {
     name: String,
     period: String,
-    /// The stored whole number.
+    /// The stored value: a whole number.
     value: String,
     /// The value in words; empty if the node runs an older release.
     value_words: String,

@@ -30,17 +30,19 @@ use crate::cli::Context;
 use crate::client::Front;
 use crate::{ui, values};
 
-/// Accounts looked up concurrently.
+/// The number of accounts that are looked up concurrently.
 const SHOWS_AT_ONCE: usize = 16;
-/// Account numbers found in use before the command gives up.
+/// The maximum number of account numbers that are found in use before the command gives up.
 const TAKEN_MAX: usize = 10_000;
-/// Maximum number of times that numbers are chosen again because other runs took them.
+/// The maximum number of times that new numbers are chosen because other processes took the old
+/// ones.
 const ROUNDS_MAX: usize = 100;
 
 /// Opens an account for each requester of `survey` that has none.
 ///
 /// # Errors
-/// A failed check; then nothing was changed.
+/// A failed check, before any change; or a failed request or a refused command, after which some of
+/// the accounts may be open.
 pub(super) async fn open(
     front: &Front,
     args: &AccessLogArgs,
@@ -94,7 +96,7 @@ pub(super) async fn open(
     print_report(&opened, all, &elsewhere, &planless)
 }
 
-/// The statement about the accounts in the message of a failed check.
+/// The text in messages of failed checks that states what happened to the accounts.
 const NOTHING: &str = "nothing was changed";
 
 /// Opens new accounts while other processes may open accounts too.
@@ -155,7 +157,8 @@ impl Opening<'_> {
         let mut new = HashSet::new();
         let applied = apply::apply(self.front, commands, |number, outcome| {
             each();
-            // A front of an earlier release answers for an old account that it is in effect already.
+            // A front of an earlier release does not refuse an account that is open already: it
+            // answers that the command is already in effect.
             if outcome == AccountOutcome::Applied {
                 new.insert(number);
             }
@@ -309,8 +312,8 @@ async fn resolve(front: &Front, requesters: &[Requester]) -> anyhow::Result<Vec<
     Ok(resolved)
 }
 
-/// The first `count` account numbers from `from` on that are not in use. `so_far` says in messages
-/// what was changed.
+/// The first `count` account numbers from `from` on that are not in use. `so_far` is the part of
+/// error messages that states what was changed.
 async fn free_numbers(
     front: &Front,
     partitions: &[Partition],

@@ -1,15 +1,16 @@
-//! The prefix of record ids: what distinguishes the records of one server from those of another.
+//! The prefix of record ids, which distinguishes the records of one server from those of other
+//! servers.
 //!
 //! Record ids are `SOURCE:HASH:N` (docs/formats.md). One server's log must keep its source when it
-//! is rotated, or its records would be billed again; two servers' logs must have two sources, or
-//! equal lines of both would be taken for one.
+//! is rotated, or its records would be billed again. The logs of two servers must have different
+//! sources, or equal lines in both would be treated as duplicates.
 
 use std::path::Path;
 
 use crate::exit::usage;
 
-/// The source of a log that is given without `--source`: the file's name without what rotation and
-/// compression append to it.
+/// The source of a log if `--source` is not given: the file's name without the suffixes that
+/// rotation and compression append.
 ///
 /// # Errors
 /// For standard input, which has no name.
@@ -25,7 +26,8 @@ pub(super) fn default_source(file: &Path) -> anyhow::Result<String> {
 }
 
 /// `access.log` for `access.log.1`, `access.log.2.gz`, `access.log-20261130`, `access.log.gz`. A
-/// number at the end of another name, such as `10.0.0.1`, may tell servers apart.
+/// name that does not end in `log` before the number, such as `10.0.0.1`, is kept, because the
+/// number may distinguish servers.
 fn without_rotation(name: &str) -> &str {
     let name = name.strip_suffix(".gz").filter(|rest| !rest.is_empty()).unwrap_or(name);
     let Some(at) = name.rfind(['.', '-']).filter(|&at| at > 0) else { return name };
@@ -65,7 +67,8 @@ mod tests {
         }
     }
 
-    /// Earlier releases took the whole name: records of such files must stay duplicates.
+    /// Earlier releases used the whole name as the source. With another source, records that are
+    /// sent again would be billed again.
     #[test]
     fn any_other_name_is_the_source_as_it_stands() {
         for name in [

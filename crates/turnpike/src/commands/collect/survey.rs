@@ -1,4 +1,5 @@
-//! A first pass over the log, before any change: its requesters and their times.
+//! The first pass over a log, before any change: collects the requesters and the times of their
+//! accesses.
 //!
 //! An access that ends in the future is rejected by the cluster (P26), so it opens no account.
 
@@ -16,7 +17,7 @@ use crate::{ui, values};
 pub(crate) struct Survey {
     /// In order of first appearance.
     pub(crate) requesters: Vec<Requester>,
-    /// The oldest access of the log.
+    /// The start of the oldest access.
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) newest: Option<Timestamp>,
     /// The accesses that end in the future.
@@ -27,15 +28,15 @@ pub(crate) struct Survey {
 #[derive(Debug, Default)]
 struct Ahead {
     count: u64,
-    /// The latest start among them.
+    /// The latest start of such an access.
     newest: Option<Timestamp>,
 }
 
-/// An identity in the log.
+/// An identity in the log, with its latest access.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Requester {
     pub(crate) identity: String,
-    /// Its latest access.
+    /// The start of the latest access of the identity.
     pub(crate) newest: Timestamp,
 }
 
@@ -49,7 +50,7 @@ impl Survey {
         for row in log {
             let record = match row {
                 Ok(row) => row.content,
-                // The file is damaged, or is not a log: do not act on a part of it.
+                // The file is damaged, or is not a log: no account may be opened for a part of it.
                 Err(fault) if fault.is_fatal() => return Err(fault.into()),
                 Err(fault) => {
                     first_fault.get_or_insert(fault);
@@ -84,10 +85,10 @@ impl Survey {
         }
     }
 
-    /// Says that accesses lie in the future.
+    /// Prints that some accesses end in the future.
     ///
     /// # Errors
-    /// When all of them do.
+    /// All accesses of the log end in the future.
     fn tell_of_ahead(&self, newest: Timestamp, now: Timestamp) -> anyhow::Result<()> {
         let [newest, now] = [newest, now].map(|at| values::show_instant(at.micros()));
         if self.requesters.is_empty() {

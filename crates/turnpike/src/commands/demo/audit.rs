@@ -18,7 +18,7 @@ pub(crate) struct Audit {
     pub(crate) lines: u64,
     /// Records that have a charge line.
     records: HashSet<(u64, String)>,
-    /// Records counted in the control totals of the segments, and suspended records.
+    /// The number of logged records, rated or suspended, by the control totals of the segments.
     pub(crate) logged: u64,
     suspended: u64,
     octets: HashMap<u64, u64>,
@@ -104,7 +104,8 @@ impl Audit {
         for (account, octets) in &ledger.octets {
             let (charged, lines) = self.charged.get(account).copied().unwrap_or_default();
             let expected = expected_nanos_times_100(*octets);
-            // Each line is rounded to the nano once: its error is at most half a nano.
+            // Each line is rounded once, to a nano (a billionth of the currency unit), so its error
+            // is at most half a nano.
             let off = (charged.nanos() * 100 - expected).abs();
             ensure!(
                 off <= 50 * i128::from(lines),
@@ -114,7 +115,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Octets rated in all.
+    /// The number of octets rated for all accounts.
     pub(crate) fn octets(&self) -> u64 {
         self.octets.values().sum()
     }

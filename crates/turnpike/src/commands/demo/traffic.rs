@@ -16,13 +16,13 @@ use crate::commands::load::generate::{Generator, GeneratorOptions, share};
 use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 
-/// Concurrent streams.
+/// The number of concurrent client streams.
 const STREAMS: u16 = 4;
 /// Records per batch; each batch has records of every partition.
 const BATCH: u32 = 250;
 /// The duration of the traffic: enough for a takeover and a handback in the middle.
 const PACE: Duration = Duration::from_secs(12);
-/// The number of pauses of each stream during [`PACE`].
+/// The number of rounds into which each stream divides [`PACE`], with a pause after each.
 const ROUNDS: u32 = 120;
 
 /// An answered batch: the time of sending and the time of the answer.
@@ -36,7 +36,7 @@ pub(crate) struct AnsweredBatch {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) records: u64,
-    /// Octets of each account.
+    /// The octets sent for each account.
     pub(crate) octets: HashMap<u64, u64>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Records for the accounts from `first` on.
+    /// Traffic of octet records for the `accounts` accounts from number `first` on.
     pub(crate) fn new(first: u64, accounts: u64, records: u64, start_us: i64) -> Arc<Self> {
         Arc::new(Self {
             accounts: (first, accounts),
@@ -139,12 +139,12 @@ impl Traffic {
         });
     }
 
-    /// The ledger so far.
+    /// Takes the ledger; a later call returns an empty one.
     pub(crate) fn ledger(&self) -> Ledger {
         std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The answers so far.
+    /// The answered batches so far.
     pub(crate) fn answers(&self) -> Vec<AnsweredBatch> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -8,10 +8,11 @@ use crate::sender::Batch;
 
 use super::UsageKind;
 
-/// Microseconds of a session beyond its first second: up to some 18 minutes.
+/// Bits of a random number that give the duration of a session beyond its first second, in
+/// microseconds: up to about 18 minutes.
 const DURATION_MASK: u64 = 0x3fff_ffff;
 
-/// No record lasts longer, in microseconds.
+/// The duration of the longest record, in microseconds.
 pub(crate) const LONGEST_US: i64 = 1_000_000 + DURATION_MASK.cast_signed();
 
 /// The pool of attributes: a record carries the first `GeneratorOptions::attributes` of them.
@@ -40,7 +41,8 @@ pub(crate) struct GeneratorOptions<'a> {
     pub(crate) start_us: i64,
 }
 
-/// This stream's share of `records`: deterministic, so that a run can be repeated.
+/// The number of records that one of the streams sends. It depends on the arguments only, so that a
+/// run can be repeated.
 pub(crate) fn share(records: u64, stream: u16, streams: u16) -> u64 {
     let streams = u64::from(streams.max(1));
     records / streams + u64::from(u64::from(stream) < records % streams)
@@ -130,9 +132,9 @@ impl Generator {
         put_varint(record, 4 << 3 | 1);
         record.extend_from_slice(&self.start_us.to_le_bytes());
         match self.kind {
-            // One second to about 18 minutes.
+            // The duration: one second to about 18 minutes.
             UsageKind::Fig6b => put_number(record, 5, 1_000_000 + (chance & DURATION_MASK)),
-            // Up to a quarter of a gigabyte.
+            // The quantity: up to about 268 megabytes.
             UsageKind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
         }
         if let Some(attributes) = ATTRIBUTES.get(..self.attributes).filter(|some| !some.is_empty())
@@ -152,7 +154,7 @@ impl Generator {
         digits
     }
 
-    /// xorshift64*: fast, and deterministic for a run.
+    /// The next number of the generator xorshift64*, which is fast, and deterministic for a run.
     fn random(&mut self) -> u64 {
         self.chance ^= self.chance >> 12;
         self.chance ^= self.chance << 25;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bits of a value that are kept besides its magnitude.
+/// The number of bits of a value that are kept in addition to its order of magnitude.
 const BITS: u32 = 5;
 
 /// Counts of durations; the error of quantiles is about 3 %.
@@ -36,7 +36,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The quantile `part` (0 to 1).
+    /// The quantile for the fraction `part`, from 0 to 1.
     pub(super) fn at(&self, part: f64) -> Duration {
         let total: u64 = self.buckets.iter().sum();
         let wanted = (total as f64 * part).ceil() as u64;
@@ -51,7 +51,8 @@ impl Histogram {
     }
 }
 
-/// The bucket of a value: small values have one bucket each, each larger power of two has 32.
+/// The index of a value's bucket. Each small value has a bucket of its own; each larger power of
+/// two has 32 buckets.
 fn bucket_index(value: u64) -> usize {
     let magnitude = (u64::BITS - value.leading_zeros()).saturating_sub(BITS + 1);
     ((magnitude as usize) << BITS) + (value >> magnitude) as usize

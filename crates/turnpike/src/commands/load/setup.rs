@@ -14,12 +14,13 @@ use crate::{plans, ui};
 
 use super::UsageKind;
 
-/// Accounts that are looked up before any is opened. Of more, as many are looked up, at equal
-/// distances: looking up a million takes longer than opening them.
+/// The maximum number of accounts that are looked up before any is opened. If there are more
+/// accounts, about this number of them is looked up, evenly spread: looking up a million takes
+/// longer than opening them.
 const LOOKED_UP_MAX: u64 = 20_000;
-/// Accounts looked up concurrently.
+/// The number of accounts that are looked up concurrently.
 const SHOWS_AT_ONCE: usize = 64;
-/// Accounts that a message names.
+/// The maximum number of accounts that a message names.
 const NAMED_MAX: usize = 5;
 
 /// The parameters of the preparation.
@@ -75,7 +76,7 @@ impl Setup<'_> {
         )
     }
 
-    /// The accounts to look up, the last one included.
+    /// The accounts to look up, always including the last one.
     fn looked_up(&self) -> impl Iterator<Item = u64> + use<> {
         let (first, accounts) = (self.first, self.accounts);
         let distance = accounts.div_ceil(LOOKED_UP_MAX).max(1);

@@ -35,7 +35,7 @@ pub(crate) struct DiffArgs {
     /// Report as JSON
     #[arg(long)]
     json: bool,
-    /// Return exit code 1 if they are different
+    /// Return exit code 1 if the plans are different
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, ChargeLine, Cursor, FeedPage, PullRequest};
 
-use super::Feed;
+use super::{Acknowledged, Feed};
 
-/// A feed of some lines; those of a partition are in order.
+/// A feed of these lines. The lines of each partition must be in the order of the log.
 #[derive(Default)]
 pub(super) struct FakeFeed {
     pub(super) lines: Vec<ChargeLine>,
@@ -24,12 +24,12 @@ impl FakeFeed {
 }
 
 impl Feed for FakeFeed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
         self.acknowledged.borrow_mut().extend(request.to);
-        Ok(())
+        Ok(Acknowledged::Here)
     }
 
-    /// Answers one line on each page.
+    /// Returns each line on a page of its own.
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
         let [from] = &request.from[..] else { anyhow::bail!("one cursor is expected") };
         let follows = |line: &&ChargeLine| {
@@ -46,7 +46,7 @@ impl Feed for FakeFeed {
     }
 }
 
-/// The cursor after a line.
+/// The cursor that follows a line.
 pub(super) fn after(line: &ChargeLine) -> Cursor {
     let ChargeLine { partition, segment, row, .. } = *line;
     Cursor { partition, segment, row: row + 1, ..Cursor::default() }

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! A line that is in the file is acknowledged without being written again. So it must be the same
-//! line, not one of another cluster that has its position.
+//! line as in the feed, and not a line of another cluster at the same position.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -24,20 +24,20 @@ use crate::charge_row::ChargeRow;
 
 use super::{Feed, PullFormat};
 
-/// The maximum length of a line of the feed, in bytes. Its texts are part of a plan's XML, apart
-/// from short ones, and quoting at most doubles their length.
+/// The maximum length of a line of the feed, in bytes. All long texts of a line come from a plan's
+/// XML, and quoting at most doubles their length.
 const LINE_BYTES_MAX: usize = 4 * limits::PLAN_XML_BYTES_MAX;
 
-/// How many lines are requested from the feed at a time, to be compared.
+/// The number of lines that are requested from the feed at a time, to compare them with the file.
 const LINES_AT_ONCE: u64 = 10_000;
 
 const OTHER_FEED: &str = "the file holds lines of another cluster or of another history; nothing \
                           was acknowledged: name another file (--output)";
 
-/// The last (segment, row) of each partition that is in the file.
+/// The last (segment, row) in the file, by partition.
 pub(super) type LastLines = HashMap<u32, (u64, u64)>;
 
-/// A file whose complete lines have the form of charge lines. It is unchanged.
+/// An open file whose complete lines have the form of charge lines. It has not been changed.
 pub(super) struct FoundFile {
     path: PathBuf,
     file: File,
@@ -56,19 +56,20 @@ pub(super) struct MatchedFile {
     pub(super) file: File,
     pub(super) format: PullFormat,
     pub(super) last: LastLines,
-    /// The columns are in the file, or need not be.
+    /// Whether the file has complete lines, so that no header is written.
     pub(super) has_header: bool,
 }
 
-/// What is to be done with the bytes after the last complete line.
+/// The change that is made to the bytes after the last complete line.
 enum Mending {
-    /// They are the beginning of a line that will be written again.
+    /// Cut the bytes off: they are the beginning of a line that will be written again.
     Cut,
-    /// They are a complete line without its newline.
+    /// Append a newline: the bytes are a complete line without its newline.
     EndLine,
 }
 
-/// Lines of one partition that follow one another in the file.
+/// Consecutive lines of one partition in the file: the byte offset at which they start, the number
+/// of the first line, and how many lines they are.
 struct Run {
     start: u64,
     number: u64,
@@ -91,6 +92,7 @@ impl FoundFile {
             .open(path)
             .with_context(place)?;
         check_kind(path, &file.metadata().with_context(place)?)?;
+        lock(path, &file)?;
         let form = Form::new(format)?;
         let mut found = Self {
             path: path.to_owned(),
@@ -155,7 +157,7 @@ impl FoundFile {
     }
 
     /// Compares the lines after the consumer's cursors with those that the feed delivers next, and
-    /// completes or cuts the last line. Before an error, nothing is changed.
+    /// completes or cuts the last line. The file is not changed unless all lines match.
     pub(super) async fn matched<F: Feed>(
         mut self,
         feed: &F,
@@ -207,7 +209,8 @@ impl FoundFile {
         *last = line.max(*last);
     }
 
-    /// The runs of lines after the cursors, by partition.
+    /// The lines of the file that are after the cursors, by partition, as runs of consecutive
+    /// lines.
     fn unacknowledged(
         &self,
         cursors: &BTreeMap<u32, Cursor>,
@@ -273,8 +276,8 @@ impl FoundFile {
         Ok(at)
     }
 
-    /// What is to be done with the bytes after the last complete line. `next` are the cursors after
-    /// the complete lines.
+    /// Determines the change to the bytes after the last complete line. `cursors` are those of the
+    /// consumer, `next` those after the complete lines.
     async fn mending<F: Feed>(
         &self,
         feed: &F,
@@ -315,7 +318,7 @@ impl FoundFile {
     }
 }
 
-/// Is the line before the partition's cursor?
+/// Whether the line is before the partition's cursor, which means that it is acknowledged.
 fn is_before(cursors: &BTreeMap<u32, Cursor>, partition: u32, line: (u64, u64)) -> bool {
     cursors.get(&partition).is_some_and(|cursor| line < (cursor.segment, cursor.row))
 }
@@ -337,7 +340,7 @@ async fn next_lines<F: Feed>(
     Ok((lines, at))
 }
 
-/// Refuses what is not a regular file: it can't be read again, and does not keep what is written.
+/// Refuses anything but a regular file: written lines could not be read back and compared.
 fn check_kind(path: &Path, metadata: &std::fs::Metadata) -> anyhow::Result<()> {
     if !metadata.is_file() {
         bail!(
@@ -347,6 +350,23 @@ fn check_kind(path: &Path, metadata: &std::fs::Metadata) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Locks the file until it is closed, since two pulls at once would both append the same lines.
+fn lock(path: &Path, file: &File) -> anyhow::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{} is being written by another pull: wait until it has ended, or name another file \
+             (--output)",
+            path.display()
+        ),
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} can't be locked (--output)", path.display()))
+        }
+    }
 }
 
 /// A new file survives a crash only if its directory was synced too.
@@ -364,7 +384,7 @@ fn sync_directory(_: &Path) -> io::Result<()> {
 /// The form of the lines of a file.
 struct Form {
     format: PullFormat,
-    /// The first line of a CSV file.
+    /// The first line of a CSV file; `None` for JSON lines.
     header: Option<Vec<u8>>,
     columns: usize,
 }
@@ -413,8 +433,8 @@ impl Form {
         }
     }
 
-    /// Is the file's complete line the line of the feed? The feed's line may have further columns,
-    /// because a newer release adds them at the end.
+    /// Whether the complete line `in_file` is the same charge line as `of_feed`. The feed's line
+    /// may have further columns, because a newer release adds them at the end.
     fn is_same(&self, in_file: &[u8], of_feed: &[u8]) -> bool {
         let in_file = without_newline(in_file);
         match (self.format, in_file.split_last()) {
@@ -426,7 +446,8 @@ impl Form {
         }
     }
 
-    /// The position of a complete line: partition, and segment and row. `None`: not a charge line.
+    /// The position of a complete line: (partition, (segment, row)). `None` if it is not a charge
+    /// line.
     fn position(&self, line: &[u8]) -> Option<(u32, (u64, u64))> {
         match self.format {
             PullFormat::Jsonl => {
@@ -451,7 +472,7 @@ impl Form {
         }
     }
 
-    /// Can `rest` be a line of the partition, or the beginning of one?
+    /// Whether `rest` can be a line of the partition, or the beginning of one.
     fn fits(&self, rest: &[u8], partition: u32) -> bool {
         let beginning = match self.format {
             PullFormat::Csv => format!("{partition},"),
@@ -460,7 +481,7 @@ impl Form {
         rest.starts_with(beginning.as_bytes()) || beginning.as_bytes().starts_with(rest)
     }
 
-    /// Can `rest` be a line of some partition, or the beginning of one?
+    /// Whether `rest` can be a line of some partition, or the beginning of one.
     fn can_begin_with(&self, rest: &[u8]) -> bool {
         let before: &[u8] = match self.format {
             PullFormat::Csv => b"",
@@ -482,17 +503,17 @@ struct Lines<'a> {
     path: &'a Path,
     format: PullFormat,
     reader: BufReader<&'a File>,
-    /// The line, with its newline.
+    /// The current line, with its newline.
     text: Vec<u8>,
-    /// The line's number in the file, from 1.
+    /// The number of the current line in the file, from 1.
     number: u64,
     next_number: u64,
-    /// The line has its newline.
+    /// Whether the current line ends with a newline.
     is_complete: bool,
 }
 
 impl<'a> Lines<'a> {
-    /// All lines of the file.
+    /// A reader of all lines of the file, from the first one on.
     fn new(path: &'a Path, file: &'a File, format: PullFormat) -> anyhow::Result<Self> {
         let reader = BufReader::with_capacity(1 << 18, file);
         let (text, is_complete) = (Vec::new(), false);
@@ -501,7 +522,7 @@ impl<'a> Lines<'a> {
         Ok(lines)
     }
 
-    /// Continues at the beginning of a run.
+    /// Continues at the first line of a run.
     fn seek(&mut self, run: &Run) -> anyhow::Result<()> {
         self.next_number = run.number;
         self.reader.seek(SeekFrom::Start(run.start)).map(drop).with_context(|| self.unreadable())
@@ -534,7 +555,7 @@ impl<'a> Lines<'a> {
             }
             if self.text.last() == Some(&b'\n') {
                 self.next_number += 1;
-                // A quoted CSV field can contain newlines, such as a record id.
+                // A quoted CSV field, such as a record id, can contain newlines.
                 let quotes = self.text[before..].iter().filter(|&&byte| byte == b'"').count();
                 in_quotes ^= quotes % 2 == 1;
                 self.is_complete = self.format == PullFormat::Jsonl || !in_quotes;
@@ -577,7 +598,7 @@ mod tests {
         [line(1, 1, 0), line(1, 1, 1), line(12, 7, 0), line(1, 3, 0), line(12, 8, 0)]
     }
 
-    /// The file that a pull of the lines writes.
+    /// The content of a file to which a pull has written these lines.
     fn text(format: PullFormat, lines: &[ChargeLine]) -> Vec<u8> {
         let form = Form::new(format).unwrap();
         let texts = lines.iter().flat_map(|line| form.text_of(line).unwrap());
@@ -615,7 +636,8 @@ mod tests {
                 !is_before(&self.cursors, line.partition, position)
             });
             sink.write(&new.cloned().collect::<Vec<_>>())?;
-            // Dropping the sink writes the lines, without a sync for each of a thousand files.
+            // Dropping the sink writes the lines. `settle` would also sync each of a thousand
+            // files.
             Ok((sink.written(), sink.skipped()))
         }
 
@@ -632,7 +654,7 @@ mod tests {
         }
     }
 
-    /// As after a crash at any byte: nothing was acknowledged since the last page.
+    /// A crash may leave a file that ends at any byte after the acknowledged lines.
     #[test]
     fn a_file_that_was_cut_at_any_byte_is_continued_with_each_line_once() {
         for (format, name) in FORMATS {
@@ -710,7 +732,7 @@ mod tests {
                 // The file lacks one line of the feed, but contains a later line.
                 let world = World::new(format, name, &text(format, &some));
                 assert!(world.refusal(&five()).contains("another cluster"), "{without}");
-                // The feed does not have a line of the file.
+                // The feed lacks one line of the file, but has a later line.
                 let world = World::new(format, name, &text(format, &five()));
                 assert!(world.refusal(&some).contains("another cluster"), "{without}");
             }
@@ -779,7 +801,7 @@ mod tests {
                 assert!(error.contains(words), "{words}: {error}");
             }
         }
-        // Quotes that are not closed.
+        // A quote is opened and never closed.
         let world = World::new(PullFormat::Csv, "other.csv", &after_header(b"1,2,3,\"\n\n\n"));
         assert!(world.refusal(&five()).contains("other.csv:2"));
     }

@@ -1,4 +1,4 @@
-//! The destination of lines: standard output, or a file in append-only mode.
+//! The destination of lines: standard output, or a file to which lines are only appended.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -22,7 +22,7 @@ pub(super) struct Sink {
     target: Target,
     format: PullFormat,
     has_header: bool,
-    /// The last position written for each partition, in this run or an earlier one.
+    /// The last position written for each partition, by this pull or an earlier one.
     last: LastLines,
     written: u64,
     skipped: u64,
@@ -46,12 +46,12 @@ impl Sink {
         Self { target, format, has_header, last, written: 0, skipped: 0 }
     }
 
-    /// Lines written in this run.
+    /// The number of lines written by this pull.
     pub(super) const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Lines skipped because they were already in the file.
+    /// The number of lines skipped because they were already in the file.
     pub(super) const fn skipped(&self) -> u64 {
         self.skipped
     }

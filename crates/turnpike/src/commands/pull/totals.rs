@@ -17,12 +17,13 @@ struct Segment {
 /// The pulled lines and amounts, in total and by segment.
 #[derive(Debug, Default)]
 pub(crate) struct PullTotals {
-    /// Segments whose end has not been pulled yet: few, because pages come in order.
+    /// The counts of segments whose end has not been pulled yet. They are few, because pages come
+    /// in order.
     open: HashMap<(u32, u64), Segment>,
     /// By partition, the segment whose first rows were delivered by an earlier pull: its totals
     /// can't be compared.
     begun: HashMap<u32, u64>,
-    /// The lines to bill.
+    /// The sum of the lines to bill, by currency.
     amounts: Amounts,
     reconciled: u64,
     in_part: u64,
@@ -37,7 +38,8 @@ impl PullTotals {
         Self { begun, ..Self::default() }
     }
 
-    /// Counts a page.
+    /// Counts the lines of a page, and compares each segment that ends on the page with its control
+    /// totals.
     pub(crate) fn count(&mut self, page: &FeedPage) -> anyhow::Result<()> {
         for line in &page.lines {
             let amount = line.amount.parse().with_context(|| {
@@ -85,12 +87,12 @@ impl PullTotals {
         Ok(())
     }
 
-    /// Segments that were pulled completely and match.
+    /// The number of segments that were pulled completely and match.
     pub(crate) const fn reconciled(&self) -> u64 {
         self.reconciled
     }
 
-    /// Segments whose first lines were delivered by an earlier pull.
+    /// The number of segments whose first lines were delivered by an earlier pull.
     pub(crate) const fn in_part(&self) -> u64 {
         self.in_part
     }

@@ -6,10 +6,10 @@ use turnpike_types::{Timestamp, UsageRecord, limits};
 use crate::{ui, values};
 
 /// Checks the ends of records against the present time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Happened {
     now: Timestamp,
-    /// `now` was given: apply the check of a cluster.
+    /// Whether the caller specified `now`. Then the check is the same as in a cluster.
     is_given: bool,
     /// The number of records that lie entirely in the future.
     to_come: u64,

@@ -195,7 +195,8 @@ impl ChargeWriter {
     }
 }
 
-/// `first` is the row of the record's first line.
+/// The columns of a charge. `row` is the number of its row, `first` that of the first row of the
+/// same record.
 fn shown<'a>(origin: Origin<'a>, (first, row): (u64, u64), charge: &Charge<'a>) -> ChargeRow<'a> {
     let Charge { account, code, component, line } = *charge;
     let level = |value: i128| match component.level {

@@ -11,7 +11,7 @@ use crate::exit::usage;
 const HELP: &str =
     "n or Enter: next primitive   c: continue to the next breakpoint   r: next record   q: quit";
 
-/// The action at the next step.
+/// Which steps are shown next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepMode {
     /// Stop at every primitive.
@@ -30,7 +30,7 @@ pub(super) struct Walk<R, W> {
     keys: Option<R>,
     out: W,
     json: bool,
-    /// Ids and types of primitives.
+    /// The ids and types of primitives at which the walk stops.
     breakpoints: Vec<String>,
     mode: StepMode,
     /// The record that was shown last.
@@ -38,7 +38,7 @@ pub(super) struct Walk<R, W> {
     failed: Option<io::Error>,
 }
 
-/// A walk with this process's standard input and output; interactive at a terminal.
+/// A [`Walk`] with this process's standard input and output; interactive at a terminal.
 pub(super) fn at_terminal(
     json: bool,
     breakpoints: Vec<String>,
@@ -49,8 +49,10 @@ pub(super) fn at_terminal(
     Walk::new(keys, io::stdout().lock(), json, breakpoints)
 }
 
+/// Checks that each breakpoint is the id or the type of a primitive.
+///
 /// # Errors
-/// A breakpoint that no primitive has as its id or type: it would never be reached.
+/// A breakpoint that would never be reached.
 pub(super) fn check_breakpoints(
     breakpoints: &[String],
     catalogue: &TrialCatalogue,
@@ -220,7 +222,8 @@ mod tests {
         }
     }
 
-    /// Two records through three primitives; the ids that were shown.
+    /// Sends two records through three primitives. Returns the ids of the primitives that were
+    /// shown.
     fn shown(keys: Option<&str>, breakpoints: &[&str]) -> String {
         let mut out = Vec::new();
         let breakpoints = breakpoints.iter().map(|&name| name.to_owned()).collect();
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(shown(Some("c\n"), &[]), "abcabc", "nothing to stop at");
         assert_eq!(shown(Some(""), &[]), "a", "the input has ended");
         assert_eq!(shown(Some("what?\nq\n"), &[]), "a", "help, then another question");
-        // From one breakpoint to the next, and from there a single step.
+        // `c` continues to the next breakpoint, and `n` to the next primitive.
         assert_eq!(shown(Some("c\nn\nq\n"), &["b"]), "bbc");
         assert_eq!(shown(Some("r\nq\n"), &["StepRater"]), "bb");
     }

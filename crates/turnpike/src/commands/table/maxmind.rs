@@ -14,7 +14,7 @@ use turnpike_collect::{
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, usage_file};
 
-/// The limit for a .mmdb file; a City database has a tenth of it.
+/// The maximum size of a .mmdb file. A City database has about a tenth of it.
 const DATABASE_BYTES_MAX: u64 = 1 << 30;
 
 const EXAMPLES: &str = "\

@@ -7,7 +7,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
-/// The place in the code for the lines of these tests.
+/// The place in the code from which all lines of these tests seem to come.
 fn place() -> Identifier {
     static PLACES: std::sync::OnceLock<Identifier> = std::sync::OnceLock::new();
     PLACES.get_or_init(|| logged(|| tracing::warn!("a line that defines a place")).1).clone()

@@ -8,7 +8,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 use super::super::metric_list::{METRICS, MetricKind};
 use super::{metric, text};
 
-/// The metric of a series: a histogram has three series.
+/// The name of a series' metric: a histogram has three series, with different suffixes.
 fn base(series: &str) -> &str {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| series.strip_suffix(part));
     let is_histogram =
@@ -55,7 +55,7 @@ fn rules() -> Vec<Yaml> {
     groups.iter().flat_map(|group| group["rules"].as_vec().unwrap().clone()).collect()
 }
 
-/// The anchors of a page's headings of the level `marks`.
+/// The anchors of a page's headings of one level; `marks` is `##` for level 2.
 fn anchors(page: &str, marks: &str) -> Vec<String> {
     let headings = page.lines().filter_map(|line| line.strip_prefix(marks)?.strip_prefix(' '));
     let letters = |heading: &str| {
@@ -158,6 +158,8 @@ const UNSHOWN: &[&str] = &[
     "turnpike_front_request_retries_total",
     "turnpike_front_reassigned_total",
     "turnpike_front_route_failures_total",
+    "turnpike_front_mark_age_seconds",
+    "turnpike_front_mark_failures_total",
     "turnpike_feed_pages_total",
     "turnpike_feed_cache_hits_total",
     "turnpike_feed_cache_misses_total",
