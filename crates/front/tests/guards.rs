@@ -20,7 +20,7 @@ use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord}
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     Binding, Call, Following, IdentityStore as _, Interpose, Interposed, NodeBeat,
-    OwnershipStore as _, StoreError, StoreIncarnation, StoreResult, TopologyStore as _,
+    OwnershipStore as _, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountNumber, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
