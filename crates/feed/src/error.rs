@@ -112,13 +112,7 @@ impl FeedError {
                 Code::DataLoss
             }
             Self::Moved { .. } => Code::Aborted,
-            Self::Store(error) => match error {
-                StoreError::Unavailable { .. } => Code::Unavailable,
-                StoreError::Full { .. } => Code::ResourceExhausted,
-                StoreError::Refused(_) | StoreError::Superseded(_) => Code::FailedPrecondition,
-                StoreError::Corrupt { .. } => Code::DataLoss,
-                StoreError::BadUrl { .. } => Code::Internal,
-            },
+            Self::Store(error) => error.code(),
         }
     }
 }

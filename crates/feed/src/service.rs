@@ -35,7 +35,7 @@ pub struct FeedService {
 impl FeedService {
     /// A feed of the committed segments in `db`.
     pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
-        let log = Log::new(Arc::clone(&db), &config);
+        let log = Log::new(db.clone(), &config);
         Self { db, log, config }
     }
 

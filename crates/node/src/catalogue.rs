@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use moka::sync::Cache;
 use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
-use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
+use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, StoreResult};
 use turnpike_types::Timestamp;
 
 /// The maximum number of versions of the time-zone database, other than the one of this program,
@@ -54,7 +54,7 @@ pub(crate) struct InForce<'a, T> {
 impl Catalogue {
     /// Returns this catalogue with all versions that were published after it was read, read page by
     /// page.
-    pub(crate) async fn refreshed(&self, db: &dyn SharedDatabase) -> StoreResult<Self> {
+    pub(crate) async fn refreshed(&self, db: &dyn CatalogueStore) -> StoreResult<Self> {
         let mut fresh = self.clone();
         loop {
             let page = db.catalogue_since(fresh.version, PAGE_ENTRIES_MAX).await?;

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
-use turnpike_store::Publish;
 use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{CatalogueStore as _, Publish};
 
 use super::*;
 
