@@ -39,14 +39,12 @@ const CYCLES: &[(&str, &str, &str)] = &[];
 /// be listed, and none is to be added.
 const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-plan",
-    "turnpike-segment",
     "turnpike-store",
     "turnpike-account",
     "turnpike-node",
     "turnpike-front",
     "turnpike-trial",
     "turnpike-collect",
-    "turnpike-feed",
     "turnpike-drill",
     "turnpike",
     "simulation",
