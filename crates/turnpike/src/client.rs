@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
@@ -18,13 +18,11 @@ use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::limits;
 
-use crate::config::Config;
+use crate::config::{AddressList, Config};
 use crate::exit::usage;
-use crate::values;
+use crate::settings::{Setting, SettingSource};
+use crate::{defaults, values};
 
-/// The default address of the front.
-pub(crate) const FRONT_DEFAULT: &str = "http://127.0.0.1:7070";
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// HTTP/2 flow-control window of one stream. A smaller window limits throughput on fast links.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// HTTP/2 flow-control window of a connection, for all its streams together.
@@ -63,31 +61,49 @@ struct Current {
     channel: Channel,
 }
 
-impl ClientArgs {
+/// The resolved connection to a front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSettings {
     /// The addresses of the fronts, in the order in which they are tried.
-    pub(crate) fn urls(&self, config: &Config) -> Vec<String> {
-        let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
-        match (&given[..], &config.client.front) {
-            ([], None) => vec![FRONT_DEFAULT.to_owned()],
-            ([], Some(file)) => file.list(),
-            _ => given,
-        }
-    }
-
+    pub(crate) fronts: Setting<Vec<String>>,
     /// The maximum time without progress.
-    pub(crate) fn patience(&self, config: &Config) -> anyhow::Result<Duration> {
-        match (self.timeout, config.client.timeout.as_deref()) {
-            (Some(timeout), _) => Ok(timeout),
-            (None, Some(text)) => {
-                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))
-            }
-            (None, None) => Ok(TIMEOUT_DEFAULT),
-        }
-    }
+    pub(crate) timeout: Duration,
+}
 
-    /// Connects without retries: an unreachable front is an error at once.
+impl ClientArgs {
+    pub(crate) fn resolve(self, config: &Config) -> anyhow::Result<ClientSettings> {
+        let file = &config.client;
+        let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
+        let fronts = Setting::resolve(
+            ("--front", Some(given).filter(|given| !given.is_empty())),
+            ("client.front", file.front.as_ref().map(AddressList::list)),
+            vec![defaults::FRONT_URL.to_owned()],
+        );
+        for url in &fronts.value {
+            check_address(url, fronts.source)?;
+        }
+        let timeout = match (self.timeout, file.timeout.as_deref()) {
+            (Some(timeout), _) => timeout,
+            (None, Some(text)) => {
+                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))?
+            }
+            (None, None) => defaults::TIMEOUT,
+        };
+        Ok(ClientSettings { fronts, timeout })
+    }
+}
+
+impl ClientArgs {
+    /// Resolves the settings and connects.
     pub(crate) async fn connect(&self, config: &Config) -> anyhow::Result<Front> {
-        Front::connect_any(self.urls(config), self.patience(config)?).await
+        self.clone().resolve(config)?.connect().await
+    }
+}
+
+impl ClientSettings {
+    /// Connects without retries: an unreachable front is an error at once.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
+        Front::connect_any(self.fronts.value.clone(), self.timeout).await
     }
 }
 
@@ -226,13 +242,20 @@ impl Front {
     }
 }
 
+/// Refuses an address that can't be a front's; the error names its source.
+fn check_address(url: &str, source: SettingSource) -> anyhow::Result<Uri> {
+    let uri = url.parse().ok().filter(|_| url.starts_with("http://"));
+    uri.ok_or_else(|| {
+        let place = match source {
+            SettingSource::Key(key) => format!("{key} in the configuration file"),
+            SettingSource::Option(_) | SettingSource::Default => "--front".to_owned(),
+        };
+        usage(format!("{url:?} is not a front's address; write http://HOST:PORT ({place})"))
+    })
+}
+
 fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
-    let wrong =
-        || usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"));
-    if !url.starts_with("http://") {
-        return Err(wrong());
-    }
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;
+    let endpoint = Endpoint::from(check_address(url, SettingSource::Option("--front"))?);
     Ok(endpoint
         .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true)

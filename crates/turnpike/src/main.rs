@@ -34,22 +34,31 @@
 //! This crate and the drills use `anyhow`: their errors are messages for people. All library crates
 //! have typed errors.
 
+mod account_setup;
 mod apply;
+mod catalogue;
 mod charge_row;
 mod children;
 mod cli;
 mod client;
 mod commands;
 mod config;
+mod context;
 mod data_dir;
 mod database;
+mod defaults;
 mod exceptions_file;
 mod exit;
+mod generator;
+mod local_cluster;
 #[cfg(test)]
 mod pages;
+mod partitions;
 mod plans;
 mod sender;
 mod server;
+mod settings;
+mod tables;
 mod tally;
 mod telemetry;
 mod ui;
@@ -61,10 +70,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::FromArgMatches as _;
 
-use crate::cli::{Cli, Context};
+use crate::cli::Cli;
 use crate::config::Config;
+use crate::context::Context;
 use crate::exit::Finish;
-use crate::telemetry::{LogOutput, LogSettings};
+use crate::telemetry::LogSettings;
+use crate::ui::LogOutput;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

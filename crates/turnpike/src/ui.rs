@@ -6,10 +6,19 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use std::sync::OnceLock;
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::telemetry::LogOutput;
+/// The format of logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogOutput {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 static STDERR_FORMAT: OnceLock<LogOutput> = OnceLock::new();
 

@@ -16,8 +16,8 @@ use turnpike_types::{Currency, Identity};
 
 use self::dates::{When, when};
 use crate::apply::{self, Applied};
-use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, values};
 

@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 use turnpike_collect::{AccessLog, AccessLogOptions, LogFormat};
 use turnpike_types::{Currency, Timestamp};
 
-use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::commands::ingest::BatchArgs;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::tally::FileReport;
 use crate::usage_file::{self, Rows, Sending};

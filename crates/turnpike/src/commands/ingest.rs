@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exceptions_file::ExceptionsFile;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::tally::FileReport;

@@ -27,8 +27,8 @@ use turnpike_proto::feed::v1::{
     AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest,
 };
 
-use crate::cli::Context;
 use crate::client::{ClientArgs, Front, explain};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 

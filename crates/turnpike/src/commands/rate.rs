@@ -17,10 +17,9 @@ use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOu
 use turnpike_types::{Currency, Timestamp};
 
 use crate::commands::account::warn_of_begin;
-use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::{Format, Rows, Source};
-use crate::{plans, ui, usage_file, values};
+use crate::{plans, tables, ui, usage_file, values};
 
 use happened::Happened;
 use report::ChargeWriter;
@@ -114,7 +113,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         plan.warnings.iter().for_each(ui::print_stderr);
         loaded.push(plan.plan);
     }
-    let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
+    let tables = args.tables.iter().map(|file| tables::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
     loaded.iter().for_each(|plan| warn_of_missing_tables(plan, &tables));
     let catalogue = TrialCatalogue::new(loaded).with_tables(tables);

@@ -11,8 +11,8 @@ use turnpike_proto::suspense::v1::{
 };
 use turnpike_types::SuspenseReason;
 
-use crate::cli::Context;
 use crate::client::{ClientArgs, Front, explain};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, values};
 

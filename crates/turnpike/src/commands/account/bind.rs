@@ -8,8 +8,8 @@ use turnpike_types::Identity;
 use super::dates::{Dates, Instant, When, when};
 use super::{plain, print_outcome};
 use crate::apply;
-use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 
 const BIND_EXAMPLES: &str = "\

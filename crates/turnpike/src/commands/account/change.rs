@@ -7,8 +7,8 @@ use turnpike_types::Currency;
 
 use super::dates::{self, When, when};
 use super::plain;
-use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::values;
 

@@ -8,8 +8,8 @@ use turnpike_types::Timestamp;
 
 use super::print_outcome;
 use crate::apply;
-use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
+use crate::context::Context;
 use crate::exit::{Finish, usage};
 use crate::values;
 

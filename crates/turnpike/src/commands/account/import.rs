@@ -13,8 +13,8 @@ use turnpike_proto::account::v1::{
 use turnpike_types::Timestamp;
 
 use crate::apply::{self, Applied};
-use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{ui, usage_file, values};
 

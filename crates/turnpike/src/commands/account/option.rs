@@ -9,8 +9,8 @@ use turnpike_types::Money;
 
 use super::dates::{self, When, when};
 use super::{one, plain};
-use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::values;
 

@@ -8,8 +8,8 @@ use turnpike_proto::account::v1::{
     IdentityBinding, OptionStanding, Settings, ShowRequest, ShowResponse,
 };
 
-use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exit::Finish;
 use crate::{ui, values};
 

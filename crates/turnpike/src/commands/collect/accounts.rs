@@ -26,8 +26,8 @@ use turnpike_types::{Timestamp, limits};
 use super::AccessLogArgs;
 use super::survey::{Requester, Survey};
 use crate::apply::{self, Applied};
-use crate::cli::Context;
 use crate::client::Front;
+use crate::context::Context;
 use crate::{ui, values};
 
 /// The number of accounts that are looked up concurrently.

@@ -11,8 +11,7 @@ use tokio::time::Instant;
 use turnpike_proto::ingest::v1::UsageRecord;
 
 use crate::client::Front;
-use crate::commands::load::UsageKind;
-use crate::commands::load::generate::{Generator, GeneratorOptions, share};
+use crate::generator::{Generator, GeneratorOptions, UsageKind, share};
 use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 
