@@ -1,6 +1,9 @@
-//! Whatever the text: a plan is read or refused, never a panic; what is read reads the same again, is
-//! read by the rules of published plans too, and with its defaults, if they are sound, rates a record
-//! without a panic.
+//! Parses any text as a plan. The parser must not panic, and a text that it accepts must also be
+//! accepted a second time, and by the rules for published plans.
+//!
+//! If the plan compiles with its default values, both parses must give the same content hash, and
+//! rating a record by the plan must not panic. A plan that does not compile with its defaults must
+//! have parameters and a warning.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -36,6 +39,6 @@ fuzz_target!(|xml: &str| {
         measures: &[],
         attributes: &[("ip", "192.0.2.1"), ("source", "a"), ("status", "200"), ("target", "b")],
     };
-    // Suspended or rated, but said.
+    // A rated record and a suspended record are both correct; only a panic is a fault.
     let _ = Rater::new().rate(&plans, &account, &AccountState::default(), &record, Timestamp::MIN);
 });

@@ -45,7 +45,8 @@ pub struct EnabledChecks {
     /// a late answer is taken as the answer to the next statement. (In the real system, a
     /// connection returns to its pool only after its statement was answered in full.)
     pub attempt_token: bool,
-    /// P5: a record in the open segment, or in the one in flight, is a duplicate.
+    /// P5: a record whose key is already in the open segment, or in the segment in flight, is a
+    /// duplicate.
     pub pending_keys: bool,
     /// P6: an answer to a client waits for the commit of the segment that it depends on.
     pub answer_after_commit: bool,

@@ -2,9 +2,9 @@
 //!
 //!     cargo bench -p turnpike-plan --bench rating
 //!
-//! Each time is for one record; `fig6b/mix` is the reference figure. `quantity` and `length` show
-//! that the cost of a record depends on the number of its splits, not on its duration or byte
-//! count.
+//! Each time is for one record; `fig6b/mix` is the reference figure. The benchmarks `quantity` and
+//! `length_in_days` show that the cost of a record depends on the number of portions into which it
+//! is split, not on its byte count or duration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -52,8 +52,7 @@ fn connected(start: i64, duration_us: i64) -> UsageView<'static> {
     }
 }
 
-/// The state of an account with the plan of Fig. 6B at the start of 2 March, after some hours of
-/// usage in March.
+/// An account with the plan of Fig. 6B at the start of 2 March, after some hours of usage in March.
 struct Subscriber {
     code: ObjectCode,
     account: AccountContext,
@@ -66,7 +65,7 @@ impl Subscriber {
         let (code, account) = (code(FIG6B), account());
         let mut subscriber =
             Self { code, account, state: AccountState::default(), rater: Rater::new() };
-        // None of the earlier hours was in peak time.
+        // All earlier hours are on Sunday 1 March, between 09:00 and 20:00 in New York.
         for day in 0..hours.div_euclid(10) {
             subscriber.keep(&connected(MONDAY - (30 - day % 3) * HOUR_US / 2, 10 * HOUR_US));
         }
@@ -107,7 +106,7 @@ fn week_of_records() -> Vec<UsageView<'static>> {
 mod fig6b {
     use super::*;
 
-    /// Half of the records within the free hours, half of them after the free hours.
+    /// Half of the records fall within the 100 free hours of the month, the other half after them.
     #[divan::bench]
     fn mix(bencher: Bencher<'_, '_>) {
         let records = week_of_records();
@@ -130,7 +129,8 @@ mod fig6b {
 
     #[divan::bench]
     fn across_free_peak_and_midnight(bencher: Bencher<'_, '_>) {
-        // Ten free hours until 22:00, two hours of peak until midnight, two hours off-peak.
+        // The record lasts from 12:00 to 02:00: ten free hours until 22:00, two peak hours until
+        // midnight, and two off-peak hours.
         let evening = connected(MONDAY + 12 * HOUR_US, 14 * HOUR_US);
         Subscriber::with_hours(90).bench(bencher, &[evening; 10]);
     }
@@ -160,7 +160,7 @@ const OCTETS: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="octets" version="1
   </graph>
 </plan>"#;
 
-/// From one byte to a petabyte: the cost must be the same for every quantity.
+/// Rates a record of one byte to one petabyte. The cost must not depend on the quantity.
 #[divan::bench(args = [1, 1_000_000, 1_000_000_000_000_000])]
 fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     let (code, account, state, mut rater) =
@@ -177,8 +177,8 @@ fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     });
 }
 
-/// Sessions of a day, a week and four weeks that are split only at the end of the month. The cost
-/// must depend on the number of splits only.
+/// Rates sessions of one day, one week and four weeks that are split only at the end of the month.
+/// The cost must depend only on the number of splits.
 #[divan::bench(args = [1, 7, 28])]
 fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     let flat = OCTETS
@@ -199,7 +199,8 @@ fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     });
 }
 
-/// The cost of the totals for bonus offsets. Plans without bonuses must not have this cost.
+/// The cost of adding amounts to the account's totals, which only accounts with bonuses keep.
+/// Rating by a plan without bonuses must not have this cost.
 #[divan::bench(args = ["without bonuses", "with bonuses"])]
 fn totals(bencher: Bencher<'_, '_>, plan: &str) {
     let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
@@ -208,7 +209,8 @@ fn totals(bencher: Bencher<'_, '_>, plan: &str) {
         <BonusCredit id="reward" in="who.others"><grant from="902" to="TO" percent="50"/></BonusCredit>
         <SecondAccountFinalizer id="theirs" in="reward.charge"/>
       </graph>"#;
-    // The same primitives, with the bonus granted to another account.
+    // For the comparison, the plan "without bonuses" has the same primitives, but grants the bonus
+    // to account 901 instead of the rated account.
     let to = if plan == "with bonuses" { "self" } else { "901" };
     let xml = OCTETS
         .replace("</graph>", &ads.replace("TO", to))

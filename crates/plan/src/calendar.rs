@@ -68,10 +68,11 @@ impl Calendared {
 #[derive(Debug)]
 struct Known {
     zone: Zone,
-    /// The interval used last, and the one before it: near a clock change, both are needed.
+    /// The interval that was used last, and the one used before it. Both are needed near a clock
+    /// change.
     interval: OffsetInterval,
     other_interval: OffsetInterval,
-    /// The period used last, by [`Calendared::index`].
+    /// The period of each kind that was used last, indexed by [`Calendared::index`].
     spans: [PeriodSpan; 4],
     /// The cycle day and the first day of the week for which `spans` were computed.
     cycle_day: u8,
@@ -88,7 +89,8 @@ impl Known {
     }
 }
 
-/// Zones in the cache. The accounts of one partition mostly share a few zones.
+/// The maximum number of zones in the cache. The accounts of one partition mostly share a few
+/// zones.
 const ZONES_MAX: usize = 8;
 
 /// The instants that the calendar can represent, in microseconds: years -9999 to 9999.
@@ -192,8 +194,8 @@ impl Calendar {
         *span
     }
 
-    /// The local date of an instant. Each date starts at its first instant, also where a clock goes
-    /// back over midnight.
+    /// The local date of an instant. A date that has begun does not end when a clock goes back over
+    /// midnight.
     pub(crate) fn date(&mut self, at: i64) -> Date {
         date_of(self.period(Calendared::Day, at).period)
     }
@@ -238,8 +240,8 @@ fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -
     let mut first = first_of(calendared, cycle_day, local);
     loop {
         let span = span_from(zone, first, next_first(calendared, cycle_day, first));
-        // If a clock goes back over the end of a period, the last date of that period appears
-        // again. The next period has begun at its first instant, and continues.
+        // If a clock goes back over the end of a period, the last date of that period appears again
+        // on the clock. The next period has already begun at its first instant, and continues.
         if at < span.to || span.to == i64::MAX {
             return span;
         }
@@ -273,8 +275,8 @@ fn first_of(calendared: Calendared, cycle_day: u8, date: Date) -> Date {
     }
 }
 
-/// The first date of the period after the one that begins with `first`; `first` itself at the end
-/// of the calendar.
+/// The first date of the period after the one that begins with `first`. Returns `first` itself at
+/// the end of the calendar.
 fn next_first(calendared: Calendared, cycle_day: u8, first: Date) -> Date {
     match calendared {
         Calendared::Month => next_month(first),
@@ -295,7 +297,7 @@ fn on_cycle_day(first_of_month: Date, cycle_day: u8) -> Date {
     Date::new(first_of_month.year(), first_of_month.month(), day).unwrap_or(first_of_month)
 }
 
-/// The date plus a number of days; the date itself at either end of the calendar.
+/// The date plus a number of days. Returns the date itself if the result is outside the calendar.
 pub(crate) fn days_on(date: Date, days: i32) -> Date {
     date.checked_add(jiff::Span::new().days(days)).unwrap_or(date)
 }

@@ -23,21 +23,24 @@ pub struct ObjectCode {
     pub(crate) components: Vec<Component>,
     pub(crate) variables: Vec<Variable>,
     pub(crate) accepts: Accepts,
-    /// The first streams: stream `n` is fed by measure `n`.
+    /// The measures that the plan reads. Measure `n` feeds stream `n`; higher stream numbers belong
+    /// to outputs of primitives.
     pub(crate) measures: Vec<Measure>,
-    /// Number of counts of units: the measures, and those that primitives created.
+    /// The number of measures: those of the record, and one for each `UsageIncrement`, which
+    /// creates a rounded-up measure.
     pub(crate) counts: usize,
-    /// In topological order.
+    /// The operations of the primitives, in topological order.
     pub(crate) ops: Vec<Placed>,
     pub(crate) streams: usize,
     pub(crate) traces: usize,
-    /// Number of charge slots: one for each output whose charges another primitive reads.
+    /// The number of charge slots (buffers of lines): one for each output whose charges another
+    /// primitive reads.
     pub(crate) charges: usize,
     /// The attributes that primitives derive from a record, by primitive index.
     pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
     /// The reference tables that the plan reads.
     pub(crate) tables: Vec<TableName>,
-    /// Whether any charges fall due without usage.
+    /// Whether the plan has charges that fall due without usage.
     pub(crate) is_swept: bool,
     /// The variables that determine when the next charge falls due.
     pub(crate) due_by: Vec<VariableId>,
@@ -55,8 +58,8 @@ pub struct ObjectCode {
 pub(crate) struct Placed {
     pub(crate) node: usize,
     pub(crate) op: Box<dyn Op>,
-    /// The streams that the operation reads. While all of them are empty, a usage record skips the
-    /// operation. [`Slots::ALL`] for an operation that does not depend on usage alone.
+    /// The streams that the operation reads. If all of them are empty, the operation is skipped for
+    /// a usage record. [`Slots::ALL`] for an operation that does not depend on usage alone.
     pub(crate) reads: Slots,
     /// The streams that the operation may fill.
     pub(crate) fills: Slots,
@@ -104,10 +107,10 @@ impl fmt::Display for Measure {
 pub(crate) struct Slots(u64);
 
 impl Slots {
-    /// Every stream.
+    /// The set of all streams.
     pub(crate) const ALL: Self = Self(u64::MAX);
 
-    /// The first streams.
+    /// The set of the streams with numbers below `count`.
     pub(crate) const fn first(count: usize) -> Self {
         if count > 63 { Self::ALL } else { Self((1 << count) - 1) }
     }
@@ -158,9 +161,9 @@ pub(crate) struct NodeInfo {
     pub(crate) id: String,
     pub(crate) kind: &'static str,
     pub(crate) line: u32,
-    /// Usage inputs: the name, and the streams and the count that the input reads.
+    /// The usage inputs: the name, and the streams and the measure that the input reads.
     pub(crate) inputs: Vec<(&'static str, UsageInput)>,
-    /// Usage outputs that another primitive consumes: the name and the stream.
+    /// The usage outputs that another primitive consumes: the name and the stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
 
@@ -173,28 +176,29 @@ pub struct TableName {
     pub id: String,
 }
 
-/// Variables and components for a comparison of alternatives.
+/// The variables and components by which alternatives of an option are compared and billed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TentativeParts {
     /// Sum of usage and recurring charges, by cycle.
     pub(crate) running: VariableId,
     /// Sum of one-time charges, by cycle.
     pub(crate) once: VariableId,
-    /// An identifier of the state that the plan shares with its successors. It is not a variable.
+    /// An id derived from the name of the plan's state, to compare whether two plans share state.
+    /// No variable has this id.
     pub(crate) state: VariableId,
     /// The first date of the oldest cycle that is not closed.
     pub(crate) closed: VariableId,
-    /// Components of the chosen alternative's lines: the sum, the one-time charges, the option's
-    /// fee.
+    /// The components of the lines that bill the chosen alternative: the sum, the one-time charges,
+    /// the option's fee.
     pub(crate) sum: u16,
     pub(crate) one_time: u16,
     pub(crate) fee: u16,
 }
 
-/// Components for bonus offsets.
+/// The components by which bonuses are granted and carried into the next cycle.
 #[derive(Clone, Debug)]
 pub(crate) struct BonusParts {
-    /// The components by which the plan grants bonuses, to any account.
+    /// The components by which the plan grants bonuses to any account.
     pub(crate) credits: Vec<u16>,
     /// Whether the plan may grant bonuses to its own account.
     pub(crate) is_own: bool,
@@ -219,7 +223,7 @@ pub struct Component {
     pub price: String,
     /// The unit of a line's quantity.
     pub unit: Unit,
-    /// The accumulator whose totals before and after are on the lines.
+    /// The accumulator whose totals before and after the priced units are on the lines.
     pub level: Option<VariableId>,
     /// The currency of the component's lines.
     pub currency: Currency,
@@ -228,11 +232,11 @@ pub struct Component {
 /// Kinds of charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ComponentKind {
-    /// For units used (and a step's constant).
+    /// A charge for units used, or a step's constant.
     Usage,
-    /// Once per subscription.
+    /// A charge that is made once per subscription.
     OneTime,
-    /// Once per period.
+    /// A charge that is made once per period.
     Recurring,
     /// A tax on other lines.
     Tax,
@@ -249,7 +253,7 @@ pub enum ComponentKind {
     Bonus,
     /// An event without a charge.
     Event,
-    /// The sum of the chosen alternative, and the fee for the option.
+    /// The sum of the chosen alternative, or the fee for the option.
     Option,
 }
 
@@ -288,9 +292,9 @@ pub struct Variable {
 /// The usage types that a plan accepts (docs/plan-semantics.md section 2).
 #[derive(Clone, Debug)]
 pub(crate) enum Accepts {
-    /// A primitive that accepts every type is linked to the source.
+    /// Every type, because a primitive that accepts every type is linked to the record.
     Everything,
-    /// Only these types, sorted.
+    /// Only the listed types, which are sorted.
     Types(Vec<Box<str>>),
 }
 
@@ -360,8 +364,8 @@ impl ObjectCode {
         self.tentative.state == other.tentative.state
     }
 
-    /// Whether the plan accepts records of this usage type. A record that it does not accept is
-    /// offered to the account's next subscription.
+    /// Whether the plan accepts records of this usage type. Records of other types are offered to
+    /// the account's next subscription.
     pub fn accepts(&self, usage_type: &str) -> bool {
         match &self.accepts {
             Accepts::Everything => true,

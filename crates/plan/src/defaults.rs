@@ -16,15 +16,16 @@ use crate::measure::{Quantity, Unit};
 use crate::spec::{PropertySpec, Value};
 use crate::{build, check, primitives, values};
 
-/// Candidate values of one parameter.
+/// The maximum number of values that are tried for one parameter.
 const CANDIDATES_MAX: usize = 32;
 
-/// Attempts in total: the maximum for small plans, the minimum for large ones.
+/// The number of attempts to compile a plan: `TRIES_MAX` for small plans, fewer for larger plans,
+/// at least `TRIES_MIN`.
 const TRIES_MAX: usize = 600;
 const TRIES_MIN: usize = 40;
 
-/// The progress of an attempt; a greater value is better. The compile stage reached, then fewer
-/// errors.
+/// The progress of an attempt: the compile stage reached, then the number of errors. A value is
+/// greater for a later stage, and in the same stage for fewer errors.
 type Reached = (u8, std::cmp::Reverse<usize>);
 
 /// The parameters whose values make a plan sound, and the compiled code.
@@ -34,7 +35,8 @@ pub(crate) struct WorkingDefaults {
     pub(crate) code: ObjectCode,
 }
 
-/// Searches for such values for a document that does not compile with its defaults.
+/// Searches for parameter values with which the document compiles. The document does not compile
+/// with its defaults.
 pub(crate) fn sound(document: &Document) -> Option<WorkingDefaults> {
     let parameters = used(document);
     if parameters.is_empty() {
@@ -46,7 +48,8 @@ pub(crate) fn sound(document: &Document) -> Option<WorkingDefaults> {
         overrides: BTreeMap::new(),
     };
     let (mut best, _) = search.reach();
-    // Repeated passes, since a value of one parameter may depend on a later one.
+    // Several passes are made, since the best value of one parameter may depend on a later
+    // parameter.
     for _ in 0..3 {
         let before = best;
         for parameter in &parameters {

@@ -75,7 +75,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
                 graph(element, &mut document, findings);
             }
             "example" => examples.push(element),
-            // Used only by editors that draw the plan.
+            // This element is used only by editors that draw the plan.
             "layout" => {}
             "measure" => measures.push(element),
             name => {
@@ -93,7 +93,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
         findings.error(root.line, None, Cause::Malformed, message);
     }
     document.measures = declared(&measures, findings);
-    // Read last, since parameters may follow an example that sets them.
+    // Examples are read last, since they may set parameters that are declared after them.
     document.examples = example::read(&examples, &document, findings);
     Some(document)
 }
@@ -193,7 +193,8 @@ pub(crate) fn check_listed(element: &Element, currency: Option<Currency>, findin
     }
 }
 
-/// A required attribute's value; `None`, with a finding, when it is absent or can't be read.
+/// The value of a required attribute. Returns `None`, with an error in `findings`, when the
+/// attribute is absent or can't be read.
 pub(crate) fn read_value<T>(
     element: &Element,
     name: &str,
@@ -326,7 +327,7 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
     }
 }
 
-/// One primitive, its attributes sorted into links and properties.
+/// Reads one primitive, and separates its attributes into links and properties.
 fn primitive(element: &Element, id: String, spec: &Spec, findings: &mut Findings) -> Primitive {
     let inputs = spec.inputs.iter().map(|input| input.name);
     let names: Vec<&str> =
@@ -382,11 +383,12 @@ fn link(text: &str, line: u32, id: &str, findings: &mut Findings) -> Link {
         let message =
             format!("\"{text}\" is one word: links are separated by spaces: write \"{apart}\"");
         if link.is_source() {
-            // A plan that was published before may have a measure of such a name.
+            // A measure of the record whose name contains a separator was accepted by earlier
+            // releases, so a published plan may read one.
             findings.refuse_since(line, Some(id), Cause::UnknownReference, message);
         } else {
             findings.error(line, Some(id), Cause::UnknownReference, message);
-            // An empty port is not resolved, so the error is reported once.
+            // A link with an empty port is not resolved later, so the error is reported only once.
             link.port.clear();
         }
     }

@@ -26,7 +26,7 @@ pub struct PlanError {
 pub enum Cause {
     /// Not well-formed XML, or not a plan document.
     Malformed,
-    /// Larger than a limit.
+    /// A plan, or a part of it, that exceeds a limit.
     TooLarge,
     /// An unknown primitive type.
     UnknownType,
@@ -52,13 +52,13 @@ pub enum Cause {
     BadValue,
     /// A primitive in a position where it is not allowed.
     Misplaced,
-    /// A unit that differs from the unit of the flow.
+    /// A quantity whose unit differs from the unit of the usage at the primitive.
     WrongUnit,
     /// Tiers that overlap, leave a gap, or are out of order.
     BadTiers,
     /// A filter that no unit can pass.
     NothingPasses,
-    /// Amounts of two currencies in one place.
+    /// Charges of two currencies where only one is allowed.
     MixedCurrencies,
     /// An undeclared parameter.
     UnknownParameter,
@@ -81,7 +81,7 @@ impl fmt::Display for PlanError {
 }
 
 impl fmt::Display for PlanErrors {
-    /// One error per line.
+    /// Writes one error per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, error) in self.0.iter().enumerate() {
             if position > 0 {
@@ -100,7 +100,7 @@ pub struct Warning {
     pub line: u32,
     /// Id of the primitive concerned, where there is one.
     pub primitive: Option<String>,
-    /// The effect.
+    /// The effect of the plan as written, for people.
     pub message: String,
 }
 

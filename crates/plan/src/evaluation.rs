@@ -1,5 +1,5 @@
-//! The evaluation of object code for one record: the inputs, outputs and shared space of
-//! operations.
+//! The evaluation of object code for one record: the access of operations to their inputs, outputs
+//! and shared buffers.
 
 mod about;
 mod event;
@@ -32,7 +32,7 @@ pub(crate) trait Op: Send + Sync {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason>;
 
     /// The next instant at which a charge of this primitive falls due without usage, within the
-    /// query's bounds; `None` when none does.
+    /// bounds of the query; `None` if no charge does.
     fn next_due(&self, _query: &mut DueQuery<'_>) -> Option<i64> {
         None
     }
@@ -40,24 +40,24 @@ pub(crate) trait Op: Send + Sync {
 
 /// An attribute that a primitive derives from a record; the same for all units of the record.
 pub(crate) trait DerivedAttribute: Send + Sync {
-    /// The value of the attribute.
+    /// The value of the attribute for the record that is evaluated.
     fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
 }
 
 /// The evaluation of one record, or of one due event, by one plan.
 pub(crate) struct Evaluation<'a> {
-    /// For an event without usage: an empty record at the instant of the event.
+    /// The rated record. For a due charge or a close, an empty record at the instant of that event.
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) code: &'a ObjectCode,
     pub(crate) tables: &'a [Option<Arc<Table>>],
     pub(crate) event: &'a Event,
-    /// Start of the subscription, and its exclusive end in `cancelled`.
+    /// The start of the subscription. `cancelled` is its exclusive end.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
-    /// When a cycle closes: start and exclusive end of all subscriptions of the account to the
-    /// plan, in order. Empty otherwise.
+    /// When a cycle closes: the start and exclusive end of each of the account's subscriptions to
+    /// the plan, in order. Empty for other events.
     pub(crate) held: &'a [(i64, i64)],
     /// Logged time, in microseconds.
     pub(crate) now: i64,
@@ -68,13 +68,13 @@ pub(crate) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// Runs the operations that have work, in order.
+    /// Runs the operations in order, without those whose input streams are all empty.
     pub(crate) fn run_all(
         &mut self,
         mut run_one: impl FnMut(&Placed, &mut Self) -> Result<(), SuspenseReason>,
     ) -> Result<(), SuspenseReason> {
         let code = self.code;
-        // Events without usage fill no stream, and any operation may act on them.
+        // Due charges and closes fill no stream, and any operation may act on them.
         let mut live = match *self.event {
             Event::Usage => Slots::first(code.measures.len()),
             Event::Due { .. } | Event::Close(_) => Slots::ALL,
@@ -91,9 +91,9 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// The single span of units that an input carries, once its measures are
-    /// [read](Evaluation::read). `None` when it carries several spans, none, or a zero-quantity
-    /// record: then use [`Evaluation::take`].
+    /// The only span of units that an input carries, after its measures are
+    /// [read](Evaluation::read). `None` if the input carries several spans, no span, or a
+    /// zero-quantity record; the caller then uses [`Evaluation::take`].
     #[inline(always)]
     pub(crate) fn single(&self, input: &UsageInput) -> Option<Span> {
         let [slot] = *input.slots else { return None };
@@ -112,8 +112,8 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Takes an input's stream out of the scratch space, with its links merged. Return it with
-    /// [`Evaluation::give`].
+    /// Takes the units of an input out of the shared buffers, merged if several links feed the
+    /// input. The caller must return them with [`Evaluation::give`].
     #[inline]
     pub(crate) fn take(&mut self, input: &UsageInput) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
@@ -141,7 +141,7 @@ impl<'a> Evaluation<'a> {
         Ok(merged)
     }
 
-    /// Returns a stream that [`Evaluation::take`] took, for the input's other consumers.
+    /// Returns a stream that [`Evaluation::take`] took, so that other consumers can read it.
     #[inline]
     pub(crate) fn give(&mut self, input: &UsageInput, stream: Stream) {
         if let [slot] = *input.slots {
@@ -180,7 +180,8 @@ impl<'a> Evaluation<'a> {
         let quantity = value.filter(|&value| value >= 0);
         let lacking = || self.refuse(SuspenseReason::MissingInput, format_args!("record.{named}"));
         let quantity = quantity.ok_or_else(lacking)?;
-        // Set after the check, so that every reader of a missing measure gets the error.
+        // The bit is set only after the check, so that every reader of a missing measure gets the
+        // error.
         self.scratch.loaded |= 1 << measure;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
         self.scratch.flows[measure] = UnitFlow { quantity, start, duration };
@@ -193,13 +194,13 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// The relation between an input's units and time.
+    /// The distribution over time of the units of an input.
     #[inline]
     pub(crate) fn flow(&self, input: &UsageInput) -> UnitFlow {
         self.scratch.flows[input.flow]
     }
 
-    /// Sets the relation between units and time for a count that a primitive created.
+    /// Sets the distribution over time of the measure that a primitive created.
     pub(crate) fn set_flow(&mut self, count: usize, flow: UnitFlow) {
         self.scratch.flows[count] = flow;
     }
@@ -210,8 +211,8 @@ impl<'a> Evaluation<'a> {
         self.scratch.calendar.period(calendared, at)
     }
 
-    /// The single period that contains all units of an input, as is the case for nearly every
-    /// record; `None` when they may span several.
+    /// The single period that contains all units of an input, as for nearly every record; `None` if
+    /// the units may belong to several periods.
     #[inline(always)]
     pub(crate) fn only_period(
         &mut self,
@@ -324,8 +325,8 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The indexes of the lines that reach a charge input, in booking order. Return the buffer with
-    /// [`Evaluation::give_lines`].
+    /// The indexes of the lines that reach a charge input, in the order of booking. The caller must
+    /// return the buffer with [`Evaluation::give_lines`].
     pub(crate) fn take_lines(&mut self, slots: &[usize]) -> Vec<u32> {
         let mut gathered = std::mem::take(&mut self.scratch.gathered);
         gathered.clear();
@@ -383,7 +384,8 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Charges a fixed amount, unless `variable` marks the period `marked` as charged.
+    /// Charges a fixed amount, unless the value of `variable` in the period `marked` shows that it
+    /// was already charged.
     #[inline(always)]
     pub(crate) fn charge_once(
         &mut self,

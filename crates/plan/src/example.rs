@@ -61,25 +61,26 @@ pub struct ExampleSettings {
 /// The precision with which a sum of amounts is compared with the expected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tolerance {
-    /// Equal in every decimal.
+    /// The sums must be equal in every decimal.
     #[default]
     Exact,
-    /// Within half a unit of the ninth decimal for each line of the sum: for an expected sum that
-    /// was rounded once, while the plan rounds each line.
+    /// The sums may differ by half a unit of the ninth decimal for each line. This is for an
+    /// expected sum that was rounded once, while the plan rounds each line.
     PerLine,
 }
 
 /// The location of an example's usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExampleBody {
-    /// In files in the plan's directory; names without a directory.
+    /// The usage and the expected results are in files in the plan's directory, named without a
+    /// directory.
     Files {
-        /// Usage records: `.csv`, or `.jsonl`.
+        /// The name of the file of usage records, which ends in `.csv` or `.jsonl`.
         usage: String,
-        /// The expected results: `.csv`.
+        /// The name of the file of expected results, which ends in `.csv`.
         expect: String,
     },
-    /// In the plan document.
+    /// The usage and the expected results are in the plan document.
     Inline(InlineExample),
 }
 
@@ -130,7 +131,7 @@ pub struct Expectation {
     pub expected: Expected,
 }
 
-/// The subject of an expectation.
+/// The record or the date that an expectation is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The record with this id.
@@ -149,7 +150,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The words for the postings of lines.
+/// The words for the posting of a line, which says where the line's amount goes.
 pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replaced", "trial"];
 
 /// The expected result of a record, or of the charges due on a date.
@@ -174,9 +175,9 @@ pub enum Expected {
 /// A quantity as the author wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedQuantity {
-    /// As written: `3600 s`.
+    /// The text as written, such as `3600 s`.
     pub text: String,
-    /// In base units.
+    /// The quantity in base units: microseconds, bytes, or a bare count.
     pub base: i128,
     /// The unit, if one was written; else base units of the measure that is priced.
     pub unit: Option<Unit>,
@@ -187,7 +188,7 @@ pub struct ExpectedQuantity {
 pub struct ExpectedTotal {
     /// Line of the XML, from 1.
     pub line: u32,
-    /// The account.
+    /// The number of the account.
     pub account: AccountNumber,
     /// The sum of all amounts posted to the account.
     pub amount: Money,

@@ -29,18 +29,18 @@ pub struct Plan {
 pub struct Parameter {
     /// The name of the parameter, without the dollar sign.
     pub id: String,
-    /// `money`, `quantity`, `count`, `time` or `text`.
+    /// The type: `money`, `quantity`, `count`, `time` or `text`.
     pub kind: String,
-    /// The default, as written.
+    /// The default value, as text.
     pub value: String,
     /// Line of the XML, from 1.
     pub line: u32,
 }
 
-/// A node of the graph.
+/// A primitive, which is a node of the plan's graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primitive {
-    /// Unique within the plan.
+    /// The id, unique within the plan.
     pub id: String,
     /// The type: the element's name, such as `StepRater`.
     pub kind: String,
@@ -57,7 +57,7 @@ pub struct Primitive {
 /// An input of a primitive, with the links into it in document order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// `in`, `trigger` or `level`.
+    /// The name of the port, such as `in`, `trigger` or `level`.
     pub port: String,
     /// The sources of the links.
     pub links: Vec<Link>,
@@ -79,13 +79,13 @@ impl Link {
     }
 }
 
-/// The id that denotes the record.
+/// The id by which links refer to the record.
 pub(crate) const SOURCE: &str = "record";
 
 /// An element within a primitive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// `step` or `weight`.
+    /// The name of the element, such as `step` or `weight`.
     pub kind: String,
     /// Line of the XML, from 1.
     pub line: u32,

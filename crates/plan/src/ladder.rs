@@ -1,20 +1,23 @@
-//! Steps of a level, and the assignment of units to steps (docs/plan-semantics.md section 4).
+//! Assigns units to the steps of a price by their level, the total before the unit
+//! (docs/plan-semantics.md section 4).
 //!
-//! The level rises along a span of units. The span is cut where a step ends: between two units, or
-//! between the copies of one unit. Units past the last step are the rest.
+//! A `Weigher` counts a unit several times; each time is a copy of the unit, and the level rises
+//! with each copy. So a step may end between two units or between two copies of one unit. Units
+//! past the last step are the rest.
 
 use crate::evaluation::StepPortion;
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
 /// The level along a span of units: the i-th copy of unit `first + j` reads `level + j*copies + i`.
-/// Copies that the accumulator did not count read the level of its last counted copy.
+/// A `Weigher` makes several copies of a unit. Copies that the accumulator did not count read the
+/// level of its last counted copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ladder {
     pub(crate) first: i64,
     pub(crate) level: i128,
-    /// Copies of each unit that the accumulator counts; zero when it counts none: the level is
-    /// constant.
+    /// The number of copies of each unit that the accumulator counts. If it is zero, all units read
+    /// the same level.
     pub(crate) copies: i128,
     pub(crate) skip: i128,
 }
@@ -37,7 +40,7 @@ impl Ladder {
 
 /// Assigns spans of units to steps; units past the last step go to the rest.
 pub(crate) struct Sorter<'a> {
-    /// The upper bound of each step, exclusive; `None`: unbounded.
+    /// The upper bound of each step, exclusive; `None` if the step has no end.
     pub(crate) bounds: &'a [Option<i128>],
     pub(crate) parts: &'a mut Vec<StepPortion>,
     pub(crate) rest: &'a mut Stream,
@@ -48,7 +51,8 @@ impl Sorter<'_> {
         self.bounds.iter().position(|upto| upto.is_none_or(|upto| level < upto))
     }
 
-    /// A zero-quantity record goes to the step of its level; past the last step, to the rest.
+    /// Assigns a zero-quantity record to the step at `level`, or to the rest if the level is past
+    /// the last step.
     pub(crate) fn zero_quantity(&mut self, stream: &Stream, level: i128) {
         if stream.zero_quantity && self.step_at(level).is_none() {
             self.rest.zero_quantity = true;
@@ -139,9 +143,10 @@ pub(crate) fn split(
 /// The part of a span at or above a bound.
 enum Cut {
     Nothing,
-    /// Whole units.
+    /// The cut is between two units, so the part consists of whole units.
     Between(Span),
-    /// Copies of a single unit, and the units after it.
+    /// The cut is within a unit: the copies of the unit at or above the bound, and the units after
+    /// it.
     Within(Span, Option<Span>),
 }
 
@@ -161,7 +166,7 @@ fn cut(span: Span, ladder: Ladder, upto: Option<i128>) -> (Span, Cut) {
         return (span, Cut::Nothing);
     };
     if unit > span.first {
-        // Whole units first; the next call cuts the unit at the bound.
+        // The whole units are cut off first. The next call cuts the unit that contains the bound.
         return (Span { end: unit, ..span }, Cut::Between(Span { first: unit, ..span }));
     }
     let below = copies.saturating_add(ladder.skip).saturating_sub(span.skip);
@@ -212,11 +217,11 @@ mod tests {
     #[test]
     fn a_run_is_cut_between_the_copies_of_a_unit_where_a_step_ends_within() {
         let run = [(span(0, 4, 3, 0), ladder(0, 3))];
-        // Unit 1 counts three times, at levels 3, 4 and 5. The step ends at 5, so the third one is
-        // left over.
+        // Unit 1 counts three times, at levels 3, 4 and 5. The step ends at level 5, so the third
+        // copy is left over.
         let rest = vec![span(1, 2, 1, 2), span(2, 4, 3, 0)];
         assert_eq!(sorted(&run, &[Some(5)]), (vec![(0, 5)], rest));
-        // Several steps within one unit.
+        // Several steps end within one unit.
         let run = [(span(0, 2, 10, 0), ladder(0, 10))];
         let steps = [Some(2), Some(5), Some(9), None];
         assert_eq!(sorted(&run, &steps).0, [(0, 2), (1, 3), (2, 4), (3, 11)]);

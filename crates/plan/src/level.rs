@@ -8,8 +8,8 @@ use crate::ladder::Ladder;
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
-/// Called with a span of units, the level along it, and the period that it belongs to; returns
-/// `None` on overflow of 128 bits.
+/// A function that is called with a span of units, the level along the span, and the period of the
+/// units. It returns `None` on overflow of 128 bits.
 pub(crate) trait LevelReader: FnMut(Span, Ladder, Period) -> Option<()> {}
 
 impl<F: FnMut(Span, Ladder, Period) -> Option<()>> LevelReader for F {}
@@ -26,7 +26,8 @@ pub(crate) fn of_zero_quantity(
     run.value(total.variable, period)
 }
 
-/// Calls `read` without a level input: the level is the count of units within the record.
+/// Calls `read` for each span of a rater without a level input. The level is the count of units
+/// within the record.
 pub(crate) fn by_count(stream: &Stream, mut read: impl LevelReader) -> Result<(), SuspenseReason> {
     let mut level = 0i128;
     for span in &stream.spans {
@@ -38,7 +39,8 @@ pub(crate) fn by_count(stream: &Stream, mut read: impl LevelReader) -> Result<()
     Ok(())
 }
 
-/// Calls `read` with a level input: the level of each unit is the accumulator's total before it.
+/// Calls `read` for each span of a rater with a level input. The level of a unit is the
+/// accumulator's total before the unit.
 pub(crate) fn by_total(
     total: Total,
     run: &mut Evaluation<'_>,

@@ -203,7 +203,8 @@ fn make(
 fn refused(findings: Findings) -> PlanErrors {
     match findings.into_result() {
         Err(errors) => errors,
-        // Each stage that fails records an error; this only guarantees that the list is not empty.
+        // Each stage that fails records an error. This error only guarantees that the list is not
+        // empty.
         Ok(_) => PlanErrors(vec![PlanError {
             line: 1,
             primitive: None,

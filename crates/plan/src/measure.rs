@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::nearest::hint;
 
-/// The unit of a flow.
+/// The unit in which usage is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     /// A microsecond of use.

@@ -1,5 +1,5 @@
-//! Changes between two versions of a plan that take the price from accounts which are subscribed
-//! already: their usage waits in suspense from the start of the new version on.
+//! Changes between two versions of a plan after which accounts that are already subscribed can't be
+//! rated: from the start of the new version on, their usage goes to suspense.
 
 use jiff::civil::Date;
 use turnpike_types::Currency;
@@ -9,7 +9,7 @@ use crate::graph::Plan;
 /// A change after which subscribed accounts are not rated any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriberLoss {
-    /// Both versions post in one currency, and it is not the same.
+    /// Each of the two versions always posts in one currency, and the two currencies differ.
     #[error(
         "version {version} posts in {after}, and version {old} posts in {before}: from {starts} on, \
          usage of the subscribed accounts that are billed in {before} waits as currency-mismatch"
@@ -79,8 +79,8 @@ pub enum SubscriberLoss {
     },
 }
 
-/// The changes from `before` to `after`, two versions of one plan, that take the price from
-/// subscribed accounts.
+/// The changes from `before` to `after`, two versions of one plan, after which subscribed accounts
+/// can't be rated.
 pub fn subscriber_losses(before: &Plan, after: &Plan) -> Vec<SubscriberLoss> {
     let (version, old, starts) = (after.version(), before.version(), after.starts());
     let mut losses = Vec::new();

@@ -77,7 +77,7 @@ impl AccountState {
 pub struct PostedAmount {
     /// The start of the record that the line belongs to.
     pub start: Timestamp,
-    /// The amount.
+    /// The posted amount.
     pub amount: Money,
     /// The currency of the amount, which is the currency in which the account is billed.
     pub currency: Currency,
@@ -219,7 +219,8 @@ impl Rater {
             let sum = before.checked_add(more).and_then(Money::from_nanos);
             let value = sum.ok_or(SuspenseReason::Overflow)?.nanos();
             self.rated.changes.push(StateEntry { variable, period: cycle, value });
-            // A cycle in which a bonus was granted must be closed.
+            // A cycle in which a bonus was granted must be closed, which may move the next due
+            // date.
             self.rated.moves_dues |= variable == granted && before == 0;
         }
         Ok(())
@@ -309,10 +310,10 @@ impl Rater {
     }
 }
 
-/// The plan that books a cycle's offset, by interval and index. Only plans that post in the
-/// currency are considered: the first that grants bonuses, else the first. The plans are those of
-/// the last interval that begins before the end of the cycle and has such a plan, else of the first
-/// interval that has one.
+/// The plan whose lines carry the offset of a cycle, as (interval, plan) indexes. Only plans that
+/// post in the currency of the totals are considered; in an interval, the first plan that grants
+/// bonuses is chosen, else the first plan. The interval is the last one with such a plan that
+/// begins before the end of the cycle, else the first one with such a plan.
 fn speaker(
     intervals: &[DueInterval<'_>],
     cycle: PeriodSpan,

@@ -1,4 +1,4 @@
-//! Alternatives of an option: rated side by side, compared when the cycle closes
+//! Alternatives of an option: all are rated, and compared when the cycle closes
 //! (docs/plan-semantics.md section 6).
 //!
 //! The lines of each alternative are tentative and count in no total. Their sums are kept in two
@@ -38,33 +38,34 @@ impl OfferId {
         Self(u64::from_le_bytes(first))
     }
 
-    /// The variable of the client's choice per cycle. Its value is the [`plan_number`] of the
+    /// The variable that holds the client's choice for each cycle, as the [`plan_number`] of the
     /// chosen plan.
     pub const fn choice(self) -> VariableId {
         CHOICE.of(self.0)
     }
 
-    /// The variable of the first cycle that is not closed. It has one value for each cycle day,
-    /// because a cycle that is cut short by a change of the cycle day ends after the first cycle of
-    /// the new day.
+    /// The variable that holds the first cycle that is not closed. It has one value for each cycle
+    /// day, because a cycle that is cut short by a change of the cycle day ends after the first
+    /// cycle of the new day.
     pub const fn closed(self) -> VariableId {
         CLOSED.of(self.0)
     }
 
-    /// The variable of the [`plan_number`] by which a closed cycle was billed.
+    /// The variable that holds, for each closed cycle, the [`plan_number`] of the plan that was
+    /// billed.
     pub(crate) const fn billed(self) -> VariableId {
         BILLED.of(self.0)
     }
 
-    /// The first cycle that is not closed among those that begin on `cycle_day`; `None` before any
-    /// is closed.
+    /// The first cycle that is not closed among the cycles that begin on `cycle_day`; `None` if no
+    /// such cycle was closed yet.
     pub fn first_open(self, state: &AccountState, cycle_day: u8) -> Option<Period> {
         let open = state.get(self.closed(), Period(cycle_day.into()))?;
         i32::try_from(open).ok().map(Period)
     }
 
-    /// Whether the cycle that begins with `cycle` was closed. `cycle_day` is the account's cycle
-    /// day at that time.
+    /// Whether the cycle whose first date is `cycle` was closed. `cycle_day` is the account's cycle
+    /// day in that cycle.
     pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
         let is_billed = state.get(self.billed(), cycle).is_some();
         is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
@@ -80,10 +81,12 @@ pub struct OptionInForce<'a> {
     pub fee: Money,
     /// The identity of the offer.
     pub offer: OfferId,
-    /// The instant at which the client opted out of the option for this alternative, which is then
-    /// also chosen for the current cycle; [`Timestamp::MAX`] if the client did not.
+    /// The instant at which the client opted out of the option and kept this alternative, which is
+    /// then also billed for the current cycle; [`Timestamp::MAX`] if the client did not opt out for
+    /// it.
     pub kept_from: Timestamp,
-    /// Whether `kept_from` has passed. If so, the plan is a plain subscription and keeps its state.
+    /// Whether `kept_from` has passed. If so, the plan is rated like a plain subscription, and
+    /// keeps its state.
     pub is_kept: bool,
 }
 
@@ -94,8 +97,8 @@ impl<'a> OptionInForce<'a> {
         Self { name, fee, offer, kept_from: Timestamp::MAX, is_kept: false }
     }
 
-    /// The same option for the alternative that the client keeps from `kept_from` on, as of instant
-    /// `at`.
+    /// The option with `kept_from` as the instant from which the client keeps the plan, evaluated
+    /// at instant `at`.
     #[must_use]
     pub fn kept(self, kept_from: Timestamp, at: Timestamp) -> Self {
         Self { kept_from, is_kept: kept_from <= at, ..self }
@@ -174,7 +177,8 @@ pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -
     Comparison { running: sum(running), once: sum(once) }
 }
 
-/// The variables of an alternative's sums.
+/// The variables that hold an alternative's sums: of usage and recurring charges, and of one-time
+/// charges. `None` if the plan is no alternative.
 pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     let offer = plan.option?.offer;
     let tentative = plan.code.tentative;

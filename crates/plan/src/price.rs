@@ -5,12 +5,13 @@ use turnpike_types::Money;
 
 use crate::measure::Decimal;
 
-/// A price per unit, in steps of the plan's rounding: `top / bottom`, in lowest terms.
+/// A price per unit: `top / bottom` in lowest terms, in multiples of the smallest amount to which
+/// the plan rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Price {
     top: i128,
     bottom: i128,
-    /// Billionths per rounding step: 10^(9 - digits).
+    /// The smallest amount to which the plan rounds, in billionths: 10^(9 - digits).
     step_nanos: i128,
     /// `top` and `bottom`, if both fit 64 bits.
     narrow: Option<(u64, u64)>,
@@ -57,20 +58,19 @@ impl Price {
         Money::from_nanos(steps.checked_mul(self.step_nanos)?)
     }
 
-    /// The price of `top / over` units, rounded half to even once.
+    /// The price of a fraction `top / over` of a unit, rounded half to even once.
     pub(crate) fn of_part(&self, top: i128, over: i128) -> Option<Money> {
         let bottom = self.bottom.checked_mul(over).filter(|&bottom| bottom > 0)?;
         Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
-    /// Whether rounding changes the price of a quantity by more than a tenth. A price rounded to
-    /// zero counts.
+    /// Whether rounding changes the price of a quantity by more than a tenth, for example to zero.
     pub(crate) fn is_coarse_for(&self, quantity: i128) -> bool {
         let exact = quantity.checked_mul(self.top);
         let rounded = scale_half_even(quantity, self.top, self.bottom)
             .and_then(|steps| steps.checked_mul(self.bottom));
         let (Some(exact), Some(rounded)) = (exact, rounded) else {
-            // The product has more than 128 bits, so rounding the last digit changes little.
+            // The exact product has more than 128 bits, so rounding the last digit changes little.
             return false;
         };
         rounded.abs_diff(exact) > exact.unsigned_abs() / 10
@@ -155,7 +155,7 @@ pub(crate) fn half_even(amount: i128, top: i128, bottom: i128, digits: u32) -> O
     let quantity = i128::try_from(amount.unsigned_abs()).ok()?;
     let steps = if top == 0 { 0 } else { scale_half_even(quantity, top, bottom)? };
     let nanos = steps.checked_mul(step)?;
-    // Half to even is symmetric about zero.
+    // Rounding half to even is symmetric about zero, so the sign is applied last.
     Money::from_nanos(if amount < 0 { -nanos } else { nanos })
 }
 

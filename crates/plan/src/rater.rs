@@ -286,7 +286,7 @@ impl Rater {
     ) -> Result<(), SuspenseReason> {
         for (place, plan) in plans.iter().enumerate() {
             if plan.is_of(offer) && plan.code.accepts(occasion.record.usage_type) {
-                // A reborrow for one iteration.
+                // `watch` is reborrowed for one iteration.
                 let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
                 self.run_plan(plans, place, occasion, watch)?;
             }

@@ -24,13 +24,13 @@ pub(crate) enum Holds {
     Left,
     /// The product of units and microseconds.
     UnitTime,
-    /// 1 when an action was taken; the word names the action.
+    /// The value 1 means that an action was taken; the word names the action.
     Done(&'static str),
     /// An amount in billionths.
     Money(Currency),
     /// An instant, in microseconds since 1970.
     Instant,
-    /// A date, in days since 1970-01-01; the word precedes it.
+    /// A date, in days since 1970-01-01. The word is shown before the date.
     Date(&'static str),
     /// The period for which a daily charge was booked (see `primitives/bookings.rs`).
     Booking,
@@ -62,25 +62,27 @@ impl Meaning {
     }
 }
 
-/// The value records that a period was charged.
+/// The value shows that the period was charged.
 pub(crate) const CHARGED: Meaning = Meaning::new(Holds::Done("charged"), Per::Date);
-/// The value records that a subscription was charged.
+/// The value shows that the subscription was charged.
 pub(crate) const CHARGED_ONCE: Meaning = Meaning::new(Holds::Done("charged"), Per::Subscription);
-/// The value is the first date that is not charged yet.
+/// The value is the first date that was not charged yet.
 pub(crate) const CHARGED_UNTIL: Meaning =
     Meaning::new(Holds::Date("charged until"), Per::Subscription);
-/// The value records that an event was booked in a period.
+/// The value shows that an event was booked in the period.
 pub(crate) const BOOKED: Meaning = Meaning::new(Holds::Done("booked"), Per::Date);
 
 /// An entry of an account's state, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// The variable's name: `plan/primitive`, `plan/rater/step`, `option NAME/picked`,
-    /// `account/total-EUR`; its number in hexadecimal when no given plan declares it.
+    /// The name of the variable, such as `plan/primitive`, `plan/rater/step`, `option NAME/picked`
+    /// or `account/total-EUR`; its number in hexadecimal when no given plan declares it.
     pub name: String,
-    /// `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`; empty for [`Period::EVER`].
+    /// The period as text, such as `2026-11-01` or `subscription from 2026-11-01T00:00:00+00:00`;
+    /// empty for [`Period::EVER`].
     pub period: String,
-    /// `7200 s`, `12.500000000 EUR`, `charged`, `charged until 2026-12-01`.
+    /// The value as text, such as `7200 s`, `12.500000000 EUR`, `charged` or `charged until
+    /// 2026-12-01`.
     pub value: String,
 }
 
@@ -114,7 +116,7 @@ impl Reading<'_> {
         })
     }
 
-    /// Totals by which bonuses are offset against charges.
+    /// Describes a total by which bonuses are offset against charges; `None` for any other entry.
     fn of_account(&self, entry: &StateEntry) -> Option<Remembered> {
         let (currency, is_granted) = offset::total_of(entry.variable)?;
         let what = if is_granted { "bonuses" } else { "total" };
@@ -122,13 +124,15 @@ impl Reading<'_> {
         Some(Remembered { name, period: first_date(entry.period), value: money(entry, currency) })
     }
 
-    /// The date until which a plan's billing cycles are closed.
+    /// Describes the date until which a plan's billing cycles are closed; `None` for any other
+    /// entry.
     fn of_close(&self, entry: &StateEntry) -> Option<Remembered> {
         let code = self.codes.iter().find(|code| code.tentative.closed == entry.variable)?;
         Some(closed(format!("{}/closed", code.plan_id()), entry))
     }
 
-    /// The choice, the billed plan and the sums of an option.
+    /// Describes the choice, the billed plan, the closes or a sum of an option; `None` for any
+    /// other entry.
     fn of_option(&self, entry: &StateEntry) -> Option<Remembered> {
         self.offers.iter().find_map(|&(option, offer)| {
             let named = |what: &str, value: String| Remembered {
@@ -247,7 +251,7 @@ impl Unit {
     }
 }
 
-/// The cycle day, and the first date of the first cycle that is not closed.
+/// Describes up to which date the cycles that begin on a cycle day are closed.
 fn closed(name: String, entry: &StateEntry) -> Remembered {
     let period = format!("cycles from day {}", entry.period.0);
     Remembered { name, period, value: format!("closed before {}", date(entry.value)) }

@@ -1,4 +1,5 @@
-//! The declarations of primitive types: the data from which the generic checks are done.
+//! The declarations of primitive types, on which the checks that apply to every primitive are
+//! based.
 
 use crate::build::Builder;
 use crate::graph::Primitive;
@@ -39,8 +40,8 @@ pub(crate) enum Role {
     Derives(&'static str),
     /// Derives the usage type of the units that leave the primitive.
     Relabels,
-    /// Counts units anew: the units that leave the primitive have another count than the incoming
-    /// units.
+    /// Changes the number of units: the units that leave the primitive are another measure than the
+    /// incoming units. `UsageIncrement` has this role.
     Recounts,
 }
 
@@ -93,7 +94,7 @@ pub(crate) const fn charge_in(name: &'static str) -> InputSpec {
     InputSpec { name, carries: Carries::Charge, required: true, many: true, apart: false }
 }
 
-/// A usage input that needs no link.
+/// A usage input that needs no link, and may carry another measure than the other inputs.
 pub(crate) const fn optional_usage_in(name: &'static str) -> InputSpec {
     InputSpec { name, carries: Carries::Usage, required: false, many: true, apart: true }
 }
@@ -119,10 +120,11 @@ pub(crate) struct OutputSpec {
 pub(crate) enum MayBeUnconnected {
     Never,
     Always,
-    /// If only measures of the record feed the primitive: the plan does not accept the units that
-    /// leave by the output.
+    /// No link is required if only measures of the record feed the primitive. Without a link, the
+    /// plan does not accept the units that leave by the output.
     SourceFed,
-    /// If the function returns true: no unit can then leave by the output.
+    /// No link is required if the function returns true, because no unit can then leave by the
+    /// output.
     When(fn(&Primitive) -> bool),
 }
 
@@ -165,9 +167,9 @@ pub(crate) enum Value {
     Id,
     /// A decimal amount of the plan's currency.
     Money,
-    /// A quantity of the flow, with its unit.
+    /// A quantity with a unit, which must be the unit of the usage at the primitive.
     Quantity,
-    /// HH:MM.
+    /// A time of day, `HH:MM`.
     TimeOfDay,
     /// Words separated by white space, at least one.
     Words,

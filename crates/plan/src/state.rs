@@ -24,7 +24,7 @@ pub enum Keep {
     Horizon,
     /// More than a year longer than [`Keep::Horizon`]: for units that roll over.
     Year,
-    /// Without a limit.
+    /// The periods are kept without a limit.
     Ever,
     /// As [`Keep::Horizon`], for periods that are five-minute intervals since 1970.
     Intervals,
@@ -126,9 +126,9 @@ impl Period {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct StateEntry {
-    /// The variable.
+    /// The key of the variable.
     pub variable: VariableId,
-    /// The period.
+    /// The period for which the value holds.
     pub period: Period,
     /// The value of the variable.
     pub value: i128,
@@ -318,7 +318,8 @@ mod tests {
         assert_eq!(id.0.to_le_bytes()[7], bytes.as_bytes()[7] & 0x3f | 0x40);
     }
 
-    /// docs/plan-semantics.md section 4.
+    /// docs/plan-semantics.md section 4: as many periods are kept as the acceptance horizon can
+    /// still reach.
     #[test]
     fn unneeded_periods_are_dropped_when_a_new_one_begins() {
         let floor = Timestamp(20_000 * 86_400_000_000);
@@ -341,7 +342,7 @@ mod tests {
         assert_eq!(left(&state, Keep::Horizon), [i32::MIN, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Year), [i32::MIN, 19_940, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Ever), [i32::MIN, 19_000, 19_940, 19_970, 20_001, 20_032]);
-        // A known period is overwritten, and no entry is removed.
+        // A period that is already stored is overwritten, and no entry is removed.
         state.set_and_trim(day(Keep::Ever, 20_032, 5), Timestamp(i64::MAX));
         assert_eq!(left(&state, Keep::Ever).len(), 6);
     }

@@ -12,6 +12,7 @@ pub(crate) struct Span {
     pub(crate) first: i64,
     pub(crate) end: i64,
     pub(crate) copies: i128,
+    /// The number of copies of the unit that come before these copies and belong to another tier.
     /// Non-zero only in a span of a single unit.
     pub(crate) skip: i128,
 }
@@ -33,8 +34,8 @@ impl Span {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
-    /// Whether a zero-quantity record passed here. It counts as usage for charges due at first use
-    /// (docs/plan-semantics.md section 5).
+    /// Whether a zero-quantity record passed this port. It counts as usage for charges due at first
+    /// use (docs/plan-semantics.md section 5).
     pub(crate) zero_quantity: bool,
 }
 
@@ -119,7 +120,7 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
 /// One measure of one record, and its distribution over time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UnitFlow {
-    /// Number of units.
+    /// The number of units in the record.
     pub(crate) quantity: i64,
     /// The record's start and duration, in microseconds.
     pub(crate) start: i64,
@@ -127,7 +128,7 @@ pub(crate) struct UnitFlow {
 }
 
 impl UnitFlow {
-    /// The instant of unit k: `start + floor(k*D/Q)`.
+    /// The instant of unit k, `start + floor(k*D/Q)`, where D is the duration and Q the quantity.
     #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
         if self.quantity == self.duration {
@@ -145,7 +146,8 @@ impl UnitFlow {
         self.start.saturating_add(i64::try_from(offset).unwrap_or(i64::MAX))
     }
 
-    /// The number of units before an instant: `ceil((T-start)*Q/D)`; all units from the end on.
+    /// The number of units before an instant T, `ceil((T-start)*Q/D)`, where D is the duration and
+    /// Q the quantity; all units if T is at or after the end.
     #[inline]
     pub(crate) fn units_before(&self, instant: i64) -> i64 {
         let since = instant.saturating_sub(self.start);
@@ -223,7 +225,8 @@ mod tests {
     }
 
     proptest! {
-        /// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D).
+        /// docs/plan-semantics.md section 1: the number of units before an instant T is
+        /// ceil((T-start)*Q/D), for a quantity Q and a duration D.
         #[test]
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,

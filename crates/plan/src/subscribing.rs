@@ -24,7 +24,7 @@ use crate::zone::{Zone, first_instant_of};
 pub const ANY_START: Timestamp = Timestamp(2 * DAY_US);
 
 const DAY_US: i64 = 86_400_000_000;
-/// The greatest offset of a zone ahead of UTC.
+/// The greatest offset of a time zone ahead of UTC, in microseconds.
 const EAST_US: i64 = 14 * 3_600_000_000;
 /// Maximum number of versions, parameters or errors in one message.
 const NAMED_MAX: usize = 10;

@@ -36,13 +36,13 @@ pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 /// tables, in the interval of the due charge.
 #[derive(Clone, Copy, Debug)]
 pub struct DueInterval<'a> {
-    /// Start, inclusive.
+    /// The start of the interval, inclusive.
     pub from: Timestamp,
-    /// End, exclusive.
+    /// The end of the interval, exclusive.
     pub until: Timestamp,
-    /// The settings in force.
+    /// The account's settings in the interval.
     pub account: &'a AccountContext,
-    /// The plans in force, highest priority first.
+    /// The plans in force in the interval, highest priority first.
     pub plans: &'a [PlanInForce<'a>],
 }
 
@@ -54,7 +54,7 @@ pub struct Due {
     /// The index of the interval whose plans book the event;
     /// [`ChargeLine::plan`](crate::ChargeLine::plan) is an index into the plans of this interval.
     pub interval: usize,
-    /// Index of the plan within the interval.
+    /// The index of the plan in [`DueInterval::plans`] of that interval.
     pub plan: usize,
     pub(crate) what: DueKind,
 }
@@ -64,8 +64,8 @@ pub(crate) enum DueKind {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
-    /// Sums of an option in a cycle in which the option was not in force. A late record, or a
-    /// command that was dated to an instant before rated records, can leave such sums.
+    /// Sums that an option's alternatives have in a cycle in which the option was not in force. A
+    /// late record, or a backdated command, can leave such sums.
     Leftover(PeriodSpan),
     /// The offset of bonuses against the cycle's charges, after all these charges are booked.
     Offset(PeriodSpan),
@@ -302,8 +302,8 @@ impl Rater {
         (at <= through).then_some(Due { at, interval: place, plan, what: DueKind::Charge })
     }
 
-    /// If another zone was in force until the start of an interval: the last date that began before
-    /// it.
+    /// The last date that began before an interval, if another zone was in force until its start;
+    /// otherwise `None`.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
         let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
         if before.until != interval.from || before.account.zone == interval.account.zone {

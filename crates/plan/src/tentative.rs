@@ -26,7 +26,8 @@ enum Counts {
     Nowhere,
 }
 
-/// By cycle, in billionths: usage and recurring charges, and one-time charges.
+/// The sums of an alternative's lines for each cycle, in billionths: usage and recurring charges,
+/// then one-time charges.
 type Sums = SmallVec<[(Period, i128, i128); 1]>;
 
 /// Marks the lines that an alternative just booked as tentative, and adds them to the alternative's
@@ -45,8 +46,8 @@ pub(crate) fn keep(
         match run.lines[number].posting {
             Posting::Account => {}
             Posting::Second(_) if option.is_kept => {}
-            // Refused: the posting would have to wait for the close, and the owner of the other
-            // account does not know the option.
+            // The record is refused, because the posting would have to wait for the close, and the
+            // owner of the other account does not know the option.
             Posting::Second(account) => {
                 let about = format_args!("plan {} posts to {account}", run.code.plan_id());
                 return Err(run.refuse(SuspenseReason::PostsElsewhere, about));

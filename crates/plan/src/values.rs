@@ -53,7 +53,7 @@ pub(crate) fn listed_currency(text: &str) -> Result<Currency, String> {
 /// The rounding of amounts (docs/plan-semantics.md section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rounding {
-    /// Decimal digits: 0 to 9.
+    /// The number of decimals, from 0 to 9.
     pub(crate) digits: u32,
     /// Whether each line books the difference of rounded running totals.
     pub(crate) running: bool,
@@ -103,7 +103,8 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Accepts `target`, `record.target`, `account.service-level`, `geo.location`.
+/// Checks the syntax of a reference to an attribute, such as `target`, `record.target`,
+/// `account.service-level` or `geo.location`.
 pub(crate) fn attribute(text: &str) -> Result<(), String> {
     let name = text.split_once('.').map_or(text, |(_, name)| name);
     if name.is_empty() || text.starts_with('.') || text.contains(char::is_whitespace) {

@@ -46,20 +46,21 @@ pub struct PrimitiveStep<'a> {
 pub struct PortUnits<'a> {
     /// The name of the port.
     pub port: &'a str,
-    /// Spans of units: first, exclusive end, copies of each unit.
+    /// The units, as ranges: the first unit, the exclusive end, and how many times each unit
+    /// counts.
     pub spans: Vec<(i64, i64, i128)>,
     /// Whether a zero-quantity record passed the port.
     pub empty_record: bool,
-    /// The distribution of the units over time. `None` for the outputs of a primitive that counts
-    /// units anew: the inputs of the next primitive have the distribution.
+    /// The distribution of the units over time. `None` for the output of a `UsageIncrement`, which
+    /// changes the distribution; the input of the next primitive has the new one.
     pub in_time: Option<UnitDistribution>,
 }
 
-/// The distribution of units over time: of the record's measure, or of a count that a primitive
-/// created.
+/// The distribution over time of a measure: a measure of the record, or the rounded-up measure that
+/// a `UsageIncrement` created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDistribution {
-    /// Number of units of the record.
+    /// The number of units of the measure in the record.
     pub units: i64,
     /// The instant of the first unit.
     pub start: Timestamp,

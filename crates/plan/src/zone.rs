@@ -48,7 +48,7 @@ impl Zone {
         at.display_with_offset(self.rules().to_offset(at)).to_string()
     }
 
-    /// The name.
+    /// The name of the zone in the tz database.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -126,11 +126,11 @@ mod tests {
         assert_eq!(first("UTC", 2026, 3, 8), "2026-03-08T00:00:00Z");
     }
 
-    /// docs/plan-semantics.md section 1.
+    /// docs/plan-semantics.md section 1: a day begins at its first instant that exists.
     #[test]
     fn a_day_without_midnight_starts_at_its_first_instant_that_exists() {
         assert_eq!(first("America/Sao_Paulo", 2018, 11, 4), "2018-11-04T03:00:00Z");
-        // The clock went from 23:30 to 00:30.
+        // The clock went from 23:30 on 30 March to 00:30 on 31 March.
         assert_eq!(first("America/Toronto", 1919, 3, 31), "1919-03-31T04:30:00Z");
         // Samoa skipped 30 December 2011.
         assert_eq!(first("Pacific/Apia", 2011, 12, 30), "2011-12-30T10:00:00Z");

@@ -28,13 +28,15 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
                 lines = rater.rate(&plans, account, state, view, *now).unwrap().lines.len();
             });
         });
-        // `with_view` itself borrows two lists, which allocate only if they have entries.
+        // The test helper `with_view` allocates one list if the record has measures. The rater must
+        // allocate nothing.
         let listed = u64::from(!session.measures.is_empty());
         assert_eq!(counted.count_total, listed, "{lines} lines");
     }
 }
 
-/// docs/plan-semantics.md section 5: such an account keeps totals.
+/// docs/plan-semantics.md section 5: an account with bonuses also keeps totals of its charges and
+/// bonuses.
 #[test]
 fn a_record_of_an_account_with_bonuses_allocates_nothing() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>

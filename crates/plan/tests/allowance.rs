@@ -13,7 +13,8 @@ use support::{event, plan, session};
 use turnpike_plan::{Cause, PlanErrors, parse};
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
-/// An allowance for bytes, in front of a rater; passes can be bought.
+/// A graph with an allowance for bytes in front of a rater. If the buckets include bought units,
+/// records of type `pass` buy such units.
 fn allowing(buckets: &str) -> String {
     let topup = if buckets.contains("<bought") { "topup=\"pass.pass\"" } else { "" };
     let pass = if buckets.contains("<bought") {
@@ -57,7 +58,8 @@ impl Account {
         (of("free"), of("paid"))
     }
 
-    /// Rates bytes at an instant: (covered, charged).
+    /// Rates a record of bytes at an instant. Returns the numbers of bytes that the allowance
+    /// covered and that were charged.
     fn data(&mut self, at: &str, octets: i64) -> (i128, i128) {
         let mut record = session("data", at, at);
         record.measures.insert("octets".to_owned(), octets);
@@ -69,42 +71,45 @@ impl Account {
     }
 }
 
-/// The month's grant covers usage, the rest is charged; the next month has a new grant.
+/// The month's grant covers usage, and the rest is charged. The next month has a new grant.
 #[test]
 fn a_monthly_bucket_covers_so_much_in_each_month_of_the_account() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bucket, "Asia/Kolkata", "2026-01-01T00:00:00Z");
     assert_eq!(account.data("2026-01-31T18:29:59Z", 7), (7, 0));
     assert_eq!(account.data("2026-01-10T00:00:00Z", 7), (3, 4));
-    // Midnight in the account's zone: February begins.
+    // 18:30 UTC is midnight in the account's zone, at which February begins.
     assert_eq!(account.data("2026-01-31T18:30:00Z", 12), (10, 2));
     assert_eq!(account.data("2026-01-31T18:29:59Z", 1), (0, 1));
 }
 
-/// Section 1: a record across the end of a month draws from both months, unit by unit.
+/// docs/plan-semantics.md section 1: a record across the end of a month draws from both months,
+/// unit by unit.
 #[test]
 fn a_record_over_a_months_end_draws_from_both_months() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bucket, "UTC", "2026-01-01T00:00:00Z");
     let mut record = session("data", "2026-01-31T23:00:00Z", "2026-02-01T03:00:00Z");
     record.measures.insert("octets".to_owned(), 80);
-    // 20 of the units are in January.
+    // 20 of the 80 units are in January. Each month's grant covers 10 units.
     assert_eq!(account.rate(&record), (20, 60));
     let lines: Vec<(i128, i64)> = account.ledger.lines.iter().map(|l| (l.quantity, 0)).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(account.data("2026-02-20T00:00:00Z", 1), (0, 1));
 }
 
-/// Section 4: rollover extends the validity; the earliest expiry is drawn first.
+/// docs/plan-semantics.md section 4: a rollover extends the validity of a grant; the grant with the
+/// earliest expiry is drawn first.
 #[test]
 fn an_unused_rest_stays_valid_for_so_many_further_periods() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month" rollover="1"/>"#;
     let mut account = Account::with(bucket, "UTC", "2026-01-15T00:00:00Z");
-    // No grant precedes the subscription.
+    // Months before the subscription began have no grant.
     assert_eq!(account.data("2026-01-20T00:00:00Z", 4), (4, 0));
-    // 6 left of January, then 9 of February.
+    // The record uses the 6 units left of January's grant, then 9 of February's.
     assert_eq!(account.data("2026-02-10T00:00:00Z", 15), (15, 0));
-    // January's rest has expired; 1 is left of February.
+    // The rest of January's grant has expired. The record uses the last unit of February's grant
+    // and the 10 of March's.
     assert_eq!(account.data("2026-03-10T00:00:00Z", 12), (11, 1));
     assert_eq!(account.data("2026-05-10T00:00:00Z", 25), (20, 5));
 }
@@ -120,7 +125,8 @@ fn a_period_that_ended_when_the_subscription_began_grants_nothing() {
     assert_eq!(just_before.data("2026-02-10T00:00:00Z", 50), (20, 30));
 }
 
-/// Section 4: billing cycles from their anchor, weeks from Monday or another day, dates.
+/// docs/plan-semantics.md section 4: a bucket follows billing cycles from the account's cycle day,
+/// weeks from Monday or another day, or dates.
 #[test]
 fn buckets_go_by_any_of_the_accounts_calendars() {
     let covered = |every: &str, cycle_day, instants: &[&str]| -> Vec<i128> {
@@ -166,7 +172,7 @@ fn a_single_grant_is_valid_for_its_days() {
     assert_eq!(for_good.data("2030-01-01T00:00:00Z", 1), (0, 1));
 }
 
-/// Each subscription has its own grant, also a second one of the same account.
+/// Each subscription has its own grant, also if one account subscribes twice.
 #[test]
 fn a_single_grant_is_granted_to_each_subscription() {
     let mut account =
@@ -178,7 +184,8 @@ fn a_single_grant_is_granted_to_each_subscription() {
     assert_eq!(account.data("2026-03-10T00:00:00Z", 15), (10, 5));
 }
 
-/// Section 4: by earliest expiry, then priority, then grant time.
+/// docs/plan-semantics.md section 4: units are drawn from the bucket with the earliest expiry, then
+/// the highest priority, then the oldest grant.
 #[test]
 fn the_order_of_drawing() {
     let names = |account: &Account| -> Vec<(String, i128)> {
@@ -202,18 +209,18 @@ fn the_order_of_drawing() {
     let mut account = Account::with(week, "UTC", "2026-01-01T00:00:00Z");
     account.data("2026-03-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("w", 10)]));
-    // Both end with the month: the higher priority is drawn first, and of equal ones the first in
-    // the plan.
+    // Both grants end with the month, so the higher priority is drawn first; with equal priority,
+    // the first one in the plan.
     let equal = r#"<bucket id="m" grant="10 B" every="month"/><bucket id="n" grant="10 B" every="month" priority="1"/><bucket id="o" grant="10 B" every="month"/>"#;
     let mut account = Account::with(equal, "UTC", "2026-01-01T00:00:00Z");
     account.data("2026-03-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("n", 10)]));
-    // Both expire at the end of April: the grant of March is drawn before that of April.
+    // Both grants expire at the end of April, so the grant of March is drawn before that of April.
     let older = r#"<bucket id="m" grant="10 B" every="month"/><bucket id="r" grant="10 B" every="month" rollover="1"/>"#;
     let mut account = Account::with(older, "UTC", "2026-03-01T00:00:00Z");
     account.data("2026-04-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("r", 10)]));
-    // Bought units with a later expiry are drawn after those of the month.
+    // Bought units with a later expiry are drawn after the units of the month.
     let bought =
         r#"<bought id="b" valid="60 d" priority="5"/><bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bought, "UTC", "2026-03-01T00:00:00Z");
@@ -229,16 +236,16 @@ fn a_bought_allowance_is_valid_for_its_days() {
         Account::with(r#"<bought id="b" valid="2 d"/>"#, "Europe/Zurich", "2026-01-01T00:00:00Z");
     assert_eq!(account.data("2026-03-09T12:00:00Z", 1), (0, 1));
     account.buy("2026-03-10T12:00:00Z", 100);
-    // Late records from before the purchase: on that date they are covered, the day before they are
-    // not.
+    // Late records from before the purchase are covered on the date of the purchase, but not on the
+    // day before.
     assert_eq!(account.data("2026-03-10T08:00:00Z", 10), (10, 0));
     assert_eq!(account.data("2026-03-09T22:59:59Z", 10), (0, 10));
-    // 10 and 11 March in Zurich.
+    // The bought units are valid on 10 and 11 March in Zurich.
     assert_eq!(account.data("2026-03-11T22:59:59Z", 10), (10, 0));
     assert_eq!(account.data("2026-03-11T23:00:00Z", 10), (0, 10));
 }
 
-/// Bought units keep their validity when a new version sells units of shorter validity.
+/// Bought units keep their validity when a new plan version sells units of shorter validity.
 #[test]
 fn a_new_version_does_not_shorten_what_was_bought_before() {
     let xml = |version, starts: &str, valid| {
@@ -254,7 +261,7 @@ fn a_new_version_does_not_shorten_what_was_bought_before() {
     assert_eq!(account.data("2026-05-09T00:00:00Z", 60), (0, 60));
 }
 
-/// A zero-quantity record goes where its first unit would have gone.
+/// A zero-quantity record leaves by the output by which a first unit would leave.
 #[test]
 fn a_record_without_units_goes_where_its_first_unit_would_have() {
     let graph = r#"<Allowance id="a" in="record.octets"><bucket id="m" grant="1 B" every="month"/></Allowance>
@@ -272,7 +279,7 @@ fn a_record_without_units_goes_where_its_first_unit_would_have() {
     assert_eq!(booked, ["in", "out"]);
 }
 
-/// A weighed unit may be covered in part.
+/// A unit that a Weigher counts several times may be covered in part.
 #[test]
 fn the_copies_of_a_unit_may_be_drawn_from_several_buckets_and_fall_between() {
     let graph = r#"<Weigher id="w" in="record.octets" attribute="f" default="5"><weight value="x" weight="1"/></Weigher>
@@ -284,12 +291,12 @@ fn the_copies_of_a_unit_may_be_drawn_from_several_buckets_and_fall_between() {
         contract: Contract::in_zone("UTC").with(Subscription::to(&plan(graph), "2026-01-01")),
         ledger: Ledger::new(),
     };
-    // 20 copies: 5 and 2 from the day's bucket, 3 and 1 from the month's; of the third unit 4 are
-    // left.
+    // Each of the 4 units counts 5 times. The day's bucket covers the first unit and 2 copies of
+    // the second. The month's bucket covers the other 3 copies and 1 copy of the third unit.
     assert_eq!(account.data("2026-03-10T00:00:00Z", 4), (11, 9));
 }
 
-/// Numbers past 128 bits are an error.
+/// A number that exceeds 128 bits is an error.
 #[test]
 fn more_than_128_bits_are_an_error() {
     let mut account =
@@ -304,7 +311,7 @@ fn more_than_128_bits_are_an_error() {
     assert_eq!(rated, Err(SuspenseReason::Overflow));
 }
 
-/// (line, primitive, cause) of every error.
+/// Parses a plan that must be refused. Returns (line, primitive, cause) of every error.
 fn refused(buckets: &str) -> Vec<(u32, String, Cause)> {
     let PlanErrors(errors) = parse(&plan(&allowing(buckets))).expect_err(buckets);
     errors.into_iter().map(|e| (e.line, e.primitive.unwrap_or_default(), e.cause)).collect()
@@ -357,13 +364,14 @@ fn topup_and_bought_go_together() {
     assert_eq!(error(&graph("", bought)), (3, Cause::OpenInput));
     assert_eq!(error(&graph(" topup=\"record.quantity\"", bucket)), (3, Cause::MissingProperty));
     parse(&plan(&graph(" topup=\"record.quantity\"", bought))).unwrap();
-    // The covered output may stay open; the rest may not.
+    // The output `covered` may have no consumer, but the output `rest` must have one.
     let open = |port: &str| parse(&plan(&graph("", bucket).replace("a.covered a.rest", port)));
     open("a.rest").unwrap();
     assert_eq!(open("a.covered").unwrap_err().0[0].cause, Cause::OpenUsage);
 }
 
-/// Section 2: covered units and the rest exclude each other, whatever comes in by topup.
+/// docs/plan-semantics.md section 2: a unit is either covered or not, also with an input `topup`.
+/// So linking both outputs to one input gives no warning of units that count twice.
 #[test]
 fn covered_and_rest_meeting_again_is_no_unit_twice() {
     let graph = allowing(r#"<bought id="b" valid="1 d"/>"#)
@@ -382,7 +390,8 @@ struct Pass {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Bought units, compared with a model that keeps every purchase and draws unit by unit.
+    /// The model keeps every purchase and draws unit by unit. The allowance must cover the same
+    /// units.
     #[test]
     fn bought_units_are_drawn_as_a_list_of_purchases_would_be(
         events in proptest::collection::vec((any::<bool>(), 0i64..40, 0i64..24, 1i64..30, 0i64..3 * 24), 1..25),
@@ -431,10 +440,11 @@ proptest! {
 }
 
 proptest! {
-    // Each case rates years of use twice, so a few cases are many records.
+    // Each case rates years of use twice, so a few cases have many records.
     #![proptest_config(test_cases::cases(4))]
 
-    /// Section 4: state is sparse. However long an account is used, its state stays small.
+    /// docs/plan-semantics.md section 4: state is sparse. However long an account is used, its
+    /// state stays small.
     #[test]
     fn state_stays_bounded_over_years_of_use(
         gaps in proptest::collection::vec(1i64..16, 150..200), zone in 0usize..3,
@@ -460,7 +470,7 @@ proptest! {
                 }
             }
         }
-        // Only entries that are never read again are removed.
+        // Only state that is never read again is removed, so the lines are equal.
         prop_assert_eq!(&bounded.lines, &whole.lines);
         let (most, entries) = (5 * 440, bounded.state.entries().len());
         prop_assert!(entries <= most, "{entries}");

@@ -11,7 +11,7 @@ use support::{event, session};
 use turnpike_plan::{OptionInForce, comparison};
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
-/// Calls at a price per hour, with a monthly fee and a one-time fee.
+/// A plan of calls at a price per hour, with a monthly fee and a one-time fee.
 fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -23,7 +23,7 @@ fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     plan_of(id, 1, "2026-01-01", &graph)
 }
 
-/// Calls as above, and messages at 0.10 each.
+/// A plan of calls at a price per hour, with a monthly fee, and messages at 0.10 each.
 fn calls_and_messages(id: &str, price: &str, monthly: &str) -> String {
     let messages = r#"<UsageTypeSelector id="sms" in="record.quantity" types="sms"/>
         <StepRater id="send" in="sms.pass"><step id="sent" price="0.10" per="1"/></StepRater>"#;
@@ -44,7 +44,7 @@ fn call(start: &str, hours: i64) -> turnpike_types::UsageRecord {
     record
 }
 
-/// Rates calls without delay.
+/// Rates calls that arrive without delay.
 fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
     let mut ledger = Ledger::new();
     for (start, hours) in calls {
@@ -54,15 +54,15 @@ fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
     ledger
 }
 
-/// Section 6: each alternative rates everything to tentative lines that count in no total; the
-/// close posts the winner's sums, with the option's fee.
+/// docs/plan-semantics.md section 6: each alternative rates everything to tentative lines that
+/// count in no total; the close posts the winner's sums, with the option's fee.
 #[test]
 fn of_two_alternatives_the_cheaper_one_is_billed() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
     let contract = offered(&[&talker, &saver], "2026-01-01", "0.5");
     let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 10)]);
     assert!(ledger.lines.iter().all(|line| line.posting == Posting::Tentative));
-    // 20 + 10 * 1 against 2 + 10 * 5.
+    // The talker costs 20 + 10 * 1, and the saver costs 2 + 10 * 5.
     let trial = [
         "trial 2026-01-01 setup 0",
         "trial 2026-01-01 month 20",
@@ -72,19 +72,20 @@ fn of_two_alternatives_the_cheaper_one_is_billed() {
         "trial 2026-01-05 hours 50",
     ];
     assert_eq!(ledger.shown(), trial);
-    // The end of the cycle and two days of grace.
+    // The cycle closes two days after its end, and not before.
     ledger.sweep(&contract, "2026-02-02T23:59:59Z");
     assert_eq!(ledger.posted(), Vec::<String>::new());
     ledger.sweep(&contract, "2026-02-03");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 30", "2026-02-03 fee 0.5"]);
     let posted = ledger.lines.iter().find(|line| line.component == "sum").unwrap();
     assert_eq!((posted.plan.as_str(), posted.period), ("talker", period("2026-01-01")));
-    // February has no calls: the saver is cheaper there.
+    // February has no calls, so the saver is cheaper in that month.
     ledger.sweep(&contract, "2026-03-10");
     assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 2", "2026-03-03 fee 0.5"]);
 }
 
-/// Section 6: the cheapest of three wins, and the first of equals.
+/// docs/plan-semantics.md section 6: the cheapest of three alternatives wins; of equally cheap
+/// ones, the first in the list.
 #[test]
 fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
     let plans = [calls("a", "3", "0", "0"), calls("b", "2", "10", "0"), calls("c", "1", "20", "0")];
@@ -97,14 +98,14 @@ fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
     };
     assert_eq!(winner([0, 1, 2], 5), ("a".to_owned(), "15.000000000".to_owned()));
     assert_eq!(winner([0, 1, 2], 12), ("c".to_owned(), "32.000000000".to_owned()));
-    // At ten hours each of the three costs 30.
+    // At ten hours, each of the three alternatives costs 30.
     assert_eq!(winner([0, 1, 2], 10).0, "a");
     assert_eq!(winner([1, 0, 2], 10).0, "b");
     assert_eq!(winner([2, 1, 0], 10).0, "c");
 }
 
-/// Section 6: the comparison includes recurring charges and excludes one-time charges; those of the
-/// winner are posted.
+/// docs/plan-semantics.md section 6: the comparison includes recurring charges and excludes
+/// one-time charges; the one-time charges of the winner are posted.
 #[test]
 fn one_time_charges_are_posted_for_the_winner_and_not_compared() {
     let (dear, cheap) = (calls("dear", "1", "0", "100"), calls("cheap", "2", "0", "7"));
@@ -114,7 +115,7 @@ fn one_time_charges_are_posted_for_the_winner_and_not_compared() {
     assert_eq!(ledger.posted(), ["2026-02-03 sum 3", "2026-02-03 one-time 100"]);
 }
 
-/// Section 6: the client may choose another alternative until the close.
+/// docs/plan-semantics.md section 6: the client may choose another alternative until the close.
 #[test]
 fn the_client_picks_another_alternative_for_a_cycle() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
@@ -127,21 +128,22 @@ fn the_client_picks_another_alternative_for_a_cycle() {
     assert_eq!(ledger.posted(), ["2026-02-03 sum 20", "2026-03-03 sum 2"]);
 }
 
-/// Section 5: later records post to the open cycle, marked late.
+/// docs/plan-semantics.md section 5: a record that arrives after the close of its cycle posts to
+/// the open cycle, and is marked late.
 #[test]
 fn a_late_record_counts_in_the_comparison_of_the_open_cycle() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
     let contract = offered(&[&talker, &saver], "2026-01-01", "0");
     let mut ledger = Ledger::new();
     let january = call("2026-01-31T10:00:00Z", 10);
-    // Within the grace period, it belongs to January.
+    // A record that arrives within the grace period still counts in January.
     assert_eq!(ledger.rate(&contract, &january, at("2026-02-02T23:00:00Z")), Ok(false));
     assert_eq!(ledger.rate(&contract, &january, at("2026-02-03")), Ok(true));
     ledger.sweep(&contract, "2026-03-03");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 30", "2026-03-03 sum 30"]);
 }
 
-/// Section 6: a plan that does not accept a record has no line for it.
+/// docs/plan-semantics.md section 6: a plan that does not accept a record has no line for it.
 #[test]
 fn alternatives_of_different_usage_types_rate_what_they_accept() {
     let (both, only) = (calls_and_messages("both", "1", "5"), calls("only", "1", "0", "0"));
@@ -161,7 +163,8 @@ fn alternatives_of_different_usage_types_rate_what_they_accept() {
     assert_eq!(ledger.rate(&contract, &fax, fax.start), Err(SuspenseReason::NotAccepted));
 }
 
-/// Section 6: an add-on of higher priority takes its units; the option rates the rest.
+/// docs/plan-semantics.md section 6: an add-on of higher priority rates the units that it accepts;
+/// the option rates the rest.
 #[test]
 fn an_add_on_before_the_option_is_posted_at_once() {
     let pass = plan_of(
@@ -183,8 +186,8 @@ fn an_add_on_before_the_option_is_posted_at_once() {
     assert_eq!(ledger.posted()[1..], ["2026-02-03 sum 2"]);
 }
 
-/// Section 5: a cycle closes after its end and grace, also the last one of a cancelled
-/// subscription.
+/// docs/plan-semantics.md section 5: every cycle closes after its end and a grace period, also the
+/// last one of a cancelled subscription.
 #[test]
 fn every_cycle_closes_once_in_order_the_last_one_too() {
     let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
@@ -208,7 +211,8 @@ fn every_cycle_closes_once_in_order_the_last_one_too() {
     assert_eq!(ledger.lines.len(), before);
 }
 
-/// An alternative that was withdrawn within the cycle is not compared; one that was added is.
+/// An alternative that was withdrawn within the cycle is not compared. An alternative that was
+/// added within the cycle is compared.
 #[test]
 fn alternatives_in_force_at_the_cycles_end_are_compared() {
     let plans = [calls("a", "1", "0", "0"), calls("b", "5", "0", "0"), calls("c", "3", "0", "0")];
@@ -248,8 +252,8 @@ fn a_cycle_cut_short_is_compared_too() {
     );
 }
 
-/// The close of a cycle waits for the charges due in it, so a late sweep books the same as one in
-/// time.
+/// The close of a cycle waits for the charges that fall due in the cycle, so a late sweep books the
+/// same lines as a sweep in time.
 #[test]
 fn charges_due_in_a_cycle_are_compared_however_late_the_sweep() {
     let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
@@ -266,7 +270,8 @@ fn charges_due_in_a_cycle_are_compared_however_late_the_sweep() {
     assert_eq!(ledger.posted()[2..], ["2026-04-03 sum 7"]);
 }
 
-/// Section 6: alternatives are rated side by side, so each needs its own state.
+/// docs/plan-semantics.md section 6: alternatives are rated side by side, so each needs its own
+/// state.
 #[test]
 fn alternatives_that_carry_on_one_state_are_refused() {
     let of = |id| calls(id, "1", "20", "0").replace("version=", "state=\"family\" version=");
@@ -279,7 +284,7 @@ fn alternatives_that_carry_on_one_state_are_refused() {
     assert_eq!((ledger.lines, ledger.state), (Vec::new(), Ledger::new().state));
 }
 
-/// The comparison so far, as clients see it.
+/// The sums of the alternatives so far in a cycle, which clients can query.
 #[test]
 fn the_comparison_so_far_is_shown() {
     let (a, b) = (calls("a", "1", "20", "9"), calls("b", "5", "2", "0"));
@@ -332,7 +337,7 @@ proptest! {
         let (together, late) = run(&option);
         let trial = sums(&together.lines);
         let posted: i128 = trial.iter().filter(|((_, is_trial), _)| !is_trial).map(|(_, sum)| sum).sum();
-        // Each plan alone: an option of one alternative has no comparison.
+        // Each plan is rated alone, as an option with a single alternative, which is always billed.
         let mut cycles = Vec::new();
         for plan in &plans {
             let (ledger, alone_late) = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day));
@@ -349,7 +354,8 @@ proptest! {
             expected += cheapest.0[period] + cheapest.1.get(period).copied().unwrap_or(0);
         }
         prop_assert_eq!(posted, expected);
-        // The sums of all cycles equal the sums of all tentative lines.
+        // The closes bill every tentative line of the months before July, and possibly some of
+        // July's.
         for (plan, (running, once)) in plans.iter().zip(&cycles) {
             let lines = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day)).0.lines;
             let all: i128 = lines.iter().filter(|l| l.posting == Posting::Tentative && l.at < at("2026-07-01")).map(|l| l.amount.nanos()).sum();
@@ -360,7 +366,8 @@ proptest! {
     }
 }
 
-/// Section 6: one-time charges are excluded from the comparison, also after discounts.
+/// docs/plan-semantics.md section 6: one-time charges are excluded from the comparison, also after
+/// discounts.
 #[test]
 fn discounts_on_one_time_charges_are_not_compared() {
     let waived = |id: &str, monthly: &str| {
@@ -380,8 +387,8 @@ fn discounts_on_one_time_charges_are_not_compared() {
     assert_eq!((sum.plan.as_str(), sum.amount.to_string().as_str()), ("cheap", "30.000000000"));
 }
 
-/// An alternative's amount for another account would have to wait for the close, and that account
-/// does not know the option.
+/// An amount that an alternative posts to another account would have to wait for the close, and the
+/// owner of that account does not know the option.
 #[test]
 fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     let elsewhere = calls("elsewhere", "1", "0", "0").replace(
@@ -395,7 +402,8 @@ fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     assert_eq!(rated.map(drop), Err(SuspenseReason::PostsElsewhere));
 }
 
-/// Section 6: the option has ended and its cycles are closed, so a sum there would never be billed.
+/// docs/plan-semantics.md section 6: the option has ended and its cycles are closed, so the sum of
+/// a late record would never be billed.
 #[test]
 fn a_late_record_of_an_option_that_has_ended_waits_in_suspense() {
     let (a, b) = (calls("a", "1", "0", "0"), calls("b", "2", "0", "0"));

@@ -1,4 +1,4 @@
-//! Sums of alternatives under commands that are dated back, and at the edges of cycles: each is
+//! Sums of alternatives after backdated commands, and at the boundaries of cycles: each sum is
 //! billed once, by a close (docs/plan-semantics.md section 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -8,7 +8,7 @@ use crate::support;
 use support::due::{Contract, Ledger, Subscription, at, plan_of};
 use support::session;
 
-/// Calls at a price per hour.
+/// A plan of calls at a price per hour.
 fn calls(id: &str, price: &str, more: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>{more}
@@ -19,7 +19,7 @@ fn calls(id: &str, price: &str, more: &str) -> String {
     plan_of(id, 1, "2026-01-01", &graph)
 }
 
-/// Alternatives at 1, 5, 25 ... per hour.
+/// An option whose alternatives cost 1, 5 and 25 per hour.
 fn offered(plans: &[&str], since: &str, fee: &str) -> Contract {
     let prices = ["1", "5", "25"];
     plans.iter().zip(prices).fold(Contract::in_zone("UTC"), |contract, (id, price)| {
@@ -50,7 +50,7 @@ fn sums_that_a_cancellation_dated_back_leaves_behind_are_billed_by_their_cycles_
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 2, "2026-01-05");
     rate(&mut ledger, &contract, "2026-02-01T10:00:00Z", 1, "2026-02-01");
-    // The command comes on 2 February: January is not closed yet.
+    // The cancellation arrives on 2 February, before January is closed.
     end_all(&mut contract, "2026-01-20");
     ledger.sweep(&contract, "2026-03-02T23:59:59Z");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 2", "2026-02-03 fee 0.5"]);
@@ -76,7 +76,7 @@ fn sums_of_cycles_that_a_new_cycle_day_dated_back_does_away_with_are_billed_at_t
 fn the_sums_of_a_former_cycle_day_are_billed_too() {
     let contract = offered(&["a", "b"], "2026-02-10", "0").cycle_day(31);
     let mut ledger = Ledger::new();
-    // The cycle from 31 January to 28 February.
+    // The record belongs to the cycle from 31 January to 28 February.
     rate(&mut ledger, &contract, "2026-02-12T00:00:00Z", 1, "2026-02-12");
     let contract = contract.then_settings("2026-02-05", "UTC", 5);
     ledger.sweep(&contract, "2026-12-31");
@@ -104,8 +104,8 @@ fn an_option_offered_again_within_a_cycle_closes_each_set_by_itself() {
     assert_eq!(posted, both);
 }
 
-/// Section 6: a record is rated by the settings at its start, so the cycles of those settings
-/// determine whether it is late.
+/// docs/plan-semantics.md section 6: a record is rated by the settings at its start, so the cycles
+/// of those settings determine whether it is late.
 #[test]
 fn a_late_record_under_a_former_cycle_day_is_billed_at_the_end_of_the_cycle_open_by_that_day() {
     let contract = offered(&["a", "b"], "2026-01-01", "0").then_settings("2026-01-10", "UTC", 15);
@@ -115,8 +115,8 @@ fn a_late_record_under_a_former_cycle_day_is_billed_at_the_end_of_the_cycle_open
     assert_eq!(hours_posted(&ledger), "1.000000000");
 }
 
-/// In the zone of their start, these records belong to January, which was closed in the zone
-/// before.
+/// By the time zone in force at their start, these records belong to January, which was already
+/// closed under the former zone.
 #[test]
 fn usage_of_a_cycle_closed_in_the_former_zone_is_billed_in_the_next() {
     let contract = offered(&["a", "b"], "2026-01-01", "0");
@@ -131,7 +131,7 @@ fn usage_of_a_cycle_closed_in_the_former_zone_is_billed_in_the_next() {
 
 const WEEK: &str = r#"<WeeklyRecurringCharge id="week" amount="7" prorate="day"/>"#;
 
-/// A daily charge and its refund after a cancellation count in one cycle.
+/// A daily charge and its refund after a cancellation count in the same cycle.
 #[test]
 fn a_refund_at_the_end_of_a_cycle_counts_in_that_cycle() {
     // 2026-02-01 is a Sunday.
@@ -168,15 +168,15 @@ fn a_refund_of_a_billed_cycle_is_posted() {
     assert_eq!(ledger.posted()[1..], ["2026-01-31 week-unused -2", "2026-03-02 sum 0"]);
 }
 
-/// Usage after an alternative was withdrawn is in the sums of the others only.
+/// Usage after an alternative was withdrawn counts only in the sums of the other alternatives.
 #[test]
 fn a_withdrawn_alternative_is_not_compared_in_a_shortened_cycle() {
     let mut contract = offered(&["a", "b"], "2026-01-01", "0");
     contract.subscriptions[0].until = at("2026-02-02");
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-02-05T00:00:00Z", 1, "2026-02-05");
-    // The command comes on 10 February: the cycle of 1 February ends where the cheap alternative
-    // ended.
+    // The change of the cycle day arrives after the record. The cycle that began on 1 February then
+    // ends at the instant at which the cheap alternative was withdrawn.
     let contract = contract.then_settings("2026-02-02", "UTC", 15);
     ledger.sweep(&contract, "2026-12-31");
     assert_eq!(hours_posted(&ledger), "5.000000000");

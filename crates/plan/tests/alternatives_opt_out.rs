@@ -10,7 +10,7 @@ use support::due::{Contract, Ledger, Subscription, at, plan_of};
 use support::session;
 use turnpike_types::{Posting, SuspenseReason};
 
-/// Calls with ten free hours per month, a monthly fee and a one-time fee.
+/// A plan of calls with ten free hours per month, a monthly fee and a one-time fee.
 fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -56,7 +56,7 @@ fn opting_out_bills_the_kept_plan_for_the_whole_cycle_and_nothing_twice() {
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 8, "2026-01-05").unwrap();
     contract.opt_out(1, "2026-01-10");
-    // Two of the ten free hours are left.
+    // Two of the ten free hours are left, so three of these five hours are paid.
     rate(&mut ledger, &contract, "2026-01-20T00:00:00Z", 5, "2026-01-20").unwrap();
     ledger.sweep(&contract, "2026-02-03");
     let posted = [
@@ -80,20 +80,20 @@ fn an_opt_out_dated_back_is_the_choice_for_every_cycle_since() {
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 8, "2026-01-05").unwrap();
     rate(&mut ledger, &contract, "2026-02-01T00:00:00Z", 12, "2026-02-01").unwrap();
-    // The command comes on 2 February, before January closes.
+    // The opt-out arrives on 2 February, before January closes.
     contract.opt_out(1, "2026-01-20");
     ledger.sweep(&contract, "2026-03-03");
     let posted = [
         "2026-02-03 sum 31",
         "2026-02-03 one-time 9",
         "2026-03-01 month 31",
-        // The monthly fee of February, and two hours past the free ones.
+        // The monthly fee of February, and two hours beyond the ten free hours.
         "2026-03-03 sum 35",
     ];
     assert_eq!(ledger.posted(), posted);
 }
 
-/// The fee is for the choice among several plans.
+/// The option's fee is for the choice among several plans, so it is not due after an opt-out.
 #[test]
 fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
@@ -106,7 +106,7 @@ fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
         let fees = ledger.posted().into_iter().filter(|line| line.contains(" fee "));
         fees.collect::<Vec<_>>()
     };
-    // January was billed before; the choice applies from February on.
+    // January was already billed, so the opt-out applies from February on.
     assert_eq!(fees("2026-02-10"), ["2026-02-03 fee 0.5"]);
     // The client could choose until the end of February, when the opt-out takes effect.
     assert_eq!(fees("2026-03-01"), ["2026-02-03 fee 0.5", "2026-03-03 fee 0.5"]);
@@ -119,7 +119,7 @@ fn the_days_after_an_opt_out_are_not_given_back_and_charged_anew() {
     let mut ledger = Ledger::new();
     ledger.sweep(&contract, "2026-01-05");
     contract.opt_out(1, "2026-01-11");
-    // A later cancellation refunds its unused days as for a plain subscription.
+    // A later cancellation refunds the unused days as for a plain subscription.
     contract.subscriptions[1].until = at("2026-01-22");
     ledger.sweep(&contract, "2026-12-31");
     let posted = ["2026-01-22 month-unused -10", "2026-02-03 sum 31", "2026-02-03 one-time 9"];
@@ -131,15 +131,15 @@ fn charges_of_a_plan_that_was_not_billed_are_not_refunded() {
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
     let mut contract = offered(&[&cheap, &dear], "0").cycle_day(15);
     let mut ledger = Ledger::new();
-    // January is charged on the 1st, in the cycle that closes on the 17th: the cheap alternative is
-    // billed.
+    // The month's charge falls due on 1 January, in the cycle that closes on 17 January. The cheap
+    // alternative is billed for that cycle.
     ledger.sweep(&contract, "2026-01-18");
     assert_eq!(ledger.posted(), ["2026-01-17 sum 3.1"]);
     contract.opt_out(1, "2026-01-20");
     contract.subscriptions[1].until = at("2026-01-25");
     ledger.sweep(&contract, "2026-12-31");
-    // Days of the cheap alternative, which was billed, are refunded; those of the other were never
-    // paid.
+    // The unused days of the cheap alternative, which was billed, are refunded. The charge of the
+    // other alternative was never billed, so no day of it is refunded.
     let posted = ["2026-01-17 sum 3.1", "2026-01-20 month-unused -1.2", "2026-02-17 sum 0"];
     assert_eq!(ledger.posted(), posted);
 }

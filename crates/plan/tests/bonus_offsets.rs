@@ -1,7 +1,7 @@
 //! Bonuses that exceed a billing cycle's charges are carried into the next cycle.
 //!
-//! docs/plan-semantics.md section 5: "Close of a cycle = its end + grace ... There: commitment ...,
-//! comparison of alternatives, bonus offsets (never below zero, the rest carried on)."
+//! docs/plan-semantics.md section 5: bonuses never take a cycle below zero, and the excess is
+//! carried on when the cycle closes, after commitments and the comparison of alternatives.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,14 +11,15 @@ use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
 use support::event;
 use turnpike_types::Posting;
 
-/// An advertiser pays 2 for each ad; the account that views it is granted a bonus of half of that.
+/// An advertiser pays 2 for each ad. The account that views the ad is granted half of that as a
+/// bonus.
 const ADS: &str = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
     <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
     <CostResponsibilityMatrix id="who" in="show.charge"><party id="advertiser" account="902"/><row shares="advertiser=1"/></CostResponsibilityMatrix>
     <BonusCredit id="reward" in="who.others"><grant from="902" to="self" percent="50"/></BonusCredit>
     <SecondAccountFinalizer id="theirs" in="reward.charge"/>"#;
 
-/// Calls at 1 per unit, and a monthly fee, prorated by days.
+/// Primitives for calls at 1 per unit, and for a monthly fee that is prorated by days.
 fn calls(fee: &str) -> String {
     format!(
         r#"<UsageTypeSelector id="calls" in="record.quantity" types="call"/>
@@ -44,7 +45,7 @@ fn contract(fee: &str) -> Contract {
     Contract::in_zone("UTC").with(Subscription::to(&rewarded("p", fee), "2026-01-01"))
 }
 
-/// Rates usage without delay.
+/// Rates usage that arrives without delay.
 fn used(contract: &Contract, usage: &[(&str, &str, i64)]) -> Ledger {
     let mut ledger = Ledger::new();
     more(&mut ledger, contract, usage);
@@ -58,7 +59,7 @@ fn more(ledger: &mut Ledger, contract: &Contract, usage: &[(&str, &str, i64)]) {
     }
 }
 
-/// The lines of the offsets: `DATE component amount`.
+/// The lines of bonus offsets, as `DATE component amount`.
 fn offsets(ledger: &Ledger) -> Vec<String> {
     let booked = ledger.lines.iter().filter(|line| line.component.starts_with("bonus-"));
     booked.map(Booked::shown).collect()
@@ -71,11 +72,11 @@ const IN_FEBRUARY: &str = "2026-02-10T12:00:00Z";
 fn excess_bonus_is_carried_into_the_next_cycle() {
     let contract = contract("5");
     let mut ledger = used(&contract, &[("call", IN_JANUARY, 3), ("ad", IN_JANUARY, 10)]);
-    // The end of the cycle and two days of grace.
+    // The cycle closes two days after its end, and not before.
     ledger.sweep(&contract, "2026-02-02T23:59:59Z");
     assert!(offsets(&ledger).is_empty());
     ledger.sweep(&contract, "2026-02-03");
-    // 5 + 3 - 10.
+    // The charges of January are 5 + 3, and the bonuses 10.
     assert_eq!(
         offsets(&ledger),
         ["2026-02-03 bonus-carried-forward 2", "2026-02-03 bonus-brought-forward -2"]
@@ -141,8 +142,8 @@ fn carried_and_new_bonuses_are_offset_together() {
     );
 }
 
-/// However late the sweep is, the earlier cycle is closed first, since the later one receives its
-/// rest.
+/// However late the sweep is, the earlier cycle is closed first, since its excess is carried into
+/// the later one.
 #[test]
 fn cycles_that_are_over_are_closed_in_their_order() {
     let contract = contract("0");
@@ -159,7 +160,7 @@ fn cycles_that_are_over_are_closed_in_their_order() {
     );
 }
 
-/// Section 5: late records post to the open cycle.
+/// docs/plan-semantics.md section 5: a late record posts to the open cycle.
 #[test]
 fn a_late_record_leaves_its_closed_cycle_as_it_is_and_counts_in_the_open_one() {
     let contract = contract("0");
@@ -226,7 +227,7 @@ fn after_a_change_to_a_plan_without_bonuses_the_rest_is_set_off_against_its_char
         [
             "2026-02-03 bonus-carried-forward 10",
             "2026-02-03 bonus-brought-forward -10",
-            // A call, and half of the monthly fee.
+            // The charges of February are a call and half of the monthly fee, 3 in total.
             "2026-03-03 bonus-carried-forward 7",
             "2026-03-03 bonus-brought-forward -7",
             "2026-04-03 bonus-carried-forward 3",
@@ -240,7 +241,8 @@ fn after_a_change_to_a_plan_without_bonuses_the_rest_is_set_off_against_its_char
 
 #[test]
 fn what_is_left_when_the_last_subscription_has_ended_lapses() {
-    // The cancellation is within February, with 19 days charged, or at its end.
+    // The subscription is cancelled within February, with 19 days charged, or at the end of
+    // February.
     for (until, lapsed) in [("2026-02-20", 13), ("2026-03-01", 4)] {
         let mut contract = contract("28");
         contract.subscriptions[0].until = at(until);
@@ -275,7 +277,7 @@ fn a_bonus_is_carried_through_a_gap_between_subscriptions() {
     );
 }
 
-/// The cycle of the old cycle day ends on 31 March; the cycle of the new one, into which the rest
+/// The cycle of the old cycle day ends on 31 March. The cycle of the new day, into which the excess
 /// is carried, starts on 15 March.
 #[test]
 fn after_a_new_cycle_day_the_rest_goes_into_the_current_cycle() {
@@ -294,8 +296,8 @@ fn after_a_new_cycle_day_the_rest_goes_into_the_current_cycle() {
     );
 }
 
-/// The new cycle day applies from the end of the cycle; the next cycle is then the one from 15
-/// March.
+/// The new cycle day applies from the end of the cycle on, so the next cycle is the one that
+/// started on 15 March.
 #[test]
 fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
     let contract = contract("0").then_settings("2026-04-01", "UTC", 15);
@@ -318,7 +320,8 @@ fn a_gap_has_the_cycles_of_the_settings_before_it() {
     assert_eq!(of, ["2026-01-01", "2026-02-01"].map(period));
 }
 
-/// Its lines belong to the existing subscription, although that began later.
+/// The lines of the offset belong to the remaining subscription, although it began after the bonus
+/// was granted.
 #[test]
 fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_all_the_same() {
     let mut contract = contract("0").with(Subscription::to(&plain("q", "4"), "2026-02-01"));
@@ -346,7 +349,7 @@ fn lines_derived_from_a_bonus_are_carried_with_it() {
     assert_eq!(offsets(&ledger), [carried, "2026-02-03 bonus-brought-forward -12"]);
 }
 
-/// A bonus for another account counts for that account.
+/// A bonus for another account is not offset against the charges of the record's account.
 #[test]
 fn a_bonus_for_another_account_is_not_offset_here() {
     let xml = rewarded("p", "0").replace("to=\"self\"", "to=\"901\"");
@@ -366,7 +369,8 @@ fn an_account_that_can_have_no_bonus_keeps_no_totals() {
     assert_eq!(state(&contract("0")), state(&others) + 1);
 }
 
-/// Section 5: alternatives are compared before the offset, and the posted sum counts as a charge.
+/// docs/plan-semantics.md section 5: alternatives are compared before the offset, and the posted
+/// sum counts as a charge.
 #[test]
 fn the_sum_of_the_chosen_alternative_counts_as_a_charge() {
     let alternative =
@@ -378,7 +382,7 @@ fn the_sum_of_the_chosen_alternative_counts_as_a_charge() {
     let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("call", IN_JANUARY, 2)]);
     ledger.sweep(&contract, "2026-02-03");
     let posted = ledger.posted();
-    // 3 + 2 + 0.5 - 10.
+    // The charges are 3 + 2 + 0.5, and the bonuses 10.
     assert_eq!(
         posted[posted.len() - 4..],
         [
@@ -390,7 +394,7 @@ fn the_sum_of_the_chosen_alternative_counts_as_a_charge() {
     );
 }
 
-/// Section 5: a commitment is topped up before bonuses are offset.
+/// docs/plan-semantics.md section 5: a commitment is topped up before bonuses are offset.
 #[test]
 fn what_a_commitment_adds_at_the_close_is_a_charge_of_the_cycle() {
     let committed = calls("0").replace(

@@ -26,7 +26,8 @@ fn on(day: i64) -> String {
     jiff::Timestamp::from_microsecond(at(day).micros()).unwrap().to_string()
 }
 
-/// Calls at 1 per unit, in each plan; ads, which grant 1, in the first plan only.
+/// A contract whose plans charge calls at 1 per unit. Only the first plan also grants a bonus of 1
+/// for each ad.
 fn contract(change: Option<i64>, cancelled: Option<i64>, cycle_day: Option<(i64, u8)>) -> Contract {
     let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
         <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
@@ -74,14 +75,15 @@ fn usage() -> impl Strategy<Value = Usage> {
     })
 }
 
-/// Rates usage as it arrives; `visited` returns whether a sweep or a takeover follows a day.
+/// Rates usage as it arrives. `visited` returns whether a sweep or a takeover follows the given
+/// day.
 fn booked(contract: &Contract, usage: &[Usage], visited: impl Fn(i64) -> bool) -> Ledger {
     let mut ledger = Ledger::new();
     for day in 0..300 {
         for usage in usage.iter().filter(|usage| usage.day + usage.later == day) {
             let kind = if usage.is_ad { "ad" } else { "call" };
             let record = event(kind, &on(usage.day), usage.quantity);
-            // After the last subscription, or without ads in the plan, the record is suspended.
+            // After the last subscription, or if the plan has no ads, the record is suspended.
             let _ = ledger.rate(contract, &record, at(day));
         }
         if visited(day) {
@@ -120,7 +122,7 @@ proptest! {
         change in proptest::option::of(1i64..150),
         cancelled in proptest::option::of(1i64..200),
     ) {
-        // Records without delay, so that each line belongs to the cycle of its date.
+        // All records arrive without delay, so that each line belongs to the cycle of its date.
         let usage: Vec<Usage> = usage.iter().map(|usage| Usage { later: 0, ..*usage }).collect();
         let contract = contract(change, cancelled, None);
         let ledger = booked(&contract, &usage, |_| false);
@@ -132,7 +134,7 @@ proptest! {
         prop_assert_eq!(
             sum(&ledger, "bonus-carried-forward"), -sum(&ledger, "bonus-brought-forward")
         );
-        // The sum of all charges and bonuses, less the lapsed rest, is posted.
+        // The posted amounts are all charges and bonuses, corrected by the bonuses that lapsed.
         let charged = sum(&ledger, "used") + sum(&ledger, "fee") + sum(&ledger, "credit");
         let posted: i128 = totals.values().sum();
         prop_assert_eq!(posted, charged + sum(&ledger, "bonus-lapsed"));

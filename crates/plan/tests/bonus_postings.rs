@@ -11,7 +11,7 @@ use turnpike_types::Money;
 
 const IN_JANUARY: &str = "2026-01-10T12:00:00Z";
 
-/// A monthly fee of 5, in a plan that grants no bonus.
+/// An account with a monthly fee of 5, under a plan that grants no bonus.
 fn contract() -> Contract {
     let graph = r#"<Ignore id="nothing" in="record.quantity"/><MonthlyRecurringCharge id="fee" amount="5"/>
         <AccountFinalizer id="mine" in="fee.charge"/>"#;
@@ -19,7 +19,7 @@ fn contract() -> Contract {
     Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"))
 }
 
-/// The lines of the offsets: `DATE component amount`.
+/// The lines of bonus offsets, as `DATE component amount`.
 fn offsets(ledger: &Ledger) -> Vec<String> {
     let booked = ledger.lines.iter().filter(|line| line.component.starts_with("bonus-"));
     booked.map(Booked::shown).collect()
@@ -56,12 +56,12 @@ fn postings_of_other_accounts_count_beside_the_accounts_own_in_their_cycle() {
     take(&mut ledger, &contract, true, -10, (IN_JANUARY, IN_JANUARY));
     take(&mut ledger, &contract, false, 2, (IN_JANUARY, IN_JANUARY));
     ledger.sweep(&contract, "2026-02-03");
-    // -1 + 5 - 10 + 2.
+    // The bonuses are 1 + 10, and the charges 5 + 2.
     assert_eq!(
         offsets(&ledger),
         ["2026-02-03 bonus-carried-forward 4", "2026-02-03 bonus-brought-forward -4"]
     );
-    // 5 - 4, and 3 less for the late bonus.
+    // In February, the bonuses are 4 from January and 3 from the late record, and the charge is 5.
     take(&mut ledger, &contract, true, -3, (IN_JANUARY, "2026-02-05"));
     ledger.sweep(&contract, "2026-03-03");
     assert_eq!(

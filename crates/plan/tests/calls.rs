@@ -42,8 +42,8 @@ fn call(number: &str, seconds: i64) -> UsageRecord {
     record
 }
 
-/// Section 8: the longest prefix determines the price; the line names the row, and so the
-/// destination.
+/// docs/plan-semantics.md section 8: the longest prefix determines the price; the line names the
+/// row, and so the destination.
 #[test]
 fn a_call_is_priced_by_its_longest_prefix() {
     let mut account = calls(HOME);
@@ -56,7 +56,7 @@ fn a_call_is_priced_by_its_longest_prefix() {
 }
 
 /// A version that an earlier release published prices every call as that release did, also where a
-/// number is odd. The new reading holds for versions that are published since.
+/// number is odd. A version that is published now reads numbers with the check by country.
 #[test]
 fn a_published_version_of_an_earlier_release_reads_numbers_as_before() {
     let home = r#"country-code="44" international-prefix="00" national-prefix="0""#;
@@ -73,7 +73,8 @@ prefix,destination,price,per,setup
     assert!(earlier.has_unchecked_numbers());
     let mut before = Billed::of_plan(&earlier, "UTC", &[dials]);
     let bad = Err(SuspenseReason::BadAttribute);
-    // The number, the price of a minute before, and the price of a minute now.
+    // Each case has the number, the price of a minute by the earlier release, and the price of a
+    // minute now.
     for (number, was, is) in [
         ("020 7946 0000", "0.02", Ok("0.02")),
         ("+1 212 555 0100", "0.01", Ok("0.01")),
@@ -93,11 +94,11 @@ prefix,destination,price,per,setup
             Err(reason) => assert_eq!(now.rate(&record).err(), Some(reason), "{number}"),
         }
     }
-    // What no release took.
+    // The earlier release refused these numbers too.
     for number in ["", "+", "1-800-FLY", "+1234567890123456"] {
         assert_eq!(before.rate(&call(number, 60)).err(), bad.err(), "{number:?}");
     }
-    // The reading is the version's, whatever parameters a subscription gives.
+    // A version that is published now reads numbers with the check.
     let published = turnpike_plan::parse_published(&xml).unwrap();
     assert!(!published.has_unchecked_numbers());
 }
@@ -110,14 +111,15 @@ fn a_connection_is_set_up_once_a_call() {
     let shown: Vec<_> = rated.lines.iter().map(|line| account.shown(line)).collect();
     assert_eq!(shown, lines(&[("call", 90_000_000, "0.03"), ("setup", 0, "0.05")]));
     assert_eq!(rated.lines[1].row, Some(3));
-    // A zero fee is booked too (section 3: a line for a zero amount).
+    // A zero fee is booked too (docs/plan-semantics.md section 3: a line for a zero amount).
     let mobile = lines(&[("call", 60_000_000, "0.09"), ("setup", 0, "0")]);
     assert_eq!(account.lines(&call("+44 7700 900000", 60)), mobile);
     // A zero-quantity record is not a call, whatever its number.
     assert_eq!(account.lines(&call("nobody", 0)), []);
 }
 
-/// Section 8: numbers are normalised by the dial plan of the country; Italian numbers keep their 0.
+/// docs/plan-semantics.md section 8: numbers are normalised by the dial plan of the country;
+/// Italian numbers keep their 0.
 #[test]
 fn a_number_is_read_as_it_is_dialled_at_home() {
     let mut italy = calls(r#"country-code="39" international-prefix="00" national-prefix="0""#);
@@ -144,7 +146,7 @@ fn a_number_that_no_price_can_be_found_for_suspends_the_record() {
     let mut nameless = call("", 60);
     nameless.attributes.clear();
     assert_eq!(account.rate(&nameless), Err(SuspenseReason::MissingInput));
-    // A price per call, for usage that is counted in time.
+    // The price of the row is per call, but the usage is counted in time.
     assert_eq!(account.rate(&call("+800 1234 5678", 60)), Err(SuspenseReason::MissingInput));
     account.tables = vec![None];
     assert_eq!(account.rate(&call("+39 02", 60)), Err(SuspenseReason::NoTable));
@@ -188,7 +190,8 @@ network,location
 2001:db8::/32,docs
 ";
 
-/// Weighs units by the location of an address: inside 1, US/CA 2, docs 3, unknown 4.
+/// An account whose units are weighed by the location of an address: `inside` 1, `US/CA` 2, `docs`
+/// 3, unknown 4.
 fn located(attributes: &str) -> Billed {
     let graph = format!(
         r#"<IptoLocationMapper id="geo" in="record.quantity" table="net" {attributes}/>
@@ -212,7 +215,8 @@ fn weight(account: &mut Billed, address: &str) -> i128 {
     account.lines(&from(address)).iter().map(|line| line.1).sum()
 }
 
-/// Section 8: the mapper derives a location attribute; `unknown` is a location.
+/// docs/plan-semantics.md section 8: the mapper derives a location attribute; `unknown` is a
+/// location.
 #[test]
 fn an_address_has_a_location_and_unknown_is_one() {
     let mut account = located("");
@@ -274,7 +278,8 @@ fn a_mapper_without_a_table_and_a_reader_of_an_unknown_output_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Compared with a search of all prefixes, and quantities times the price of one unit.
+    /// A call costs its quantity times the unit price of its longest prefix, which the test finds
+    /// by a search of all prefixes.
     #[test]
     fn calls_cost_their_longest_prefix(
         prefixes in proptest::collection::btree_map("49[1-3]{0,4}", 0i128..500, 1..12),
@@ -299,7 +304,7 @@ proptest! {
         }
     }
 
-    /// The result is compared with a linear search of all networks.
+    /// The location equals the result of a linear search of all networks.
     #[test]
     fn addresses_are_in_their_smallest_network(
         bytes in proptest::collection::btree_map((0u8..4, 0u8..4), 0usize..3, 0..8),

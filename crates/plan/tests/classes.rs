@@ -1,5 +1,5 @@
-//! Selectors and classifiers: the usage type of a record, and the way it takes. Graphs begin on
-//! line 3 of the document.
+//! Selectors and classifiers: the usage type of a record, and the output by which it leaves. Graphs
+//! begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,9 +12,11 @@ use turnpike_types::{SuspenseReason, UsageRecord};
 
 const AT: &str = "2026-05-01T09:00:00Z";
 
-/// A classifier with these rules, and a rater for each of the types `a`, `b` and the default.
+/// A plan with a classifier of these rules, and a rater for each of the types `a`, `b` and the
+/// default.
 fn classes(rules: &str, before: &str, input: &str) -> String {
-    // A selector for a type that no rule derives is refused.
+    // A selector for a type that no rule derives is refused, so a rule that no record meets is
+    // added.
     let said = |class: &str| match rules.contains(&format!("as=\"{class}\"")) {
         true => String::new(),
         false => format!("<rule as=\"{class}\" type=\"never-{class}\"/>"),
@@ -43,7 +45,8 @@ fn with(attribute: &str, value: &str) -> UsageRecord {
     record
 }
 
-/// docs/plan-semantics.md section 8: ordered rules, first match, mandatory default.
+/// docs/plan-semantics.md section 8: the rules are tried in order, the first that holds gives the
+/// type, and a default is mandatory.
 #[test]
 fn the_first_rule_that_holds_determines_the_type() {
     let xml = classes(
@@ -104,7 +107,7 @@ fn a_rule_may_read_the_account_and_the_records_duration() {
     assert_eq!(account.lines(&short)[0].0, "other");
 }
 
-/// A record that lost its duration is neither a short call nor an unanswered one.
+/// A record whose duration is missing is neither a short call nor an unanswered one.
 #[test]
 fn a_lost_duration_is_not_taken_for_a_short_one() {
     let xml =
@@ -116,15 +119,16 @@ fn a_lost_duration_is_not_taken_for_a_short_one() {
     let mut unanswered = lost.clone();
     unanswered.state_duration(Some(0));
     assert_eq!(account.lines(&unanswered)[0].0, "a");
-    // Records of other types need no duration, nor do conditions that a duration of 0 does not meet.
+    // Records of other types need no duration, and neither does a condition that a duration of 0
+    // does not meet.
     let other = UsageRecord { usage_type: "u".to_owned(), ..lost.clone() };
     assert_eq!(account.lines(&other)[0].0, "other");
     let long = xml.replace(r#"upto="30 s""#, r#"above="30 s""#);
     assert_eq!(Subscriber::new(&long, "UTC").lines(&lost)[0].0, "other");
 }
 
-/// A classifier behind another one sees the type derived by that one; a selector before it does
-/// not.
+/// Behind two classifiers in a row, the second one reads the type that the first one derived; a
+/// selector before both reads the type of the record.
 #[test]
 fn types_are_those_of_the_nearest_classifier_before() {
     let before = r#"<UsageTypeSelector id="s" in="record.quantity" types="t"/><UsageTypeClassifier id="first" in="s.pass" default="plain"><rule as="a" attribute="f" is="x"/></UsageTypeClassifier>"#;
@@ -153,8 +157,9 @@ fn only_a_selector_at_the_record_may_leave_its_rest_open() {
     assert_eq!(["one", "three", "four"].map(|t| code.accepts(t)), [true, true, false]);
 }
 
-/// Section 2: a unit that can arrive by two paths gives a warning. A selector before the classifier
-/// and one behind it do not exclude each other, since the types are unrelated.
+/// docs/plan-semantics.md section 2: a unit that can arrive by two paths gives a warning. A
+/// selector before the classifier and one behind it do not exclude each other, since the types are
+/// unrelated.
 #[test]
 fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
     let xml = plan(
@@ -246,7 +251,8 @@ fn rules_that_are_not_finished_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(128))]
 
-    /// The class of a record, compared with a test of the rules one by one.
+    /// The derived type is that of the first rule that holds, which the test finds by testing the
+    /// rules one by one.
     #[test]
     fn the_class_is_that_of_the_first_rule_that_holds(
         usage_type in "[tu]", value in proptest::option::of("[ab]{0,3}"), quantity in 1i64..9,

@@ -1,5 +1,5 @@
-//! Refunds of a cancellation that is dated back: each booked period after it is refunded by day,
-//! once (docs/plan-semantics.md section 5).
+//! Refunds after a backdated cancellation: the unused days of each booked period are refunded once
+//! (docs/plan-semantics.md section 5).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,7 +21,7 @@ fn monthly(amount: &str, since: &str) -> Contract {
         .with(Subscription::to(&fee("MonthlyRecurringCharge", amount), since))
 }
 
-/// The charge kept for a date range, in whatever order it was booked and refunded.
+/// All charges less all refunds, in billionths.
 fn kept(ledger: &Ledger) -> i128 {
     (ledger.sum("fee").nanos()) + ledger.sum("fee-unused").nanos()
 }
@@ -44,7 +44,7 @@ fn a_cancellation_dated_back_over_several_months_gives_each_of_them_back() {
             "2026-01-11 fee-unused -31",
         ]
     );
-    // Each credit has the period that it refunds.
+    // The period of each credit is the period that it refunds.
     let of: Vec<_> = ledger.lines[4..].iter().map(|line| line.period).collect();
     assert_eq!(of, ["2026-01-01", "2026-02-01", "2026-03-01", "2026-04-01"].map(period));
     assert_eq!(kept(&ledger), money("10").nanos());
@@ -65,17 +65,18 @@ fn an_earlier_cancellation_afterwards_gives_back_the_difference_only() {
     assert_eq!(
         ledger.shown()[3..],
         [
-            // 14 of the 28 days of February, and all of March.
+            // The first cancellation refunds 14 of the 28 days of February, and all of March.
             "2026-02-15 fee-unused -15.5",
             "2026-02-15 fee-unused -31",
-            // 21 days of January, and the rest of February.
+            // The second cancellation refunds 21 days of January, and the other 14 days of
+            // February.
             "2026-01-11 fee-unused -21",
             "2026-01-11 fee-unused -15.5",
         ]
     );
 }
 
-/// Ten thirds is no finite decimal: a refund in two steps must equal a refund at once.
+/// Ten thirds is no finite decimal, and a refund in two steps must still equal a refund at once.
 #[test]
 fn refunds_in_steps_equal_one_refund() {
     let given_back = |untils: &[&str]| {
@@ -110,16 +111,16 @@ fn a_second_cancellation_of_the_first_subscription_leaves_charges_of_the_next_on
     ledger.sweep(&contract, "2026-04-05");
     contract.subscriptions[0].until = at("2026-01-11T12:00:00Z");
     ledger.sweep(&contract, "2026-04-06");
-    // Ten days of January, and all of March and April.
+    // Ten days of January, and all of March and April, remain charged.
     assert_eq!(kept(&ledger), money("72").nanos());
 }
 
 proptest! {
     #![proptest_config(test_cases::cases(48))]
 
-    /// For any calendar, price and sequence of ever earlier cancellations: the amount kept equals
+    /// For any calendar, price and sequence of ever earlier cancellations, the amount kept equals
     /// the charge with the last cancellation known from the start, within one rounding per period.
-    /// A takeover in between gives the same lines and the same state.
+    /// A takeover in between changes neither the lines nor the state.
     #[test]
     fn the_amount_kept_equals_the_charge_with_the_last_cancellation(
         kind in 0usize..3, nanos in 1i128..50_000_000_000, cycle_day in 1u8..32,
@@ -134,7 +135,8 @@ proptest! {
         let mut contract = Contract::in_zone("America/New_York").cycle_day(cycle_day).with(subscription);
         let mut ends: Vec<i64> = ends.iter().map(|hours| start + (begins + 1 + hours) * HOUR).collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        // The last end may be a few hours after `now`: what it gives back is booked once it has passed.
+        // A cancellation may take effect a few hours after `now`; its refund is booked after that
+        // instant.
         let (now, later) = (at("2026-08-20"), at("2026-09-10"));
         let run = |contract: &mut Contract, takeover: bool| {
             let mut ledger = Ledger::new();
@@ -161,7 +163,8 @@ proptest! {
     }
 }
 
-/// The end is known an hour before it passes. What it gives back is booked when it has passed.
+/// The cancellation is known an hour before it takes effect, and its refund is booked after it took
+/// effect.
 #[test]
 fn an_end_in_the_hour_after_a_sweep_is_credited_once_it_has_passed() {
     let subscription =

@@ -12,8 +12,8 @@ use turnpike_types::{SuspenseReason, Timestamp};
 
 const HOUR: i128 = 3_600_000_000;
 
-/// Evenings, 19:00 to 24:00, at 1.00 per hour. Other times: the first 20 hours of the month at
-/// `price`, further ones at `half`.
+/// A graph that charges evenings, 19:00 to 24:00, at 1.00 per hour. In other hours, the first 20
+/// hours of the month cost `price`, and further hours cost `half`.
 fn evenings(price: &str, half: &str) -> String {
     format!(
         r#"<DailyTimeFilter id="evening" in="record.duration" from="19:00" to="24:00"/>
@@ -27,7 +27,7 @@ fn evenings(price: &str, half: &str) -> String {
     )
 }
 
-/// (component, hours, amount) of a session's lines, in order.
+/// Rates a session in Zurich; returns (component, hours, amount) of each line, in order.
 fn hours(xml: &str, start: &str, end: &str) -> Vec<(String, f64, String)> {
     let lines = Subscriber::new(xml, "Europe/Zurich").lines(&session("t", start, end));
     lines.into_iter().map(|(name, units, amount)| (name, in_hours(units), short(&amount))).collect()
@@ -61,7 +61,7 @@ fn a_session_across_the_start_of_peak_is_split_there() {
     );
 }
 
-/// docs/plan-semantics.md section 4: daily periods, by the instant of the unit.
+/// docs/plan-semantics.md section 4: a unit counts in the day in which it happens.
 #[test]
 fn a_session_across_midnight_has_the_free_hour_of_both_days() {
     let daily = plan(
@@ -116,7 +116,7 @@ fn versions(starts: &[&str]) -> Contract {
     Contract::in_zone("Europe/Zurich").with(all)
 }
 
-/// Rates records in order; returns (component, hours, amount) of the last one's lines.
+/// Rates records in order; returns (component, hours, amount) of the lines of the last record.
 fn last_of(contract: &Contract, records: &[(&str, &str)]) -> Vec<(String, f64, String)> {
     let mut ledger = Ledger::new();
     for (start, end) in records {
@@ -155,7 +155,8 @@ fn a_session_across_a_plan_change_is_rated_by_the_old_version_only() {
 fn a_session_across_everything_at_once_in_spring() {
     let contract = versions(&["2026-03-30"]);
     let across = ("2026-03-28T18:00:00+01:00", "2026-04-01T06:00:00+02:00");
-    // Evenings: 4 of 5 hours. The rest of March: 1, 18 of the day that has 23 hours, 19, 19.
+    // The session has 4 evenings of 5 hours. Its other hours in March are 1 on the 28th, 18 on the
+    // 29th, which has 23 hours, and 19 on each of the last two days.
     assert_eq!(
         last_of(&contract, &[across]),
         lines(&[
@@ -172,12 +173,14 @@ fn a_session_across_everything_at_once_in_spring() {
     );
 }
 
-/// The same with the clock put back: 181 hours.
+/// docs/plan-semantics.md sections 1, 4 and 6: all boundaries of the test in spring, and a clock
+/// put back, in one session of 181 hours.
 #[test]
 fn a_session_across_everything_at_once_in_autumn() {
     let contract = versions(&["2026-10-28"]);
     let across = ("2026-10-24T18:00:00+02:00", "2026-11-01T06:00:00+01:00");
-    // Evenings: 8 of 5 hours. The rest of October: 1, 20 of the day that has 25 hours, 6 of 19.
+    // The session has 8 evenings of 5 hours. Its other hours in October are 1 on the 24th, 20 on
+    // the 25th, which has 25 hours, and 19 on each of the last six days.
     assert_eq!(
         last_of(&contract, &[across]),
         lines(&[
@@ -194,7 +197,7 @@ fn a_session_across_everything_at_once_in_autumn() {
 #[test]
 fn a_session_across_a_change_of_zone_goes_by_the_zone_at_its_start() {
     let contract = versions(&[]).then_settings("2026-05-04T18:00:00+02:00", "America/New_York", 1);
-    // Until 20:00 in Zurich; in New York the evening has not begun then.
+    // The session ends at 20:00 in Zurich, where the evening has begun; in New York it has not.
     let across = ("2026-05-04T17:00:00+02:00", "2026-05-04T20:00:00+02:00");
     assert_eq!(
         last_of(&contract, &[across]),

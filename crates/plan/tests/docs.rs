@@ -1,4 +1,4 @@
-//! The plans in the documentation parse.
+//! Tests that the plans in the documentation parse.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use support::{plan, session};
 use turnpike_plan::{Cause, PlanErrors, parse};
 use turnpike_types::{Money, Timestamp};
 
-/// A plan with one charge.
+/// A plan whose only charge is a primitive of the given type.
 fn charging(kind: &str, properties: &str) -> String {
     plan(&charges(kind, properties))
 }
@@ -26,7 +26,7 @@ fn monthly(properties: &str) -> String {
     charging("MonthlyRecurringCharge", properties)
 }
 
-/// The lines that one sweep of a contract books.
+/// The lines that one sweep at `now` books for a contract.
 fn swept(contract: &Contract, now: &str) -> Vec<String> {
     let mut ledger = Ledger::new();
     ledger.sweep(contract, now);
@@ -37,7 +37,8 @@ fn zurich(subscription: Subscription) -> Contract {
     Contract::in_zone("Europe/Zurich").with(subscription)
 }
 
-/// Section 5: swept, in advance, also without usage, at the start of each period.
+/// docs/plan-semantics.md section 5: a charge falls due at the start of each period, also without
+/// usage.
 #[test]
 fn a_monthly_charge_falls_due_when_the_month_begins_without_usage() {
     let contract =
@@ -55,7 +56,8 @@ fn a_monthly_charge_falls_due_when_the_month_begins_without_usage() {
     assert!(ledger.lines.iter().all(|line| line.amount.nanos() == 20_000_000_000));
 }
 
-/// Section 4: the cycle day is clamped from its anchor.
+/// docs/plan-semantics.md section 4: with cycle day 31, a cycle of a shorter month starts on the
+/// last day of the month.
 #[test]
 fn a_cycle_charge_of_day_31_falls_due_at_the_months_ends() {
     let fee = charging("BillingCycleRecurringCharge", r#"amount="5""#);
@@ -72,7 +74,7 @@ fn a_cycle_charge_of_day_31_falls_due_at_the_months_ends() {
     );
 }
 
-/// Section 4: weeks start on Monday, or on another day.
+/// docs/plan-semantics.md section 4: weeks start on Monday, or on another day.
 #[test]
 fn a_weekly_charge_falls_due_on_its_day() {
     let fee = |starts| charging("WeeklyRecurringCharge", &format!("amount=\"1\"{starts}"));
@@ -87,7 +89,8 @@ fn a_weekly_charge_falls_due_on_its_day() {
     );
 }
 
-/// Section 5: a charge due at or before a record's start is booked before that record.
+/// docs/plan-semantics.md section 5: a charge due at or before a record's start is booked before
+/// that record.
 #[test]
 fn charges_due_at_a_records_start_are_booked_before_it() {
     let graph = r#"<MonthlyRecurringCharge id="fee" amount="20"/>
@@ -100,7 +103,7 @@ fn charges_due_at_a_records_start_are_booked_before_it() {
     };
     rate("2026-01-31T23:00:00+01:00", "2026-02-01T00:00:00+01:00");
     rate("2026-02-01T00:00:00+01:00", "2026-02-01T01:00:00+01:00");
-    // Late, and in order of arrival: earlier bookings stay.
+    // A late record is rated in the order of its arrival; earlier bookings stay.
     rate("2026-01-20T00:00:00+01:00", "2026-01-20T01:00:00+01:00");
     assert_eq!(
         ledger.shown(),
@@ -114,20 +117,21 @@ fn charges_due_at_a_records_start_are_booked_before_it() {
     );
 }
 
-/// Section 5: the start date is included, the cancellation date is not.
+/// docs/plan-semantics.md section 5: the start date is charged, and the cancellation date is not.
 #[test]
 fn by_days_a_month_costs_the_days_on_which_the_subscription_is_active() {
     let fee = monthly(r#"amount="31" prorate="day""#);
     let contract = zurich(Subscription::to(&fee, "2026-03-10T23:59:00+01:00"));
     assert_eq!(swept(&contract, "2026-04-15"), ["2026-03-10 fee 22", "2026-04-01 fee 31"]);
-    // Cancelled on a date that was known when the month began.
+    // In this contract, the cancellation was known when the month began.
     let known = zurich(
         Subscription::to(&fee, "2026-03-10T23:59:00+01:00").until("2026-03-20T00:01:00+01:00"),
     );
     assert_eq!(swept(&known, "2026-04-15"), ["2026-03-10 fee 10"]);
 }
 
-/// Section 5: exact fractions; February has 29 days in a leap year.
+/// docs/plan-semantics.md section 5: a prorated charge is an exact fraction of the month's charge.
+/// February has 29 days in a leap year.
 #[test]
 fn days_are_exact_fractions_of_the_month_that_they_are_in() {
     let on = |since: &str| {
@@ -141,12 +145,13 @@ fn days_are_exact_fractions_of_the_month_that_they_are_in() {
     };
     assert_eq!(on("2024-02-29T12:00:00Z"), ["2024-02-29 fee 0.344827586"]);
     assert_eq!(on("2026-02-28T12:00:00Z"), ["2026-02-28 fee 0.357142857"]);
-    // A date of 23 hours and one of 25 count as one day each.
+    // A date of 23 hours and a date of 25 hours each count as one day.
     assert_eq!(on("2026-03-29T12:00:00Z"), ["2026-03-29 fee 0.967741935"]);
     assert_eq!(on("2026-10-25T12:00:00Z"), ["2026-10-25 fee 2.258064516"]);
 }
 
-/// Section 5: without prorate, a month that has begun is charged in full, and there is no refund.
+/// docs/plan-semantics.md section 5: without prorate, a month that has begun is charged in full,
+/// and there is no refund.
 #[test]
 fn whole_months_are_charged_and_kept_whole() {
     let contract = zurich(
@@ -155,7 +160,7 @@ fn whole_months_are_charged_and_kept_whole() {
     assert_eq!(swept(&contract, "2026-06-01"), ["2026-01-31 fee 20", "2026-02-01 fee 20"]);
 }
 
-/// Section 5: a cancellation within a month refunds the unused days, once.
+/// docs/plan-semantics.md section 5: a cancellation within a month refunds the unused days, once.
 #[test]
 fn a_cancellation_gives_the_unused_days_back_once() {
     let fee = monthly(r#"amount="31" prorate="day""#);
@@ -171,7 +176,8 @@ fn a_cancellation_gives_the_unused_days_back_once() {
     assert_eq!((credit.at, credit.period), (at("2026-03-10T14:00:00Z"), period("2026-03-01")));
 }
 
-/// Section 5: the bill does not depend on whether the cancellation was known when the month began.
+/// docs/plan-semantics.md section 5: the bill does not depend on whether the cancellation was known
+/// when the month began.
 #[test]
 fn after_a_cancellation_is_withdrawn_or_moved_the_active_days_are_charged() {
     let fee = monthly(r#"amount="31" prorate="day""#);
@@ -202,12 +208,12 @@ fn a_subscription_cancelled_before_a_period_is_not_charged_for_it() {
         let contract = zurich(Subscription::to(fee, "2026-03-01T00:00:00+01:00").until(until));
         assert_eq!(swept(&contract, now), ["2026-03-01 fee 31"], "{until}");
     }
-    // Cancelled on the day on which it began: no day is charged.
+    // A subscription that is cancelled on the day on which it began is charged for no day.
     let none = Subscription::to(&days, "2026-03-10T08:00:00Z").until("2026-03-10T20:00:00Z");
     assert_eq!(swept(&zurich(none), "2026-05-01"), Vec::<String>::new());
 }
 
-/// Section 5: the day of a plan change belongs to the new plan.
+/// docs/plan-semantics.md section 5: the day of a plan change belongs to the new plan.
 #[test]
 fn a_plan_change_gives_back_the_old_plans_days_and_charges_the_new_plans() {
     let of = |id: &str, amount: &str| {
@@ -232,8 +238,8 @@ fn a_plan_change_gives_back_the_old_plans_days_and_charges_the_new_plans() {
     );
 }
 
-/// Section 6: plans with one `state` can succeed each other; each subscription is charged
-/// separately.
+/// docs/plan-semantics.md section 6: plans with the same `state` can succeed each other; each
+/// subscription is charged separately.
 #[test]
 fn a_change_between_plans_of_one_state_charges_the_new_plans_days() {
     let of = |id: &str| {
@@ -257,7 +263,8 @@ fn a_change_between_plans_of_one_state_charges_the_new_plans_days() {
     );
 }
 
-/// Section 5: another version of the same plan sets the price from the next period on.
+/// docs/plan-semantics.md section 5: another version of the same plan sets the price from the next
+/// period on.
 #[test]
 fn a_new_version_prices_from_the_next_period_a_charge_that_is_new_too() {
     let two = format!(
@@ -281,7 +288,8 @@ fn a_new_version_prices_from_the_next_period_a_charge_that_is_new_too() {
     );
 }
 
-/// Section 5: a version that starts together with a period sets its price.
+/// docs/plan-semantics.md section 5: a version that starts together with a period sets the price of
+/// that period.
 #[test]
 fn a_version_of_the_first_of_the_month_prices_that_month() {
     let contract = zurich(
@@ -315,13 +323,14 @@ fn a_version_without_the_charge_leaves_its_months_out_and_a_later_one_charges_ag
     }
 }
 
-/// Section 6: settings are dated. No month is charged twice or skipped when midnight moves.
+/// docs/plan-semantics.md section 6: settings are dated. No month is charged twice or skipped when
+/// midnight moves.
 #[test]
 fn a_change_of_zone_neither_repeats_nor_skips_a_month() {
     let cases = [
         // April had begun in Zurich already, but not in New York.
         ("America/New_York", "2026-04-01T02:00:00Z", "Europe/Zurich", "2026-04-01T02:00:00Z"),
-        // In the reverse direction it is charged once, in Zurich.
+        // In the reverse direction, April is charged once, when it begins in Zurich.
         ("Europe/Zurich", "2026-04-01T02:00:00Z", "America/New_York", "2026-03-31T22:00:00Z"),
         ("Europe/Zurich", "2026-03-20T02:00:00Z", "America/New_York", "2026-04-01T04:00:00Z"),
     ];
@@ -364,7 +373,7 @@ fn a_change_of_the_cycle_day_charges_no_day_twice() {
     );
 }
 
-/// The start of the subscription is unknown: the start of the plan's first version is used.
+/// If the start of the subscription is unknown, the start of the plan's first version is used.
 #[test]
 fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     let mut subscription = Subscription::to(&monthly(r#"amount="20""#), "2026-01-01");
@@ -376,7 +385,8 @@ fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     assert_eq!(swept(&zurich(once), "2026-02-10"), Vec::<String>::new());
 }
 
-/// Section 5: once per subscription, and months again.
+/// docs/plan-semantics.md section 5: a one-time charge is made once per subscription, so a second
+/// subscription pays it again, as well as its own days.
 #[test]
 fn subscribing_again_charges_the_fee_again_and_months_anew() {
     let graph = r#"<OneTimeCharge id="setup" amount="10"/>
@@ -404,7 +414,8 @@ fn subscribing_again_charges_the_fee_again_and_months_anew() {
     );
 }
 
-/// Section 5: a OneTimeCharge is charged once per subscription, also across versions.
+/// docs/plan-semantics.md section 5: a OneTimeCharge is charged once per subscription, also if the
+/// plan version or the zone changes.
 #[test]
 fn a_one_time_charge_is_charged_once_whatever_the_versions_and_the_zone() {
     let first_use = |number, amount: &str| {
@@ -449,8 +460,8 @@ fn a_one_time_charge_is_charged_once_whatever_the_versions_and_the_zone() {
     assert_eq!(swept(&late, "2026-04-01"), ["2026-01-31 fee 1"]);
 }
 
-/// Section 5: with the first record of the period; skipped months stay skipped, with or without
-/// sweeps.
+/// docs/plan-semantics.md section 5: with `due="first-use"`, a month is charged by its first
+/// record. Months without usage are not charged, with or without sweeps.
 #[test]
 fn first_use_leaves_skipped_months_skipped() {
     let fee = monthly(r#"trigger="record.duration" due="first-use" amount="20""#);
@@ -464,7 +475,7 @@ fn first_use_leaves_skipped_months_skipped() {
     assert_eq!(ledger.shown(), ["2026-01-20 fee 20", "2026-04-02 fee 20"]);
 }
 
-/// Section 3: an amount is rounded once, by the plan's rule.
+/// docs/plan-semantics.md section 3: an amount is rounded once, by the plan's rule.
 #[test]
 fn days_round_by_the_plans_rule() {
     let fee = monthly(r#"amount="10" prorate="day""#)
@@ -474,11 +485,11 @@ fn days_round_by_the_plans_rule() {
     ledger.sweep(&contract, "2026-03-05");
     contract.subscriptions[0].until = at("2026-03-12T12:00:00Z");
     ledger.sweep(&contract, "2026-03-15");
-    // 30/31 of 10, and 20/30 of that.
+    // The charge is 10 for 30 of 31 days, and the refund is 20 of these 30 days.
     assert_eq!(ledger.shown(), ["2026-03-02 fee 9.68", "2026-03-12 fee-unused -6.45"]);
 }
 
-/// (line, primitive, cause) of every error.
+/// Parses a plan that must be refused. Returns (line, primitive, cause) of every error.
 fn refused(graph: &str) -> Vec<(u32, String, Cause)> {
     let PlanErrors(errors) = parse(&plan(graph)).expect_err("the plan must be refused");
     errors.into_iter().map(|e| (e.line, e.primitive.unwrap_or_default(), e.cause)).collect()
@@ -543,7 +554,7 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
     for &instant in instants {
         ledger.sweep_to(contract, Timestamp(instant));
         if fresh_rater {
-            // A new owner takes over, with the state from the log.
+            // A new owner takes over, with the state restored from the log.
             ledger.rater = turnpike_plan::Rater::new();
         }
     }
@@ -554,8 +565,8 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// P34: an event is booked once, by any number of queries at any times: a sweep in steps, with
-    /// takeovers in between, books the lines of a single sweep at the end.
+    /// P34: an event is booked once, by any number of queries at any times. A sweep in steps, with
+    /// takeovers in between, books the same lines as a single sweep at the end.
     #[test]
     fn any_steps_of_sweeping_book_the_same_lines(
         prorate: bool, fresh: bool, zone in 0usize..4,
@@ -570,7 +581,7 @@ proptest! {
         let (stepped, other) = ran(&contract, &steps, fresh);
         prop_assert_eq!(&once, &stepped);
         prop_assert_eq!(&one.state, &other.state);
-        // Once for each subscription, primitive and period, in order of time.
+        // Each charge is booked once, and lines are booked in order of time.
         let mut charged: Vec<_> = once.iter().filter(|line| !line.component.ends_with("-unused"))
             .map(|line| (&line.component, line.at)).collect();
         let all = charged.len();
@@ -580,8 +591,9 @@ proptest! {
         prop_assert!(once.windows(2).all(|pair| pair[0].at <= pair[1].at));
     }
 
-    /// Section 5: a month that is cut at any date, at one price, costs the month's price within one
-    /// rounding per part, whether or not the cut was known beforehand.
+    /// docs/plan-semantics.md section 5: if plans of the same price follow each other within a
+    /// month, the charges add up to the month's price, within one rounding per part, whether or not
+    /// the change was known beforehand.
     #[test]
     fn the_parts_of_a_month_cut_by_a_plan_change_add_up_to_it(
         nanos in 0i128..100_000_000_000, month in 1u8..13, day in 1u8..29, hour in 0u8..24, known: bool,

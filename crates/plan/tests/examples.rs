@@ -1,11 +1,11 @@
-//! Reading a plan's examples (docs/plan-semantics.md section 9): accepted ones, and errors with
-//! their lines.
+//! Reading a plan's examples (docs/plan-semantics.md section 9): examples that are accepted, and
+//! errors with their lines.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};
 use turnpike_types::{AccountNumber, SuspenseReason};
 
-/// A plan with this example, which begins on line 9.
+/// A plan with the given example, which begins on line 9.
 fn plan(example: &str) -> String {
     format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="p" version="1" starts="2026-01-01" currency="USD">

@@ -1,4 +1,5 @@
-//! Connection fees of several raters for one call: charged once, or reported before publication.
+//! Connection fees of several raters for one call: the fee is charged once, or the author is warned
+//! before publication.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -27,7 +28,7 @@ fn post(charges: &str) -> String {
     format!("<AccountFinalizer id=\"post\" in=\"{charges}\"/>")
 }
 
-/// Two raters behind a filter that splits a call.
+/// A plan with two raters behind a filter that splits a call.
 fn two(filter: &str, more: &str) -> String {
     let (peak, off) = (dial("peak", "f.pass", "peak", more), dial("off", "f.rest", "off", more));
     plan(&[filter, &peak, &off, &post("peak.charge off.charge")].join("\n"))
@@ -57,7 +58,8 @@ fn warns_of_fees(xml: &str) -> bool {
     warnings(xml).iter().any(|text| text.contains("fee-per"))
 }
 
-/// The first unit of the call is priced by the expensive rater, and so is the fee.
+/// The rater that prices the first unit of the call also charges the fee. Here it is the expensive
+/// rater.
 #[test]
 fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
     let xml = two(DAY, r#"fee-per="call""#);
@@ -68,12 +70,12 @@ fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
         account.lines(&crossing()),
         lines(&[("call", minute, "0.10"), ("setup", 0, "0.05"), ("call", minute, "0.02")])
     );
-    // Into peak time: the cheap rater prices the first unit.
+    // This call continues into peak time, so the cheap rater prices its first unit.
     let morning = call("2026-11-02T07:59:00Z", "2026-11-02T08:01:00Z");
     let charged = account.lines(&morning);
     assert_eq!(charged.iter().filter(|line| line.0 == "setup").count(), 1);
     assert_eq!(charged.last().unwrap().0, "setup");
-    // Calls that only one rater prices.
+    // Each of these calls is priced by one rater only.
     for record in [
         call("2026-11-02T12:00:00Z", "2026-11-02T12:01:00Z"),
         call("2026-11-02T22:00:00Z", "2026-11-02T22:01:00Z"),
@@ -98,7 +100,7 @@ fn raters_that_share_a_call_give_a_warning_unless_the_plan_states_the_fee() {
         assert!(!warns_of_fees(&two(filter, r#"fee-per="call""#)), "{filter}");
         assert!(!warns_of_fees(&two(filter, r#"fee-per="rater""#)), "{filter}");
     }
-    // `fee-per` of one rater says nothing about the other.
+    // The property `fee-per` of one rater says nothing about the other rater.
     let one =
         two(DAY, "").replacen("<E164DialPlanRater ", "<E164DialPlanRater fee-per=\"call\" ", 1);
     assert!(warns_of_fees(&one));
@@ -176,7 +178,7 @@ fn constants_of_two_steps_give_a_warning_and_are_charged_once_where_the_plan_say
     );
 }
 
-/// Records that reach one rater or the other as a whole are charged one fee.
+/// If each record reaches only one of the raters, it is charged one fee, and there is no warning.
 #[test]
 fn raters_that_no_record_shares_give_no_warning() {
     let apart = [
@@ -208,7 +210,7 @@ fn raters_that_no_record_shares_give_no_warning() {
     assert!(warns_of_fees(&plan(&classed.join("\n"))));
 }
 
-/// Both raters price every unit, including the first.
+/// Both raters price every unit, so both receive the first unit.
 #[test]
 fn parallel_raters_must_state_how_the_fee_is_charged() {
     let both = |more: &str| {

@@ -1,4 +1,4 @@
-//! Increments: records that are lengthened as a whole. Graphs begin on line 3 of the document.
+//! Increments, which lengthen a whole record. Graphs begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +13,7 @@ const AT: &str = "2026-05-01T09:00:00Z";
 const SECOND: i128 = 1_000_000;
 const HOUR: i128 = 3_600 * SECOND;
 
-/// An increment in front of a filter for peak time, 19:00 to 24:00.
+/// An account whose plan has an increment in front of a filter for peak time, 19:00 to 24:00.
 fn incremented(first: &str, then: &str) -> Subscriber {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -33,8 +33,8 @@ fn seconds(account: &mut Subscriber, start: &str, millis: i64) -> Vec<(String, i
     lines.map(|(component, units, _)| (component, units / SECOND)).collect()
 }
 
-/// docs/plan-semantics.md section 4: 60/60 and 30/6 lengthen the record's end once; a zero-quantity
-/// record stays one.
+/// docs/plan-semantics.md section 4: increments of 60/60 and 30/6 seconds lengthen a record once,
+/// at its end. A zero-quantity record is not lengthened.
 #[test]
 fn a_call_is_charged_in_whole_increments() {
     let (mut minutes, mut sixes) = (incremented("60 s", "60 s"), incremented("30 s", "6 s"));
@@ -51,19 +51,21 @@ fn a_call_is_charged_in_whole_increments() {
     assert_eq!(minutes.state.entries()[0].value, (60 * 4 + 120) * SECOND);
 }
 
-/// docs/plan-semantics.md section 4: before any split, so the added time is where the call would
-/// have continued.
+/// docs/plan-semantics.md section 4: a record is lengthened before it is split, so the added time
+/// is where the call would have continued.
 #[test]
 fn the_added_time_lies_behind_the_records_end() {
     let mut account = incremented("60 s", "60 s");
     let found = seconds(&mut account, "2026-05-01T18:59:30+02:00", 10_000);
     assert_eq!(found, [("peak".to_owned(), 30), ("day".to_owned(), 30)]);
-    // It is split once, and not lengthened on both sides.
+    // The record is lengthened once and then split; it is not lengthened on both sides of the
+    // split.
     let found = seconds(&mut account, "2026-05-01T18:58:30+02:00", 91_000);
     assert_eq!(found, [("peak".to_owned(), 30), ("day".to_owned(), 90)]);
 }
 
-/// Other measures grow within the record's own time: unit k at floor(k*D/Q').
+/// If the measure is not time, the record keeps its duration D: of the Q' units after rounding up,
+/// unit k happens floor(k*D/Q') microseconds after the start.
 #[test]
 fn a_quantity_grows_within_the_records_time() {
     let xml = plan(
@@ -101,8 +103,8 @@ fn an_increment_past_the_numbers_there_are_suspends_the_record() {
     assert_eq!(Subscriber::new(&long, "UTC").rate(&record), Err(SuspenseReason::Overflow));
 }
 
-/// docs/plan-semantics.md section 4: once, before any split: a primitive in front that may split
-/// records is refused.
+/// docs/plan-semantics.md section 4: an increment applies once, before any split. So it is refused
+/// behind a primitive that may split records.
 #[test]
 fn an_increment_behind_a_primitive_that_may_split_records_is_refused() {
     let increment = |before: &str, from: &str| {
@@ -165,7 +167,8 @@ fn invalid_increments_are_refused() {
     refused("60 s", "6", Cause::WrongUnit);
     refused("soon", "6 s", Cause::BadValue);
     assert!(warnings(&xml("1 us", "1 us")).iter().any(|text| text.contains("nothing changes")));
-    // The lengthened units and the record's own are two different counts.
+    // The lengthened units and the record's own units are two different measures, which must not
+    // meet.
     let mixed = plan(
         r#"<UsageIncrement id="i" in="record.duration" first="60 s" then="60 s"/><Ignore id="x" in="i.out record.duration"/>"#,
     );

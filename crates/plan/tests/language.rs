@@ -1,4 +1,5 @@
-//! Mistakes of authors: refused or reported before publication, with a remedy.
+//! Mistakes of plan authors: each is refused, or reported as a warning before publication, with a
+//! remedy.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -22,7 +23,7 @@ fn rated(input: &str, step: &str) -> String {
     ))
 }
 
-// Lists.
+// Properties that hold lists.
 
 #[test]
 fn usage_types_are_separated_by_spaces() {
@@ -42,7 +43,7 @@ fn usage_types_are_separated_by_spaces() {
         let xml = selector(types);
         assert_eq!(causes(&xml), [(3, "all".to_owned(), Cause::BadValue)], "{types}");
         assert!(refusal(&xml).contains(&format!("write \"{fixed}\"")), "{}", refusal(&xml));
-        // Accounts may already be rated by such a plan.
+        // Accounts may already be rated by such a plan, so a published one gets a warning only.
         let published = parse_published(&xml).unwrap();
         assert!(published.warnings().iter().any(|w| w.message.contains("separated by spaces")));
     }
@@ -96,7 +97,7 @@ fn links_and_shares_are_separated_by_spaces() {
     assert!(warnings(&words).iter().any(|text| text.contains("is: \"a,b\" is one word")));
 }
 
-// Currencies.
+// Currency codes.
 
 #[test]
 fn a_currency_that_iso_4217_does_not_list_is_refused() {
@@ -113,7 +114,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
     ] {
         assert_eq!(causes(&xml), error, "{xml}");
         assert!(refusal(&xml).contains("ISO 4217"), "{}", refusal(&xml));
-        // Accounts may already be rated by such a plan.
+        // Accounts may already be rated by such a plan, so a published one gets a warning only.
         let published = parse_published(&xml).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(published.warnings().iter().any(|w| w.message.contains("ISO 4217")), "{xml}");
         compile(&published, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -121,7 +122,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
     parse(&head.replace("\"USD\"", "\"XCG\"")).unwrap();
 }
 
-// Units.
+// Units of quantities.
 
 #[test]
 fn bytes_are_not_priced_by_time_nor_time_by_bytes() {
@@ -213,13 +214,14 @@ fn a_measure_has_one_unit_in_a_plan() {
     );
     let found = causes(&xml);
     assert!(found.iter().all(|(.., cause)| *cause == Cause::WrongUnit), "{found:?}");
-    // The unit of a quantity depends on the usage type.
+    // The unit of `record.quantity` depends on the usage type, so it may differ within a plan.
     parse(&xml.replace("record.units", "record.quantity").replace("1 h", "1")).unwrap();
 }
 
-// Defaults.
+// Default values of parameters.
 
-/// (parameters, graph, a value with which it is sound)
+/// Plans that do not compile with their defaults: (parameters, graph, a parameter and a value with
+/// which the plan compiles).
 const PLACEHOLDERS: [(&str, &str, (&str, &str)); 7] = [
     (
         r#"<parameter id="limit" type="quantity" value="0"/>"#,
@@ -286,7 +288,7 @@ fn a_plan_that_no_parameter_value_makes_valid_is_refused() {
     }
 }
 
-// Names.
+// Names of primitives, ports and properties.
 
 #[test]
 fn an_unknown_name_is_reported_with_the_nearest_one() {
@@ -326,7 +328,7 @@ fn an_unknown_name_is_reported_with_the_nearest_one() {
     assert!(told.contains("(did you mean peak-price?)"), "{told}");
 }
 
-// Measures.
+// Measures of records.
 
 #[test]
 fn a_record_without_the_measure_is_suspended_and_one_of_zero_duration_costs_nothing() {
@@ -347,7 +349,7 @@ fn a_record_without_the_measure_is_suspended_and_one_of_zero_duration_costs_noth
     unanswered.clone_from(&lost);
     unanswered.state_duration(Some(0));
     assert_eq!(account.lines(&unanswered), []);
-    // Neither a quantity nor another measure states a duration.
+    // A record's quantity, or another measure, does not replace a missing duration.
     let mut counted = event("call", at, 5);
     assert_eq!(account.rate(&counted), Err(SuspenseReason::MissingInput));
     assert_eq!(account.rater.detail(SuspenseReason::MissingInput).to_string(), "record.duration");
@@ -369,7 +371,7 @@ fn a_record_without_the_measure_is_suspended_and_one_of_zero_duration_costs_noth
     assert_eq!(account.rater.detail(SuspenseReason::MissingInput).to_string(), "record.pages");
 }
 
-// Instants.
+// Instants of records.
 
 #[test]
 fn an_instant_past_the_last_one_is_refused_with_the_range() {

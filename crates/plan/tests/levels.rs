@@ -1,5 +1,6 @@
-//! LevelMeter: a stated level, averaged over time, and billed after the end of its period
-//! (docs/plan-semantics.md section 8).
+//! LevelMeter: bills a quantity that is held over time, such as used storage. A record states the
+//! quantity, which stays in force until the next record. Its average, its peak or its last value is
+//! billed after the end of the period (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -27,17 +28,19 @@ fn meter(of: &str) -> Billed {
 
 const GB: i64 = 1_000_000_000;
 
-/// The billed quantity of a cycle, over both steps.
+/// The quantity that the close of a cycle bills, summed over both steps.
 fn held(account: &mut Billed, now: &str) -> i128 {
     account.closed(now).iter().map(|line| line.1).sum()
 }
 
-/// Section 8: a level lasts until the next statement; average, peak or last.
+/// docs/plan-semantics.md section 8: a level holds until a record states the next one; the average,
+/// the peak or the last level is billed.
 #[test]
 fn a_level_holds_until_the_next_statement() {
     let state = |of: &str| {
         let mut account = meter(of);
-        // February has 28 days: 7 at 0, 14 at 4 GB, one hour at 10 GB, the rest at 2 GB.
+        // In February, the level is 0 for 7 days, 4 GB for an hour less than 14 days, 10 GB for one
+        // hour, and 2 GB for the last 7 days.
         for (at, gigabytes) in
             [("2026-02-08T00:00:00Z", 4), ("2026-02-21T23:00:00Z", 10), ("2026-02-22T00:00:00Z", 2)]
         {
@@ -55,7 +58,8 @@ fn a_level_holds_until_the_next_statement() {
     assert_eq!(held(&mut state("last"), "2026-03-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// Section 8: a level lasts into the next cycles without new statements.
+/// docs/plan-semantics.md section 8: a level continues in the following cycles until a record
+/// states another one.
 #[test]
 fn a_level_continues_into_cycles_without_statements() {
     let mut account = meter("average");
@@ -64,13 +68,14 @@ fn a_level_continues_into_cycles_without_statements() {
     for now in ["2026-04-03T00:00:00Z", "2026-05-03T00:00:00Z", "2026-06-03T00:00:00Z"] {
         assert_eq!(held(&mut account, now), i128::from(4 * GB), "{now}");
     }
-    // A zero-quantity record states a level of 0.
+    // A zero-quantity record sets the level to 0.
     account.rate(&event("t", "2026-06-16T00:00:00Z", 0)).unwrap();
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
     assert_eq!(held(&mut account, "2026-08-03T00:00:00Z"), 0);
 }
 
-/// Section 5: statements of the next cycle arrive during the grace period of this one.
+/// docs/plan-semantics.md section 5: levels of the next cycle may be stated during the grace period
+/// of the cycle that has ended.
 #[test]
 fn statements_for_the_next_cycle_come_before_this_one_closes() {
     let mut account = meter("average");
@@ -82,8 +87,8 @@ fn statements_for_the_next_cycle_come_before_this_one_closes() {
     assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), march);
 }
 
-/// A statement for a closed cycle: the cycle stays as billed, and the level applies from the open
-/// cycle on.
+/// A record that states a level for a closed cycle does not change that cycle's bill; its level
+/// applies from the open cycle on.
 #[test]
 fn a_statement_for_a_closed_cycle_counts_from_the_open_one_on() {
     let mut account = meter("average");
@@ -93,7 +98,7 @@ fn a_statement_for_a_closed_cycle_counts_from_the_open_one_on() {
     assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), i128::from(6 * GB));
 }
 
-/// A statement earlier than the last one.
+/// A record that states a level for an instant before that of the last such record is suspended.
 #[test]
 fn a_statement_out_of_order_waits() {
     let mut account = meter("average");
@@ -102,27 +107,29 @@ fn a_statement_out_of_order_waits() {
     let early = event("t", "2026-02-09T23:59:59Z", 2 * GB);
     assert_eq!(account.rate(&early), Err(SuspenseReason::OutOfOrder));
     assert_eq!(account.state, before);
-    // Of two statements at one instant the later one counts; the earlier one lasted for no time.
+    // Of two levels that are stated for one instant, the later one counts. The earlier one lasted
+    // for no time.
     let mut account = meter("peak");
     account.rate(&event("t", "2026-02-10T00:00:00Z", 9 * GB)).unwrap();
     account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
     assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(GB));
 }
 
-/// Section 6: a level after a cancellation is not billed.
+/// docs/plan-semantics.md section 6: a level is not billed after a cancellation.
 #[test]
 fn a_level_is_billed_until_the_subscription_ends() {
     let mut account = meter("average");
     account.until = Timestamp(micros("2026-02-15T00:00:00Z"));
     account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
     assert_eq!(held(&mut account, "2026-05-03T00:00:00Z"), i128::from(2 * GB));
-    // Subscribed again: the last stated level applies again from then on.
+    // After a new subscription, the last stated level applies again.
     account.since = Timestamp(micros("2026-06-16T00:00:00Z"));
     account.until = Timestamp::MAX;
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// Section 8: 128-bit arithmetic is exact for a petabyte with many weights; overflow is an error.
+/// docs/plan-semantics.md section 8: 128-bit arithmetic is exact for a petabyte with many weights;
+/// overflow is an error.
 #[test]
 fn a_petabyte_held_is_exact() {
     let mut account = meter("average");
@@ -162,7 +169,7 @@ fn metered(attributes: &str, price: &str, per: &str) -> String {
     plan_of("p", 1, "2026-01-01", &graph)
 }
 
-/// States levels at instants, each without delay; then sweeps.
+/// Rates records that state levels, each without delay, and then sweeps.
 fn stated(contract: &Contract, levels: &[(&str, i64)], now: &str) -> Ledger {
     let mut ledger = Ledger::new();
     for (start, level) in levels {
@@ -172,7 +179,7 @@ fn stated(contract: &Contract, levels: &[(&str, i64)], now: &str) -> Ledger {
     ledger
 }
 
-/// The date of the close, the first date of the period, the quantity, the amount.
+/// The date of the close, the first date of the period, the quantity and the amount of each line.
 fn billed(ledger: &Ledger) -> Vec<(String, turnpike_plan::Period, i128, String)> {
     let line = |line: &support::due::Booked| {
         (line.on.clone(), line.period, line.quantity, line.amount.to_string())
@@ -189,13 +196,14 @@ fn expected(
     lines.iter().map(line).collect()
 }
 
-/// Section 3: rounded once. The amount derives from the exact average; the quantity shows whole
-/// units.
+/// docs/plan-semantics.md section 3: an amount is rounded once, and is computed from the exact
+/// average. The quantity of the line is in whole units.
 #[test]
 fn an_average_is_priced_exactly_and_shown_in_whole_units() {
     let plan = metered("", "9.30", "1");
     let contract = Contract::in_zone("UTC").with(Subscription::to(&plan, "2026-01-01"));
-    // 3 addresses on 21 of the 31 days of January: 63/31 of 9.30; then 0, then 1 for one day.
+    // 3 addresses are held on 21 of the 31 days of January, an average of 63/31, at a price of
+    // 9.30. In February, 1 address is held on one of 28 days.
     let levels =
         [("2026-01-11T00:00:00Z", 3), ("2026-02-01T00:00:00Z", 0), ("2026-02-28T00:00:00Z", 1)];
     let ledger = stated(&contract, &levels, "2026-03-04");
@@ -206,13 +214,13 @@ fn an_average_is_priced_exactly_and_shown_in_whole_units() {
     assert_eq!(billed(&ledger), expected(&lines));
 }
 
-/// Section 3: half to even, from the exact average.
+/// docs/plan-semantics.md section 3: amounts are rounded half to even, from the exact average.
 #[test]
 fn half_a_unit_of_the_last_digit_rounds_to_the_even_one() {
     let one = |level: i64| {
         let plan = metered("", "0.000000001", "1");
         let contract = Contract::in_zone("UTC").with(Subscription::to(&plan, "2026-01-01"));
-        // Half of February's 28 days.
+        // The level holds for half of February's 28 days.
         let levels = [("2026-02-15T00:00:00Z", level)];
         let ledger = stated(&contract, &levels, "2026-03-04");
         ledger.lines.iter().map(|line| line.amount.nanos()).sum::<i128>()
@@ -220,19 +228,20 @@ fn half_a_unit_of_the_last_digit_rounds_to_the_even_one() {
     assert_eq!([1, 3, 5].map(one), [0, 2, 2]);
 }
 
-/// A step is reached by the exact average too: less than a unit beyond a bound is billed.
+/// The exact average decides which steps are reached: less than a unit beyond a bound is billed
+/// too.
 #[test]
 fn a_step_is_reached_by_part_of_a_unit() {
     let mut account = meter("average");
-    // One GB, and one byte more for half of the cycle.
+    // The level is 1 GB, and one byte more in the second half of the cycle.
     account.rate(&event("t", "2026-02-01T00:00:00Z", GB)).unwrap();
     account.rate(&event("t", "2026-02-15T00:00:00Z", GB + 1)).unwrap();
     let closed = account.closed("2026-03-03T00:00:00Z");
     assert_eq!(closed, lines(&[("held", GB.into(), "0"), ("more", 0, "0")]));
 }
 
-/// Section 4: months, weeks and days are independent of the billing cycle; each is billed at the
-/// close of the cycle in which it ends.
+/// docs/plan-semantics.md section 4: months, weeks and days are independent of the billing cycle;
+/// each is billed at the close of the cycle in which it ends.
 #[test]
 fn months_end_within_cycles_and_are_billed_with_them() {
     let plan = metered("period=\"month\"", "31", "1");
@@ -244,7 +253,8 @@ fn months_end_within_cycles_and_are_billed_with_them() {
     assert_eq!(
         billed(&ledger),
         expected(&[
-            // 20 of 31 days at 2; of 28 days, 14 at 2 and one and a half at 4.
+            // The level is 2 on 20 of the 31 days of January. In February, it is 2 for 14 of 28
+            // days, and 4 for one and a half days.
             ("2026-02-17", "2026-01-01", 1, "40"),
             ("2026-03-17", "2026-02-01", 1, "37.642857143"),
         ])
@@ -261,7 +271,7 @@ fn weeks_start_on_their_day_and_days_where_clocks_change_are_shorter() {
         billed(&stated(&contract, &levels, "2026-03-20")),
         expected(&[("2026-03-03", "2026-02-08", 5, "5"), ("2026-03-03", "2026-02-15", 1, "1")])
     );
-    // 29 March has 23 hours in Zurich: 12 of them at 2.
+    // 29 March has 23 hours in Zurich, and the level is 2 in 12 of them.
     let daily = metered("period=\"day\"", "23", "1");
     let contract =
         Contract::in_zone("Europe/Zurich").with(Subscription::to(&daily, "2026-03-28T23:00:00Z"));
@@ -281,14 +291,16 @@ fn each_subscription_of_a_cycle_is_billed_for_its_own_part() {
         .with(Subscription::to(&plan(), "2026-01-01").until("2026-02-08"))
         .with(Subscription::to(&plan(), "2026-02-15").until("2026-02-17T12:00:00Z"))
         .with(Subscription::to(&plan(), "2026-02-17T18:00:00Z"));
-    // 4 until the 5th, then 2 for three days. The second subscription covers two and a half days of
-    // that and states nothing; the third has 2 for a quarter of a day, and then 1.
+    // The level is 4 for four days, then 2 for three days until the first subscription ends. In the
+    // second subscription, which lasts two and a half days, it is still 2. In the third, it is 2
+    // for a quarter of a day, and then 1.
     let levels =
         [("2026-02-01T00:00:00Z", 4), ("2026-02-05T00:00:00Z", 2), ("2026-02-18T00:00:00Z", 1)];
     let ledger = stated(&contract, &levels, "2026-03-04");
-    // 4*4 + 3*2 + 2.5*2 + 0.25*2 + 11 = 38.5 unit-days, of 28 days.
+    // The integral is 4*4 + 3*2 + 2.5*2 + 0.25*2 + 11 = 38.5 unit-days. Divided by 28 days and at a
+    // price of 28 per unit, this costs 38.5.
     assert_eq!(billed(&ledger), expected(&[("2026-03-03", "2026-02-01", 1, "38.5")]));
-    // The peak and the last level are those of the cycle, not of each subscription.
+    // The peak and the last level are computed over the whole cycle, not for each subscription.
     let of = |of: &str| {
         let plan = || metered(&format!("of=\"{of}\""), "1", "1");
         let contract = Contract::in_zone("UTC")
@@ -300,8 +312,8 @@ fn each_subscription_of_a_cycle_is_billed_for_its_own_part() {
     assert_eq!(of("last"), expected(&[("2026-03-03", "2026-02-01", 2, "2")]));
 }
 
-/// A month in which a subscription ends is billed with the cycle of that end; a subscription that
-/// begins later in the month is billed with the next cycle.
+/// A month in which a subscription ends is billed at the close of the cycle in which it ends. A
+/// subscription that begins later in the month is billed at the close of the next cycle.
 #[test]
 fn a_month_in_which_a_subscription_ended_is_billed_with_its_last_cycle() {
     let plan = || metered("period=\"month\"", "28", "1");
@@ -316,7 +328,7 @@ fn a_month_in_which_a_subscription_ended_is_billed_with_its_last_cycle() {
     assert_eq!(billed(&ledger)[1..], expected(&[("2026-03-17", "2026-02-01", 1, "28")]));
 }
 
-/// Months are independent of the cycle day: none is billed twice.
+/// Months are independent of the cycle day, so none is billed twice after the cycle day changes.
 #[test]
 fn a_change_of_the_cycle_day_bills_no_month_twice() {
     let plan = metered("period=\"month\"", "1", "1");
@@ -332,7 +344,8 @@ fn a_change_of_the_cycle_day_bills_no_month_twice() {
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// Compared hour by hour, with closes at the end of each grace period (section 8).
+    /// The billed quantities equal an integration hour by hour, with closes at the end of each
+    /// grace period (docs/plan-semantics.md section 8).
     #[test]
     fn a_metered_level_equals_an_hourly_integration(
         statements in proptest::collection::vec((0i64..200, 0i64..1000), 0..40),
@@ -345,7 +358,7 @@ proptest! {
         let mut account = Billed::new(&plan(&graph), "Europe/Zurich").since("2026-01-01T00:00:00Z");
         let begins = ["2026-02-01T00:00:00+01:00", "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2026-05-01T00:00:00+02:00"];
         let begins = begins.map(micros);
-        // The level in each hour from February on; statements are at full hours.
+        // The level in each hour from February on. Each record starts at a full hour.
         let hours = ((begins[3] - begins[0]) / HOUR) as usize;
         let mut level = vec![0i128; hours];
         let mut hour = 0usize;

@@ -1,4 +1,4 @@
-//! LevelMeter, compared with an integration hour by hour: for any periods, cycle days and
+//! LevelMeter, compared with an integration hour by hour. For any periods, cycle days and
 //! subscriptions, each hour is billed once (docs/plan-semantics.md sections 3, 4 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -60,13 +60,14 @@ proptest! {
     #[test]
     fn each_hour_under_a_subscription_is_billed_once(
         every in 0usize..4, cycle_day in 1u8..32,
-        // Hours without a subscription and hours with one, alternating.
+        // The numbers of hours without a subscription and then with one, alternating.
         parts in proptest::collection::vec((1usize..700, 1usize..1500), 1..4),
         statements in proptest::collection::vec((0usize..200, 0i64..1000), 1..30),
         takeover: bool,
     ) {
         let every = ["billing-cycle", "month", "week", "day"][every];
-        // Starts with a whole period before the first statement, and ends with one after the last.
+        // The test starts a whole period before the first record, and ends a whole period after the
+        // last.
         let start = at("2025-12-01T00:00:00+01:00").micros();
         let instant = |hour: usize| Timestamp(start + hour as i64 * HOUR);
         let mut contract = Contract::in_zone(ZONE).cycle_day(cycle_day);

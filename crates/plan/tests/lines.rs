@@ -13,8 +13,9 @@ fn line(name: &str, units: i128, amount: &str) -> (String, i128, String) {
     (name.to_owned(), units, amount.to_owned())
 }
 
-/// Section 3: units are added up, multiplied and rounded once, by default to nine decimals. One
-/// hour alone would cost 0.142857143, and five times that is a billionth more.
+/// docs/plan-semantics.md section 3: units are added up, multiplied and rounded once, by default to
+/// nine decimals. One hour alone would cost 0.142857143, and five times this amount is a billionth
+/// more.
 #[test]
 fn a_step_that_is_reached_on_five_evenings_has_one_line() {
     let mut account = Subscriber::new(
@@ -32,7 +33,8 @@ fn a_step_that_is_reached_on_five_evenings_has_one_line() {
     );
 }
 
-/// Section 3: one line per period of the accumulator, each rounded separately.
+/// docs/plan-semantics.md section 3: a step has one line for each period of the accumulator, each
+/// rounded separately.
 #[test]
 fn a_step_that_is_reached_in_three_months_has_a_line_for_each() {
     let mut account = Subscriber::new(
@@ -43,7 +45,7 @@ fn a_step_that_is_reached_in_three_months_has_a_line_for_each() {
         ),
         "UTC",
     );
-    // One unit per day, from the last day of January.
+    // The record has one unit per day, from the last day of January on.
     let mut record = session("t", "2026-01-31T12:00:00Z", "2026-03-02T12:00:00Z");
     record.quantity = Some(30);
     let rated = account.rate(&record).unwrap();
@@ -57,7 +59,7 @@ fn a_step_that_is_reached_in_three_months_has_a_line_for_each() {
     assert_eq!(periods, first);
 }
 
-/// Section 2: Adder groups lines and never replaces them.
+/// docs/plan-semantics.md section 2: an Adder groups lines and leaves them unchanged.
 #[test]
 fn an_adder_leaves_lines_as_they_are() {
     let graph = |adder: &str, posted: &str| {
@@ -75,7 +77,8 @@ fn an_adder_leaves_lines_as_they_are() {
     assert_eq!(with, [line("few", 3, "1.500000000"), line("more", 2, "0.500000000")]);
 }
 
-/// Section 2: a record may carry several measures; each is distributed separately.
+/// docs/plan-semantics.md section 2: a record may carry several measures; each is distributed
+/// separately.
 #[test]
 fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
     let rated = |measure: &str, per: &str| {
@@ -104,7 +107,7 @@ fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
     );
 }
 
-/// Section 2: an accumulator counts only the units that reach it.
+/// docs/plan-semantics.md section 2: an accumulator counts only the units that reach it.
 #[test]
 fn an_accumulator_behind_a_filter_does_not_count_units_that_the_filter_rejected() {
     let graph = r#"<DailyTimeFilter id="f" in="record.duration" from="19:00" to="24:00"/>
@@ -118,7 +121,8 @@ fn an_accumulator_behind_a_filter_does_not_count_units_that_the_filter_rejected(
     assert_eq!(values, [5 * HOUR]);
 }
 
-/// Section 4: late records are priced in order of arrival; earlier records are not priced again.
+/// docs/plan-semantics.md section 4: late records are priced in order of arrival; earlier records
+/// are not priced again.
 #[test]
 fn a_late_record_finds_the_free_units_used_and_changes_no_earlier_price() {
     let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
@@ -146,8 +150,8 @@ fn in_currency(currency: &str, digits: u32, price: &str) -> Subscriber {
     account
 }
 
-/// Section 3: amounts are rounded by the plan's rule: no decimals for an account in yen, three in
-/// Kuwaiti dinars.
+/// docs/plan-semantics.md section 3: amounts are rounded by the plan's rule: no decimals for an
+/// account in yen, three in Kuwaiti dinars.
 #[test]
 fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     let amount = |account: &mut Subscriber, units| {
@@ -162,8 +166,8 @@ fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     assert_eq!(amount(&mut dinar, 3), "0.302000000");
 }
 
-/// Sections 4 and 5: a record that arrives after the close of its cycle counts in the month in
-/// which it happened, and is marked late.
+/// docs/plan-semantics.md sections 4 and 5: a record that arrives after the close of its cycle
+/// counts in the month in which it happened, and is marked late.
 #[test]
 fn a_record_of_a_closed_cycle_counts_in_its_own_month_and_is_late() {
     let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
@@ -178,7 +182,7 @@ fn a_record_of_a_closed_cycle_counts_in_its_own_month_and_is_late() {
         account.lines(&event("t", "2026-06-05T12:00:00Z", 9)),
         [line("free", 9, "0.000000000")]
     );
-    // Past two days of grace.
+    // The record now arrives after the two days of grace.
     account.now = Timestamp(micros("2026-06-05T12:00:00Z"));
     let rated = account.rate(&record).unwrap();
     assert!(rated.late);

@@ -17,7 +17,7 @@ fn subscriber(graph: &str, zone: &str) -> Subscriber {
     Subscriber::new(&plan(graph), zone)
 }
 
-/// Peak hours 01:00 to 03:00 at 1.00, the rest at 0.10.
+/// A plan with peak hours from 01:00 to 03:00 at 1.00 per hour, and other hours at 0.10.
 fn night(zone: &str) -> Subscriber {
     subscriber(
         r#"<DailyTimeFilter id="night" in="record.duration" from="01:00" to="03:00"/>
@@ -36,7 +36,7 @@ fn named(pairs: &[(&str, i128)]) -> Vec<(String, i128)> {
     pairs.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect()
 }
 
-/// Section 1: skipped time is not counted, repeated time is counted twice.
+/// docs/plan-semantics.md section 1: skipped time is not counted, repeated time is counted twice.
 #[test]
 fn the_clock_change_shortens_and_lengthens_a_window() {
     let spring = session("t", "2026-03-08T00:00:00-05:00", "2026-03-08T06:00:00-04:00");
@@ -49,8 +49,8 @@ fn the_clock_change_shortens_and_lengthens_a_window() {
     );
 }
 
-/// Section 1: the wall-clock time in the account's zone determines a unit's window, also in zones
-/// with half-hour offsets.
+/// docs/plan-semantics.md section 1: the wall-clock time in the account's zone determines a unit's
+/// window, also in zones with half-hour offsets.
 #[test]
 fn windows_follow_zones_of_half_an_hour() {
     let record = session("t", "2026-05-01T19:00:00Z", "2026-05-01T20:00:00Z");
@@ -62,7 +62,7 @@ fn windows_follow_zones_of_half_an_hour() {
     assert_eq!(quantities(&mut night("UTC"), &record), named(&[("cheap", HOUR)]));
 }
 
-/// Section 1: unit k happens at start + floor(k*D/Q).
+/// docs/plan-semantics.md section 1: unit k happens at start + floor(k*D/Q).
 #[test]
 fn a_quantity_spreads_evenly_over_its_record() {
     let graph = r#"<DailyTimeFilter id="f" in="record.octets" from="12:00" to="24:00"/>
@@ -71,13 +71,14 @@ fn a_quantity_spreads_evenly_over_its_record() {
         <AccountFinalizer id="post" in="a.charge p.charge"/>"#;
     let mut record = session("t", "2026-05-01T09:00:00Z", "2026-05-01T15:00:00Z");
     record.measures.insert("octets".to_owned(), 7);
-    // Units 0 to 3 happen by 11:34; the fourth would at 12:25.
+    // Units 0 to 3 happen until 11:34, and unit 4 happens at 12:25.
     assert_eq!(quantities(&mut subscriber(graph, "UTC"), &record), named(&[("am", 4), ("pm", 3)]));
     record.duration_us = 0;
     assert_eq!(quantities(&mut subscriber(graph, "UTC"), &record), named(&[("am", 7)]));
 }
 
-/// Section 2: a usage link copies; links into one input are merged; two paths count twice.
+/// docs/plan-semantics.md section 2: a usage link copies units, and links into one input are
+/// merged, so a unit that arrives by two paths counts twice.
 #[test]
 fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
     let graph = r#"<UsageTypeSelector id="a" in="record.quantity" types="t"/>
@@ -95,7 +96,8 @@ fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
     );
 }
 
-/// Section 2: an accumulator passes all units on, and links that meet add up.
+/// docs/plan-semantics.md section 2: an accumulator passes all units on, so a unit that also
+/// arrives directly counts twice.
 #[test]
 fn a_unit_that_reaches_a_rater_through_an_accumulator_and_directly_counts_twice() {
     let mut account = subscriber(
@@ -109,7 +111,8 @@ fn a_unit_that_reaches_a_rater_through_an_accumulator_and_directly_counts_twice(
     assert_eq!(quantities(&mut account, &record), named(&[("flat", 2 * HOUR)]));
 }
 
-/// Sections 2 and 6: a record that no selector accepts is offered to the next subscription.
+/// docs/plan-semantics.md sections 2 and 6: a record that no selector accepts is offered to the
+/// next subscription.
 #[test]
 fn a_record_goes_to_the_first_plan_that_accepts_its_type() {
     let graph = |kind: &str, price: &str| {
@@ -130,7 +133,7 @@ fn a_record_goes_to_the_first_plan_that_accepts_its_type() {
     assert_eq!(account.rate(&event("sms", at, 1)), Err(SuspenseReason::NoPlan));
 }
 
-/// Section 2: a selector whose rest has a consumer accepts every record.
+/// docs/plan-semantics.md section 2: a selector whose rest has a consumer accepts every record.
 #[test]
 fn a_plan_whose_selectors_rest_is_taken_accepts_everything() {
     let graph = r#"<UsageTypeSelector id="s" in="record.quantity" types="sms"/>
@@ -139,7 +142,8 @@ fn a_plan_whose_selectors_rest_is_taken_accepts_everything() {
     assert_eq!(rated.lines, []);
 }
 
-/// Section 2: the source port names the measure; only measures that are read must be present.
+/// docs/plan-semantics.md section 2: the source port names the measure; only measures that are read
+/// must be present.
 #[test]
 fn a_measure_that_the_accepting_part_does_not_read_may_be_missing() {
     let graph = r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -153,7 +157,8 @@ fn a_measure_that_the_accepting_part_does_not_read_may_be_missing() {
     assert_eq!(account.rate(&session("data", at, at)), Err(SuspenseReason::MissingInput));
 }
 
-/// Section 3: no line for zero units, a line for a zero amount.
+/// docs/plan-semantics.md section 3: there is no line for zero units, but a line for an amount of
+/// zero.
 #[test]
 fn zero_units_leave_no_line_and_a_zero_amount_does() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="s" price="0" per="1"/></StepRater>
@@ -166,7 +171,8 @@ fn zero_units_leave_no_line_and_a_zero_amount_does() {
     );
 }
 
-/// Section 3: quantities and totals are 128 bits; a petabyte has its exact price.
+/// docs/plan-semantics.md section 3: quantities and totals have 128 bits, so a petabyte has its
+/// exact price.
 #[test]
 fn large_quantities_are_exact_and_overflow_is_an_error() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.octets"/>
@@ -186,7 +192,8 @@ fn large_quantities_are_exact_and_overflow_is_an_error() {
     assert_eq!(account.state, before);
 }
 
-/// Section 4: with upto=100, the 100th unit is still step 1.
+/// docs/plan-semantics.md section 4: with `upto="100"`, the hundredth unit is still in the first
+/// step.
 #[test]
 fn the_last_unit_of_a_step_is_still_in_it() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -202,7 +209,8 @@ fn the_last_unit_of_a_step_is_still_in_it() {
     assert_eq!(quantities(&mut account, &june), named(&[("one", 1)]));
 }
 
-/// Section 2: a weighed unit counts as several units, which may belong to two steps.
+/// docs/plan-semantics.md section 2: a weighed unit counts as several units, which may belong to
+/// two steps.
 #[test]
 fn a_weighed_unit_can_fall_into_two_steps() {
     let graph = r#"<Weigher id="w" in="record.quantity" attribute="f" default="1"><weight value="order" weight="11"/><weight value="look" weight="0"/></Weigher>
@@ -225,7 +233,8 @@ fn a_weighed_unit_can_fall_into_two_steps() {
     assert_eq!(quantities(&mut account, &record), named(&[("two", 1)]));
 }
 
-/// A weigher without a matching weight, or without the attribute that it reads.
+/// A record is suspended if the attribute is missing, or if the weigher has no weight for its
+/// value.
 #[test]
 fn a_value_without_weight_suspends_the_record() {
     let graph = r#"<Weigher id="w" in="record.quantity" attribute="account.tier"><weight value="gold" weight="2"/></Weigher>
@@ -240,7 +249,8 @@ fn a_value_without_weight_suspends_the_record() {
     assert_eq!(quantities(&mut account, &record), named(&[("s", 6)]));
 }
 
-/// Section 4: a step's constant is charged once per accumulator period, with the step's first unit.
+/// docs/plan-semantics.md section 4: a step's constant is charged once per accumulator period, with
+/// the step's first unit.
 #[test]
 fn a_steps_constant_is_charged_once_a_month() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -259,7 +269,8 @@ fn a_steps_constant_is_charged_once_a_month() {
     assert_eq!(amounts("2026-06-02T09:00:00Z", 1), [100, 50]);
 }
 
-/// Section 4: without a level it is charged once per record, so a connection fee is a constant.
+/// docs/plan-semantics.md section 4: without a level, a step's constant is charged once per record.
+/// A connection fee is such a constant.
 #[test]
 fn a_constant_without_level_is_charged_with_each_record() {
     let graph = r#"<StepRater id="r" in="record.duration"><step id="s" price="1" per="1 h" constant="0.10"/></StepRater>
@@ -274,7 +285,8 @@ fn a_constant_without_level_is_charged_with_each_record() {
     }
 }
 
-/// Section 5: charged with the first record of the period; skipped months stay skipped.
+/// docs/plan-semantics.md section 5: a charge at first use is made by the first record of each
+/// period. Months without usage are not charged.
 #[test]
 fn a_monthly_fee_is_charged_for_months_with_usage_only() {
     let graph = r#"<MonthlyRecurringCharge id="fee" trigger="record.duration" amount="20" due="first-use"/>
@@ -298,7 +310,8 @@ fn a_monthly_fee_is_charged_for_months_with_usage_only() {
     assert_eq!(month(&again), []);
 }
 
-/// Record r13 of the vectors: a zero-quantity record counts as usage for charges due at first use.
+/// The record is r13 in data/fig6b_usage.csv. A zero-quantity record counts as usage for charges
+/// due at first use.
 #[test]
 fn a_record_without_units_triggers_first_use_and_leaves_no_line_of_its_own() {
     let mut account = Subscriber::new(include_str!("data/fig6b.xml"), "America/New_York");
@@ -309,8 +322,8 @@ fn a_record_without_units_triggers_first_use_and_leaves_no_line_of_its_own() {
     assert_eq!(account.state.entries().len(), 2);
 }
 
-/// Sections 5 and 6: charged once per subscription across versions; state carries over by primitive
-/// id and unit.
+/// docs/plan-semantics.md sections 5 and 6: a one-time charge is made once per subscription,
+/// whatever versions the plan has; state carries over by primitive id and unit.
 #[test]
 fn state_carries_over_to_the_next_version() {
     let xml = include_str!("data/fig6b.xml");
@@ -322,7 +335,8 @@ fn state_carries_over_to_the_next_version() {
     assert_eq!(quantities(&mut account, &next), named(&[("offpeak-1", HOUR)]));
 }
 
-/// Section 2: a plan in another currency, without a converter.
+/// docs/plan-semantics.md section 3: an account that is billed in another currency than the plan
+/// posts in is not rated.
 #[test]
 fn an_account_of_another_currency_is_suspended() {
     let mut account = night("UTC");
@@ -331,7 +345,8 @@ fn an_account_of_another_currency_is_suspended() {
     assert_eq!(account.rate(&record), Err(SuspenseReason::CurrencyMismatch));
 }
 
-/// Section 2: parameters have defaults and may be overridden by a subscription.
+/// docs/plan-semantics.md section 2: parameters have defaults and may be overridden by a
+/// subscription.
 #[test]
 fn a_subscription_overrides_a_parameter() {
     let plan = turnpike_plan::parse(include_str!("data/fig6b.xml")).unwrap();

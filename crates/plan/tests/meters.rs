@@ -15,7 +15,7 @@ use turnpike_types::{Money, SuspenseReason, Timestamp, UsageRecord};
 const MINUTE: i64 = 60_000_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// 300 bytes in five minutes are 8 bit/s: 0.008 kbit/s.
+/// A plan that bills bandwidth. A rate of 0.008 kbit/s is 300 bytes in five minutes.
 const BANDWIDTH: &str = r#"<PercentileRater id="p" in="record.octets-in" other="record.octets-out">
       <step id="first" upto="1 Mbit/s" price="10" per="1 Mbit/s"/><step id="more" price="6" per="1 Mbit/s"/>
     </PercentileRater>
@@ -34,20 +34,20 @@ fn traffic(start: &str, minutes: i64, into: i64, out: i64) -> UsageRecord {
     record
 }
 
-/// Section 5: missing intervals are 0; the floor(0.05*N) highest are dropped, and the next one is
-/// billed.
+/// docs/plan-semantics.md section 5: intervals without usage are 0; the floor(0.05*N) highest are
+/// dropped, and the next one is billed.
 #[test]
 fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     // February 2026: 28 * 288 = 8,064 intervals, of which 403 are dropped.
     let mut account = bandwidth();
     let hours = |count: i64| count * 12;
-    // 403 intervals of 3 Mbit/s: 33 hours and 7 intervals.
+    // 403 intervals are 33 hours and 7 intervals. Their rate is 3 Mbit/s.
     let burst = hours(33) + 7;
     let record = traffic("2026-02-03T00:00:00Z", burst * 5, burst * 3 * MBIT as i64, 0);
     assert_eq!(account.rate(&record).unwrap().lines, []);
     let mut free = account;
     assert_eq!(free.closed("2026-03-03T00:00:00Z"), lines(&[]));
-    // With one more interval, 2.5 Mbit/s are billed.
+    // With one more interval of traffic, its rate of 2.5 Mbit/s is billed.
     let mut account = bandwidth();
     account.rate(&record).unwrap();
     let one_more = traffic("2026-02-20T00:00:00Z", 5, MBIT as i64 * 5 / 2, 0);
@@ -56,7 +56,8 @@ fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
 }
 
-/// Section 5: each direction separately; the greater one is billed.
+/// docs/plan-semantics.md section 5: each direction is counted separately, and the greater one is
+/// billed.
 #[test]
 fn the_greater_direction_counts() {
     let mut account = bandwidth();
@@ -69,11 +70,13 @@ fn the_greater_direction_counts() {
     assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
 }
 
-/// Section 1: a record's bytes are distributed evenly over its time, to the interval.
+/// docs/plan-semantics.md section 1: a record's bytes are distributed evenly over its time, and
+/// each byte counts in the interval in which it happens.
 #[test]
 fn bytes_fall_into_the_intervals_in_which_they_happen() {
     let mut account = bandwidth();
-    // 23:58 to 00:08: a fifth, a half, three tenths.
+    // The record lasts from 23:58 to 00:08. A fifth of its bytes is in the first interval, a half
+    // in the second, and three tenths in the third.
     account.rate(&traffic("2026-02-03T23:58:00Z", 10, 1000, 10)).unwrap();
     account.rate(&traffic("2026-02-04T00:00:00Z", 0, 7, 0)).unwrap();
     let first = micros("2026-02-03T23:55:00Z") / (5 * MINUTE);
@@ -89,10 +92,11 @@ fn bytes_fall_into_the_intervals_in_which_they_happen() {
     assert_eq!(of("p/other"), [(0, 2), (1, 5), (2, 3)]);
 }
 
-/// Section 5: N is the number of real five-minute intervals, so March is an hour shorter in Zurich.
+/// docs/plan-semantics.md section 5: N is the number of five-minute intervals that really exist, so
+/// March has an hour less of them in Zurich.
 #[test]
 fn a_cycle_with_a_clock_change_has_fewer_intervals() {
-    // 31 days are 8,928 intervals, less 12: 445 are dropped, not 446.
+    // 31 days are 8,928 intervals, less 12, so that 445 are dropped, not 446.
     let billed = |zone: &str, intervals: i64| {
         let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
         let octets = intervals * MBIT as i64;
@@ -103,10 +107,11 @@ fn a_cycle_with_a_clock_change_has_fewer_intervals() {
     assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
 }
 
-/// Section 5: October is an hour longer in Zurich.
+/// docs/plan-semantics.md section 5: N is the number of five-minute intervals that really exist, so
+/// October has an hour more of them in Zurich.
 #[test]
 fn a_cycle_with_a_clock_put_back_has_more_intervals() {
-    // 31 days are 8,928 intervals, plus 12: 447 are dropped, not 446.
+    // 31 days are 8,928 intervals, plus 12, so that 447 are dropped, not 446.
     let billed = |zone: &str, intervals: i64| {
         let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
         let octets = intervals * MBIT as i64;
@@ -117,7 +122,8 @@ fn a_cycle_with_a_clock_put_back_has_more_intervals() {
     assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
 }
 
-/// Section 5: the charge is booked after the grace period; later records change no closed cycle.
+/// docs/plan-semantics.md section 5: the charge is booked after the grace period; later records
+/// change no closed cycle.
 #[test]
 fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     let mut account = bandwidth();
@@ -131,14 +137,15 @@ fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     assert_eq!(account.sweep("2026-03-20T00:00:00Z"), []);
 }
 
-/// A record with more intervals than one record may set is suspended as a whole.
+/// A record with more intervals than a record may set variables is suspended as a whole.
 #[test]
 fn a_record_of_weeks_is_an_error() {
     let mut account = bandwidth();
     let long = traffic("2026-02-03T00:00:00Z", 1025 * 5, 1_000_000, 0);
     assert_eq!(account.rate(&long), Err(SuspenseReason::Overflow));
     assert!(account.rate(&traffic("2026-02-03T00:00:00Z", 1024 * 5, 1_000_000, 0)).is_ok());
-    // Each direction sets its own variables.
+    // Each direction sets its own variables, so 513 intervals in both directions exceed the limit
+    // too.
     let both = traffic("2026-02-03T00:00:00Z", 513 * 5, 1_000_000, 1_000_000);
     assert_eq!(account.rate(&both), Err(SuspenseReason::Overflow));
     account.state = account.state.iter().map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
@@ -179,7 +186,8 @@ const MONITORED: &str = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
     <StepRater id="r" in="watch.out"><step id="s" price="1" per="1"/></StepRater>
     <AccountFinalizer id="post" in="r.charge watch.charge"/>"#;
 
-/// Section 8: once per period an event without a charge, when the level exceeds the limit.
+/// docs/plan-semantics.md section 8: when the level exceeds the limit, an event without a charge is
+/// booked, once per period.
 #[test]
 fn a_limit_that_is_passed_is_reported_once_a_month() {
     let mut account = Subscriber::new(&plan(MONITORED), "UTC");
@@ -237,7 +245,8 @@ fn a_monitor_without_level_limit_or_message() {
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// Bytes assigned one by one to their intervals, and all intervals sorted (section 5).
+    /// The percentile equals that of a model that assigns bytes to intervals one by one and sorts
+    /// all intervals (docs/plan-semantics.md section 5).
     #[test]
     fn the_percentile_is_that_of_all_intervals_sorted(
         records in proptest::collection::vec((0i64..40_320, 0i64..300, 0i64..400, 0i64..400), 0..12),
@@ -271,7 +280,7 @@ proptest! {
         prop_assert_eq!(found, billed);
     }
 
-    /// The first unit beyond the limit, found one by one.
+    /// The monitor reports the first unit beyond the limit, which the test finds one by one.
     #[test]
     fn a_monitor_reports_at_the_first_unit_past_its_limit(
         limit in 0i64..60, records in proptest::collection::vec(0i64..30, 1..8),

@@ -1,5 +1,5 @@
-//! The state changes that may move the next due date: an owner queries it again after those, and
-//! only after those.
+//! Which state changes may move the next due date. An owner queries the due date again after these
+//! changes, and only after them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,7 +25,8 @@ fn rated(code: &ObjectCode, state: &mut AccountState, record: &UsageRecord) -> R
     rated
 }
 
-/// A meter beside swept charges: its statements change the stored level, and move no due date.
+/// A record that states a level for a LevelMeter changes the stored level, but moves no due date of
+/// the other charges.
 #[test]
 fn a_statement_of_a_level_moves_nothing_that_falls_due() {
     let code = compiled(&plan(
@@ -55,7 +56,7 @@ fn a_charge_with_the_first_usage_moves_no_due_charge() {
     assert_eq!((rated.lines.len(), rated.moves_dues), (1, false));
 }
 
-/// Charges, refunds and closes each move the next due date.
+/// A charge, a refund and a close each move the next due date.
 #[test]
 fn a_due_charge_moves_the_next_due_charge() {
     let code = compiled(&plan(

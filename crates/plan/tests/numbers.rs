@@ -1,5 +1,6 @@
-//! Telephone numbers in the notations of feeds: each is priced as the number it is, or suspended
-//! with the number in the detail. None is priced as another number.
+//! Telephone numbers in the notations that sources of usage write: each number is priced as the
+//! number that it means, or suspended with the number in the detail. No number is priced as another
+//! one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -104,7 +105,8 @@ fn a_number_of_another_form_than_the_plan_reads_is_not_priced_as_another_number(
     }
 }
 
-/// The detail has the number as written, as normalised, and the fault.
+/// The detail of a suspended record contains the number as written, the number as normalised, and
+/// the fault.
 #[test]
 fn a_number_that_waits_is_named() {
     let mut britain = account(BRITAIN);

@@ -19,7 +19,7 @@ fn time(start_us: i64, duration_us: i64) -> UsageRecord {
     UsageRecord { start: Timestamp(start_us), duration_us, ..session("connect-time", epoch, epoch) }
 }
 
-/// Units by component and period.
+/// The number of units by component and period.
 fn totals(code: &ObjectCode, rated: &[Rated]) -> BTreeMap<(String, Period), i128> {
     let mut totals = BTreeMap::new();
     for line in rated.iter().flat_map(|rated| &rated.lines) {
@@ -93,7 +93,7 @@ proptest! {
         let _ = parse(&text);
     }
 
-    /// No panic for a plan with bytes changed, lost or repeated; a plan that parses also compiles.
+    /// A plan with bytes changed, lost or repeated causes no panic. If it parses, it also compiles.
     #[test]
     fn no_damaged_plan_panics_the_parser_or_the_compiler(
         weighted: bool,

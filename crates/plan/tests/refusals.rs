@@ -15,7 +15,7 @@ const RATE: &str =
     r#"<StepRater id="rate" in="all.pass"><step id="s" price="1" per="1 h"/></StepRater>"#;
 const POST: &str = r#"<AccountFinalizer id="post" in="rate.charge"/>"#;
 
-/// (line, primitive, cause) of every error.
+/// Parses a plan that must be refused. Returns (line, primitive, cause) of every error.
 fn errors(xml: &str) -> Vec<(u32, String, Cause)> {
     let PlanErrors(errors) = parse(xml).expect_err("the plan must be refused");
     errors
@@ -29,7 +29,7 @@ fn refused(lines: &[&str], line: u32, primitive: &str, cause: Cause) {
     assert_eq!(found, [(line, primitive.to_owned(), cause)]);
 }
 
-/// A rater with these steps, one per line from line 5.
+/// Asserts that a rater with these steps, one per line from line 5, is refused.
 fn steps_refused(steps: &[&str], line: u32, cause: Cause) {
     let rater =
         format!("<StepRater id=\"rate\" in=\"all.pass\">\n{}\n</StepRater>", steps.join("\n"));
@@ -303,7 +303,8 @@ fn units_that_do_not_fit_the_flow() {
     refused(&[&octets, steps, POST], 6, "rate", Cause::WrongUnit);
 }
 
-/// docs/plan-semantics.md section 2: each measure is distributed separately.
+/// docs/plan-semantics.md section 2: each measure is apportioned by itself, so the links into one
+/// input must not carry units of two measures.
 #[test]
 fn units_of_two_measures_in_one_flow() {
     let mixed =

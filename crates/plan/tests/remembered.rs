@@ -11,7 +11,7 @@ use turnpike_plan::{
 };
 use turnpike_types::Timestamp;
 
-/// One of each type of primitive that keeps state.
+/// A plan with one of each type of primitive that keeps state.
 const GRAPH: &str = r#"<Allowance id="a" in="record.octets" topup="record.pass">
           <bucket id="m" grant="5 kB" every="month"/><bucket id="once" grant="1 kB" valid="30 d"/><bought id="b" valid="30 d"/>
         </Allowance>
@@ -34,7 +34,8 @@ fn names(code: &ObjectCode) -> BTreeMap<String, VariableId> {
 
 /// Days from 1970-01-01 to 2026-11-01.
 const NOVEMBER: i32 = 20_758;
-/// 2026-11-01T00:00:00Z, in minutes, and in intervals of five minutes.
+/// The instant 2026-11-01T00:00:00Z in minutes, in intervals of five minutes, and in microseconds
+/// since 1970.
 const MINUTES: i32 = NOVEMBER * 1440;
 const INTERVALS: i32 = NOVEMBER * 288;
 const MICROS: i128 = NOVEMBER as i128 * 86_400_000_000;
@@ -100,7 +101,8 @@ fn the_state_of_every_primitive_is_described() {
     }
 }
 
-/// An account's options, the closes of its cycles, and variables that no plan declares.
+/// Tests the descriptions of an account's options, of closed cycles, and of variables that no plan
+/// declares.
 #[test]
 fn the_state_of_the_account_is_described() {
     let code = compiled(&plan(GRAPH));
@@ -120,7 +122,7 @@ fn the_state_of_the_account_is_described() {
     assert_eq!(told(&reading, unknown, NOVEMBER, 5), "0123456789abcdef | 2026-11-01 | 5");
 }
 
-/// No value panics, and each description is one line.
+/// No value causes a panic, and each description is one line.
 #[test]
 fn any_value_is_described() {
     let code = compiled(&plan(GRAPH));

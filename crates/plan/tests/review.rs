@@ -7,7 +7,8 @@ use support::{Subscriber, causes, event, plan};
 use turnpike_plan::Cause;
 use turnpike_types::{AccountNumber, Posting};
 
-/// docs/architecture.md section 9: such a plan once ended the process.
+/// docs/architecture.md section 9: bad input never ends a process. An earlier release ended on a
+/// plan like these.
 #[test]
 fn a_mapper_that_reads_the_attribute_that_it_derives_is_refused() {
     let alone = plan(
@@ -26,7 +27,7 @@ fn a_mapper_that_reads_the_attribute_that_it_derives_is_refused() {
     assert_eq!(causes(&two), both);
 }
 
-/// docs/architecture.md section 7: a filter that no unit can pass.
+/// docs/architecture.md section 7: a filter that no unit can pass is refused.
 #[test]
 fn a_selector_none_of_whose_types_can_occur_is_refused() {
     let behind_another = plan(
@@ -43,12 +44,12 @@ fn a_selector_none_of_whose_types_can_occur_is_refused() {
     assert_eq!(causes(&behind_a_classifier), [(4, "b".to_owned(), Cause::NothingPasses)]);
 }
 
-/// The sum posted to an account, in billionths.
+/// The sum of the lines with a given posting, in billionths.
 fn posted(rated: &turnpike_plan::Rated, to: Posting) -> i128 {
     rated.lines.iter().filter(|line| line.posting == to).map(|line| line.amount.nanos()).sum()
 }
 
-/// docs/plan-semantics.md section 5: only the account's own charges count.
+/// docs/plan-semantics.md section 5: only charges to the record's own account count for a cap.
 #[test]
 fn a_cap_behind_a_bonus_counts_and_reduces_only_charges_of_the_account() {
     let xml = plan(

@@ -1,5 +1,5 @@
-//! Sharing among parties: the example of docs/plan-semantics.md section 9, to the last billionth,
-//! and the semantics of the matrix, the bonus and the SecondAccountFinalizer
+//! Sharing among parties: the example of docs/plan-semantics.md section 9, exact to the billionth,
+//! and the meaning of the matrix, the bonus and the `SecondAccountFinalizer`
 //! (docs/plan-semantics.md sections 1, 2 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -23,8 +23,7 @@ s03,9,octets,1996-10-01T08:10:57Z,2433,col_pc_add.d2w/input,col_pc_add.d2w/repor
 s04,9,octets,1996-10-01T08:10:59Z,2928,col_pc_add.d2w/report,col_logoff.d2w/report,200
 ";
 
-/// The postings of each account, the rated account being 9: (account, component, billionths) in
-/// order.
+/// The amounts posted by the lines of account 9: (account, component, billionths), sorted.
 fn posted(subscriber: &Subscriber, rated: &Rated) -> Vec<(u64, String, i128)> {
     let account = |posting| match posting {
         Posting::Account => Some(9),
@@ -48,7 +47,8 @@ fn record(row: &[&str]) -> UsageRecord {
     record
 }
 
-/// Sums by account and component of the vector's usage, in which `failed` names a failed transfer.
+/// Sums by account and component of the example's usage. The record with the id `failed` is a
+/// failed transfer.
 fn comes_to(xml: &str, failed: Option<&str>) -> BTreeMap<(u64, String), i128> {
     let mut subscriber = Subscriber::new(xml, "UTC");
     let mut sums = BTreeMap::new();
@@ -69,7 +69,7 @@ fn sums(expected: &[(u64, &str, i128)]) -> BTreeMap<(u64, String), i128> {
     expected.iter().map(|(account, name, nanos)| ((*account, (*name).to_owned()), *nanos)).collect()
 }
 
-/// The accesses of the example: the client pays for none of them.
+/// In the example of shares, the client pays for none of the accesses.
 #[test]
 fn the_sharing_example_is_rated_exactly() {
     let expected = sums(&[
@@ -81,7 +81,7 @@ fn the_sharing_example_is_rated_exactly() {
     assert_eq!(comes_to(SHARING, None), expected);
 }
 
-/// Section 8: by default no party pays for failed transfers.
+/// docs/plan-semantics.md section 8: by default no party pays for failed transfers.
 #[test]
 fn by_default_no_party_pays_for_a_failed_transfer() {
     let expected = sums(&[
@@ -93,7 +93,7 @@ fn by_default_no_party_pays_for_a_failed_transfer() {
     assert_eq!(comes_to(SHARING, Some("s03")), expected);
 }
 
-/// Another agreement: the provider pays for failed transfers.
+/// In this plan, the provider pays for failed transfers.
 #[test]
 fn a_plan_may_charge_failed_transfers_to_the_provider() {
     let row = r#"<row target="col_pc_add*" shares"#;
@@ -114,7 +114,8 @@ fn a_plan_may_charge_failed_transfers_to_the_provider() {
     assert_eq!(comes_to(&xml, None), all);
 }
 
-/// One cent per unit, shared according to `matrix`; both outputs are posted.
+/// An account that is charged one cent per unit, shared according to `matrix`. Both outputs are
+/// posted.
 fn shared(matrix: &str) -> Subscriber {
     let graph = format!(
         r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
@@ -148,8 +149,8 @@ fn cents(expected: &[(u64, &str, i128)]) -> Vec<(u64, String, i128)> {
 
 const PARTIES: &str = r#"<party id="me" account="self"/><party id="sponsor" account="account.sponsor"/><party id="ad" account="advertiser"/>"#;
 
-/// Section 8: rows are ordered, and the first matching one determines the payer; every condition is
-/// optional.
+/// docs/plan-semantics.md section 8: rows are ordered, and the first matching one determines the
+/// payer; every condition is optional.
 #[test]
 fn the_first_row_whose_conditions_are_met_names_the_payer() {
     let mut account = shared(&format!(
@@ -165,12 +166,12 @@ fn the_first_row_whose_conditions_are_met_names_the_payer() {
     assert_eq!(paid(&mut account, &access(4, &child)), cents(&[(77, "sponsor", 3), (9, "me", 1)]));
     assert_eq!(paid(&mut account, &access(4, &[("target", "a")])), cents(&[(9, "me", 4)]));
     assert_eq!(paid(&mut account, &access(4, &[("cache", "HIT"), ("target", "a")])), []);
-    // A condition on a missing attribute does not match, not even a star.
+    // A condition on an attribute that the record lacks is not met, even if its pattern is a star.
     assert_eq!(account.rate(&access(4, &[])), Err(SuspenseReason::NoParty));
 }
 
-/// Section 2: only sharing splits money; the line that was split is marked as replaced, and not
-/// posted.
+/// docs/plan-semantics.md section 2: only sharing splits money; the line that was split is marked
+/// as replaced, and not posted.
 #[test]
 fn the_shares_replace_the_line() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="sponsor=2 me=1"/>"#));
@@ -191,7 +192,8 @@ fn the_shares_replace_the_line() {
     assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
 }
 
-/// Section 1: ties are resolved by document order; shares are rounded by the plan's rule.
+/// docs/plan-semantics.md section 1: of equal remainders, the first party in document order gets
+/// more; shares are rounded by the plan's rule.
 #[test]
 fn shares_are_rounded_as_the_plan_is() {
     let matrix = format!(r#">{PARTIES}<row shares="sponsor=1 me=1"/>"#);
@@ -208,7 +210,7 @@ fn shares_are_rounded_as_the_plan_is() {
     assert_eq!(paid(&mut account, &access(5, &[])), cents(&[(77, "sponsor", 3), (9, "me", 2)]));
 }
 
-/// Section 8: by default no party pays for failed transfers.
+/// docs/plan-semantics.md section 8: by default no party pays for failed transfers.
 #[test]
 fn failed_usage_is_not_posted_unless_a_row_matches_its_status() {
     let rows = r#"<row target="a" shares="me=1"/><row status="404" shares="sponsor=1"/><row shares="me=1"/>"#;
@@ -221,7 +223,7 @@ fn failed_usage_is_not_posted_unless_a_row_matches_its_status() {
     let rated = account.rate(&record("500")).unwrap();
     assert_eq!((rated.lines.len(), rated.lines[0].posting), (1, Posting::Nobody));
     assert_eq!(rated.lines[0].amount.nanos(), 10_000_000);
-    // A plan may leave the decision to its rows.
+    // With `failed="rows"`, the rows alone decide who pays for a failed transfer.
     let mut account = shared(&format!("failed=\"rows\">{PARTIES}{rows}"));
     for status in ["404", "500"] {
         assert_eq!(paid(&mut account, &record(status)), cents(&[(9, "me", 1)]));
@@ -255,7 +257,8 @@ fn a_party_whose_account_number_is_invalid_suspends_the_record() {
     assert_eq!(account.rate(&access(0, &[])).unwrap().lines, []);
 }
 
-/// A party may have the rated account's own number: its share is posted in the account's own log.
+/// A party may have the number of the record's own account; its share is then posted to that
+/// account.
 #[test]
 fn a_party_that_turns_out_to_be_the_account_itself_pays_as_the_account() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="ad=1 me=1"/>"#));
@@ -264,7 +267,8 @@ fn a_party_that_turns_out_to_be_the_account_itself_pays_as_the_account() {
     assert_eq!(postings, [Posting::Replaced, Posting::Account, Posting::Account]);
 }
 
-/// Section 2: a posting to the second account replaces the posting to the first.
+/// docs/plan-semantics.md section 2: a posting by `SecondAccountFinalizer` is made instead of a
+/// posting to the record's account.
 #[test]
 fn a_second_account_pays_instead_of_the_first() {
     let graph = |account: &str| {
@@ -286,7 +290,7 @@ fn a_second_account_pays_instead_of_the_first() {
     assert_eq!(subscriber.rate(&access(3, &[])), Err(SuspenseReason::NoParty));
 }
 
-/// A bonus depends on the source page; it has two lines, which add up to zero.
+/// A bonus depends on the source page. Its two lines add up to zero.
 #[test]
 fn a_bonus_is_granted_by_the_payer_of_the_matching_usage() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
@@ -327,8 +331,8 @@ fn a_bonus_is_granted_by_the_payer_of_the_matching_usage() {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Section 2: shares and bonuses move money and create none: the posted sum equals the rated
-    /// sum, and rating again from the same state gives the same result.
+    /// docs/plan-semantics.md section 2: shares and bonuses move money and create none: the posted
+    /// sum equals the rated sum, and rating again from the same state gives the same result.
     #[test]
     fn money_is_conserved(
         quantity in 0i64..1 << 40,

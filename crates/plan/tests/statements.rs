@@ -1,5 +1,5 @@
-//! The table of statements of docs/plan-semantics.md names existing tests only, and covers every
-//! primitive.
+//! Checks the table in README.md, which assigns tests to the statements of docs/plan-semantics.md:
+//! it names existing tests only, and covers every primitive.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 const TABLE: &str = include_str!("README.md");
 
-/// `file::name` of each test in the table.
+/// The tests that the table names, each as file and function name.
 fn named() -> Vec<(&'static str, &'static str)> {
     TABLE
         .split('`')

@@ -14,7 +14,7 @@ use turnpike_types::UsageRecord;
 const MAY: &str = "2026-05-04T09:00:00Z";
 const JUNE: &str = "2026-06-04T09:00:00Z";
 
-/// Steps over the count of a month.
+/// A plan whose steps apply to the units counted in a month.
 fn monthly(mode: &str, steps: &str) -> String {
     format!(
         r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -38,7 +38,8 @@ fn bytes(units: i64) -> UsageRecord {
 const VOLUME: &str = r#"<step id="small" upto="100" price="0.10" per="1"/>
     <step id="medium" upto="1000" price="0.08" per="1"/><step id="large" price="0.05" per="1"/>"#;
 
-/// Section 4: a change of step immediately books a correction line, F(after) - F(before).
+/// docs/plan-semantics.md section 4: when the step changes, a correction line is booked at once:
+/// all earlier units are repriced at the new step.
 #[test]
 fn volume_prices_all_units_at_the_step_reached() {
     let mut account = rounded(&monthly("volume", VOLUME), "9 half-even");
@@ -52,7 +53,7 @@ fn volume_prices_all_units_at_the_step_reached() {
     assert_eq!(account.lines(&event("t", JUNE, 1)), lines(&[("small", 1, "0.10")]));
 }
 
-/// Section 4: one record that changes steps twice books both corrections.
+/// docs/plan-semantics.md section 4: one record that changes steps twice books both corrections.
 #[test]
 fn one_record_changes_steps_twice() {
     let mut account = rounded(&monthly("volume", VOLUME), "9 half-even");
@@ -72,12 +73,12 @@ fn one_record_changes_steps_twice() {
     let component = &account.plans[0].components()[usize::from(correction.component)];
     assert_eq!(component.kind, ComponentKind::Adjustment);
     assert_eq!(component.price, "correction to 0.08 per 1");
-    // 2000 units at the price of the step reached.
+    // All 2000 units have the price of the step that was reached.
     let sum: i128 = rated.lines.iter().map(|line| line.amount.nanos()).sum();
     assert_eq!(sum, 2000 * 50_000_000);
 }
 
-/// Section 4: a more expensive step gives a positive correction.
+/// docs/plan-semantics.md section 4: a more expensive step gives a positive correction.
 #[test]
 fn a_correction_can_be_a_charge() {
     let steps = r#"<step id="a" upto="10" price="1" per="1"/><step id="b" price="3" per="1"/>"#;
@@ -87,7 +88,8 @@ fn a_correction_can_be_a_charge() {
     assert_eq!(account.lines(&event("t", MAY, 2)), expected);
 }
 
-/// Section 2: a rater without a level counts within the record; so does mode volume.
+/// docs/plan-semantics.md section 2: a rater without a level counts units within the record, also
+/// in mode volume.
 #[test]
 fn volume_without_level_is_of_the_record() {
     let graph = format!(
@@ -105,7 +107,8 @@ fn volume_without_level_is_of_the_record() {
     }
 }
 
-/// Section 4: units above the last step flow on; earlier prices stay.
+/// docs/plan-semantics.md section 4: units above the last step leave by `rest`; earlier prices
+/// stay.
 #[test]
 fn units_above_the_last_volume_step_are_passed_on() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -121,7 +124,7 @@ const HOURS: &str = r#"<MonthlyAccumulator id="a" in="record.duration"/>
     <StepRater id="r" in="a.out" level="a.total" mode="package"><step id="block" price="1.50" per="1 h"/></StepRater>
     <AccountFinalizer id="post" in="r.charge"/>"#;
 
-/// Section 4: a package is charged with its first unit.
+/// docs/plan-semantics.md section 4: a package is charged with its first unit.
 #[test]
 fn a_package_is_charged_in_full_with_its_first_unit() {
     let mut account = rounded(HOURS, "9 half-even");
@@ -136,7 +139,7 @@ fn a_package_is_charged_in_full_with_its_first_unit() {
     assert!(components.iter().any(|known| known.price == "1.50 per 1 h begun"));
 }
 
-/// Section 4: the packages of a step are counted from the start of the step.
+/// docs/plan-semantics.md section 4: the packages of a step are counted from the start of the step.
 #[test]
 fn each_step_has_packages_of_its_own() {
     let steps = r#"<step id="a" upto="10" price="1" per="4"/><step id="b" price="2" per="5"/>"#;
@@ -148,7 +151,8 @@ fn each_step_has_packages_of_its_own() {
     assert_eq!(account.lines(&event("t", MAY, 1)), lines(&[("b", 1, "2")]));
 }
 
-/// Section 2: within the record, packages begin with the record.
+/// docs/plan-semantics.md section 2: without a level, units are counted within the record, so
+/// packages begin with each record.
 #[test]
 fn packages_without_level_begin_with_each_record() {
     let graph = r#"<StepRater id="r" in="record.octets" mode="package"><step id="block" price="0.01" per="1 MB"/></StepRater>
@@ -162,7 +166,8 @@ const RUNNING: &str = r#"<MonthlyAccumulator id="a" in="record.octets"/>
     <StepRater id="r" in="a.out" level="a.total"><step id="s" price="0.05" per="1 MB"/></StepRater>
     <AccountFinalizer id="post" in="r.charge"/>"#;
 
-/// Section 3: running books R(total after) - R(total before), for tiny records.
+/// docs/plan-semantics.md section 3: with running rounding, a line books the difference of the
+/// rounded totals after and before it. This is meant for tiny records.
 #[test]
 fn tiny_records_add_up_in_a_running_total() {
     // 30,000 records of one byte at 0.05 per megabyte: each alone costs 0, together they cost
@@ -178,11 +183,12 @@ fn tiny_records_add_up_in_a_running_total() {
     assert_eq!(each("3 running"), 2_000_000);
 }
 
-/// Section 3: each line still has its units.
+/// docs/plan-semantics.md section 3: a line with running rounding still states its units and
+/// levels.
 #[test]
 fn a_running_line_shows_the_level_that_its_amount_comes_from() {
     let mut account = rounded(RUNNING, "2 running");
-    // R(0.0045) = 0.00; R(0.0055) = 0.01.
+    // A total of 0.0045 rounds to 0.00, and a total of 0.0055 to 0.01.
     assert_eq!(account.lines(&bytes(90_000)), lines(&[("s", 90_000, "0")]));
     let rated = account.rate(&bytes(20_000)).unwrap();
     let line = rated.lines[0];
@@ -190,7 +196,8 @@ fn a_running_line_shows_the_level_that_its_amount_comes_from() {
     assert_eq!((line.level_before, line.level_after), (90_000, 110_000));
 }
 
-/// Sections 3 and 4: with corrections, the sum of a running volume is exactly F of the total.
+/// docs/plan-semantics.md sections 3 and 4: in mode volume with running rounding, all lines and
+/// corrections add up exactly to the price of the total.
 #[test]
 fn running_volume_is_exact_at_every_moment() {
     let steps =
@@ -205,7 +212,7 @@ fn running_volume_is_exact_at_every_moment() {
     }
 }
 
-/// Section 3: running totals do not round constants.
+/// docs/plan-semantics.md section 3: running totals do not round constants.
 #[test]
 fn a_constant_of_a_running_plan_is_a_constant() {
     let steps = r#"<step id="a" price="0.004" per="1" constant="0.25"/>"#;
@@ -226,7 +233,7 @@ fn amount(account: &mut Subscriber, units: i64) -> String {
     account.lines(&event("t", MAY, units))[0].2.clone()
 }
 
-/// Section 3: rounded once, half to even.
+/// docs/plan-semantics.md section 3: amounts are rounded once, half to even.
 #[test]
 fn ties_are_rounded_to_the_even_neighbour() {
     let mut cents = one("0.005", "2 half-even");
@@ -238,7 +245,8 @@ fn ties_are_rounded_to_the_even_neighbour() {
     assert_eq!(amount(&mut one("0.0049999", "2 half-even"), 1), "0.000000000");
 }
 
-/// Section 3: the plan declares the minor units. The yen has no decimals, the Kuwaiti dinar three.
+/// docs/plan-semantics.md section 3: the plan declares the minor units. The yen has no decimals,
+/// the Kuwaiti dinar three.
 #[test]
 fn currencies_without_cents_and_with_a_thousand_fils() {
     let mut yen = one("0.5", "0 half-even");
@@ -249,7 +257,8 @@ fn currencies_without_cents_and_with_a_thousand_fils() {
     assert_eq!(dinars, ["0.000000000", "0.001000000", "0.002000000", "0.002000000"]);
 }
 
-/// Section 3: quantities and totals are 128 bits.
+/// docs/plan-semantics.md section 3: quantities and totals have 128 bits, so a petabyte has its
+/// exact price.
 #[test]
 fn a_petabyte_has_its_exact_price_whatever_the_mode() {
     const PB: i64 = 1_000_000_000_000_000;
@@ -264,7 +273,7 @@ fn a_petabyte_has_its_exact_price_whatever_the_mode() {
     };
     let total = |mode: &str, round: &str| -> i128 {
         let mut account = rounded(&graph(mode), round);
-        // Rated twice, so that the second running total does not start at 0.
+        // The record is rated twice, so that the second running total does not start at 0.
         let rated = [account.rate(&bytes(PB)).unwrap(), account.rate(&bytes(PB)).unwrap()];
         rated.iter().flat_map(|rated| &rated.lines).map(|line| line.amount.nanos()).sum()
     };
@@ -284,7 +293,8 @@ fn rater(links: &str, mode: &str) -> String {
     )
 }
 
-/// Section 4: a price by level needs an accumulator that counts the priced units.
+/// docs/plan-semantics.md section 4: a price that depends on the level needs an accumulator that
+/// counts exactly the priced units.
 #[test]
 fn a_level_that_counts_other_units_than_are_priced() {
     for mode in ["volume", "package"] {
@@ -296,7 +306,7 @@ fn a_level_that_counts_other_units_than_are_priced() {
     }
 }
 
-/// Section 3: a running total needs a level.
+/// docs/plan-semantics.md section 3: running rounding needs a level.
 #[test]
 fn a_rater_without_level_in_a_running_plan() {
     let running = |lines: &[&str]| {
@@ -317,7 +327,8 @@ fn a_mode_that_does_not_exist_and_a_package_of_nothing() {
     refused(&[&rate, POST], 3, "r", Cause::BadValue);
 }
 
-/// F of a total: all units at the price of the step reached, in billionths; prices are in cents.
+/// The price of a total in mode volume, in billionths: all units cost the price of the step
+/// reached. The prices of `steps` are in cents.
 fn volume(total: i128, steps: &[(i128, i128)], last: i128) -> i128 {
     let cents = steps.iter().find(|(upto, _)| total <= *upto).map_or(last, |(_, cents)| *cents);
     total * cents * 10_000_000
@@ -326,7 +337,8 @@ fn volume(total: i128, steps: &[(i128, i128)], last: i128) -> i128 {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// For any division of a month's units into records, the sum is F of their total.
+    /// For any division of a month's units into records, the lines add up to the price of the
+    /// total.
     #[test]
     fn a_volume_is_priced_by_the_step_reached(
         widths in proptest::collection::vec((1i128..50, 0i128..30), 1..4),
@@ -352,7 +364,8 @@ proptest! {
         }
     }
 
-    /// The number of packages begun, for any division of the units into records.
+    /// For any division of the units into records, the charge is the price of the packages that
+    /// were begun.
     #[test]
     fn the_charge_equals_the_packages_begun(
         per in 1i64..40, records in proptest::collection::vec(0i64..100, 1..12),

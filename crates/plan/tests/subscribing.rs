@@ -1,4 +1,4 @@
-//! A subscription is checked when it is requested.
+//! Tests of the checks of a subscription when it is requested.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ fn a_start_before_the_first_version_is_refused_with_the_versions_and_their_start
     assert_eq!(check(&Asked { from: at("2026-01-01T00:00:00Z"), ..ASKED }, &versions()), Ok(()));
 }
 
-/// A version starts with the date in the account's zone, not in UTC.
+/// A version starts on a date in the account's zone, not in UTC.
 #[test]
 fn a_start_is_judged_in_the_accounts_zone() {
     let from = at("2025-12-31T12:00:00Z");
@@ -122,7 +122,8 @@ fn without_a_start_a_subscription_begins_with_the_first_version() {
     for from in [Timestamp::MIN, Timestamp(0), at("1970-01-02T11:00:00Z")] {
         assert_eq!(check(&Asked { from, ..ASKED }, &versions()), Ok(()), "{from:?}");
     }
-    // It will also be rated by the first version, which has no such parameter.
+    // A subscription from the start of the plan is also rated by the first version, which does not
+    // have this parameter.
     let from = Timestamp(0);
     let told = fault(&Asked { from, parameters: &[("peak-price", "1")], ..ASKED });
     assert!(told.contains("version 1 has no parameter \"peak-price\""), "{told}");
@@ -148,7 +149,7 @@ fn a_value_of_the_wrong_type_is_refused() {
     }
 }
 
-/// A version that starts later will also rate the account.
+/// A version that starts later will also rate the account, so the parameters must fit it too.
 #[test]
 fn parameters_must_fit_every_later_version() {
     let from = at("2026-02-01T00:00:00Z");
@@ -156,7 +157,8 @@ fn parameters_must_fit_every_later_version() {
     let asked = Asked { from, parameters: &[("peak-price", "1.00")], ..ASKED };
     let told = check(&asked, &later).unwrap_err().to_string();
     assert!(told.contains("version 2 has no parameter"), "{told}");
-    // A version that is over, or superseded by one with the same start, rates no records.
+    // A version that is no longer in force at the start, or is superseded by one with the same
+    // start, rates no records.
     let over = [plan(1, "2025-01-01", ""), plan(2, "2026-01-01", ""), plan(3, "2026-01-01", PEAK)];
     assert_eq!(check(&asked, &over), Ok(()));
 }
@@ -168,7 +170,8 @@ fn another_currency_is_refused_where_that_of_the_account_is_known() {
     assert_eq!(check(&Asked { currency: "EUR", zone: None, ..ASKED }, &versions()), Ok(()));
 }
 
-/// A version published by a newer release is no reason to refuse the request.
+/// The content of a version that a newer release published is unknown here, so it is no reason to
+/// refuse.
 #[test]
 fn a_version_that_this_program_cannot_read_is_not_judged() {
     let parameters = [("anything".to_owned(), "x".to_owned())].into();

@@ -1,4 +1,4 @@
-//! The tables in the documentation parse.
+//! Tests that the tables in the documentation parse.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{TableKind, parse_table};

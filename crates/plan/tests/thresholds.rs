@@ -15,7 +15,8 @@ use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 const DAY: i128 = 86_400_000_000;
 const HOUR: i128 = 3_600_000_000;
 
-/// A threshold `f` behind the primitives `before`, with separate raters for both outputs.
+/// A plan with a ThresholdFilter `f` behind the primitives `before`, and separate raters for its
+/// two outputs.
 fn threshold(before: &str, attributes: &str) -> String {
     plan(&format!(
         r#"{before}<ThresholdFilter id="f" {attributes}/>
@@ -25,7 +26,7 @@ fn threshold(before: &str, attributes: &str) -> String {
     ))
 }
 
-/// The units of a record that are (under, over) the threshold.
+/// The numbers of units of a record that are under and over the threshold.
 fn split(account: &mut Subscriber, record: &UsageRecord) -> (i128, i128) {
     let lines = account.lines(record);
     let of = |name: &str| lines.iter().filter(|line| line.0 == name).map(|line| line.1).sum();
@@ -34,7 +35,8 @@ fn split(account: &mut Subscriber, record: &UsageRecord) -> (i128, i128) {
 
 const AT: &str = "2026-05-01T09:00:00Z";
 
-/// An accumulator whose total a rater shows: (period, before, after, units) of each line.
+/// Rates a record by a plan with an accumulator; returns (period, total before, total after, units)
+/// of each line.
 fn counted(
     accumulator: &str,
     zone: &str,
@@ -67,7 +69,8 @@ fn periods(pairs: &[(&str, i128)]) -> Vec<(String, i128)> {
     pairs.iter().map(|(first, units)| ((*first).to_owned(), *units)).collect()
 }
 
-/// docs/plan-semantics.md section 4: calendar months in the account's zone, half open.
+/// docs/plan-semantics.md section 4: calendar months are those of the account's zone, and half
+/// open.
 #[test]
 fn a_session_across_a_months_end_counts_in_both_months() {
     let record = session("t", "2026-02-28T18:00:00Z", "2026-02-28T19:00:00Z");
@@ -82,8 +85,8 @@ fn a_session_across_a_months_end_counts_in_both_months() {
     assert_eq!(counted("MonthlyAccumulator", "UTC", 1, &first), periods(&[("2026-03-01", 1)]));
 }
 
-/// docs/plan-semantics.md section 4: each cycle is clamped from the anchor day: 31 January, 29
-/// February, 31 March.
+/// docs/plan-semantics.md section 4: a billing cycle starts on the account's cycle day, or on the
+/// last day of a shorter month: 31 January, 29 February, 31 March.
 #[test]
 fn billing_cycles_of_day_31_in_a_leap_year() {
     let record = session("t", "2024-01-30T00:00:00Z", "2024-04-30T12:00:00Z");
@@ -101,8 +104,8 @@ fn billing_cycles_of_day_31_in_a_leap_year() {
     assert_eq!(found, periods(&[("2026-01-31", DAY), ("2026-02-28", 2 * DAY)]));
 }
 
-/// docs/plan-semantics.md section 4: weeks start on Monday, or on the day in the property. Clock
-/// changes make weeks longer or shorter.
+/// docs/plan-semantics.md section 4: weeks start on Monday, or on the day that the property
+/// `starts` names. Clock changes make weeks longer or shorter.
 #[test]
 fn weeks_start_on_monday_or_another_day() {
     let record = session("t", "2026-10-24T12:00:00+02:00", "2026-10-26T12:00:00+01:00");
@@ -124,8 +127,8 @@ fn days_have_23_or_25_hours_where_the_clocks_change() {
     assert_eq!(found, periods(&[("2026-11-01", 25 * HOUR)]));
 }
 
-/// docs/plan-semantics.md section 3: totals are 128 bits; the number of periods per record is
-/// bounded.
+/// docs/plan-semantics.md section 3: overflow is an error; the number of periods that one record
+/// may change is bounded.
 #[test]
 fn more_periods_than_a_record_may_touch_are_an_error() {
     let xml = plan(r#"<DailyAccumulator id="a" in="record.duration"/><Ignore id="i" in="a.out"/>"#);
@@ -164,8 +167,8 @@ fn without_a_level_units_count_within_the_record() {
     }
 }
 
-/// docs/plan-semantics.md section 4: on="record" tests the record's quantity: up to 3 MB is the
-/// rest.
+/// docs/plan-semantics.md section 4: `on="record"` decides by the record's quantity. A record of up
+/// to 3 MB leaves by `rest`.
 #[test]
 fn a_record_passes_whole_or_not_at_all() {
     let xml = threshold("", r#"in="record.octets" above="3 MB" on="record""#)
@@ -182,8 +185,8 @@ fn a_record_passes_whole_or_not_at_all() {
     assert_eq!(of(0), (0, 0));
 }
 
-/// The record's whole quantity decides, however few of its units reach the filter, and whatever
-/// their weight.
+/// The record's whole quantity decides, even if few of its units reach the filter, and whatever
+/// weight they have.
 #[test]
 fn a_filter_on_records_decides_by_the_whole_quantity() {
     let night = r#"<DailyTimeFilter id="n" in="record.quantity" from="22:00" to="06:00"/><Ignore id="i" in="n.rest"/><Weigher id="w" in="n.pass" attribute="f" default="9"><weight value="x" weight="1"/></Weigher>"#;
@@ -197,8 +200,8 @@ fn a_filter_on_records_decides_by_the_whole_quantity() {
     assert_eq!(split(&mut account, &day(9)), (3 * 9, 0));
 }
 
-/// docs/plan-semantics.md section 2: a weighed unit counts as several units, which may be on both
-/// sides.
+/// docs/plan-semantics.md section 2: a weighed unit counts as several units, of which some may be
+/// below and some above the threshold.
 #[test]
 fn the_copies_of_a_weighed_unit_pass_by_themselves() {
     let weigher = r#"<Weigher id="w" in="record.quantity" attribute="f" default="7"><weight value="x" weight="1"/></Weigher><MonthlyAccumulator id="a" in="w.out"/>"#;
@@ -209,7 +212,7 @@ fn the_copies_of_a_weighed_unit_pass_by_themselves() {
     assert_eq!(split(&mut account, &event("t", AT, 2)), (10, 4));
 }
 
-/// A zero-quantity record goes where its first unit would have gone.
+/// A zero-quantity record leaves by the output by which its first unit would leave.
 #[test]
 fn a_record_without_units_passes_where_its_first_unit_would() {
     let level = r#"<MonthlyAccumulator id="a" in="record.quantity"/>"#;
@@ -251,7 +254,7 @@ fn thresholds_that_contradict_themselves_or_the_flow_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(128))]
 
-    /// Records in sequence, compared with a plain sum for each month.
+    /// Records in sequence are split as by a plain sum for each month.
     #[test]
     fn units_pass_by_a_running_sum(
         above in 0i64..300, records in proptest::collection::vec((0i64..90, 0i64..80, 1i64..4), 1..12),

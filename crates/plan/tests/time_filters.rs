@@ -16,7 +16,7 @@ use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 const MINUTE: i128 = 60_000_000;
 const HOUR: i128 = 60 * MINUTE;
 
-/// A filter `f` with separate raters for both outputs.
+/// A plan with a filter `f`, and separate raters for its two outputs.
 fn filtered(filter: &str) -> String {
     plan(&format!(
         r#"{filter}
@@ -42,7 +42,7 @@ fn special(attributes: &str, days: &str) -> String {
     ))
 }
 
-/// The units of a session that (pass, do not pass).
+/// The numbers of units of a session that pass and do not pass the filter.
 fn split(xml: &str, zone: &str, start: &str, end: &str) -> (i128, i128) {
     let lines = Subscriber::new(xml, zone).lines(&session("t", start, end));
     let of = |name: &str| lines.iter().filter(|line| line.0 == name).map(|line| line.1).sum();
@@ -63,7 +63,7 @@ fn a_unit_at_the_start_of_a_window_is_in_and_one_at_its_end_is_not() {
     assert_eq!(at("2026-05-02T00:00:00+02:00"), "out");
 }
 
-/// docs/plan-semantics.md section 1: from > to wraps past midnight.
+/// docs/plan-semantics.md section 1: a window whose start is later than its end goes past midnight.
 #[test]
 fn a_session_across_peak_and_midnight_is_split_at_both() {
     let night = daily("22:00", "06:00");
@@ -90,11 +90,11 @@ fn clock_changes_both_ways_in_zurich_and_new_york() {
     );
 }
 
-/// Zones with offsets of half and three quarters of an hour, one with summer time.
+/// Time zones whose offsets are not whole hours; one of them changes its clocks.
 #[test]
 fn zones_that_are_not_on_the_hour() {
     let xml = daily("09:00", "17:00");
-    // 09:00 in Kolkata is 03:30 UTC, in Kathmandu 03:15.
+    // 09:00 is 03:30 UTC in Kolkata, and 03:15 UTC in Kathmandu.
     let at = |zone: &str| split(&xml, zone, "2026-05-01T03:00:00Z", "2026-05-01T04:00:00Z");
     assert_eq!(at("Asia/Kolkata"), (30 * MINUTE, 30 * MINUTE));
     assert_eq!(at("Asia/Kathmandu"), (45 * MINUTE, 15 * MINUTE));
@@ -109,7 +109,8 @@ fn zones_that_are_not_on_the_hour() {
 #[test]
 fn office_hours_are_those_of_the_week_and_of_the_accounts_zone() {
     let xml = weekly(r#"<window days="Mon-Fri" from="08:00" to="18:00"/>"#);
-    // Thursday to Tuesday: Thursday and Friday, Monday, and a part of Tuesday.
+    // The session lasts from Thursday to Tuesday. Ten hours each of Thursday, Friday and Monday
+    // pass, and one hour of Tuesday.
     let (start, end) = ("2026-04-30T00:00:00+02:00", "2026-05-05T09:00:00+02:00");
     assert_eq!(split(&xml, "Europe/Zurich", start, end).0, 31 * HOUR);
     // In Kathmandu, Monday begins at 18:15 UTC on Sunday.
@@ -119,7 +120,7 @@ fn office_hours_are_those_of_the_week_and_of_the_accounts_zone() {
     assert_eq!(split(&monday, "UTC", start, end), (0, HOUR));
 }
 
-/// A window that wraps belongs to the day on which it starts.
+/// A window past midnight belongs to the day on which it starts.
 #[test]
 fn a_night_belongs_to_the_day_on_which_it_starts() {
     let xml = weekly(r#"<window days="Sun" from="22:00" to="06:00"/>"#);
@@ -214,7 +215,7 @@ fn without_the_table_or_the_place_that_it_reads_a_record_is_suspended() {
     let other = "# turnpike-table id=days kind=tax version=1 starts=2026-01-01\nplace,tax,rate\nCH,VAT,8.1\n";
     let other = Arc::new(parse_table(other).unwrap());
     assert_eq!(by_table(&everywhere, Some(other), &record), Err(SuspenseReason::NoTable));
-    // Usage that does not reach the filter needs no table.
+    // Usage that does not reach the filter needs no table, so it is rated without one.
     let elsewhere = everywhere.replace(
         r#"<SpecialDaysTimeFilter id="f" in="record.duration""#,
         r#"<UsageTypeSelector id="s" in="record.duration" types="u"/><StepRater id="in2" in="s.rest"><step id="in2" price="1" per="1 h"/></StepRater><SpecialDaysTimeFilter id="f" in="s.pass""#,
@@ -238,8 +239,8 @@ fn a_record_without_duration_is_entirely_where_it_starts() {
     assert_eq!(Subscriber::new(&xml, "UTC").lines(&record)[0].0, "in");
 }
 
-/// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D), also for
-/// a petabyte.
+/// docs/plan-semantics.md section 1: the number of units before an instant is exact, also for a
+/// petabyte.
 #[test]
 fn a_petabyte_is_split_to_the_byte() {
     let xml = filtered(r#"<DailyTimeFilter id="f" in="record.octets" from="19:00" to="24:00"/>"#)
@@ -309,7 +310,7 @@ const ZONES: &[&str] =
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// A record of whole minutes, compared with the wall-clock time of each.
+    /// A record of whole minutes is split by the wall-clock time of each minute.
     #[test]
     fn units_pass_by_the_local_time_of_each_unit(
         zone in prop::sample::select(ZONES), autumn: bool, hours in 0i64..240, minutes in 1i64..9_000,

@@ -13,7 +13,7 @@ const WEIGHTED: &str = include_str!("data/weighted.xml");
 
 type Lines = BTreeMap<(String, String), (i128, String)>;
 
-/// Fig. 6B, the example of docs/plan-semantics.md section 9.
+/// The lines of the example Fig. 6B (docs/plan-semantics.md section 9).
 #[test]
 fn fig_6b_is_rated_exactly() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
@@ -33,7 +33,8 @@ fn fig_6b_is_rated_exactly() {
     assert_eq!(lines, expected);
 }
 
-/// docs/plan-semantics.md section 3: topological order, ties by document order, then first unit.
+/// docs/plan-semantics.md section 3: lines are in topological order of their primitives, ties by
+/// document order, then by first unit.
 #[test]
 fn fig_6b_lines_are_in_the_order_of_the_graph() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
@@ -58,7 +59,8 @@ fn a_line_shows_the_level_before_its_first_and_after_its_last_unit() {
     assert_eq!(offpeak.first_unit, 100 * 3_600_000_000);
 }
 
-/// The weighted-usage seed: 22 points are 1.10, 6 are 0.30, 24 are 1.20.
+/// The example of weighted functions (docs/plan-semantics.md section 9): 22 points cost 1.10, 6
+/// cost 0.30, and 24 cost 1.20.
 #[test]
 fn weighted_functions_are_rated_exactly() {
     let mut accounts: BTreeMap<&str, Subscriber> = BTreeMap::new();

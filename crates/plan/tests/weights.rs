@@ -1,4 +1,4 @@
-//! Weigher: weights per function, or on time (docs/plan-semantics.md section 8).
+//! Weigher: weights by an attribute's value, or by time (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -24,7 +24,7 @@ fn units(subscriber: &mut Subscriber, record: &UsageRecord) -> i128 {
     subscriber.lines(record).iter().map(|line| line.1).sum()
 }
 
-/// Section 1: windows are half open, in the account's wall-clock time.
+/// docs/plan-semantics.md section 1: windows are half open, in the account's wall-clock time.
 #[test]
 fn a_unit_is_weighed_by_its_time_of_day() {
     let weights = r#"<weight from="19:00" to="24:00" weight="2"/>"#;
@@ -63,7 +63,7 @@ fn a_window_of_some_days_wraps_into_the_next() {
     assert_eq!(units(&mut account, &week), 3 * 24 * 60 * MINUTE);
 }
 
-/// Section 1: repeated time is counted twice, skipped time not at all.
+/// docs/plan-semantics.md section 1: repeated time is counted twice, skipped time not at all.
 #[test]
 fn weights_on_time_follow_a_change_of_the_clocks() {
     let weights = r#"<weight from="02:00" to="03:00" weight="2"/>"#;
@@ -74,7 +74,8 @@ fn weights_on_time_follow_a_change_of_the_clocks() {
     assert_eq!(units(&mut account, &autumn), (5 + 2 * 2) * 60 * MINUTE);
 }
 
-/// A time without a weight, and a zero-quantity record.
+/// A record is suspended if a unit's time has no weight. For a zero-quantity record, the time is
+/// its start.
 #[test]
 fn a_time_without_weight_suspends_the_record() {
     let weights = r#"<weight from="08:00" to="18:00" weight="3"/>"#;
@@ -87,7 +88,8 @@ fn a_time_without_weight_suspends_the_record() {
     assert_eq!(account.rate(&empty), Err(SuspenseReason::NoWeight));
 }
 
-/// Section 5: units of weight zero are no first use either.
+/// docs/plan-semantics.md section 5: a zero-quantity record counts as usage at its start, unless
+/// the weight at its start is zero.
 #[test]
 fn a_record_without_units_weighs_as_its_start_does() {
     let graph = r#"<Weigher id="w" in="record.duration" default="1"><weight from="00:00" to="06:00" weight="0"/></Weigher>
@@ -154,7 +156,8 @@ fn windows_that_hold_no_time() {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Units pushed one by one, each by its own wall-clock time and day (section 1).
+    /// The weighed units equal those of units that are pushed one by one, each by its own
+    /// wall-clock time and day (docs/plan-semantics.md section 1).
     #[test]
     fn weights_on_time_are_those_of_each_unit(
         zone in prop::sample::select(vec!["UTC", "Europe/Zurich", "Australia/Lord_Howe", "Asia/Kathmandu"]),

@@ -1,5 +1,5 @@
-//! Compile-time routing of charges: the slot of each charge output, and the accounts whose charges
-//! reach an input.
+//! Compile-time routing of charges: the buffer ("slot") that collects the charges of each output,
+//! and the accounts whose charges reach an input.
 
 use turnpike_types::Currency;
 
@@ -17,8 +17,9 @@ pub(crate) struct ChargeOrigins {
 }
 
 /// The destination of the charges of each output, by primitive and output index, and the number of
-/// charge slots. An output has a slot if a primitive other than an adder lies between the output
-/// and the finalizer; otherwise its charges are posted directly.
+/// charge slots. A charge slot is a buffer of charge lines. An output has a slot if a primitive
+/// other than an adder reads its charges before the finalizer; otherwise its charges are posted
+/// directly.
 pub(super) fn charge_places(checked: &Checked) -> (Vec<Vec<ChargeOut>>, usize) {
     let nodes = &checked.wiring.nodes;
     let mut looked_at = vec![false; nodes.len()];
@@ -55,7 +56,7 @@ impl Builder<'_> {
         out.copied().unwrap_or(ChargeOut::Account)
     }
 
-    /// The slots whose charges reach an input, directly or through adders.
+    /// The charge slots whose lines reach an input, directly or through adders.
     pub(crate) fn charges(&self, name: &str) -> Box<[usize]> {
         let node = &self.checked.wiring.nodes[self.place];
         let mut slots = Vec::new();
@@ -113,7 +114,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Refuses charges of other accounts at an input.
+    /// Refuses the primitive if charges of other accounts reach the input.
     pub(crate) fn only_own(&mut self, name: &str) -> Result<(), Refused> {
         if !self.charge_origins(name).others {
             return Ok(());

@@ -20,7 +20,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The streams that feed a usage input, and the count of units that they carry.
+    /// The streams that feed a usage input, and the index of the measure that they carry.
     pub(crate) fn input(&self, name: &str) -> UsageInput {
         self.input_of(self.place, name)
     }
@@ -81,14 +81,14 @@ impl Builder<'_> {
         self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Derived)
     }
 
-    /// The count of the units that leave a primitive with the role [`Role::Recounts`].
+    /// The index of the measure that leaves a primitive with the role [`Role::Recounts`].
     pub(crate) fn leaving(&self) -> usize {
         self.checked.flows.leaving[self.place]
     }
 
-    /// Makes `output` an alias of the stream that feeds `input`, for a primitive that passes on all
-    /// units unchanged, so that no units are copied. Returns `false` when several links feed the
-    /// input: their units are in several streams.
+    /// Makes `output` an alias of the stream that feeds `input`, for a primitive that passes all
+    /// units on unchanged, so that no units are copied. Returns `false` if several links feed the
+    /// input, because their units are then in several streams.
     pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
         let (UsageInput { slots, .. }, output) =
             (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
@@ -152,7 +152,7 @@ impl Builder<'_> {
             (Some(place), Some(Role::Derives(derived))) if derived == attribute => {
                 let role = self.checked.wiring.nodes[self.place].spec.role;
                 // A primitive later in the order is not built yet, and its attribute may depend on
-                // this one.
+                // the attribute of this primitive.
                 if matches!(role, Role::Derives(_)) && self.code.derived[place].is_none() {
                     let message = format!(
                         "{name}: \"{whose}\" does not precede this primitive, so {whose}.{attribute} is unknown here: link it before this primitive"

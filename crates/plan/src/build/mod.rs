@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! build()        numbers streams and charge slots, then builds the primitives in topological order
-//!   whole.rs     parts of the plan as a whole: accepted types, parts of an alternative
+//!   whole.rs     what belongs to the whole plan: accepted types, sums for comparing alternatives
 //!   Builder      the interface that a primitive builds its code with
 //!     links.rs     streams, levels and derived attributes
-//!     charges.rs   charge slots, and the accounts whose charges they hold
-//!     values.rs    properties: prices, amounts, components; a finding when one is wrong
+//!     charges.rs   charge slots (buffers of lines), and the accounts whose charges they hold
+//!     values.rs    properties: prices, amounts, components; an error for a wrong value
 //! ```
 
 mod charges;
@@ -38,7 +38,7 @@ pub(crate) struct Builder<'a> {
     /// Index of the primitive that is being built.
     place: usize,
     primitive: &'a Primitive,
-    /// The stream of each usage output, by primitive and output index.
+    /// The number of the stream of each usage output, by primitive and output index.
     streams: Vec<Vec<usize>>,
     /// The destination of the charges of each output, by primitive and output index.
     charges: Vec<Vec<ChargeOut>>,
@@ -46,7 +46,8 @@ pub(crate) struct Builder<'a> {
     code: ObjectCode,
 }
 
-/// Compiles a checked graph; `None`, with findings, when a primitive refuses its properties.
+/// Compiles a checked graph. Returns `None`, with the errors in `findings`, when a primitive
+/// refuses its properties.
 pub(crate) fn build(
     document: &Document,
     primitives: &[Primitive],
@@ -60,7 +61,7 @@ pub(crate) fn build(
         next += 1;
         next - 1
     };
-    // Outputs that carry no usage have no stream; their entry is never read.
+    // An output that carries no usage has no stream; its number 0 is never read.
     let mut slot_of = |output: &crate::spec::OutputSpec| match output.carries {
         Carries::Usage => slot(),
         Carries::Charge | Carries::Level => 0,
@@ -111,7 +112,7 @@ pub(crate) fn build(
             continue;
         };
         (builder.place, builder.primitive) = (place, primitive);
-        // A refusal is already among the findings; continue, since later primitives may have more.
+        // The error is already in `findings`. Continue, since later primitives may have errors too.
         let _refused = (node.spec.build)(primitive, &mut builder);
     }
     let nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
@@ -121,7 +122,7 @@ pub(crate) fn build(
 }
 
 impl Builder<'_> {
-    /// Adds the primitive's code.
+    /// Adds the operation that the primitive runs for each record.
     pub(crate) fn op(&mut self, op: impl Op + 'static) {
         let node = &self.checked.wiring.nodes[self.place];
         let ends = node.spec.inputs.iter().zip(&node.inputs);
@@ -139,7 +140,7 @@ impl Builder<'_> {
         self.code.ops.push(Placed { node: self.place, op: Box::new(op), reads, fills });
     }
 
-    /// Declares the derived attribute of the primitive.
+    /// Declares that the primitive derives an attribute from each record.
     pub(crate) fn derives(&mut self, attribute: impl DerivedAttribute + 'static) {
         self.code.derived[self.place] = Some(Box::new(attribute));
     }
@@ -167,7 +168,7 @@ impl Builder<'_> {
         self.code.bonus.is_own |= is_own;
     }
 
-    /// A reference to a reference table; adds the table to those that the plan reads.
+    /// A reference to a reference table. Adds the table to the list of tables that the plan reads.
     pub(crate) fn table(&mut self, kind: TableKind, id: &str) -> TableRef {
         let name = TableName { kind, id: id.to_owned() };
         let known = self.code.tables.iter().position(|known| *known == name);
@@ -225,8 +226,8 @@ impl Builder<'_> {
         self.findings.warn(line, Some(&self.primitive.id), message);
     }
 
-    /// A variable of this primitive, or of one of its steps when `step` is given, that counts
-    /// units.
+    /// Declares a variable that counts units, for this primitive or, if `step` is given, for one of
+    /// its steps.
     pub(crate) fn variable(
         &mut self,
         step: Option<&str>,
@@ -237,7 +238,7 @@ impl Builder<'_> {
         self.remember(step, unit, keep, Meaning::new(Holds::Units, per))
     }
 
-    /// As [`Builder::variable`], for entries with another meaning.
+    /// As [`Builder::variable`], for a variable whose values have another meaning.
     pub(crate) fn remember(
         &mut self,
         step: Option<&str>,
@@ -259,7 +260,7 @@ impl Builder<'_> {
         Ok(id)
     }
 
-    /// Declares the primitive an accumulator: other primitives may read its total.
+    /// Declares that the primitive is an accumulator, whose total other primitives may read.
     pub(crate) fn accumulator(&mut self, calendared: Calendared) -> Result<Total, Refused> {
         let variable = self.variable(None, self.unit(), Keep::Horizon)?;
         let counts = match *self.input("in").slots {

@@ -1,4 +1,5 @@
-//! Property values in the form that the object code uses; a finding when a value is wrong.
+//! Converts property values to the form that the object code uses. A wrong value is recorded as an
+//! error.
 
 use turnpike_types::Money;
 
@@ -14,7 +15,8 @@ use crate::spec::Refused;
 const COMPONENTS_MAX: usize = 4096;
 
 impl Builder<'_> {
-    /// Declares a component, the subject of charge lines, and returns its index.
+    /// Declares a component (a step, constant or fixed charge that charge lines refer to), and
+    /// returns its index.
     pub(crate) fn component(&mut self, line: u32, component: Component) -> Result<u16, Refused> {
         let index = self.code.components.len();
         let number = u16::try_from(index).ok().filter(|_| index < COMPONENTS_MAX);
@@ -60,7 +62,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The value, or a finding when it could not be parsed.
+    /// The parsed value; records an error when the value could not be parsed.
     pub(crate) fn read<T>(
         &mut self,
         line: u32,
@@ -95,7 +97,7 @@ impl Builder<'_> {
         })
     }
 
-    /// Decimal digits of the plan's rounding rule.
+    /// The number of decimals to which the plan rounds amounts.
     pub(crate) fn digits(&self) -> u32 {
         self.document.rounding.digits
     }

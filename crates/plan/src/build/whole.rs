@@ -1,4 +1,4 @@
-//! Parts of the object code that belong to the plan as a whole.
+//! Parts of the object code that belong to the whole plan, not to one primitive.
 
 use turnpike_types::Currency;
 
@@ -34,7 +34,7 @@ pub(super) fn tentative_parts(
         component("one-time", "sum of its one-time lines"),
     );
     let fee = component("fee", "fee per billing cycle");
-    // These names end in a slash, so they can't collide with the name of a primitive or a step.
+    // These names end in a slash, so they differ from every name of a primitive or step.
     let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
     TentativeParts {
         running: derive("trial/", Keep::Horizon),
@@ -71,7 +71,8 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
     }
 }
 
-/// The usage types that the primitives at the source accept (docs/plan-semantics.md section 2).
+/// The usage types that the primitives linked to the record accept
+/// (docs/plan-semantics.md section 2).
 pub(super) fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
     let mut types: Vec<Box<str>> = Vec::new();
     for (primitive, node) in primitives.iter().zip(&checked.wiring.nodes) {

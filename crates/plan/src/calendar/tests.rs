@@ -94,8 +94,8 @@ fn firsts(calendared: Calendared, cycle_day: u8, from: &str, count: usize) -> Ve
     (0..count).map(|_| next(&mut calendar)).collect()
 }
 
-/// docs/plan-semantics.md section 4: each cycle is clamped from the anchor day: 31 January, 29
-/// February, 31 March.
+/// docs/plan-semantics.md section 4: a billing cycle starts on the account's cycle day, or on the
+/// last day of a shorter month: 31 January, 29 February, 31 March.
 #[test]
 fn a_billing_cycle_of_day_31_is_clamped_from_its_anchor() {
     let leap = firsts(Calendared::Cycle, 31, "2024-01-31T12:00:00Z", 4);

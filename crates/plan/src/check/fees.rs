@@ -1,8 +1,8 @@
-//! Warnings of connection fees that one record may be charged twice.
+//! Warns if one record may be charged two connection fees.
 //!
 //! Each rater that receives units of a record charges its fee. Filters split a record between
 //! raters, so a call that continues into peak time may be charged the fees of two raters. The
-//! author's intent is unknown unless `fee-per` states it.
+//! plan's author states by `fee-per` whether that is intended.
 
 use super::paths::Certain;
 use super::wiring::{WiredPrimitive, Wiring};
@@ -42,7 +42,7 @@ pub(super) fn check(
         let earlier = raters.iter().take(later);
         let meets = |one: &FeeRater<'_>| -> Option<String> {
             let (mine, theirs) = (certain.get(rater.place)?, certain.get(one.place)?);
-            // Types derived by different classifiers can't be compared.
+            // Usage types that different classifiers derive can't be compared.
             let same = labels.get(rater.place) == labels.get(one.place);
             let theirs = if same { theirs.clone() } else { theirs.without_types() };
             if mine.excludes_record(&theirs, |place| parts_records(primitives, place)) {
@@ -57,8 +57,8 @@ pub(super) fn check(
     }
 }
 
-/// Whether the primitive may charge a fee once per record. A dial plan's fees are known only when
-/// the table is published, and may change with each version.
+/// Whether the primitive may charge a fee once per record. The fees of a dial plan may change with
+/// each version of its table, so a dial plan rater always may.
 fn may_charge(primitive: &Primitive, node: &WiredPrimitive) -> bool {
     match node.spec.name {
         "E164DialPlanRater" => true,
@@ -75,7 +75,7 @@ fn constants(primitive: &Primitive) -> impl Iterator<Item = &str> {
     charging.filter_map(|step| step.property("id"))
 }
 
-/// Whether each record leaves this primitive as a whole by one port.
+/// Whether all units of a record leave this primitive by the same port.
 fn parts_records(primitives: &[Primitive], place: usize) -> bool {
     primitives.get(place).is_some_and(|primitive| match primitive.kind.as_str() {
         "UsageTypeSelector" => true,

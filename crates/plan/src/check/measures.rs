@@ -1,9 +1,10 @@
-//! The unit of each flow: time, bytes or a count.
+//! Determines the unit of the measure that flows through each primitive: time, bytes or a count.
 //!
 //! `record.duration` is in microseconds. For other measures the plan may declare the unit
-//! (`<measure name="octets" unit="bytes"/>`); without a declaration, the first quantity written
-//! along the flow sets it. Without a declaration, no time may be written along `record.quantity` or
-//! along a measure named after octets or bytes: the counts would be read as microseconds.
+//! (`<measure name="octets" unit="bytes"/>`). Without a declaration, the first quantity in a
+//! property of a primitive that the measure reaches, such as `upto="5 GB"`, determines the unit. In
+//! that case, the quantity must not be a time where `record.quantity`, or a measure named after
+//! octets or bytes, flows: the counts would be read as microseconds.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use crate::graph::Primitive;
 use crate::measure::{Quantity, Unit, is_of_bytes, plural};
 use crate::spec::{PropertySpec, Value};
 
-/// The known unit of a group of joined primitives, and the reason for messages.
+/// The unit of a group of primitives that are joined by links, and the reason for this unit, for
+/// messages.
 #[derive(Clone)]
 struct Known {
     unit: Unit,
@@ -79,10 +81,10 @@ fn quantities<'a>(
     specs.filter_map(|spec| Some((spec.name, values.get(spec.name)?.as_str())))
 }
 
-/// State of each group of joined primitives, by group index.
+/// What is known about each group of primitives that are joined by links, by group index.
 struct Flows {
     known: Vec<Option<Known>>,
-    /// A measure that feeds the group and that can't be a time.
+    /// A measure that feeds the group and does not count time.
     timeless: Vec<Option<String>>,
 }
 
@@ -123,7 +125,8 @@ impl Flows {
         }
     }
 
-    /// Records a quantity that the plan writes along a flow.
+    /// Takes the unit of a quantity in a property as the unit of the primitive's group, or reports
+    /// an error if it differs from the group's unit.
     fn mention(
         &mut self,
         primitive: &Primitive,
@@ -191,7 +194,7 @@ impl Flows {
     }
 }
 
-/// The reason why no time may be written along a measure.
+/// The part of an error message that says why a property can't be a time where this measure flows.
 pub(crate) fn no_time(measure: &str) -> String {
     match measure {
         "quantity" => "but record.quantity is no duration: link it to record.duration, or declare <measure name=\"quantity\" unit=\"time\"/> if records count microseconds".to_owned(),

@@ -2,9 +2,9 @@
 //! that the earlier ones passed.
 //!
 //! ```text
-//! primitives -> wiring.rs   links to existing ports, nothing open, each charge consumed once
+//! primitives -> wiring.rs   links to existing ports, no open port, each charge consumed once
 //!            -> order.rs    no cycle; topological order, ties by document order
-//!            -> units.rs    one measure for each flow; measures.rs: its unit
+//!            -> units.rs    one measure for each flow; measures.rs: the unit of the measure
 //!            -> paths.rs    no mixed currencies; warnings of units that count twice
 //!            -> fees.rs     warnings of connection fees that one call is charged twice
 //! ```

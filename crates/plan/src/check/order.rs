@@ -46,7 +46,7 @@ fn feeders(node: &super::wiring::WiredPrimitive) -> impl Iterator<Item = usize> 
 }
 
 /// Reports one cycle. Each remaining primitive is fed by another remaining primitive, so following
-/// the feeders backwards from any of them ends in a cycle.
+/// links backwards from any of them ends in a cycle.
 fn report(primitives: &[Primitive], wiring: &Wiring, waits: &[usize], findings: &mut Findings) {
     let waiting = |place: &usize| waits.get(*place).is_some_and(|&count| count > 0);
     let Some(mut at) = (0..waits.len()).find(waiting) else {

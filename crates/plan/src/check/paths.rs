@@ -1,5 +1,5 @@
-//! Checks along paths: charges that meet at an input must have the same currency. If the paths of
-//! units that meet are not mutually exclusive, there is a warning
+//! Follows the paths through the graph. Charges that meet at an input must have the same currency.
+//! A warning is given if one unit can reach an input by two paths
 //! (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
@@ -12,20 +12,20 @@ use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::spec::{Carries, Role, Value};
 
-/// Links of one input that are compared pairwise.
+/// The maximum number of links of one input that are compared pairwise.
 const PAIRED_MAX: usize = 64;
 
 /// Properties that all units at a port have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certain {
-    /// The filter outputs that every unit at this port has passed.
+    /// The filter outputs, as (primitive, output) indexes, that every unit at this port has passed.
     left_by: BTreeSet<(usize, usize)>,
     /// The usage types that the record can have; `None` for any.
     types: Option<BTreeSet<String>>,
 }
 
 impl Certain {
-    /// The properties that the units of both ports have, for two ports that are joined.
+    /// The properties that the units of both ports have, for an input that both ports feed.
     fn either(self, other: &Self) -> Self {
         let types = match (self.types, &other.types) {
             (Some(one), Some(two)) => Some(one.union(two).cloned().collect()),
@@ -100,8 +100,8 @@ pub(super) fn check(
                 Carries::Usage => {
                     let at = meet(ends, &certain, wiring, primitives, primitive, findings);
                     check_types(primitive, &at, findings);
-                    // Units leave from the first input. Units of an input that is `apart` do not
-                    // flow on.
+                    // The outputs carry the units of the first input. An input that is `apart` may
+                    // carry another measure, and its units do not reach the outputs.
                     if let Some(slot) = certain.get_mut(place).filter(|_| !spec.apart) {
                         *slot = at;
                     }
@@ -126,7 +126,8 @@ pub(super) fn check(
         if matches!(node.spec.role, Role::Posts | Role::PostsElsewhere) {
             let (currency, converted) =
                 currencies.get(place).copied().flatten().unwrap_or((document.currency, false));
-            // The currency in which another account is billed is unknown to the plan.
+            // Only postings to the record's account are compared, since the plan does not know the
+            // currencies in which other accounts are billed.
             let own = node.spec.role == Role::Posts;
             let other = posts.filter(|other| own && *other != currency);
             if !converted && currency != document.currency {
@@ -151,7 +152,7 @@ fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
     findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
-/// Refuses a selector that none of the possible usage types can pass
+/// Refuses a `UsageTypeSelector` if no unit at its input can have one of its types
 /// (docs/architecture.md section 7).
 fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings) {
     let (Some(taken), Some(known)) = (primitive.property("types"), &certain.types) else { return };
@@ -177,7 +178,7 @@ fn meet(
 ) -> Certain {
     let arrivals: Vec<Certain> =
         ends.iter().map(|end| leaving(*end, certain, wiring, primitives)).collect();
-    // Quadratic in the links, so only the first `PAIRED_MAX` are compared.
+    // The comparison is quadratic in the links, so only the first `PAIRED_MAX` are compared.
     let twice = arrivals
         .iter()
         .take(PAIRED_MAX)
@@ -206,7 +207,7 @@ fn leaving(
         return at;
     };
     if from.spec.role == Role::Relabels {
-        // A classifier derives its own types, whatever the type of the record.
+        // A classifier replaces the usage type of the record by one of its own types.
         let said = primitive.children.iter().filter_map(|rule| rule.property("as"));
         let said = said.chain(primitive.property("default"));
         at.types = Some(said.map(str::to_owned).collect());
@@ -226,7 +227,8 @@ fn leaving(
     at
 }
 
-/// The currency of the charges that meet at an input; an error when there are two.
+/// The currency of the charges that meet at an input. Records an error when there are two
+/// currencies.
 fn gather(
     ends: &[LinkSource],
     currencies: &[Option<Denomination>],

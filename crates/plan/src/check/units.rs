@@ -1,6 +1,7 @@
 //! The measure and unit of each flow, and the source of the usage type of its units.
 //!
-//! Primitives joined by usage or level links count the same measure; `measures.rs` finds its unit.
+//! Primitives that are joined by usage or level links carry the same measure; `measures.rs`
+//! determines its unit.
 
 use super::measures::units;
 use super::wiring::{LinkSource, WiredPrimitive, Wiring};
@@ -10,16 +11,15 @@ use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::spec::{Carries, Role};
 
-/// The counts, units and usage types of the flows through each primitive, by index.
+/// The measures, units and usage types of the flows through each primitive, by index.
 pub(crate) struct Flows {
-    /// The count of units that each input brings. A count is the index of a measure in
-    /// [`Wiring::measures`], or a larger number for a count that a primitive created; 0 where no
-    /// usage flows.
+    /// The measure that each input carries: an index into [`Wiring::measures`], or a larger number
+    /// for the rounded-up measure that a `UsageIncrement` creates; 0 where no usage flows.
     pub(crate) inputs: Vec<Vec<usize>>,
-    /// The count of the units that leave each primitive. It differs from the incoming count for a
-    /// primitive that counts units anew.
+    /// The measure that leaves each primitive, numbered as in `inputs`. It differs from the
+    /// incoming measure only for a `UsageIncrement`.
     pub(crate) leaving: Vec<usize>,
-    /// Number of counts: measures, and those that primitives created.
+    /// The number of measures: those of the record, and one for each `UsageIncrement`.
     pub(crate) count: usize,
     pub(crate) unit: Vec<Unit>,
     /// The primitive that derived the usage type; `None` if the usage type is the record's own.
@@ -64,7 +64,8 @@ impl Flows {
         flows
     }
 
-    /// Finds the count of each input; the first one found is the count of the primitive.
+    /// Determines the measure of each input. Returns the first one found, as the measure of the
+    /// primitive.
     #[allow(clippy::too_many_arguments)]
     fn enter(
         &mut self,
@@ -144,7 +145,7 @@ fn name_of(wiring: &Wiring, count: usize) -> String {
     }
 }
 
-/// Primitives through which time flows: `record.duration`, or units derived from it.
+/// For each primitive, whether `record.duration` or units derived from it flow through it.
 fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -> Vec<bool> {
     let duration = wiring.measures.iter().position(|measure| measure == "duration");
     let is_duration = |count: Option<usize>| count.is_some() && count == duration;
@@ -168,7 +169,7 @@ impl Groups {
         while let Some(&above) = self.0.get(place)
             && above != place
         {
-            // Path halving.
+            // Path halving shortens the path to the representative.
             let next = self.0.get(above).copied().unwrap_or(above);
             if let Some(slot) = self.0.get_mut(place) {
                 *slot = next;

@@ -1,5 +1,5 @@
 //! Checks of links: each leads to an existing port that carries the right kind of value, and no
-//! port is left open (docs/plan-semantics.md section 2).
+//! port that needs a link is left without one (docs/plan-semantics.md section 2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,8 @@ use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::{Carries, MayBeUnconnected, Spec};
 
-/// Measures of a record that a plan may read: rating keeps one bit for each.
+/// The maximum number of measures that a plan may read. Rating keeps a set of measures as a 64-bit
+/// mask.
 const MEASURES_MAX: usize = 64;
 
 /// Maximum number of links into one input.
@@ -28,7 +29,8 @@ pub(crate) enum LinkSource {
 pub(crate) struct WiredPrimitive {
     pub(crate) spec: &'static Spec,
     pub(crate) inputs: Vec<Vec<LinkSource>>,
-    /// For each output, the primitives that consume it, once for each link.
+    /// For each output, the primitives that consume it; a primitive with several links to the
+    /// output appears once for each link.
     pub(crate) takers: Vec<Vec<usize>>,
 }
 

@@ -1,4 +1,4 @@
-//! The subject of a refusal: the measure, attribute, number or table that a primitive lacks.
+//! The detail of a refusal: the measure, attribute, number or table that a primitive did not find.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

@@ -8,7 +8,7 @@ use crate::state::AccountState;
 /// The cause of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A record of usage.
+    /// A usage record is rated.
     Usage,
     /// A charge falls due at instant `at`, in the interval `from <= t < until` in which this
     /// version is in force. There are no units. `reached` is [`DueQuery::reached`].
@@ -21,7 +21,7 @@ pub(crate) enum Event {
 pub(crate) struct DueQuery<'a> {
     pub(crate) calendar: &'a mut Calendar,
     pub(crate) state: &'a AccountState,
-    /// Start of the subscription, and its exclusive end in `cancelled`.
+    /// The start of the subscription. `cancelled` is its exclusive end.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
     /// The interval in which this version is in force: `from <= t < until`.

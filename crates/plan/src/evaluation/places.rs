@@ -8,14 +8,14 @@ use crate::stream::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct UsageInput {
     pub(crate) slots: Box<[usize]>,
-    /// The count of units that all streams of the input carry.
+    /// The index of the measure that all streams of the input carry.
     pub(crate) flow: usize,
 }
 
 /// The destination of an operation's charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChargeOut {
-    /// The account: no primitive before the finalizer reads the charges.
+    /// The charges are posted to the account, since no primitive before the finalizer reads them.
     Account,
     /// A charge slot, which other primitives read.
     Slot(usize),
@@ -38,14 +38,15 @@ pub(crate) enum TypeOf {
     Derived(usize),
 }
 
-/// A table by its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
+/// A reference to a table: its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableRef(pub(crate) usize);
 
 /// A reference to an accumulator's running total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Total {
-    /// The index of the accumulator's trace, which holds the units of this record that it counted.
+    /// The index of the accumulator's trace: the list of the units of this record that the
+    /// accumulator counted.
     pub(crate) trace: usize,
     pub(crate) variable: VariableId,
     pub(crate) calendared: Calendared,
@@ -69,7 +70,7 @@ pub(crate) struct Counted {
     pub(crate) period: Period,
 }
 
-/// A portion of a record at one step.
+/// The units of a record that are priced by one step in one period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepPortion {
     pub(crate) step: usize,

@@ -36,7 +36,8 @@ impl Scratch {
         }
         let streams = &mut self.streams;
         self.used.for_each(streams.len(), |slot| streams[slot].clear());
-        // After a refusal half-way, more streams hold units than `used` says; so assume all.
+        // After a refused record, streams that are not in `used` may hold units, so all streams are
+        // marked as used.
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
         self.loaded = 0;

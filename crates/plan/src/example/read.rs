@@ -32,7 +32,7 @@ const EXPECT: &[&str] =
     &["record", "due", "component", "posting", "quantity", "amount", "late", "suspended"];
 const TOTAL: &[&str] = &["account", "amount"];
 
-/// The account of an example that names none.
+/// The account of the records of an example that declares no account.
 const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
 /// Reads a plan's examples. The document's head and parameters must be read before.
@@ -169,7 +169,8 @@ struct Reading {
     example: InlineExample,
     accounts: BTreeSet<AccountNumber>,
     records: BTreeSet<String>,
-    /// The line of each expectation by its subject and lines; `None` for a suspended record.
+    /// The line number of each expectation in the document, by its subject and the key of its
+    /// charge lines. The key is `None` if the record is expected to be suspended.
     expected: BTreeMap<(Subject, Option<Lines>), u32>,
     totals: BTreeSet<AccountNumber>,
 }

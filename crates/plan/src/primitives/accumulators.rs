@@ -91,7 +91,8 @@ struct Accumulator {
     total: Total,
     is_read: bool,
     input: UsageInput,
-    /// The stream slot to copy the input to. `None` if the consumers can read the input's own slot.
+    /// The stream to which the input is copied; `None` if the consumers read the input's own
+    /// stream.
     out: Option<usize>,
 }
 
@@ -106,7 +107,7 @@ impl Op for Accumulator {
 }
 
 impl Accumulator {
-    /// The common case: one range of units, within one period.
+    /// Handles the common case of one range of units within one period.
     #[inline]
     fn count_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         run.put(self.out, span);
@@ -122,7 +123,7 @@ impl Accumulator {
         run.set(self.total.variable, period, after.ok_or(SuspenseReason::Overflow)?)
     }
 
-    /// The general case: any number of ranges of units.
+    /// Handles the general case of any number of ranges of units.
     #[inline(never)]
     fn count_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;

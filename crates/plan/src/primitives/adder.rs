@@ -10,6 +10,6 @@ pub(super) static SPEC: Spec = Spec {
     properties: &[],
     children: &[],
     role: Role::Gathers,
-    // The primitive that creates a line books it; grouping changes no line.
+    // The primitive that creates a line also books it, so an adder has nothing to do.
     build: |_, _| Ok(()),
 };

@@ -88,7 +88,7 @@ pub(super) static SPEC: Spec = Spec {
 
 const EVERY: &[&str] = &["month", "billing-cycle", "week", "day"];
 
-/// Reads `30 d`.
+/// Parses a number of days such as `30 d`.
 fn days(text: &str) -> Result<i32, String> {
     let number = text.strip_suffix('d').map(str::trim_end).map(whole);
     match number {
@@ -228,7 +228,7 @@ fn grant(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 
 struct Allowance {
     buckets: Box<[Bucket]>,
-    /// The index of the bought bucket, and the input whose units are added to it.
+    /// The index of the bucket of bought units, and the input whose units are added to that bucket.
     topup: Option<(usize, UsageInput)>,
     input: UsageInput,
     covered: Option<usize>,
@@ -239,7 +239,8 @@ impl Op for Allowance {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let mut drawing = Drawing::new(&self.buckets);
         if let Some((place, topup)) = &self.topup {
-            // Both inputs may read the same stream slot, so this stream is returned first.
+            // Both inputs may read the same stream, so the stream of this input is returned before
+            // the other input is taken.
             let stream = run.take(topup)?;
             let flow = run.flow(topup);
             drawing.fill(*place, run, flow, &stream)?;

@@ -88,7 +88,8 @@ fn grant(
 }
 
 struct Grant {
-    /// The patterns of the source and of the target.
+    /// The patterns that the source and the target of the record must match; `None` for no
+    /// condition.
     patterns: [Option<Box<str>>; 2],
     from: AccountRef,
     to: AccountRef,
@@ -124,7 +125,8 @@ impl Op for BonusCredit {
 }
 
 impl BonusCredit {
-    /// A condition on an attribute that the record does not carry is not met.
+    /// Whether the record meets the conditions of a grant. A condition on an attribute that the
+    /// record does not carry is not met.
     fn fits(&self, grant: &Grant, run: &Evaluation<'_>) -> Result<bool, SuspenseReason> {
         for (pattern, place) in grant.patterns.iter().zip(&self.places) {
             if let Some(pattern) = pattern

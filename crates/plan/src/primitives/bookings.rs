@@ -1,10 +1,11 @@
-//! The bookings of a prorated charge, one for each period. From them, a backdated cancellation
-//! credits the unused days of every period exactly, and once (docs/plan-semantics.md section 5).
+//! Stores for each period the booking of a prorated charge. From the bookings, a backdated
+//! cancellation credits the unused days of every period exactly, and once
+//! (docs/plan-semantics.md section 5).
 //!
-//! The booked amount never changes. The date up to which the charge is kept after a cancellation is
-//! stored beside it. The amount credited so far follows from both. So a later cancellation with an
-//! earlier date credits the difference, and credits in several steps add up to the credit of a
-//! single step.
+//! The booked amount never changes. Beside it, the date up to which the charge is kept after a
+//! cancellation is stored; the amount credited so far follows from both values. So a later
+//! cancellation with an earlier date credits only the difference, and several credits add up to the
+//! amount of a single one.
 
 use turnpike_types::{Money, SuspenseReason};
 
@@ -19,12 +20,13 @@ use crate::state::{AccountState, Keep, Period, VariableId};
 /// The longest period, in days.
 const PERIOD_DAYS_MAX: i32 = 31;
 
-/// The variables, keyed by the first date of a booking. Two consecutive subscriptions share no
-/// date, except a date that the first one has credited.
+/// The variables of bookings; a value is stored under the first date of its booking. The dates of
+/// two consecutive subscriptions are distinct, except for dates that the first subscription has
+/// credited.
 pub(super) struct Bookings {
     /// The amount that was charged, in billionths.
     booked: VariableId,
-    /// [`Dates`].
+    /// The subscription and the end dates of the booking, packed into one integer ([`Dates`]).
     dates: VariableId,
 }
 
@@ -88,7 +90,7 @@ impl Bookings {
         run.set(self.dates, first, dates.packed())
     }
 
-    /// The bookings of a subscription that still hold charged dates on or after `ends`, in order of
+    /// The bookings of a subscription that still have charged dates on or after `ends`, in order of
     /// their first dates.
     pub(super) fn past<'s>(
         &self,
@@ -106,7 +108,7 @@ impl Bookings {
         })
     }
 
-    /// Credits the dates of a booking from `ends` on. Returns the credit, a negative amount.
+    /// Credits the dates of a booking from `ends` on. Returns the credit as a negative amount.
     pub(super) fn give_back(
         &self,
         run: &mut Evaluation<'_>,

@@ -89,7 +89,7 @@ fn sum(builder: &mut Builder<'_>) -> Result<VariableId, Refused> {
     builder.remember(None, Unit::One, Keep::Horizon, meaning)
 }
 
-/// The part that the three primitives share.
+/// What Minimum, Cap and Commitment have in common.
 struct Bound {
     amount: i128,
     component: u16,
@@ -134,8 +134,8 @@ impl Bound {
     }
 }
 
-/// Whether the line is a charge to the record's own account. The two lines of a bonus also pass
-/// here, and one of them belongs to another account.
+/// Whether the line is a charge to the record's own account. A bonus has two lines, of which one
+/// belongs to another account.
 fn is_own_charge(run: &Evaluation<'_>, number: u32) -> Result<bool, SuspenseReason> {
     Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }

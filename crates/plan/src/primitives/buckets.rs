@@ -1,9 +1,9 @@
-//! Buckets of granted units, and their use (docs/plan-semantics.md section 4). Only buckets that
-//! are valid at the unit's instant are used: the earliest expiry first, then the higher priority,
-//! then the earlier grant.
+//! Buckets of granted units and the order in which they are used
+//! (docs/plan-semantics.md section 4). Only buckets that are valid at the unit's instant are used:
+//! the earliest expiry first, then the higher priority, then the earlier grant.
 //!
-//! Validity begins and ends with local dates. So the units of all dates before the next date on
-//! which a bucket begins or expires draw from the same lots.
+//! The validity of a grant begins and ends with local dates. So the same grants are valid for all
+//! units before the next date on which a bucket begins or expires.
 
 use std::cmp::Reverse;
 
@@ -16,28 +16,29 @@ use crate::evaluation::{Calendared, Evaluation};
 use crate::state::{Period, StateEntry, VariableId};
 use crate::stream::{PORTIONS_MAX, SPANS_MAX, Span, Stream, UnitFlow};
 
-/// A bucket of the plan.
+/// A bucket of an allowance, as declared in the plan.
 pub(super) struct Bucket {
     pub(super) kind: Kind,
-    /// Units of each grant; 0 for a bucket of bought units.
+    /// The number of units of each grant; 0 for a bucket of bought units.
     pub(super) grant: i128,
     pub(super) priority: i64,
-    /// Units used, by period or by subscription. For bought units, the units left, by the date on
-    /// which they expire.
+    /// The number of units used, by period or by subscription. For bought units, the number of
+    /// units left, by the date on which they expire.
     pub(super) variable: VariableId,
 }
 
 pub(super) enum Kind {
-    /// Granted for each period; valid in that period and in `rollover` further periods.
+    /// Units are granted for each period, and are valid in that period and in `rollover` further
+    /// periods.
     Every { calendared: Calendared, rollover: usize },
-    /// Granted when the subscription begins, for `valid` days; `None` for no expiry.
+    /// Units are granted when the subscription begins, for `valid` days; `None` for no expiry.
     Once { valid: Option<i32> },
-    /// Granted by the units of the input topup, for `valid` days. `since` holds, for each date of
-    /// expiry, the first date on which those units are valid.
+    /// Units that arrive at the input `topup` are granted, for `valid` days. `since` holds, for
+    /// each date of expiry, the first date on which those units are valid.
     Bought { valid: i32, since: VariableId },
 }
 
-/// The units left of one valid grant.
+/// A grant that is valid at an instant, and the units left of it.
 struct Lot {
     /// The first date on which the grant is no longer valid, in days since 1970.
     expires: i32,
@@ -64,7 +65,7 @@ impl<'b> Drawing<'b> {
         Self { buckets, changed: SmallVec::new(), lots: SmallVec::new() }
     }
 
-    /// Adds bought units to a bucket.
+    /// Adds bought units to the bucket with the index `place`.
     pub(super) fn fill(
         &mut self,
         place: usize,
@@ -104,7 +105,7 @@ impl<'b> Drawing<'b> {
         Ok(())
     }
 
-    /// Splits units into those that a bucket covers and the rest.
+    /// Splits units into those that the buckets cover and the rest.
     pub(super) fn draw(
         &mut self,
         run: &mut Evaluation<'_>,
@@ -171,8 +172,9 @@ impl<'b> Drawing<'b> {
         Ok(())
     }
 
-    /// Finds the lots that are valid at `at`, in the order of their use. Returns the instant up to
-    /// which they are valid. The caller needs no instant after `last`.
+    /// Finds the lots (the valid grants with the units left) at the instant `at`, in the order of
+    /// their use. Returns the instant up to which the list holds. The caller needs no instant after
+    /// `last`.
     fn open(&mut self, run: &mut Evaluation<'_>, at: i64, last: i64) -> i64 {
         let day = run.period(Calendared::Day, at);
         let today = date_of(day.period);
@@ -192,8 +194,8 @@ impl<'b> Drawing<'b> {
         run.scratch.calendar.first_instant(holds)
     }
 
-    /// Adds the grants of a bucket that are valid on a date. Returns the next date on which a grant
-    /// of the bucket may begin or expire.
+    /// Adds to `lots` the grants of a bucket that are valid on a date. Returns the next date on
+    /// which a grant of the bucket may begin or expire.
     fn open_bucket(
         &self,
         place: usize,
@@ -251,8 +253,8 @@ impl<'b> Drawing<'b> {
                     let left = self.value(run, bucket.variable, entry.period);
                     let granted = self.value(run, since, entry.period);
                     let granted = date_of(Period(i32::try_from(granted).unwrap_or(i32::MAX)));
-                    // The units were bought after the instant of the record: the record arrived
-                    // late.
+                    // The units were bought after the instant of the record, because the record
+                    // arrived late.
                     if granted > today {
                         later = later.min(granted);
                     } else {
@@ -264,7 +266,7 @@ impl<'b> Drawing<'b> {
         }
     }
 
-    /// Takes the units of a span from the lots.
+    /// Uses the valid grants for the units of a span, and assigns the units to `covered` or `rest`.
     fn take(
         &mut self,
         run: Span,
@@ -273,7 +275,8 @@ impl<'b> Drawing<'b> {
     ) -> Result<(), SuspenseReason> {
         let mut lots = std::mem::take(&mut self.lots);
         let mut unit = run.first;
-        // Copies of `unit` that earlier lots have covered.
+        // The number of copies of `unit` that earlier grants have covered. A `Weigher` makes
+        // several copies of a unit.
         let mut within = 0i128;
         for lot in lots.iter_mut().filter(|lot| lot.left > 0) {
             let before = lot.left;
@@ -341,7 +344,7 @@ fn firsts_around(
 }
 
 /// Whether the subscription began before the date `next`. A period that ended before the
-/// subscription began grants nothing.
+/// subscription began has no grant.
 fn reaches(run: &Evaluation<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
     // A local date differs from the UTC date by at most a day, so a comparison in UTC suffices

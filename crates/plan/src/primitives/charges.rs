@@ -24,7 +24,7 @@ pub(super) struct Percent {
 const PERCENT_MAX: i128 = 1000;
 
 impl Percent {
-    /// Reads `5`, `2.5`, `-10`.
+    /// Parses a percentage such as `5`, `2.5` or `-10`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -39,7 +39,7 @@ impl Percent {
         Ok(Self { negative, ..percent })
     }
 
-    /// The percentage of a decimal number of percent.
+    /// Converts a decimal number of percent.
     pub(super) fn of(rate: Decimal) -> Self {
         // A decimal has at most 27 digits: this can't overflow.
         Self { negative: false, top: rate.digits, bottom: 100 * 10i128.pow(rate.scale) }
@@ -94,7 +94,7 @@ pub(super) enum AccountRef {
 /// The word in a plan for the record's own account.
 pub(super) const OWN: &str = "self";
 
-/// `901`, `self`, `account.provider`, `record.advertiser`.
+/// The syntax of a reference to an account: `901`, `self`, `account.provider`, `record.advertiser`.
 pub(super) const ACCOUNT: Value = Value::Of(&ValueType {
     name: "account",
     check: |text| {
@@ -110,7 +110,7 @@ pub(super) const ACCOUNT: Value = Value::Of(&ValueType {
     },
 });
 
-/// An account's number; zero belongs to no account.
+/// Parses an account number; `None` for zero, which belongs to no account.
 fn number(text: &str) -> Option<AccountNumber> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if digits { text.parse().ok() } else { None };
@@ -180,7 +180,7 @@ pub(super) fn component(
     builder.component(line, component)
 }
 
-/// The line with this number.
+/// The line that was booked under this number.
 pub(super) fn line<'r>(
     run: &'r Evaluation<'_>,
     number: u32,

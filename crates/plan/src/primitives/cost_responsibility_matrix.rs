@@ -97,8 +97,8 @@ const fn stands(name: &'static str, default: &'static str) -> PropertySpec {
 const CONDITIONS: [&str; 5] = ["source", "target", "status", "role", "cache"];
 const STATUS_AT: usize = 2;
 
-/// Whether any row names a party that is the record's own account; if `own` is false, whether any
-/// row names a party that is another account.
+/// Whether a row names a party whose account is the record's own (`own`), or a party with another
+/// account (not `own`).
 fn names(primitive: &Primitive, own: bool) -> bool {
     let of = |kind| primitive.children.iter().filter(move |child| child.kind == kind);
     let is_it = |id: &str| {
@@ -207,9 +207,9 @@ struct Party {
 }
 
 struct Row {
-    /// Indexes into [`CONDITIONS`], and patterns.
+    /// The conditions of the row: indexes into [`CONDITIONS`], and patterns.
     conditions: Vec<(usize, Box<str>)>,
-    /// Indexes of parties, and weights; empty if no party pays.
+    /// The shares of the payers: indexes of parties, and weights. Empty if no party pays.
     shares: Vec<(usize, i128)>,
 }
 
@@ -232,7 +232,8 @@ type Payers = SmallVec<[(usize, Posting, i128); 4]>;
 
 impl Op for Matrix {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
-        // Determined with the first charge, so that a record without a charge needs no party.
+        // The payers are determined with the first charge, so that a record without a charge needs
+        // no party.
         let mut payers: Option<Payers> = None;
         for_each_line(run, &self.slots, |run, number| {
             if !is_charge(run, number)? {
@@ -325,7 +326,8 @@ impl Matrix {
 }
 
 impl Row {
-    /// A condition on an attribute that the record does not carry is not met.
+    /// Whether the record meets all conditions of the row. A condition on an attribute that the
+    /// record does not carry is not met.
     fn fits(&self, texts: &[Option<&str>; 5]) -> bool {
         self.conditions.iter().all(|(of, pattern)| {
             texts[*of].is_some_and(|text| match *of {

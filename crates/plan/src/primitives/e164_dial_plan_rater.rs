@@ -103,7 +103,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// The interpretation of numbers without `+`.
+/// How the rater interprets telephone numbers without `+`.
 fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberReading, Refused> {
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
@@ -155,7 +155,7 @@ struct E164DialPlanRater {
     reading: NumberReading,
     /// Whether the setup fee is charged with the record's first unit only.
     fee_per_call: bool,
-    /// The unit of the input.
+    /// The unit in which the input is measured.
     unit: Unit,
     digits: u32,
     call: u16,

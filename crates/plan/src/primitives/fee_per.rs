@@ -1,8 +1,8 @@
 //! Connection fees: one for each rater, or one for each call.
 //!
 //! A rater receives only its own units, and not the charges of the plan's other raters. But exactly
-//! one of the raters of a call receives the record's first unit. So `fee-per="call"` charges the
-//! fee with the first unit only.
+//! one of the raters of a call receives the record's first unit. So with `fee-per="call"`, a rater
+//! charges the fee only if it receives that unit.
 
 use crate::graph::Primitive;
 use crate::spec::{PropertySpec, Value, optional};

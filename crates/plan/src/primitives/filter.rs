@@ -102,7 +102,7 @@ impl FilterPorts {
         })
     }
 
-    /// The common case: one range of units, read in place.
+    /// Handles the common case of one range of units, which is read in place.
     fn divide_single(
         &self,
         run: &mut Evaluation<'_>,

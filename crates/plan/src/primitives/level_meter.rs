@@ -1,13 +1,14 @@
 //! LevelMeter: bills a level that stays in force until a record states the next one, such as used
 //! storage or assigned addresses (docs/plan-semantics.md section 8).
 //!
-//! Time is split into pieces at the start of each period and of each subscription. The state of a
-//! piece is the level in force, the instant from which it is in force, and the integral and the
-//! peak of the levels before that instant. A piece without a statement has the level of the piece
-//! before. The close of a billing cycle bills the periods that end with the cycle, each over all
-//! subscriptions that were active in it. It also copies the last level into the next piece, so that
-//! old pieces can be dropped. Statements for the next period can arrive before the current period
-//! is billed; they change other pieces, so both periods are billed correctly.
+//! Time is split into pieces: the parts of each period that lie within one subscription. The state
+//! of a piece is the level in force, the instant from which it is in force, and the integral and
+//! the peak of the levels before that instant. A piece in which no record states a level starts
+//! with the level of the piece before. The close of a billing cycle bills the periods that end with
+//! the cycle, each over all subscriptions that were active in it. It also copies the last level
+//! into the next piece, so that old pieces can be dropped. A record that states a level in the next
+//! period can arrive before the current period is billed; it changes another piece, so both periods
+//! are billed correctly.
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
@@ -28,7 +29,8 @@ use super::accumulators::{WEEKDAY, week_of};
 use super::recurring_charges::CURRENCY;
 use super::steps::{Tiers, Total};
 
-/// The key of a piece is the number of the five-minute interval in which the piece begins.
+/// A piece (the part of a period within one subscription) is stored under the number of the
+/// five-minute interval in which it begins.
 const INTERVAL_US: i64 = 300_000_000;
 
 pub(super) static SPEC: Spec = Spec {
@@ -126,12 +128,13 @@ struct LevelMeter {
     of: LevelStatistic,
     calendared: Calendared,
     tiers: Tiers,
-    /// The instant of the last statement, in microseconds.
+    /// The start of the last record that stated a level, in microseconds.
     stated: VariableId,
     /// The instant up to which all time is billed.
     billed: VariableId,
-    /// By piece: the level in force, the instant from which it is in force, and the integral and
-    /// the peak of the levels before that instant.
+    /// For each piece (the part of a period within one subscription): the level in force, the
+    /// instant from which it is in force, and the integral and the peak of the levels before that
+    /// instant.
     level: VariableId,
     since: VariableId,
     sum: VariableId,
@@ -140,7 +143,7 @@ struct LevelMeter {
     out: ChargeOut,
 }
 
-/// The state of a piece of time.
+/// The state of a piece: the part of a period within one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Metered {
     /// The level in force from `since` on.
@@ -153,8 +156,8 @@ struct Metered {
 }
 
 impl Metered {
-    /// Extends the level in force to an instant. A level that was in force for no time is not
-    /// counted. `None` on overflow.
+    /// Continues the level in force up to an instant, and adds it to the integral and the peak. A
+    /// level that was in force for no time does not count. `None` on overflow.
     fn until(self, at: i64) -> Option<Self> {
         if at <= self.since {
             return Some(self);
@@ -178,7 +181,7 @@ impl Op for LevelMeter {
 }
 
 impl LevelMeter {
-    /// Applies a record: its number of units is the level from its start on.
+    /// Applies a record: from its start on, the level is the number of its units.
     fn state(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let at = run.flow(&self.input).start;
         let level = stream
@@ -192,7 +195,8 @@ impl LevelMeter {
         }
         run.set(self.stated, Period::EVER, at.into())?;
         let billed = self.billed_before(run);
-        // The time of the statement is billed, so the stated level replaces the copied level.
+        // The time of the record is billed already, so its level replaces the level that the close
+        // copied into the open piece.
         if at < billed
             && let Some(open) = self.latest(run, Period(i32::MAX))
             && open >= piece(billed)?
@@ -206,7 +210,8 @@ impl LevelMeter {
         self.keep(run, begins, Metered { level, ..until })
     }
 
-    /// Bills the periods that end with a cycle, and copies the last level into the next piece.
+    /// Bills the periods that end with a cycle, and copies the last level into the part of time
+    /// that follows.
     fn close(&self, run: &mut Evaluation<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
         let billed = self.billed_before(run);
         let open = cycle.from.max(billed);
@@ -257,8 +262,8 @@ impl LevelMeter {
         self.tiers.book(run, self.out, total, period.period)
     }
 
-    /// Copies the level at an instant into the piece that begins there, so that earlier pieces can
-    /// be dropped.
+    /// Stores the level at an instant for the piece that begins there (the part of a period within
+    /// one subscription), so that earlier pieces can be dropped.
     fn hand_on(&self, run: &mut Evaluation<'_>, at: i64) -> Result<(), SuspenseReason> {
         let next = piece(at)?;
         match self.latest(run, next) {
@@ -270,7 +275,8 @@ impl LevelMeter {
         }
     }
 
-    /// The state of a piece. A piece without a statement begins with the level before it. The level
+    /// The state of the piece that begins at an instant (the part of a period within one
+    /// subscription). If no level is stored for it, it begins with the last level before. The level
     /// of an ended subscription continues when the next subscription begins, but is not in force
     /// between the two.
     fn metered(&self, run: &Evaluation<'_>, begins: i64) -> Result<Metered, SuspenseReason> {
@@ -311,7 +317,7 @@ impl LevelMeter {
     }
 }
 
-/// Refuses a statement whose instant is before the last statement.
+/// Refuses a record that states a level for an instant before that of the last such record.
 #[cold]
 fn too_early(run: &Evaluation<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
     let stated = stated.and_then(|stated| i64::try_from(stated).ok()).unwrap_or(i64::MAX);
@@ -331,7 +337,7 @@ fn ends_by(held: &[(i64, i64)], period: PeriodSpan, closes: i64) -> Option<i64> 
     in_it.map(|&(_, until)| until).max().filter(|&until| until <= closes)
 }
 
-/// The key of the piece that begins at an instant.
+/// The key of the piece (the part of a period within one subscription) that begins at an instant.
 fn piece(begins: i64) -> Result<Period, SuspenseReason> {
     let number = i32::try_from(begins.div_euclid(INTERVAL_US));
     number.map(Period).map_err(|_| SuspenseReason::Overflow)

@@ -50,7 +50,7 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct OneTimeCharge {
-    /// Whether the amount was charged, by subscription.
+    /// The variable that records, for each subscription, whether the amount was charged.
     variable: VariableId,
     component: u16,
     amount: Money,
@@ -86,7 +86,7 @@ impl Op for OneTimeCharge {
 }
 
 impl OneTimeCharge {
-    /// The general case: charges with the first of any number of ranges of units.
+    /// Handles the general case of several ranges of units: charges with the first unit.
     #[inline(never)]
     fn charge_with_any(
         &self,

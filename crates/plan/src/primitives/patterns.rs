@@ -10,8 +10,8 @@ const PATTERN_BYTES_MAX: usize = 256;
 /// A pattern: `*` matches any characters, `?` matches one.
 pub(super) const PATTERN: Value = Value::Of(&ValueType { name: "pattern", check });
 
-/// Patterns separated by `|`. In a pattern of a digit and two characters, each a digit or `x`, `x`
-/// matches a digit.
+/// Status patterns separated by `|`. In a pattern of three characters such as `4xx` or `40x`, `x`
+/// matches any digit. Other patterns match as a [`PATTERN`] does.
 pub(super) const STATUS: Value = Value::Of(&ValueType {
     name: "status-pattern",
     check: |text| text.split('|').try_for_each(check),

@@ -85,7 +85,8 @@ fn rate(text: &str) -> Result<i128, String> {
         ));
     };
     let decimal = Decimal::parse(number)?;
-    // The number of bits in 300 seconds, scaled; `one` below is a byte in the same scale.
+    // The number of bits in 300 seconds, times `10^scale`. `one` is the number of bits of a byte,
+    // times the same factor.
     let scaled = decimal.digits.checked_mul(bits * 300);
     let one = 8 * 10i128.pow(decimal.scale);
     match scaled {
@@ -131,14 +132,14 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 struct PercentileRater {
     percent: i64,
     tiers: Tiers,
-    /// Each direction has its own percentile; the greater one is billed.
+    /// The directions of traffic. Each has its own percentile, and the greater one is billed.
     directions: Vec<Direction>,
     out: ChargeOut,
 }
 
 struct Direction {
     input: UsageInput,
-    /// Bytes by five-minute interval.
+    /// The variable that counts bytes in each five-minute interval.
     bytes: VariableId,
 }
 
@@ -208,7 +209,8 @@ impl PercentileRater {
         for direction in &self.directions {
             let known = run.state.between(direction.bytes, interval(first)?, interval(end)?);
             let mut bytes: Vec<i128> = known.iter().map(|entry| entry.value).collect();
-            // Intervals without usage are not stored. They are zeros, the last in this order.
+            // Intervals without usage are not stored. They count as zero, after all others in
+            // descending order.
             if dropped < bytes.len() {
                 let (_, next, _) = bytes.select_nth_unstable_by(dropped, |a, b| b.cmp(a));
                 billed = (*next).max(billed);

@@ -94,7 +94,8 @@ pub(super) static WEEKLY: Spec = Spec {
     build: |primitive, builder| build(week_of(primitive), primitive, builder),
 };
 
-/// Whether the charge is due with usage. Checks that the input trigger is linked if so.
+/// Whether the charge falls due with the first usage of each period. If so, checks that the input
+/// `trigger` has a link.
 pub(super) fn is_due_with_use(
     primitive: &Primitive,
     builder: &mut Builder<'_>,
@@ -167,7 +168,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     Ok(())
 }
 
-/// A charge with the first usage of each period.
+/// A charge that is made with the first usage of each period.
 struct WithUse {
     calendared: Calendared,
     variable: VariableId,
@@ -188,8 +189,8 @@ impl Op for WithUse {
 }
 
 impl WithUse {
-    /// The general case: any number of ranges of units. A record of quantity zero is charged in the
-    /// period of its start.
+    /// Handles the general case of any number of ranges of units. A record of quantity zero is
+    /// charged in the period of its start.
     #[inline(never)]
     fn charge_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
@@ -204,7 +205,7 @@ impl WithUse {
         charged
     }
 
-    /// The common case: one range of units, within one period.
+    /// Handles the common case of one range of units within one period.
     #[inline]
     fn charge_single(&self, run: &mut Evaluation<'_>, span: Span) -> Result<(), SuspenseReason> {
         match run.only_period(self.calendared, &self.trigger) {
@@ -248,7 +249,8 @@ impl WithUse {
 /// A charge at the start of each period.
 struct InAdvance {
     calendared: Calendared,
-    /// By subscription, the first date that is not yet booked, in days since 1970.
+    /// The variable that holds, for each subscription, the first date that is not yet booked, in
+    /// days since 1970.
     next: VariableId,
     component: u16,
     amount: Money,
@@ -256,7 +258,7 @@ struct InAdvance {
     out: ChargeOut,
 }
 
-/// The data of a prorated charge.
+/// The values that only a charge with `prorate="day"` needs.
 struct Prorated {
     amount: Decimal,
     digits: u32,
@@ -274,7 +276,8 @@ enum Falls {
 impl Op for InAdvance {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let Event::Due { at, from, until, .. } = *run.event else { return Ok(()) };
-        // One event at a time: a further event at this instant is found by the next query.
+        // Only one event is booked in each call. The next query finds a further event at this
+        // instant.
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
             Some((due, Falls::Credit)) if due == at => self.credit(run),
@@ -304,7 +307,7 @@ impl InAdvance {
         let date = match booked {
             Some(booked) => self.to_be_booked(booked, query)?,
             None if begins_here => query.calendar.date(since),
-            // The previous plan version did not have this charge.
+            // Nothing was booked yet, because the previous plan version did not have this charge.
             None => {
                 let begins = query.calendar.date(from);
                 self.next_begin(begins, query)?
@@ -349,7 +352,7 @@ impl InAdvance {
     fn next_credit(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
         let prorated = self.prorated.as_ref()?;
         let cancelled = query.cancelled;
-        // The interval that ends with the cancellation books the credit.
+        // The credit is booked in the interval that ends with the cancellation.
         if cancelled == i64::MAX || cancelled != query.until {
             return None;
         }

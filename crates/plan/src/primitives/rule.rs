@@ -18,10 +18,10 @@ pub(super) struct Rule {
 /// A condition of a rule. If the record lacks the value, the condition does not hold. Exception: a
 /// record without a duration is refused if a duration of zero would meet the condition.
 pub(super) enum Condition {
-    /// The usage type before the classifier is one of these types.
+    /// The usage type of the units that reach the classifier is one of these types.
     Type(Box<[Box<str>]>),
     Attribute(Attribute, Test),
-    /// The measure is more than `above`, and at most `upto`.
+    /// The measure is greater than `above` and at most `upto`.
     Measure {
         name: Box<str>,
         above: Option<i128>,
@@ -29,7 +29,7 @@ pub(super) enum Condition {
     },
 }
 
-/// A test of a text.
+/// A condition on the text of an attribute.
 pub(super) enum Test {
     Is(Box<[Box<str>]>),
     Like(Box<str>),

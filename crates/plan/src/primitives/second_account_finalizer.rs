@@ -27,7 +27,8 @@ pub(super) static SPEC: Spec = Spec {
                 let message = "in: the account's own charges come in, and no account is named to pay them: write account=\"...\", or link only the port others of a CostResponsibilityMatrix";
                 return Err(builder.refuse(primitive.line, Cause::WrongAccount, message));
             }
-            // The postings of these lines are set already.
+            // Without the property `account`, the lines keep their postings, which the primitive
+            // that derived them has set.
             return Ok(());
         };
         let op = SecondAccountFinalizer {

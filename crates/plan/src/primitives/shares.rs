@@ -13,7 +13,7 @@ const PARTIES_MAX: usize = 64;
 /// The word in a row for charges that no party pays.
 const NOBODY: &str = "nobody";
 
-/// `provider=60 advertiser=40`, or `nobody`.
+/// The syntax of shares: `provider=60 advertiser=40`, or `nobody`.
 pub(super) const SHARES: Value =
     Value::Of(&ValueType { name: "shares", check: |text| read(text).map(drop) });
 
@@ -91,7 +91,8 @@ mod tests {
         apportion(amount, step, weights.iter().copied()).unwrap().to_vec()
     }
 
-    /// docs/plan-semantics.md section 1: the largest remainder, ties by document order.
+    /// docs/plan-semantics.md section 1: the rest goes to the largest remainders, and of equal
+    /// remainders to the first in document order.
     #[test]
     fn the_rest_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
         assert_eq!(apportioned(100, 1, &[1, 1, 1]), [34, 33, 33]);

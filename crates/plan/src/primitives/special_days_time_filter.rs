@@ -82,7 +82,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 struct SpecialDaysTimeFilter {
     table: Option<TableRef>,
     place: Option<Attribute>,
-    /// Sorted.
+    /// The special days that the plan itself lists, sorted.
     days: Vec<SpecialDay>,
     ports: FilterPorts,
 }

@@ -104,7 +104,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     let mut start = 0;
     for (child, bound) in primitive.children.iter().zip(&bounds) {
         let mut step = step(primitive, child, (mode, start), total, builder)?;
-        // The level never changes to the first step, so it needs no correction.
+        // The first step is not reached from another step, so it needs no correction.
         if mode == Mode::Volume && !steps.is_empty() {
             step.correction = Some(correction(primitive, child, total, builder)?);
         }

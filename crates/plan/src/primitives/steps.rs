@@ -17,8 +17,8 @@ use crate::state::Period;
 /// Reads a bound or quantity of a step as a number of priced units.
 pub(super) type ReadQuantity = fn(&str) -> Result<i128, String>;
 
-/// The level at which each step ends. Refuses bounds that do not rise, that leave a gap or overlap,
-/// and a step without end before the last step.
+/// The level at which each step ends. Refuses bounds that do not rise, steps that leave a gap or
+/// overlap, and a step without end before the last step.
 pub(super) fn bounds(
     primitive: &Primitive,
     read: ReadQuantity,
@@ -112,7 +112,7 @@ pub(super) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Resu
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Total {
     pub(super) top: i128,
-    /// The denominator; positive.
+    /// The denominator, which is positive.
     pub(super) over: i128,
 }
 

@@ -2,9 +2,9 @@
 //! (docs/plan-semantics.md section 3).
 //!
 //! Exclusive prices: each tax is a percentage of the line's rounded amount; a compound tax is a
-//! percentage of that amount plus the taxes before it. Inclusive prices: a net amount N has taxes
-//! N*f, so a gross amount G contains taxes G*f/(1 + sum of f). These are exact fractions, each
-//! rounded once, and the net amount is G less the taxes.
+//! percentage of that amount plus the taxes before it. Inclusive prices: each tax on a net amount N
+//! is N*f, where f is the tax's factor, so a gross amount G contains the tax G*f/(1 + sum of f).
+//! These are exact fractions, each rounded once, and the net amount is G less the taxes.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
@@ -86,7 +86,8 @@ type Taxes<'a> = SmallVec<[&'a TaxRow; 4]>;
 
 impl Op for TaxCalculator {
     fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
-        // Looked up with the first charge, so that a record without a charge needs no place.
+        // The taxes are looked up with the first charge, so that a record without a charge needs no
+        // place.
         let mut taxes: Option<Taxes<'_>> = None;
         for_each_line(run, &self.slots, |run, number| {
             if !is_charge(run, number)? {

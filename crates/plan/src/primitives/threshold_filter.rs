@@ -56,11 +56,12 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// The subject of the test.
+/// What the filter compares with the threshold.
 enum Test {
-    /// Each unit, by the level that it reads; `None`: by the count within the record.
+    /// The level that each unit reads; for `None`, the count of units within the record before the
+    /// unit.
     Unit(Option<Total>),
-    /// All units of the record, by the record's quantity.
+    /// The record's quantity, which decides for all units of the record.
     Record,
 }
 

@@ -174,7 +174,7 @@ fn child(spec: &ChildSpec) -> ChildType {
 mod tests {
     use super::*;
 
-    /// A plan author chooses a primitive by its lines of help.
+    /// A plan author chooses primitives and properties by their help texts.
     #[test]
     fn every_property_and_every_child_has_a_line_of_help() {
         for primitive in primitive_types() {

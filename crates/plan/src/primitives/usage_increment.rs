@@ -80,7 +80,7 @@ impl Op for UsageIncrement {
             run.set_flow(self.leaving, flow);
             let out = &mut run.scratch.streams[out];
             out.zero_quantity = stream.zero_quantity;
-            // The record is whole: one span, from its first unit.
+            // The record is not split here, so one span holds all its units.
             for span in &stream.spans {
                 out.push(Span { end: flow.quantity, ..*span });
             }
@@ -91,8 +91,8 @@ impl Op for UsageIncrement {
 }
 
 impl UsageIncrement {
-    /// The flow of the rounded record. `None` if the quantity overflows, or if the end is past the
-    /// end of the calendar.
+    /// The quantity and duration of the rounded-up record. `None` if the quantity overflows, or if
+    /// the end is past the end of the calendar.
     fn lengthened(&self, run: &Evaluation<'_>) -> Option<UnitFlow> {
         let flow = run.flow(&self.input);
         let quantity = increments(flow.quantity, self.first, self.then)?;
@@ -100,13 +100,13 @@ impl UsageIncrement {
         if measure.is_none_or(|measure| *measure != Measure::Duration) {
             return Some(UnitFlow { quantity, ..flow });
         }
-        // Added time is after the record's end.
+        // The measure is time, so the added time follows the record's end.
         let end = flow.start.checked_add(quantity)?;
         INSTANTS.contains(&end).then_some(UnitFlow { quantity, duration: quantity, ..flow })
     }
 }
 
-/// A quantity rounded up to increments; zero stays zero. `None` on overflow.
+/// A quantity rounded up to whole increments; zero stays zero. `None` on overflow.
 fn increments(quantity: i64, first: i128, then: i128) -> Option<i64> {
     let units = i128::from(quantity);
     let further = units - first;
@@ -127,7 +127,8 @@ mod tests {
 
     use super::*;
 
-    /// docs/plan-semantics.md section 4: 60/60, 30/6.
+    /// docs/plan-semantics.md section 4: a call is rounded up to the first increment, and from
+    /// there in further increments, such as 60/60 or 30/6 seconds.
     #[test]
     fn a_record_grows_to_the_first_increment_and_then_in_steps() {
         let by = |first, then| move |units| increments(units, first, then).unwrap();

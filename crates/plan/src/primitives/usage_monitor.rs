@@ -63,10 +63,10 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 }
 
 struct UsageMonitor {
-    /// Two steps: up to the limit, and above it.
+    /// The ends of two steps: the first ends at the limit, the second has no end.
     bounds: [Option<i128>; 2],
     total: Total,
-    /// Whether the event was booked, by period.
+    /// The variable that records, for each period, whether the event was booked.
     reported: VariableId,
     event: u16,
     input: UsageInput,

@@ -21,7 +21,8 @@ pub(super) static SPEC: Spec = Spec {
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();
-        // The plan was chosen by the record's type, so the type needs no further check.
+        // The plan was chosen by the record's usage type, so no further check of the type is
+        // needed.
         if builder.type_of() == TypeOf::Record
             && builder.accepts_only(&types)
             && builder.share("in", "pass")
@@ -77,7 +78,8 @@ impl Op for UsageTypeSelector {
             return Ok(());
         }
         let stream = run.take(&self.input)?;
-        // The type of an empty input is not derived, because its attributes may be missing.
+        // The usage type is not derived for an empty input, because the record may lack the
+        // attributes that it is derived from.
         if way.is_none() && !stream.is_empty() {
             way = self.way(run)?;
         }

@@ -16,7 +16,7 @@ use super::filter::{FilterPorts, OUTPUTS};
 use super::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
-/// The time of 1970-01-01, a Thursday, in a week that starts on Monday.
+/// The time since Monday 00:00 of the start of 1970-01-01, a Thursday, in microseconds.
 const EPOCH_US: i64 = 3 * DAY_US;
 
 pub(super) static SPEC: Spec = Spec {
@@ -64,7 +64,8 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// Adds one window for each day on which it starts, in microseconds of the week.
+/// Adds the windows of an element, one for each day on which it starts, in microseconds since
+/// Monday 00:00.
 fn add_windows(
     child: &Child,
     builder: &mut Builder<'_>,
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(week.0, [(0, 20), (40, 50), (6 * DAY_US, WEEK_US)]);
     }
 
-    /// docs/plan-semantics.md section 1: windows are half open.
+    /// docs/plan-semantics.md section 1: a window contains its start and not its end.
     #[test]
     fn an_answer_holds_until_the_next_edge_of_a_window_or_of_the_clock() {
         // Monday 08:00 to 18:00; 5 January 1970 was a Monday.

@@ -139,7 +139,7 @@ fn weight(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 /// A window on some days of the week. A window past midnight belongs to the day on which it starts.
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// Microseconds since local midnight.
+    /// The start of the window, in microseconds since local midnight; `to` is its end.
     from: i64,
     to: i64,
     days: Weekdays,
@@ -165,10 +165,10 @@ impl Window {
 enum Weights {
     Values {
         attribute: Attribute,
-        /// Sorted by value.
+        /// The weights by attribute value, sorted by value.
         weights: Vec<(Box<str>, i128)>,
     },
-    /// The weight of the first window that holds a unit's time.
+    /// The weights by time: the first window that contains the unit's time determines the weight.
     Windows(Vec<(Window, i128)>),
 }
 
@@ -189,8 +189,8 @@ impl Op for Weigher {
             let weighed = match &self.weights {
                 Weights::Values { attribute, weights } => {
                     let weight = self.by_value(run, attribute, weights)?;
-                    // A weight of zero drops the record, so the record does not trigger charges due
-                    // at first use.
+                    // A record with weight zero is dropped entirely, so that it does not trigger
+                    // charges due at first use.
                     out.zero_quantity = stream.zero_quantity && weight > 0;
                     stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
@@ -263,7 +263,8 @@ impl Weigher {
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
                 unit = end;
-                // The count includes pieces that are joined or dropped, so that it bounds the work.
+                // The counter includes spans that are dropped or joined with the span before, so
+                // that it bounds the work.
                 pieces += 1;
                 if pieces > SPANS_MAX {
                     return Err(SuspenseReason::Overflow);

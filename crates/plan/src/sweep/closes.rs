@@ -17,8 +17,8 @@ const DAY_US: i64 = 86_400_000_000;
 const CYCLE_DAYS_MIN: i64 = 28 - 2;
 
 impl Rater {
-    /// The first cycle that is not closed, whose last instant under this subscription is in the
-    /// interval, and whose grace period has ended.
+    /// The first cycle that is not closed, if its last instant under this subscription is in the
+    /// interval and its grace period has ended.
     pub(super) fn next_close(
         &mut self,
         intervals: &[DueInterval<'_>],
@@ -100,7 +100,7 @@ impl Rater {
         for variable in sums_of(plan).into_iter().flatten() {
             let held = state.between(variable, Period::EVER, Period(i32::MAX));
             for entry in held.iter().filter(|entry| entry.value != 0) {
-                // A cheap test that excludes most open cycles.
+                // This comparison excludes most open cycles at little cost.
                 if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
                     continue;
                 }

@@ -39,13 +39,14 @@ impl Addresses {
     }
 }
 
-/// A network, IPv4 in the low 32 bits. Ordered by address, an outer network before its inner ones.
+/// A network; an IPv4 address is in the low 32 bits. Networks are ordered by address, and an outer
+/// network comes before the networks within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Network {
     start: u128,
-    /// 0 to `width`.
+    /// The length of the prefix in bits, from 0 to `width`.
     prefix: u8,
-    /// 32 or 128 bits.
+    /// The length of an address in bits: 32 for IPv4, 128 for IPv6.
     width: u8,
 }
 
@@ -90,7 +91,7 @@ impl Network {
         }
     }
 
-    /// The bits after the prefix.
+    /// A mask of the bits after the prefix.
     fn hosts(&self) -> u128 {
         let bits = u32::from(self.width.saturating_sub(self.prefix));
         1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)

@@ -15,7 +15,7 @@ const SETUP: usize = 4;
 /// The price of calls to the numbers of one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DialRow {
-    /// Digits, without `+`.
+    /// The digits of the prefix, without `+`.
     pub(crate) prefix: Box<str>,
     pub(crate) destination: Box<str>,
     pub(crate) price: Decimal,
@@ -34,7 +34,7 @@ pub(crate) struct DialRow {
 #[derive(Debug)]
 pub(crate) struct DialPlan {
     keys: Vec<Key>,
-    /// The rows, by the same index.
+    /// The rows, in the order of `keys`.
     rows: Vec<DialRow>,
 }
 

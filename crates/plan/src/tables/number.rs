@@ -76,13 +76,14 @@ impl HomePlan {
 /// The interpretation of a number without `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NumberReading {
-    /// As dialled in the home country.
+    /// The number is read as dialled in the home country.
     Dialled(HomePlan),
-    /// As dialled in the home country, without a check by country. Plans that earlier releases
-    /// published read numbers in this way, so that their prices do not change.
+    /// The number is read as dialled in the home country, without a check of its length by country.
+    /// Plans that earlier releases published read numbers in this way, so that their prices do not
+    /// change.
     Unchecked(HomePlan),
-    /// With its country code first. An international prefix before the country code is accepted
-    /// if it begins with 0, because no country code begins with 0.
+    /// The number begins with its country code. An international prefix before the country code is
+    /// accepted if it begins with 0, because no country code begins with 0.
     International {
         /// The international prefix: `00`, `011`, or empty.
         prefix: Box<str>,
@@ -255,7 +256,7 @@ impl HomePlan {
     }
 }
 
-/// The digits of a dialled number; `(0)` is stored as one digit.
+/// The digits of a dialled number; a prefix in parentheses such as `(0)` is stored as one digit.
 #[derive(Debug)]
 struct Dialled {
     plus: bool,

@@ -282,8 +282,9 @@ impl<'t> Lines<'t> {
                 format!("{error}: write \"\" for a quote within quotes")
             }
         })?;
-        // Tables are written by people, so an odd number of quotes is treated as a mistake. In
-        // files that programs write, a single quote can be an inch sign.
+        // Tables are written by people, so an odd number of quotes is treated as a mistake. The CSV
+        // reader accepts a single quote, because in files that programs write it can be an inch
+        // sign.
         if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
             return Err(LEFT_OPEN.to_owned());
         }
@@ -340,7 +341,7 @@ impl Faults {
         }
     }
 
-    /// The warnings if there are no errors, or else the errors; in order of lines.
+    /// The warnings if there are no errors, otherwise the errors, each in order of lines.
     pub(super) fn into_result(mut self) -> Result<Vec<String>, TableErrors> {
         if self.errors.is_empty() {
             self.warnings.sort();

@@ -1,4 +1,4 @@
-//! Minimum, Cap, Commitment (docs/plan-semantics.md sections 5 and 8).
+//! Minimum, Cap and Commitment (docs/plan-semantics.md sections 5 and 8).
 
 use turnpike_plan::ComponentKind;
 use turnpike_types::Timestamp;
@@ -15,7 +15,7 @@ fn a_minimum_tops_up_the_lines_of_a_record() {
     let mut account = held(r#"<Minimum id="held" in="units.charge" amount="0.10"/>"#);
     assert_eq!(account.posted(&cents(3, 1)), pairs(&[("units", "0.03"), ("held", "0.07")]));
     assert_eq!(account.posted(&cents(10, 1)), pairs(&[("units", "0.1")]));
-    // Zero lines are not topped up to the minimum.
+    // A record without a charge line is not topped up to the minimum.
     assert_eq!(account.posted(&cents(0, 1)), []);
     let kind = account.code.components().last().unwrap().kind;
     assert_eq!(kind, ComponentKind::Adjustment);
@@ -41,7 +41,8 @@ fn a_cap_takes_back_the_excess_at_once() {
     assert_eq!(account.posted(&cents(7, 2)), pairs(&[("units", "0.07")]));
 }
 
-/// Section 4: days, ISO weeks, calendar months and billing cycles are the account's.
+/// docs/plan-semantics.md section 4: the periods of a cap are the days, ISO weeks, calendar months
+/// and billing cycles of the account.
 #[test]
 fn a_cap_counts_by_its_period() {
     let first_above = |per: &str, days: &[(&str, bool)]| {
@@ -91,7 +92,8 @@ fn committed() -> Subscription {
     account
 }
 
-/// Section 5: at the close of a cycle, the top-up is max(0, amount - eligible).
+/// docs/plan-semantics.md section 5: the close of a cycle books the committed amount less the
+/// cycle's charges, never less than zero.
 #[test]
 fn a_commitment_is_topped_up_when_the_grace_of_its_cycle_is_over() {
     let mut account = committed();
@@ -107,7 +109,8 @@ fn a_commitment_is_topped_up_when_the_grace_of_its_cycle_is_over() {
     assert_eq!(period, turnpike_plan::Period(20_485), "the cycle that closed, from 1 February");
 }
 
-/// Section 5: late records post to the open cycle, and count there.
+/// docs/plan-semantics.md section 5: a late record posts to the open cycle, and counts for the
+/// commitment of that cycle.
 #[test]
 fn a_late_record_counts_for_the_commitment_of_the_open_cycle() {
     let mut account = committed();

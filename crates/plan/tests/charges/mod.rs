@@ -1,4 +1,5 @@
-//! Primitives on charges: taxes, conversion, discounts, bounds; and the plans they refuse.
+//! Tests of the primitives on charges (taxes, conversion, discounts, bounds), and of the plans that
+//! they refuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -58,7 +59,8 @@ impl Subscription {
         }
     }
 
-    /// With these primitives behind [`UNITS`]; `end` is the last one.
+    /// An account whose plan has the primitives of `graph` behind [`UNITS`]. `end` is the id of the
+    /// last one.
     fn behind_units(graph: &str, end: &str, tables: &[&str]) -> Self {
         let post = format!("<AccountFinalizer id=\"post\" in=\"{end}.charge\"/>");
         Self::new(&support::plan(&[UNITS, graph, &post].join("\n")), tables)
@@ -83,7 +85,7 @@ impl Subscription {
         rated
     }
 
-    /// Books what falls due until `now`: the instants and the results.
+    /// Books the charges that fall due until `now`. Returns the instant and the result of each.
     fn sweep(&mut self, now: &str) -> Vec<(String, Rated)> {
         self.now = Timestamp(micros(now));
         let mut rater = std::mem::take(&mut self.rater);
@@ -103,7 +105,7 @@ impl Subscription {
         fell
     }
 
-    /// (component, amount, destination) of each line.
+    /// The component, amount and destination of each line.
     fn shown(&self, rated: &Rated) -> Vec<(String, String, &'static str)> {
         let shown = rated.lines.iter().map(|line| {
             let component = &self.code.components()[usize::from(line.component)].component;
@@ -119,7 +121,7 @@ impl Subscription {
         self.shown(&rated)
     }
 
-    /// (component, amount) of each line posted to the account.
+    /// Rates a record; returns the component and amount of each line posted to the account.
     fn posted(&mut self, record: &UsageRecord) -> Vec<(String, String)> {
         let lines = self.lines(record).into_iter();
         lines.filter(|line| line.2 == "account").map(|(name, amount, _)| (name, amount)).collect()

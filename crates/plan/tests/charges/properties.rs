@@ -1,4 +1,4 @@
-//! Properties for any input, compared with naive recomputation.
+//! Properties that hold for any input, compared with naive recomputation.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,8 @@ fn half_even(n: i128, d: i128) -> i128 {
     }
 }
 
-/// A table of rates in thousandths of a percent, each with a flag: does it compound?
+/// A table of tax rates in thousandths of a percent, each with a flag that says whether the tax
+/// compounds.
 fn table(rates: &[(u32, bool)]) -> String {
     let mut text =
         "# turnpike-table id=taxes kind=tax version=1 starts=2026-01-01\nplace,tax,rate,compound\n"
@@ -41,8 +42,8 @@ fn taxed(prices: &str, rates: &[(u32, bool)], digits: u32) -> Subscription {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Section 3: each tax applies to the rounded line, and if it compounds also to the rounded
-    /// taxes before it.
+    /// docs/plan-semantics.md section 3: each tax applies to the rounded line, and if it compounds
+    /// also to the rounded taxes before it.
     #[test]
     fn taxes_on_top_equal_their_definition(
         quantity in 1i64..1 << 40,
@@ -64,8 +65,8 @@ proptest! {
         prop_assert_eq!(amounts, expected);
     }
 
-    /// Section 3: the tax is rounded, and the net is the difference; each tax is the rounded part
-    /// of the gross in exact arithmetic over one common denominator.
+    /// docs/plan-semantics.md section 3: the tax is rounded, and the net is the difference; each
+    /// tax is the rounded part of the gross in exact arithmetic over one common denominator.
     #[test]
     fn taxes_within_and_the_net_add_up_to_the_gross(
         quantity in 0i64..1 << 20,
@@ -77,12 +78,13 @@ proptest! {
         prop_assert_eq!(Subscription::sum(&rated), gross);
         if quantity > 0 {
             let step = 10i128.pow(9 - digits);
-            // In units of 1/100,000^taxes of the net.
+            // `one` is the net amount. In this unit, each tax is a whole number.
             let one = 100_000i128.pow(rates.len() as u32);
             let (mut whole, mut parts) = (one, Vec::new());
             for (rate, compound) in &rates {
                 let base = if *compound { whole } else { one };
-                // Exact: a factor of 100,000 is left for each tax that follows.
+                // The division is exact: `base` contains a factor of 100,000 for this tax and for
+                // each tax that follows.
                 let part = base / 100_000 * i128::from(*rate);
                 parts.push(part);
                 whole += part;
@@ -133,7 +135,7 @@ proptest! {
         }
     }
 
-    /// A minimum and a commitment raise a sum to their amount and no further.
+    /// A minimum and a commitment raise a sum to their amount, and no further.
     #[test]
     fn a_topped_up_sum_equals_the_minimum(quantity in 1i64..2000, least in 0i64..2000) {
         let amount = format!("{}.{:02}", least / 100, least % 100);
@@ -177,7 +179,7 @@ proptest! {
         for record in &records[..again] {
             first.rate(record).unwrap();
         }
-        // Another node continues from the stored state.
+        // Another node continues from the stored state, and books the same lines.
         let mut second = make();
         second.state = first.state.clone();
         for record in &records[again..] {
@@ -186,7 +188,7 @@ proptest! {
         prop_assert_eq!(first.state, second.state);
     }
 
-    /// Bad input never panics: a plan with bytes changed, lost or repeated is refused, or compiles.
+    /// A plan with bytes changed, lost or repeated is refused or compiles; it never causes a panic.
     #[test]
     fn no_damaged_plan_panics(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..30, "[ -~]{0,6}"), 1..4),

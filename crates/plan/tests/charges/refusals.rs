@@ -1,5 +1,5 @@
-//! Plans that these primitives refuse, with the primitive and the line of each error. Graphs begin
-//! on line 3.
+//! Plans that the primitives on charges refuse, with the primitive and the line of each error.
+//! Graphs begin on line 3.
 
 use turnpike_plan::{Cause, parse};
 
@@ -21,7 +21,8 @@ fn refused(lines: &[&str], line: u32, primitive: &str, cause: Cause) {
     assert_eq!(errors(lines), [(line, primitive.to_owned(), cause)]);
 }
 
-/// A primitive with the id `it` on line 4, linked to the charges of line 3.
+/// Asserts that a primitive with the id `it` on line 4, linked to the charges of line 3, is
+/// refused.
 #[track_caller]
 fn it_refused(name: &str, properties: &str, cause: Cause) {
     let it = format!("<{name} id=\"it\" in=\"units.charge\" {properties}/>");
@@ -152,8 +153,8 @@ fn unreachable_rows_give_a_warning() {
     assert_eq!(lines, [7]);
 }
 
-/// docs/plan-semantics.md section 2: charges of other accounts are not posted to the account, nor
-/// the account's own to others.
+/// docs/plan-semantics.md section 2: charges of other accounts are not posted to the record's
+/// account, and the account's own charges are not posted to other accounts.
 #[test]
 fn charges_that_reach_the_wrong_accounts_finalizer() {
     let both = matrix(&[ME, AD, r#"<row shares="me=1 ad=1"/>"#]);

@@ -1,4 +1,4 @@
-//! Taxes on top and within (docs/plan-semantics.md section 3), and percentages off.
+//! Taxes added to a price or included in it (docs/plan-semantics.md section 3), and discounts.
 
 use turnpike_plan::ComponentKind;
 use turnpike_types::SuspenseReason;
@@ -32,7 +32,8 @@ fn taxed(properties: &str, place: &str) -> Subscription {
     account
 }
 
-/// Section 3: one line per tax, computed from the rounded line before it, rounded once.
+/// docs/plan-semantics.md section 3: each tax has a line, which is computed from the rounded line
+/// before it and rounded once.
 #[test]
 fn taxes_come_on_top_each_on_a_line_of_its_own() {
     let mut account = taxed("", "CH");
@@ -44,7 +45,8 @@ fn taxes_come_on_top_each_on_a_line_of_its_own() {
     assert_eq!((known.kind, known.primitive.as_str()), (ComponentKind::Tax, "tax"));
 }
 
-/// Section 3, and the order of the table: outermost first.
+/// docs/plan-semantics.md section 3: a compound tax applies to the amount plus the taxes before it.
+/// The taxes of the outermost place come first.
 #[test]
 fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
     let mut account = taxed("", "CA/QC");
@@ -52,13 +54,14 @@ fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
         account.posted(&cents(10_000, 1)),
         pairs(&[("units", "100"), ("tax", "5"), ("tax", "10.47375")])
     );
-    // The receipt names the rows, which are in order of places.
+    // The lines name the table's rows, which are numbered in order of places.
     let rated = account.rate(&cents(10_000, 1)).unwrap();
     let rows: Vec<_> = rated.lines.iter().map(|line| line.row).collect();
     assert_eq!(rows, [None, Some(0), Some(1)]);
 }
 
-/// Section 3, inclusive tax: the tax is rounded, the net is the difference.
+/// docs/plan-semantics.md section 3: where a price includes its tax, the tax is rounded, and the
+/// net amount is the difference.
 #[test]
 fn taxes_within_a_price_leave_the_net() {
     let mut account = taxed("prices=\"inclusive\"", "CH");
@@ -69,7 +72,7 @@ fn taxes_within_a_price_leave_the_net() {
         ("tax", "7.49306198", "account"),
     ];
     assert_eq!(lines, expected.map(|(name, amount, to)| (name.to_owned(), amount.to_owned(), to)));
-    // 100 = N + 0.05 N + 0.09975 * 1.05 N.
+    // For a net amount N, the gross amount is N + 0.05 N + 0.09975 * 1.05 N.
     let mut account = taxed("prices=\"inclusive\"", "CA/QC");
     assert_eq!(
         account.posted(&cents(1_154_738, 1)),
@@ -116,7 +119,7 @@ fn a_place_that_is_unknown_or_missing_suspends_the_record() {
     let mut told = cents(100, 1);
     told.attributes.insert("country".to_owned(), "CH".to_owned());
     assert_eq!(nowhere.posted(&told), pairs(&[("units", "1"), ("tax", "0.081")]));
-    // Zero lines need no place.
+    // A record without a charge line needs no place of taxation.
     assert_eq!(taxed("", "DE").lines(&cents(0, 1)), []);
     let mut tableless = taxed("", "CH");
     tableless.tables = vec![None];
@@ -130,7 +133,8 @@ fn more_than_eight_taxes_on_a_line_are_too_many() {
     assert_eq!(taxed("", "XX/Y").rate(&cents(100, 1)), Err(SuspenseReason::Overflow));
 }
 
-/// Section 3: one line per discount, computed from the rounded line before it, rounded once.
+/// docs/plan-semantics.md section 3: each discount has a line, which is computed from the rounded
+/// line before it and rounded once.
 #[test]
 fn a_discount_is_a_line_beside_the_line_that_it_reduces() {
     let mut off = Subscription::behind_units(
@@ -148,7 +152,7 @@ fn a_discount_is_a_line_beside_the_line_that_it_reduces() {
     assert_eq!(on.lines(&cents(0, 1)), []);
 }
 
-/// Lines derived from another party's share have the destination of the share.
+/// Lines derived from another party's share are posted to that party.
 #[test]
 fn taxes_and_discounts_of_a_share_are_its_partys() {
     let graph = format!(

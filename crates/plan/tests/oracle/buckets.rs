@@ -1,5 +1,5 @@
-//! The units that allowances cover: each unit draws from the first bucket, in drawing order, that
-//! is valid on its date and has units left (docs/plan-semantics.md section 4).
+//! The units that allowances cover: each unit is drawn from the first bucket, in drawing order,
+//! that is valid on its date and has units left (docs/plan-semantics.md section 4).
 
 use jiff::civil::Date;
 use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};
@@ -8,8 +8,8 @@ use turnpike_types::Timestamp;
 use super::clock::{Every, date_of, days_since_1970, local_date};
 use super::naive::{Memory, Naive, Push, base, subscription};
 
-/// A source of units: its key in the state, and the granted quantity. `None`: bought, and the state
-/// holds the quantity left.
+/// A valid grant: the key of its state, and the granted quantity; the state holds the quantity
+/// used. For bought units, the quantity is `None`, and the state holds the quantity left.
 type Lot = ((VariableId, Period), Option<i128>);
 
 /// A grant of a bucket: its expiry, its grant date, and the period of its state.
@@ -20,7 +20,8 @@ struct Grant {
 }
 
 impl Naive<'_> {
-    /// The numbers of the covered copies, and of the others.
+    /// Draws the copies of a unit from the valid grants. Returns the numbers of the covered copies,
+    /// and of the copies that no grant covers.
     pub(crate) fn cover_copies(
         &self,
         primitive: &Primitive,
@@ -49,8 +50,8 @@ impl Naive<'_> {
         (covered, rest)
     }
 
-    /// The valid sources at an instant, with their granted quantities: by earliest expiry, then
-    /// priority, then grant time.
+    /// The grants that are valid at an instant, in the order in which they are drawn: by earliest
+    /// expiry, then priority, then grant time.
     fn buckets(&self, primitive: &Primitive, at: i64, memory: &Memory) -> Vec<Lot> {
         let today = local_date(&self.account.zone, at);
         let mut valid = Vec::new();
@@ -136,7 +137,7 @@ impl Naive<'_> {
     }
 }
 
-/// A number, possibly of days.
+/// The number in a property, or its number of days such as `30 d`; 0 if the property is absent.
 fn number(bucket: &Child, name: &str) -> i64 {
     let text = bucket.property(name).unwrap_or("0");
     text.trim_end_matches(" d").parse().unwrap()

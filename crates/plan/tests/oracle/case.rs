@@ -24,7 +24,8 @@ pub(crate) struct Case {
     pub(crate) subscriber: Subscriber,
 }
 
-/// An account, the start of its subscription, and an instant at which something happens to it.
+/// An account, the start of its subscription, and an instant near which its clock or calendar
+/// changes.
 #[derive(Clone)]
 pub(crate) struct Subscriber {
     pub(crate) account: AccountContext,
@@ -43,7 +44,8 @@ impl Case {
             let xml = draft.xml(dice);
             match parse(&xml) {
                 Ok(plan) => break (measure, xml, plan),
-                // Selectors in a row may exclude every type: draw again.
+                // Several selectors in a row may exclude every usage type; then another plan is
+                // drawn.
                 Err(errors) if errors.0.iter().all(|e| e.cause == Cause::NothingPasses) => {}
                 Err(errors) => panic!("{errors}\n{xml}"),
             }

@@ -15,13 +15,13 @@ pub(crate) const HOLIDAYS: &[(&str, &str)] = &[
     ("--02-28", "c"),
 ];
 
-/// The wall-clock time.
+/// The wall-clock time of an instant in a zone.
 fn reading(zone: &Zone, at: i64) -> DateTime {
     let rules = jiff::tz::TimeZone::get(zone.name()).unwrap();
     jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).datetime()
 }
 
-/// The last date that has begun: a day begins at its first instant and does not end when the clock
+/// The last date that has begun. A day begins at its first instant, and does not end when the clock
 /// goes back.
 pub(crate) fn local_date(zone: &Zone, at: i64) -> Date {
     let shown = reading(zone, at).date();
@@ -29,7 +29,7 @@ pub(crate) fn local_date(zone: &Zone, at: i64) -> Date {
     if first_instant_of(zone, next) <= Timestamp(at) { next } else { shown }
 }
 
-/// The kind of period.
+/// The kinds of periods.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Every {
     Month,
@@ -118,7 +118,7 @@ fn clock(reading: DateTime) -> i64 {
     (parts[0] * 60 + parts[1]) * 60 + parts[2]
 }
 
-/// Is the wall-clock time within the window?
+/// Whether the wall-clock time of an instant is within the window.
 pub(crate) fn in_daily_window(zone: &Zone, primitive: &Primitive, at: i64) -> bool {
     let clock = clock(reading(zone, at));
     let (from, to) = (primitive.property("from").unwrap(), primitive.property("to").unwrap());
@@ -126,8 +126,8 @@ pub(crate) fn in_daily_window(zone: &Zone, primitive: &Primitive, at: i64) -> bo
     if from < to { from <= clock && clock < to } else { clock >= from || clock < to }
 }
 
-/// Are the wall-clock time and the day of the week within the window? A window that wraps belongs
-/// to the day on which it starts.
+/// Whether the wall-clock time and the day of the week of an instant are within the window. A
+/// window past midnight belongs to the day on which it starts.
 pub(crate) fn in_window(zone: &Zone, window: &Child, at: i64) -> bool {
     let reading = reading(zone, at);
     let (today, clock) = (reading.weekday(), clock(reading));
@@ -151,7 +151,8 @@ pub(crate) fn in_window(zone: &Zone, window: &Child, at: i64) -> bool {
     })
 }
 
-/// Is the local date among the days written in the plan, or those of the table at a place?
+/// Whether the local date of an instant is among the days that the plan lists, or among those of
+/// the table at a place.
 pub(crate) fn is_special(zone: &Zone, primitive: &Primitive, place: Option<&str>, at: i64) -> bool {
     let date = local_date(zone, at);
     let is = |written: &str| {

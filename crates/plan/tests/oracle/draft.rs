@@ -10,14 +10,15 @@ struct Port {
     kind: Kind,
 }
 
-/// Ports with equal properties can be linked to one input.
+/// The properties of the units at a port. Ports with equal `count` and `label` can be linked to one
+/// input.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kind {
-    /// The count of units: the measure, or the primitive that counted them anew.
+    /// The measure that the units belong to, or the `UsageIncrement` that created it.
     count: String,
-    /// The primitive that derived their usage type.
+    /// The classifier that derived the usage type of the units.
     label: String,
-    /// Does each record pass as a whole?
+    /// Whether each record passes the port as a whole.
     whole: bool,
 }
 
@@ -30,16 +31,17 @@ pub(crate) enum Of {
     Units,
 }
 
-/// A plan over one measure: each primitive reads one or two of the earlier ports.
+/// A plan under construction. All of its primitives count one measure, and each reads one or two of
+/// the earlier ports.
 pub(crate) struct Draft {
     of: Of,
     pub(crate) measure: &'static str,
     ports: Vec<Port>,
     taken: Vec<String>,
-    /// Each with its count.
+    /// The accumulators: the id, and the measure that each counts, as in [`Kind::count`].
     accumulators: Vec<(String, String)>,
     charges: Vec<String>,
-    /// Do lines book differences of rounded running totals?
+    /// Whether lines book differences of rounded running totals.
     running: bool,
     graph: String,
 }
@@ -87,7 +89,7 @@ impl Draft {
     fn take(&mut self, dice: &mut Dice<'_>) -> (String, Kind) {
         let mut links: Vec<&Port> = Vec::new();
         for _ in 0..dice.one_of(&[1, 1, 1, 2, 3]) {
-            // Mostly the latest ports, so that graphs become deep.
+            // Mostly the latest ports are linked, so that graphs become deep.
             let back = dice.one_of(&[0, 0, 1, 1, 2, 3, 5]).min(self.ports.len() - 1);
             let port = &self.ports[self.ports.len() - 1 - back];
             let meets = |first: &&Port| {
@@ -104,7 +106,7 @@ impl Draft {
         (links.join(" "), kind)
     }
 
-    /// A port whose usage type has the same origin.
+    /// A random port at which the usage type of the units has the given origin.
     fn take_of(&mut self, label: &str, dice: &mut Dice<'_>) -> String {
         let same: Vec<&Port> = self.ports.iter().filter(|port| port.kind.label == label).collect();
         let name = same[dice.throw(same.len())].name.clone();
@@ -125,7 +127,8 @@ impl Draft {
         }
     }
 
-    /// A link to an accumulator of the same count, or none: then units count within the record.
+    /// A link to an accumulator that counts the same measure, or no link; without a link, units are
+    /// counted within the record.
     fn level(&self, kind: &Kind, dice: &mut Dice<'_>) -> String {
         let same = self.accumulators.iter().filter(|(_, count)| *count == kind.count);
         let same: Vec<&str> = same.map(|(id, _)| id.as_str()).collect();
@@ -192,8 +195,8 @@ impl Draft {
             15 => self.fee("OneTimeCharge", &id, &links, dice),
             16 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
             17 | 18 => {
-                // Units that a later part of the record buys would not be available to the earlier
-                // parts.
+                // When a record is rated in parts, units that a later part buys are not available
+                // to the earlier parts.
                 let bought = whatever && dice.throw(2) == 0;
                 let topup = bought.then(|| self.take_of(&kind.label, dice));
                 self.graph += &drawn::allowance(&id, &links, topup.as_deref(), self.unit(), dice);
@@ -223,7 +226,8 @@ impl Draft {
             "graduated" => self.level(&split, dice),
             _ => String::new(),
         };
-        // Prices by level need an accumulator that counts exactly the priced units.
+        // The price depends on the level, so the level needs an accumulator that counts exactly the
+        // priced units.
         let reads_level = self.running || (mode != "graduated" && dice.throw(2) == 0);
         let must_level = self.of == Of::Units && level.is_empty();
         let (links, level) = if reads_level || must_level {

@@ -27,7 +27,7 @@ const DATES: &[&str] = &[
 ];
 const DAYS: &[&str] = &["Mon-Fri", "Sat Sun", "Sun", "Fri-Mon", "Tue Thu-Sat", "Sat"];
 
-/// `from` and `to` of a window that is not empty.
+/// The properties `from` and `to` of a window that is not empty.
 fn window(dice: &mut Dice<'_>) -> String {
     let from = dice.throw(CLOCK.len());
     let to = (from + 1 + dice.throw(CLOCK.len() - 1)) % CLOCK.len();
@@ -75,7 +75,7 @@ pub(crate) fn threshold(
     format!("<ThresholdFilter id=\"{id}\" in=\"{links}\"{level} above=\"{above}{unit}\"{on}/>\n")
 }
 
-/// Rules of which no earlier one hides a later one; the last one may match everything.
+/// A classifier of which no rule is hidden by an earlier one. The last rule may match everything.
 pub(crate) fn classifier(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
     let conditions = [
         "type=\"t\" attribute=\"f\" is=\"a x\"",
@@ -129,7 +129,7 @@ pub(crate) fn weigher_by_value(id: &str, links: &str, dice: &mut Dice<'_>) -> St
     )
 }
 
-/// Always with a default, since the reason of a suspension is not under test here.
+/// A weigher by random windows. It always has a default weight, so that it suspends no record.
 pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
     let mut windows = String::new();
     for _ in 0..1 + dice.throw(3) {
@@ -143,7 +143,8 @@ pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> Str
     format!("<Weigher id=\"{id}\" in=\"{links}\" default=\"{default}\">{windows}</Weigher>\n")
 }
 
-/// Buckets of all calendars, with single grants, and one for bought units if `bought` has links.
+/// An allowance with buckets of all calendars and single grants, and a bucket of bought units if
+/// `topup` has a link.
 pub(crate) fn allowance(
     id: &str,
     links: &str,
@@ -156,7 +157,8 @@ pub(crate) fn allowance(
         let (days, priority) = (dice.one_of(&[1, 2, 7, 40]), dice.throw(3));
         format!("<bought id=\"bought\" valid=\"{days} d\" priority=\"{priority}\"/>")
     });
-    // Of buckets of equal order the first in the plan is drawn first, so it may be at any position.
+    // Of buckets with equal expiry and priority, the first in the plan is drawn first. So the
+    // bucket of bought units is placed before or after the others.
     let (least, before) = (usize::from(bought.is_none()), dice.throw(2) == 0);
     if before {
         buckets += bought.as_deref().unwrap_or_default();
@@ -180,7 +182,7 @@ pub(crate) fn allowance(
     format!("<Allowance id=\"{id}\" in=\"{links}\"{topup}>{buckets}</Allowance>\n")
 }
 
-/// Up to three steps, of which the last may be unbounded.
+/// Up to three steps. The last one may have no end.
 pub(crate) fn steps(endless: bool, unit: &str, dice: &mut Dice<'_>) -> String {
     let count = 1 + dice.throw(3);
     let (mut steps, mut upto) = (String::new(), 0);

@@ -9,8 +9,9 @@ use super::naive::Naive;
 use super::tables_of;
 use crate::support::{account, micros, plan, with_view};
 
-/// Peak and off-peak, nights that wrap, weekends, special days, an increment, free units per month,
-/// tiers per cycle, week and day, and a threshold. 6,000 units are few enough for a loop over each.
+/// Primitives for peak and off-peak, nights past midnight, weekends, special days, an increment,
+/// free units per month, tiers per cycle, week and day, and a threshold. Records have at most 6,000
+/// units, which is few enough for a loop over each unit.
 const EVERYTHING: &str = r#"
     <UsageTypeSelector id="online" in="record.units" types="t"/>
     <UsageTypeClassifier id="class" in="online.pass" default="usual">
@@ -41,7 +42,8 @@ const EVERYTHING: &str = r#"
     <StepRater id="free" in="paid.rest"><step id="free" price="0" per="1"/></StepRater>
     <AccountFinalizer id="post" in="a.charge b.charge c.charge d.charge free.charge"/>"#;
 
-/// Rates by both, asserts equal lines, and returns them.
+/// Rates a record by the compiled code and by the interpreter, asserts that the lines are equal,
+/// and returns them.
 fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::ChargeLine> {
     let plan = parse(&plan(EVERYTHING)).unwrap_or_else(|errors| panic!("{errors}"));
     let code = compile(&plan, &BTreeMap::new()).unwrap();
@@ -86,7 +88,7 @@ fn a_session_across_all_boundaries_equals_the_sum_of_its_units() {
         };
         let lines = both(&account, &record);
         let rated: i128 = lines.iter().map(|line| line.quantity).sum();
-        // Rounded up to 60, and then to a multiple of 6.
+        // The increment rounds up to 60 units, and above that to a multiple of 6.
         assert_eq!(rated, (i128::from(units) + 5) / 6 * 6, "{zone}");
     }
 }

@@ -1,5 +1,5 @@
-//! Laws for every plan: parts add up, periods are half open, rating again gives the same result,
-//! accounts are independent.
+//! Laws that hold for every plan: parts add up, periods are half open, rating again gives the same
+//! result, accounts are independent.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::law;
 use super::scene::an_account;
 use crate::support::{compiled, plan, with_view};
 
-/// Units and amount in billionths, by component and period.
+/// The units, and the amount in billionths, by component and period.
 fn sums(rated: &[Rated]) -> BTreeMap<(u16, Period), (i128, i128)> {
     let mut sums: BTreeMap<_, (i128, i128)> = BTreeMap::new();
     for line in rated.iter().flat_map(|rated| &rated.lines) {
@@ -27,8 +27,8 @@ fn sums(rated: &[Rated]) -> BTreeMap<(u16, Period), (i128, i128)> {
     sums
 }
 
-/// A record with evenly spaced units, so that its parts are records too; and the unit before which
-/// to cut it.
+/// A record with evenly spaced units, so that its parts are records too, and the unit before which
+/// the test cuts it.
 fn evenly(case: &Case, dice: &mut Dice<'_>) -> (UsageRecord, i64) {
     let mut record = case.a_record(&case.subscriber, dice);
     let units = record.quantity.unwrap().max(1);
@@ -67,7 +67,8 @@ fn calendar_of(case: &Case, component: u16) -> Option<Every> {
     (primitive.kind == "MonthlyRecurringCharge").then_some(Every::Month)
 }
 
-/// Is an instant in the period, from its first instant to just before the next period's?
+/// Whether an instant is in the period, from its first instant to just before the next period's
+/// first instant.
 fn holds(subscriber: &Subscriber, every: Every, period: Period, at: i64) -> bool {
     let zone = &subscriber.account.zone;
     let first = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(period.0);
@@ -235,7 +236,7 @@ fn accounts_do_not_touch_each_other() {
                 (0..1 + dice.throw(4)).map(|_| case.a_record(subscriber, dice)).collect()
             })
             .collect();
-        // Zeros: one account after the other.
+        // Without random bytes, the records are rated one account after the other.
         let (apart, left_apart) =
             rate_all(&case, subscribers.clone(), &records, &mut Dice::new(&[]));
         let (mixed, left_mixed) = rate_all(&case, subscribers, &records, &mut Dice::new(mixing));

@@ -29,7 +29,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use turnpike_plan::{ObjectCode, Rater, Table, parse_table};
 use turnpike_types::SuspenseReason;
 
-/// The table `h` for every table that a plan reads.
+/// The table `h` of random plans, once for every table that the plan reads.
 fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     let rows = HOLIDAYS.iter().map(|(date, place)| format!("{date},special,{place}\n"));
     let head = "# turnpike-table id=h kind=holidays version=1 starts=2000-01-01\ndate,name,place\n";
@@ -38,8 +38,9 @@ fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     code.tables().iter().map(|_| Some(Arc::clone(&table))).collect()
 }
 
-/// Checks a law on random bytes. `holds` returns the number of rated records: if all records are
-/// suspended, the law is not tested, so at least a fifth of the cases must rate some.
+/// Checks a law on random bytes. `holds` checks one case and returns the number of rated records. A
+/// case in which all records are suspended tests nothing, so at least a fifth of the cases must
+/// rate some.
 fn law(usual: u32, bytes: usize, holds: impl Fn(&[u8]) -> Result<usize, TestCaseError>) {
     let config = test_cases::cases(usual);
     let cases = config.cases as usize;
@@ -54,7 +55,7 @@ fn law(usual: u32, bytes: usize, holds: impl Fn(&[u8]) -> Result<usize, TestCase
     assert!(rated.get() * 5 >= cases, "of {cases} cases only {} were rated", rated.get());
 }
 
-/// Random plans, and records rated in sequence by a rater that is reused.
+/// Random plans, with records that one rater rates in sequence.
 #[test]
 fn compiled_code_equals_pushing_the_units_one_by_one() {
     law(3000, 900, |bytes| {

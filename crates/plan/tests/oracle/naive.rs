@@ -2,10 +2,12 @@
 //! (docs/plan-semantics.md section 1). It is slow and simple on purpose. It shares only the graph
 //! with the compiled code, and parses values itself.
 //!
-//! Copies of a unit are numbered: a Weigher multiplies the numbers, paths that meet renumber from
-//! the lowest, and a rater's rest keeps them. A copy reads the accumulator's level as it was for
-//! the copy with this number; copies that the accumulator did not count read the level of the last
-//! counted one.
+//! A unit can arrive several times: a Weigher makes copies of it, and two paths that meet bring the
+//! copies of both. The copies of a unit have consecutive numbers. A Weigher multiplies the first
+//! number by its weight; where paths meet, the copies are numbered again from the lowest number; a
+//! rater's rest keeps the numbers. A copy reads the accumulator's level as it was for the copy with
+//! the same number. Copies that the accumulator did not count read the level of the last counted
+//! one.
 //!
 //! This file moves units through the graph. `pricing.rs` books the lines of raters and charges,
 //! `buckets.rs` the allowances; `clock.rs` has clocks and calendars.
@@ -34,7 +36,7 @@ pub(crate) struct Naive<'a> {
     pub(crate) since: Timestamp,
 }
 
-/// A unit, or a zero-quantity record.
+/// A unit, or a zero-quantity record, that is pushed through the graph.
 #[derive(Clone, Copy)]
 pub(crate) enum Push {
     Unit { number: i64, at: i64 },
@@ -64,25 +66,28 @@ pub(crate) struct Memory {
     /// Running values by variable and period.
     pub(crate) values: BTreeMap<(VariableId, Period), i128>,
     pub(crate) changed: BTreeSet<(VariableId, Period)>,
-    /// Lines in progress.
+    /// The lines of the record so far, not yet priced.
     pub(crate) parts: BTreeMap<Part, ChargeLine>,
     /// The amounts of lines with running totals, added up unit by unit.
     pub(crate) amounts: BTreeMap<Part, i128>,
-    /// Packages that began within the lines.
+    /// The number of packages that began within each line.
     pub(crate) begun: BTreeMap<Part, i128>,
-    /// Units that reached a rater or threshold without a level.
+    /// The number of units that reached each rater or threshold without a level, by index in the
+    /// order.
     counts: BTreeMap<usize, i128>,
-    /// The copies of a record that reached a primitive that counts units anew.
+    /// The copies of each unit of the record that reached a `UsageIncrement`, by its id.
     anew: BTreeMap<String, Vec<i128>>,
     /// The numbers of the copies at each output, for the current unit.
     outputs: Outputs,
     /// The units that allowances received by `topup`.
     pub(crate) topped_up: BTreeMap<String, Came>,
-    /// Each accumulator's reading for the current unit: total before, first number, count.
+    /// For each accumulator, what the current unit reads: the total before it, the number of its
+    /// first copy, and the number of its copies.
     readings: BTreeMap<String, (i128, i128, i128)>,
 }
 
-/// The current count: the units of a measure, or those of a primitive that counts anew.
+/// The measure whose units are pushed: a measure of the record, or, with `anew`, the rounded-up
+/// measure of a `UsageIncrement`.
 #[derive(Clone, Debug)]
 struct Count {
     measure: String,
@@ -97,8 +102,9 @@ type Outputs = BTreeMap<(String, String), Vec<i128>>;
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<ChargeLine>, Vec<StateEntry>), SuspenseReason> {
         let order = order_of(self.plan);
-        // Units that a record buys are available to all of its units. So the record is first pushed
-        // up to each allowance with a `topup`, to find the bought units, and then through it.
+        // Units that a record buys at an allowance also cover the record's earlier units. So the
+        // graph is first evaluated as far as each allowance with a `topup`, to determine the bought
+        // units, and then as a whole.
         let mut bought = Vec::new();
         for (place, primitive) in order.iter().enumerate() {
             if !primitive.links("topup").is_empty() {
@@ -159,8 +165,8 @@ impl Naive<'_> {
         Ok(Count { measure: measure.to_owned(), anew: None, quantity, duration })
     }
 
-    /// The count behind a UsageIncrement: time moves the record's end; more of another measure is
-    /// spread over the same time.
+    /// The rounded-up measure behind a `UsageIncrement`. If the measure is time, the record ends
+    /// later; additional units of another measure are spread over the same time.
     fn lengthened(&self, count: &Count, id: &str) -> Count {
         let of = |name| base(self.plan.primitive(id).unwrap().property(name).unwrap()) as i64;
         let mut quantity = if count.quantity == 0 { 0 } else { of("first") };
@@ -391,7 +397,7 @@ pub(crate) fn subscription(since: Timestamp) -> Period {
     }
 }
 
-/// The copies that arrive by all links; renumbered when several links bring copies.
+/// The copies that arrive by all links. They are numbered again if several links bring copies.
 fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     let brought = |link: &Link| {
         if link.is_source() {
@@ -409,7 +415,7 @@ fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     (first..first + count as i128).collect()
 }
 
-/// A quantity in base units; the generated plans contain no others.
+/// A quantity in base units. The generated plans use no other units than these.
 pub(crate) fn base(text: &str) -> i128 {
     let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
     let factor = match unit {

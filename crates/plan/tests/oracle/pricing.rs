@@ -6,10 +6,11 @@ use turnpike_types::{Money, Posting};
 
 use super::naive::{Memory, Naive, Push, base};
 
-/// The key of a line: index in the order, step, kind of line, period.
+/// The key of a line: the index of the primitive in the order, the step, the kind of line, and the
+/// period.
 pub(crate) type Part = (usize, usize, Kind, Period);
 
-/// The kinds of lines of a step, in their order.
+/// The kinds of lines of a step, in the order in which they are booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Correction,
@@ -24,11 +25,11 @@ struct Reached<'a> {
     primitive: &'a Primitive,
     index: usize,
     period: Period,
-    /// The unit.
+    /// The number of the unit within the record.
     number: i64,
     /// The level that the unit read.
     level: i128,
-    /// The number of the copy.
+    /// The number of the copy of the unit.
     copy: i128,
 }
 
@@ -55,7 +56,7 @@ impl<'a> Reached<'a> {
         before.map_or(0, |before| base(before.property("upto").unwrap()))
     }
 
-    /// May this unit be charged a fee per call? Only the record's first unit may.
+    /// Whether the unit may be charged a fee per call, which only the record's first unit may.
     fn may_charge_a_fee(&self) -> bool {
         let per_call = self.primitive.property("fee-per") == Some("call");
         !per_call || (self.number == 0 && self.copy == 0 && self.level == 0)
@@ -107,7 +108,7 @@ impl Naive<'_> {
         rest
     }
 
-    /// Adds a unit to the line of its step.
+    /// Adds a copy of a unit to the line of its step.
     fn count_in(&self, reached: Reached<'_>, counted: i128, memory: &mut Memory) {
         let key = reached.part(Kind::Units);
         if self.plan.rounds_running() {
@@ -162,7 +163,8 @@ impl Naive<'_> {
         memory.parts.insert(reached.part(Kind::Correction), line);
     }
 
-    /// A step's constant: once per period of the level, or once per record.
+    /// Charges a step's constant, once per period of the level or, without a level, once per
+    /// record.
     fn constant(&self, reached: Reached<'_>, memory: &mut Memory) {
         let Some(constant) = reached.step().property("constant") else {
             return;
@@ -183,7 +185,7 @@ impl Naive<'_> {
         memory.parts.insert(part, line);
     }
 
-    /// Charges an amount once, unless it is marked as charged, on a line of a period.
+    /// Charges an amount on a line of a period, unless the state shows that it was charged before.
     pub(crate) fn charge_once(
         &self,
         place: usize,
@@ -219,7 +221,7 @@ impl Naive<'_> {
         }
     }
 
-    /// Prices the parts and sorts the lines: by index in the order, first unit, step.
+    /// Prices the lines and sorts them by primitive in topological order, first unit and step.
     pub(crate) fn lines(&self, memory: &Memory, order: &[&Primitive]) -> Vec<ChargeLine> {
         let mut lines: Vec<_> = memory.parts.clone().into_iter().collect();
         for (part, line) in &mut lines {
@@ -243,7 +245,8 @@ impl Naive<'_> {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// quantity * price / per, rounded half to even to the plan's digits.
+    /// The price of a quantity, `quantity * price / per`, rounded half to even to the plan's
+    /// digits.
     fn money(&self, quantity: i128, price: &str, per: i128) -> Money {
         let (whole, part) = price.split_once('.').unwrap_or((price, ""));
         let digits: i128 = format!("{whole}{part}").parse().unwrap();

@@ -14,7 +14,7 @@ use crate::support::{account, micros};
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// Zones, and instants near a change of their clock or calendar.
+/// Time zones, each with an instant near a change of its clock or calendar.
 const EDGES: &[(&str, &str)] = &[
     ("UTC", "2026-02-01T00:00:00Z"),
     ("America/New_York", "2026-03-08T07:00:00Z"),
@@ -71,8 +71,8 @@ pub(crate) fn a_record(measure: &str, edge: i64, dice: &mut Dice<'_>) -> UsageRe
     record
 }
 
-/// The start of the subscription: just before every record near the instant, long before, or
-/// unknown.
+/// The start of the subscription: just before every record near the instant `edge`, long before it,
+/// or unknown.
 pub(crate) fn a_beginning(edge: i64, dice: &mut Dice<'_>) -> Timestamp {
     let hours = dice.one_of(&[910, 1000, 1300, 3000]) + dice.number(60);
     if dice.throw(4) == 0 {
@@ -98,7 +98,7 @@ fn every(plan: &Plan, variable: &str) -> Option<Every> {
     }
 }
 
-/// Bought units that expire near the instant, some of them used up.
+/// State of bought units that expire near the instant `edge`, some of them used up.
 fn what_was_bought(
     state: &mut AccountState,
     left: VariableId,
@@ -117,7 +117,7 @@ fn what_was_bought(
     }
 }
 
-/// Values of some periods near the instant, as if left by earlier usage.
+/// State values in some periods near the instant `edge`, as if left by earlier usage.
 pub(crate) fn a_state(
     plan: &Plan,
     code: &ObjectCode,

@@ -44,7 +44,7 @@ fn holds(rule: &Child, record: &UsageRecord, so_far: &str) -> bool {
     by_type && by_text && by_measure
 }
 
-/// Tries every length of the text that a star stands for.
+/// Whether a text matches a pattern. Tries every length of text that a star can match.
 fn is_like(value: &str, pattern: &str) -> bool {
     let (Some(first), tail) = (pattern.chars().next(), pattern.get(1..).unwrap_or_default()) else {
         return value.is_empty();

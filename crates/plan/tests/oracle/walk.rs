@@ -1,4 +1,4 @@
-//! The measures that a plan reads, and the order of its primitives.
+//! The measures that a plan reads, and the topological order of its primitives.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ pub(crate) fn measures_of(plan: &Plan) -> BTreeSet<String> {
     links.filter(|link| link.is_source()).map(|link| link.port.clone()).collect()
 }
 
-/// Topological order, ties by document order: repeatedly the first primitive whose feeders are
-/// done.
+/// The primitives in topological order, ties by document order: repeatedly, the first primitive
+/// whose inputs come from primitives that are already in the order.
 pub(crate) fn order_of(plan: &Plan) -> Vec<&Primitive> {
     let mut order: Vec<&Primitive> = Vec::new();
     while order.len() < plan.primitives().len() {

@@ -1,4 +1,5 @@
-//! An account whose plan reads tables and whose cycles close, rated as an owner would.
+//! An account whose plan reads tables and has charges at the close of cycles, rated as an owner
+//! would rate it.
 
 #![allow(dead_code)]
 
@@ -32,7 +33,7 @@ impl Billed {
         Self::of_code(compiled(xml), zone)
     }
 
-    /// An account with a plan of the catalogue.
+    /// An account with a parsed plan, whose tables are given as text.
     pub(crate) fn of_plan(plan: &Plan, zone: &str, tables: &[&str]) -> Self {
         let code = turnpike_plan::compile(plan, &[].into()).unwrap();
         Self { tables: tables.iter().map(read).collect(), ..Self::of_code(code, zone) }
@@ -50,7 +51,7 @@ impl Billed {
         }
     }
 
-    /// With the tables that the plan names, in the plan's order.
+    /// An account with the tables that the plan names, in the plan's order.
     pub(crate) fn with_tables(xml: &str, zone: &str, tables: &[&str]) -> Self {
         Self { tables: tables.iter().map(read).collect(), ..Self::new(xml, zone) }
     }

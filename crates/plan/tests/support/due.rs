@@ -16,15 +16,15 @@ pub(crate) struct Subscription {
     pub(crate) versions: Vec<ObjectCode>,
     pub(crate) since: Timestamp,
     pub(crate) until: Timestamp,
-    /// The option that it is an alternative of, and the option's fee.
+    /// The option of which the subscription is an alternative, and the option's fee.
     pub(crate) option: Option<(&'static str, Money)>,
-    /// The start of the offer.
+    /// The instant from which the option is offered.
     pub(crate) offered: Timestamp,
     /// The instant from which the client keeps the plan, without a further choice.
     pub(crate) kept_from: Timestamp,
 }
 
-/// The default start of an offer.
+/// The instant from which an option is offered by default.
 const OFFERED: Timestamp = Timestamp(0);
 
 impl Subscription {
@@ -142,12 +142,11 @@ impl Contract {
     }
 }
 
-/// A booked line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Booked {
-    /// Its cause: `charge`, `close`, `option`, or a record's id.
+    /// The cause of the line: `charge`, `close`, `option`, `offset`, or the id of a record.
     pub(crate) by: String,
-    /// The instant at which it fell due, or the start of the record.
+    /// The instant at which the charge fell due, or the start of the record.
     pub(crate) at: Timestamp,
     /// The local date of `at`.
     pub(crate) on: String,
@@ -164,7 +163,8 @@ pub(crate) struct Ledger {
     pub(crate) state: AccountState,
     pub(crate) rater: Rater,
     pub(crate) lines: Vec<Booked>,
-    /// If set, periods that records this much older than logged time can't reach are removed.
+    /// The acceptance horizon in microseconds. If set, state of periods that no acceptable record
+    /// can reach is removed.
     pub(crate) horizon_us: Option<i64>,
 }
 
@@ -187,7 +187,8 @@ impl Ledger {
         self.book_due(contract, now, now).unwrap();
     }
 
-    /// Books charges that are due at or before `through`, and cycles that close by `now`.
+    /// Books charges that are due at or before `through`, and closes cycles whose grace period has
+    /// ended at `now`.
     pub(crate) fn book_due(
         &mut self,
         contract: &Contract,
@@ -221,7 +222,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Rates a record, after the charges that are due at or before its start
+    /// Rates a record, after booking the charges that are due at or before its start
     /// (docs/plan-semantics.md section 5).
     pub(crate) fn rate(
         &mut self,
@@ -268,7 +269,7 @@ impl Ledger {
         self.lines.iter().map(Booked::shown).collect()
     }
 
-    /// The posted lines.
+    /// The lines that are posted to the account.
     pub(crate) fn posted(&self) -> Vec<String> {
         let posted = self.lines.iter().filter(|line| line.posting == Posting::Account);
         posted.map(Booked::shown).collect()
@@ -313,7 +314,7 @@ fn booked(
     }
 }
 
-/// An instant: written with its offset, or a date in UTC.
+/// An instant, written with its offset or as a date in UTC.
 pub(crate) fn at(text: &str) -> Timestamp {
     if text.len() == 10 { at(&format!("{text}T00:00:00Z")) } else { Timestamp(micros(text)) }
 }
@@ -329,7 +330,7 @@ pub(crate) fn period(date: &str) -> Period {
     Period(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
 }
 
-/// A plan with this id, starting on a date.
+/// A plan with the given id, which starts on the given date.
 pub(crate) fn plan_of(id: &str, version: u32, starts: &str, graph: &str) -> String {
     format!(
         "<plan xmlns=\"urn:turnpike:plan:1\" id=\"{id}\" version=\"{version}\" starts=\"{starts}\" currency=\"USD\">\n<graph>\n{graph}\n</graph>\n</plan>"

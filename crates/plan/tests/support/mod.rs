@@ -1,4 +1,4 @@
-//! Shared parts of the integration tests: owned records, accounts, and rating records in sequence.
+//! Helpers of the integration tests: records, accounts, and rating of records in sequence.
 
 #![allow(dead_code)]
 
@@ -18,14 +18,14 @@ pub(crate) fn micros(text: &str) -> i64 {
     text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
 }
 
-/// A record with a duration only.
+/// A record whose only measure is its duration.
 pub(crate) fn session(kind: &str, start: &str, end: &str) -> UsageRecord {
     let mut record = begun(kind, start);
     record.state_duration(Some(micros(end) - micros(start)));
     record
 }
 
-/// A record without any measure.
+/// A record without any measure; its duration is unknown.
 pub(crate) fn begun(kind: &str, start: &str) -> UsageRecord {
     UsageRecord {
         record_id: "r".to_owned(),
@@ -77,7 +77,7 @@ pub(crate) struct Subscriber {
     pub(crate) account: AccountContext,
     pub(crate) state: AccountState,
     pub(crate) rater: Rater,
-    /// Logged time. By default long ago, so that every cycle is open.
+    /// Logged time. The default is long ago, so that every cycle is open.
     pub(crate) now: Timestamp,
 }
 
@@ -101,7 +101,7 @@ impl Subscriber {
         Ok(rated)
     }
 
-    /// (component, quantity, amount) of each line.
+    /// Rates a record; returns (component, quantity, amount) of each line.
     pub(crate) fn lines(&mut self, record: &UsageRecord) -> Vec<(String, i128, String)> {
         let rated = self.rate(record).unwrap();
         rated.lines.iter().map(|line| self.shown(line)).collect()
@@ -114,14 +114,14 @@ impl Subscriber {
     }
 }
 
-/// A plan around a graph.
+/// The XML of a plan with the given primitives.
 pub(crate) fn plan(graph: &str) -> String {
     format!(
         "<plan xmlns=\"urn:turnpike:plan:1\" id=\"p\" version=\"1\" starts=\"2026-01-01\" currency=\"USD\">\n<graph>\n{graph}\n</graph>\n</plan>"
     )
 }
 
-/// (line, primitive, cause) of every error of a plan that must be refused.
+/// Parses a plan that must be refused; returns (line, primitive, cause) of every error.
 pub(crate) fn causes(xml: &str) -> Vec<(u32, String, Cause)> {
     let errors = turnpike_plan::parse(xml).unwrap_err().0;
     let told = errors.into_iter();

@@ -1,9 +1,9 @@
-//! Plans that are refused, with one primitive per line from line 3.
+//! Helpers for plans that must be refused. Each plan has one primitive per line, from line 3.
 
 use crate::support::plan;
 use turnpike_plan::{Cause, PlanErrors, parse};
 
-/// Asserts that the plan has exactly this error.
+/// Asserts that a plan of these lines has exactly this error.
 pub(crate) fn refused(lines: &[&str], line: u32, primitive: &str, cause: Cause) {
     refused_plan(&plan(&lines.join("\n")), line, primitive, cause);
 }

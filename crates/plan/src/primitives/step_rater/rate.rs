@@ -12,11 +12,11 @@ use crate::stream::{Span, Stream};
 /// The way in which a part's units are priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Each unit at the price of its step.
+    /// Each unit has the price of its own step.
     Graduated,
-    /// All units of the period at the price of the reached step.
+    /// All units of the period have the price of the step that was reached.
     Volume,
-    /// By packages of `per` units. A package is charged with its first unit.
+    /// The price is for packages of `per` units. A package is charged with its first unit.
     Package,
 }
 
@@ -38,7 +38,8 @@ pub(super) struct Step {
 pub(super) struct Constant {
     pub(super) component: u16,
     pub(super) amount: Money,
-    /// Stores the periods in which the amount was charged; `None` without a level.
+    /// The variable that records the periods in which the amount was charged; `None` without a
+    /// level.
     pub(super) variable: Option<VariableId>,
     /// Whether the amount is charged with the record's first unit only.
     pub(super) per_call: bool,
@@ -48,7 +49,7 @@ pub(super) struct StepRater {
     pub(super) mode: Mode,
     /// Whether lines are differences of rounded running totals.
     pub(super) running: bool,
-    /// The level at which each step ends; `None` for no end.
+    /// The level at which each step ends; `None` if the step has no end.
     pub(super) bounds: Vec<Option<i128>>,
     pub(super) steps: Vec<Step>,
     pub(super) total: Option<Total>,
@@ -72,7 +73,7 @@ impl Op for StepRater {
 }
 
 impl StepRater {
-    /// The general case: any number of ranges of units.
+    /// Handles the general case of any number of ranges of units.
     #[inline(never)]
     fn run_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
@@ -108,8 +109,8 @@ impl StepRater {
         Ok(())
     }
 
-    /// The common case: one range of units with one level, split by steps between whole units.
-    /// Returns `false`, and books no line, if the record is not of this case.
+    /// Handles the common case: one range of units in one period, in which each step prices whole
+    /// units. Returns `false`, and books no line, in all other cases.
     fn run_single(&self, run: &mut Evaluation<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
         let (mut before, period) = match self.total {
             None => (0, Period::EVER),
@@ -127,7 +128,8 @@ impl StepRater {
             let mut after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
             let over = self.bounds[step].filter(|&upto| upto < after);
             if let Some(upto) = over {
-                // Copies of one unit may belong to two steps.
+                // Each unit counts several times (behind a `Weigher`), so a step may end within a
+                // unit.
                 if span.copies != 1 {
                     return Ok(false);
                 }
@@ -139,7 +141,7 @@ impl StepRater {
             if over.is_none() {
                 return Ok(true);
             }
-            // `quantity` is less than the units of the span.
+            // `quantity` is less than the number of units in the span, so it fits in 64 bits.
             span.first += i64::try_from(quantity).map_err(|_| SuspenseReason::Overflow)?;
             before = after;
         }
@@ -211,7 +213,8 @@ impl StepRater {
         self.steps[part.step].price.of(part.quantity)
     }
 
-    /// The price of started packages, or the difference of running totals; `None` on overflow.
+    /// The price of the packages begun by the part's units, or the difference of running totals;
+    /// `None` on overflow.
     #[inline(never)]
     fn amount_by_level(&self, part: &StepPortion) -> Option<Money> {
         let step = &self.steps[part.step];
@@ -237,9 +240,9 @@ impl StepRater {
         difference(step.price.of(after)?, step.price.of(before)?)
     }
 
-    /// The correction if the part's first unit changes the step: the price difference of all units
-    /// below it, F(after) - F(before). This rater priced all of them
-    /// (docs/plan-semantics.md section 4).
+    /// The correction if the part's first unit is the first of its step: the price of all units
+    /// before it at this step's price, less their price at the price of the step before. This rater
+    /// priced all of these units (docs/plan-semantics.md section 4).
     fn correction(&self, part: &StepPortion) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
         let Some(component) = step.correction else { return Ok(None) };

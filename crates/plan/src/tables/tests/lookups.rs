@@ -81,7 +81,7 @@ fn the_hash_follows_content_and_not_the_order_of_rows() {
     }
 }
 
-/// docs/plan-semantics.md section 8: the longest prefix of the table.
+/// docs/plan-semantics.md section 8: the longest prefix of the number in the table gives the price.
 #[test]
 fn the_longest_prefix_wins() {
     let table = table(TableKind::DialPlan, SAMPLES[0].1);
@@ -104,7 +104,8 @@ fn the_longest_prefix_wins() {
     assert_eq!((britain.index, plan.longest("447").unwrap().per.unit), (1, Unit::One));
 }
 
-/// docs/plan-semantics.md sections 3 and 8.
+/// docs/plan-semantics.md sections 3 and 8: a place has the taxes of all places that contain it,
+/// the outermost place first.
 #[test]
 fn a_place_has_the_taxes_of_all_enclosing_places_outermost_first() {
     let rows = "tax,place,rate,category,compound\ncity,US/CA/Los Angeles,1.5,,yes\nb,US,2,,\na,US,0,,\nfund,US/CA,1,calls,\nVAT,CH,8.1,,\n";
@@ -133,7 +134,8 @@ fn a_place_with_taxes_of_another_category_only_is_known_and_has_no_tax() {
     assert!(table.tax().unwrap().taxes("US/CA", "data").unwrap().is_empty());
 }
 
-/// docs/plan-semantics.md section 8, SpecialDaysTimeFilter.
+/// docs/plan-semantics.md section 8: a date is special at all places, or at one place and the
+/// places within it.
 #[test]
 fn a_day_is_special_everywhere_or_at_a_place() {
     let rows = "date,name,place\n--12-25,Christmas,\n--02-29,leap,\n2026-07-03,observed,US\n--09-09,admission,US/CA\n";
@@ -157,8 +159,8 @@ fn a_special_day_reads_the_same_in_a_plan() {
     }
 }
 
-/// docs/plan-semantics.md section 3: the rate in force at the record's start; never an inverse
-/// rate.
+/// docs/plan-semantics.md section 3: a conversion uses the rate in force at the record's start, and
+/// never the inverse of the opposite rate.
 #[test]
 fn the_latest_rate_of_the_very_pair_counts() {
     let table = table(TableKind::ExchangeRates, SAMPLES[3].1);
@@ -175,7 +177,7 @@ fn the_latest_rate_of_the_very_pair_counts() {
     assert_eq!(rate("EUR", "CHF", 2030, 1, 1), None);
 }
 
-/// docs/plan-semantics.md section 8, IptoLocationMapper.
+/// docs/plan-semantics.md section 8: among nested networks, the innermost one gives the location.
 #[test]
 fn the_innermost_network_places_an_address() {
     let table = table(TableKind::Addresses, SAMPLES[4].1);

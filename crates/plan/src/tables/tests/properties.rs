@@ -73,7 +73,7 @@ fn lies_in(place: &str, outer: &str) -> bool {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// docs/plan-semantics.md section 8: longest prefix.
+    /// docs/plan-semantics.md section 8: the longest prefix gives the price.
     #[test]
     fn a_dial_plan_answers_as_a_scan_of_all_prefixes(
         prefixes in vec("[0-2]{1,5}|[0-9]{14,15}", 1..40), numbers in vec("[0-2]{0,8}|[0-9]{13,18}", 1..40),
@@ -94,8 +94,8 @@ proptest! {
         }
     }
 
-    /// docs/plan-semantics.md section 8: the location of an address is that of its innermost
-    /// network.
+    /// docs/plan-semantics.md section 8: among nested networks, the innermost one gives the
+    /// location.
     #[test]
     fn addresses_answer_as_a_scan_of_all_networks(
         networks in vec(network(), 1..40), addresses in vec(address(), 1..40),
@@ -105,7 +105,7 @@ proptest! {
         networks.retain(|network| seen.insert(*network));
         let mut rows = "network,location\n".to_owned();
         for (at, (address, prefix)) in networks.iter().enumerate() {
-            // Few locations, so that adjacent and nested networks share them.
+            // There are only three locations, so that adjacent and nested networks share locations.
             rows += &format!("{address}/{prefix},{}\n", at % 3);
         }
         let table = table(TableKind::Addresses, &rows);
@@ -120,7 +120,7 @@ proptest! {
         }
     }
 
-    /// docs/plan-semantics.md section 3: the rate in force.
+    /// docs/plan-semantics.md section 3: a conversion uses the rate in force on the date.
     #[test]
     fn exchange_rates_answer_as_a_scan_of_all_rows(
         rates in vec((0usize..4, 0usize..4, prop::option::of(day())), 1..30),
@@ -148,7 +148,7 @@ proptest! {
         }
     }
 
-    /// docs/plan-semantics.md section 3: taxes compound in order.
+    /// docs/plan-semantics.md section 3: the taxes of one place apply in the order of the table.
     #[test]
     fn taxes_answer_as_a_scan_of_all_rows(
         taxes in vec((places(), 0usize..3), 1..30), asked in vec((places(), 0usize..3), 1..20),

@@ -92,7 +92,8 @@ fn rows_that_do_not_fit_the_header_or_hold_no_plain_text_are_refused() {
     assert_refused(&with("10.0.0.0/8,\"a"), 5, "left open");
     assert_refused(&with("10.0.0.0/8,a\"b"), 5, "left open");
     assert_refused(&with("10.0.0.0/8,\"a\"b"), 5, "follows the closing quote");
-    // Each line of a two-line value is refused, and later line numbers are correct.
+    // Each line of a value that spans two lines is refused, and the line numbers after it are
+    // correct.
     let errors = refused(&with("10.0.0.0/8,\"a\nb\"\n10.1.0.0/8,c"));
     let lines: Vec<u32> = errors.0.iter().map(|error| error.line).collect();
     assert_eq!(lines, [5, 6, 7]);
