@@ -6,7 +6,7 @@ use turnpike_types::{Timestamp, UsageRecord, limits};
 use crate::{ui, values};
 
 /// Checks the ends of records against the present time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Happened {
     now: Timestamp,
     /// `now` was given: apply the check of a cluster.
