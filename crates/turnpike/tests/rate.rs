@@ -254,6 +254,31 @@ fn fees_begin_with_the_billing_cycle_of_the_earliest_record() {
 }
 
 #[test]
+fn a_plan_or_a_table_that_is_given_twice_is_refused() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (plan, table, usage) = (path("calls.xml"), path("world.csv"), path("usage.csv"));
+    let (other_plan, other_table) = (path("other.xml"), path("other.csv"));
+    let dearer = std::fs::read_to_string(&plan).unwrap().replace("\"5.00\"", "\"7.00\"");
+    std::fs::write(&other_plan, dearer).unwrap();
+    let dearer = std::fs::read_to_string(&table).unwrap().replace(",0.02,", ",0.20,");
+    std::fs::write(&other_table, dearer).unwrap();
+    let rate = ["rate", "--usage", &usage, "--plan", &plan, "--table", &table];
+    assert_eq!(run(&rate).code, 0);
+    for (option, file, what) in [
+        ("--plan", &other_plan, "version 1 of plan calls"),
+        ("--plan", &plan, "version 1 of plan calls"),
+        ("--table", &other_table, "version 1 of table world"),
+    ] {
+        let ran = run(&[&rate[..], &[option, file]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        for word in [what, file, "give each version once"] {
+            assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+        }
+    }
+}
+
+#[test]
 fn a_plan_is_tested_with_the_tables_that_it_reads() {
     let dir = calls();
     let path = |name: &str| dir.path().join(name).display().to_string();

@@ -124,8 +124,12 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         plan.warnings.iter().for_each(ui::print_stderr);
         loaded.push(plan.plan);
     }
+    let versions = loaded.iter().map(|plan| (plan.id(), plan.version()));
+    check_given_once("plan", args.plans.iter().zip(versions))?;
     let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+    let versions = tables.iter().map(|table| (table.id(), table.version()));
+    check_given_once("table", args.tables.iter().zip(versions))?;
     loaded.iter().for_each(|plan| warn_of_missing_tables(plan, &tables));
     let catalogue = TrialCatalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
@@ -165,6 +169,24 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     }
     happened.warn();
     lines.finish()
+}
+
+/// Refuses a version that two files hold: only one of them would be used.
+fn check_given_once<'a>(
+    what: &str,
+    files: impl Iterator<Item = (&'a PathBuf, (&'a str, u32))>,
+) -> anyhow::Result<()> {
+    let mut given: BTreeMap<(&str, u32), &PathBuf> = BTreeMap::new();
+    for (file, (id, version)) in files {
+        if let Some(first) = given.insert((id, version), file) {
+            let (first, second) = (first.display(), file.display());
+            return Err(usage(format!(
+                "--{what} {second}: {first} is version {version} of {what} {id} too: give each \
+                 version once, or change the version in one of the files"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
