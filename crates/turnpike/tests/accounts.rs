@@ -180,6 +180,26 @@ fn identities(up: &Up) {
         &["account", "open", "44", "--identity", "ip:198.51.100.9/29"],
         &["ip:198.51.100.8/29"],
     );
+    too_short_prefixes(up);
+}
+
+/// A prefix that holds most addresses is no customer's.
+fn too_short_prefixes(up: &Up) {
+    for (wide, least) in [("ip:0.0.0.0/0", "/8"), ("ip:::/0", "/16"), ("ip:128.0.0.0/1", "/8")] {
+        let words = [wide, "too many addresses", least];
+        up.refused(&["account", "open", "44", "--identity", wide], &words);
+        up.refused(&["account", "bind", "42", "--identity", wide], &words);
+        let row = format!("44,UTC,EUR,octets,2026-01-01,{wide}\n");
+        let head = "account_number,zone,currency,plan,plan_from,identities\n";
+        let rows = up.file("wide.csv", &format!("{head}{row}"));
+        let import = up.run(&["account", "import", &rows]);
+        assert_ne!(import.code, 0, "{}", import.out);
+        assert!(words.iter().all(|word| import.err.contains(word)), "{}", import.err);
+    }
+    assert_ne!(up.run(&["account", "show", "44"]).code, 0, "no account was opened");
+    // What an earlier release bound can be released; nobody holds it here.
+    let unbind = ["account", "unbind", "42", "--identity", "ip:0.0.0.0/0", "--from", "2026-11-20"];
+    assert!(!up.run(&unbind).err.contains("too many addresses"));
 }
 
 /// I2, P28: a file that is sent again after an identity was moved, with an instant in the past, is
