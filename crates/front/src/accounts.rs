@@ -386,7 +386,7 @@ fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, St
 }
 
 fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
-    let identity = Identity::parse(&bound.identity).map_err(|error| error.to_string())?;
+    let identity = Identity::parse_bound(&bound.identity).map_err(|error| error.to_string())?;
     if bound.until_us.is_some_and(|until| until <= bound.from_us) {
         return Err(format!("identity {identity}: until_us is not after from_us"));
     }

@@ -127,7 +127,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
 #[test]
 fn bytes_are_not_priced_by_time_nor_time_by_bytes() {
     let hour = r#"<step id="s" price="1" per="1 h"/>"#;
-    for input in ["octets", "octets-in", "bytes_out", "quantity"] {
+    for input in ["octets", "octets-in", "bytes_out", "bytesUp", "ifInOctets", "quantity"] {
         let xml = rated(input, hour);
         assert_eq!(causes(&xml), [(3, "r".to_owned(), Cause::WrongUnit)], "{input}");
         assert!(parse_published(&xml).is_ok(), "{input}");

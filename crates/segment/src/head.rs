@@ -110,6 +110,10 @@ pub struct Entry {
     /// The change.
     #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub change: Option<Change>,
+    /// The request that opened the account, so that the request is recognised when it is sent
+    /// again; 0 for none.
+    #[prost(fixed64, tag = "14")]
+    pub request_id: u64,
 }
 
 /// The kinds of changes.

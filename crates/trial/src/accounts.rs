@@ -97,9 +97,19 @@ impl TrialAccount {
     /// order.
     #[must_use]
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
+        self.with_all_from(Timestamp::MIN, plans)
+    }
+
+    /// As [`TrialAccount::with_all`]; the subscriptions begin at an instant.
+    #[must_use]
+    pub fn with_all_from<P: Into<String>>(
+        self,
+        from: Timestamp,
+        plans: impl IntoIterator<Item = P>,
+    ) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
             let priority = u32::MAX - place;
-            account.with(TrialSubscription { priority, ..TrialSubscription::to(plan) })
+            account.with(TrialSubscription { from, priority, ..TrialSubscription::to(plan) })
         })
     }
 

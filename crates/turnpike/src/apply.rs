@@ -224,13 +224,17 @@ pub(crate) fn open(
     }
 }
 
-/// As [`open`], but the cluster refuses the command if the account is open already.
+/// As [`open`], but the cluster refuses the command if another request has opened the account.
 pub(crate) fn open_new(
     account_number: u64,
     settings: Settings,
     identities: impl IntoIterator<Item = String>,
 ) -> AccountCommand {
-    let open = OpenAccount { settings: Some(settings.clone()), must_be_new: true };
+    let open = OpenAccount {
+        settings: Some(settings.clone()),
+        must_be_new: true,
+        request_id: rand::random(),
+    };
     let command = Some(Command::Open(open));
     AccountCommand { command, ..self::open(account_number, settings, identities) }
 }

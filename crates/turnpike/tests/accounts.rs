@@ -180,6 +180,50 @@ fn identities(up: &Up) {
         &["account", "open", "44", "--identity", "ip:198.51.100.9/29"],
         &["ip:198.51.100.8/29"],
     );
+    too_short_prefixes(up);
+}
+
+/// A prefix that holds most addresses is no customer's.
+fn too_short_prefixes(up: &Up) {
+    for (wide, least) in [("ip:0.0.0.0/0", "/8"), ("ip:::/0", "/16"), ("ip:128.0.0.0/1", "/8")] {
+        let words = [wide, "too many addresses", least];
+        up.refused(&["account", "open", "44", "--identity", wide], &words);
+        up.refused(&["account", "bind", "42", "--identity", wide], &words);
+        let row = format!("44,UTC,EUR,octets,2026-01-01,{wide}\n");
+        let head = "account_number,zone,currency,plan,plan_from,identities\n";
+        let rows = up.file("wide.csv", &format!("{head}{row}"));
+        let import = up.run(&["account", "import", &rows]);
+        assert_ne!(import.code, 0, "{}", import.out);
+        assert!(words.iter().all(|word| import.err.contains(word)), "{}", import.err);
+    }
+    assert_ne!(up.run(&["account", "show", "44"]).code, 0, "no account was opened");
+    // What an earlier release bound can be released; nobody holds it here.
+    let unbind = ["account", "unbind", "42", "--identity", "ip:0.0.0.0/0", "--from", "2026-11-20"];
+    assert!(!up.run(&unbind).err.contains("too many addresses"));
+}
+
+/// A record that arrived before its identity was bound has no account: `--account` does not select
+/// it, and says so.
+fn waits_under_an_identity(up: &Up) {
+    let usage = "record_id,identity,usage_type,start_time,quantity\n\
+                 early,user:late,octets,2026-02-05T12:00:00Z,1000000\n";
+    let ran = up.run(&["ingest", &up.file("early.csv", usage)]);
+    assert!(ran.out.contains("1 suspended"), "{}\n{}", ran.out, ran.err);
+    up.done(&["account", "bind", "61", "--identity", "user:late", "--from", "2026-02-01"]);
+    let words = ["1 records wait under an identity of account 61", "user:late", "--reason unbound"];
+    let listed = up.run(&["suspense", "list", "--account", "61"]);
+    let recycled = up.run(&["suspense", "recycle", "--account", "61"]);
+    assert_eq!((listed.code, recycled.code), (0, 3), "{}{}", listed.err, recycled.err);
+    for ran in [listed, recycled] {
+        assert!(words.iter().all(|word| ran.err.contains(word)), "{}", ran.err);
+        assert!(!ran.err.contains("no records are in suspense"), "{}", ran.err);
+    }
+    for other in [&["--account", "62"][..], &["--account", "61", "--reason", "no-plan"]] {
+        let ran = up.run(&[&["suspense", "list"], other].concat());
+        assert!(ran.err.contains("no records are in suspense"), "{}", ran.err);
+    }
+    let said = up.done(&["suspense", "recycle", "--reason", "unbound-identity"]);
+    assert!(said.contains("1 rated"), "{said}");
 }
 
 /// I2, P28: a file that is sent again after its identity was moved, with an instant in the past, is
@@ -384,6 +428,7 @@ fn account_commands_change_the_cluster_as_requested() {
     missing_objects(&up);
     identities(&up);
     moved_identities(&up);
+    waits_under_an_identity(&up);
     spellings(&up);
     plans_without_a_start(&up);
     identities_that_others_hold(&up);

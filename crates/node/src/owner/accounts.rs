@@ -65,6 +65,11 @@ impl Owner {
             Ok(change) => change,
             Err(why) => return refused(why),
         };
+        let request_id = request_id(command);
+        if self.state.was_opened_by(account, request_id) {
+            // The answer to an earlier attempt was lost.
+            return result(AccountOutcome::Applied, String::new());
+        }
         match self.state.judge(account, &change) {
             AccountChange::Already if must_be_new(command) => refused(format!(
                 "account {account} is open already, and the command asks for a new one: choose \
@@ -72,7 +77,7 @@ impl Owner {
             )),
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
-            AccountChange::Changes => self.carry_out_if_fit(account, change, is_read),
+            AccountChange::Changes => self.carry_out_if_fit(account, change, (is_read, request_id)),
         }
     }
 
@@ -88,7 +93,7 @@ impl Owner {
             (AccountChange::Already, _) => result(AccountOutcome::Already, String::new()),
             (AccountChange::Refused(why), _) => refused(why),
             (AccountChange::Changes, Some(change)) => {
-                self.carry_out_if_fit(account, change, is_read)
+                self.carry_out_if_fit(account, change, (is_read, 0))
             }
             (AccountChange::Changes, None) => refused("nothing to change".to_owned()),
         }
@@ -108,18 +113,24 @@ impl Owner {
         &mut self,
         account: AccountNumber,
         change: Change,
-        is_read: bool,
+        (is_read, request_id): (bool, u64),
     ) -> AccountResult {
         match self.plan_fault(account, &change) {
             Some(fault) if is_read => refused(fault),
             Some(_) => result(AccountOutcome::Retry, NOT_READ.to_owned()),
-            None => self.carry_out(account, change),
+            None => self.carry_out(account, change, request_id),
         }
     }
 
-    fn carry_out(&mut self, account: AccountNumber, change: Change) -> AccountResult {
+    fn carry_out(
+        &mut self,
+        account: AccountNumber,
+        change: Change,
+        request_id: u64,
+    ) -> AccountResult {
         self.state.change(account, &change);
-        self.open.builder.push_entry(account, change);
+        self.state.note_opening(account, request_id);
+        self.open.builder.push_requested(account, change, request_id);
         self.note_changed(account);
         result(AccountOutcome::Applied, String::new())
     }
@@ -235,6 +246,14 @@ fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subsc
 
 const fn must_be_new(command: &AccountCommand) -> bool {
     matches!(command.command, Some(Command::Open(wire::OpenAccount { must_be_new: true, .. })))
+}
+
+/// The number of a request that must open a new account; 0 for none.
+const fn request_id(command: &AccountCommand) -> u64 {
+    match &command.command {
+        Some(Command::Open(wire::OpenAccount { must_be_new: true, request_id, .. })) => *request_id,
+        _ => 0,
+    }
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

@@ -55,6 +55,11 @@ pub(super) static SPEC: Spec = Spec {
             Value::Choice(&["yes", "no"]),
             "whether the national prefix is part of the number; the default is yes for Italy only",
         ),
+        optional(
+            "ambiguous",
+            Value::Choice(&["suspend", "national"]),
+            "what happens to a dialled number without any prefix that may be national or international; the default is suspend",
+        ),
         FEE_PER,
         CURRENCY,
     ],
@@ -108,7 +113,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
     if primitive.property("numbers") == Some("international") {
-        let home = ["country-code", "national-prefix", "keeps-national-prefix"];
+        let home = ["country-code", "national-prefix", "keeps-national-prefix", "ambiguous"];
         if let Some(name) = home.into_iter().find(|name| primitive.property(name).is_some()) {
             let message = format!(
                 "{name}: numbers=\"international\" include the country code: leave {name} out"
@@ -142,6 +147,10 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let home = match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
+    };
+    let home = match primitive.property("ambiguous") {
+        Some("national") => home.national_if_ambiguous(),
+        _ => home,
     };
     Ok(match builder.has_unchecked_numbers() {
         true => NumberReading::Unchecked(home),
