@@ -46,7 +46,6 @@ const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-trial",
     "turnpike-collect",
     "turnpike-drill",
-    "turnpike",
     "simulation",
 ];
 

@@ -93,13 +93,6 @@ impl ClientArgs {
     }
 }
 
-impl ClientArgs {
-    /// Resolves the settings and connects.
-    pub(crate) async fn connect(&self, config: &Config) -> anyhow::Result<Front> {
-        self.clone().resolve(config)?.connect().await
-    }
-}
-
 impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self) -> anyhow::Result<Front> {

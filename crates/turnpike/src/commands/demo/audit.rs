@@ -8,7 +8,8 @@ use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
 use turnpike_types::Money;
 
 use crate::client::{Front, explain};
-use crate::commands::pull::{PullTotals, register};
+use crate::feed::register;
+use crate::pull_totals::PullTotals;
 
 use super::traffic::Ledger;
 
