@@ -60,7 +60,8 @@ pub struct EnabledChecks {
     /// P17: a front drops answers whose epoch is below the highest that it saw.
     pub fronts_drop_lower: bool,
     /// P18: after a failover to a history with lower epochs, fronts forget the highest epoch that
-    /// they saw: an operator restarts them. (A restore raises all epochs instead.)
+    /// they saw, because an operator restarts them. (After a restore from a backup this is not
+    /// necessary, because the restore raises all epochs.)
     pub fronts_start_anew: bool,
     /// P18: the cursor of a consumer holds the hash of the last segment that the consumer pulled.
     pub hash_of_cursor: bool,

@@ -128,8 +128,8 @@ fn a_level_is_billed_until_the_subscription_ends() {
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// docs/plan-semantics.md section 8: 128-bit arithmetic is exact for a petabyte with many weights;
-/// overflow is an error.
+/// docs/plan-semantics.md section 8: 128-bit arithmetic is exact for a petabyte that is held for a
+/// cycle; overflow is an error.
 #[test]
 fn a_petabyte_held_is_exact() {
     let mut account = meter("average");

@@ -132,7 +132,8 @@ fn an_input_that_nothing_feeds() {
     refused(&[SELECT, RATE, POST, r#"<Ignore id="i" in=" "/>"#], 6, "i", Cause::OpenInput);
 }
 
-/// docs/plan-semantics.md section 2: only the rest of a selector fed by the record may stay open.
+/// docs/plan-semantics.md section 2: every output for units must be linked, except the output
+/// `rest` of a selector whose input is a measure of the record.
 #[test]
 fn a_usage_port_that_nothing_takes() {
     let filter = r#"<DailyTimeFilter id="f" in="all.pass" from="08:00" to="12:00"/>"#;

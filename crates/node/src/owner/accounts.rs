@@ -81,8 +81,9 @@ impl Owner {
         }
     }
 
-    /// Changes only the named settings. The others are taken from those in force at the given
-    /// instant, in the same step, so that no other change comes in between.
+    /// Changes only the settings that the command names. The other settings keep the values in
+    /// force at the start of the change. They are read in the same step, so that no other change
+    /// comes in between.
     fn amend_settings(
         &mut self,
         account: AccountNumber,

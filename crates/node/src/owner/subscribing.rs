@@ -1,6 +1,6 @@
 //! Checks the plans of a subscription or an offer, and the plans that an account has when its
-//! currency changes. The owner checks them when the command commits, since a front's catalogue may
-//! be older than the owner's.
+//! currency changes. The owner checks them when it carries out the command, since a front's
+//! catalogue may be older than the owner's.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ impl Owner {
         }
     }
 
-    /// Why the account can't be billed in the currency of `new`: a plan that the account has, at
-    /// that instant or later, posts in another currency. The usage of the account would be
-    /// suspended, and its fees would not be booked.
+    /// Why the account can't be billed in the currency of `new`: a plan that the account has, when
+    /// `new` comes into force or later, posts in another currency. The usage of the account would
+    /// be suspended, and its fees would not be booked.
     fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;

@@ -121,7 +121,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Starts the front until it is ready to serve. Waits for a database that does not answer yet.
+/// Starts the front, and returns once it can serve. Waits for a database that does not answer yet.
 async fn start(
     settings: &FrontSettings,
     probe: &Probe,

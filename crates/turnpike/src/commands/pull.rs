@@ -16,6 +16,7 @@ mod output_file;
 mod settings;
 mod sink;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
@@ -213,8 +214,8 @@ mod tests {
     /// A feed that reads the file whenever a cursor is moved.
     struct Observer<'a> {
         file: &'a Path,
-        /// For each acknowledgement: the old and the new cursor, and the rows in the file at that
-        /// time.
+        /// For each acknowledgement: the old and the new cursor, and the rows that the file held
+        /// when the cursor was moved.
         seen: RefCell<Vec<(u64, u64, Vec<String>)>>,
         /// Whether all acknowledgements fail.
         fails: bool,

@@ -102,7 +102,7 @@ fn check_given_once<'a>(
 }
 
 /// Words in properties of the plans that may be the name of a record attribute, and the measures
-/// that they read, as columns `measure:NAME`.
+/// that the plans read, as columns `measure:NAME`.
 fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {

@@ -514,7 +514,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Reads all lines of the file, from the first one on.
+    /// A reader of all lines of the file, from the first one on.
     fn new(path: &'a Path, file: &'a File, format: PullFormat) -> anyhow::Result<Self> {
         let reader = BufReader::with_capacity(1 << 18, file);
         let (text, is_complete) = (Vec::new(), false);
