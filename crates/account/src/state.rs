@@ -75,18 +75,19 @@ pub struct PartitionState {
     pub(crate) suspense: Suspense,
     /// The position up to which the postings of each sender were taken.
     pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
-    /// Not part of checkpoints: a request is sent again within seconds.
+    /// The requests that opened accounts last. Checkpoints do not hold them, because a request is
+    /// sent again within seconds.
     pub(crate) openings: Openings,
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
     pub(crate) last_hash: SegmentHash,
 }
 
-/// The requests that opened accounts last.
+/// The requests that opened the latest accounts, at most [`OPENINGS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Openings {
     requests: HashMap<AccountNumber, u64>,
-    /// In the order of the log.
+    /// The accounts of `requests`, in the order of the log.
     order: VecDeque<AccountNumber>,
 }
 
@@ -110,7 +111,7 @@ impl PartitionState {
         }
     }
 
-    /// Whether this request opened the account, as far as remembered.
+    /// Whether this request opened the account. False if the request is no longer remembered.
     pub fn was_opened_by(&self, account: AccountNumber, request_id: u64) -> bool {
         request_id != 0 && self.openings.requests.get(&account) == Some(&request_id)
     }

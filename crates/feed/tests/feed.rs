@@ -45,8 +45,8 @@ impl World {
         self.db.create_partitions(&[spec]).await.unwrap();
     }
 
-    /// Appends one segment for each of `lines`, with that many lines. Another `salt` makes another
-    /// history.
+    /// Appends one segment for each number in `lines`, with that number of lines. Different values
+    /// of `salt` make different histories.
     async fn append(&self, partition: u32, lines: &[u32], salt: i64) {
         let partition = PartitionId(partition);
         let seen = self.db.observe().await.unwrap();
@@ -261,7 +261,8 @@ async fn an_acknowledgement_is_a_compare_and_set_to_a_real_place() {
     let pages = world.pull(PullRequest { page_lines: 1, ..request() }).await.unwrap();
     let place = |at: usize| pages[at].next.clone().unwrap();
     assert!(!world.acknowledge(&start, &place(1)).await.unwrap());
-    // Sent again because the answer was lost, or sent by another puller: the answer says so.
+    // The consumer sends the acknowledgement again because the answer was lost, or another puller
+    // sends it. The answer says that the cursor was there.
     assert!(world.acknowledge(&start, &place(1)).await.unwrap());
     let moved = world.acknowledge(&start, &place(2)).await.unwrap_err();
     assert_eq!(moved.code(), Code::Aborted);

@@ -84,7 +84,7 @@ prefix,destination,price,per,setup
         ("+999 99 123", "0.40", bad),
         ("+44 1", "0.02", bad),
         ("442079460000", "0.02", bad),
-        // Also a number of Egypt.
+        // This may also be a number of Egypt (20).
         ("2079460000", "0.02", bad),
         ("2079460000.0", "0.02", bad),
     ] {

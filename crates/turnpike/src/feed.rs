@@ -57,7 +57,7 @@ pub(crate) trait Feed {
 pub(crate) enum Acknowledged {
     /// This pull moved it.
     Here,
-    /// It was there before this pull asked.
+    /// The cursor was there before this pull asked.
     Elsewhere,
 }
 

@@ -51,7 +51,7 @@ impl Acceptance {
         Self { horizon: Setting::fixed(HORIZON), accept_since: Some(since) }
     }
 
-    /// The options, as written, that differ from the settings of existing partitions.
+    /// The first option, as written, that differs from the settings of an existing partition.
     pub(crate) fn unlike(&self, spec: &PartitionSpec) -> Option<String> {
         let horizon = &self.horizon;
         if horizon.is_given() && i64::try_from(horizon.value.as_micros()) != Ok(spec.horizon_us) {
@@ -104,8 +104,8 @@ pub(crate) fn specs(
         .collect())
 }
 
-/// The members of the partition at index `place`. The highest priority has the member at `place`
-/// modulo the number of members, and the next priority the member after it.
+/// The members of the partition at index `place`. The member at index `place` modulo the number of
+/// members has the highest priority; the members after it follow in order.
 pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
     let count = names.len();
     let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();

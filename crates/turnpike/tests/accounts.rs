@@ -183,7 +183,7 @@ fn identities(up: &Up) {
     too_short_prefixes(up);
 }
 
-/// A prefix that holds most addresses is no customer's.
+/// A prefix that holds most addresses can not be bound: it is not the prefix of one customer.
 fn too_short_prefixes(up: &Up) {
     for (wide, least) in [("ip:0.0.0.0/0", "/8"), ("ip:::/0", "/16"), ("ip:128.0.0.0/1", "/8")] {
         let words = [wide, "too many addresses", least];
@@ -197,7 +197,7 @@ fn too_short_prefixes(up: &Up) {
         assert!(words.iter().all(|word| import.err.contains(word)), "{}", import.err);
     }
     assert_ne!(up.run(&["account", "show", "44"]).code, 0, "no account was opened");
-    // What an earlier release bound can be released; nobody holds it here.
+    // A prefix that an earlier release bound can be released. No account holds it here.
     let unbind = ["account", "unbind", "42", "--identity", "ip:0.0.0.0/0", "--from", "2026-11-20"];
     assert!(!up.run(&unbind).err.contains("too many addresses"));
 }

@@ -317,7 +317,7 @@ mod tests {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(puller.cursors[&1].segment, 1, "the cursor is the other pull's");
-        // An answer that was lost: this pull itself has moved the cursor.
+        // The answer to the first attempt was lost: this pull itself has moved the cursor.
         assert_eq!(Acknowledged::of(true, 2), Acknowledged::Here);
     }
 

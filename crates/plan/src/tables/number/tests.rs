@@ -186,7 +186,7 @@ fn a_number_of_another_country_without_a_prefix_is_refused() {
     }
     let germany = home("49", "00", "0");
     assert!(is_ambiguous("12125550100", &germany));
-    // As Greek numbers, these are too short.
+    // These numbers are too short for Greece (30).
     assert!(!is_ambiguous("3012345678", &germany) && !is_ambiguous("30123456", &germany));
     let britain = home("44", "00", "0");
     assert!(is_ambiguous("2079460000", &britain), "+20 7946 0000 is a number of Egypt");
