@@ -3,7 +3,7 @@
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
-//!              (options.rs)     |  |  |  +--> logged time, end of the log, cursors of postings
+//!  (options.rs, judgement.rs)   |  |  |  +--> logged time, end of the log, cursors of postings
 //!                               |  |  +--> suspense.rs   suspended records, by key
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
@@ -29,6 +29,7 @@
 mod bytes;
 mod changes;
 mod checkpoint;
+mod judgement;
 mod keys;
 mod options;
 mod profiles;
@@ -36,8 +37,9 @@ mod replay;
 mod state;
 mod suspense;
 
-pub use changes::AccountChange;
-pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
+pub use bytes::CheckpointError;
+pub use checkpoint::{KeyRun, Snapshot};
+pub use judgement::AccountChange;
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;

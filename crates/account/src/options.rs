@@ -11,7 +11,7 @@ use turnpike_plan::{
 use turnpike_segment::head::{Offer, OptOut, Pick, Subscription};
 use turnpike_types::Timestamp;
 
-use crate::changes::{AccountChange, is_as_asked, occupied};
+use crate::judgement::{AccountChange, is_as_asked, occupied};
 use crate::profiles::Profile;
 
 /// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a

@@ -40,11 +40,9 @@ const CYCLES: &[(&str, &str, &str)] = &[];
 const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-plan",
     "turnpike-store",
-    "turnpike-account",
     "turnpike-node",
     "turnpike-front",
     "turnpike-trial",
-    "turnpike-collect",
     "turnpike-drill",
     "simulation",
 ];

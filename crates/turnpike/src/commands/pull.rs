@@ -16,7 +16,6 @@ mod output_file;
 mod settings;
 mod sink;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
