@@ -354,3 +354,39 @@ impl Patience {
         wait
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    const FILE: &str = "[client]\nfront = \"http://file:1, http://file:2\"\ntimeout = \"7s\"";
+
+    fn resolved(words: &[&str], file: &str) -> anyhow::Result<ClientSettings> {
+        options::<ClientArgs>(words, &[]).resolve(&context(file).config)
+    }
+
+    #[test]
+    fn an_option_beats_the_file_which_beats_the_default() {
+        let of = |words: &[&str], file| {
+            let settings = resolved(words, file).unwrap();
+            (settings.fronts.value.join(" "), settings.timeout.as_secs())
+        };
+        let given = ["--front", "http://a:1,http://b:2", "--timeout", "3s"];
+        assert_eq!(of(&given, FILE), ("http://a:1 http://b:2".to_owned(), 3));
+        assert_eq!(of(&[], FILE), ("http://file:1 http://file:2".to_owned(), 7));
+        assert_eq!(of(&[], ""), (defaults::FRONT_URL.to_owned(), 30));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_named_with_its_source() {
+        let refused = |words: &[&str], file| resolved(words, file).unwrap_err().to_string();
+        let told = refused(&["--front", "host:1"], FILE);
+        assert!(told.contains("\"host:1\"") && told.contains("(--front)"), "{told}");
+        let told = refused(&[], "[client]\nfront = \"host:1\"");
+        assert!(told.contains("(client.front in the configuration file)"), "{told}");
+        let told = refused(&[], "[client]\ntimeout = \"0\"");
+        assert!(told.starts_with("client.timeout: "), "{told}");
+    }
+}

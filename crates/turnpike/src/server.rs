@@ -179,3 +179,48 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::options;
+
+    fn resolved(
+        (words, variables): (&[&str], &[(&str, &'static str)]),
+        (listen_key, metrics_key): (Option<&str>, Option<&str>),
+    ) -> anyhow::Result<ListenSettings> {
+        let [listen, metrics] = [listen_key, metrics_key].map(|key| key.map(str::to_owned));
+        let keys =
+            ListenKeys { listen: ("node.listen", &listen), metrics: ("node.metrics", &metrics) };
+        options::<ListenArgs>(words, variables).resolve(&keys, "default:1")
+    }
+
+    #[test]
+    fn an_option_beats_its_variable_which_beats_the_file_which_beats_the_default() {
+        let of =
+            |words, variables, key| resolved((words, variables), (key, None)).unwrap().listen.value;
+        let variable: &[_] = &[("listen", "CARGO_PKG_NAME")];
+        assert_eq!(of(&["--listen", "option:1"], variable, Some("file:1")), "option:1");
+        assert_eq!(of(&[], variable, Some("file:1")), "turnpike");
+        assert_eq!(of(&[], &[], Some("file:1")), "file:1");
+        assert_eq!(of(&[], &[], None), "default:1");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_used_is_named_with_its_source() {
+        let metrics = |words, key| resolved((words, &[]), (None, key)).unwrap_err().to_string();
+        let told = metrics(&["--metrics", "x"], Some("127.0.0.1:1"));
+        assert!(told.starts_with("--metrics \"x\": write HOST:PORT"), "{told}");
+        let told = metrics(&[], Some("x"));
+        assert!(told.starts_with("node.metrics in the configuration file, \"x\": "), "{told}");
+        for (words, key, source) in [
+            (&["--listen", "nowhere"][..], None, "--listen \"nowhere\": write HOST:PORT"),
+            (&[], Some("nowhere"), "node.listen in the configuration file, \"nowhere\": write"),
+        ] {
+            let settings = resolved((words, &[]), (key, None)).unwrap();
+            let told = listen(&settings.listen).await.err().unwrap().to_string();
+            assert!(told.starts_with(source), "{told}");
+        }
+    }
+}

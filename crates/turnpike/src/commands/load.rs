@@ -329,3 +329,22 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<Finish> {
     }
     Ok(Finish::unless(tally.is_partial()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    #[test]
+    fn a_load_ends_after_ten_seconds_unless_a_number_or_a_time_is_given() {
+        let of = |words: &[&str]| options::<LoadArgs>(words, &[]).resolve(&context("")).unwrap();
+        let seconds = |seconds| LoadLimit::Time(Duration::from_secs(seconds));
+        assert_eq!(of(&[]).limit, seconds(10));
+        assert_eq!(of(&["--seconds", "3"]).limit, seconds(3));
+        assert_eq!(of(&["--records", "5"]).limit, LoadLimit::Records(5));
+        let named = of(&["--run", "again"]);
+        assert_eq!((named.run.as_str(), named.is_named), ("again", true));
+        assert!(!of(&[]).is_named && of(&[]).run != of(&[]).run, "another run by default");
+    }
+}

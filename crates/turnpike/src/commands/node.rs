@@ -202,3 +202,38 @@ fn config(name: String, file: &NodeSection) -> NodeConfig {
         ..default
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    const FILE: &str = "database = \"sqlite:file.db\"\n[node]\nname = \"file\"\nkeys-max = 5\n";
+
+    #[test]
+    fn an_option_beats_its_variable_which_beats_the_file() {
+        let of = |words, variables, file| -> anyhow::Result<(String, String)> {
+            let settings = options::<NodeArgs>(words, variables).resolve(&context(file))?;
+            Ok((settings.node.name.0, settings.database))
+        };
+        let both = |name: &str, database: &str| (name.to_owned(), database.to_owned());
+        let variables: &[_] = &[("name", "CARGO_PKG_NAME"), ("database", "CARGO_PKG_NAME")];
+        let given: &[_] = &["--name", "a", "--database", "memory:"];
+        assert_eq!(of(given, variables, FILE).unwrap(), both("a", "memory:"));
+        assert_eq!(of(&[], variables, FILE).unwrap(), both("turnpike", "turnpike"));
+        assert_eq!(of(&[], &[], FILE).unwrap(), both("file", "sqlite:file.db"));
+        let unnamed = of(&[], &[], "database = \"memory:\"").unwrap_err().to_string();
+        assert!(unnamed.contains("--name NAME"), "{unnamed}");
+        let nowhere = of(&["--name", "a"], &[], "").unwrap_err().to_string();
+        assert!(nowhere.contains("no shared database is named"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_limit_that_the_file_leaves_out_is_the_default() {
+        let settings = options::<NodeArgs>(&[], &[]).resolve(&context(FILE)).unwrap();
+        assert_eq!(settings.node.keys_max, 5);
+        assert_eq!(settings.node.queue_bytes_max, NodeConfig::default().queue_bytes_max);
+        assert_eq!(settings.listen.listen.value, NODE_LISTEN);
+    }
+}

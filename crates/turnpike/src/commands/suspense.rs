@@ -395,3 +395,19 @@ async fn is_anything_behind(
     let mut behind = listing(settings, front, 1, Some(last)).await?;
     Ok(behind.message().await.map_err(|status| explain(&front.url, &status))?.is_some())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    #[test]
+    fn only_a_known_reason_is_selected_and_none_means_all() {
+        let of = |words: &[&str]| options::<SuspenseArgs>(words, &[]).resolve(&context(""));
+        assert_eq!(of(&["--reason", "no-plan"]).unwrap().reason, "no-plan");
+        assert_eq!(of(&[]).unwrap().reason, "");
+        let told = of(&["--reason", "no-plam"]).unwrap_err().to_string();
+        assert!(told.starts_with("--reason no-plam: ") && told.contains("no-plan"), "{told}");
+    }
+}

@@ -225,3 +225,52 @@ async fn keep(
 async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    fn resolved(words: &[&str], file: &str) -> anyhow::Result<UpSettings> {
+        options::<UpArgs>(words, &[]).resolve(&context(file))
+    }
+
+    #[test]
+    fn an_option_beats_the_file_which_beats_the_default() {
+        let of = |words: &[&str], file| {
+            let UpSettings { data, plan, .. } = resolved(words, file).unwrap();
+            let (nodes, partitions) = (plan.nodes, plan.partitions.value);
+            (data.display().to_string(), nodes, partitions, plan.listen.value)
+        };
+        let file = "[up]\ndata = \"f\"\nnodes = 5\npartitions = 6\nlisten = \"file:1\"";
+        let given = ["--data", "o", "--nodes", "7", "--partitions", "8", "--listen", "option:1"];
+        assert_eq!(of(&given, file), ("o".to_owned(), 7, 8, "option:1".to_owned()));
+        assert_eq!(of(&[], file), ("f".to_owned(), 5, 6, "file:1".to_owned()));
+        let data = "turnpike-data".to_owned();
+        assert_eq!(of(&[], ""), (data, 2, 4, FRONT_LISTEN.to_owned()));
+    }
+
+    #[test]
+    fn a_number_in_the_file_is_bounded_like_the_option() {
+        for (text, source) in [
+            ("nodes = 0", "up.nodes in the configuration file, 0: write a number from 1 to 64"),
+            ("nodes = 65", "up.nodes in the configuration file, 65: "),
+            ("partitions = 0", "up.partitions in the configuration file, 0: "),
+            ("partitions = 10001", "up.partitions in the configuration file, 10001: "),
+        ] {
+            let told = resolved(&[], &format!("[up]\n{text}")).unwrap_err().to_string();
+            assert!(told.starts_with(source), "{told}");
+        }
+        assert!(resolved(&[], "[up]\nnodes = 64\npartitions = 10000").is_ok());
+    }
+
+    #[test]
+    fn settings_that_no_cluster_can_have_are_refused_before_anything_is_created() {
+        let refused = |words: &[&str]| resolved(words, "").unwrap_err().to_string();
+        let told = refused(&["--accounts", "1-3", "--partitions", "4"]);
+        assert!(told.contains("fewer accounts than 4 partitions"), "{told}");
+        let told = refused(&["--accept-since", "9999-01-01"]);
+        assert!(told.contains("is in the future"), "{told}");
+    }
+}

@@ -111,3 +111,32 @@ fn format_by_name(output: Option<&Path>) -> PullFormat {
         _ => PullFormat::Csv,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    fn resolved(words: &[&str]) -> anyhow::Result<PullSettings> {
+        let words = [&["--consumer", "me"], words].concat();
+        options::<PullArgs>(&words, &[]).resolve(&context(""))
+    }
+
+    #[test]
+    fn lines_are_acknowledged_by_default_only_with_a_file() {
+        let of = |words: &[&str]| resolved(words).unwrap().acknowledge;
+        assert!(!of(&[]) && !of(&["--output", "-"]) && of(&["--output", "lines.csv"]));
+        assert!(of(&["--ack"]) && !of(&["--output", "lines.csv", "--no-ack"]));
+    }
+
+    #[test]
+    fn the_format_is_given_or_follows_from_the_name() {
+        let of = |words: &[&str]| resolved(words).unwrap().format;
+        assert_eq!(of(&["--output", "lines.jsonl"]), PullFormat::Jsonl);
+        assert_eq!(of(&["--output", "lines.jsonl", "--format", "csv"]), PullFormat::Csv);
+        assert_eq!(of(&[]), PullFormat::Csv);
+        let told = resolved(&["--json", "--output", "-"]).unwrap_err().to_string();
+        assert!(told.contains("--json needs a file"), "{told}");
+    }
+}
