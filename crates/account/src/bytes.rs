@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// The first bytes are not those of a known format.
-    #[error("not a checkpoint of format 1, 2 or 3")]
+    #[error("not a checkpoint of formats 1 to 4")]
     Format,
     /// The bytes end too early, or there are bytes after the end.
     #[error("the checkpoint has a wrong length")]

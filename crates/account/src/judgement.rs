@@ -1,6 +1,4 @@
-//! The result of checking a change, and checks that changes of subscriptions and of options share.
-
-use turnpike_segment::head::Subscription;
+//! The result of checking a change, and how its message writes an instant.
 
 /// The result of checking a change of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,15 +11,8 @@ pub enum AccountChange {
     Refused(String),
 }
 
-/// Whether `old` is the subscription requested by `new`. The ends of the subscription and of its
-/// option are not compared, because a cancellation or an opt-out may have changed them since.
-pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
-    let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
-    Subscription { until_us, kept_from_us, ..old.clone() } == *new
-}
-
-pub(crate) fn occupied(plan_id: &str) -> AccountChange {
-    AccountChange::Refused(format!(
-        "a subscription to {plan_id} is in force at that time: cancel it first"
-    ))
+/// The text of an instant in a message.
+pub(crate) fn instant(at_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(at_us)
+        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }

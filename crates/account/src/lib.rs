@@ -3,8 +3,9 @@
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
-//!  (options.rs, judgement.rs)   |  |  |  +--> logged time, end of the log, cursors of postings
-//!                               |  |  +--> suspense.rs   suspended records, by key
+//!         (subscriptions.rs,    |  |  |  +--> logged time, end of the log, cursors of postings
+//!  overlap.rs, options.rs,      |  |  +--> suspense.rs   suspended records, by key
+//!            judgement.rs)      |  |
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
@@ -32,15 +33,18 @@ mod checkpoint;
 mod judgement;
 mod keys;
 mod options;
+mod overlap;
 mod profiles;
 mod replay;
 mod state;
+mod subscriptions;
 mod suspense;
 
 pub use bytes::CheckpointError;
 pub use checkpoint::{KeyRun, Snapshot};
 pub use judgement::AccountChange;
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
+pub use options::alternatives;
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};

@@ -8,7 +8,7 @@ use turnpike_types::{Currency, Timestamp, UsageView};
 use crate::evaluation::{DerivedAttribute, Op, UsageInput};
 use crate::measure::Unit;
 use crate::remembered::Meaning;
-use crate::state::VariableId;
+use crate::state::{AccountState, Period, VariableId};
 use crate::tables::TableKind;
 use crate::zone::{Zone, first_instant_of};
 
@@ -339,6 +339,16 @@ impl ObjectCode {
     /// Whether any charges fall due without usage (docs/plan-semantics.md section 5).
     pub fn is_swept(&self) -> bool {
         self.is_swept
+    }
+
+    /// The variables that determine when the next charge falls due without usage.
+    pub fn due_by(&self) -> &[VariableId] {
+        &self.due_by
+    }
+
+    /// Whether a charge without usage is booked for the subscription of this period.
+    pub fn is_booked(&self, state: &AccountState, subscription: Period) -> bool {
+        self.due_by.iter().any(|&variable| state.get(variable, subscription).is_some())
     }
 
     /// Whether the plan acts when a billing cycle closes (docs/plan-semantics.md section 5).

@@ -34,6 +34,9 @@ pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 /// An interval in which an account's settings and the plan versions of its subscriptions are
 /// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`] reads
 /// tables, in the interval of the due charge.
+///
+/// An empty interval only gives back the by-day charges of a subscription that never began. Such
+/// intervals precede all others, so that of equal instants the credit is booked first.
 #[derive(Clone, Copy, Debug)]
 pub struct DueInterval<'a> {
     /// The start of the interval, inclusive.
@@ -110,9 +113,17 @@ impl Due {
     }
 }
 
+impl DueInterval<'_> {
+    /// Whether the interval contains no instant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.until <= self.from
+    }
+}
+
 impl Rater {
     /// The first due event: a charge at or before `due_through`, or a cycle whose grace period has
-    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time.
+    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time, after
+    /// the empty ones.
     ///
     /// Charges that fall due before a cycle closes come before the close, whatever `due_through`
     /// is. So the total of a cycle does not depend on the caller or the time of the call.
@@ -305,7 +316,9 @@ impl Rater {
     /// The last date that began before an interval, if another zone was in force until its start;
     /// otherwise `None`.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
-        let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
+        let interval = intervals.get(place)?;
+        let mut earlier = intervals.get(..place)?.iter().rev();
+        let before = earlier.find(|before| !before.is_empty())?;
         if before.until != interval.from || before.account.zone == interval.account.zone {
             return None;
         }

@@ -28,7 +28,7 @@ impl Context {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod given {
-    use clap::{Args, Command, FromArgMatches as _};
+    use clap::{Args, Command};
 
     use super::Context;
     use crate::telemetry::LogSettings;

@@ -142,6 +142,10 @@ pub(crate) struct SubscribeArgs {
 }
 
 const CANCEL_EXAMPLES: &str = "\
+A subscription that is cancelled at its start never begins, and may begin at another date. An end
+moves to an earlier date only. Usage that was rated, one-time charges and charges for whole periods
+stay; charges by day are given back from the end on.
+
 Examples:
   turnpike account cancel 42 --plan fig6b --at 2026-07-01";
 

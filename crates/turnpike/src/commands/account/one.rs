@@ -34,8 +34,9 @@ pub(super) fn print_outcome(number: u64, applied: Applied, when: &str) -> anyhow
             ui::print(format_args!("account {number}: done{when}"))?;
             notes.iter().try_for_each(ui::print)?;
         }
-        Applied { already: 1, .. } => {
+        Applied { already: 1, notes, .. } => {
             ui::print(format_args!("account {number}: already in effect{when}"))?;
+            notes.iter().try_for_each(ui::print)?;
         }
         Applied { refusals, .. } => {
             let why = refusals.first().map_or("", |refusal| refusal.message.as_str());
