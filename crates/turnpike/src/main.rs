@@ -12,8 +12,8 @@
 //!    |                      data_dir.rs   the lock of a data directory
 //!    |                      children.rs   child processes;  local_cluster.rs  a cluster of them
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
-//!    +-- clients            client.rs     the connection to a front, its errors as messages
-//!                           sender.rs     batches in flight, retried until answered
+//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
+//!                                         as messages
 //!                           apply.rs      account commands, retried until decided
 //!                           usage_file.rs files -> batches (batches.rs: their options)
 //!                           generator.rs  generated usage;  account_setup.rs  accounts for it
@@ -66,7 +66,6 @@ mod pages;
 mod partitions;
 mod plans;
 mod pull_totals;
-mod sender;
 mod server;
 mod settings;
 mod tables;

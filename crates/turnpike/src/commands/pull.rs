@@ -20,11 +20,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use turnpike_client::Acknowledged;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest};
 
-use crate::client::explain;
+use crate::client::told;
 use crate::exit::Finish;
-use crate::feed::{Acknowledged, Feed, open_pull, register};
+use crate::feed::{Feed, open_pull, register};
 use crate::pull_totals::PullTotals;
 use crate::ui;
 
@@ -68,7 +69,7 @@ pub(crate) async fn run(settings: PullSettings) -> anyhow::Result<Finish> {
         lines_max: settings.lines_max,
     };
     let mut pages = open_pull(&front, &request).await?;
-    while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
+    while let Some(page) = pages.next_page().await.map_err(told)? {
         bar.inc(page.lines.len() as u64);
         totals.count(&page)?;
         puller.take(&page, &mut sink).await?;
