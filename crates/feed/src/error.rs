@@ -5,7 +5,7 @@ use turnpike_segment::SegmentError;
 use turnpike_store::StoreError;
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use crate::cursor::FeedPosition;
+use crate::position::FeedPosition;
 
 /// Why the feed could not carry out a request.
 #[derive(Debug, thiserror::Error)]

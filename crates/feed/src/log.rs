@@ -7,7 +7,7 @@ use turnpike_segment::Segment;
 use turnpike_store::{LogStore, SegmentRow};
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
 
-use crate::cursor::FeedPosition;
+use crate::position::FeedPosition;
 use crate::{FeedConfig, FeedError};
 
 /// A committed segment.

@@ -1,11 +1,20 @@
 //! Encodes generated records directly to protobuf: no allocation per record, and one copy.
 
+use clap::ValueEnum;
 use turnpike_client::Batch;
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
 use turnpike_proto::wire::{put_bytes, put_number, put_varint};
 
-use super::UsageKind;
+/// The kind of usage to generate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsageKind {
+    /// Connect time, priced by time of day and by day of the week
+    #[default]
+    Fig6b,
+    /// Octets, priced in tiers
+    Octets,
+}
 
 /// Bits of a random number that give the duration of a session beyond its first second, in
 /// microseconds: up to about 18 minutes.
