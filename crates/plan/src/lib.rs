@@ -53,71 +53,48 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod build;
 mod calendar;
-mod check;
-mod code;
-mod defaults;
-mod document;
-mod error;
-mod evaluation;
-mod example;
-mod graph;
-mod ladder;
-mod level;
-mod measure;
-mod nearest;
-mod next_version;
-mod offset;
-mod options;
-mod price;
+mod compile;
+mod language;
+mod machine;
 mod primitives;
-mod rater;
-mod remembered;
-mod spec;
-mod state;
-mod stream;
-mod subscribing;
-mod sweep;
+mod published;
 mod tables;
-mod tentative;
-mod values;
-mod watch;
-mod xml;
-mod zone;
 
 use std::collections::BTreeMap;
 
-pub use code::{Component, ComponentKind, ObjectCode, TableName, Variable};
-pub use error::{Cause, PlanError, PlanErrors, Warning};
-pub use example::{
+pub use calendar::zone::{Zone, ZoneError, first_instant_of, tz_database_version};
+pub use language::example::{
     Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings, Expectation, Expected,
     ExpectedQuantity, ExpectedTotal, InlineExample, POSTINGS, Subject, Tolerance, parse_amount,
 };
-pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
-pub use measure::Unit;
-pub use nearest::hint;
-pub use next_version::{SubscriberLoss, subscriber_losses};
-pub use offset::PostedAmount;
-pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
-pub use primitives::{
-    ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
-};
-pub use rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
-pub use remembered::{Reading, Remembered};
-pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
-pub use stream::PORTIONS_MAX;
-pub use subscribing::{
+pub use language::findings::{Cause, PlanError, PlanErrors, Warning};
+pub use language::graph::{Child, Input, Link, Parameter, Plan, Primitive};
+pub use language::measure::Unit;
+pub use language::nearest::hint;
+pub use language::values::ACCOUNT_CURRENCY;
+pub use machine::code::{Component, ComponentKind, ObjectCode, TableName, Variable};
+pub use machine::offset::PostedAmount;
+pub use machine::options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
+pub use machine::rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
+pub use machine::remembered::{Reading, Remembered};
+pub use machine::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
+pub use machine::stream::PORTIONS_MAX;
+pub use machine::sweep::{DUE_USAGE_TYPE, Due, DueInterval};
+pub use machine::watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
+pub use published::next_version::{SubscriberLoss, subscriber_losses};
+pub use published::subscribing::{
     ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
     SubscriptionFault, check_subscription,
 };
-pub use sweep::{DUE_USAGE_TYPE, Due, DueInterval};
+pub use published::types::{
+    ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
+};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
-pub use values::ACCOUNT_CURRENCY;
-pub use watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
-pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 
-use error::Findings;
+use compile::{build, check, defaults};
+use language::findings::Findings;
+use language::{document, values};
 
 /// Parses and checks a plan that is to be published (docs/architecture.md section 7).
 ///

@@ -1,6 +1,6 @@
 //! AccountFinalizer: posts incoming charges to the account (docs/plan-semantics.md section 2).
 
-use crate::spec::{Role, Spec, charge_in};
+use crate::language::spec::{Role, Spec, charge_in};
 
 pub(super) static SPEC: Spec = Spec {
     name: "AccountFinalizer",

@@ -3,14 +3,14 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::evaluation::{Calendared, Counted, Evaluation, Op, Total, UsageInput};
-use crate::graph::Primitive;
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::graph::Primitive;
+use crate::language::spec::{
     Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
 };
-use crate::state::Period;
-use crate::stream::Span;
+use crate::machine::evaluation::{Calendared, Counted, Evaluation, Op, Total, UsageInput};
+use crate::machine::state::Period;
+use crate::machine::stream::Span;
 
 const OUTPUTS: &[OutputSpec] = &[usage_out("out"), TOTAL_OUT];
 

@@ -1,6 +1,6 @@
 //! Adder: groups charges without a change to their lines (docs/plan-semantics.md section 2).
 
-use crate::spec::{CHARGE_OUT, Role, Spec, charge_in};
+use crate::language::spec::{CHARGE_OUT, Role, Spec, charge_in};
 
 pub(super) static SPEC: Spec = Spec {
     name: "Adder",

@@ -1,27 +1,27 @@
 //! Allowance: granted units with a validity period, used before any unit is charged
 //! (docs/plan-semantics.md section 4).
 //!
-//! This module holds the properties and ports; [`buckets`](super::buckets) holds the grants and
+//! This module holds the properties and ports; [`buckets`](super::parts::buckets) holds the grants and
 //! the order in which they are used.
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{Calendared, Evaluation, Op, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::measure::{Quantity, Unit};
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::{Quantity, Unit};
+use crate::language::spec::{
     Built, Carries, ChildSpec, MayBeUnconnected, OutputSpec, PropertySpec, Refused, Role, Spec,
     Value, ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
 };
-use crate::state::Keep;
-use crate::stream::Stream;
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::evaluation::{Calendared, Evaluation, Op, UsageInput};
+use crate::machine::remembered::{Holds, Meaning, Per};
+use crate::machine::state::Keep;
+use crate::machine::stream::Stream;
 
 use super::accumulators::{WEEKDAY, week_from};
-use super::buckets::{Bucket, Drawing, Kind};
+use super::parts::buckets::{Bucket, Drawing, Kind};
 
 const PRIORITY: PropertySpec = with_default(
     "priority",

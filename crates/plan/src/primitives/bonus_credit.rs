@@ -5,19 +5,19 @@
 
 use turnpike_types::{Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::rater::ChargeLine;
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
     CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
 };
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{Attribute, ChargeOut, Evaluation, Op};
+use crate::machine::rater::ChargeLine;
 
-use super::charges::{
+use super::parts::charges::{
     ACCOUNT, AccountRef, PERCENT, Percent, component, for_each_line, is_charge, line, money,
 };
-use super::patterns::{PATTERN, fits};
+use super::parts::patterns::{PATTERN, fits};
 
 pub(super) static SPEC: Spec = Spec {
     name: "BonusCredit",

@@ -3,16 +3,18 @@
 
 use turnpike_types::{Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op};
-use crate::graph::Primitive;
-use crate::measure::Unit;
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required};
-use crate::state::{Keep, Period, VariableId};
+use crate::compile::build::Builder;
+use crate::language::graph::Primitive;
+use crate::language::measure::Unit;
+use crate::language::spec::{
+    CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required,
+};
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op};
+use crate::machine::remembered::{Holds, Meaning, Per};
+use crate::machine::state::{Keep, Period, VariableId};
 
-use super::charges::{beside, component, for_each_line, instant, is_charge, line, money};
+use super::parts::charges::{beside, component, for_each_line, instant, is_charge, line, money};
 
 const AMOUNT: PropertySpec =
     required("amount", Value::Money, "the bound on the sum of the charges");

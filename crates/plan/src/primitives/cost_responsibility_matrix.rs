@@ -7,22 +7,22 @@
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::error::Cause;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::rater::ChargeLine;
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
     Carries, ChildSpec, MayBeUnconnected, OTHERS, OutputSpec, PropertySpec, Refused, Role, Spec,
     Value, charge_in, optional, required, with_default,
 };
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{Attribute, ChargeOut, Evaluation, Op};
+use crate::machine::rater::ChargeLine;
 
-use super::charges::{
+use super::parts::charges::{
     ACCOUNT, AccountRef, OWN, component, for_each_line, is_charge, line, money, replaced,
 };
-use super::patterns::{PATTERN, STATUS, fits, is_failed, status_fits};
-use super::shares::{SHARES, apportion, read};
+use super::parts::patterns::{PATTERN, STATUS, fits, is_failed, status_fits};
+use super::parts::shares::{SHARES, apportion, read};
 
 pub(super) static SPEC: Spec = Spec {
     name: "CostResponsibilityMatrix",
@@ -109,7 +109,7 @@ fn names(primitive: &Primitive, own: bool) -> bool {
     rows.any(|shares| shares.iter().any(|(party, _)| is_it(party)))
 }
 
-fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> crate::spec::Built {
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> crate::language::spec::Built {
     let parties = parties(primitive, builder)?;
     let rows = rows(primitive, &parties, builder)?;
     let asks_failed = primitive.property("failed") != Some("rows");

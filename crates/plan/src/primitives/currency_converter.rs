@@ -3,14 +3,14 @@
 
 use turnpike_types::{Currency, SuspenseReason};
 
-use crate::code::ComponentKind;
-use crate::evaluation::{ChargeOut, Evaluation, Op, TableRef};
-use crate::price::half_even;
-use crate::rater::ChargeLine;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
+use crate::language::price::half_even;
+use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{ChargeOut, Evaluation, Op, TableRef};
+use crate::machine::rater::ChargeLine;
 use crate::tables::TableKind;
 
-use super::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
+use super::parts::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
 
 pub(super) static SPEC: Spec = Spec {
     name: "CurrencyConverter",

@@ -3,13 +3,13 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::calendar::{Calendar, OffsetInterval};
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::measure::time_of_day;
-use crate::spec::{Role, Spec, Value, required, usage_in};
+use crate::calendar::periods::{Calendar, OffsetInterval};
+use crate::language::findings::Cause;
+use crate::language::measure::time_of_day;
+use crate::language::spec::{Role, Spec, Value, required, usage_in};
+use crate::machine::evaluation::{Evaluation, Op};
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 

@@ -3,11 +3,11 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::code::ComponentKind;
-use crate::evaluation::{ChargeOut, Evaluation, Op};
-use crate::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
+use crate::language::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{ChargeOut, Evaluation, Op};
 
-use super::charges::{
+use super::parts::charges::{
     Percent, SIGNED_PERCENT, beside, component, for_each_line, is_charge, line, money,
 };
 

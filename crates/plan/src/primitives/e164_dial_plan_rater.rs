@@ -4,21 +4,23 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::Unit;
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::plural;
-use crate::price::{Price, fixed};
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::plural;
+use crate::language::price::{Price, fixed};
+use crate::language::spec::{
     Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
 };
-use crate::state::Period;
-use crate::stream::Stream;
+use crate::machine::code::{Component, ComponentKind};
+use crate::machine::evaluation::{
+    Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput,
+};
+use crate::machine::state::Period;
+use crate::machine::stream::Stream;
 use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, TableKind, read_number};
 
-use super::fee_per::{FEE_PER, is_per_call};
+use super::parts::fee_per::{FEE_PER, is_per_call};
 use super::recurring_charges::CURRENCY;
 
 pub(super) static SPEC: Spec = Spec {

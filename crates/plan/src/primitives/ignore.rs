@@ -1,7 +1,7 @@
 //! Ignore: accepts usage that is free and produces no line (docs/plan-semantics.md section 2).
 
-use crate::evaluation::{Evaluation, Op, UsageInput};
-use crate::spec::{Role, Spec, usage_in};
+use crate::language::spec::{Role, Spec, usage_in};
+use crate::machine::evaluation::{Evaluation, Op, UsageInput};
 use turnpike_types::SuspenseReason;
 
 pub(super) static SPEC: Spec = Spec {

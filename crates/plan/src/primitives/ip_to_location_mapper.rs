@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::evaluation::{
+use crate::language::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
+use crate::machine::evaluation::{
     Attribute, DerivedAttribute, Evaluation, Event, Named, Op, TableRef, UsageInput,
 };
-use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
 
 pub(super) static SPEC: Spec = Spec {

@@ -12,22 +12,22 @@
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
-use crate::build::Builder;
-use crate::calendar::PeriodSpan;
-use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Quantity;
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{
+use crate::calendar::periods::PeriodSpan;
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{
     Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::Stream;
+use crate::machine::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op, UsageInput};
+use crate::machine::remembered::{Holds, Meaning, Per};
+use crate::machine::state::{Keep, Period, VariableId};
+use crate::machine::stream::Stream;
 
 use super::accumulators::{WEEKDAY, week_of};
+use super::parts::steps::{Tiers, Total};
 use super::recurring_charges::CURRENCY;
-use super::steps::{Tiers, Total};
 
 /// A piece (the part of a period within one subscription) is stored under the number of the
 /// five-minute interval in which it begins.

@@ -1,49 +1,36 @@
 //! The primitives, one file for each, all registered in [`ALL`].
 
 mod account_finalizer;
-mod accumulators;
+pub(crate) mod accumulators;
 mod adder;
 mod allowance;
 mod bonus_credit;
-mod bookings;
 mod bounds;
-mod buckets;
-mod charges;
 mod cost_responsibility_matrix;
 mod currency_converter;
 mod daily_time_filter;
 mod discount;
 mod e164_dial_plan_rater;
-pub(crate) mod fee_per;
-mod filter;
 mod ignore;
 mod ip_to_location_mapper;
 mod level_meter;
 mod one_time_charge;
-mod patterns;
+pub(crate) mod parts;
 mod percentile_rater;
-mod recurring_charges;
-mod rule;
+pub(crate) mod recurring_charges;
 mod second_account_finalizer;
-mod shares;
 mod special_days_time_filter;
 mod step_rater;
-mod steps;
 mod tax_calculator;
 mod threshold_filter;
-mod types;
 mod usage_increment;
 mod usage_monitor;
 mod usage_type_classifier;
 mod usage_type_selector;
-mod weekdays;
 mod weekly_time_filter;
 mod weigher;
 
-use crate::spec::Spec;
-
-pub(crate) use bookings::booked_dates;
-pub use types::{ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types};
+use crate::language::spec::Spec;
 
 /// Every primitive of this version. A new primitive is registered here only.
 pub(crate) static ALL: &[&Spec] = &[

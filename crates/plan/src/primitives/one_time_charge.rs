@@ -3,12 +3,12 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::code::{Component, ComponentKind};
-use crate::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
-use crate::measure::Unit;
-use crate::remembered::CHARGED_ONCE;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
-use crate::state::{Keep, Period, VariableId};
+use crate::language::measure::Unit;
+use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, required};
+use crate::machine::code::{Component, ComponentKind};
+use crate::machine::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
+use crate::machine::remembered::CHARGED_ONCE;
+use crate::machine::state::{Keep, Period, VariableId};
 
 use super::recurring_charges::{CURRENCY, DUE, TRIGGER, is_due_with_use};
 

@@ -7,22 +7,22 @@
 use turnpike_types::SuspenseReason;
 
 use crate::Unit;
-use crate::build::Builder;
-use crate::calendar::PeriodSpan;
-use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Decimal;
-use crate::spec::{
+use crate::calendar::periods::PeriodSpan;
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Decimal;
+use crate::language::spec::{
     Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in,
     required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::{Span, Stream};
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
+use crate::machine::state::{Keep, Period, VariableId};
+use crate::machine::stream::{Span, Stream};
 
+use super::parts::steps::{Tiers, Total};
 use super::recurring_charges::CURRENCY;
-use super::steps::{Tiers, Total};
 
 const INTERVAL_US: i64 = 300_000_000;
 

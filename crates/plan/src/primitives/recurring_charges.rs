@@ -10,24 +10,26 @@ use jiff::civil::Date;
 use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::build::Builder;
-use crate::calendar::{date_of, period_of};
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::{Decimal, Unit};
-use crate::price::Price;
-use crate::remembered::{CHARGED, CHARGED_UNTIL};
-use crate::spec::{
+use crate::calendar::periods::{date_of, period_of};
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::{Decimal, Unit};
+use crate::language::price::Price;
+use crate::language::spec::{
     Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
     optional_usage_in, required, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::Span;
+use crate::machine::code::{Component, ComponentKind};
+use crate::machine::evaluation::{
+    Calendared, ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput,
+};
+use crate::machine::remembered::{CHARGED, CHARGED_UNTIL};
+use crate::machine::state::{Keep, Period, VariableId};
+use crate::machine::stream::Span;
 
 use super::accumulators::{WEEKDAY, week_of};
-use super::bookings::{Booking, Bookings};
+use super::parts::bookings::{Booking, Bookings};
 
 /// The maximum number of periods that one due event credits; a further event credits the remaining
 /// periods.
@@ -99,7 +101,7 @@ pub(super) static WEEKLY: Spec = Spec {
 pub(super) fn is_due_with_use(
     primitive: &Primitive,
     builder: &mut Builder<'_>,
-) -> Result<bool, crate::spec::Refused> {
+) -> Result<bool, crate::language::spec::Refused> {
     let with_use = primitive.property("due") == Some("first-use");
     let fed = builder.is_fed("trigger");
     if with_use && !fed {

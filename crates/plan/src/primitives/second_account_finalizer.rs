@@ -3,11 +3,11 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::spec::{Role, Spec, charge_in, optional};
+use crate::language::findings::Cause;
+use crate::language::spec::{Role, Spec, charge_in, optional};
+use crate::machine::evaluation::{Evaluation, Op};
 
-use super::charges::{ACCOUNT, AccountRef, for_each_line};
+use super::parts::charges::{ACCOUNT, AccountRef, for_each_line};
 
 pub(super) static SPEC: Spec = Spec {
     name: "SecondAccountFinalizer",

@@ -3,15 +3,17 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::calendar::{Calendar, Calendared, date_of};
-use crate::error::Cause;
-use crate::evaluation::{Attribute, Evaluation, Op, TableRef};
-use crate::graph::Primitive;
-use crate::spec::{Built, ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in};
+use crate::calendar::periods::{Calendar, Calendared, date_of};
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::spec::{
+    Built, ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in,
+};
+use crate::machine::evaluation::{Attribute, Evaluation, Op, TableRef};
 use crate::tables::{Holidays, SpecialDay, TableKind};
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
 static SPECIAL_DAY: ValueType =
     ValueType { name: "special-day", check: |text| SpecialDay::parse(text).map(drop) };

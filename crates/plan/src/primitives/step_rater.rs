@@ -11,22 +11,22 @@
 
 mod rate;
 
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::Total;
-use crate::graph::{Child, Link, Primitive};
-use crate::measure::{Quantity, Unit};
-use crate::remembered::CHARGED;
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Link, Primitive};
+use crate::language::measure::{Quantity, Unit};
+use crate::language::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Refused, Role, Spec,
     Value, optional, required, usage_in, with_default,
 };
-use crate::state::Keep;
+use crate::machine::code::{Component, ComponentKind};
+use crate::machine::evaluation::Total;
+use crate::machine::remembered::CHARGED;
+use crate::machine::state::Keep;
 
-use super::fee_per::{self, FEE_PER, is_per_call};
+use super::parts::fee_per::{self, FEE_PER, is_per_call};
+use super::parts::steps;
 use super::recurring_charges::CURRENCY;
-use super::steps;
 use rate::{Constant, Mode, Step, StepRater};
 
 pub(super) static SPEC: Spec = Spec {

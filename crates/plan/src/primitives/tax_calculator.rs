@@ -9,14 +9,18 @@
 use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::code::ComponentKind;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef};
-use crate::price::half_even;
-use crate::rater::ChargeLine;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
+use crate::language::price::half_even;
+use crate::language::spec::{
+    CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default,
+};
+use crate::machine::code::ComponentKind;
+use crate::machine::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef};
+use crate::machine::rater::ChargeLine;
 use crate::tables::{TableKind, TaxRow};
 
-use super::charges::{Percent, beside, component, for_each_line, is_charge, line, money, replaced};
+use super::parts::charges::{
+    Percent, beside, component, for_each_line, is_charge, line, money, replaced,
+};
 
 pub(super) static SPEC: Spec = Spec {
     name: "TaxCalculator",

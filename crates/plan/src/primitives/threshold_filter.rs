@@ -3,17 +3,17 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op, Total};
-use crate::graph::Primitive;
-use crate::ladder::split;
-use crate::level;
-use crate::measure::Quantity;
-use crate::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
-use crate::stream::Stream;
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
+use crate::machine::evaluation::{Evaluation, Op, Total};
+use crate::machine::ladder::split;
+use crate::machine::level;
+use crate::machine::stream::Stream;
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
 pub(super) static SPEC: Spec = Spec {
     name: "ThresholdFilter",

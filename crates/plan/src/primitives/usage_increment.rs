@@ -3,15 +3,15 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::calendar::INSTANTS;
-use crate::code::Measure;
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Quantity;
-use crate::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
-use crate::stream::{Span, UnitFlow};
+use crate::calendar::periods::INSTANTS;
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
+use crate::machine::code::Measure;
+use crate::machine::evaluation::{Evaluation, Op, UsageInput};
+use crate::machine::stream::{Span, UnitFlow};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageIncrement",

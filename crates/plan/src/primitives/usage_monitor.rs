@@ -4,20 +4,20 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::Unit;
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
-use crate::graph::Primitive;
-use crate::ladder::Sorter;
-use crate::level;
-use crate::measure::Quantity;
-use crate::remembered::BOOKED;
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{
     Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
-use crate::state::{Keep, VariableId};
-use crate::stream::Stream;
+use crate::machine::code::{Component, ComponentKind};
+use crate::machine::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
+use crate::machine::ladder::Sorter;
+use crate::machine::level;
+use crate::machine::remembered::BOOKED;
+use crate::machine::state::{Keep, VariableId};
+use crate::machine::stream::Stream;
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageMonitor",

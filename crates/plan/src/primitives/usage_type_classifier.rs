@@ -5,22 +5,24 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{DerivedAttribute, Evaluation, Op, TypeOf, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::spec::{
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
     usage_out,
 };
-use crate::values::SEPARATORS;
+use crate::language::values::SEPARATORS;
+use crate::machine::evaluation::{DerivedAttribute, Evaluation, Op, TypeOf, UsageInput};
 
-use super::rule::{Condition, Rule, Test, measured};
+use super::parts::rule::{Condition, Rule, Test, measured};
 
 /// A limit on a measure. The measure can differ from the measure of the flow, so its unit can
 /// differ too.
-static LIMIT: ValueType =
-    ValueType { name: "quantity", check: |text| crate::measure::Quantity::parse(text).map(drop) };
+static LIMIT: ValueType = ValueType {
+    name: "quantity",
+    check: |text| crate::language::measure::Quantity::parse(text).map(drop),
+};
 
 /// A usage type is one word, because selectors list types as words.
 static TYPE: ValueType = ValueType {

@@ -2,10 +2,10 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::evaluation::{Evaluation, Op, TypeOf, UsageInput};
-use crate::spec::{
+use crate::language::spec::{
     Carries, MayBeUnconnected, OutputSpec, Role, Spec, Value, required, usage_in, usage_out,
 };
+use crate::machine::evaluation::{Evaluation, Op, TypeOf, UsageInput};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageTypeSelector",

@@ -3,17 +3,19 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::calendar::{Calendar, OffsetInterval};
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::measure::time_of_day;
-use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
+use crate::calendar::periods::{Calendar, OffsetInterval};
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::time_of_day;
+use crate::language::spec::{
+    Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default,
+};
+use crate::machine::evaluation::{Evaluation, Op};
 
 use super::daily_time_filter::DAY_US;
-use super::filter::{FilterPorts, OUTPUTS};
-use super::weekdays::{DAYS, Weekdays};
+use super::parts::filter::{FilterPorts, OUTPUTS};
+use super::parts::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
 /// The time since Monday 00:00 of the start of 1970-01-01, a Thursday, in microseconds.

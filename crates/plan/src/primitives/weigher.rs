@@ -3,19 +3,19 @@
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
-use crate::build::Builder;
-use crate::calendar::OffsetInterval;
-use crate::error::Cause;
-use crate::evaluation::{Attribute, Evaluation, Named, Op, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::measure::time_of_day;
-use crate::spec::{
+use crate::calendar::periods::OffsetInterval;
+use crate::compile::build::Builder;
+use crate::language::findings::Cause;
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::time_of_day;
+use crate::language::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
-use crate::stream::{SPANS_MAX, Span, Stream};
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::evaluation::{Attribute, Evaluation, Named, Op, UsageInput};
+use crate::machine::stream::{SPANS_MAX, Span, Stream};
 
-use super::weekdays::{DAYS, Weekdays};
+use super::parts::weekdays::{DAYS, Weekdays};
 
 const DAY_US: i64 = 86_400_000_000;
 

@@ -40,8 +40,8 @@ use jiff::civil::Date;
 use turnpike_types::Timestamp;
 use turnpike_types::limits::{TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 
-use crate::nearest::hint;
-use crate::zone::{Zone, first_instant_of};
+use crate::calendar::zone::{Zone, first_instant_of};
+use crate::language::nearest::hint;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use dial_plan::{DialPlan, DialRow};

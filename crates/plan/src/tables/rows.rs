@@ -7,7 +7,7 @@
 use turnpike_types::{CsvLine, CsvLineError};
 
 use super::{TableError, TableErrors};
-use crate::nearest::hint;
+use crate::language::nearest::hint;
 
 /// The maximum length of a value, in bytes.
 pub(super) const CELL_BYTES_MAX: usize = 256;

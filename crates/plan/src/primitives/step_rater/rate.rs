@@ -2,12 +2,12 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
-use crate::ladder::Sorter;
-use crate::level;
-use crate::price::Price;
-use crate::state::{Period, VariableId};
-use crate::stream::{Span, Stream};
+use crate::language::price::Price;
+use crate::machine::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
+use crate::machine::ladder::Sorter;
+use crate::machine::level;
+use crate::machine::state::{Period, VariableId};
+use crate::machine::stream::{Span, Stream};
 
 /// The way in which a part's units are priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,4 @@
+//! Time zones, dates and the periods of an account.
+
+pub(crate) mod periods;
+pub(crate) mod zone;

@@ -1,0 +1,395 @@
+//! Object code: the compiled form of a plan, which a node runs for every record.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use turnpike_types::{Currency, Timestamp, UsageView};
+
+use crate::calendar::zone::{Zone, first_instant_of};
+use crate::language::measure::Unit;
+use crate::machine::evaluation::{DerivedAttribute, Op, UsageInput};
+use crate::machine::remembered::Meaning;
+use crate::machine::state::VariableId;
+use crate::tables::TableKind;
+
+/// A compiled plan version: immutable, shared between tasks.
+pub struct ObjectCode {
+    pub(crate) plan_id: String,
+    pub(crate) version: u32,
+    pub(crate) starts: Date,
+    pub(crate) currency: Currency,
+    /// The currency posted to the account; without a converter the currency of the plan.
+    pub(crate) posts: Currency,
+    pub(crate) components: Vec<Component>,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) accepts: Accepts,
+    /// The measures that the plan reads. Measure `n` feeds stream `n`; higher stream numbers belong
+    /// to outputs of primitives.
+    pub(crate) measures: Vec<Measure>,
+    /// The number of measures: those of the record, and one for each `UsageIncrement`, which
+    /// creates a rounded-up measure.
+    pub(crate) counts: usize,
+    /// The operations of the primitives, in topological order.
+    pub(crate) ops: Vec<Placed>,
+    pub(crate) streams: usize,
+    pub(crate) traces: usize,
+    /// The number of charge slots (buffers of lines): one for each output whose charges another
+    /// primitive reads.
+    pub(crate) charges: usize,
+    /// The attributes that primitives derive from a record, by primitive index.
+    pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
+    /// The reference tables that the plan reads.
+    pub(crate) tables: Vec<TableName>,
+    /// Whether the plan has charges that fall due without usage.
+    pub(crate) is_swept: bool,
+    /// The variables that determine when the next charge falls due.
+    pub(crate) due_by: Vec<VariableId>,
+    /// Whether any primitive acts when a billing cycle closes.
+    pub(crate) closes: bool,
+    /// The primitives in document order, for traces of a record through the plan.
+    pub(crate) nodes: Vec<NodeInfo>,
+    /// Variables and components for a comparison of alternatives, see [`crate::machine::options`].
+    pub(crate) tentative: TentativeParts,
+    /// Components for bonus offsets, see [`crate::machine::offset`].
+    pub(crate) bonus: BonusParts,
+}
+
+/// An operation, the index of its primitive in [`ObjectCode::nodes`], and its streams.
+pub(crate) struct Placed {
+    pub(crate) node: usize,
+    pub(crate) op: Box<dyn Op>,
+    /// The streams that the operation reads. If all of them are empty, the operation is skipped for
+    /// a usage record. [`Slots::ALL`] for an operation that does not depend on usage alone.
+    pub(crate) reads: Slots,
+    /// The streams that the operation may fill.
+    pub(crate) fills: Slots,
+}
+
+/// A measure of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Duration,
+    Quantity,
+    Named(Box<str>),
+}
+
+impl Measure {
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "duration" => Self::Duration,
+            "quantity" => Self::Quantity,
+            name => Self::Named(name.into()),
+        }
+    }
+
+    pub(crate) fn of(&self, record: &UsageView<'_>) -> Option<i64> {
+        match self {
+            Self::Duration => record.measure("duration"),
+            Self::Quantity => record.quantity,
+            Self::Named(name) => record.measure(name),
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Duration => "duration",
+            Self::Quantity => "quantity",
+            Self::Named(name) => name,
+        })
+    }
+}
+
+/// A set of streams as a bit mask. Streams from 63 on share one bit, so in a large plan some
+/// operations run although they have no input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots(u64);
+
+impl Slots {
+    /// The set of all streams.
+    pub(crate) const ALL: Self = Self(u64::MAX);
+
+    /// The set of the streams with numbers below `count`.
+    pub(crate) const fn first(count: usize) -> Self {
+        if count > 63 { Self::ALL } else { Self((1 << count) - 1) }
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, slot: usize) {
+        self.0 |= 1 << slot.min(63);
+    }
+
+    /// Calls `with` for each stream of the set that is below `count`.
+    pub(crate) fn for_each(self, count: usize, mut with: impl FnMut(usize)) {
+        let mut left = self.0 << 1 >> 1;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize;
+            if slot >= count {
+                return;
+            }
+            with(slot);
+            left &= left - 1;
+        }
+        if self.0 >> 63 == 1 {
+            (63..count).for_each(with);
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Adds the streams of `other` for which `hold` returns true; the shared bit is always added.
+    #[inline]
+    pub(crate) fn add_those(&mut self, other: Self, hold: impl Fn(usize) -> bool) {
+        let mut left = other.0 & !self.0;
+        while left != 0 {
+            let slot = left.trailing_zeros();
+            left &= left - 1;
+            if slot == 63 || hold(slot as usize) {
+                self.0 |= 1 << slot;
+            }
+        }
+    }
+}
+
+/// A primitive as shown in a trace.
+#[derive(Debug)]
+pub(crate) struct NodeInfo {
+    pub(crate) id: String,
+    pub(crate) kind: &'static str,
+    pub(crate) line: u32,
+    /// The usage inputs: the name, and the streams and the measure that the input reads.
+    pub(crate) inputs: Vec<(&'static str, UsageInput)>,
+    /// The usage outputs that another primitive consumes: the name and the stream.
+    pub(crate) outputs: Vec<(&'static str, usize)>,
+}
+
+/// A reference table that a plan names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// The kind of table.
+    pub kind: TableKind,
+    /// The table's id.
+    pub id: String,
+}
+
+/// The variables and components by which alternatives of an option are compared and billed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TentativeParts {
+    /// Sum of usage and recurring charges, by cycle.
+    pub(crate) running: VariableId,
+    /// Sum of one-time charges, by cycle.
+    pub(crate) once: VariableId,
+    /// An id derived from the name of the plan's state, to compare whether two plans share state.
+    /// No variable has this id.
+    pub(crate) state: VariableId,
+    /// The first date of the oldest cycle that is not closed.
+    pub(crate) closed: VariableId,
+    /// The components of the lines that bill the chosen alternative: the sum, the one-time charges,
+    /// the option's fee.
+    pub(crate) sum: u16,
+    pub(crate) one_time: u16,
+    pub(crate) fee: u16,
+}
+
+/// The components by which bonuses are granted and carried into the next cycle.
+#[derive(Clone, Debug)]
+pub(crate) struct BonusParts {
+    /// The components by which the plan grants bonuses to any account.
+    pub(crate) credits: Vec<u16>,
+    /// Whether the plan may grant bonuses to its own account.
+    pub(crate) is_own: bool,
+    /// Components of carried bonuses: the amount carried out of a cycle, the amount carried into
+    /// the next cycle, and the amount that lapses when no cycle follows.
+    pub(crate) forward: u16,
+    pub(crate) brought: u16,
+    pub(crate) lapsed: u16,
+}
+
+/// The subject of charge lines: a step of a rater, or a fixed charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The primitive's id.
+    pub primitive: String,
+    /// The step's id, or the charge's name.
+    pub component: String,
+    /// The kind of charge.
+    pub kind: ComponentKind,
+    /// The price as written, with parameters filled in: `0.05 per 1 GB`, `10.00 once`, `20.00 per
+    /// month`.
+    pub price: String,
+    /// The unit of a line's quantity.
+    pub unit: Unit,
+    /// The accumulator whose totals before and after the priced units are on the lines.
+    pub level: Option<VariableId>,
+    /// The currency of the component's lines.
+    pub currency: Currency,
+}
+
+/// Kinds of charges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ComponentKind {
+    /// A charge for units used, or a step's constant.
+    Usage,
+    /// A charge that is made once per subscription.
+    OneTime,
+    /// A charge that is made once per period.
+    Recurring,
+    /// A tax on other lines.
+    Tax,
+    /// A percentage of other lines, as a discount or a surcharge.
+    Discount,
+    /// A party's share of another line.
+    Share,
+    /// Another line converted to another currency.
+    Conversion,
+    /// A correction to an agreed amount: a volume price, a cap, a minimum, a commitment, or the
+    /// refund of a charge's unused days.
+    Adjustment,
+    /// A credit that one party grants to another.
+    Bonus,
+    /// An event without a charge.
+    Event,
+    /// The sum of the chosen alternative, or the fee for the option.
+    Option,
+}
+
+impl ComponentKind {
+    /// The name of this kind on receipts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::OneTime => "one-time",
+            Self::Recurring => "recurring",
+            Self::Tax => "tax",
+            Self::Discount => "discount",
+            Self::Share => "share",
+            Self::Conversion => "conversion",
+            Self::Adjustment => "adjustment",
+            Self::Bonus => "bonus",
+            Self::Event => "event",
+            Self::Option => "option",
+        }
+    }
+}
+
+/// A variable that a plan keeps for each account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// The variable's key in the account's state.
+    pub id: VariableId,
+    /// The primitive's id; for a step's constant `rater/step`.
+    pub primitive: String,
+    /// The unit that the variable counts; [`Unit::One`] for a variable that records that a charge
+    /// was made.
+    pub unit: Unit,
+    pub(crate) meaning: Meaning,
+}
+
+/// The usage types that a plan accepts (docs/plan-semantics.md section 2).
+#[derive(Clone, Debug)]
+pub(crate) enum Accepts {
+    /// Every type, because a primitive that accepts every type is linked to the record.
+    Everything,
+    /// Only the listed types, which are sorted.
+    Types(Vec<Box<str>>),
+}
+
+impl ObjectCode {
+    /// The plan's id.
+    pub fn plan_id(&self) -> &str {
+        &self.plan_id
+    }
+
+    /// The plan's version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The first local date that this version rates.
+    pub fn starts(&self) -> Date {
+        self.starts
+    }
+
+    /// The first instant of [`ObjectCode::starts`] in an account's zone.
+    pub fn starts_at(&self, zone: &Zone) -> Timestamp {
+        first_instant_of(zone, self.starts)
+    }
+
+    /// The currency of the plan's prices.
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// The currency posted to the account: the plan's own, unless a CurrencyConverter precedes the
+    /// finalizer. An account billed in another currency can't be rated by this plan.
+    pub fn posts(&self) -> Currency {
+        self.posts
+    }
+
+    /// The reference tables that the plan reads, in the order of
+    /// [`PlanInForce::tables`](crate::PlanInForce::tables).
+    pub fn tables(&self) -> &[TableName] {
+        &self.tables
+    }
+
+    /// Whether any charges fall due without usage (docs/plan-semantics.md section 5).
+    pub fn is_swept(&self) -> bool {
+        self.is_swept
+    }
+
+    /// Whether the plan acts when a billing cycle closes (docs/plan-semantics.md section 5).
+    pub fn closes(&self) -> bool {
+        self.closes || !self.bonus.credits.is_empty()
+    }
+
+    /// The components; [`ChargeLine::component`](crate::ChargeLine::component) is an index into
+    /// this slice.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// The variables that the plan keeps for each account.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// Whether both plans use the same state. Such plans can succeed each other. They can't be
+    /// alternatives of one option, since each plan would read the charges and counts of the other
+    /// plan as its own.
+    pub fn shares_state_with(&self, other: &Self) -> bool {
+        self.tentative.state == other.tentative.state
+    }
+
+    /// Whether the plan accepts records of this usage type. Records of other types are offered to
+    /// the account's next subscription.
+    pub fn accepts(&self, usage_type: &str) -> bool {
+        match &self.accepts {
+            Accepts::Everything => true,
+            Accepts::Types(types) => types.iter().any(|known| **known == *usage_type),
+        }
+    }
+}
+
+impl fmt::Debug for ObjectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectCode({} version {})", self.plan_id, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All owner tasks of a node share one compiled plan.
+    #[test]
+    fn object_code_is_shared_between_tasks() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<ObjectCode>();
+        fn moved<T: Send + 'static>() {}
+        moved::<crate::Rater>();
+    }
+}

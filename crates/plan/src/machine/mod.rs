@@ -1,0 +1,15 @@
+//! The machine that rates.
+
+pub(crate) mod code;
+pub(crate) mod evaluation;
+pub(crate) mod ladder;
+pub(crate) mod level;
+pub(crate) mod offset;
+pub(crate) mod options;
+pub(crate) mod rater;
+pub(crate) mod remembered;
+pub(crate) mod state;
+pub(crate) mod stream;
+pub(crate) mod sweep;
+pub(crate) mod tentative;
+pub(crate) mod watch;

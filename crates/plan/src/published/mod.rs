@@ -1,0 +1,5 @@
+//! What is done with plans as published.
+
+pub(crate) mod next_version;
+pub(crate) mod subscribing;
+pub(crate) mod types;
