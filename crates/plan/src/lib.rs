@@ -61,28 +61,32 @@ mod primitives;
 mod published;
 mod tables;
 
-use std::collections::BTreeMap;
-
+pub use calendar::period::Period;
 pub use calendar::zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 pub use language::example::{
     Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings, Expectation, Expected,
     ExpectedQuantity, ExpectedTotal, InlineExample, POSTINGS, Subject, Tolerance, parse_amount,
 };
 pub use language::findings::{Cause, PlanError, PlanErrors, Warning};
-pub use language::graph::{Child, Input, Link, Parameter, Plan, Primitive};
+pub use language::graph::{Child, Input, Link, Parameter, Primitive};
 pub use language::measure::Unit;
 pub use language::nearest::hint;
+pub use language::plan::Plan;
+pub use language::table_name::{TableKind, TableName};
 pub use language::values::ACCOUNT_CURRENCY;
-pub use machine::code::{Component, ComponentKind, ObjectCode, TableName, Variable};
+pub use machine::account::AccountContext;
+pub use machine::code::{Component, ComponentKind, ObjectCode, Variable};
+pub use machine::lines::ChargeLine;
 pub use machine::offset::PostedAmount;
 pub use machine::options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
-pub use machine::rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
+pub use machine::rater::{PlanInForce, Rated, Rater};
 pub use machine::remembered::{Reading, Remembered};
-pub use machine::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
+pub use machine::state::{AccountState, Keep, StateEntry, VariableId, plan_number};
 pub use machine::stream::PORTIONS_MAX;
 pub use machine::sweep::{DUE_USAGE_TYPE, Due, DueInterval};
 pub use machine::watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
 pub use published::next_version::{SubscriberLoss, subscriber_losses};
+pub use published::parse::{compile, parse, parse_published, parse_published_earlier};
 pub use published::subscribing::{
     ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
     SubscriptionFault, check_subscription,
@@ -90,103 +94,4 @@ pub use published::subscribing::{
 pub use published::types::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
-pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
-
-use compile::{build, check, defaults};
-use language::findings::Findings;
-use language::{document, values};
-
-/// Parses and checks a plan that is to be published (docs/architecture.md section 7).
-///
-/// A plan that is unsound with its default values, and sound with others, is accepted with a
-/// warning: its subscriptions must give such values.
-///
-/// # Errors
-/// All errors, each with its line and primitive.
-pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::default(), false)
-}
-
-/// Parses a plan that was published before, perhaps by an earlier release. A violation of a newer
-/// rule is a warning, since accounts are already rated by the plan.
-///
-/// # Errors
-/// As [`parse`], for errors that every release refuses.
-pub fn parse_published(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::of_published(true), false)
-}
-
-/// As [`parse_published`], for a plan that was published by a release that did not check telephone
-/// numbers by country (and did not record the version of the time-zone database). Its primitives
-/// read numbers as that release did, so that the version prices every call as before.
-///
-/// # Errors
-/// As [`parse_published`].
-pub fn parse_published_earlier(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::of_published(true), true)
-}
-
-fn read(xml: &str, mut findings: Findings, has_unchecked: bool) -> Result<Plan, PlanErrors> {
-    let Some(mut document) = document::read(xml, &mut findings) else {
-        return Err(refused(findings));
-    };
-    document.has_unchecked_numbers = has_unchecked;
-    let nothing = BTreeMap::new();
-    let is_sound_document = findings.clean();
-    let (primitives, code) = match make(&document, &nothing, &mut findings) {
-        Some(made) => made,
-        // No parameter value repairs an error in the document itself.
-        None if is_sound_document => {
-            let Some(sound) = defaults::sound(&document) else { return Err(refused(findings)) };
-            findings.blame_defaults(&sound.parameters);
-            let primitives = values::fill_in(&document, &nothing, &mut Findings::default());
-            (primitives, sound.code)
-        }
-        None => return Err(refused(findings)),
-    };
-    let warnings = findings.into_result()?;
-    Ok(Plan { document, primitives, warnings, tables: code.tables })
-}
-
-/// Compiles a plan, with a subscription's values for its parameters.
-///
-/// # Errors
-/// An override that the plan does not declare or that is of the wrong type, and errors caused by an
-/// override's value. Without overrides a parsed plan compiles, unless [`parse`] warned that its
-/// default values are not sound.
-pub fn compile(
-    plan: &Plan,
-    overrides: &BTreeMap<String, String>,
-) -> Result<ObjectCode, PlanErrors> {
-    let mut findings = Findings::of_published(plan.document.is_published);
-    match make(&plan.document, overrides, &mut findings) {
-        Some((_, code)) => findings.into_result().map(|_| code),
-        None => Err(refused(findings)),
-    }
-}
-
-/// Fills in values, checks and builds; `None`, with findings, when a step fails.
-fn make(
-    document: &document::Document,
-    overrides: &BTreeMap<String, String>,
-    findings: &mut Findings,
-) -> Option<(Vec<Primitive>, ObjectCode)> {
-    let primitives = values::fill_in(document, overrides, findings);
-    let checked = check::check(document, &primitives, findings)?;
-    let code = build::build(document, &primitives, &checked, findings)?;
-    Some((primitives, code))
-}
-
-fn refused(findings: Findings) -> PlanErrors {
-    match findings.into_result() {
-        Err(errors) => errors,
-        // Each stage that fails records an error. This error only guarantees that the list is not
-        // empty.
-        Ok(_) => PlanErrors(vec![PlanError {
-            line: 1,
-            primitive: None,
-            cause: Cause::Malformed,
-            message: "the plan can't be read".to_owned(),
-        }]),
-    }
-}
+pub use tables::{Table, TableError, TableErrors, parse_published_table, parse_table};

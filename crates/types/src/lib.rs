@@ -8,7 +8,7 @@
 //!  place.rs    AccountNumber, AccountRange, PartitionId   where an account belongs
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority   the ownership of a partition
 //!  log.rs      SegmentNumber, SegmentHash            a place in a partition's log
-//!  time.rs     Timestamp                             microseconds, UTC
+//!  time.rs     Timestamp, DAY_US                     microseconds, UTC
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  of records and lines
 //!  csv_line.rs CsvLine                               splits a line into cells
 //!  detail.rs   Detail, Suspension                    details of suspense reasons
@@ -45,4 +45,4 @@ pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};
 pub use record::{RecordKey, UsageRecord, UsageView, ZERO_DURATION};
-pub use time::Timestamp;
+pub use time::{DAY_US, Timestamp};

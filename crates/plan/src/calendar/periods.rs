@@ -11,8 +11,8 @@ mod tests;
 use jiff::civil::Date;
 use turnpike_types::Timestamp;
 
+use crate::calendar::period::Period;
 use crate::calendar::zone::{Zone, first_instant_of};
-use crate::machine::state::Period;
 
 /// An interval of constant UTC offset in a zone: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug)]

@@ -8,15 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compile::{build, check};
+use crate::compile::build::build;
+use crate::compile::check::check;
+use crate::compile::definition::Definition;
 use crate::language::document::Document;
+use crate::language::fill_in::fill_in;
 use crate::language::findings::Findings;
 use crate::language::graph::{Parameter, Primitive};
 use crate::language::measure::{Quantity, Unit};
-use crate::language::spec::{PropertySpec, Value};
-use crate::language::values;
+use crate::language::spec::{PropertySpec, Value, Vocabulary};
 use crate::machine::code::ObjectCode;
-use crate::primitives;
 
 /// The maximum number of values that are tried for one parameter.
 const CANDIDATES_MAX: usize = 32;
@@ -39,13 +40,14 @@ pub(crate) struct WorkingDefaults {
 
 /// Searches for parameter values with which the document compiles. The document does not compile
 /// with its defaults.
-pub(crate) fn sound(document: &Document) -> Option<WorkingDefaults> {
+pub(crate) fn sound(document: &Document, definitions: &[&Definition]) -> Option<WorkingDefaults> {
     let parameters = used(document);
     if parameters.is_empty() {
         return None;
     }
     let mut search = Search {
         document,
+        definitions,
         tries: (60_000 / elements(document).max(1)).clamp(TRIES_MIN, TRIES_MAX),
         overrides: BTreeMap::new(),
     };
@@ -87,6 +89,7 @@ pub(crate) fn sound(document: &Document) -> Option<WorkingDefaults> {
 
 struct Search<'a> {
     document: &'a Document,
+    definitions: &'a [&'a Definition],
     tries: usize,
     overrides: BTreeMap<String, String>,
 }
@@ -95,14 +98,14 @@ impl Search<'_> {
     fn reach(&self) -> (Reached, Option<ObjectCode>) {
         let mut findings = Findings::of_published(self.document.is_published);
         let faults = |findings: &Findings| std::cmp::Reverse(findings.errors());
-        let primitives = values::fill_in(self.document, &self.overrides, &mut findings);
+        let primitives = fill_in(self.document, &self.overrides, &mut findings);
         if !findings.clean() {
             return ((0, faults(&findings)), None);
         }
-        let Some(checked) = check::check(self.document, &primitives, &mut findings) else {
+        let Some(checked) = check(self.document, &primitives, &mut findings) else {
             return ((1, faults(&findings)), None);
         };
-        let code = build::build(self.document, &primitives, &checked, &mut findings);
+        let code = build(self.document, &primitives, &checked, self.definitions, &mut findings);
         ((2, faults(&findings)), code)
     }
 }
@@ -113,8 +116,11 @@ fn elements(document: &Document) -> usize {
 }
 
 /// Every property of a primitive and of its children, with its declaration.
-fn properties(primitive: &Primitive) -> impl Iterator<Item = (&'static PropertySpec, &str)> {
-    let spec = primitives::find(&primitive.kind);
+fn properties<'p>(
+    vocabulary: Vocabulary,
+    primitive: &'p Primitive,
+) -> impl Iterator<Item = (&'static PropertySpec, &'p str)> {
+    let spec = vocabulary.find(&primitive.kind);
     let own = spec.into_iter().flat_map(|spec| spec.properties);
     let own = own.filter_map(|known| Some((known, primitive.property(known.name)?)));
     let held = primitive.children.iter().flat_map(move |child| {
@@ -125,9 +131,15 @@ fn properties(primitive: &Primitive) -> impl Iterator<Item = (&'static PropertyS
     own.chain(held)
 }
 
+/// Every property of all primitives and of their children, with its declaration.
+fn all_properties(document: &Document) -> impl Iterator<Item = (&'static PropertySpec, &str)> {
+    let vocabulary = *document.vocabulary;
+    document.primitives.iter().flat_map(move |primitive| properties(vocabulary, primitive))
+}
+
 /// The parameters that the graph reads.
 fn used(document: &Document) -> Vec<&Parameter> {
-    let all = document.primitives.iter().flat_map(properties);
+    let all = all_properties(document);
     let named: BTreeSet<&str> = all.filter_map(|(_, text)| text.strip_prefix('$')).collect();
     document.parameters.iter().filter(|p| named.contains(p.id.as_str())).collect()
 }
@@ -149,7 +161,7 @@ fn candidates(document: &Document, parameter: &Parameter) -> Vec<String> {
 /// Quantities between, above and below those that the plan contains.
 fn quantities(document: &Document, parameter: &Parameter) -> Vec<String> {
     let default = Quantity::parse(&parameter.value).map_or(Unit::One, |quantity| quantity.unit);
-    let written = document.primitives.iter().flat_map(properties).filter_map(|(_, text)| {
+    let written = all_properties(document).filter_map(|(_, text)| {
         Quantity::parse(text).ok().filter(|quantity| quantity.unit == default)
     });
     let mut bounds: BTreeSet<i128> = written.map(|quantity| quantity.base).collect();
@@ -172,7 +184,7 @@ fn quantities(document: &Document, parameter: &Parameter) -> Vec<String> {
 /// kind of value.
 fn texts(document: &Document, parameter: &Parameter) -> Vec<String> {
     let name = format!("${}", parameter.id);
-    let all = || document.primitives.iter().flat_map(properties);
+    let all = || all_properties(document);
     let mut words: Vec<String> = Vec::new();
     for (spec, _) in all().filter(|(_, text)| *text == name) {
         match spec.value {

@@ -114,6 +114,10 @@ impl fmt::Display for Warning {
     }
 }
 
+/// A marker for a refusal whose reason is in the findings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused;
+
 /// Maximum number of errors and of warnings; further ones are dropped.
 const ERRORS_MAX: usize = 100;
 

@@ -1,10 +1,11 @@
 //! The declarations of primitive types, on which the checks that apply to every primitive are
 //! based.
 
-use crate::compile::build::Builder;
+use std::fmt;
+
 use crate::language::graph::Primitive;
 
-/// The declaration of a primitive type, for the checker and the compiler.
+/// The declaration of a primitive type: what an author can write.
 pub(crate) struct Spec {
     /// The element's name.
     pub(crate) name: &'static str,
@@ -16,8 +17,6 @@ pub(crate) struct Spec {
     pub(crate) children: &'static [ChildSpec],
     /// The primitive's effect on the flows through it.
     pub(crate) role: Role,
-    /// Checks the primitive's properties after the generic checks have passed, and builds its code.
-    pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
 }
 
 /// The output port of a primitive with [`Role::Shares`] for charges of other accounts.
@@ -44,13 +43,6 @@ pub(crate) enum Role {
     /// incoming units. `UsageIncrement` has this role.
     Recounts,
 }
-
-/// The result of building a primitive; on an error, the findings contain the reason.
-pub(crate) type Built = Result<(), Refused>;
-
-/// A marker for a refusal whose reason is in the findings.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused;
 
 /// The kind of value that a port carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,5 +243,27 @@ impl Spec {
 
     pub(crate) fn output(&self, name: &str) -> Option<usize> {
         self.outputs.iter().position(|output| output.name == name)
+    }
+}
+
+/// The primitive types that a plan may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Vocabulary(pub(crate) &'static [&'static Spec]);
+
+impl Vocabulary {
+    /// Finds a primitive type by its name.
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Spec> {
+        self.0.iter().find(|spec| spec.name == name).copied()
+    }
+
+    /// The names of all types, in the order of registration.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|spec| spec.name).collect()
+    }
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
     }
 }

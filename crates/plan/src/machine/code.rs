@@ -1,16 +1,25 @@
-//! Object code: the compiled form of a plan, which a node runs for every record.
+//! Object code: the compiled form of a plan, which a node runs for every record, and the evaluation
+//! in which its operations run.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::civil::Date;
-use turnpike_types::{Currency, Timestamp, UsageView};
+use turnpike_types::{Currency, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::zone::{Zone, first_instant_of};
 use crate::language::measure::Unit;
-use crate::machine::evaluation::{DerivedAttribute, Op, UsageInput};
-use crate::machine::remembered::Meaning;
-use crate::machine::state::VariableId;
-use crate::tables::TableKind;
+use crate::language::spec::Role;
+use crate::language::table_name::TableName;
+use crate::machine::account::AccountContext;
+use crate::machine::evaluation::event::{DueQuery, Event};
+use crate::machine::evaluation::places::UsageInput;
+use crate::machine::evaluation::scratch::{BufferCounts, Scratch};
+use crate::machine::lines::ChargeLine;
+use crate::machine::meaning::Meaning;
+use crate::machine::slots::Slots;
+use crate::machine::state::{AccountState, StateEntry, VariableId};
+use crate::tables::Table;
 
 /// A compiled plan version: immutable, shared between tasks.
 pub struct ObjectCode {
@@ -26,16 +35,9 @@ pub struct ObjectCode {
     /// The measures that the plan reads. Measure `n` feeds stream `n`; higher stream numbers belong
     /// to outputs of primitives.
     pub(crate) measures: Vec<Measure>,
-    /// The number of measures: those of the record, and one for each `UsageIncrement`, which
-    /// creates a rounded-up measure.
-    pub(crate) counts: usize,
     /// The operations of the primitives, in topological order.
     pub(crate) ops: Vec<Placed>,
-    pub(crate) streams: usize,
-    pub(crate) traces: usize,
-    /// The number of charge slots (buffers of lines): one for each output whose charges another
-    /// primitive reads.
-    pub(crate) charges: usize,
+    pub(crate) buffers: BufferCounts,
     /// The attributes that primitives derive from a record, by primitive index.
     pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
     /// The reference tables that the plan reads.
@@ -63,6 +65,48 @@ pub(crate) struct Placed {
     pub(crate) reads: Slots,
     /// The streams that the operation may fill.
     pub(crate) fills: Slots,
+}
+
+/// The code of one primitive. It reads its input streams, and writes output streams, lines and
+/// state changes.
+pub(crate) trait Op: Send + Sync {
+    /// Runs for one record, or for an event without usage ([`Evaluation::event`]).
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason>;
+
+    /// The next instant at which a charge of this primitive falls due without usage, within the
+    /// bounds of the query; `None` if no charge does.
+    fn next_due(&self, _query: &mut DueQuery<'_>) -> Option<i64> {
+        None
+    }
+}
+
+/// An attribute that a primitive derives from a record; the same for all units of the record.
+pub(crate) trait DerivedAttribute: Send + Sync {
+    /// The value of the attribute for the record that is evaluated.
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
+}
+
+/// The evaluation of one record, or of one due event, by one plan.
+pub(crate) struct Evaluation<'a> {
+    /// The rated record. For a due charge or a close, an empty record at the instant of that event.
+    pub(crate) record: &'a UsageView<'a>,
+    pub(crate) account: &'a AccountContext,
+    pub(crate) state: &'a AccountState,
+    pub(crate) code: &'a ObjectCode,
+    pub(crate) tables: &'a [Option<Arc<Table>>],
+    pub(crate) event: &'a Event,
+    /// The start of the subscription. `cancelled` is its exclusive end.
+    pub(crate) since: i64,
+    pub(crate) cancelled: i64,
+    /// When a cycle closes: the start and exclusive end of each of the account's subscriptions to
+    /// the plan, in order. Empty for other events.
+    pub(crate) held: &'a [(i64, i64)],
+    /// Logged time, in microseconds.
+    pub(crate) now: i64,
+    pub(crate) plan: u16,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) lines: &'a mut Vec<ChargeLine>,
+    pub(crate) changes: &'a mut Vec<StateEntry>,
 }
 
 /// A measure of a record.
@@ -101,79 +145,17 @@ impl fmt::Display for Measure {
     }
 }
 
-/// A set of streams as a bit mask. Streams from 63 on share one bit, so in a large plan some
-/// operations run although they have no input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots(u64);
-
-impl Slots {
-    /// The set of all streams.
-    pub(crate) const ALL: Self = Self(u64::MAX);
-
-    /// The set of the streams with numbers below `count`.
-    pub(crate) const fn first(count: usize) -> Self {
-        if count > 63 { Self::ALL } else { Self((1 << count) - 1) }
-    }
-
-    #[inline]
-    pub(crate) fn add(&mut self, slot: usize) {
-        self.0 |= 1 << slot.min(63);
-    }
-
-    /// Calls `with` for each stream of the set that is below `count`.
-    pub(crate) fn for_each(self, count: usize, mut with: impl FnMut(usize)) {
-        let mut left = self.0 << 1 >> 1;
-        while left != 0 {
-            let slot = left.trailing_zeros() as usize;
-            if slot >= count {
-                return;
-            }
-            with(slot);
-            left &= left - 1;
-        }
-        if self.0 >> 63 == 1 {
-            (63..count).for_each(with);
-        }
-    }
-
-    #[inline]
-    pub(crate) const fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// Adds the streams of `other` for which `hold` returns true; the shared bit is always added.
-    #[inline]
-    pub(crate) fn add_those(&mut self, other: Self, hold: impl Fn(usize) -> bool) {
-        let mut left = other.0 & !self.0;
-        while left != 0 {
-            let slot = left.trailing_zeros();
-            left &= left - 1;
-            if slot == 63 || hold(slot as usize) {
-                self.0 |= 1 << slot;
-            }
-        }
-    }
-}
-
 /// A primitive as shown in a trace.
 #[derive(Debug)]
 pub(crate) struct NodeInfo {
     pub(crate) id: String,
     pub(crate) kind: &'static str,
+    pub(crate) role: Role,
     pub(crate) line: u32,
     /// The usage inputs: the name, and the streams and the measure that the input reads.
     pub(crate) inputs: Vec<(&'static str, UsageInput)>,
     /// The usage outputs that another primitive consumes: the name and the stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
-}
-
-/// A reference table that a plan names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableName {
-    /// The kind of table.
-    pub kind: TableKind,
-    /// The table's id.
-    pub id: String,
 }
 
 /// The variables and components by which alternatives of an option are compared and billed.

@@ -5,8 +5,8 @@
 //! with each copy. So a step may end between two units or between two copies of one unit. Units
 //! past the last step are the rest.
 
-use crate::machine::evaluation::StepPortion;
-use crate::machine::state::Period;
+use crate::calendar::period::Period;
+use crate::machine::evaluation::places::StepPortion;
 use crate::machine::stream::{Span, Stream};
 
 /// The level along a span of units: the i-th copy of unit `first + j` reads `level + j*copies + i`.

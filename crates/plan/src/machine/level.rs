@@ -3,9 +3,10 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::machine::evaluation::{Evaluation, Total, UsageInput};
+use crate::calendar::period::Period;
+use crate::machine::code::Evaluation;
+use crate::machine::evaluation::places::{Total, UsageInput};
 use crate::machine::ladder::Ladder;
-use crate::machine::state::Period;
 use crate::machine::stream::{Span, Stream};
 
 /// A function that is called with a span of units, the level along the span, and the period of the

@@ -21,11 +21,15 @@
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
+use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, PeriodSpan};
-use crate::machine::evaluation::{Event, open_if_late};
+use crate::machine::account::AccountContext;
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::open_if_late;
+use crate::machine::lines::ChargeLine;
 use crate::machine::options::posted;
-use crate::machine::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};
-use crate::machine::state::{AccountState, Keep, Period, StateEntry, VariableId};
+use crate::machine::rater::{Occasion, PlanInForce, Rated, Rater};
+use crate::machine::state::{AccountState, Keep, StateEntry, VariableId};
 use crate::machine::sweep::{Due, DueInterval, DueKind};
 
 /// Upper bound of the ids of all totals: two ids for each currency code of three letters.

@@ -13,10 +13,12 @@
 
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
+use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendar, Calendared, PeriodSpan, date_of, period_of};
 use crate::calendar::zone::Zone;
-use crate::machine::rater::{ChargeLine, PlanInForce, Rater};
-use crate::machine::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
+use crate::machine::lines::ChargeLine;
+use crate::machine::rater::{PlanInForce, Rater};
+use crate::machine::state::{AccountState, Keep, StateEntry, VariableId, plan_number};
 use crate::machine::sweep::DueInterval;
 
 /// Identifies an offer within an account.

@@ -1,33 +1,22 @@
 //! The rater: computes charge lines and state changes from an account's plans in force, its state
 //! and a record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use turnpike_types::{Currency, Detail, Money, Posting, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{Currency, Detail, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::periods::INSTANTS;
-use crate::calendar::zone::Zone;
-use crate::machine::code::ObjectCode;
-use crate::machine::evaluation::{Evaluation, Event, Scratch, open_if_late};
+use crate::machine::account::AccountContext;
+use crate::machine::code::{Evaluation, ObjectCode};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::open_if_late;
+use crate::machine::evaluation::scratch::Scratch;
+use crate::machine::lines::ChargeLine;
 use crate::machine::options::{self, OfferId, OptionInForce};
-use crate::machine::state::{AccountState, Period, StateEntry};
+use crate::machine::state::{AccountState, StateEntry};
 use crate::machine::tentative;
 use crate::machine::watch::{Watch, watched};
 use crate::tables::Table;
-
-/// An account's settings in force at the record's start (docs/plan-semantics.md section 6).
-#[derive(Clone, Debug)]
-pub struct AccountContext {
-    /// The time zone of the account's days and months.
-    pub zone: Zone,
-    /// The day of the month on which the account's billing cycles start, 1 to 31.
-    pub cycle_day: u8,
-    /// The currency in which the account is billed.
-    pub currency: Currency,
-    /// The attributes that plans read as `account.NAME`.
-    pub attributes: BTreeMap<String, String>,
-}
 
 /// A plan version in force at an instant by one of the account's subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -78,33 +67,6 @@ pub struct Rated {
     pub late: bool,
     /// Whether a variable changed that determines the result of [`Rater::next_due`].
     pub moves_dues: bool,
-}
-
-/// A priced portion of a record, or a line derived from another line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChargeLine {
-    /// Index into the plans given to [`Rater::rate`].
-    pub plan: u16,
-    /// Index into that plan's [`ObjectCode::components`].
-    pub component: u16,
-    /// Quantity in the component's unit; 0 for fixed charges.
-    pub quantity: i128,
-    /// The first unit of the portion within the record, from 0.
-    pub first_unit: i64,
-    /// The period of the accumulator or charge; [`Period::EVER`] without one.
-    pub period: Period,
-    /// The accumulator's total before the portion's first unit; 0 without an accumulator.
-    pub level_before: i128,
-    /// The accumulator's total after the portion's last unit; 0 without an accumulator.
-    pub level_after: i128,
-    /// The amount, rounded once.
-    pub amount: Money,
-    /// The index of the line from which this line is derived: tax, share, conversion, discount.
-    pub of: Option<u32>,
-    /// The row, from 0, of the reference table that gave the price or rate.
-    pub row: Option<u32>,
-    /// The destination of the amount.
-    pub posting: Posting,
 }
 
 /// Rates records. It holds only scratch space, so one rater serves any number of accounts and
@@ -343,7 +305,7 @@ impl Rater {
             return Err(self.other_currency(code, occasion.account.currency));
         }
         let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
-        self.scratch.prepare(code);
+        self.scratch.prepare(&code.buffers);
         let mut run = Evaluation {
             record: occasion.record,
             account: occasion.account,

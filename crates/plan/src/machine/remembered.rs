@@ -7,70 +7,15 @@
 use jiff::civil::Date;
 use turnpike_types::{Currency, Money, Timestamp};
 
+use crate::calendar::period::Period;
 use crate::calendar::zone::Zone;
 use crate::language::measure::Unit;
+use crate::machine::booked_dates::BookedDates;
 use crate::machine::code::{ObjectCode, Variable};
+use crate::machine::meaning::{Holds, Per};
 use crate::machine::offset;
 use crate::machine::options::OfferId;
-use crate::machine::state::{Period, StateEntry, plan_number};
-use crate::primitives::parts::bookings::booked_dates;
-
-/// The meaning of a variable's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holds {
-    /// Units that were counted.
-    Units,
-    /// Units left in a bucket.
-    Left,
-    /// The product of units and microseconds.
-    UnitTime,
-    /// The value 1 means that an action was taken; the word names the action.
-    Done(&'static str),
-    /// An amount in billionths.
-    Money(Currency),
-    /// An instant, in microseconds since 1970.
-    Instant,
-    /// A date, in days since 1970-01-01. The word is shown before the date.
-    Date(&'static str),
-    /// The period for which a daily charge was booked (see `primitives/bookings.rs`).
-    Booking,
-}
-
-/// The meaning of a variable's period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Per {
-    /// A calendar period, by its first date.
-    Date,
-    /// A subscription, by the minute of its start.
-    Subscription,
-    /// An interval of five minutes, counted from 1970.
-    Interval,
-    /// An expiry date.
-    Expiry,
-}
-
-/// The meaning of a variable's entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meaning {
-    pub(crate) holds: Holds,
-    pub(crate) per: Per,
-}
-
-impl Meaning {
-    pub(crate) const fn new(holds: Holds, per: Per) -> Self {
-        Self { holds, per }
-    }
-}
-
-/// The value shows that the period was charged.
-pub(crate) const CHARGED: Meaning = Meaning::new(Holds::Done("charged"), Per::Date);
-/// The value shows that the subscription was charged.
-pub(crate) const CHARGED_ONCE: Meaning = Meaning::new(Holds::Done("charged"), Per::Subscription);
-/// The value is the first date that was not charged yet.
-pub(crate) const CHARGED_UNTIL: Meaning =
-    Meaning::new(Holds::Date("charged until"), Per::Subscription);
-/// The value shows that an event was booked in the period.
-pub(crate) const BOOKED: Meaning = Meaning::new(Holds::Done("booked"), Per::Date);
+use crate::machine::state::{StateEntry, plan_number};
 
 /// An entry of an account's state, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,10 +143,10 @@ impl Variable {
             Holds::Instant | Holds::Date(_) | Holds::Booking if value == 0 => "nothing".to_owned(),
             Holds::Instant => instant(value, zone),
             Holds::Date(word) => format!("{word} {}", date(value)),
-            Holds::Booking => match booked_dates(value) {
-                Some([since, through, kept]) => {
-                    let since = Per::Subscription.words(since, zone);
-                    let [through, kept] = [through, kept].map(first_date);
+            Holds::Booking => match BookedDates::unpacked(value) {
+                Some(BookedDates { subscription, through, kept }) => {
+                    let since = Per::Subscription.words(subscription, zone);
+                    let [through, kept] = [through, kept].map(|days| first_date(Period(days)));
                     format!("charged until {through}, kept until {kept}, of the {since}")
                 }
                 None => value.to_string(),

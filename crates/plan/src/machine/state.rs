@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use turnpike_types::Timestamp;
+use turnpike_types::{DAY_US, Timestamp};
 
+use crate::calendar::period::Period;
 use crate::language::measure::Unit;
 
 /// The key of one variable of a plan, derived from state name, primitive id and unit, so that state
@@ -39,7 +40,6 @@ impl Keep {
 
     /// The oldest period to retain when records from `floor` on are accepted.
     fn oldest(self, floor: Timestamp) -> i32 {
-        const DAY_US: i64 = 86_400_000_000;
         const INTERVAL_US: i64 = 300_000_000;
         // A period of at most 31 days may have begun before the floor; the local date of an instant
         // may be the day before the UTC date; and a cycle stays open past its end.
@@ -101,24 +101,6 @@ pub fn plan_number(plan: &str) -> i128 {
     let mut first = [0; 8];
     first.copy_from_slice(&blake3::hash(plan.as_bytes()).as_bytes()[..8]);
     i128::from(u64::from_le_bytes(first)) + 1
-}
-
-/// A calendar period of an account: the number of days from 1970-01-01 to its first local date.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct Period(pub i32);
-
-impl Period {
-    /// No period: the account's whole time with a plan.
-    pub const EVER: Self = Self(i32::MIN);
-
-    /// The period that identifies a subscription: its start in minutes since 1970, independent of
-    /// the zone, which may change. [`Period::EVER`] when the start is unknown.
-    pub(crate) fn of_subscription(since: i64) -> Self {
-        let minutes = i32::try_from(since.div_euclid(60_000_000));
-        minutes.map_or(Self::EVER, Self)
-    }
 }
 
 /// A variable's value in one period, such as a count of units, or 1 for "charged".

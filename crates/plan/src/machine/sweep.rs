@@ -21,9 +21,10 @@ use jiff::civil::Date;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::periods::{Calendared, PeriodSpan};
-use crate::machine::evaluation::{DueQuery, Event};
+use crate::machine::account::AccountContext;
+use crate::machine::evaluation::event::{DueQuery, Event};
 use crate::machine::options::check_apart;
-use crate::machine::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
+use crate::machine::rater::{Occasion, PlanInForce, Rated, Rater};
 use crate::machine::state::{AccountState, StateEntry};
 use crate::machine::watch::Watch;
 use closes::{closed_by, held};

@@ -8,12 +8,13 @@
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
 
+use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, PeriodSpan, date_of};
-use crate::machine::code::ComponentKind;
-use crate::machine::evaluation::{Evaluation, Event};
+use crate::machine::code::{ComponentKind, Evaluation};
+use crate::machine::evaluation::event::Event;
+use crate::machine::lines::ChargeLine;
 use crate::machine::options::{OfferId, OptionInForce};
-use crate::machine::rater::ChargeLine;
-use crate::machine::state::{Period, plan_number};
+use crate::machine::state::plan_number;
 
 /// The destination of a line of a plan that belongs to an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

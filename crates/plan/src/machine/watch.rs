@@ -3,12 +3,10 @@
 use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::language::spec::Role;
-use crate::machine::code::Placed;
-use crate::machine::evaluation::Evaluation;
-use crate::machine::rater::ChargeLine;
+use crate::machine::code::{Evaluation, Placed};
+use crate::machine::lines::ChargeLine;
 use crate::machine::state::StateEntry;
 use crate::machine::stream::{Stream, UnitFlow};
-use crate::primitives::find;
 
 /// Receives a report of each primitive, in the order of execution.
 pub trait Watch {
@@ -108,7 +106,7 @@ pub(crate) fn watched(
         }
         run.give(input, stream);
     }
-    let counts_anew = find(node.kind).is_some_and(|spec| spec.role == Role::Recounts);
+    let counts_anew = node.role == Role::Recounts;
     let in_time = inputs.first().and_then(|input| input.in_time).filter(|_| !counts_anew);
     let (lines, changes) = (run.lines.len(), run.changes.len());
     let outcome = placed.op.run(run);

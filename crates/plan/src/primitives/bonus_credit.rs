@@ -6,41 +6,56 @@
 use turnpike_types::{Money, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
+use crate::compile::definition::Definition;
+use crate::language::findings::Refused;
 use crate::language::graph::{Child, Primitive};
 use crate::language::spec::{
-    CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
+    CHARGE_OUT, ChildSpec, Role, Spec, Value, charge_in, optional, required, with_default,
 };
-use crate::machine::code::ComponentKind;
-use crate::machine::evaluation::{Attribute, ChargeOut, Evaluation, Op};
-use crate::machine::rater::ChargeLine;
+use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut};
+use crate::machine::lines::ChargeLine;
 
 use super::parts::charges::{
     ACCOUNT, AccountRef, PERCENT, Percent, component, for_each_line, is_charge, line, money,
 };
 use super::parts::patterns::{PATTERN, fits};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "BonusCredit",
-    help: "Credits one party with a percentage of what another party pays.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        with_default("source", Value::Attribute, "source", "the attribute that holds the source"),
-        with_default("target", Value::Attribute, "target", "the attribute that holds the target"),
-    ],
-    children: &[ChildSpec {
-        name: "grant",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "BonusCredit",
+        help: "Credits one party with a percentage of what another party pays.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
         properties: &[
-            optional("source", PATTERN, "the pattern that the source must match"),
-            optional("target", PATTERN, "the pattern that the target must match"),
-            required("from", ACCOUNT, "the account that pays the charge and grants the bonus"),
-            required("to", ACCOUNT, "the account that receives the bonus"),
-            required("percent", PERCENT, "the percentage of the charge, from 0 to 100"),
+            with_default(
+                "source",
+                Value::Attribute,
+                "source",
+                "the attribute that holds the source",
+            ),
+            with_default(
+                "target",
+                Value::Attribute,
+                "target",
+                "the attribute that holds the target",
+            ),
         ],
-        help: "a bonus on every charge that meets its conditions",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "grant",
+            at_least: 1,
+            properties: &[
+                optional("source", PATTERN, "the pattern that the source must match"),
+                optional("target", PATTERN, "the pattern that the target must match"),
+                required("from", ACCOUNT, "the account that pays the charge and grants the bonus"),
+                required("to", ACCOUNT, "the account that receives the bonus"),
+                required("percent", PERCENT, "the percentage of the charge, from 0 to 100"),
+            ],
+            help: "a bonus on every charge that meets its conditions",
+        }],
+        role: Role::Plain,
+    },
+
     build: |primitive, builder| {
         let grants = primitive.children.iter().map(|child| grant(primitive, child, builder));
         let grants = grants.collect::<Result<Vec<_>, _>>()?;

@@ -3,30 +3,34 @@
 
 use turnpike_types::{Currency, SuspenseReason};
 
+use crate::compile::definition::Definition;
 use crate::language::price::half_even;
 use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
-use crate::machine::code::ComponentKind;
-use crate::machine::evaluation::{ChargeOut, Evaluation, Op, TableRef};
-use crate::machine::rater::ChargeLine;
-use crate::tables::TableKind;
+use crate::language::table_name::TableKind;
+use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, TableRef};
+use crate::machine::lines::ChargeLine;
 
 use super::parts::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "CurrencyConverter",
-    help: "Converts charges to another currency, at the rate in force at the record's start.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        required(
-            "to",
-            Value::TargetCurrency,
-            "the currency; account means the currency of the account",
-        ),
-        required("table", Value::Text, "the id of the table of exchange rates"),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "CurrencyConverter",
+        help: "Converts charges to another currency, at the rate in force at the record's start.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required(
+                "to",
+                Value::TargetCurrency,
+                "the currency; account means the currency of the account",
+            ),
+            required("table", Value::Text, "the id of the table of exchange rates"),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
+
     build: |primitive, builder| {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let table = builder.property(primitive, "table")?;

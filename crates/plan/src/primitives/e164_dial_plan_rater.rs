@@ -4,64 +4,73 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::Unit;
+use crate::calendar::period::Period;
 use crate::compile::build::Builder;
-use crate::language::findings::Cause;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
 use crate::language::graph::Primitive;
 use crate::language::measure::plural;
 use crate::language::price::{Price, fixed};
 use crate::language::spec::{
-    Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
+    CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
 };
-use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::{
-    Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput,
-};
-use crate::machine::state::Period;
+use crate::language::table_name::TableKind;
+use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef, UsageInput};
+use crate::machine::evaluation::refusal::Named;
 use crate::machine::stream::Stream;
-use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, TableKind, read_number};
+use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, read_number};
 
+use super::parts::charging::CURRENCY;
 use super::parts::fee_per::{FEE_PER, is_per_call};
-use super::recurring_charges::CURRENCY;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "E164DialPlanRater",
-    help: "Prices units by the longest prefix of the called number in a dial plan.",
-    inputs: &[usage_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        required("table", Value::Id, "the id of the dial plan"),
-        with_default("number", Value::Attribute, "called", "the attribute that holds the number"),
-        with_default(
-            "numbers",
-            Value::Choice(&["dialled", "international"]),
-            "dialled",
-            "how a number without + is read: as dialled, or with its country code first",
-        ),
-        optional(
-            "country-code",
-            Value::Text,
-            "the caller's country code, such as 44; needed for dialled numbers",
-        ),
-        optional(
-            "international-prefix",
-            Value::Text,
-            "the prefix before a country code, such as 00; needed for dialled numbers",
-        ),
-        optional(
-            "national-prefix",
-            Value::Text,
-            "the prefix before a number of the same country, such as 0",
-        ),
-        optional(
-            "keeps-national-prefix",
-            Value::Choice(&["yes", "no"]),
-            "whether the national prefix is part of the number; the default is yes for Italy only",
-        ),
-        FEE_PER,
-        CURRENCY,
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "E164DialPlanRater",
+        help: "Prices units by the longest prefix of the called number in a dial plan.",
+        inputs: &[usage_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required("table", Value::Id, "the id of the dial plan"),
+            with_default(
+                "number",
+                Value::Attribute,
+                "called",
+                "the attribute that holds the number",
+            ),
+            with_default(
+                "numbers",
+                Value::Choice(&["dialled", "international"]),
+                "dialled",
+                "how a number without + is read: as dialled, or with its country code first",
+            ),
+            optional(
+                "country-code",
+                Value::Text,
+                "the caller's country code, such as 44; needed for dialled numbers",
+            ),
+            optional(
+                "international-prefix",
+                Value::Text,
+                "the prefix before a country code, such as 00; needed for dialled numbers",
+            ),
+            optional(
+                "national-prefix",
+                Value::Text,
+                "the prefix before a number of the same country, such as 0",
+            ),
+            optional(
+                "keeps-national-prefix",
+                Value::Choice(&["yes", "no"]),
+                "whether the national prefix is part of the number; the default is yes for Italy only",
+            ),
+            FEE_PER,
+            CURRENCY,
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
+
     build,
 };
 

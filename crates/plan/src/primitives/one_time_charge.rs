@@ -3,23 +3,33 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::calendar::period::Period;
+use crate::compile::definition::Definition;
 use crate::language::measure::Unit;
 use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, required};
-use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
-use crate::machine::remembered::CHARGED_ONCE;
-use crate::machine::state::{Keep, Period, VariableId};
+use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::evaluation::event::{DueQuery, Event};
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::meaning::CHARGED_ONCE;
+use crate::machine::state::{Keep, VariableId};
 
-use super::recurring_charges::{CURRENCY, DUE, TRIGGER, is_due_with_use};
+use super::parts::charging::{CURRENCY, DUE, TRIGGER, is_due_with_use};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "OneTimeCharge",
-    help: "Charges an amount once per subscription, when it begins or with its first usage.",
-    inputs: TRIGGER,
-    outputs: &[CHARGE_OUT],
-    properties: &[required("amount", Value::Money, "the amount that is charged"), DUE, CURRENCY],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "OneTimeCharge",
+        help: "Charges an amount once per subscription, when it begins or with its first usage.",
+        inputs: TRIGGER,
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required("amount", Value::Money, "the amount that is charged"),
+            DUE,
+            CURRENCY,
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
+
     build: |primitive, builder| {
         let with_use = is_due_with_use(primitive, builder)?;
         let written = builder.property(primitive, "amount")?;

@@ -7,56 +7,63 @@
 use turnpike_types::SuspenseReason;
 
 use crate::Unit;
+use crate::calendar::period::Period;
 use crate::calendar::periods::PeriodSpan;
 use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
 use crate::language::findings::Cause;
 use crate::language::graph::Primitive;
 use crate::language::measure::Decimal;
 use crate::language::spec::{
-    Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in,
-    required, usage_in, with_default,
+    CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in, required,
+    usage_in, with_default,
 };
 use crate::language::values::whole;
-use crate::machine::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
-use crate::machine::state::{Keep, Period, VariableId};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::state::{Keep, VariableId};
 use crate::machine::stream::{Span, Stream};
 
+use super::parts::charging::CURRENCY;
 use super::parts::steps::{Tiers, Total};
-use super::recurring_charges::CURRENCY;
 
 const INTERVAL_US: i64 = 300_000_000;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "PercentileRater",
-    help: "Bills the bandwidth of each billing cycle by a percentile of its five-minute intervals.",
-    inputs: &[usage_in("in"), optional_usage_in("other")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        with_default(
-            "percentile",
-            PERCENTILE,
-            "95",
-            "the percentage of intervals whose rate is at most the billed rate",
-        ),
-        CURRENCY,
-    ],
-    children: &[ChildSpec {
-        name: "step",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "PercentileRater",
+        help: "Bills the bandwidth of each billing cycle by a percentile of its five-minute intervals.",
+        inputs: &[usage_in("in"), optional_usage_in("other")],
+        outputs: &[CHARGE_OUT],
         properties: &[
-            required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional(
-                "from",
-                RATE,
-                "the rate at which the step begins, which is the end of the step before",
+            with_default(
+                "percentile",
+                PERCENTILE,
+                "95",
+                "the percentage of intervals whose rate is at most the billed rate",
             ),
-            optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
-            required("price", Value::Money, "the price of one per for a billing cycle"),
-            required("per", RATE, "the rate that the price is for"),
+            CURRENCY,
         ],
-        help: "the price of a range of rates",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "step",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "the name of the step on lines and receipts"),
+                optional(
+                    "from",
+                    RATE,
+                    "the rate at which the step begins, which is the end of the step before",
+                ),
+                optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
+                required("price", Value::Money, "the price of one per for a billing cycle"),
+                required("per", RATE, "the rate that the price is for"),
+            ],
+            help: "the price of a range of rates",
+        }],
+        role: Role::Plain,
+    },
+
     build,
 };
 

@@ -12,71 +12,76 @@
 mod rate;
 
 use crate::compile::build::Builder;
-use crate::language::findings::Cause;
+use crate::compile::check::fees;
+use crate::compile::definition::Definition;
+use crate::language::findings::{Cause, Refused};
 use crate::language::graph::{Child, Link, Primitive};
 use crate::language::measure::{Quantity, Unit};
 use crate::language::spec::{
-    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Refused, Role, Spec,
-    Value, optional, required, usage_in, with_default,
+    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Role, Spec, Value,
+    optional, required, usage_in, with_default,
 };
 use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::Total;
-use crate::machine::remembered::CHARGED;
+use crate::machine::evaluation::places::Total;
+use crate::machine::meaning::CHARGED;
 use crate::machine::state::Keep;
 
-use super::parts::fee_per::{self, FEE_PER, is_per_call};
+use super::parts::charging::CURRENCY;
+use super::parts::fee_per::{FEE_PER, is_per_call};
 use super::parts::steps;
-use super::recurring_charges::CURRENCY;
 use rate::{Constant, Mode, Step, StepRater};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "StepRater",
-    help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
-    inputs: &[usage_in("in"), LEVEL_IN],
-    outputs: &[
-        CHARGE_OUT,
-        OutputSpec {
-            name: "rest",
-            carries: Carries::Usage,
-            open: MayBeUnconnected::When(has_no_end),
-        },
-    ],
-    properties: &[
-        with_default(
-            "mode",
-            Value::Choice(&["graduated", "volume", "package"]),
-            "graduated",
-            "each unit at its step's price; all units at the reached step's price; by started packages",
-        ),
-        FEE_PER,
-        CURRENCY,
-    ],
-    children: &[ChildSpec {
-        name: "step",
-        at_least: 1,
-        properties: &[
-            required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional(
-                "from",
-                Value::Quantity,
-                "the level at which the step begins, which is the end of the step before",
-            ),
-            optional(
-                "upto",
-                Value::Quantity,
-                "the level at which the step ends; without it, the step has no end",
-            ),
-            required("price", Value::Money, "the price of one per"),
-            required("per", Value::Quantity, "the quantity that the price is for"),
-            optional(
-                "constant",
-                Value::Money,
-                "a fixed amount that is charged with the step's first unit",
-            ),
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "StepRater",
+        help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
+        inputs: &[usage_in("in"), LEVEL_IN],
+        outputs: &[
+            CHARGE_OUT,
+            OutputSpec {
+                name: "rest",
+                carries: Carries::Usage,
+                open: MayBeUnconnected::When(has_no_end),
+            },
         ],
-        help: "the price of a range of levels",
-    }],
-    role: Role::Plain,
+        properties: &[
+            with_default(
+                "mode",
+                Value::Choice(&["graduated", "volume", "package"]),
+                "graduated",
+                "each unit at its step's price; all units at the reached step's price; by started packages",
+            ),
+            FEE_PER,
+            CURRENCY,
+        ],
+        children: &[ChildSpec {
+            name: "step",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "the name of the step on lines and receipts"),
+                optional(
+                    "from",
+                    Value::Quantity,
+                    "the level at which the step begins, which is the end of the step before",
+                ),
+                optional(
+                    "upto",
+                    Value::Quantity,
+                    "the level at which the step ends; without it, the step has no end",
+                ),
+                required("price", Value::Money, "the price of one per"),
+                required("per", Value::Quantity, "the quantity that the price is for"),
+                optional(
+                    "constant",
+                    Value::Money,
+                    "a fixed amount that is charged with the step's first unit",
+                ),
+            ],
+            help: "the price of a range of levels",
+        }],
+        role: Role::Plain,
+    },
+
     build,
 };
 
@@ -94,7 +99,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     };
     let running = builder.rounds_running();
     check_level(primitive, mode, running, builder)?;
-    if primitive.property(fee_per::NAME).is_some() && builder.is_fed("level") {
+    if primitive.property(fees::PROPERTY).is_some() && builder.is_fed("level") {
         let message =
             "fee-per: with a level a constant is charged once a period: leave fee-per out";
         return Err(builder.refuse(primitive.line, Cause::BadValue, message));

@@ -5,31 +5,35 @@ use turnpike_types::{Money, SuspenseReason};
 
 use crate::Unit;
 use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
 use crate::language::findings::Cause;
 use crate::language::graph::Primitive;
 use crate::language::measure::Quantity;
 use crate::language::spec::{
-    Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
+    CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
-use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
+use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
 use crate::machine::ladder::Sorter;
 use crate::machine::level;
-use crate::machine::remembered::BOOKED;
+use crate::machine::meaning::BOOKED;
 use crate::machine::state::{Keep, VariableId};
 use crate::machine::stream::Stream;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "UsageMonitor",
-    help: "Books an event without charge when a level passes a limit, once in each of its periods.",
-    inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
-    outputs: &[usage_out("out"), CHARGE_OUT],
-    properties: &[
-        required("limit", Value::Quantity, "the highest level without an event"),
-        required("message", Value::Text, "the text of the event"),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "UsageMonitor",
+        help: "Books an event without charge when a level passes a limit, once in each of its periods.",
+        inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
+        outputs: &[usage_out("out"), CHARGE_OUT],
+        properties: &[
+            required("limit", Value::Quantity, "the highest level without an event"),
+            required("message", Value::Text, "the text of the event"),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
+
     build,
 };
 

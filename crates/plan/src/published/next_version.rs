@@ -4,7 +4,8 @@
 use jiff::civil::Date;
 use turnpike_types::Currency;
 
-use crate::language::graph::Plan;
+use crate::language::plan::Plan;
+use crate::published::parse::compile;
 
 /// A change after which subscribed accounts are not rated any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +120,6 @@ pub fn subscriber_losses(before: &Plan, after: &Plan) -> Vec<SubscriberLoss> {
 /// The currencies in which two plans post. If one of them does not compile with the defaults of its
 /// parameters, the currencies of their prices are compared instead.
 fn posted(before: &Plan, after: &Plan) -> (Currency, Currency) {
-    let posts = |plan: &Plan| crate::compile(plan, &[].into()).ok().map(|code| code.posts());
+    let posts = |plan: &Plan| compile(plan, &[].into()).ok().map(|code| code.posts());
     posts(before).zip(posts(after)).unwrap_or((before.currency(), after.currency()))
 }

@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp};
 
 use crate::calendar::zone::{Zone, first_instant_of};
-use crate::language::graph::Plan;
+use crate::language::plan::Plan;
 use crate::language::values::ACCOUNT_CURRENCY;
 
 /// A subscription that starts before this instant starts with the plan's first version: a start of

@@ -91,7 +91,7 @@ pub struct ChildType {
 
 /// Every primitive type of this version, in the order of registration.
 pub fn primitive_types() -> Vec<PrimitiveType> {
-    ALL.iter().map(|spec| described(spec)).collect()
+    ALL.iter().map(|definition| described(&definition.spec)).collect()
 }
 
 fn described(spec: &Spec) -> PrimitiveType {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use super::TableKind;
 use super::rows::{Faults, hash_text};
 use crate::language::nearest::hint;
+use crate::language::table_name::TableKind;
 use crate::language::values;
 
 const NAME: &str = "turnpike-table";

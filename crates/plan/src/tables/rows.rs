@@ -6,7 +6,7 @@
 
 use turnpike_types::{CsvLine, CsvLineError};
 
-use super::{TableError, TableErrors};
+use super::errors::{TableError, TableErrors};
 use crate::language::nearest::hint;
 
 /// The maximum length of a value, in bytes.

@@ -3,11 +3,11 @@
 
 use turnpike_types::Currency;
 
-use super::Builder;
+use super::builder::Builder;
 use crate::compile::check::{Checked, LinkSource};
-use crate::language::findings::Cause;
-use crate::language::spec::{Carries, OTHERS, Refused, Role};
-use crate::machine::evaluation::ChargeOut;
+use crate::language::findings::{Cause, Refused};
+use crate::language::spec::{Carries, OTHERS, Role};
+use crate::machine::evaluation::places::ChargeOut;
 
 /// The accounts whose charges reach an input: the record's own account, other accounts, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! Resolution of links at compile time: the streams that a primitive reads and fills, and derived
 //! attributes.
 
-use super::Builder;
+use super::builder::Builder;
 use crate::compile::check::LinkSource;
-use crate::language::findings::Cause;
+use crate::language::findings::{Cause, Refused};
 use crate::language::graph::SOURCE;
 use crate::language::measure::Unit;
 use crate::language::nearest::hint;
-use crate::language::spec::{Carries, Refused, Role};
+use crate::language::spec::{Carries, Role};
 use crate::machine::code::Accepts;
-use crate::machine::evaluation::{Attribute, Total, TypeOf, UsageInput};
+use crate::machine::evaluation::places::{Attribute, Total, TypeOf, UsageInput};
 
 impl Builder<'_> {
     /// The stream that a usage link reads.

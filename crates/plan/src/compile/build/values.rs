@@ -3,12 +3,11 @@
 
 use turnpike_types::Money;
 
-use super::Builder;
-use crate::language::findings::Cause;
+use super::builder::Builder;
+use crate::language::findings::{Cause, Refused};
 use crate::language::graph::{Child, Primitive};
 use crate::language::measure::{Decimal, Quantity};
 use crate::language::price::{Price, fixed};
-use crate::language::spec::Refused;
 use crate::machine::code::Component;
 
 /// Maximum number of components of a plan: steps, constants and fixed charges.

@@ -9,7 +9,9 @@ use super::wiring::{WiredPrimitive, Wiring};
 use crate::language::findings::Findings;
 use crate::language::graph::Primitive;
 use crate::language::measure::Decimal;
-use crate::primitives::parts::fee_per;
+
+/// The property by which the author states whether each rater of a call charges its fee.
+pub(crate) const PROPERTY: &str = "fee-per";
 
 /// A rater that may charge a fee once per record.
 struct FeeRater<'a> {
@@ -19,7 +21,7 @@ struct FeeRater<'a> {
 
 impl FeeRater<'_> {
     fn says(&self) -> Option<&str> {
-        self.primitive.property(fee_per::NAME)
+        self.primitive.property(PROPERTY)
     }
 }
 

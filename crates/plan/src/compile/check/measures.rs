@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::units::Groups;
+use super::groups::Groups;
 use super::wiring::{LinkSource, Wiring};
 use crate::language::document::Document;
 use crate::language::findings::{Cause, Findings};

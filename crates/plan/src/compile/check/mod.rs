@@ -9,7 +9,8 @@
 //!            -> fees.rs     warnings of connection fees that one call is charged twice
 //! ```
 
-mod fees;
+pub(crate) mod fees;
+mod groups;
 mod measures;
 mod order;
 mod paths;
@@ -44,7 +45,7 @@ pub(crate) fn check(
     primitives: &[Primitive],
     findings: &mut Findings,
 ) -> Option<Checked> {
-    let wiring = Wiring::of(primitives, &document.unread, findings);
+    let wiring = Wiring::of(document, primitives, findings);
     let order = order::topological(primitives, &wiring, findings)?;
     if !findings.clean() {
         return None;

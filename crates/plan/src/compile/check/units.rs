@@ -3,6 +3,7 @@
 //! Primitives that are joined by usage or level links carry the same measure; `measures.rs`
 //! determines its unit.
 
+use super::groups::Groups;
 use super::measures::units;
 use super::wiring::{LinkSource, WiredPrimitive, Wiring};
 use crate::language::document::Document;
@@ -42,7 +43,7 @@ impl Flows {
             unit: Vec::new(),
             label: vec![None; nodes],
         };
-        let mut groups = Groups((0..nodes).collect());
+        let mut groups = Groups::singles(nodes);
         let mut leaving: Vec<Option<usize>> = vec![None; nodes];
         for &place in order {
             let Some((node, primitive)) = wiring.nodes.get(place).zip(primitives.get(place)) else {
@@ -159,30 +160,4 @@ fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -
     };
     let measured = leaving.iter().enumerate();
     measured.map(|(place, count)| is_duration(*count) || of_input(place)).collect()
-}
-
-/// Disjoint sets (union-find) of primitives.
-pub(super) struct Groups(Vec<usize>);
-
-impl Groups {
-    pub(super) fn of(&mut self, mut place: usize) -> usize {
-        while let Some(&above) = self.0.get(place)
-            && above != place
-        {
-            // Path halving shortens the path to the representative.
-            let next = self.0.get(above).copied().unwrap_or(above);
-            if let Some(slot) = self.0.get_mut(place) {
-                *slot = next;
-            }
-            place = above;
-        }
-        place
-    }
-
-    fn join(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.of(one), self.of(other));
-        if let Some(slot) = self.0.get_mut(one) {
-            *slot = other;
-        }
-    }
 }

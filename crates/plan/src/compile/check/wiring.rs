@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::language::document::Document;
 use crate::language::findings::{Cause, Findings};
 use crate::language::graph::{Link, Primitive, SOURCE};
 use crate::language::nearest::hint;
 use crate::language::spec::{Carries, MayBeUnconnected, Spec};
-use crate::primitives;
 
 /// The maximum number of measures that a plan may read. Rating keeps a set of measures as a 64-bit
 /// mask.
@@ -53,11 +53,13 @@ pub(crate) struct Wiring {
 
 impl Wiring {
     pub(crate) fn of(
+        document: &Document,
         primitives: &[Primitive],
-        unread: &BTreeSet<String>,
         findings: &mut Findings,
     ) -> Self {
-        let specs = primitives.iter().filter_map(|primitive| primitives::find(&primitive.kind));
+        let unread = &document.unread;
+        let kinds = primitives.iter().map(|primitive| primitive.kind.as_str());
+        let specs = kinds.filter_map(|kind| document.vocabulary.find(kind));
         let nodes = specs.map(|spec| WiredPrimitive {
             spec,
             inputs: vec![Vec::new(); spec.inputs.len()],

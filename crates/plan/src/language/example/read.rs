@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use turnpike_types::{AccountNumber, UsageRecord};
 
-use super::value;
-use super::{
+use super::types::{
     EXAMPLES_MAX, Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings,
     Expectation, Expected, ExpectedQuantity, ExpectedTotal, InlineExample, Subject,
 };
+use super::value;
 use crate::calendar::zone::{Zone, first_instant_of};
-use crate::language::document::{Document, check_listed, only, only_elements, read_value};
+use crate::language::document::Document;
+use crate::language::elements::{check_listed, only, only_elements, read_value};
 use crate::language::findings::{Cause, Findings};
 use crate::language::values;
 use crate::language::xml::Element;

@@ -2,7 +2,7 @@
 
 use turnpike_types::{AccountNumber, Money, SuspenseReason, Timestamp, limits};
 
-use super::{ExpectedQuantity, POSTINGS, Tolerance};
+use super::types::{ExpectedQuantity, POSTINGS, Tolerance};
 use crate::language::measure::{Decimal, Quantity, Unit};
 
 /// Maximum length of an example's name, in bytes.

@@ -1,71 +1,28 @@
 //! The evaluation of object code for one record: the access of operations to their inputs, outputs
 //! and shared buffers.
 
-mod about;
-mod event;
-mod places;
-mod scratch;
+pub(crate) mod event;
+pub(crate) mod places;
+pub(crate) mod refusal;
+pub(crate) mod scratch;
 
+use std::fmt;
 use std::sync::Arc;
 
 use turnpike_types::limits::CLOSE_GRACE_US;
-use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
+use turnpike_types::{Money, Posting, SuspenseReason};
 
-pub(crate) use crate::calendar::periods::Calendared;
-use crate::calendar::periods::{Calendar, PeriodSpan};
-use crate::machine::code::{ObjectCode, Placed, Slots};
-use crate::machine::rater::{AccountContext, ChargeLine};
-use crate::machine::state::{AccountState, Period, StateEntry, VariableId};
+use crate::calendar::period::Period;
+use crate::calendar::periods::{Calendar, Calendared, PeriodSpan};
+use crate::machine::code::{Evaluation, Placed};
+use crate::machine::lines::ChargeLine;
+use crate::machine::slots::Slots;
+use crate::machine::state::{StateEntry, VariableId};
 use crate::machine::stream::{PORTIONS_MAX, Span, Stream, UnitFlow, merge};
 use crate::tables::Table;
-pub(crate) use about::{LastRefusal, Named};
-pub(crate) use event::{DueQuery, Event};
-pub(crate) use places::{
-    Attribute, ChargeOut, Counted, StepPortion, TableRef, Total, TypeOf, UsageInput,
-};
-pub(crate) use scratch::Scratch;
-
-/// The code of one primitive. It reads its input streams, and writes output streams, lines and
-/// state changes.
-pub(crate) trait Op: Send + Sync {
-    /// Runs for one record, or for an event without usage ([`Evaluation::event`]).
-    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason>;
-
-    /// The next instant at which a charge of this primitive falls due without usage, within the
-    /// bounds of the query; `None` if no charge does.
-    fn next_due(&self, _query: &mut DueQuery<'_>) -> Option<i64> {
-        None
-    }
-}
-
-/// An attribute that a primitive derives from a record; the same for all units of the record.
-pub(crate) trait DerivedAttribute: Send + Sync {
-    /// The value of the attribute for the record that is evaluated.
-    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
-}
-
-/// The evaluation of one record, or of one due event, by one plan.
-pub(crate) struct Evaluation<'a> {
-    /// The rated record. For a due charge or a close, an empty record at the instant of that event.
-    pub(crate) record: &'a UsageView<'a>,
-    pub(crate) account: &'a AccountContext,
-    pub(crate) state: &'a AccountState,
-    pub(crate) code: &'a ObjectCode,
-    pub(crate) tables: &'a [Option<Arc<Table>>],
-    pub(crate) event: &'a Event,
-    /// The start of the subscription. `cancelled` is its exclusive end.
-    pub(crate) since: i64,
-    pub(crate) cancelled: i64,
-    /// When a cycle closes: the start and exclusive end of each of the account's subscriptions to
-    /// the plan, in order. Empty for other events.
-    pub(crate) held: &'a [(i64, i64)],
-    /// Logged time, in microseconds.
-    pub(crate) now: i64,
-    pub(crate) plan: u16,
-    pub(crate) scratch: &'a mut Scratch,
-    pub(crate) lines: &'a mut Vec<ChargeLine>,
-    pub(crate) changes: &'a mut Vec<StateEntry>,
-}
+use event::{DueQuery, Event};
+use places::{Attribute, ChargeOut, TableRef, TypeOf, UsageInput};
+use refusal::Named;
 
 impl<'a> Evaluation<'a> {
     /// Runs the operations in order, without those whose input streams are all empty.
@@ -400,6 +357,37 @@ impl<'a> Evaluation<'a> {
         self.set(variable, marked, 1)?;
         let line = line(self);
         self.book(out, line).map(drop)
+    }
+}
+
+impl Evaluation<'_> {
+    /// Refuses the record, with a detail.
+    #[cold]
+    pub(crate) fn refuse(
+        &self,
+        reason: SuspenseReason,
+        about: fmt::Arguments<'_>,
+    ) -> SuspenseReason {
+        self.scratch.about.note(reason, about)
+    }
+
+    /// Refuses the record because no version of a table is in force, or the table is of another
+    /// kind.
+    #[cold]
+    pub(crate) fn without_table(&self, table: TableRef) -> SuspenseReason {
+        match self.code.tables.get(table.0) {
+            Some(name) => {
+                let (id, kind) = (&name.id, name.kind);
+                self.refuse(SuspenseReason::NoTable, format_args!("{id} ({kind})"))
+            }
+            None => SuspenseReason::NoTable,
+        }
+    }
+
+    /// Refuses the record because the record or its account lacks an attribute.
+    #[cold]
+    pub(crate) fn lacks(&self, attribute: &Attribute) -> SuspenseReason {
+        self.refuse(SuspenseReason::MissingInput, format_args!("{}", Named(attribute)))
     }
 }
 

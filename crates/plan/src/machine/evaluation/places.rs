@@ -1,7 +1,8 @@
 //! References of operations to their inputs and outputs.
 
+use crate::calendar::period::Period;
 use crate::calendar::periods::Calendared;
-use crate::machine::state::{Period, VariableId};
+use crate::machine::state::VariableId;
 use crate::machine::stream::Span;
 
 /// A usage input of an operation: one or several streams.

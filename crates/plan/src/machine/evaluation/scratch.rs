@@ -1,9 +1,23 @@
 //! Buffers that a rater reuses.
 
-use super::{Counted, LastRefusal, StepPortion};
+use super::places::{Counted, StepPortion};
+use super::refusal::LastRefusal;
 use crate::calendar::periods::Calendar;
-use crate::machine::code::{ObjectCode, Slots};
+use crate::machine::slots::Slots;
 use crate::machine::stream::{Stream, UnitFlow};
+
+/// The numbers of buffers that a plan's code needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferCounts {
+    pub(crate) streams: usize,
+    /// The number of measures: those of the record, and one for each `UsageIncrement`, which
+    /// creates a rounded-up measure.
+    pub(crate) measures: usize,
+    pub(crate) traces: usize,
+    /// The number of charge slots (buffers of lines): one for each output whose charges another
+    /// primitive reads.
+    pub(crate) charges: usize,
+}
 
 /// Buffers that are reused for every record.
 #[derive(Debug, Default)]
@@ -26,13 +40,13 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Resizes and clears the buffers for a plan's code.
-    pub(crate) fn prepare(&mut self, code: &ObjectCode) {
-        if self.streams.len() < code.streams {
-            self.streams.resize_with(code.streams, Stream::default);
+    /// Resizes and clears the buffers for a plan's counts.
+    pub(crate) fn prepare(&mut self, counts: &BufferCounts) {
+        if self.streams.len() < counts.streams {
+            self.streams.resize_with(counts.streams, Stream::default);
         }
-        if self.traces.len() < code.traces {
-            self.traces.resize_with(code.traces, Vec::new);
+        if self.traces.len() < counts.traces {
+            self.traces.resize_with(counts.traces, Vec::new);
         }
         let streams = &mut self.streams;
         self.used.for_each(streams.len(), |slot| streams[slot].clear());
@@ -41,11 +55,11 @@ impl Scratch {
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
         self.loaded = 0;
-        if self.flows.len() < code.counts {
-            self.flows.resize(code.counts, UnitFlow::default());
+        if self.flows.len() < counts.measures {
+            self.flows.resize(counts.measures, UnitFlow::default());
         }
-        if self.charges.len() < code.charges {
-            self.charges.resize_with(code.charges, Vec::new);
+        if self.charges.len() < counts.charges {
+            self.charges.resize_with(counts.charges, Vec::new);
         }
         self.charges.iter_mut().for_each(Vec::clear);
     }

@@ -2,17 +2,18 @@
 //! and for sums that an option left in a cycle.
 
 use smallvec::SmallVec;
-use turnpike_types::Timestamp;
 use turnpike_types::limits::CLOSE_GRACE_US;
+use turnpike_types::{DAY_US, Timestamp};
 
 use super::{Due, DueInterval, DueKind, begin};
+use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, INSTANTS, PeriodSpan, date_of};
 use crate::calendar::zone::Zone;
+use crate::machine::account::AccountContext;
 use crate::machine::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
-use crate::machine::rater::{AccountContext, PlanInForce, Rater};
-use crate::machine::state::{AccountState, Period, VariableId};
+use crate::machine::rater::{PlanInForce, Rater};
+use crate::machine::state::{AccountState, VariableId};
 
-const DAY_US: i64 = 86_400_000_000;
 /// In UTC, at least this many days pass from the first date of a cycle to its end in any zone.
 const CYCLE_DAYS_MIN: i64 = 28 - 2;
 

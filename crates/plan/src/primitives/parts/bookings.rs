@@ -9,13 +9,15 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::calendar::period::Period;
 use crate::compile::build::Builder;
+use crate::language::findings::Refused;
 use crate::language::measure::Unit;
 use crate::language::price::half_even;
-use crate::language::spec::Refused;
-use crate::machine::evaluation::Evaluation;
-use crate::machine::remembered::{Holds, Meaning, Per};
-use crate::machine::state::{AccountState, Keep, Period, VariableId};
+use crate::machine::booked_dates::BookedDates;
+use crate::machine::code::Evaluation;
+use crate::machine::meaning::{Holds, Meaning, Per};
+use crate::machine::state::{AccountState, Keep, VariableId};
 
 /// The longest period, in days.
 const PERIOD_DAYS_MAX: i32 = 31;
@@ -26,7 +28,7 @@ const PERIOD_DAYS_MAX: i32 = 31;
 pub(crate) struct Bookings {
     /// The amount that was charged, in billionths.
     booked: VariableId,
-    /// The subscription and the end dates of the booking, packed into one integer ([`Dates`]).
+    /// The subscription and the end dates of the booking, packed into one integer ([`BookedDates`]).
     dates: VariableId,
 }
 
@@ -35,35 +37,7 @@ pub(crate) struct Bookings {
 pub(crate) struct Booking {
     /// The first date of the booking.
     pub(crate) first: Period,
-    dates: Dates,
-}
-
-/// The subscription of a booking, and the dates that end it, in days since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Dates {
-    subscription: Period,
-    /// The first date after the charged days.
-    through: i32,
-    /// The first credited date; equal to `through` before the first credit.
-    kept: i32,
-}
-
-impl Dates {
-    /// Packs the three values into one to save memory, because an account keeps each of its
-    /// bookings forever.
-    fn packed(self) -> i128 {
-        let low = |days: i32| i128::from(days.cast_unsigned());
-        i128::from(self.subscription.0) << 64 | low(self.through) << 32 | low(self.kept)
-    }
-
-    fn unpacked(value: i128) -> Option<Self> {
-        let low = |shift: u32| u32::try_from(value >> shift & i128::from(u32::MAX)).ok();
-        Some(Self {
-            subscription: Period(i32::try_from(value >> 64).ok()?),
-            through: low(32)?.cast_signed(),
-            kept: low(0)?.cast_signed(),
-        })
-    }
+    dates: BookedDates,
 }
 
 impl Bookings {
@@ -85,7 +59,7 @@ impl Bookings {
         amount: Money,
     ) -> Result<(), SuspenseReason> {
         let subscription = Period::of_subscription(run.since);
-        let dates = Dates { subscription, through: through.0, kept: through.0 };
+        let dates = BookedDates { subscription, through: through.0, kept: through.0 };
         run.set(self.booked, first, amount.nanos())?;
         run.set(self.dates, first, dates.packed())
     }
@@ -102,7 +76,7 @@ impl Bookings {
         let earliest = Period(ends.0.saturating_sub(PERIOD_DAYS_MAX));
         let known = state.between(self.dates, earliest, Period(i32::MAX)).iter();
         known.filter_map(move |entry| {
-            let (first, dates) = (entry.period, Dates::unpacked(entry.value)?);
+            let (first, dates) = (entry.period, BookedDates::unpacked(entry.value)?);
             let is_past = dates.kept > ends.0.max(first.0);
             (dates.subscription == subscription && is_past).then_some(Booking { first, dates })
         })
@@ -127,30 +101,7 @@ impl Bookings {
             .and_then(|(before, after)| before.nanos().checked_sub(after.nanos()))
             .and_then(Money::from_nanos)
             .ok_or(SuspenseReason::Overflow)?;
-        run.set(self.dates, first, Dates { kept, ..dates }.packed())?;
+        run.set(self.dates, first, BookedDates { kept, ..dates }.packed())?;
         Ok(amount)
-    }
-}
-
-/// The subscription of a booking, the first date after the charged days, and the first date after
-/// the days that are not credited; `None` if the value is not a booking.
-pub(crate) fn booked_dates(value: i128) -> Option<[Period; 3]> {
-    let Dates { subscription, through, kept } = Dates::unpacked(value)?;
-    Some([subscription, Period(through), Period(kept)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packed_dates_are_unpacked_unchanged() {
-        for subscription in [i32::MIN, -1, 0, 29_000_000, i32::MAX] {
-            for (through, kept) in [(20_000, 19_990), (-3, -40), (0, -1), (i32::MAX, i32::MIN)] {
-                let dates = Dates { subscription: Period(subscription), through, kept };
-                assert_eq!(Dates::unpacked(dates.packed()), Some(dates));
-            }
-        }
-        assert_eq!(Dates::unpacked(i128::MAX), None);
     }
 }

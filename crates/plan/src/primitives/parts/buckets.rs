@@ -9,11 +9,12 @@ use std::cmp::Reverse;
 
 use jiff::civil::Date;
 use smallvec::SmallVec;
-use turnpike_types::SuspenseReason;
+use turnpike_types::{DAY_US, SuspenseReason};
 
-use crate::calendar::periods::{date_of, days_on, period_of};
-use crate::machine::evaluation::{Calendared, Evaluation};
-use crate::machine::state::{Period, StateEntry, VariableId};
+use crate::calendar::period::Period;
+use crate::calendar::periods::{Calendared, date_of, days_on, period_of};
+use crate::machine::code::Evaluation;
+use crate::machine::state::{StateEntry, VariableId};
 use crate::machine::stream::{PORTIONS_MAX, SPANS_MAX, Span, Stream, UnitFlow};
 
 /// A bucket of an allowance, as declared in the plan.
@@ -346,7 +347,6 @@ fn firsts_around(
 /// Whether the subscription began before the date `next`. A period that ended before the
 /// subscription began has no grant.
 fn reaches(run: &Evaluation<'_>, next: Date) -> bool {
-    const DAY_US: i64 = 86_400_000_000;
     // A local date differs from the UTC date by at most a day, so a comparison in UTC suffices
     // unless both instants are close together.
     let begins = i64::from(period_of(next).0).saturating_mul(DAY_US);

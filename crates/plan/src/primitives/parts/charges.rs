@@ -4,13 +4,16 @@
 use turnpike_types::{AccountNumber, Money, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
+use crate::language::findings::Refused;
 use crate::language::measure::{Decimal, Unit};
 use crate::language::price::half_even;
-use crate::language::spec::{Refused, Value, ValueType};
+use crate::language::spec::{Value, ValueType};
 use crate::language::values;
-use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::{Attribute, Evaluation, Event, Named};
-use crate::machine::rater::ChargeLine;
+use crate::machine::code::{Component, ComponentKind, Evaluation};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::Attribute;
+use crate::machine::evaluation::refusal::Named;
+use crate::machine::lines::ChargeLine;
 
 /// A percentage as an exact fraction: `-2.5` is -25 / 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use turnpike_types::SuspenseReason;
 use crate::calendar::periods::Calendar;
 use crate::compile::build::Builder;
 use crate::language::spec::{OutputSpec, usage_out};
-use crate::machine::evaluation::{Evaluation, UsageInput};
+use crate::machine::code::Evaluation;
+use crate::machine::evaluation::places::UsageInput;
 use crate::machine::stream::{SPANS_MAX, Span, Stream};
 
 pub(crate) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")];

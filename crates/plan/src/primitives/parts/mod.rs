@@ -3,6 +3,7 @@
 pub(crate) mod bookings;
 pub(crate) mod buckets;
 pub(crate) mod charges;
+pub(crate) mod charging;
 pub(crate) mod fee_per;
 pub(crate) mod filter;
 pub(crate) mod patterns;

@@ -4,10 +4,10 @@ use turnpike_types::SuspenseReason;
 
 use crate::compile::build::Builder;
 use crate::compile::check::no_time;
-use crate::language::findings::Cause;
+use crate::language::findings::{Cause, Refused};
 use crate::language::measure::{Quantity, Unit, is_of_bytes, plural};
-use crate::language::spec::Refused;
-use crate::machine::evaluation::{Attribute, Evaluation, TypeOf};
+use crate::machine::code::Evaluation;
+use crate::machine::evaluation::places::{Attribute, TypeOf};
 
 /// A usage type, and the conditions for it.
 pub(crate) struct Rule {

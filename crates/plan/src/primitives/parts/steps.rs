@@ -4,15 +4,14 @@
 use turnpike_types::SuspenseReason;
 
 use crate::Unit;
+use crate::calendar::period::Period;
 use crate::compile::build::Builder;
-use crate::language::findings::Cause;
+use crate::language::findings::{Cause, Refused};
 use crate::language::graph::{Child, Primitive};
 use crate::language::measure::Decimal;
 use crate::language::price::Price;
-use crate::language::spec::Refused;
-use crate::machine::code::{Component, ComponentKind};
-use crate::machine::evaluation::{ChargeOut, Evaluation};
-use crate::machine::state::Period;
+use crate::machine::code::{Component, ComponentKind, Evaluation};
+use crate::machine::evaluation::places::ChargeOut;
 
 /// Reads a bound or quantity of a step as a number of priced units.
 pub(crate) type ReadQuantity = fn(&str) -> Result<i128, String>;

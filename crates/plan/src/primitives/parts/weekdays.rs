@@ -1,8 +1,25 @@
 //! Days of the week, in the syntax that all time windows share.
 
+use crate::calendar::periods::Calendared;
+use crate::language::graph::Primitive;
 use crate::language::spec::{Value, ValueType};
 
-use crate::primitives::accumulators::WEEKDAYS;
+/// Days of the week in the order of ISO 8601, Monday first.
+pub(crate) const WEEKDAYS: &[&str] = &["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// A day of the week.
+pub(crate) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
+
+/// Weeks that begin on the day of the property `starts`; without it, weeks of ISO 8601.
+pub(crate) fn week_of(primitive: &Primitive) -> Calendared {
+    week_from(primitive.property("starts"))
+}
+
+/// Weeks that begin on `day`; for `None`, weeks of ISO 8601.
+pub(crate) fn week_from(day: Option<&str>) -> Calendared {
+    let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
+    Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
+}
 
 /// The value type of a property that lists days.
 pub(crate) const DAYS: Value =

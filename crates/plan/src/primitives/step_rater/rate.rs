@@ -2,11 +2,13 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::calendar::period::Period;
 use crate::language::price::Price;
-use crate::machine::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
 use crate::machine::ladder::Sorter;
 use crate::machine::level;
-use crate::machine::state::{Period, VariableId};
+use crate::machine::state::VariableId;
 use crate::machine::stream::{Span, Stream};
 
 /// The way in which a part's units are priced.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use turnpike_types::{Detail, SuspenseReason};
 
-use super::{Attribute, Evaluation, TableRef};
+use super::places::Attribute;
 
 /// The detail of the last refusal. It is written only on a refusal, so that it adds no cost to a
-/// rated record. It is behind a lock because primitives refuse through a shared [`Evaluation`].
+/// rated record. It is behind a lock because primitives refuse through a shared [`Evaluation`](crate::machine::code::Evaluation).
 #[derive(Debug, Default)]
 pub(crate) struct LastRefusal(Mutex<Option<(SuspenseReason, Detail)>>);
 
@@ -36,37 +36,6 @@ impl LastRefusal {
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_reason = place.as_ref().filter(|(noted, _)| *noted == reason);
         of_reason.map(|(_, detail)| detail.clone()).unwrap_or(Detail::NONE)
-    }
-}
-
-impl Evaluation<'_> {
-    /// Refuses the record, with a detail.
-    #[cold]
-    pub(crate) fn refuse(
-        &self,
-        reason: SuspenseReason,
-        about: fmt::Arguments<'_>,
-    ) -> SuspenseReason {
-        self.scratch.about.note(reason, about)
-    }
-
-    /// Refuses the record because no version of a table is in force, or the table is of another
-    /// kind.
-    #[cold]
-    pub(crate) fn without_table(&self, table: TableRef) -> SuspenseReason {
-        match self.code.tables.get(table.0) {
-            Some(name) => {
-                let (id, kind) = (&name.id, name.kind);
-                self.refuse(SuspenseReason::NoTable, format_args!("{id} ({kind})"))
-            }
-            None => SuspenseReason::NoTable,
-        }
-    }
-
-    /// Refuses the record because the record or its account lacks an attribute.
-    #[cold]
-    pub(crate) fn lacks(&self, attribute: &Attribute) -> SuspenseReason {
-        self.refuse(SuspenseReason::MissingInput, format_args!("{}", Named(attribute)))
     }
 }
 
