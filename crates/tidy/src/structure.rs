@@ -30,7 +30,10 @@ const PACKAGES: &[&[&str]] = &[
 
 /// The folders and files in `src` of a package, in an order in which each imports only those before
 /// it. `lib.rs` may import all.
-const MODULES: &[(&str, &[&str])] = &[];
+const MODULES: &[(&str, &[&str])] = &[(
+    "turnpike-plan",
+    &["calendar", "language", "tables", "machine", "compile", "primitives", "published"],
+)];
 
 /// Files that may import each other: two files and the reason.
 const CYCLES: &[(&str, &str, &str)] = &[];
@@ -38,7 +41,6 @@ const CYCLES: &[(&str, &str, &str)] = &[];
 /// The packages whose files still import each other in cycles. A package without a cycle must not
 /// be listed, and none is to be added.
 const CYCLIC_PACKAGES: &[&str] = &[
-    "turnpike-plan",
     "turnpike-segment",
     "turnpike-store",
     "turnpike-account",

@@ -30,3 +30,20 @@ pub struct ChargeLine {
     /// The destination of the amount.
     pub posting: Posting,
 }
+
+/// A line that the close of a cycle books.
+pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> ChargeLine {
+    ChargeLine {
+        plan,
+        component,
+        quantity: 0,
+        first_unit: 0,
+        period,
+        level_before: 0,
+        level_after: 0,
+        amount,
+        of: None,
+        row: None,
+        posting: Posting::Account,
+    }
+}

@@ -26,11 +26,11 @@ use crate::calendar::periods::{Calendared, PeriodSpan};
 use crate::machine::account::AccountContext;
 use crate::machine::evaluation::event::Event;
 use crate::machine::evaluation::open_if_late;
-use crate::machine::lines::ChargeLine;
-use crate::machine::options::posted;
-use crate::machine::rater::{Occasion, PlanInForce, Rated, Rater};
+use crate::machine::in_force::{DueInterval, PlanInForce};
+use crate::machine::lines::{ChargeLine, posted};
+use crate::machine::rater::{Occasion, Rated, Rater};
 use crate::machine::state::{AccountState, Keep, StateEntry, VariableId};
-use crate::machine::sweep::{Due, DueInterval, DueKind};
+use crate::machine::sweep::due::{Due, DueKind};
 
 /// Upper bound of the ids of all totals: two ids for each currency code of three letters.
 const IDS_END: u64 = 1 << 25;

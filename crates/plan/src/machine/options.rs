@@ -11,106 +11,15 @@
 //! same option offered again is another offer, with its own sums, choices and closes, even within
 //! one cycle.
 
-use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
+use turnpike_types::{Money, SuspenseReason, Timestamp};
 
 use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendar, Calendared, PeriodSpan, date_of, period_of};
 use crate::calendar::zone::Zone;
-use crate::machine::lines::ChargeLine;
-use crate::machine::rater::{PlanInForce, Rater};
-use crate::machine::state::{AccountState, Keep, StateEntry, VariableId, plan_number};
-use crate::machine::sweep::DueInterval;
-
-/// Identifies an offer within an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OfferId(pub(crate) u64);
-
-const CHOICE: VariableId = VariableId::numbered(1, Keep::Horizon);
-const CLOSED: VariableId = VariableId::numbered(2, Keep::Ever);
-const BILLED: VariableId = VariableId::numbered(3, Keep::Year);
-
-impl OfferId {
-    /// The offer of the option `name` that starts at `from`.
-    pub fn of(name: &str, from: Timestamp) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"turnpike-offer\0").update(name.as_bytes()).update(b"\0");
-        hasher.update(&from.micros().to_le_bytes());
-        let mut first = [0; 8];
-        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-        Self(u64::from_le_bytes(first))
-    }
-
-    /// The variable that holds the client's choice for each cycle, as the [`plan_number`] of the
-    /// chosen plan.
-    pub const fn choice(self) -> VariableId {
-        CHOICE.of(self.0)
-    }
-
-    /// The variable that holds the first cycle that is not closed. It has one value for each cycle
-    /// day, because a cycle that is cut short by a change of the cycle day ends after the first
-    /// cycle of the new day.
-    pub const fn closed(self) -> VariableId {
-        CLOSED.of(self.0)
-    }
-
-    /// The variable that holds, for each closed cycle, the [`plan_number`] of the plan that was
-    /// billed.
-    pub(crate) const fn billed(self) -> VariableId {
-        BILLED.of(self.0)
-    }
-
-    /// The first cycle that is not closed among the cycles that begin on `cycle_day`; `None` if no
-    /// such cycle was closed yet.
-    pub fn first_open(self, state: &AccountState, cycle_day: u8) -> Option<Period> {
-        let open = state.get(self.closed(), Period(cycle_day.into()))?;
-        i32::try_from(open).ok().map(Period)
-    }
-
-    /// Whether the cycle that begins with `cycle` was closed. `cycle_day` is the account's cycle
-    /// day at that time.
-    pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
-        let is_billed = state.get(self.billed(), cycle).is_some();
-        is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
-    }
-}
-
-/// An option: several alternatives, of which the best one is billed when the cycle closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OptionInForce<'a> {
-    /// The name of the option, unique among the options in force.
-    pub name: &'a str,
-    /// The fee per cycle for the option.
-    pub fee: Money,
-    /// The identity of the offer.
-    pub offer: OfferId,
-    /// The instant at which the client opted out of the option and kept this alternative, which is
-    /// then also billed for the current cycle; [`Timestamp::MAX`] if the client did not opt out for
-    /// it.
-    pub kept_from: Timestamp,
-    /// Whether `kept_from` has passed. If so, the plan is rated like a plain subscription, and
-    /// keeps its state.
-    pub is_kept: bool,
-}
-
-impl<'a> OptionInForce<'a> {
-    /// An option that is offered from `from` on.
-    pub fn new(name: &'a str, fee: Money, from: Timestamp) -> Self {
-        let offer = OfferId::of(name, from);
-        Self { name, fee, offer, kept_from: Timestamp::MAX, is_kept: false }
-    }
-
-    /// The option with `kept_from` as the instant from which the client keeps the plan, evaluated
-    /// at instant `at`.
-    #[must_use]
-    pub fn kept(self, kept_from: Timestamp, at: Timestamp) -> Self {
-        Self { kept_from, is_kept: kept_from <= at, ..self }
-    }
-
-    /// Whether the client chose the alternative permanently for a cycle that ends at `to`.
-    pub(crate) fn is_chosen_for(&self, to: i64) -> bool {
-        self.kept_from.micros() < to
-    }
-}
+use crate::machine::in_force::{DueInterval, OfferId, OptionInForce, PlanInForce};
+use crate::machine::lines::posted;
+use crate::machine::rater::Rater;
+use crate::machine::state::{AccountState, StateEntry, VariableId, plan_number};
 
 /// A billing cycle of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,22 +185,5 @@ impl Rater {
             }
         }
         Ok(())
-    }
-}
-
-/// A line that the close of a cycle books.
-pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> ChargeLine {
-    ChargeLine {
-        plan,
-        component,
-        quantity: 0,
-        first_unit: 0,
-        period,
-        level_before: 0,
-        level_after: 0,
-        amount,
-        of: None,
-        row: None,
-        posting: Posting::Account,
     }
 }

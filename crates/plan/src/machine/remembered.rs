@@ -12,9 +12,9 @@ use crate::calendar::zone::Zone;
 use crate::language::measure::Unit;
 use crate::machine::booked_dates::BookedDates;
 use crate::machine::code::{ObjectCode, Variable};
+use crate::machine::in_force::OfferId;
 use crate::machine::meaning::{Holds, Per};
 use crate::machine::offset;
-use crate::machine::options::OfferId;
 use crate::machine::state::{StateEntry, plan_number};
 
 /// An entry of an account's state, described for people.

@@ -12,8 +12,8 @@ use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, PeriodSpan, date_of};
 use crate::machine::code::{ComponentKind, Evaluation};
 use crate::machine::evaluation::event::Event;
+use crate::machine::in_force::{OfferId, OptionInForce};
 use crate::machine::lines::ChargeLine;
-use crate::machine::options::{OfferId, OptionInForce};
 use crate::machine::state::plan_number;
 
 /// The destination of a line of a plan that belongs to an option.

@@ -5,13 +5,14 @@ use smallvec::SmallVec;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{DAY_US, Timestamp};
 
-use super::{Due, DueInterval, DueKind, begin};
+use super::due::{Due, DueKind};
 use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, INSTANTS, PeriodSpan, date_of};
 use crate::calendar::zone::Zone;
 use crate::machine::account::AccountContext;
-use crate::machine::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
-use crate::machine::rater::{PlanInForce, Rater};
+use crate::machine::in_force::{DueInterval, OfferId, OptionInForce, PlanInForce, begin};
+use crate::machine::options::{beginning, end_of, sums_of};
+use crate::machine::rater::Rater;
 use crate::machine::state::{AccountState, VariableId};
 
 /// In UTC, at least this many days pass from the first date of a cycle to its end in any zone.
