@@ -19,7 +19,8 @@ pub struct Explored {
 /// Checks every reachable state.
 ///
 /// # Panics
-/// A property is violated; the message has the path to the violation.
+/// A property is violated (the message has the path to the violation), or no state fulfils a
+/// condition that some state must fulfil.
 pub fn holds(name: &str, protocol: Protocol) -> Explored {
     let checker = protocol.checker().threads(2).spawn_bfs().join();
     let explored = Explored { states: checker.unique_state_count(), depth: checker.max_depth() };

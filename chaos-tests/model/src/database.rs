@@ -26,8 +26,8 @@ pub struct Segment {
     pub number: u8,
     /// The epoch of the owner that appended it.
     pub epoch: u8,
-    /// The id of the claim by which this node became the owner. Segments of the real log have no
-    /// such field; the model uses it to check I3.
+    /// The id of that owner's claim. Segments of the real log have no such field; the model uses it
+    /// to check I3.
     pub claim: u8,
     /// The hash of the previous segment; zero for the first.
     pub prev_hash: u32,
@@ -80,7 +80,7 @@ pub struct Title {
     pub claim: u8,
 }
 
-/// The partition's row.
+/// The partition's row in the database: its owner, and the end of its log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     /// The epoch and claim id that the last claim wrote; both are zero before the first claim.

@@ -45,7 +45,8 @@ pub struct EnabledChecks {
     /// a late answer is taken as the answer to the next statement. (In the real system, a
     /// connection returns to its pool only after its statement was answered in full.)
     pub attempt_token: bool,
-    /// P5: a record in the open segment, or in the one in flight, is a duplicate.
+    /// P5: a record whose key is already in the open segment, or in the segment in flight, is a
+    /// duplicate.
     pub pending_keys: bool,
     /// P6: an answer to a client waits for the commit of the segment that it depends on.
     pub answer_after_commit: bool,
@@ -59,7 +60,8 @@ pub struct EnabledChecks {
     /// P17: a front drops answers whose epoch is below the highest that it saw.
     pub fronts_drop_lower: bool,
     /// P18: after a failover to a history with lower epochs, fronts forget the highest epoch that
-    /// they saw: an operator restarts them. (A restore raises all epochs instead.)
+    /// they saw, because an operator restarts them. (After a restore from a backup this is not
+    /// necessary, because the restore raises all epochs.)
     pub fronts_start_anew: bool,
     /// P18: the cursor of a consumer holds the hash of the last segment that the consumer pulled.
     pub hash_of_cursor: bool,

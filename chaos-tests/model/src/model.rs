@@ -15,7 +15,8 @@ use crate::outside::{Consumer, FrontsAndClients, ReplyInFlight, records_of};
 pub struct Protocol {
     /// The number of nodes. Any node may claim at any step.
     pub nodes: usize,
-    /// The number of fronts. Records arrive through the first front, questions through the last.
+    /// The number of fronts. Clients send records through the first front, and ask for the state of
+    /// the account through the last.
     pub fronts: usize,
     /// Number of records.
     pub records: usize,
@@ -81,8 +82,8 @@ pub struct Sent {
     /// Whether the sender still waits for the answer. A statement whose sender has given up is
     /// late: it may still be carried out.
     pub awaited: bool,
-    /// Mutant of P1: the statement has passed the check of the fence, and its insert is a later
-    /// step.
+    /// Whether the statement has passed the check of the fence, so that only its insert is left.
+    /// (This happens only in the mutant of P1, in which check and insert are two steps.)
     pub passed_fence: bool,
     /// The statement.
     pub statement: Statement,
@@ -150,7 +151,7 @@ pub enum Action {
     Recover(usize),
     /// A standby reads the segments of the log that its replica lacks.
     Follow(usize),
-    /// An owner with no statement in flight releases the partition.
+    /// An owner with no statement in flight, and nothing to send, releases the partition.
     Release(usize),
     /// The database carries a statement out.
     CarryOut(usize),
@@ -300,7 +301,7 @@ impl State {
         }
     }
 
-    /// A record arrives at a node; if `record` is `None`, a question for the account arrives.
+    /// A record arrives at a node; if `record` is `None`, a query of the account's state arrives.
     fn ask(&mut self, node: usize, record: Option<RecordId>, protocol: &Protocol) {
         let acknowledged = self.outside.acknowledged();
         let asked = &mut self.nodes[node];

@@ -29,10 +29,10 @@ pub enum Reply {
 /// The state of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// The log as far as the node has read it: a warm replica, or a checkpoint with the tail of the
-    /// log. It is the committed state of an owner.
+    /// The log as far as the node has read it. In the real system this is a warm replica, or a
+    /// checkpoint and the segments after it. If the node is an owner, this is its committed state.
     pub copy: Vec<Segment>,
-    /// Mutant of P2: the replica was read before the claim, and is not read again.
+    /// Whether the replica was read before the claim, and is not read again (mutant of P2).
     pub trusts_copy: bool,
     /// The role of the node.
     pub role: Role,
@@ -146,7 +146,7 @@ impl Node {
         None
     }
 
-    /// Answers a question for the account. Returns a reply only if the reply is sent without
+    /// Answers a query of the account's state. Returns a reply only if the reply is sent without
     /// waiting for a commit, which happens only in a mutant.
     pub fn show(&mut self, acknowledged: u8, checks: &EnabledChecks) -> Option<Reply> {
         let known = |seen: u8, rated: &Rated| seen | 1 << rated.record;
@@ -221,7 +221,8 @@ impl Node {
         let ends = Position::end_of(&self.copy);
         let is_same_hash = !checks.hash_of_copy || ends.last_hash == position.last_hash;
         if checks.position_after_claim && (ends.next != position.next || !is_same_hash) {
-            // Another node has claimed since, or the replica belongs to another history.
+            // Another node appended after this claim, or the replica lacks segments or belongs to
+            // another history.
             self.step_down(keeps_copy && !checks.rebuild);
             return;
         }

@@ -247,8 +247,8 @@ impl Model for Postings {
     }
 }
 
-/// The receiver has booked the postings before its cursor, each once and in order; later postings
-/// are in flight. So no posting is lost or booked twice.
+/// The receiver has booked exactly the committed postings before its cursor, each once and in
+/// order. So no posting is lost or booked twice.
 pub const CONSERVED: &str = "P33 money is conserved";
 /// Some state must fulfil this, so that the other property is not vacuous.
 pub const ALL_POSTED: &str = "every posting is booked";

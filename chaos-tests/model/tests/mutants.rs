@@ -9,8 +9,8 @@ use protocol_model::enabled_checks::{EnabledChecks, Unknown};
 use protocol_model::model::Protocol;
 use protocol_model::properties::{I1, I2, I3, I4, I5, I6, I6_FRONT, I7, P6, P18};
 
-/// Asserts that some state of `protocol`, in which a check is off, violates `property`. (With all
-/// checks on it holds, see `protocol.rs`.)
+/// Asserts that some state of `protocol`, in which a check is off, violates `property`. (The tests
+/// in `protocol.rs` show that the property holds with all checks on.)
 fn falls(mutant: &str, property: &'static str, protocol: Protocol) {
     let steps = counterexample(protocol, property);
     let steps = steps.unwrap_or_else(|| panic!("{mutant}: nothing breaks \"{property}\""));

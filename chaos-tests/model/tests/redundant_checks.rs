@@ -35,8 +35,8 @@ fn comparing_claim_and_number_makes_comparing_the_hash_redundant() {
     holds("no hash in the fence, failover", rolled_back(checks));
 }
 
-/// Comparing the end of the log with the position of the claim detects an owner that did not read
-/// the log after its claim.
+/// Comparing the end of the log that an owner has read with the end that its claim returned detects
+/// an owner that did not read the log after its claim.
 #[test]
 fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     let checks = EnabledChecks { reload: false, ..EnabledChecks::ALL };
@@ -44,8 +44,8 @@ fn the_position_after_the_claim_catches_an_owner_that_did_not_reload() {
     holds("no reload, but the position, failover", rolled_back(checks));
 }
 
-/// Comparing the end of the log with the position of the claim also detects an owner that read the
-/// log before its claim, if a late statement committed in between.
+/// Comparing the end of the log that an owner has read with the end that its claim returned also
+/// detects an owner that read the log before its claim, if a late statement committed in between.
 #[test]
 fn the_position_after_the_claim_catches_an_owner_that_read_before_its_claim() {
     let checks = EnabledChecks { unknown: Unknown::ReadThenClaim, ..EnabledChecks::ALL };
@@ -68,8 +68,8 @@ fn a_barrier_on_the_owner_alone_suffices_without_a_rollback() {
     holds("plain barrier", plain(checks));
 }
 
-/// Without owner comparison and row lock the log is still one chain, because each segment number
-/// can be used only once. Answers to clients become wrong, see `mutants.rs`.
+/// If the fence neither compares the owner nor locks the row, the log is still one chain, because
+/// each segment number can be used only once. Answers to clients become wrong, see `mutants.rs`.
 #[test]
 fn the_segment_number_alone_keeps_the_log_whole() {
     let no_title =

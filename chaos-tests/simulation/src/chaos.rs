@@ -65,7 +65,7 @@ pub struct FaultDistribution {
     kinds: Vec<u32>,
     /// The mean time between the starts of two faults.
     pause: Duration,
-    /// The maximum duration of a fault.
+    /// The maximum duration of a fault; a [`Fault::Island`] may last twice as long.
     longest: Duration,
 }
 
@@ -138,7 +138,7 @@ fn link_fault(chance: &mut StdRng) -> LinkFault {
 }
 
 impl HostNames {
-    /// Two hosts that communicate.
+    /// Draws two hosts that may communicate with each other.
     fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
         let node = self.nodes.choose(chance)?.clone();
         let front = self.fronts.choose(chance)?.clone();

@@ -118,8 +118,8 @@ impl Client {
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 
-    /// Reads accounts, one after another. Never returns. An account never shows less than was
-    /// acknowledged before the read, and epochs never decrease (P17, I6).
+    /// Reads accounts, one after another. Never returns. Checks that an account never shows less
+    /// usage than was acknowledged before the read, and that epochs never decrease (P17, I6).
     pub async fn look_around(&self, accounts: &[u64], eye: u64) {
         let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));
         let mut channels: BTreeMap<String, Channel> = BTreeMap::new();
@@ -213,8 +213,8 @@ struct Sender<'a> {
     began: Instant,
     /// The batches in flight, each as its number and its position in the sending order.
     under_way: BTreeSet<(usize, usize)>,
-    /// Whether a batch must be sent again. Until all batches in flight are answered, no batch is
-    /// sent, which keeps the order.
+    /// Whether a batch must be sent again. If so, no batch is sent until all batches in flight are
+    /// answered, which keeps the order.
     drains: bool,
 }
 

@@ -26,16 +26,18 @@ const BEAT: Duration = Duration::from_secs(1);
 const WRITE: Duration = Duration::from_secs(4);
 const BULK: Duration = Duration::from_secs(30);
 
-/// The share of delayed writes, and the maximum delay before a statement is carried out.
+/// The share of delayed statements, and the maximum delay before a statement is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WriteDelay {
-    /// Delayed writes per thousand.
+    /// Delayed statements per thousand.
     pub ratio: u32,
     /// Maximum delay in milliseconds.
     pub most_ms: u64,
 }
 
-/// A database that runs each statement as a task of a separate host.
+/// A database that runs heartbeats, observations and the writes of owners (claims, appends,
+/// barriers, releases, checkpoints) as tasks of a separate host. All other calls are executed
+/// directly.
 #[derive(Clone)]
 pub struct DelayedDatabase {
     db: MemoryDatabase,
@@ -44,13 +46,13 @@ pub struct DelayedDatabase {
 }
 
 impl DelayedDatabase {
-    /// Creates a database that applies statements to `db` in tasks of `host`.
+    /// Creates a database that applies statements to `db`, in tasks of `host`.
     pub fn new(db: MemoryDatabase, host: Handle, seed: u64) -> Self {
         let chance = (StdRng::seed_from_u64(seed), WriteDelay::default());
         Self { db, host, chance: Arc::new(Mutex::new(chance)) }
     }
 
-    /// Sets the delay of writes from now on.
+    /// Sets the delay of later statements.
     pub fn set(&self, write_delay: WriteDelay) {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = write_delay;
     }

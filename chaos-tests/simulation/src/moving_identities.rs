@@ -40,12 +40,12 @@ pub const ID_PREFIX: &str = "wandering-";
 const DAY_US: i64 = 86_400_000_000;
 const IDENTITIES: [&str; 4] = ["user:w1", "user:w2", "ip:192.0.2.9", "ip:192.0.2.0/24"];
 const RECORDS: usize = 30;
-/// The number of times that each record is sent while identities move.
+/// The number of acknowledged sends of each record, by each of two senders, while identities move.
 const SENDS_PER_RECORD: u32 = 5;
-/// A request without an answer for this long is sent to another front.
+/// The time limit for the answer to a request.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// The same limit for a change of bindings. It is longer, because a change is answered only after
-/// the suspicion time.
+/// The time limit for the answer to a change of bindings. It is longer than [`PATIENCE`], because a
+/// change is answered only after the suspicion time.
 const PATIENCE_TO_CHANGE: Duration = Duration::from_millis(2_500);
 
 /// A client that sends records, and moves the identities of these records between accounts.
@@ -63,8 +63,8 @@ pub fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0x77);
     let record = |n: usize| UsageRecord {
         record_id: format!("{ID_PREFIX}{n}"),
-        // The last identity is a prefix, which a record can't name; the third is an address within
-        // it.
+        // A record uses one of the first three identities. The fourth is an address prefix, which a
+        // record can't name; it contains the address that is the third identity.
         identity: IDENTITIES[n % 3].to_owned(),
         usage_type: "octets".to_owned(),
         start: Timestamp(MAY_US + chance.random_range(0..DAY_US)),
@@ -83,8 +83,9 @@ impl MovingIdentities {
         join4(join_all(changing), sending, self.recycle(), std::future::pending::<()>()).await;
     }
 
-    /// Without faults: binds each identity for the whole day, recycles until no record waits, sends
-    /// every record once more, and recycles again. Recycling alone must rate what waits.
+    /// Without faults: binds each identity for the starts of all records, recycles until no record
+    /// is suspended, sends every record once more, and recycles again. Recycling alone must rate
+    /// the suspended records.
     pub async fn settle(&self) {
         let mut chance = self.chance(90);
         for identity in IDENTITIES {
@@ -212,7 +213,8 @@ impl MovingIdentities {
         }
     }
 
-    /// Recycles once. Returns the number of records that are still suspended.
+    /// Recycles once. Returns the number of records that are still suspended or must be recycled
+    /// again.
     async fn recycle_once(&self, chance: &mut StdRng) -> Result<u64> {
         let mut front = SuspenseServiceClient::new(self.channel(chance)?);
         let reason = "unbound-identity".to_owned();

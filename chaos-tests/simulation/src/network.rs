@@ -37,8 +37,8 @@ struct Wire {
     eof: bool,
     reset: bool,
     reader_gone: bool,
-    /// Whether one of the two hosts has lost its power since this connection began. Nothing is
-    /// delivered any more.
+    /// Whether one of the two hosts has lost its power since this connection began. If so, no more
+    /// data is delivered.
     dark: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,

@@ -100,7 +100,8 @@ impl Logs {
 
     fn note(&mut self, key: &Key, place: (u32, u64), outcome: Outcome) -> Result<()> {
         if key.1.starts_with(moving_identities::ID_PREFIX) {
-            // Such a record may be in two logs: suspended in one partition, and rated in another.
+            // A record whose identity moves may be in two logs: suspended in one partition, and
+            // rated in another.
             self.wandering.entry(key.1.clone()).or_default().push((key.0, outcome, 0));
             return Ok(());
         }
@@ -134,7 +135,8 @@ fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
     Ok(())
 }
 
-/// The first 1,000 octets of an account cost nothing, each further one 0.00005 USD.
+/// Checks the charged amount of each account: the first 1,000 octets cost nothing, and each further
+/// octet costs 0.00005 USD.
 fn check_amounts(nanos: &BTreeMap<u64, i128>, book: &Book) -> Result<()> {
     let mut accounts: Vec<u64> = book.records.keys().map(|(account, _)| *account).collect();
     accounts.dedup();

@@ -22,8 +22,8 @@ use crate::moving_identities;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
-/// The number of accounts of each partition that are opened. Clients also send records for two
-/// further accounts of each partition, which are never opened.
+/// The number of accounts of each partition that are opened in every run. Clients also send records
+/// for two further accounts of each partition, which are never opened.
 pub const ACCOUNTS: u64 = 6;
 
 /// The contents of a run.
@@ -98,7 +98,7 @@ impl Plan {
         (1..=self.host_names.partitions).filter_map(spec).collect()
     }
 
-    /// The accounts that are opened.
+    /// The accounts that are opened in every run, without [`Self::holders`].
     pub fn accounts(&self) -> Vec<u64> {
         let of = |id: u64| (1..=ACCOUNTS).map(move |account| id * 100 + account);
         (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
@@ -190,14 +190,14 @@ fn batches(chance: &mut StdRng, client: usize, partitions: u32, chaos: Duration)
         let again = sent.choose(chance).cloned();
         let mut alone = false;
         match again {
-            // The same record again, in another batch.
+            // An earlier record is sent again, in another batch.
             Some((record, kind))
                 if chance.random_ratio(1, 5)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
             {
                 records.push((record, kind));
             }
-            // The same key again, with other content.
+            // The key of an earlier record is sent again, with other content.
             Some((mut record, Kind::Plain))
                 if chance.random_ratio(1, 8)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>

@@ -80,7 +80,7 @@ impl Process {
         self.frozen = false;
     }
 
-    /// Whether the process ended without being killed.
+    /// Whether the process has ended, by itself or because it was killed.
     pub fn has_ended(&self) -> bool {
         self.runtime.is_none() || self.main.is_finished()
     }

@@ -2,12 +2,13 @@
 
 use turnpike_mutants::{Check, off};
 use turnpike_plan::AccountState;
-use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
+use turnpike_segment::head::{Change, PostingCursor, Settings, Subscription};
 use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
 
 use crate::options;
 use crate::profiles::Profile;
 use crate::state::{Account, PartitionState};
+use crate::subscriptions::{self, judge_cancellation, judge_end_move, judge_subscription};
 
 /// The result of checking a change of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +35,18 @@ impl PartitionState {
             }
             (Change::Opened(_), None) => AccountChange::Changes,
             (_, None) => AccountChange::Refused(not_open(number)),
-            (Change::Subscribed(new), Some((_, profile))) => judge_subscription(profile, new),
-            (Change::Cancelled(end), Some((account, profile))) => {
-                judge_cancellation(profile, &account.state, end)
+            (Change::Subscribed(new), Some((account, profile))) => {
+                judge_subscription(number, profile, &account.state, new)
             }
+            (Change::Cancelled(end), Some((account, profile))) => {
+                judge_cancellation(number, profile, &account.state, end)
+            }
+            (Change::EndMoved(end), Some((_, profile))) => judge_end_move(profile, end),
             (Change::SettingsChanged(new), Some((account, profile))) => {
                 judge_settings(profile, &account.state, new)
             }
             (Change::Offered(offer), Some((account, profile))) => {
-                options::judge_offer(profile, &account.state, offer)
+                options::judge_offer(number, profile, &account.state, offer)
             }
             (Change::Picked(pick), Some((account, profile))) => {
                 options::judge_pick(profile, &account.state, pick)
@@ -58,6 +62,16 @@ impl PartitionState {
                 _,
             ) => AccountChange::Refused("not a change of an account".to_owned()),
         }
+    }
+
+    /// The change to log for `change`. A cancellation of a subscription that has an end already, or
+    /// that never begins, moves its end; every other change is logged as it is.
+    pub fn as_logged(&self, number: AccountNumber, change: Change) -> Change {
+        let Change::Cancelled(end) = &change else { return change };
+        let account = self.accounts.get(&number);
+        let profile = account.and_then(|account| self.profiles.get(account.profile));
+        let moved = profile.and_then(|profile| subscriptions::end_move(profile, end));
+        moved.map_or(change, Change::EndMoved)
     }
 
     /// Checks a change of some settings from `from_us` on, without applying it. `amend` returns the
@@ -187,6 +201,7 @@ fn changed(mut profile: Profile, change: &Change) -> Profile {
                 subscription.until_us = end.at_us;
             }
         }
+        Change::EndMoved(end) => subscriptions::move_end(&mut profile, end),
         Change::Offered(offer) => {
             options::alternatives(offer).for_each(|alternative| profile.subscribe(alternative));
         }
@@ -208,59 +223,6 @@ fn judge_reopening(account: AccountNumber, profile: &Profile, new: &Settings) ->
         AccountChange::Refused(format!(
             "account {account} is open with other settings: change its settings from a date on"
         ))
-    }
-}
-
-fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
-    if profile.subscriptions.contains(new) {
-        return AccountChange::Already;
-    }
-    match profile.overlapping(new) {
-        // The request is a retry: the old subscription has the requested form, and only its end or
-        // the end of its option was changed later.
-        Some(old) if is_as_asked(old, new) => AccountChange::Already,
-        Some(_) => occupied(&new.plan_id),
-        None => AccountChange::Changes,
-    }
-}
-
-/// Whether `old` is the subscription requested by `new`. The ends of the subscription and of its
-/// option are not compared, because a cancellation or an opt-out may have changed them since.
-pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
-    let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
-    Subscription { until_us, kept_from_us, ..old.clone() } == *new
-}
-
-pub(crate) fn occupied(plan_id: &str) -> AccountChange {
-    AccountChange::Refused(format!(
-        "a subscription to {plan_id} is in force at that time: cancel it first"
-    ))
-}
-
-fn judge_cancellation(
-    profile: &Profile,
-    state: &AccountState,
-    end: &Cancellation,
-) -> AccountChange {
-    if end.at_us == i64::MAX {
-        return AccountChange::Refused("a cancellation needs an instant".to_owned());
-    }
-    let of_plan = || profile.subscriptions.iter().filter(|s| s.plan_id == end.plan_id);
-    if of_plan().any(|s| s.until_us == end.at_us) {
-        return AccountChange::Already;
-    }
-    match of_plan().find(|s| s.until_us == i64::MAX) {
-        Some(open) if open.from_us < end.at_us => {
-            match options::why_not_ended(profile, state, open, end.at_us) {
-                Some(why) => AccountChange::Refused(why),
-                None => AccountChange::Changes,
-            }
-        }
-        Some(_) => AccountChange::Refused(format!(
-            "the subscription to {} begins later than that",
-            end.plan_id
-        )),
-        None => AccountChange::Refused(format!("no subscription to {} is open", end.plan_id)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Encodes the state of a partition as bytes. The same state always gives the same bytes (I4, P22).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
@@ -22,6 +22,10 @@ const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
 /// Format 3 adds the details of suspense reasons. It is written only if there are details, so that
 /// an older program can read every other checkpoint.
 const MAGIC_3: [u8; 8] = *b"TPCKP\0\0\x03";
+/// Format 4 has the fields of format 3. It is written only if a subscription was cancelled at its
+/// start: an older program would not give its charges back before it charges the same days to another
+/// subscription.
+const MAGIC_4: [u8; 8] = *b"TPCKP\0\0\x04";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
 /// The maximum number of keys in one part of a [`KeyRun`].
 const PART_KEYS: usize = 4 << 20;
@@ -32,7 +36,7 @@ const PROGRESS_EVERY: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// The first bytes are not those of a known format.
-    #[error("not a checkpoint of format 1, 2 or 3")]
+    #[error("not a checkpoint of formats 1 to 4")]
     Format,
     /// The bytes end too early, or there are bytes after the end.
     #[error("the checkpoint has a wrong length")]
@@ -73,7 +77,11 @@ impl PartitionState {
     /// Encodes everything except keys. `progress` is called as in [`PartitionState::decode`].
     pub fn snapshot(&self, progress: &dyn Fn()) -> Snapshot {
         let details: Vec<(usize, &Waiting)> = self.details().collect();
-        let magic = if details.is_empty() { MAGIC } else { MAGIC_3 };
+        let magic = match self.has_never_begun() {
+            true => MAGIC_4,
+            false if details.is_empty() => MAGIC,
+            false => MAGIC_3,
+        };
         let mut out = Writer(magic.to_vec());
         out.u64(self.last.0);
         out.0.extend_from_slice(&self.last_hash.0);
@@ -102,7 +110,7 @@ impl PartitionState {
             out.u32(cursor.ordinal);
             out.bytes(&cursor.hash);
         }
-        if !details.is_empty() {
+        if magic != MAGIC {
             out.len(details.len());
             for (place, waiting) in details {
                 out.len(place);
@@ -110,6 +118,14 @@ impl PartitionState {
             }
         }
         Snapshot { bytes: out.0 }
+    }
+
+    /// Whether an account has a subscription that was cancelled at its start.
+    fn has_never_begun(&self) -> bool {
+        let profiles: HashSet<ProfileId> =
+            self.accounts.values().map(|account| account.profile).collect();
+        let profiles = profiles.into_iter().filter_map(|id| self.profiles.get(id));
+        profiles.flat_map(|profile| &profile.subscriptions).any(|one| !one.is_ever_in_force())
     }
 
     /// The suspended records that have a detail, with their position among all suspended records.
@@ -188,6 +204,7 @@ impl PartitionState {
             Some((&MAGIC_1, rest)) => (rest, 1),
             Some((&MAGIC, rest)) => (rest, 2),
             Some((&MAGIC_3, rest)) => (rest, 3),
+            Some((&MAGIC_4, rest)) => (rest, 4),
             _ => return Err(CheckpointError::Format),
         };
         let mut input = Reader(rest);

@@ -3,8 +3,8 @@
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
-//!              (options.rs)     |  |  |  +--> logged time, end of the log, cursors of postings
-//!                               |  |  +--> suspense.rs   suspended records, by key
+//!         (subscriptions.rs,    |  |  |  +--> logged time, end of the log, cursors of postings
+//!              options.rs)      |  |  +--> suspense.rs   suspended records, by key
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
@@ -34,11 +34,13 @@ mod options;
 mod profiles;
 mod replay;
 mod state;
+mod subscriptions;
 mod suspense;
 
 pub use changes::AccountChange;
 pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
+pub use options::alternatives;
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};

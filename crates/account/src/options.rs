@@ -9,10 +9,11 @@ use turnpike_plan::{
     AccountState, Cycle, OfferId, Period, StateEntry, Zone, first_instant_of, plan_number,
 };
 use turnpike_segment::head::{Offer, OptOut, Pick, Subscription};
-use turnpike_types::Timestamp;
+use turnpike_types::{AccountNumber, Timestamp};
 
-use crate::changes::{AccountChange, is_as_asked, occupied};
+use crate::changes::AccountChange;
 use crate::profiles::Profile;
+use crate::subscriptions::{is_as_asked, occupied};
 
 /// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a
 /// change past a closed cycle of one offer, possibly into a closed cycle of another offer.
@@ -46,7 +47,7 @@ fn is_in(subscription: &Subscription, option: &str, cycle: Cycle) -> bool {
 }
 
 /// The subscriptions that an offer creates.
-pub(crate) fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> {
+pub fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> {
     (0u32..).zip(&offer.plans).map(|(place, plan_id)| Subscription {
         plan_id: plan_id.clone(),
         from_us: offer.from_us,
@@ -60,7 +61,12 @@ pub(crate) fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> 
     })
 }
 
-pub(crate) fn judge_offer(profile: &Profile, state: &AccountState, offer: &Offer) -> AccountChange {
+pub(crate) fn judge_offer(
+    number: AccountNumber,
+    profile: &Profile,
+    state: &AccountState,
+    offer: &Offer,
+) -> AccountChange {
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == offer.option);
     let held = of_option().filter(|s| s.from_us == offer.from_us).count();
     let is_held = |new: Subscription| of_option().any(|old| is_as_asked(old, &new));
@@ -74,8 +80,8 @@ pub(crate) fn judge_offer(profile: &Profile, state: &AccountState, offer: &Offer
             offer.option
         ));
     }
-    if let Some(new) = alternatives(offer).find(|new| profile.overlapping(new).is_some()) {
-        return occupied(&new.plan_id);
+    if let Some(old) = alternatives(offer).find_map(|new| profile.overlapping(&new)) {
+        return occupied(number, profile, state, old, offer.from_us);
     }
     match why_closed(profile, state, of_option(), offer.from_us) {
         Some(why) => AccountChange::Refused(why),

@@ -39,7 +39,10 @@ impl Profile {
     /// A subscription to the same plan whose interval overlaps that of `new`.
     pub(crate) fn overlapping(&self, new: &Subscription) -> Option<&Subscription> {
         self.subscriptions.iter().find(|old| {
-            old.plan_id == new.plan_id && old.from_us < new.until_us && new.from_us < old.until_us
+            old.plan_id == new.plan_id
+                && old.is_ever_in_force()
+                && old.from_us < new.until_us
+                && new.from_us < old.until_us
         })
     }
 

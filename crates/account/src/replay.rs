@@ -142,6 +142,7 @@ impl PartitionState {
             }
             Some(change) => {
                 self.change(account, change);
+                self.note_opening(account, entry.request_id);
                 Ok(())
             }
             None => Err(nonsense("an entry of an unknown kind: a newer program wrote it")),

@@ -1,6 +1,6 @@
 //! The state of a partition, and how the log changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use turnpike_mutants::{Check, off};
@@ -75,12 +75,47 @@ pub struct PartitionState {
     pub(crate) suspense: Suspense,
     /// The position up to which the postings of each sender were taken.
     pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
+    /// The requests that opened accounts last. Checkpoints do not hold them, because a request is
+    /// sent again within seconds.
+    pub(crate) openings: Openings,
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
     pub(crate) last_hash: SegmentHash,
 }
 
+/// The requests that opened the latest accounts, at most [`OPENINGS_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Openings {
+    requests: HashMap<AccountNumber, u64>,
+    /// The accounts of `requests`, in the order of the log.
+    order: VecDeque<AccountNumber>,
+}
+
+/// How many requests that opened accounts are remembered.
+const OPENINGS_MAX: usize = 65_536;
+
 impl PartitionState {
+    /// Remembers the request that opened an account; 0 for a request without a number.
+    pub fn note_opening(&mut self, account: AccountNumber, request_id: u64) {
+        if request_id == 0 {
+            return;
+        }
+        let Openings { requests, order } = &mut self.openings;
+        if requests.insert(account, request_id).is_none() {
+            order.push_back(account);
+        }
+        if order.len() > OPENINGS_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            requests.remove(&oldest);
+        }
+    }
+
+    /// Whether this request opened the account. False if the request is no longer remembered.
+    pub fn was_opened_by(&self, account: AccountNumber, request_id: u64) -> bool {
+        request_id != 0 && self.openings.requests.get(&account) == Some(&request_id)
+    }
+
     /// The account, if it was opened.
     pub fn account(&self, account: AccountNumber) -> Option<&Account> {
         self.accounts.get(&account)

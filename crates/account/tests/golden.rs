@@ -3,7 +3,9 @@
 
 use turnpike_account::PartitionState;
 use turnpike_plan::{Period, StateEntry, VariableId};
-use turnpike_segment::head::{Change, Offer, PostingCursor, Settings, Subscription};
+use turnpike_segment::head::{
+    Cancellation, Change, EndMove, Offer, PostingCursor, Settings, Subscription,
+};
 use turnpike_segment::{NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
@@ -153,10 +155,40 @@ fn golden_bytes_of_format_3_are_read() {
     assert_eq!((waiting.revision, waiting.detail.as_str()), (1, "record.duration"));
 }
 
+/// Format 4: a subscription that was cancelled at its start. There are no details.
+fn sample_4() -> PartitionState {
+    let mut state = sample_2();
+    let end = EndMove { plan_id: "p".to_owned(), from_us: 5, until_us: 5 };
+    state.change(ACCOUNT, &Change::EndMoved(end));
+    state
+}
+
+#[test]
+fn golden_bytes_of_format_4_are_read() {
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoint-4.bin");
+        std::fs::write(path, sample_4().snapshot(&|| ()).bytes).unwrap();
+    }
+    let state = read(["checkpoint-4.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample_4().encode());
+    let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
+    let ended = profile.subscriptions.iter().find(|one| one.plan_id == "p").unwrap();
+    assert_eq!((ended.from_us, ended.until_us), (5, 5));
+}
+
 /// An older program can read every checkpoint that uses no newer feature.
 #[test]
 fn a_checkpoint_without_details_is_of_format_2() {
     let bytes = |state: PartitionState| state.snapshot(&|| ()).bytes[..8].to_vec();
     assert_eq!(bytes(sample_2()), b"TPCKP\0\0\x02");
     assert_eq!(bytes(sample_3()), b"TPCKP\0\0\x03");
+    // It would not give back what the subscription was charged.
+    assert_eq!(bytes(sample_4()), b"TPCKP\0\0\x04");
+    let mut ended = sample_2();
+    let end = Cancellation { plan_id: "p".to_owned(), at_us: 9 };
+    ended.change(ACCOUNT, &Change::Cancelled(end));
+    let end = EndMove { plan_id: "p".to_owned(), from_us: 5, until_us: 8 };
+    ended.change(ACCOUNT, &Change::EndMoved(end));
+    assert_eq!(bytes(ended), b"TPCKP\0\0\x02", "the same as with this end at first");
 }

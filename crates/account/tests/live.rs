@@ -53,6 +53,7 @@ impl Owner {
 
     /// Checks a change, and applies and logs it if it is valid.
     fn command(&mut self, account: AccountNumber, change: Change) -> AccountChange {
+        let change = self.state.as_logged(account, change);
         let judged = self.state.judge(account, &change);
         if judged == AccountChange::Changes {
             self.state.change(account, &change);

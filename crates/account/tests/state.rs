@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use turnpike_account::{AccountChange, LoggedTime, PartitionState, ReplayError, WaitingKey};
 use turnpike_mutants::{Check, all_caught};
-use turnpike_segment::head::{Cancellation, Change, Settings, Subscription, SuspenseKey};
+use turnpike_segment::head::{Cancellation, Change, EndMove, Settings, Subscription, SuspenseKey};
 use turnpike_segment::{NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
@@ -225,6 +225,96 @@ fn an_account_is_opened_once_and_the_same_again_is_no_change() {
     assert_eq!(state.judge(account, &cancel(9)), AccountChange::Already);
     let again = Change::Subscribed(subscription("p", 9));
     assert_eq!(state.judge(account, &again), AccountChange::Changes);
+}
+
+/// A release that does not know a kind of change does not skip it: its state would differ (I4).
+#[test]
+fn i4_an_entry_of_an_unknown_kind_stops_a_replay() {
+    let sealed = |until_us| {
+        let mut builder = SegmentBuilder::new();
+        let end = EndMove { plan_id: "p".to_owned(), from_us: 5, until_us };
+        builder.push_entry(AccountNumber(7), Change::EndMoved(end));
+        let context = SealContext {
+            partition: PartitionId(1),
+            segment: SegmentNumber(1),
+            epoch: Epoch::stored(1),
+            prev_hash: SegmentHash::default(),
+            now: Timestamp(0),
+            floor: Timestamp(0),
+            catalogue_version: 0,
+        };
+        builder.seal(&context).unwrap().body.to_vec()
+    };
+    let replayed = |body: Vec<u8>| {
+        let segment = Segment::decode(&body.into()).unwrap();
+        PartitionState::default().replay(&segment, SegmentHash::default(), SegmentHash([9; 32]))
+    };
+    let known = sealed(5);
+    assert_eq!(replayed(known.clone()), Ok(()));
+    // The key of field 14 as one of field 15.
+    let (known_key, unknown_key) = ([14 << 3 | 2, 21, 10, 1, b'p'], 15 << 3 | 2);
+    let place = known.windows(5).position(|bytes| bytes == known_key).unwrap();
+    let mut unknown = known;
+    unknown[place] = unknown_key;
+    let why = replayed(unknown).unwrap_err().to_string();
+    assert!(why.contains("a newer program wrote it"), "{why}");
+}
+
+#[test]
+fn a_subscription_that_is_cancelled_at_its_start_never_began() {
+    let mut state = PartitionState::default();
+    let account = AccountNumber(7);
+    state.change(account, &Change::Opened(settings("UTC")));
+    state.change(account, &Change::Subscribed(subscription("p", 5_000_000)));
+    let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us });
+    let AccountChange::Refused(why) = state.judge(account, &cancel(4_000_000)) else { panic!() };
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:05Z";
+    assert!(why.contains(command), "{why}");
+    let logged = state.as_logged(account, cancel(5_000_000));
+    assert!(matches!(&logged, Change::EndMoved(end) if end.until_us == 5_000_000), "{logged:?}");
+    assert_eq!(state.judge(account, &logged), AccountChange::Changes);
+    state.change(account, &logged);
+    let again = state.as_logged(account, cancel(5_000_000));
+    assert_eq!(state.judge(account, &again), AccountChange::Already);
+    let in_force = |state: &PartitionState, at| {
+        let profile = state.profiles().get(state.account(account).unwrap().profile).unwrap();
+        profile.subscriptions_at(Timestamp(at)).count()
+    };
+    assert_eq!(in_force(&state, 5_000_000), 0);
+    let AccountChange::Refused(why) = state.judge(account, &cancel(9_000_000)) else { panic!() };
+    assert!(why.contains("no subscription to p"), "{why}");
+    // Another subscription may begin at any time, also earlier.
+    let earlier = Change::Subscribed(subscription("p", 2_000_000));
+    assert_eq!(state.judge(account, &earlier), AccountChange::Changes);
+    state.change(account, &earlier);
+    assert_eq!([1_999_999, 2_000_000, 5_000_000].map(|at| in_force(&state, at)), [0, 1, 1]);
+}
+
+/// Each refusal names a command that is then taken.
+#[test]
+fn a_refused_subscription_names_what_is_in_force_and_the_command_that_makes_room() {
+    let mut state = PartitionState::default();
+    let account = AccountNumber(7);
+    state.change(account, &Change::Opened(settings("UTC")));
+    state.change(account, &Change::Subscribed(subscription("p", 5_000_000)));
+    let why = |state: &PartitionState, new| match state.judge(account, &Change::Subscribed(new)) {
+        AccountChange::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us });
+    // One that begins later: it never begins.
+    let earlier = why(&state, subscription("p", 2_000_000));
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:05Z";
+    let words = [command, "1970-01-01T00:00:05Z on"];
+    assert!(words.iter().all(|word| earlier.contains(word)), "{earlier}");
+    assert_eq!(state.judge(account, &cancel(5_000_000)), AccountChange::Changes);
+    // One that is in force: it ends there.
+    let later = why(&state, subscription("p", 8_000_000));
+    let command = "turnpike account cancel 7 --plan p --at 1970-01-01T00:00:08Z";
+    assert!(later.contains(command), "{later}");
+    state.change(account, &cancel(8_000_000));
+    let from_there = Change::Subscribed(subscription("p", 8_000_000));
+    assert_eq!(state.judge(account, &from_there), AccountChange::Changes);
 }
 
 #[test]

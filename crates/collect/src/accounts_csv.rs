@@ -1,7 +1,7 @@
 //! Accounts as comma-separated values.
 //!
 //! Required columns: `account_number`, `zone`, `currency`. Optional columns: `cycle_day` (default
-//! 1), `plan` (several separated by `;`; the first has priority), `plan_from` (an instant, or a
+//! 1), `plan` (several separated by `;`, each once; the first has priority), `plan_from` (an instant, or a
 //! date in the account's time zone), `identities` (separated by `;`), `attribute:NAME`,
 //! `parameter:NAME`. A row without a plan must have neither `plan_from` nor parameters, because no
 //! subscription would use them.
@@ -117,6 +117,10 @@ impl<R: Read> AccountsCsv<R> {
             ),
         };
         let plans: Vec<String> = self.list("plan").into_iter().map(str::to_owned).collect();
+        if let Some(twice) = named_twice(&plans) {
+            let problem = format!("the list names {} twice", shown(twice));
+            return Err(Problem::field("plan", problem, "name each plan once"));
+        }
         let parameters = self.cells_of("parameter:");
         if plans.is_empty() {
             let unused = parameters.keys().next().map(|name| format!("parameter:{name}"));
@@ -146,6 +150,17 @@ impl<R: Read> AccountsCsv<R> {
             identities,
         })
     }
+}
+
+fn named_twice(plans: &[String]) -> Option<&str> {
+    let mut rest = plans;
+    while let [first, others @ ..] = rest {
+        if others.contains(first) {
+            return Some(first);
+        }
+        rest = others;
+    }
+    None
 }
 
 fn cycle_day(cell: Option<&str>) -> Result<u8, Problem> {

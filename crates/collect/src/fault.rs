@@ -29,8 +29,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether the rest of the file cannot be used, because its header is unusable or it cannot be
-    /// read.
+    /// Whether the rest of the file cannot be used: the file cannot be read, its header is
+    /// unusable, or a quote is not closed.
     pub const fn is_fatal(&self) -> bool {
         self.fatal
     }

@@ -57,9 +57,9 @@ pub(crate) fn account(text: &str) -> Result<AccountNumber, Problem> {
     }
 }
 
-/// An identity in canonical form; it can be a prefix of addresses.
+/// An identity to bind, in canonical form; it can be a prefix of addresses.
 pub(crate) fn checked_identity(column: &str, text: &str) -> Result<String, Problem> {
-    spelled(column, Identity::parse(text))
+    spelled(column, Identity::parse_bound(text))
 }
 
 fn spelled(column: &str, identity: Result<Identity, IdentityError>) -> Result<String, Problem> {

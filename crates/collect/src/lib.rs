@@ -22,8 +22,8 @@
 //! Invariants:
 //! - Each row gives one item: a record, or a [`Fault`] with the file's line, the column, the
 //!   problem and the remedy. A bad row does not affect other rows; the caller decides whether to
-//!   continue. After a fatal fault ([`Fault::is_fatal`]) the iterator ends, and the fault states
-//!   how many lines were not read.
+//!   continue. After a fatal fault ([`Fault::is_fatal`]) the iterator ends. If the rest of the
+//!   file can be read, the fault states how many lines after it were not used.
 //! - Memory is bounded by the longest accepted line, for any file. In addition the reader of access
 //!   logs keeps one small entry for each distinct line.
 //! - A record that is written as CSV and as JSON lines gives the same

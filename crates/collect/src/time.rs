@@ -1,5 +1,6 @@
 //! Parsers of instants and durations, with a resolution of a microsecond.
 
+use jiff::Zoned;
 use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
@@ -40,6 +41,14 @@ fn bad(problem: String, remedy: &str) -> BadTime {
 /// [`BadTime`] with the problem and the remedy.
 pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
     let instant: jiff::Timestamp = text.parse().map_err(|_| no_instant(text))?;
+    // The offset alone determines the instant. A zone behind it must have this offset then.
+    if text.contains('[') && text.parse::<Zoned>().is_err() {
+        let problem = format!(
+            "{} names a time zone that is not known, or that does not have this offset then",
+            crate::fault::shown(text)
+        );
+        return Err(bad(problem, "leave the zone in brackets out, or correct the offset"));
+    }
     let nanos = instant.as_nanosecond();
     if nanos % 1_000 != 0 {
         let problem = format!("{text:?} is finer than a microsecond");
@@ -172,6 +181,19 @@ mod tests {
         for wrong in ["", "yesterday", "2026-01-05", "2026-01-05T10:00:00", "1767607200"] {
             assert!(parse_instant(wrong).unwrap_err().remedy.contains("RFC 3339"), "{wrong}");
         }
+        // In July the offset of Zurich is two hours.
+        let summer = parse_instant("2026-07-01T10:00:00+02:00").unwrap();
+        for same in ["2026-07-01T10:00:00+02:00[Europe/Zurich]", "2026-07-01T08:00Z[Europe/Zurich]"]
+        {
+            assert_eq!(parse_instant(same).unwrap(), summer, "{same}");
+        }
+        for contradictory in
+            ["2026-07-01T10:00:00+05:00[Europe/Zurich]", "2026-07-01T10:00:00+01:00[Europe/Zurich]"]
+        {
+            let told = parse_instant(contradictory).unwrap_err().to_string();
+            assert!(told.contains("does not have this offset"), "{told}");
+        }
+        assert!(parse_instant("2026-07-01T10:00:00+02:00[Europe/Nowhere]").is_err());
         let fine = parse_instant("2026-01-20T18:59:59.1234567Z").unwrap_err();
         assert!(fine.problem.contains("finer than a microsecond"), "{fine}");
     }

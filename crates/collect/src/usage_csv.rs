@@ -283,7 +283,8 @@ fn missing(header: &[String]) -> Option<&'static str> {
 
 /// Returns warnings about attributes and measures whose names resemble known columns. Returns an
 /// error if a name without a prefix resembles a known column, and the header has neither that
-/// column nor another one with the same meaning.
+/// column nor another one with the same meaning, or if no plan could read a measure of that name
+/// ([`OWN_MEASURES`]).
 fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
     let is_said = |meant: &str| {

@@ -129,6 +129,16 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
     assert!(unknown.unwrap_err().to_string().contains("column colour: no such column"));
 }
 
+#[test]
+fn a_plan_that_an_account_names_twice_is_a_bad_row() {
+    let text = "account_number,zone,currency,plan\n\
+                1,UTC,USD,flat;octets;flat\n\
+                2,UTC,USD,flat;octets\n";
+    let (rows, faults) = split(AccountsCsv::new("a.csv", text.as_bytes()).unwrap());
+    assert_eq!(rows.iter().map(|row| row.content.account.0).collect::<Vec<_>>(), [2]);
+    assert_faults(&faults, &[(2, "plan", "names \"flat\" twice")]);
+}
+
 /// The cell of a list is read like a cell in a file of usage: within quotes every character is part
 /// of the value, even a blank.
 #[test]

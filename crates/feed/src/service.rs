@@ -133,7 +133,10 @@ impl FeedService {
         })
     }
 
-    async fn move_cursor(&self, request: AcknowledgeRequest) -> Result<FeedPosition, FeedError> {
+    async fn move_cursor(
+        &self,
+        request: AcknowledgeRequest,
+    ) -> Result<AcknowledgeResponse, FeedError> {
         let AcknowledgeRequest { consumer, from, to } = request;
         check_name(&consumer)?;
         let (Some(from), Some(to)) = (from, to) else {
@@ -156,10 +159,14 @@ impl FeedService {
             return Err(FeedError::NoCursor { consumer, partition: to.partition });
         }
         self.log.check(&to).await?;
+        let stands_at = |was_there| AcknowledgeResponse { cursor: Some(to.to_wire()), was_there };
         match self.db.acknowledge(&from.of(&consumer), &to.of(&consumer)).await? {
-            CursorAck::Moved => Ok(to),
-            // The answer to an earlier attempt was lost: the cursor has already moved.
-            CursorAck::Elsewhere(stands) if FeedPosition::from(&stands) == to => Ok(to),
+            CursorAck::Moved => Ok(stands_at(false)),
+            // The answer to an earlier attempt was lost, or another puller moved the cursor. Only
+            // the caller knows whether there was an earlier attempt.
+            CursorAck::Elsewhere(stands) if FeedPosition::from(&stands) == to => {
+                Ok(stands_at(true))
+            }
             CursorAck::Elsewhere(stands) => {
                 Err(FeedError::Moved { consumer, stands: FeedPosition::from(&stands) })
             }
@@ -209,7 +216,6 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        let position = self.move_cursor(request.into_inner()).await?;
-        Ok(Response::new(AcknowledgeResponse { cursor: Some(position.to_wire()) }))
+        Ok(Response::new(self.move_cursor(request.into_inner()).await?))
     }
 }

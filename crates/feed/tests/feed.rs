@@ -94,10 +94,10 @@ impl World {
         Ok(all)
     }
 
-    async fn acknowledge(&self, from: &Cursor, to: &Cursor) -> Result<(), Status> {
+    async fn acknowledge(&self, from: &Cursor, to: &Cursor) -> Result<bool, Status> {
         let (from, to) = (Some(from.clone()), Some(to.clone()));
         let request = AcknowledgeRequest { consumer: "billing".to_owned(), from, to };
-        self.feed.acknowledge(Request::new(request)).await.map(|_| ())
+        self.feed.acknowledge(Request::new(request)).await.map(|told| told.into_inner().was_there)
     }
 }
 
@@ -260,9 +260,10 @@ async fn an_acknowledgement_is_a_compare_and_set_to_a_real_place() {
     let start = world.register().await.remove(0);
     let pages = world.pull(PullRequest { page_lines: 1, ..request() }).await.unwrap();
     let place = |at: usize| pages[at].next.clone().unwrap();
-    world.acknowledge(&start, &place(1)).await.unwrap();
-    // The consumer sends the acknowledgement again, because the answer was lost.
-    world.acknowledge(&start, &place(1)).await.unwrap();
+    assert!(!world.acknowledge(&start, &place(1)).await.unwrap());
+    // The consumer sends the acknowledgement again because the answer was lost, or another puller
+    // sends it. The answer says that the cursor was there.
+    assert!(world.acknowledge(&start, &place(1)).await.unwrap());
     let moved = world.acknowledge(&start, &place(2)).await.unwrap_err();
     assert_eq!(moved.code(), Code::Aborted);
     assert!(moved.message().contains("segment 1, row 2"), "{}", moved.message());

@@ -33,7 +33,7 @@ const PARTITIONS_AT_ONCE: usize = 16;
 /// How many bindings of an account `show` returns at most.
 const BINDINGS_SHOWN_MAX: usize = 1_000;
 
-/// The gRPC service.
+/// The gRPC service `AccountService`.
 pub struct AccountsApi {
     pub(crate) core: Arc<Core>,
     plans: PublishedPlans,
@@ -162,7 +162,8 @@ impl AccountsApi {
     }
 
     /// For each command that changes an account, why its identities can't be bound: another
-    /// account, or an earlier command of the request, holds one of them for a part of the interval.
+    /// account, or an earlier command of the request, holds one of them for a part of the requested
+    /// interval.
     async fn identity_faults(
         &self,
         commands: &[AccountCommand],
@@ -340,8 +341,8 @@ const fn must_be_new(command: &AccountCommand) -> bool {
     matches!(command.command, Some(Command::Open(OpenAccount { must_be_new: true, .. })))
 }
 
-/// The binding of an identity for which the store would refuse `wanted`. `history` is sorted by
-/// start.
+/// The binding in `history` that conflicts with `wanted`, so that the store would refuse `wanted`.
+/// `history` holds the bindings of the identity, sorted by start.
 fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Binding> {
     let own = history.iter().filter(|by| by.account == wanted.account);
     let held_until = own.fold(wanted.from, |held, by| match by.from <= held {
@@ -386,7 +387,7 @@ fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, St
 }
 
 fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
-    let identity = Identity::parse(&bound.identity).map_err(|error| error.to_string())?;
+    let identity = Identity::parse_bound(&bound.identity).map_err(|error| error.to_string())?;
     if bound.until_us.is_some_and(|until| until <= bound.from_us) {
         return Err(format!("identity {identity}: until_us is not after from_us"));
     }

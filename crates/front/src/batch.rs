@@ -27,12 +27,13 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// Records that the batch is received now.
+    /// Creates the value for a batch that is received now.
     pub(crate) fn received(permit: OwnedSemaphorePermit) -> Self {
         Self { permit: Some(permit), since: Instant::now() }
     }
 
-    /// For records of another batch for which [`crate::reassign`] has decided the account.
+    /// Creates the value for records of another batch for which [`crate::reassign`] has decided the
+    /// account.
     pub(crate) fn of_another() -> Self {
         Self { permit: None, since: Instant::now() }
     }
@@ -77,8 +78,8 @@ struct Tally {
 impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
     /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for records of
-    /// another batch for which [`crate::reassign`] has decided the account: that batch holds the
-    /// room.
+    /// another batch for which [`crate::reassign`] has decided the account: that batch holds its
+    /// share of the admission budget.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,
@@ -244,7 +245,8 @@ impl Ticket {
         self.batch.as_ref().map(|batch| batch.turn)
     }
 
-    /// Whether the answer covers every record of the part, and no other record (I1).
+    /// Whether the answer has at least as many results as the part has records, and every index in
+    /// it is an index of the part (I1).
     pub(crate) fn fits(&self, answer: &SubBatchAnswer) -> bool {
         let told = u64::from(answer.accepted)
             + answer.duplicates.len() as u64

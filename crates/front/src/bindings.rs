@@ -46,8 +46,7 @@ pub(crate) fn change_of(
     final_before: Timestamp,
 ) -> Result<Option<Rebinding>, String> {
     let account = AccountNumber(command.account_number);
-    let binding = |identity: &str, from: Timestamp, until: Option<i64>| {
-        let identity = Identity::parse(identity).map_err(|error| error.to_string())?;
+    let binding = |identity: Identity, from: Timestamp, until: Option<i64>| {
         let until = until.map_or(Timestamp::MAX, Timestamp);
         if from >= until {
             return Err(format!("{identity}: until_us is not after from_us"));
@@ -57,7 +56,8 @@ pub(crate) fn change_of(
     match &command.command {
         Some(Command::Bind(asked)) => {
             let from = asked.from_us.map_or(Timestamp::MIN, Timestamp);
-            let binding = binding(&asked.identity, from, asked.until_us)?;
+            let identity = Identity::parse_bound(&asked.identity).map_err(|why| why.to_string())?;
+            let binding = binding(identity, from, asked.until_us)?;
             Ok(Some(if asked.r#move {
                 Rebinding::Move { binding, final_before }
             } else {
@@ -65,7 +65,9 @@ pub(crate) fn change_of(
             }))
         }
         Some(Command::Unbind(asked)) => {
-            let binding = binding(&asked.identity, Timestamp(asked.from_us), asked.until_us)?;
+            // An earlier release may have bound a prefix that is too short now.
+            let identity = Identity::parse(&asked.identity).map_err(|why| why.to_string())?;
+            let binding = binding(identity, Timestamp(asked.from_us), asked.until_us)?;
             Ok(Some(Rebinding::Release { binding, final_before }))
         }
         _ => Ok(None),

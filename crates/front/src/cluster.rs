@@ -18,7 +18,7 @@ use crate::FrontError;
 use crate::core::Core;
 use crate::routes::RouteTable;
 
-/// The gRPC service.
+/// The gRPC service `ClusterService`.
 pub struct ClusterApi {
     core: Arc<Core>,
 }

@@ -29,7 +29,8 @@ impl Default for Examples {
 }
 
 impl Examples {
-    /// Runs the examples and returns one line for each. Fails when an example gives another result.
+    /// Runs the examples and returns one line of text for each. Fails when an example gives another
+    /// result.
     pub(crate) async fn run(
         &self,
         plan: Plan,

@@ -1,9 +1,9 @@
 //! Guiding: finds the account that an identity was bound to at the start of a record (P28).
 //!
-//! An address belongs to the account that it is bound to at that instant. Without such a binding it
-//! belongs to the account that holds the longest prefix of it at that instant.
+//! An identity belongs to the account that it is bound to at the start of the record. An address
+//! without such a binding belongs to the account that holds the longest prefix of it at the start.
 //!
-//! Histories are cached until the version of the bindings changes. A front reads this version with
+//! Histories are cached until the version of the bindings changes. A front reads this version in
 //! each heartbeat interval, and does not use its cache when it could not read the version for the
 //! suspicion time. So a change is in force on every front once the suspicion time has passed since
 //! its commit. The cache never answers that an identity is unbound.
@@ -30,8 +30,8 @@ pub(crate) struct IdentityKey<'a> {
     /// The canonical spelling. Text that is not a valid identity by the present rules is looked up
     /// unchanged, since an older release may have bound it.
     pub(crate) text: Cow<'a, str>,
-    /// A record of this identity may wait in suspense for a binding. Otherwise the identity must be
-    /// bound.
+    /// Whether a record of this identity may wait in suspense for a binding. Otherwise the identity
+    /// must be bound.
     pub(crate) may_wait: bool,
 }
 

@@ -43,7 +43,7 @@ use crate::reassign::{self, Decided, MovedRecord};
 use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
-/// The gRPC service.
+/// The gRPC service `IngestService`.
 pub struct Ingest {
     core: Arc<Core>,
 }

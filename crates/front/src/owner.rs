@@ -56,7 +56,7 @@ enum Tried<T> {
 /// The address for the next attempt.
 struct Hint {
     address: String,
-    /// The epoch whose owner could not be reached, as a complaint to the other member (P16).
+    /// The epoch whose owner could not be reached, as a complaint to the member at `address` (P16).
     complaint: Option<u64>,
 }
 
@@ -64,8 +64,8 @@ fn again<T>(why: String) -> Tried<T> {
     Tried::Again { why, hint: None, wait: Duration::ZERO }
 }
 
-/// Sends a request to the owner of `partition`. After each refusal it reads the routes again and
-/// retries, until the deadline.
+/// Sends a request to the owner of `partition`. After each failed attempt it requests fresh routes
+/// and retries, until the deadline.
 ///
 /// The request must be idempotent, because an answer can be lost after the request was carried out.
 ///
@@ -200,8 +200,8 @@ fn stand_in(
     stand_in.map(|address| Hint { address, complaint })
 }
 
-/// Why the node at `address` refused. The node's own message comes first, since only the node knows
-/// of a full disk or an unavailable database.
+/// Why the node at `address` refused: the node's own message, since only the node knows of a full
+/// disk or an unavailable database; without such a message, `otherwise`.
 pub(crate) fn words(address: &str, standing: &Standing, otherwise: &str) -> String {
     if standing.message.is_empty() {
         format!("{address} {otherwise}")

@@ -12,9 +12,9 @@
 //!                                                      one sends all pending, oldest first
 //! ```
 //!
-//! Invariants: `pending` is in the order of the queue. Only its head is ever answered. A sub-batch
-//! is sent on a session only after everything before it was sent on the same session. So no
-//! sub-batch passes a refused one.
+//! Invariants: `pending` is in the order of the queue. A node's answer always concerns its head. A
+//! sub-batch is sent on a session only after everything before it was sent on the same session. So
+//! no sub-batch passes a refused one.
 //!
 //! When the head passes its deadline, the sender drops it together with everything behind it, and
 //! ends the session. The batches are answered RETRY and must be sent again in their order
@@ -156,7 +156,7 @@ struct PartitionSender {
     partition: PartitionId,
     arrival: Arrival,
     queue: mpsc::UnboundedReceiver<PendingSubBatch>,
-    /// More sub-batches may arrive through the queue.
+    /// Whether more sub-batches may arrive through the queue.
     open: bool,
     acks: Acks,
     stall: Arc<Stall>,
@@ -334,8 +334,8 @@ impl PartitionSender {
                     }
                     let silent = format!("{} did not answer", session.address);
                     if self.failures == 0 {
-                        // The outcome of an earlier attempt is outdated. After a failed attempt it
-                        // is more informative than this time-out.
+                        // No attempt has failed since the last answer, so `last` is outdated. The
+                        // outcome of a failed attempt would say more than this time-out.
                         self.last.clone_from(&silent);
                     }
                     self.expire();
@@ -452,8 +452,8 @@ impl PartitionSender {
         None
     }
 
-    /// The connection failed. Another member may already have taken over, may do so soon, or can
-    /// relay to the owner (P16).
+    /// The connection to `address` failed: chooses another member, which may have taken over
+    /// already, may do so soon, or can relay to the owner (P16).
     fn stand_in(&mut self, address: &str) -> Option<Next> {
         if !self.unreachable.iter().any(|known| known == address) {
             self.unreachable.push(address.to_owned());

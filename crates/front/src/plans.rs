@@ -20,7 +20,7 @@ use crate::catalogue::{self, Published, hexadecimal, message};
 use crate::core::Core;
 use crate::examples::Examples;
 
-/// The gRPC service.
+/// The gRPC service `PlanService`.
 pub struct Plans {
     pub(crate) core: Arc<Core>,
     examples: Examples,

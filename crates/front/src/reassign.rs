@@ -75,8 +75,8 @@ pub(crate) enum Decided {
     Retry(String),
 }
 
-/// The record with `account` as its account: decoders use the last value of a repeated scalar
-/// field.
+/// Appends `account` to the encoded record as another account field. It replaces the former
+/// account, because decoders use the last value of a repeated scalar field.
 pub(crate) fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
     let mut out = record.to_vec();
     put_number(&mut out, 1, account.0);
@@ -170,7 +170,8 @@ fn retry_of<'a>(mut outcomes: impl Iterator<Item = &'a Decided>) -> Option<&'a s
     })
 }
 
-/// The outcomes of the records of one partition after another, each with the record's index.
+/// One item for each partition, in the order in which the partitions finish: the outcomes of its
+/// records, each with the record's index.
 fn decide_by_partition<'a>(
     core: &'a Arc<Core>,
     candidates: &'a [MovedRecord],

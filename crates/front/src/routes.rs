@@ -50,7 +50,8 @@ struct BindingsSeen {
     /// The mark of look-ups: `version` includes every change of bindings that was recorded before
     /// this instant ([`turnpike_store::BindingsMark`]).
     guided_through: Timestamp,
-    /// How many times the version differed from that of the read before.
+    /// How many times the version differed from that of the read before, or may have changed unseen
+    /// because that read was too long ago.
     changes: u64,
     /// When the read began; `None` before the first read.
     asked_at: Option<Instant>,
@@ -87,8 +88,8 @@ impl Route {
 
 impl RouteTable {
     /// The mark of look-ups (P28). Look-ups that begin after this table was read are valid for
-    /// records that start at most [`GUIDED_MAX_US`] plus the time that a record may be ahead after
-    /// this instant.
+    /// records that start no later than the sum of this instant, [`GUIDED_MAX_US`], and
+    /// [`turnpike_types::limits::AHEAD_MAX_US`].
     pub(crate) const fn guided_through(&self) -> Timestamp {
         self.bindings.guided_through
     }

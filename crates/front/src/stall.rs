@@ -26,7 +26,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The most refused batches of a stream to which the reader adds another one. Senders add batches
+/// At this many refused batches of a stream, the reader adds no further one. Senders add batches
 /// beyond this limit; the limit of unanswered batches bounds their number.
 const REFUSED_MAX: usize = 4_096;
 

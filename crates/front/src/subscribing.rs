@@ -20,7 +20,7 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_store::{CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::{Currency, Timestamp};
 
-/// How many plans are kept in memory. Beyond this limit the cache is cleared.
+/// How many plan versions are kept in memory. Beyond this limit the cache is cleared.
 const PLANS_KEPT_MAX: usize = 1_000;
 /// How many of the last versions of a plan the front checks. The owner checks all versions.
 const VERSIONS_JUDGED_MAX: usize = 64;

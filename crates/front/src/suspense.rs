@@ -52,7 +52,7 @@ const RECORDS_MAX: u32 = 100_000;
 /// largest size fits the size limit.
 const CHUNK: usize = 200;
 
-/// The gRPC service.
+/// The gRPC service `SuspenseService`.
 pub struct SuspenseApi {
     core: Arc<Core>,
 }

@@ -32,7 +32,7 @@ use crate::catalogue::{Catalogue, CodeCache};
 pub(crate) struct CodeSlot(pub(crate) u32);
 
 /// The settings and plans that rate an account during a time interval.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tariff {
     pub(crate) context: AccountContext,
     /// Highest priority first. Alternatives of an option are adjacent, in the order offered.

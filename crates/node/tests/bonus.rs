@@ -314,6 +314,23 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
     world.assert_checkpoints_match_the_log().await;
 }
 
+/// A subscription that was cancelled at its start is not a later subscription.
+#[tokio::test(start_paused = true)]
+async fn a_bonus_is_not_carried_forward_to_a_subscription_that_never_began() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    open(&mut node, 901, "fee").await;
+    open(&mut node, 7, "portal").await;
+    assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
+    world.taken(901).await;
+    apply(&mut node, vec![cancel(901, "fee", JUNE)]).await;
+    apply(&mut node, vec![subscribe(901, "fee", JULY)]).await;
+    apply(&mut node, vec![cancel(901, "fee", JULY)]).await;
+    world.set(JUNE + 3 * DAY);
+    assert_eq!(world.settled(901, 1).await, ["2024-06-03 bonus-lapsed 5.000000000"]);
+    world.assert_checkpoints_match_the_log().await;
+}
+
 /// By then the account keeps totals for bonuses, and it keeps them also after its last subscription
 /// has ended.
 #[tokio::test(start_paused = true)]

@@ -240,6 +240,114 @@ async fn plans_5_a_cancellation_gives_unused_days_back_and_ends_the_charges() {
     world.assert_checkpoints_match_the_log().await;
 }
 
+/// [`MONTHLY`] with a fee of 30 by days.
+fn daily() -> String {
+    MONTHLY.replace("amount=\"10.00\"", "amount=\"30.00\" prorate=\"day\"")
+}
+
+async fn cancel(node: &mut Running, at_us: i64) -> AccountResult {
+    let cancel = Cancel { plan_id: "monthly".to_owned(), at_us };
+    apply(node, vec![command(Command::Cancel(cancel))]).await.remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn plans_5_a_subscription_cancelled_at_its_start_gives_all_days_back_and_may_begin_earlier() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &daily()).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", JUNE).await;
+    assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 30"]);
+    let cancelled = cancel(&mut node, JUNE).await;
+    assert_eq!(cancelled.outcome(), AccountOutcome::Applied, "{}", cancelled.message);
+    // No wait: the credit comes before the charges of the new subscription for the same days.
+    let earlier = apply(&mut node, vec![subscribe("monthly", MAY)]).await.remove(0);
+    assert_eq!(earlier.outcome(), AccountOutcome::Applied, "{}", earlier.message);
+    let mut booked = world.settled(6).await.split_off(2);
+    booked.sort();
+    let expected = [
+        "2024-05-01 fee 30",
+        "2024-05-01 setup 3",
+        "2024-06-01 fee 30",
+        "2024-06-01 fee-unused -30",
+    ];
+    assert_eq!(booked, expected);
+    assert_eq!(node.send(&[at(JUNE, "r1", 1000)]).await.accepted, 1);
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// The subscription begins at noon, so the later one charges the same date from midnight on.
+#[tokio::test(start_paused = true)]
+async fn plans_5_days_of_a_start_within_a_day_are_given_back_before_they_are_charged_again() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &daily()).await;
+    let mut node = world.node("a").await;
+    let noon = JUNE + DAY / 2;
+    open(&mut node, "monthly", noon).await;
+    assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 30"]);
+    cancel(&mut node, noon).await;
+    apply(&mut node, vec![subscribe("monthly", MAY)]).await;
+    let booked = world.settled(6).await.split_off(2);
+    let sum = |name: &str| booked.iter().filter(|line| line.contains(name)).count();
+    assert_eq!((sum(" fee 30"), sum(" fee-unused -30")), (2, 1), "{booked:?}");
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// What was booked for a start is not booked twice: the fee of June would be given back, and never
+/// charged again.
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_charges_were_booked_is_not_used_again() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &daily()).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", JUNE).await;
+    world.settled(2).await;
+    assert_eq!(cancel(&mut node, JUNE).await.outcome(), AccountOutcome::Applied);
+    let again = apply(&mut node, vec![subscribe("monthly", JUNE)]).await.remove(0);
+    assert_eq!(again.outcome(), AccountOutcome::Refused);
+    assert!(again.message.contains("2024-06-01T00:01:00Z"), "{}", again.message);
+    // A start whose charges were not booked may be used again.
+    let future = subscribe("monthly", JULY);
+    assert_eq!(apply(&mut node, vec![future.clone()]).await[0].outcome(), AccountOutcome::Applied);
+    assert_eq!(cancel(&mut node, JULY).await.outcome(), AccountOutcome::Applied);
+    assert_eq!(apply(&mut node, vec![future]).await[0].outcome(), AccountOutcome::Applied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn plans_5_an_earlier_end_gives_more_days_back_and_i4_a_replay_agrees() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &daily()).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", JUNE).await;
+    world.settled(2).await;
+    for (end, back) in [
+        (JUNE + 20 * DAY, "2024-06-21 fee-unused -10"),
+        (JUNE + 5 * DAY, "2024-06-06 fee-unused -15"),
+    ] {
+        let cancelled = cancel(&mut node, end).await;
+        assert_eq!(cancelled.outcome(), AccountOutcome::Applied, "{}", cancelled.message);
+        world.set(JUNE + 25 * DAY);
+        let booked = world.settled(3).await;
+        assert_eq!(booked.last().unwrap(), back, "{booked:?}");
+    }
+    assert_eq!(cancel(&mut node, JUNE + 5 * DAY).await.outcome(), AccountOutcome::Already);
+    let later = cancel(&mut node, JUNE + 6 * DAY).await;
+    assert_eq!(later.outcome(), AccountOutcome::Refused);
+    let words = ["ended at 2024-06-06T00:00:00Z", "account subscribe 7 --plan monthly --from"];
+    assert!(words.iter().all(|word| later.message.contains(word)), "{}", later.message);
+    // Another owner has the same state.
+    world.assert_checkpoints_match_the_log().await;
+    node.node.shutdown().await;
+    let mut node = world.node("b").await;
+    let subscriptions = loop {
+        let request = NodeShowRequest { partition: 1, account_number: ACCOUNT };
+        match node.client.show(request).await.ok().and_then(|shown| shown.into_inner().account) {
+            Some(account) => break account.subscriptions,
+            None => tokio::time::sleep(HEARTBEAT).await,
+        }
+    };
+    assert_eq!(subscriptions[0].until_us, Some(JUNE + 5 * DAY), "{subscriptions:?}");
+}
+
 /// A plan in EUR that converts to an account in USD by a table of rates.
 const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2020-01-01" currency="EUR">
   <graph>

@@ -13,7 +13,7 @@ use turnpike_proto::account::v1::{
     DatedSettings, OpenAccount, Settings, Subscribe,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
-use turnpike_types::UsageRecord;
+use turnpike_types::{AccountNumber, UsageRecord};
 
 const ACCOUNT: u64 = 7;
 /// 2024-06-01 and 2024-07-01, in microseconds.
@@ -232,8 +232,10 @@ async fn an_account_that_must_be_new_is_opened_once() {
         currency: "USD".to_owned(),
         ..Settings::default()
     };
-    let open =
-        |must_be_new| Command::Open(OpenAccount { settings: Some(settings.clone()), must_be_new });
+    let open = |must_be_new| {
+        let settings = Some(settings.clone());
+        Command::Open(OpenAccount { settings, must_be_new, ..OpenAccount::default() })
+    };
     for (account, must_be_new, outcome) in
         [(9, true, Applied), (9, true, Refused), (9, false, Already), (ACCOUNT, true, Refused)]
     {
@@ -246,6 +248,42 @@ async fn an_account_that_must_be_new_is_opened_once() {
             result.message
         );
     }
+}
+
+/// A request that is sent again because its answer was lost ends as if it had been answered, also
+/// by the next owner. Another request for the number stays refused.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_sent_again_is_recognised() {
+    use AccountOutcome::{Applied, Refused};
+    let (db, mut node) = running().await;
+    let settings = Settings {
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    let open = |request_id| {
+        let settings = Some(settings.clone());
+        Command::Open(OpenAccount { settings, must_be_new: true, request_id })
+    };
+    for (account, request_id, outcome) in [
+        (9, 77, Applied),
+        (9, 77, Applied),
+        (9, 78, Refused),
+        (9, 0, Refused),
+        (10, 77, Applied),
+        (ACCOUNT, 77, Refused),
+        (11, 0, Applied),
+        (11, 0, Refused),
+    ] {
+        let result = apply(&mut node, account, open(request_id)).await;
+        assert_eq!(result.outcome(), outcome, "{account} {request_id}: {}", result.message);
+    }
+    let rows = log(db.as_ref()).await;
+    let state = replay(PartitionState::default(), &rows);
+    let known = |account, request_id| state.was_opened_by(AccountNumber(account), request_id);
+    assert!(known(9, 77) && known(10, 77));
+    assert!(!known(9, 78) && !known(9, 0) && !known(11, 0) && !known(ACCOUNT, 77));
 }
 
 #[tokio::test(start_paused = true)]

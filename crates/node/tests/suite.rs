@@ -8,6 +8,7 @@
 
 mod adversary;
 mod bonus;
+mod dates;
 mod details;
 mod due;
 mod fresh;

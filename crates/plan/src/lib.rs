@@ -2,34 +2,28 @@
 //! clock.
 //!
 //! ```text
-//!  plan.xml
-//!     |  xml.rs        a tree of elements with their line numbers
-//!     |  document.rs   head, parameters, primitives as written
-//!     |  example.rs    expected results of sample usage
-//!     |  values.rs     fills in parameters and defaults; the syntax of every value
-//!     |  defaults.rs   finds values for a plan that does not compile with its defaults
-//!     |  check/        wiring, order, units, currencies
-//!     v
-//!   Plan  (graph.rs)   the public graph; the tests interpret it unit by unit
-//!     |  build/        each primitive builds its own code (primitives/, one file each)
-//!     v
-//!   ObjectCode (code.rs)
-//!     |  rater.rs      rates a record of an account in a state; evaluation.rs runs the operations
-//!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
-//!     |                offset.rs carries excess bonuses into the next cycle
-//!     |  stream.rs     units as spans         calendar.rs  zones and periods
-//!     |  price.rs      exact fractions        ladder.rs    steps of a level
-//!     |  level.rs      the level of each unit: the accumulator's total before the unit
-//!     |  tentative.rs  lines of alternatives: not posted, but added to sums for comparison
-//!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
-//!     v
-//!   Rated: charge lines, and new values of the account's variables (state.rs)
-//!          watch.rs traces the primitives; remembered.rs describes state as text for people
+//!  calendar/     time zones, dates, periods
+//!      ^
+//!  language/     what an author writes: XML, values, examples; the declarations of primitives
+//!      ^
+//!  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
+//!      ^
+//!  machine/      object code, and what runs it: rates records, books what falls due
+//!      ^
+//!  compile/      checks a plan and builds its object code
+//!      ^
+//!  primitives/   one file each: declaration, checks, operation; parts/ is what they share
+//!      ^
+//!  published/    the public functions: parse, compile, checks of subscriptions and versions
 //!
-//!   spec.rs  the declaration of a primitive type      subscribing.rs  checks of a subscription
-//!   next_version.rs  what subscribed accounts lose by the next version of their plan
-//!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  spelling hints
+//!  plan.xml -> Document -> primitives with values -> checks -> ObjectCode
+//!              language/   language/fill_in.rs       compile/check/, compile/build/
+//!  ObjectCode, account, state, record -> Rater (machine/) -> Rated: charge lines, new values of
+//!                                                            the account's variables
 //! ```
+//!
+//! A folder imports only folders above it in this list, and no two files import each other
+//! (crates/tidy/src/structure.rs).
 //!
 //! The meaning of a plan is defined unit by unit. The object code works on spans, which are
 //! intervals of consecutive units, and must give the same result. The cost of rating a record grows
@@ -38,7 +32,7 @@
 //! Invariants:
 //! - [`parse`], [`compile`] and [`parse_table`] refuse or accept any text and never panic. A plan
 //!   that was parsed compiles with its defaults, or with other values that a subscription may give
-//!   (defaults.rs).
+//!   (compile/defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record
 //!   has no influence on the result.
 //! - A rater, the primitive that prices units, prices each unit at its input. A unit that arrives

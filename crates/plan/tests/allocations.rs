@@ -1,4 +1,5 @@
-//! After the first records, rating a record allocates nothing, whatever the number of its lines.
+//! After the first records, rating a record allocates nothing, whatever the number of its charge
+//! lines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -440,7 +440,7 @@ proptest! {
 }
 
 proptest! {
-    // Each case rates years of use twice, so a few cases have many records.
+    // Each case rates the records of several years twice, so few cases are run.
     #![proptest_config(test_cases::cases(4))]
 
     /// docs/plan-semantics.md section 4: state is sparse. However long an account is used, its
@@ -470,7 +470,7 @@ proptest! {
                 }
             }
         }
-        // Only state that is never read again is removed, so the lines are equal.
+        // Only state that is never read again is removed, so the charge lines are equal.
         prop_assert_eq!(&bounded.lines, &whole.lines);
         let (most, entries) = (5 * 440, bounded.state.entries().len());
         prop_assert!(entries <= most, "{entries}");

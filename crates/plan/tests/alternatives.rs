@@ -387,8 +387,8 @@ fn discounts_on_one_time_charges_are_not_compared() {
     assert_eq!((sum.plan.as_str(), sum.amount.to_string().as_str()), ("cheap", "30.000000000"));
 }
 
-/// An amount that an alternative posts to another account would have to wait for the close, and the
-/// owner of that account does not know the option.
+/// A record is suspended if an alternative would post its charge to another account. The posting
+/// would have to wait for the close, and the owner of the other account does not know the option.
 #[test]
 fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     let elsewhere = calls("elsewhere", "1", "0", "0").replace(
@@ -402,8 +402,8 @@ fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     assert_eq!(rated.map(drop), Err(SuspenseReason::PostsElsewhere));
 }
 
-/// docs/plan-semantics.md section 6: the option has ended and its cycles are closed, so the sum of
-/// a late record would never be billed.
+/// docs/plan-semantics.md section 6: a late record is suspended if its option has ended and all
+/// cycles of the option are closed, because no later close would bill the record.
 #[test]
 fn a_late_record_of_an_option_that_has_ended_waits_in_suspense() {
     let (a, b) = (calls("a", "1", "0", "0"), calls("b", "2", "0", "0"));

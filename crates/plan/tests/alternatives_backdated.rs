@@ -38,8 +38,8 @@ fn rate(ledger: &mut Ledger, contract: &Contract, start: &str, hours: i64, now: 
     ledger.rate(contract, &record, at(now)).unwrap();
 }
 
-/// The total of all posted amounts: the usage of all records at the cheapest price, if each is
-/// billed once.
+/// The total of the sums that closes posted: the usage of all records at the cheapest price, if
+/// each record is billed once.
 fn hours_posted(ledger: &Ledger) -> String {
     ledger.sum("sum").to_string()
 }
@@ -115,8 +115,8 @@ fn a_late_record_under_a_former_cycle_day_is_billed_at_the_end_of_the_cycle_open
     assert_eq!(hours_posted(&ledger), "1.000000000");
 }
 
-/// By the time zone in force at their start, these records belong to January, which was already
-/// closed under the former zone.
+/// By the time zone in force at its start, the record belongs to January, which was already closed
+/// under the former zone.
 #[test]
 fn usage_of_a_cycle_closed_in_the_former_zone_is_billed_in_the_next() {
     let contract = offered(&["a", "b"], "2026-01-01", "0");
@@ -131,7 +131,8 @@ fn usage_of_a_cycle_closed_in_the_former_zone_is_billed_in_the_next() {
 
 const WEEK: &str = r#"<WeeklyRecurringCharge id="week" amount="7" prorate="day"/>"#;
 
-/// A daily charge and its refund after a cancellation count in the same cycle.
+/// A weekly charge that is prorated by days, and its refund after a cancellation, count in the same
+/// cycle.
 #[test]
 fn a_refund_at_the_end_of_a_cycle_counts_in_that_cycle() {
     // 2026-02-01 is a Sunday.
@@ -160,7 +161,8 @@ fn a_refund_of_a_billed_cycle_is_posted() {
         })
         .cycle_day(30);
     let mut ledger = Ledger::new();
-    // The week from 26 January belongs to January, which closes on 1 February.
+    // The charge for the week from 26 January belongs to the cycle that ends on 30 January and
+    // closes on 1 February.
     ledger.sweep(&contract, "2026-02-01T12:00:00Z");
     assert_eq!(ledger.posted(), ["2026-02-01 sum 7"]);
     end_all(&mut contract, "2026-01-31");

@@ -334,7 +334,8 @@ fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_
     );
 }
 
-/// A bonus in another currency and the tax on it are carried as part of the bonus.
+/// A discount on a bonus is carried as part of the bonus. Its negative percentage increases the
+/// bonus from 10 to 12.
 #[test]
 fn lines_derived_from_a_bonus_are_carried_with_it() {
     let discounted = ADS.replace(

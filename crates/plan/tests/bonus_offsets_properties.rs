@@ -75,8 +75,8 @@ fn usage() -> impl Strategy<Value = Usage> {
     })
 }
 
-/// Rates usage as it arrives. `visited` returns whether a sweep or a takeover follows the given
-/// day.
+/// Rates usage as it arrives. `visited` returns whether a sweep and then a takeover follow the
+/// usage of the given day.
 fn booked(contract: &Contract, usage: &[Usage], visited: impl Fn(i64) -> bool) -> Ledger {
     let mut ledger = Ledger::new();
     for day in 0..300 {

@@ -138,8 +138,8 @@ fn types_are_those_of_the_nearest_classifier_before() {
     assert_eq!(class(&xml, &with("f", "y")), "other");
 }
 
-/// docs/plan-semantics.md section 2: behind a classifier no rest may stay open, and the plan
-/// accepts every record that reaches the classifier.
+/// docs/plan-semantics.md section 2: the output `rest` of a selector behind a classifier must be
+/// linked, and the plan accepts every record that reaches the classifier.
 #[test]
 fn only_a_selector_at_the_record_may_leave_its_rest_open() {
     let classifier = r#"<UsageTypeClassifier id="c" in="record.quantity" default="a"><rule as="b" type="t"/></UsageTypeClassifier>"#;
@@ -176,7 +176,8 @@ fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
     );
 }
 
-/// Units with a derived type and units with the record's own type must not meet.
+/// The links into one input must not carry both units with a derived usage type and units with the
+/// record's own usage type.
 #[test]
 fn derived_and_original_types_do_not_mix() {
     let xml = plan(

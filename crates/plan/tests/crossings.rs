@@ -101,8 +101,8 @@ fn a_session_across_a_tier_is_split_at_its_level() {
     );
 }
 
-/// A subscription in Zurich whose plan has a new version, at twice the price, from each of these
-/// dates.
+/// A subscription in Zurich whose plan has a new version from each of these dates. Each version
+/// doubles the price of the hours outside the evening.
 fn versions(starts: &[&str]) -> Contract {
     let version = |number: usize, starts: &str| {
         let price = f64::from(1u32 << (number - 1)) / 10.0;
@@ -173,8 +173,8 @@ fn a_session_across_everything_at_once_in_spring() {
     );
 }
 
-/// docs/plan-semantics.md sections 1, 4 and 6: all boundaries of the test in spring, and a clock
-/// put back, in one session of 181 hours.
+/// docs/plan-semantics.md sections 1, 4 and 6: all boundaries of the test in spring, but with a
+/// clock put back, in one session of 181 hours.
 #[test]
 fn a_session_across_everything_at_once_in_autumn() {
     let contract = versions(&["2026-10-28"]);

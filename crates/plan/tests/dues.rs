@@ -373,7 +373,8 @@ fn a_change_of_the_cycle_day_charges_no_day_twice() {
     );
 }
 
-/// If the start of the subscription is unknown, the start of the plan's first version is used.
+/// If the start of the subscription is unknown, recurring charges begin with the plan's first
+/// version, and one-time charges are not charged.
 #[test]
 fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     let mut subscription = Subscription::to(&monthly(r#"amount="20""#), "2026-01-01");
@@ -565,8 +566,8 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// P34: an event is booked once, by any number of queries at any times. A sweep in steps, with
-    /// takeovers in between, books the same lines as a single sweep at the end.
+    /// P34: a charge that falls due is booked once, by any number of sweeps at any times. Sweeps in
+    /// steps, with takeovers in between, book the same lines as a single sweep at the end.
     #[test]
     fn any_steps_of_sweeping_book_the_same_lines(
         prorate: bool, fresh: bool, zone in 0usize..4,

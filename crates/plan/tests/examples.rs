@@ -1,5 +1,5 @@
 //! Reading a plan's examples (docs/plan-semantics.md section 9): examples that are accepted, and
-//! errors with their lines.
+//! errors with their line numbers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};
@@ -25,7 +25,7 @@ fn examples(example: &str) -> Vec<Example> {
     parse(&plan(example)).unwrap_or_else(|errors| panic!("{errors}")).examples().to_vec()
 }
 
-/// Asserts a single error with this line, cause and part of its message.
+/// Asserts that one of the errors has this line number, this cause and this part of a message.
 #[track_caller]
 fn refused(example: &str, line: u32, cause: Cause, words: &str) {
     let errors = parse(&plan(example)).unwrap_err();

@@ -58,8 +58,8 @@ fn warns_of_fees(xml: &str) -> bool {
     warnings(xml).iter().any(|text| text.contains("fee-per"))
 }
 
-/// The rater that prices the first unit of the call also charges the fee. Here it is the expensive
-/// rater.
+/// The rater that prices the first unit of a call also charges the fee. The first call of this test
+/// begins in peak time, so the expensive rater charges the fee.
 #[test]
 fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
     let xml = two(DAY, r#"fee-per="call""#);

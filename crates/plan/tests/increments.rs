@@ -167,8 +167,8 @@ fn invalid_increments_are_refused() {
     refused("60 s", "6", Cause::WrongUnit);
     refused("soon", "6 s", Cause::BadValue);
     assert!(warnings(&xml("1 us", "1 us")).iter().any(|text| text.contains("nothing changes")));
-    // The lengthened units and the record's own units are two different measures, which must not
-    // meet.
+    // The lengthened units and the record's own units are two different measures. The links into
+    // one input must not carry both.
     let mixed = plan(
         r#"<UsageIncrement id="i" in="record.duration" first="60 s" then="60 s"/><Ignore id="x" in="i.out record.duration"/>"#,
     );

@@ -43,7 +43,7 @@ fn usage_types_are_separated_by_spaces() {
         let xml = selector(types);
         assert_eq!(causes(&xml), [(3, "all".to_owned(), Cause::BadValue)], "{types}");
         assert!(refusal(&xml).contains(&format!("write \"{fixed}\"")), "{}", refusal(&xml));
-        // Accounts may already be rated by such a plan, so a published one gets a warning only.
+        // Accounts may already be rated by a published plan, so it gets only a warning.
         let published = parse_published(&xml).unwrap();
         assert!(published.warnings().iter().any(|w| w.message.contains("separated by spaces")));
     }
@@ -114,7 +114,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
     ] {
         assert_eq!(causes(&xml), error, "{xml}");
         assert!(refusal(&xml).contains("ISO 4217"), "{}", refusal(&xml));
-        // Accounts may already be rated by such a plan, so a published one gets a warning only.
+        // Accounts may already be rated by a published plan, so it gets only a warning.
         let published = parse_published(&xml).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(published.warnings().iter().any(|w| w.message.contains("ISO 4217")), "{xml}");
         compile(&published, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -127,7 +127,7 @@ fn a_currency_that_iso_4217_does_not_list_is_refused() {
 #[test]
 fn bytes_are_not_priced_by_time_nor_time_by_bytes() {
     let hour = r#"<step id="s" price="1" per="1 h"/>"#;
-    for input in ["octets", "octets-in", "bytes_out", "quantity"] {
+    for input in ["octets", "octets-in", "bytes_out", "bytesUp", "ifInOctets", "quantity"] {
         let xml = rated(input, hour);
         assert_eq!(causes(&xml), [(3, "r".to_owned(), Cause::WrongUnit)], "{input}");
         assert!(parse_published(&xml).is_ok(), "{input}");

@@ -1,5 +1,6 @@
-//! LevelMeter: a level that records state, averaged over time and billed after the end of its
-//! period (docs/plan-semantics.md section 8).
+//! LevelMeter: bills a quantity that is held over time, such as used storage. A record states the
+//! quantity, which stays in force until the next record. Its average, its peak or its last value is
+//! billed after the end of the period (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -127,8 +128,8 @@ fn a_level_is_billed_until_the_subscription_ends() {
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// docs/plan-semantics.md section 8: 128-bit arithmetic is exact for a petabyte with many weights;
-/// overflow is an error.
+/// docs/plan-semantics.md section 8: 128-bit arithmetic is exact for a petabyte that is held for a
+/// cycle; overflow is an error.
 #[test]
 fn a_petabyte_held_is_exact() {
     let mut account = meter("average");

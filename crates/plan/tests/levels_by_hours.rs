@@ -1,5 +1,6 @@
 //! LevelMeter, compared with an integration hour by hour. For any periods, cycle days and
-//! subscriptions, each hour is billed once (docs/plan-semantics.md sections 3, 4 and 8).
+//! subscriptions, each hour of a subscription is billed once (docs/plan-semantics.md sections 3, 4
+//! and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Lines, and the units that they contain (docs/plan-semantics.md sections 2, 3 and 4).
+//! Charge lines, and the units that they contain (docs/plan-semantics.md sections 2, 3 and 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,8 +14,8 @@ fn line(name: &str, units: i128, amount: &str) -> (String, i128, String) {
 }
 
 /// docs/plan-semantics.md section 3: units are added up, multiplied and rounded once, by default to
-/// nine decimals. One hour alone would cost 0.142857143, and five times this amount is a billionth
-/// more.
+/// nine decimals. One hour alone would cost 0.142857143; five times this amount would be a
+/// billionth more than the amount of the line.
 #[test]
 fn a_step_that_is_reached_on_five_evenings_has_one_line() {
     let mut account = Subscriber::new(

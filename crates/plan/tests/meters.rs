@@ -34,8 +34,8 @@ fn traffic(start: &str, minutes: i64, into: i64, out: i64) -> UsageRecord {
     record
 }
 
-/// docs/plan-semantics.md section 5: intervals without usage are 0; the floor(0.05*N) highest are
-/// dropped, and the next one is billed.
+/// docs/plan-semantics.md section 5: the rate of an interval without usage is 0; the floor(0.05*N)
+/// highest of the N rates are dropped, and the next one is billed.
 #[test]
 fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     // February 2026: 28 * 288 = 8,064 intervals, of which 403 are dropped.
@@ -137,7 +137,8 @@ fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     assert_eq!(account.sweep("2026-03-20T00:00:00Z"), []);
 }
 
-/// A record with more intervals than a record may set variables is suspended as a whole.
+/// A record sets a variable for each five-minute interval in which it has usage. A record of more
+/// intervals than the maximum number of variables is suspended as a whole.
 #[test]
 fn a_record_of_weeks_is_an_error() {
     let mut account = bandwidth();

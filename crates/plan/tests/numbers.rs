@@ -133,6 +133,40 @@ fn a_number_that_waits_is_named() {
     assert_eq!(britain.rater.detail(SuspenseReason::MissingInput).to_string(), "");
 }
 
+/// In a country with numbers of many lengths, a British number without + is valid also as a
+/// national one. It is priced as neither.
+#[test]
+fn a_number_of_another_country_is_not_priced_as_a_national_one() {
+    let dials = format!("{DIALS}49,Germany,0.03,1 min,\n43,Austria,0.04,1 min,\n");
+    for (code, national) in [("49", "0.030000000"), ("43", "0.040000000")] {
+        let home =
+            format!(r#"country-code="{code}" international-prefix="00" national-prefix="0""#);
+        let billed = |more: &str| {
+            let graph = format!(
+                r#"<E164DialPlanRater id="dial" in="record.duration" table="dial" {home} {more}/>
+                <AccountFinalizer id="post" in="dial.charge"/>"#
+            );
+            Billed::with_tables(&plan(&graph), "UTC", &[&dials])
+        };
+        let mut account = billed("");
+        let refused = Err(SuspenseReason::BadAttribute);
+        assert_eq!(minute(&mut account, "447700900123"), refused, "{code}");
+        let about = account.rater.detail(SuspenseReason::BadAttribute).to_string();
+        for part in ["\"447700900123\"", "+447700900123", "00447700900123", "0447700900123"] {
+            assert!(about.contains(part), "{part}: {about}");
+        }
+        for foreign in ["+447700900123", "00447700900123"] {
+            assert_eq!(minute(&mut account, foreign).as_deref(), Ok("0.090000000"), "{foreign}");
+        }
+        for own in ["0447700900123", "9012345678", "09012345678"] {
+            assert_eq!(minute(&mut account, own).as_deref(), Ok(national), "{own}");
+        }
+        let mut told = billed(r#"ambiguous="national""#);
+        assert_eq!(minute(&mut told, "447700900123").as_deref(), Ok(national));
+        assert_eq!(minute(&mut told, "+447700900123").as_deref(), Ok("0.090000000"));
+    }
+}
+
 #[test]
 fn a_service_number_is_priced_where_the_dial_plan_names_it_whole() {
     let mut britain = account(BRITAIN);
@@ -156,6 +190,8 @@ fn a_plan_says_how_numbers_are_read_or_is_refused() {
         (r#"country-code="44" international-prefix="""#, Cause::BadValue),
         (r#"numbers="international" country-code="44""#, Cause::BadValue),
         (r#"numbers="international" international-prefix="+""#, Cause::BadValue),
+        (r#"numbers="international" ambiguous="national""#, Cause::BadValue),
+        (r#"country-code="44" international-prefix="00" ambiguous="yes""#, Cause::BadValue),
         (r#"numbers="e164""#, Cause::BadValue),
     ] {
         let found = causes(&dial(attributes));

@@ -56,8 +56,8 @@ proptest! {
         prop_assert_eq!(units, i128::from(duration));
     }
 
-    /// Records of different accounts, in any order, rated by one rater: each account's bill is the
-    /// same.
+    /// If one rater rates records of different accounts, in any order, each account has the same
+    /// bill as with a rater of its own.
     #[test]
     fn the_order_of_records_of_different_accounts_changes_nothing(
         records in proptest::collection::vec((0usize..3, spring_us(), 0i64..90 * 3_600_000_000), 1..25),

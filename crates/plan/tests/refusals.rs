@@ -132,7 +132,8 @@ fn an_input_that_nothing_feeds() {
     refused(&[SELECT, RATE, POST, r#"<Ignore id="i" in=" "/>"#], 6, "i", Cause::OpenInput);
 }
 
-/// docs/plan-semantics.md section 2: only the rest of a selector fed by the record may stay open.
+/// docs/plan-semantics.md section 2: every output for units must be linked, except the output
+/// `rest` of a selector whose input is a measure of the record.
 #[test]
 fn a_usage_port_that_nothing_takes() {
     let filter = r#"<DailyTimeFilter id="f" in="all.pass" from="08:00" to="12:00"/>"#;
@@ -303,8 +304,8 @@ fn units_that_do_not_fit_the_flow() {
     refused(&[&octets, steps, POST], 6, "rate", Cause::WrongUnit);
 }
 
-/// docs/plan-semantics.md section 2: each measure is distributed separately, so units of two
-/// measures must not meet.
+/// docs/plan-semantics.md section 2: each measure is apportioned by itself, so the links into one
+/// input must not carry units of two measures.
 #[test]
 fn units_of_two_measures_in_one_flow() {
     let mixed =

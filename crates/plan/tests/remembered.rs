@@ -11,7 +11,7 @@ use turnpike_plan::{
 };
 use turnpike_types::Timestamp;
 
-/// A plan with one of each type of primitive that keeps state.
+/// A plan with primitives of several types that keep state.
 const GRAPH: &str = r#"<Allowance id="a" in="record.octets" topup="record.pass">
           <bucket id="m" grant="5 kB" every="month"/><bucket id="once" grant="1 kB" valid="30 d"/><bought id="b" valid="30 d"/>
         </Allowance>

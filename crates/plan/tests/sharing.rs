@@ -23,7 +23,7 @@ s03,9,octets,1996-10-01T08:10:57Z,2433,col_pc_add.d2w/input,col_pc_add.d2w/repor
 s04,9,octets,1996-10-01T08:10:59Z,2928,col_pc_add.d2w/report,col_logoff.d2w/report,200
 ";
 
-/// The amounts posted by the lines of account 9: (account, component, billionths), sorted.
+/// The amounts posted by the lines of account 9, in their order: (account, component, billionths).
 fn posted(subscriber: &Subscriber, rated: &Rated) -> Vec<(u64, String, i128)> {
     let account = |posting| match posting {
         Posting::Account => Some(9),
@@ -192,7 +192,7 @@ fn the_shares_replace_the_line() {
     assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
 }
 
-/// docs/plan-semantics.md section 1: of equal remainders, the first party in document order gets
+/// docs/plan-semantics.md section 1: of equal remainders, the party that the row names first gets
 /// more; shares are rounded by the plan's rule.
 #[test]
 fn shares_are_rounded_as_the_plan_is() {

@@ -104,7 +104,8 @@ fn both_currencies_are_named_where_there_is_no_rate_and_where_they_differ() {
     assert_eq!(told, "no-rate: CHF->USD on 2026-05-04");
 }
 
-/// A detail belongs to its own record and reason; an earlier refusal does not show.
+/// The detail of a suspension belongs to one record and one reason; it never shows the detail of an
+/// earlier suspension.
 #[test]
 fn a_detail_is_of_its_own_refusal() {
     let mut rater = Rater::new();

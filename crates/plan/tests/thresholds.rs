@@ -35,8 +35,8 @@ fn split(account: &mut Subscriber, record: &UsageRecord) -> (i128, i128) {
 
 const AT: &str = "2026-05-01T09:00:00Z";
 
-/// Rates a record by a plan with an accumulator; returns (period, total before, total after, units)
-/// of each line.
+/// Rates a record by a plan with an accumulator, and checks the totals before and after each line.
+/// Returns (first date of the period, units) of each line.
 fn counted(
     accumulator: &str,
     zone: &str,

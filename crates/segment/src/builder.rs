@@ -317,10 +317,16 @@ impl SegmentBuilder {
 
     /// Adds a change of an account other than usage, ordered before the next record.
     pub fn push_entry(&mut self, account: AccountNumber, change: Change) {
+        self.push_requested(account, change, 0);
+    }
+
+    /// As [`SegmentBuilder::push_entry`], for a change that a request with a number asked for.
+    pub fn push_requested(&mut self, account: AccountNumber, change: Change, request_id: u64) {
         self.entries.push(Entry {
             before_record: u32::try_from(self.accounts.len()).unwrap_or(u32::MAX),
             account: account.0,
             change: Some(change),
+            request_id,
         });
     }
 

@@ -108,8 +108,12 @@ pub struct Entry {
     #[prost(uint64, tag = "2")]
     pub account: u64,
     /// The change.
-    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub change: Option<Change>,
+    /// The request that opened the account, so that the request is recognised when it is sent
+    /// again; 0 for none.
+    #[prost(fixed64, tag = "15")]
+    pub request_id: u64,
 }
 
 /// The kinds of changes.
@@ -150,6 +154,10 @@ pub enum Change {
     /// The account keeps one alternative from an instant on and no longer has a choice.
     #[prost(message, tag = "13")]
     OptedOut(OptOut),
+    /// A subscription that had an end was given an earlier one, or a subscription never begins. A
+    /// node of a release that does not know this kind stops at the entry (I4).
+    #[prost(message, tag = "14")]
+    EndMoved(EndMove),
 }
 
 /// The settings of an account from an instant on.
@@ -213,6 +221,12 @@ impl Subscription {
         !self.option.is_empty() && self.kept_from_us.is_none_or(|kept| at_us < kept)
     }
 
+    /// Whether the subscription is in force at some instant. One that was cancelled at its start is
+    /// not.
+    pub const fn is_ever_in_force(&self) -> bool {
+        self.from_us < self.until_us
+    }
+
     /// The instant (exclusive) until which the subscription is an alternative of its option.
     pub fn option_until_us(&self) -> i64 {
         self.kept_from_us.unwrap_or(i64::MAX).min(self.until_us)
@@ -228,6 +242,21 @@ pub struct Cancellation {
     /// The instant from which the subscription no longer rates, in microseconds.
     #[prost(sfixed64, tag = "2")]
     pub at_us: i64,
+}
+
+/// An earlier end of a subscription that had an end already, or the start as its end.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EndMove {
+    /// The plan.
+    #[prost(string, tag = "1")]
+    pub plan_id: String,
+    /// The start of the subscription, in microseconds.
+    #[prost(sfixed64, tag = "2")]
+    pub from_us: i64,
+    /// The instant from which the subscription no longer rates, in microseconds. The start, if it
+    /// never began.
+    #[prost(sfixed64, tag = "3")]
+    pub until_us: i64,
 }
 
 /// A record in suspense, at the revision that the change applies to (P35).

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use turnpike_segment::head::{Change, ComponentHead, Settings, Subscription, SuspenseKey};
+use turnpike_segment::head::{Change, ComponentHead, EndMove, Settings, Subscription, SuspenseKey};
 use turnpike_segment::{
     LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment, SegmentBuilder,
     SegmentError, hash_of,
@@ -264,4 +264,32 @@ fn golden_bytes_with_details_are_read() {
         std::fs::write(path, with_details().body).unwrap();
     }
     assert_has_details(&Segment::decode(&Bytes::from(std::fs::read(path).unwrap())).unwrap());
+}
+
+/// An end that moved, and a subscription that never began.
+fn with_moved_ends() -> SealedSegment {
+    let mut builder = SegmentBuilder::new();
+    for (from_us, until_us) in [(5, 9), (20, 20)] {
+        let end = EndMove { plan_id: "octets".to_owned(), from_us, until_us };
+        builder.push_entry(AccountNumber(42), Change::EndMoved(end));
+    }
+    builder.seal(&CONTEXT).unwrap()
+}
+
+#[test]
+fn golden_bytes_with_moved_ends_are_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1-moved-ends.bin");
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, with_moved_ends().body).unwrap();
+    }
+    let segment = Segment::decode(&Bytes::from(std::fs::read(path).unwrap())).unwrap();
+    let ends: Vec<_> = segment
+        .entries()
+        .iter()
+        .map(|entry| match &entry.change {
+            Some(Change::EndMoved(end)) => (entry.account, end.from_us, end.until_us),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ends, [(42, 5, 9), (42, 20, 20)]);
 }

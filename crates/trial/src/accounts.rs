@@ -14,7 +14,7 @@ use crate::TrialError;
 pub struct TrialAccount {
     /// Sorted by start; the first entry is in force from the beginning of time.
     settings: Vec<(Timestamp, AccountContext)>,
-    /// Sorted by descending priority, then by start, then by plan.
+    /// Sorted by descending priority, then by start, then by option and place, then by plan.
     subscriptions: Vec<TrialSubscription>,
 }
 
@@ -97,9 +97,19 @@ impl TrialAccount {
     /// order.
     #[must_use]
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
+        self.with_all_from(Timestamp::MIN, plans)
+    }
+
+    /// As [`TrialAccount::with_all`]; the subscriptions begin at an instant.
+    #[must_use]
+    pub fn with_all_from<P: Into<String>>(
+        self,
+        from: Timestamp,
+        plans: impl IntoIterator<Item = P>,
+    ) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
             let priority = u32::MAX - place;
-            account.with(TrialSubscription { priority, ..TrialSubscription::to(plan) })
+            account.with(TrialSubscription { from, priority, ..TrialSubscription::to(plan) })
         })
     }
 
@@ -166,7 +176,7 @@ impl TrialAccounts {
     }
 
     /// Creates the accounts of a file; the first plan of an account is tried first. Subscriptions
-    /// without a start begin at `now`, as if the file were imported then.
+    /// without a start begin at `now`, as if the file were imported at that instant.
     ///
     /// # Errors
     /// An unknown zone, an account listed twice, or an identity bound to two accounts.
@@ -251,7 +261,8 @@ impl TrialAccounts {
         self.opened.contains_key(&number)
     }
 
-    /// The account to which an identity is bound; for an address, the longest matching prefix.
+    /// The account to which an identity is bound; for an address without an own binding, the
+    /// account of the longest prefix of it that is bound.
     pub fn guide(&self, identity: &str) -> Option<AccountNumber> {
         let Ok(identity) = Identity::parse(identity) else {
             return self.identities.get(identity).copied();

@@ -21,7 +21,8 @@
 //!
 //! A trial uses the same evaluator as the nodes, rates records in the given order, and keeps in
 //! memory what an owner keeps in its log: each account's state and balance, and the deduplication
-//! keys. Before a record it books the charges of its account that are due by then, like an owner.
+//! keys. Before a record it books the charges of its account that are due at or before the record's
+//! start, like an owner.
 //!
 //! Invariants:
 //! - An accepted record gets the same lines that the owner of a new account would book after rating

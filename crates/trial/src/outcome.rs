@@ -13,7 +13,7 @@ use crate::timeline::{AccountTimeline, TimelineInterval};
 pub enum TrialOutcome<'a> {
     /// Rated, with these charges.
     Rated(Charges<'a>),
-    /// The record can't be rated; only its deduplication key is kept.
+    /// The record can't be rated; only its deduplication key is kept, if its account is known.
     Suspended(&'a Suspension),
     /// The record repeats an earlier record; the value is the earlier record's `place` (see
     /// [`Trial::rate`](crate::Trial::rate)).

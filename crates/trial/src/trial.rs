@@ -33,7 +33,8 @@ pub struct Trial {
     rater: Rater,
     /// The reason of the last suspension.
     suspension: Suspension,
-    /// Logged time.
+    /// Logged time: the latest start of a record so far, or a later instant that
+    /// [`Trial::advance`] has set.
     now: Timestamp,
     fell_due: Vec<FellDue>,
     dues: usize,
@@ -78,7 +79,8 @@ impl Trial {
         self.states.insert(account, state);
     }
 
-    /// The variables of an account's plans; `None` if no record of the account was rated.
+    /// The variables of an account's plans; `None` if the account has no initial state and nothing
+    /// was rated or booked for it yet.
     pub fn state(&self, account: AccountNumber) -> Option<&AccountState> {
         self.states.get(&account)
     }
@@ -102,15 +104,15 @@ impl Trial {
         self.catalogue
     }
 
-    /// The due items since the last call, in the order of booking. Items without lines are left
-    /// out.
+    /// The due items since the last call, in the order of booking. Items without lines
+    /// and without an error are left out.
     pub fn take_due(&mut self) -> Vec<FellDue> {
         std::mem::take(&mut self.fell_due)
     }
 
-    /// Rates one record and keeps its state changes. Items that are due at its start are booked
-    /// before it. `place` is the source of the record, such as its line in a file; the outcome of a
-    /// later repetition contains it.
+    /// Rates one record and keeps its state changes. Items that are due at or before its start are
+    /// booked before it. `place` is the source of the record, such as its line in a file; the
+    /// outcome of a later repetition contains it.
     ///
     /// # Errors
     /// An account's parameters do not fit its plan, there are more than
@@ -136,8 +138,8 @@ impl Trial {
         self.rate_with(record, place, Some(stepper))
     }
 
-    /// Books the items due before a record, as [`Trial::rate`] also does. A separate call lets the
-    /// caller output due items before the record ([`Trial::take_due`]).
+    /// Books the items due at or before a record's start, as [`Trial::rate`] also does. A separate
+    /// call lets the caller output due items before the record ([`Trial::take_due`]).
     ///
     /// # Errors
     /// As [`Trial::rate`].

@@ -28,7 +28,8 @@ pub(crate) struct Applied {
     pub(crate) refused: u64,
     /// The first refusals, at most 10,000 from each request.
     pub(crate) refusals: Vec<RefusedCommand>,
-    /// Side effects of applied commands, as the front reports them: at most 100 from each request.
+    /// What applied and repeated commands leave or change beside what they ask for, as the cluster
+    /// reports it: at most 100 from each request.
     #[serde(skip)]
     pub(crate) notes: Vec<String>,
 }
@@ -56,14 +57,12 @@ impl std::fmt::Display for Applied {
 impl Applied {
     fn count(&mut self, command: &AccountCommand, outcome: AccountOutcome, message: &str) {
         match outcome {
-            AccountOutcome::Applied => {
-                self.applied += 1;
-                if !message.is_empty() && self.notes.len() < 100 {
-                    self.notes.push(message.to_owned());
-                }
-            }
+            AccountOutcome::Applied => self.applied += 1,
             AccountOutcome::Already => self.already += 1,
-            _ => self.refuse(command.account_number, message.to_owned()),
+            _ => return self.refuse(command.account_number, message.to_owned()),
+        }
+        if !message.is_empty() && self.notes.len() < 100 {
+            self.notes.push(message.to_owned());
         }
     }
 
@@ -224,13 +223,17 @@ pub(crate) fn open(
     }
 }
 
-/// As [`open`], but the cluster refuses the command if the account is open already.
+/// As [`open`], but the cluster refuses the command if another request has opened the account.
 pub(crate) fn open_new(
     account_number: u64,
     settings: Settings,
     identities: impl IntoIterator<Item = String>,
 ) -> AccountCommand {
-    let open = OpenAccount { settings: Some(settings.clone()), must_be_new: true };
+    let open = OpenAccount {
+        settings: Some(settings.clone()),
+        must_be_new: true,
+        request_id: rand::random(),
+    };
     let command = Some(Command::Open(open));
     AccountCommand { command, ..self::open(account_number, settings, identities) }
 }

@@ -62,6 +62,15 @@ pub(crate) struct Source<'a> {
 /// The rows of a file of usage. Prints warnings about its header, or about members of its objects
 /// when they are read.
 pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
+    read(source, true)
+}
+
+/// As [`rows`], for a file that is read twice: prints no warnings.
+pub(crate) fn rows_without_warnings(source: Source<'_>) -> anyhow::Result<Rows> {
+    read(source, false)
+}
+
+fn read(source: Source<'_>, warns: bool) -> anyhow::Result<Rows> {
     let Source { path, format, attributes, named } = source;
     let name = path.display().to_string();
     let format = format.or_else(|| named_format(&name)).ok_or_else(|| {
@@ -74,14 +83,19 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
             let columns: Vec<&str> = header.names().iter().map(String::as_str).collect();
             named.iter().try_for_each(|column| check_attribute(&name, column, &columns))?;
             let rows = header.rows(attributes)?;
-            rows.warnings().iter().for_each(ui::print_stderr);
+            if warns {
+                rows.warnings().iter().for_each(ui::print_stderr);
+            }
             Box::new(rows)
         }
         Format::Jsonl => {
             let mut rows = UsageJsonl::with_attributes(&name, reader, attributes.clone());
             Box::new(std::iter::from_fn(move || {
                 let row = rows.next();
-                rows.take_warnings().iter().for_each(ui::print_stderr);
+                let warnings = rows.take_warnings();
+                if warns {
+                    warnings.iter().for_each(ui::print_stderr);
+                }
                 row
             }))
         }

@@ -180,6 +180,50 @@ fn identities(up: &Up) {
         &["account", "open", "44", "--identity", "ip:198.51.100.9/29"],
         &["ip:198.51.100.8/29"],
     );
+    too_short_prefixes(up);
+}
+
+/// A prefix that holds most addresses can not be bound: it is not the prefix of one customer.
+fn too_short_prefixes(up: &Up) {
+    for (wide, least) in [("ip:0.0.0.0/0", "/8"), ("ip:::/0", "/16"), ("ip:128.0.0.0/1", "/8")] {
+        let words = [wide, "too many addresses", least];
+        up.refused(&["account", "open", "44", "--identity", wide], &words);
+        up.refused(&["account", "bind", "42", "--identity", wide], &words);
+        let row = format!("44,UTC,EUR,octets,2026-01-01,{wide}\n");
+        let head = "account_number,zone,currency,plan,plan_from,identities\n";
+        let rows = up.file("wide.csv", &format!("{head}{row}"));
+        let import = up.run(&["account", "import", &rows]);
+        assert_ne!(import.code, 0, "{}", import.out);
+        assert!(words.iter().all(|word| import.err.contains(word)), "{}", import.err);
+    }
+    assert_ne!(up.run(&["account", "show", "44"]).code, 0, "no account was opened");
+    // A prefix that an earlier release bound can be released. No account holds it here.
+    let unbind = ["account", "unbind", "42", "--identity", "ip:0.0.0.0/0", "--from", "2026-11-20"];
+    assert!(!up.run(&unbind).err.contains("too many addresses"));
+}
+
+/// A record that arrived before its identity was bound has no account: `--account` does not select
+/// it, and says so.
+fn waits_under_an_identity(up: &Up) {
+    let usage = "record_id,identity,usage_type,start_time,quantity\n\
+                 early,user:late,octets,2026-02-05T12:00:00Z,1000000\n";
+    let ran = up.run(&["ingest", &up.file("early.csv", usage)]);
+    assert!(ran.out.contains("1 suspended"), "{}\n{}", ran.out, ran.err);
+    up.done(&["account", "bind", "61", "--identity", "user:late", "--from", "2026-02-01"]);
+    let words = ["1 records wait under an identity of account 61", "user:late", "--reason unbound"];
+    let listed = up.run(&["suspense", "list", "--account", "61"]);
+    let recycled = up.run(&["suspense", "recycle", "--account", "61"]);
+    assert_eq!((listed.code, recycled.code), (0, 3), "{}{}", listed.err, recycled.err);
+    for ran in [listed, recycled] {
+        assert!(words.iter().all(|word| ran.err.contains(word)), "{}", ran.err);
+        assert!(!ran.err.contains("no records are in suspense"), "{}", ran.err);
+    }
+    for other in [&["--account", "62"][..], &["--account", "61", "--reason", "no-plan"]] {
+        let ran = up.run(&[&["suspense", "list"], other].concat());
+        assert!(ran.err.contains("no records are in suspense"), "{}", ran.err);
+    }
+    let said = up.done(&["suspense", "recycle", "--reason", "unbound-identity"]);
+    assert!(said.contains("1 rated"), "{said}");
 }
 
 /// I2, P28: a file that is sent again after its identity was moved, with an instant in the past, is
@@ -371,6 +415,124 @@ fn changes_that_can_not_be(up: &Up) {
     assert!(again.contains("already in effect"), "{again}");
 }
 
+/// Each wrong date is corrected by the command that the refusal names.
+fn dates_are_corrected(up: &Up) {
+    let account = ["account", "subscribe", "8101", "--plan", "octets", "--from"];
+    let subscribe = |from| [&account[..], &[from]].concat();
+    up.done(&["account", "open", "8101", "--currency", "EUR", "--zone", "Europe/Zurich"]);
+    up.done(&subscribe("2026-06-15"));
+    let make_room = "account cancel 8101 --plan octets --at 2026-06-14T22:00:00Z";
+    up.refused(&subscribe("2026-06-01"), &[make_room]);
+    let cancel = ["account", "cancel", "8101", "--plan", "octets", "--at"];
+    let cancel = |at| [&cancel[..], &[at]].concat();
+    up.refused(&cancel("2026-06-10"), &[make_room]);
+    up.done(&make_room.split(' ').collect::<Vec<_>>());
+    up.done(&subscribe("2026-06-01"));
+    // A repeated cancellation names what goes on.
+    up.done(&["account", "open", "8102", "--currency", "EUR"]);
+    let of = |verb: &'static str, at: &'static str, date: &'static str| {
+        ["account", verb, "8102", "--plan", "octets", at, date]
+    };
+    up.done(&of("subscribe", "--from", "2026-05-01"));
+    let said = up.done(&of("cancel", "--at", "2026-06-01"));
+    for word in ["done", "usage that was rated", "stay", "2026-06-01T00:00:00Z"] {
+        assert!(said.contains(word), "{word:?} is not in\n{said}");
+    }
+    up.done(&of("subscribe", "--from", "2026-06-01"));
+    let again = up.done(&of("cancel", "--at", "2026-06-01"));
+    for word in [
+        "already in effect",
+        "another subscription to octets, from 2026-06-01T00:00:00Z on",
+        "00:01:00Z",
+    ] {
+        assert!(again.contains(word), "{word:?} is not in\n{again}");
+    }
+    // The end moves to an earlier date, not to a later one.
+    up.done(&cancel("2026-12-01"));
+    up.done(&cancel("2026-11-01"));
+    let again = up.done(&cancel("2026-11-01"));
+    assert!(again.contains("already in effect"), "{again}");
+    let renew = "account subscribe 8101 --plan octets --from 2026-10-31T23:00:00Z";
+    up.refused(&cancel("2026-12-01"), &["ended at 2026-10-31T23:00:00Z", renew]);
+    let shown = up.shown("8101")["subscriptions"].clone();
+    let dates = |place: usize| (shown[place]["from"].clone(), shown[place]["until"].clone());
+    assert_eq!(dates(0), ("2026-05-31T22:00:00Z".into(), "2026-10-31T23:00:00Z".into()));
+    assert_eq!(dates(1), ("2026-06-14T22:00:00Z".into(), "2026-06-14T22:00:00Z".into()));
+    up.done(&renew.split(' ').collect::<Vec<_>>());
+}
+
+/// Of a row with a subscription that is refused, nothing is imported: no account, no identity, and
+/// none of its other plans.
+fn rows_with_a_refused_subscription(up: &Up) {
+    let flat = PLAN.replace("USD", "EUR").replace("id=\"octets\"", "id=\"flat\"");
+    up.done(&["plan", "publish", &up.file("flat.xml", &flat)]);
+    up.done(&["account", "open", "8201", "--currency", "EUR"]);
+    up.done(&["account", "subscribe", "8201", "--plan", "flat", "--from", "2026-03-01"]);
+    let rows = up.file(
+        "refused.csv",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         8201,UTC,EUR,octets;flat,2026-02-01,user:refused\n\
+         8202,UTC,EUR,flat;flat,2026-02-01,\n\
+         8203,UTC,EUR,octets;flat,2026-02-01,user:taken\n\
+         8203,UTC,EUR,flat,2026-02-02,user:second\n",
+    );
+    let ran = up.run(&["account", "import", &rows]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    for word in [
+        "account 8201: nothing of the row is imported",
+        "a subscription to flat from 2026-03-01T00:00:00Z on",
+        "refused.csv:3, column plan",
+        "names \"flat\" twice",
+        "account 8203: nothing of the row is imported",
+        "a subscription to flat from 2026-02-01T00:00:00Z on",
+    ] {
+        assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+    }
+    up.refused(&["account", "show", "8202"], &["never opened"]);
+    let plans = |account: &str| {
+        let subscriptions = up.shown(account)["subscriptions"].clone();
+        let plans = subscriptions.as_array().unwrap().iter();
+        plans.map(|one| one["plan"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let bound = |account: &str| {
+        let bindings = up.shown(account)["bindings"].clone();
+        let bindings = bindings.as_array().unwrap().iter();
+        bindings.map(|one| one["identity"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((plans("8201"), bound("8201")), (vec!["flat".to_owned()], vec![]));
+    let both = ["octets", "flat"].map(str::to_owned).to_vec();
+    assert_eq!((plans("8203"), bound("8203")), (both.clone(), vec!["user:taken".to_owned()]));
+    // A subscription that was cancelled at its start does not begin again by the same row. With
+    // other terms, nothing of the row is imported.
+    let row = |plans: &str, identity: &str| {
+        let header = "account_number,zone,currency,plan,plan_from,identities\n";
+        up.file("again.csv", &format!("{header}8205,UTC,EUR,{plans},2026-02-01,{identity}\n"))
+    };
+    up.done(&["account", "import", &row("octets", "")]);
+    up.done(&["account", "cancel", "8205", "--plan", "octets", "--at", "2026-02-01"]);
+    let again = up.done(&["account", "import", &row("octets", "")]);
+    assert_eq!(again.matches("0 applied, 1 already in effect").count(), 2, "{again}");
+    assert_eq!(up.shown("8205")["subscriptions"].as_array().unwrap().len(), 1);
+    let ran = up.run(&["account", "import", &row("octets;flat", "user:again")]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    let words = ["account 8205: nothing of the row is imported", "cancelled at its start"];
+    assert!(words.iter().all(|word| ran.err.contains(word)), "{}", ran.err);
+    assert_eq!(up.shown("8205")["subscriptions"].as_array().unwrap().len(), 1);
+    assert_eq!(bound("8205"), Vec::<String>::new());
+    // The corrected row is imported whole, and again without effect.
+    let corrected = up.file(
+        "corrected.csv",
+        "account_number,zone,currency,plan,plan_from,identities\n\
+         8204,UTC,EUR,octets;flat,2026-02-01,user:refused\n",
+    );
+    up.done(&["account", "import", &corrected]);
+    assert_eq!((plans("8204"), bound("8204")), (both, vec!["user:refused".to_owned()]));
+    let again = up.done(&["account", "import", &corrected]);
+    for word in ["0 applied, 1 already in effect", "0 applied, 2 already in effect"] {
+        assert!(again.contains(word), "{word:?} is not in\n{again}");
+    }
+}
+
 /// The present time, in the form in which the program shows instants.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -384,8 +546,11 @@ fn account_commands_change_the_cluster_as_requested() {
     missing_objects(&up);
     identities(&up);
     moved_identities(&up);
+    waits_under_an_identity(&up);
     spellings(&up);
     plans_without_a_start(&up);
     identities_that_others_hold(&up);
     changes_that_can_not_be(&up);
+    dates_are_corrected(&up);
+    rows_with_a_refused_subscription(&up);
 }

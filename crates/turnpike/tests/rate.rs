@@ -5,8 +5,10 @@
 use crate::support;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Stdio;
 
-use support::{Ran, file, run};
+use support::{Ran, file, ran, run, turnpike};
 
 /// The amount in billionths.
 fn nanos(amount: &str) -> i128 {
@@ -207,6 +209,74 @@ fn due_charges_come_before_the_record_and_time_advances_to_a_date() {
         ]
     );
     assert!(ran.err.contains("GBP 20.07"), "{}", ran.err);
+}
+
+fn run_with_stdin(arguments: &[&str], input: &str) -> Ran {
+    let mut child = turnpike(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    ran(child.wait_with_output().unwrap())
+}
+
+/// The usage of one month, and a plan that began long before: the fees of the earlier months are
+/// not part of a trial of this file.
+#[test]
+fn fees_begin_with_the_billing_cycle_of_the_earliest_record() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let november = "record_id,account_number,usage_type,start_time,duration,called\n\
+                    r2,7,call,2026-11-12T09:00:00Z,1min,0039 06 698 1234\n\
+                    r1,7,call,2026-11-10T09:00:00Z,2min,020 7946 0000\n\
+                    r3,7,call,2026-11-09T09:00:00Z,noon,020 7946 0000\n";
+    std::fs::write(path("november.csv"), november).unwrap();
+    let (plan, usage, table) = (path("calls.xml"), path("november.csv"), path("world.csv"));
+    let rate = ["rate", "--plan", &plan, "--table", &table, "--usage"];
+    let ran = run(&[&rate[..], &[&usage, "--until", "2026-11-30"]].concat());
+    assert_eq!(ran.code, 3, "one row is not a record: {}", ran.err);
+    assert!(ran.err.contains("GBP 5.07"), "{}", ran.err);
+    let said = "every account is subscribed from 2026-11-01 (UTC), the start of the billing cycle \
+                of the earliest record (r1); --plan-from";
+    assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
+    // A pipe can be read once only.
+    let piped = run_with_stdin(&[&rate[..], &["-", "--format", "csv"]].concat(), november);
+    assert!(piped.err.contains("GBP 5.07") && piped.err.contains(said), "{}", piped.err);
+    let cycle = run(&[&rate[..], &[&usage, "--cycle-day", "11"]].concat());
+    assert!(cycle.err.contains("subscribed from 2026-10-11"), "{}", cycle.err);
+    let since = run(&[&rate[..], &[&usage, "--plan-from", "2026-09-01"]].concat());
+    assert!(since.err.contains("GBP 15.07"), "{}", since.err);
+    assert!(!since.err.contains("subscribed from"), "{}", since.err);
+    let never = run(&[&rate[..], &[&usage, "--plan-from", "soon"]].concat());
+    assert_eq!(never.code, 2, "{}", never.err);
+    assert!(never.err.contains("--plan-from"), "{}", never.err);
+}
+
+#[test]
+fn a_plan_or_a_table_that_is_given_twice_is_refused() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (plan, table, usage) = (path("calls.xml"), path("world.csv"), path("usage.csv"));
+    let (other_plan, other_table) = (path("other.xml"), path("other.csv"));
+    let dearer = std::fs::read_to_string(&plan).unwrap().replace("\"5.00\"", "\"7.00\"");
+    std::fs::write(&other_plan, dearer).unwrap();
+    let dearer = std::fs::read_to_string(&table).unwrap().replace(",0.02,", ",0.20,");
+    std::fs::write(&other_table, dearer).unwrap();
+    let rate = ["rate", "--usage", &usage, "--plan", &plan, "--table", &table];
+    assert_eq!(run(&rate).code, 0);
+    for (option, file, what) in [
+        ("--plan", &other_plan, "version 1 of plan calls"),
+        ("--plan", &plan, "version 1 of plan calls"),
+        ("--table", &other_table, "version 1 of table world"),
+    ] {
+        let ran = run(&[&rate[..], &[option, file]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        for word in [what, file, "give each version once"] {
+            assert!(ran.err.contains(word), "{word:?} is not in\n{}", ran.err);
+        }
+    }
 }
 
 #[test]

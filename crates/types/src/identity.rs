@@ -20,6 +20,11 @@ const IPV6_BITS: u8 = 128;
 /// The prefix length of `::ffff:0:0/96`, the IPv6 form of IPv4 addresses.
 const MAPPED_BITS: u8 = 96;
 
+/// The least length of an IPv4 prefix that may be bound.
+const IPV4_BOUND_MIN: u8 = 8;
+/// The least length of an IPv6 prefix that may be bound.
+const IPV6_BOUND_MIN: u8 = 16;
+
 /// An identity in canonical spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -88,6 +93,26 @@ impl Identity {
                 "write ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER",
             )),
         }
+    }
+
+    /// Parses an identity that is to be bound to an account. A prefix that holds a large part of all
+    /// addresses is most likely an error, and its account would get usage of everybody whose
+    /// address is not bound.
+    ///
+    /// # Errors
+    /// As for [`Identity::parse`], and for a prefix of less than 8 bits (IPv4) or 16 bits (IPv6).
+    pub fn parse_bound(text: &str) -> Result<Self, IdentityError> {
+        let identity = Self::parse(text)?;
+        let Some((is_v4, length)) = identity.prefix_length() else { return Ok(identity) };
+        let (family, min) = match is_v4 {
+            true => ("IPv4", IPV4_BOUND_MIN),
+            false => ("IPv6", IPV6_BOUND_MIN),
+        };
+        if length >= min {
+            return Ok(identity);
+        }
+        let problem = format!("{} holds too many addresses for one account", shown(text));
+        Err(wrong(problem, format!("write an {family} prefix of /{min} or longer")))
     }
 
     /// Parses the identity of one usage record: an address, not a prefix.

@@ -15,7 +15,6 @@ const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_i
 /// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with the file name for
 /// messages. The location of a network is that of its `geoname_id` or, if that is not in a country,
 /// that of its registered country.
-/// registered country.
 ///
 /// # Errors
 /// The first fault of a file, with its line; more networks than a table can hold, or none; a write

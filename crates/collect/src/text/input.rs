@@ -32,8 +32,8 @@ enum Text<R: Read> {
     Utf16(Utf16<Peeked<Raw<R>>>),
 }
 
-/// Kinds of files that are not text: the first bytes, the name of the kind, and how to convert the
-/// file to text.
+/// Kinds of files that are not accepted: the first bytes, the name of the kind, and how to convert
+/// the file.
 const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"PK\x03\x04", "a ZIP archive or an .xlsx workbook", "unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an .xls workbook", "save the sheet as CSV"),
@@ -91,7 +91,7 @@ impl<R: Read> Input<R> {
 }
 
 /// Reads a whole text file: gzip is decompressed, UTF-16 becomes UTF-8, a byte order mark is
-/// dropped, and if all lines end at CR, they end at LF. `file` is its name in faults.
+/// dropped, and if all lines end at CR, each CR becomes LF. `file` is its name in faults.
 ///
 /// # Errors
 /// A [`Fault`] if the file can't be read, is not text, or has more than `bytes_max` bytes of text.

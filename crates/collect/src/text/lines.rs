@@ -12,7 +12,7 @@ use crate::fault::{Problem, unreadable};
 /// A line ends at LF, CR LF, or CR. Lines that contain only white space are skipped. NUL bytes
 /// before and after a line are dropped: a server that continues to write after `logrotate` has
 /// truncated its log leaves as many NUL bytes as the log had bytes. A line longer than `bytes_max`
-/// is a fault, and is not kept in memory.
+/// is a fault, and only its first `bytes_max` bytes are kept in memory.
 #[derive(Debug)]
 pub(crate) struct Lines<R: Read> {
     pub(super) file: String,

@@ -106,8 +106,8 @@ impl<R: Read> CsvRows<R> {
         wrong.fatal_at(&self.lines.file, self.header_line)
     }
 
-    /// Reads the next row, and returns its line. `None` at the end of the file, and after a fatal
-    /// fault.
+    /// Reads the next row, and returns its line number. `None` at the end of the file, and after a
+    /// fatal fault.
     pub(crate) fn next_row(&mut self) -> Option<Result<u64, Fault>> {
         let line = match self.lines.next_line()? {
             Ok(line) => line,

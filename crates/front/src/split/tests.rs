@@ -189,8 +189,8 @@ fn p35_a_client_can_not_say_that_its_records_were_recycled() {
     // malformed.
     let mut behind = record(1, 5, "");
     put_number(&mut behind, 4, 1);
-    // The same bytes as a field of the batch. They reach no sub-batch, since a part is built from
-    // the records alone.
+    // The same bytes as field 4 of the batch itself. They reach no sub-batch, since a sub-batch is
+    // built from the records alone.
     let mut batch = frame(&[within.clone(), behind, record(2, 105, "")]).body().to_vec();
     put_number(&mut batch, 4, 1);
     let split = split(&BatchFrame::from(batch), &table, None);

@@ -62,22 +62,75 @@ impl Owner {
             return self.amend_settings(account, asked, is_read);
         }
         let change = match change_of(command) {
-            Ok(change) => change,
+            Ok(change) => self.state.as_logged(account, change),
             Err(why) => return refused(why),
         };
+        let request_id = request_id(command);
+        if self.state.was_opened_by(account, request_id) {
+            // The answer to an earlier attempt was lost.
+            return result(AccountOutcome::Applied, String::new());
+        }
         match self.state.judge(account, &change) {
             AccountChange::Already if must_be_new(command) => refused(format!(
                 "account {account} is open already, and the command asks for a new one: choose \
                  another number"
             )),
-            AccountChange::Already => result(AccountOutcome::Already, String::new()),
+            AccountChange::Already => {
+                let note = self.note_of_repeated(account, &change);
+                result(AccountOutcome::Already, note.unwrap_or_default())
+            }
             AccountChange::Refused(why) => refused(why),
-            AccountChange::Changes => self.carry_out_if_fit(account, change, is_read),
+            AccountChange::Changes => {
+                if let Some(why) = self.start_fault(account, &change) {
+                    return refused(why);
+                }
+                let note = self.note_of_end(&change);
+                let mut result = self.carry_out_if_fit(account, change, (is_read, request_id));
+                if result.outcome() == AccountOutcome::Applied {
+                    result.message = note.unwrap_or_default();
+                }
+                result
+            }
         }
     }
 
-    /// Changes only the named settings. The others are taken from those in force at the given
-    /// instant, in the same step, so that no other change comes in between.
+    /// What stays charged after a subscription ends in the past.
+    fn note_of_end(&self, change: &Change) -> Option<String> {
+        let at_us = match change {
+            Change::Cancelled(end) => end.at_us,
+            Change::EndMoved(end) => end.until_us,
+            _ => return None,
+        };
+        (at_us < self.open.time.now.0).then(|| {
+            format!(
+                "usage that was rated, one-time charges and charges for whole periods stay; charges \
+                 by day are given back from {} on, and usage from then on waits as no-plan or goes to \
+                 another plan",
+                shown(at_us)
+            )
+        })
+    }
+
+    /// A cancellation that is in effect already leaves a subscription in force if another one to the
+    /// plan begins at that instant, or took the place of one that never began then.
+    fn note_of_repeated(&self, account: AccountNumber, change: &Change) -> Option<String> {
+        let Change::Cancelled(end) = change else { return None };
+        let known = self.state.account(account)?;
+        let profile = self.state.profiles().get(known.profile)?;
+        let in_force = profile.subscriptions_at(Timestamp(end.at_us));
+        let stays = in_force.into_iter().find(|one| one.plan_id == end.plan_id)?;
+        Some(format!(
+            "another subscription to {plan}, from {from} on, stays in force: to end it, cancel at \
+             another instant, such as {later}",
+            plan = stays.plan_id,
+            from = shown(stays.from_us),
+            later = shown(end.at_us.saturating_add(60_000_000)),
+        ))
+    }
+
+    /// Changes only the settings that the command names. The other settings keep the values in
+    /// force at the start of the change. They are read in the same step, so that no other change
+    /// comes in between.
     fn amend_settings(
         &mut self,
         account: AccountNumber,
@@ -88,7 +141,7 @@ impl Owner {
             (AccountChange::Already, _) => result(AccountOutcome::Already, String::new()),
             (AccountChange::Refused(why), _) => refused(why),
             (AccountChange::Changes, Some(change)) => {
-                self.carry_out_if_fit(account, change, is_read)
+                self.carry_out_if_fit(account, change, (is_read, 0))
             }
             (AccountChange::Changes, None) => refused("nothing to change".to_owned()),
         }
@@ -108,18 +161,24 @@ impl Owner {
         &mut self,
         account: AccountNumber,
         change: Change,
-        is_read: bool,
+        (is_read, request_id): (bool, u64),
     ) -> AccountResult {
         match self.plan_fault(account, &change) {
             Some(fault) if is_read => refused(fault),
             Some(_) => result(AccountOutcome::Retry, NOT_READ.to_owned()),
-            None => self.carry_out(account, change),
+            None => self.carry_out(account, change, request_id),
         }
     }
 
-    fn carry_out(&mut self, account: AccountNumber, change: Change) -> AccountResult {
+    fn carry_out(
+        &mut self,
+        account: AccountNumber,
+        change: Change,
+        request_id: u64,
+    ) -> AccountResult {
         self.state.change(account, &change);
-        self.open.builder.push_entry(account, change);
+        self.state.note_opening(account, request_id);
+        self.open.builder.push_requested(account, change, request_id);
         self.note_changed(account);
         result(AccountOutcome::Applied, String::new())
     }
@@ -130,7 +189,10 @@ impl Owner {
         let (judged, change) = match &command.command {
             Some(Command::AmendSettings(asked)) => self.judge_amendment(account, asked),
             _ => match change_of(command) {
-                Ok(change) => (self.state.judge(account, &change), Some(change)),
+                Ok(change) => {
+                    let change = self.state.as_logged(account, change);
+                    (self.state.judge(account, &change), Some(change))
+                }
                 Err(_) => return false,
             },
         };
@@ -235,6 +297,19 @@ fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subsc
 
 const fn must_be_new(command: &AccountCommand) -> bool {
     matches!(command.command, Some(Command::Open(wire::OpenAccount { must_be_new: true, .. })))
+}
+
+/// The number of a request that must open a new account; 0 for none.
+const fn request_id(command: &AccountCommand) -> u64 {
+    match &command.command {
+        Some(Command::Open(wire::OpenAccount { must_be_new: true, request_id, .. })) => *request_id,
+        _ => 0,
+    }
+}
+
+fn shown(at_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(at_us)
+        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

@@ -22,7 +22,7 @@ const LOADED_MAX: usize = 64;
 /// An answer that waits for a commit.
 pub(crate) struct WaitingAnswer {
     send: Box<dyn FnOnce(Epoch) + Send>,
-    /// The first commit took too long, so the answer waits for one more.
+    /// Whether the answer waits for a second commit, because the first one took too long.
     waits_again: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct OpenSegment {
     pub(crate) number: SegmentNumber,
     pub(crate) time: LoggedTime,
     pub(crate) builder: SegmentBuilder,
-    /// Log the segment even if it is empty, for its logged time.
+    /// Whether the segment is logged even if it is empty, for its logged time.
     pub(crate) logs_time: bool,
     /// Indexes into the segment's table of components, by the slot of the compiled plan and by
     /// component.
@@ -68,7 +68,7 @@ impl OpenSegment {
     }
 }
 
-/// The segment whose append is in flight.
+/// The segment whose append is in flight, or a write barrier that is in flight.
 pub(crate) struct InFlight {
     pub(crate) number: SegmentNumber,
     pub(crate) builder: Arc<SegmentBuilder>,

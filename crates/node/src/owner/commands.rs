@@ -12,7 +12,7 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::{Currency, Money, MoneyError, limits};
 
-/// The number of plans in one option.
+/// The permitted numbers of plans in one option.
 const ALTERNATIVES: RangeInclusive<usize> = 2..=16;
 const OPTION_BYTES_MAX: usize = 64;
 const PLAN_ID_BYTES_MAX: usize = 128;

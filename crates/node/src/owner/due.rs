@@ -15,10 +15,10 @@
 //!        +----- logged time reaches it <-----------+
 //! ```
 //!
-//! A charge that can't be booked (for example, a rate is missing) stops the account's sweep until
-//! the catalogue or the account changes. Records that start before the stuck charge are still
-//! rated. A record that starts later waits in suspense with the same reason, since the charge comes
-//! first.
+//! A charge that can't be booked (for example, an exchange rate is missing) stops the account's
+//! sweep until the catalogue or the account changes. Records that start before the stuck charge are
+//! still rated. A record that starts later waits in suspense with the same reason, since the charge
+//! comes first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -97,8 +97,8 @@ impl Dues {
         if is_stuck || at == Timestamp::MAX {
             return;
         }
-        // Void entries stay few, except for accounts that change all the time: rebuild the heap
-        // then.
+        // If accounts change all the time, void entries accumulate, so the heap is rebuilt without
+        // them.
         if self.by_time.len() > 2 * self.next.len() + TURN_ACCOUNTS {
             let held = self.next.iter().filter(|(_, next)| next.stuck.is_none());
             self.by_time = held.map(|(&account, next)| Reverse((next.at(), account))).collect();
@@ -136,7 +136,7 @@ impl Dues {
 }
 
 impl Owner {
-    /// Marks an account to be visited after a change other than usage.
+    /// Marks an account to be visited, after a change that may move its next due date.
     pub(super) fn note_changed(&mut self, account: AccountNumber) {
         let Some(known) = self.state.account(account) else { return };
         if is_swept(&mut self.tariffs, self.state.profiles(), known) {

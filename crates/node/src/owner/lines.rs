@@ -29,7 +29,8 @@ impl OpenSegment {
         }
     }
 
-    /// Logs `record` with its lines, completely or not at all. Returns its row.
+    /// Logs `record` with its lines, completely or not at all. Returns the record's row in the open
+    /// segment.
     pub(super) fn log(
         &mut self,
         record: &NewRecord<'_>,

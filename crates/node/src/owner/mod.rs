@@ -125,7 +125,7 @@ pub(crate) enum Refusal {
     GuidedLongAgo,
 }
 
-/// A request, and the bytes of the queue that it occupies.
+/// A request, and the room in bytes that it occupies in the queue.
 pub(crate) struct Queued {
     pub(crate) request: Request,
     pub(crate) _room: Option<OwnedSemaphorePermit>,
@@ -134,10 +134,10 @@ pub(crate) struct Queued {
 /// Why an owner ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// Another node has claimed the partition since.
+    /// Another node claimed the partition after this owner did.
     #[error("fenced: another node claimed the partition")]
     Fenced,
-    /// Another node claimed the partition first.
+    /// The claim failed, because another node claimed the partition before.
     #[error("another node claimed the partition first")]
     Lost,
     /// The partition was released for another member. `replica` is the state, equal to the log.
@@ -222,7 +222,8 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments that were loaded for the present request.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// Whether the catalogue was read for the present request, or the present pass over postings.
+    /// Whether the owner has tried to read the catalogue for the present request, or for the
+    /// present pass over postings.
     catalogue_asked: bool,
     /// When this owner last read the catalogue itself.
     catalogue_read_at: Option<Instant>,
@@ -398,7 +399,7 @@ impl Owner {
         tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
     }
 
-    /// Whether the open segment can take more, and no checkpoint is due.
+    /// Whether the open segment is below its size limit, and no checkpoint is due.
     fn has_room(&self) -> bool {
         !self.checkpoint_due() && self.open.builder.bytes() < self.shared.config.segment_bytes_max
     }

@@ -117,8 +117,8 @@ impl Owner {
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
-        // The look-up is too old for a record that starts so late: in between, the identity may
-        // have moved to another account.
+        // The look-up of an identity is valid for records that start at `covered` or earlier.
+        // Before a later start, the identity may have moved to another account.
         let latest = self.open.time.now.saturating_add(limits::AHEAD_MAX_US);
         let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
         let is_late = covered(head)
@@ -380,7 +380,7 @@ pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
     NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
 }
 
-/// Why a record has no lines.
+/// Why a record is not rated, or not yet.
 pub(super) enum NotRated {
     Suspended(Suspension),
     Wait(Wait),

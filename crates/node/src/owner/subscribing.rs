@@ -1,9 +1,10 @@
 //! Checks the plans of a subscription or an offer, and the plans that an account has when its
-//! currency changes. The owner checks them when the command commits, since a front's catalogue may
-//! be older than the owner's.
+//! currency changes. The owner checks them when it carries out the command, since a front's
+//! catalogue may be older than the owner's.
 
 use std::collections::BTreeMap;
 
+use turnpike_account::alternatives;
 use turnpike_plan::{
     SubscriberSettings, SubscriptionAsked, SubscriptionFault, Zone, check_subscription,
 };
@@ -30,9 +31,9 @@ impl Owner {
         }
     }
 
-    /// Why the account can't be billed in the currency of `new`: a plan that the account has, at
-    /// that instant or later, posts in another currency. The usage of the account would be
-    /// suspended, and its fees would not be booked.
+    /// Why the account can't be billed in the currency of `new`: a plan that the account has, when
+    /// `new` comes into force or later, posts in another currency. The usage of the account would
+    /// be suspended, and its fees would not be booked.
     fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;
@@ -43,8 +44,9 @@ impl Owner {
         let zone = Zone::parse(&new.zone).ok()?;
         let currency = new.currency.parse().ok()?;
         let settings = SubscriberSettings { zone: &zone, currency };
-        let had_then = profile.subscriptions.iter().filter(|one| one.until_us > new.from_us);
-        had_then.into_iter().find_map(|one| self.other_currency(one, new.from_us, settings))
+        let had = profile.subscriptions.iter().filter(|one| one.is_ever_in_force());
+        let mut had_then = had.filter(|one| one.until_us > new.from_us);
+        had_then.find_map(|one| self.other_currency(one, new.from_us, settings))
     }
 
     /// Why the plan of a subscription can't rate from an instant on with these settings: it posts
@@ -78,6 +80,19 @@ impl Owner {
              when {account} would be in force: end that first (turnpike account cancel, or opt-out \
              for an option), then change the currency, then subscribe to a plan in {account}"
         ))
+    }
+
+    /// Why a new subscription can't have its start, by the charges that are booked. A newer
+    /// catalogue does not change that.
+    pub(super) fn start_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
+        let known = self.state.account(account)?;
+        let profile = self.state.profiles().get(known.profile)?;
+        let why_not = |new: &Subscription| self.tariffs.why_not_from(profile, &known.state, new);
+        match change {
+            Change::Subscribed(new) => why_not(new),
+            Change::Offered(offer) => alternatives(offer).find_map(|new| why_not(&new)),
+            _ => None,
+        }
     }
 
     fn check_plan(

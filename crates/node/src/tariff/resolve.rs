@@ -4,11 +4,14 @@
 //! Versions are found by binary search. So ten years of daily rates cost about as much as one
 //! version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use turnpike_account::Profile;
-use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone};
+use turnpike_plan::{
+    ACCOUNT_CURRENCY, AccountContext, AccountState, OfferId, Period, Plan, Table, VariableId, Zone,
+    first_instant_of,
+};
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
@@ -17,6 +20,8 @@ use crate::catalogue::InForce;
 
 /// The most intervals of one account. Charges after the last one do not fall due.
 const ACCOUNT_INTERVALS_MAX: usize = 10_000;
+
+const MINUTE_US: i64 = 60_000_000;
 
 /// The purpose of a tariff.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,9 +64,11 @@ impl Around {
 }
 
 impl Tariffs {
-    /// All intervals in which plans are in force. `alive` is called for each one that is resolved.
+    /// All intervals in which plans are in force, after empty intervals that give back what was
+    /// charged to subscriptions that never began. `alive` is called for each one that is resolved.
     pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
-        let mut intervals = Vec::new();
+        let mut intervals = self.resolve_never_begun(profile, alive);
+        let credits = intervals.len();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
@@ -71,7 +78,7 @@ impl Tariffs {
             if let Ok(tariff) = interval.tariff {
                 intervals.push(DueTariff { from, until: interval.until, tariff });
             }
-            if intervals.len() >= ACCOUNT_INTERVALS_MAX {
+            if intervals.len() - credits >= ACCOUNT_INTERVALS_MAX {
                 let plans: BTreeSet<&str> =
                     profile.subscriptions.iter().map(|one| one.plan_id.as_str()).collect();
                 tracing::error!(
@@ -85,6 +92,117 @@ impl Tariffs {
             at = Some(interval.until).filter(|&until| until < Timestamp::MAX);
         }
         intervals
+    }
+
+    /// Empty intervals for each plain subscription that ended before it took effect: it was
+    /// cancelled at its start, or before the first version of its plan.
+    ///
+    /// Charges are stored by the minute of the start. If another subscription to the plan has the
+    /// same minute, nothing was booked when it was taken ([`Self::why_not_from`]), and the charges
+    /// are its own.
+    fn resolve_never_begun(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
+        let starts: Vec<(&Subscription, Timestamp)> =
+            profile.subscriptions.iter().map(|one| (one, self.since(profile, one))).collect();
+        let key = |(one, since): &(&Subscription, Timestamp)| {
+            (one.plan_id.clone(), Period::of_subscription(since.0))
+        };
+        let begins = |(one, since): &(&Subscription, Timestamp)| since.0 < one.until_us;
+        let mut seen: HashSet<_> = starts.iter().filter(|one| begins(one)).map(key).collect();
+        let mut credits = Vec::new();
+        for one in starts.iter().filter(|one| !begins(one) && one.0.option.is_empty()) {
+            if seen.insert(key(one)) {
+                self.resolve_credits(profile, *one, alive, &mut credits);
+            }
+        }
+        credits
+    }
+
+    /// An empty interval for each version of a subscription's plan that may have charged what no
+    /// earlier version charged.
+    ///
+    /// All lie at the first instant of the subscription's first date, or earlier if the account has
+    /// several zones: the credits must precede the charges of the same dates to another subscription,
+    /// because bookings are stored by their first date.
+    fn resolve_credits(
+        &mut self,
+        profile: &Profile,
+        (subscription, since): (&Subscription, Timestamp),
+        alive: &dyn Fn(),
+        credits: &mut Vec<DueTariff>,
+    ) {
+        let zones = || profile.settings.iter().filter_map(|one| Zone::parse(&one.zone).ok());
+        let Some(date) = zones().map(|zone| zone.date_at(since)).min() else { return };
+        let Some(at) = zones().map(|zone| first_instant_of(&zone, date)).min() else { return };
+        let begun = Subscription { until_us: i64::MAX, ..subscription.clone() };
+        let alone = Profile { settings: profile.settings.clone(), subscriptions: vec![begun] };
+        let mut charged: HashSet<VariableId> = HashSet::new();
+        let mut next = Some(since);
+        while let Some(from) = next {
+            alive();
+            let interval = self.resolve_for(For::Dues, &alone, from);
+            next = Some(interval.until).filter(|&until| until < Timestamp::MAX);
+            // A version that can't be read now gives its charges back once it can.
+            let Ok(found) = interval.tariff else { continue };
+            let variables = found.plans.iter().flat_map(|plan| plan.code.due_by());
+            let more = variables.filter(|variable| charged.insert(**variable)).count();
+            if more == 0 {
+                continue;
+            }
+            if credits.len() >= ACCOUNT_INTERVALS_MAX {
+                tracing::error!(
+                    plan = subscription.plan_id,
+                    "an account cancelled {ACCOUNT_INTERVALS_MAX} subscriptions at their start: the \
+                     charges of further ones are not given back"
+                );
+                return;
+            }
+            let mut tariff = Tariff::clone(&found);
+            tariff.plans.iter_mut().for_each(|plan| plan.until = at);
+            // The charge was posted in this currency, also if the account has another one by now.
+            if let Some(plan) = tariff.plans.first() {
+                tariff.context.currency = plan.code.posts();
+            }
+            credits.push(DueTariff { from: at, until: at, tariff: Arc::new(tariff) });
+        }
+    }
+
+    /// Why a new subscription can't have its start. Charges are booked once for each start of a
+    /// plan, to the minute: those of an earlier subscription would count as charges of the new one,
+    /// and its credits would be taken from them.
+    pub(crate) fn why_not_from(
+        &self,
+        profile: &Profile,
+        state: &AccountState,
+        new: &Subscription,
+    ) -> Option<String> {
+        let since = self.since(profile, new);
+        let minute = Period::of_subscription(since.0);
+        let mut alike = profile.subscriptions.iter().filter(|old| {
+            let old_since = self.since(profile, old);
+            let is_alike = Period::of_subscription(old_since.0) == minute;
+            let has_begun = || old_since.0 < old.until_us;
+            let is_booked = |plan: &Arc<Plan>| {
+                let settings = profile.settings_at(since);
+                let code = self.codes.code(plan, &parameters(plan, settings, old));
+                code.is_some_and(|code| code.is_booked(state, minute))
+            };
+            let mut versions = self.catalogue.versions(&old.plan_id);
+            old.plan_id == new.plan_id && is_alike && (has_begun() || versions.any(is_booked))
+        });
+        alike.next()?;
+        let next = since.0.div_euclid(MINUTE_US).saturating_add(1).saturating_mul(MINUTE_US);
+        let show = |at_us: i64| {
+            jiff::Timestamp::from_microsecond(at_us)
+                .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
+        };
+        Some(format!(
+            "charges of a subscription to {plan} from {from} on were booked, and are not booked again \
+             for another one that takes effect in the same minute: choose another start, such as \
+             {next} (turnpike account subscribe, --from {next})",
+            plan = new.plan_id,
+            from = show(since.0),
+            next = show(next),
+        ))
     }
 
     /// The tariff for usage at `at`.

@@ -137,13 +137,11 @@ pub(crate) const fn plural(unit: Unit) -> &'static str {
     }
 }
 
-/// Whether the measure's name contains a word for bytes, as `octets`, `octets-in` and `bytes_out`
-/// do.
+/// Whether the measure's name contains a word for bytes, as `octets`, `bytes_out`, `bytesUp` and
+/// `ifInOctets` do.
 pub(crate) fn is_of_bytes(measure: &str) -> bool {
-    let mut words = measure.split(|c: char| !c.is_ascii_alphanumeric());
-    words.any(|word| {
-        ["octets", "octet", "bytes", "byte"].iter().any(|known| word.eq_ignore_ascii_case(known))
-    })
+    let name = measure.to_ascii_lowercase();
+    name.contains("octet") || name.contains("byte")
 }
 
 /// A time of day in microseconds since midnight, from `HH:MM` or `HH:MM:SS`; `24:00` is the end of

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use turnpike_types::{Currency, SuspenseReason, Timestamp, UsageView};
 
+use crate::calendar::period::Period;
 use crate::calendar::zone::{Zone, first_instant_of};
 use crate::language::measure::Unit;
 use crate::language::spec::Role;
@@ -321,6 +322,16 @@ impl ObjectCode {
     /// Whether any charges fall due without usage (docs/plan-semantics.md section 5).
     pub fn is_swept(&self) -> bool {
         self.is_swept
+    }
+
+    /// The variables that determine when the next charge falls due without usage.
+    pub fn due_by(&self) -> &[VariableId] {
+        &self.due_by
+    }
+
+    /// Whether a charge without usage is booked for the subscription of this period.
+    pub fn is_booked(&self, state: &AccountState, subscription: Period) -> bool {
+        self.due_by.iter().any(|&variable| state.get(variable, subscription).is_some())
     }
 
     /// Whether the plan acts when a billing cycle closes (docs/plan-semantics.md section 5).

@@ -92,8 +92,8 @@ impl OfferId {
         i32::try_from(open).ok().map(Period)
     }
 
-    /// Whether the cycle that begins with `cycle` was closed. `cycle_day` is the account's cycle
-    /// day at that time.
+    /// Whether the cycle whose first date is `cycle` was closed. `cycle_day` is the account's cycle
+    /// day in that cycle.
     pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
         let is_billed = state.get(self.billed(), cycle).is_some();
         is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
@@ -139,8 +139,11 @@ impl<'a> OptionInForce<'a> {
 }
 
 /// An interval in which an account's settings and the plan versions of its subscriptions are
-/// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`] reads
+/// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`](crate::Rater::fall_due) reads
 /// tables, in the interval of the due charge.
+///
+/// An empty interval only gives back the by-day charges of a subscription that never began. Such
+/// intervals precede all others, so that of equal instants the credit is booked first.
 #[derive(Clone, Copy, Debug)]
 pub struct DueInterval<'a> {
     /// The start of the interval, inclusive.
@@ -151,6 +154,13 @@ pub struct DueInterval<'a> {
     pub account: &'a AccountContext,
     /// The plans in force in the interval, highest priority first.
     pub plans: &'a [PlanInForce<'a>],
+}
+
+impl DueInterval<'_> {
+    /// Whether the interval contains no instant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.until <= self.from
+    }
 }
 
 /// The instant from which a version is in force: not before the version's first date, even when the

@@ -304,7 +304,7 @@ impl Rater {
         end: i64,
     ) -> Option<PeriodSpan> {
         let lasts = |interval: &&DueInterval<'_>| {
-            interval.until.micros() > end && !interval.plans.is_empty()
+            interval.until.micros() > end && !interval.is_empty() && !interval.plans.is_empty()
         };
         let next = intervals.iter().find(lasts)?;
         // In a gap between subscriptions, the earlier subscription's calendar applies.
@@ -330,7 +330,8 @@ fn speaker(
         let place = posts().find(|(_, plan)| grants(plan)).or_else(|| posts().next());
         place.map(|(place, _)| place)
     };
-    let mut all = intervals.iter().enumerate().filter_map(|(at, s)| Some((at, within(s)?)));
+    let in_time = intervals.iter().enumerate().filter(|(_, interval)| !interval.is_empty());
+    let mut all = in_time.filter_map(|(at, s)| Some((at, within(s)?)));
     let begun = all.clone().take_while(|(at, _)| intervals[*at].from.micros() < cycle.to);
     begun.last().or_else(|| all.next())
 }

@@ -88,7 +88,8 @@ pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -
     Comparison { running: sum(running), once: sum(once) }
 }
 
-/// The variables of an alternative's sums.
+/// The variables that hold an alternative's sums: of usage and recurring charges, and of one-time
+/// charges. `None` if the plan is no alternative.
 pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     let offer = plan.option?.offer;
     let tentative = plan.code.tentative;

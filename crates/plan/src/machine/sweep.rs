@@ -31,7 +31,8 @@ use due::{DUE_USAGE_TYPE, Due, DueKind};
 
 impl Rater {
     /// The first due event: a charge at or before `due_through`, or a cycle whose grace period has
-    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time.
+    /// ended at logged time `now`. `intervals` are the account's intervals, in order of time, after
+    /// the empty ones.
     ///
     /// Charges that fall due before a cycle closes come before the close, whatever `due_through`
     /// is. So the total of a cycle does not depend on the caller or the time of the call.
@@ -224,7 +225,9 @@ impl Rater {
     /// The last date that began before an interval, if another zone was in force until its start;
     /// otherwise `None`.
     fn reached(&mut self, intervals: &[DueInterval<'_>], place: usize) -> Option<Date> {
-        let (before, interval) = (intervals.get(place.checked_sub(1)?)?, intervals.get(place)?);
+        let interval = intervals.get(place)?;
+        let mut earlier = intervals.get(..place)?.iter().rev();
+        let before = earlier.find(|before| !before.is_empty())?;
         if before.until != interval.from || before.account.zone == interval.account.zone {
             return None;
         }

@@ -26,7 +26,6 @@ pub(super) static MONTHLY: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |_, builder| build(Calendared::Month, builder),
 };
 
@@ -40,7 +39,6 @@ pub(super) static BILLING_CYCLE: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |_, builder| build(Calendared::Cycle, builder),
 };
 
@@ -54,7 +52,6 @@ pub(super) static WEEKLY: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| build(week_of(primitive), builder),
 };
 
@@ -68,7 +65,6 @@ pub(super) static DAILY: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |_, builder| build(Calendared::Day, builder),
 };
 

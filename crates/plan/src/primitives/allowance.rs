@@ -88,7 +88,6 @@ pub(super) static DEFINITION: Definition = Definition {
         ],
         role: Role::Plain,
     },
-
     build,
 };
 

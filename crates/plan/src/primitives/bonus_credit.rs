@@ -55,7 +55,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let grants = primitive.children.iter().map(|child| grant(primitive, child, builder));
         let grants = grants.collect::<Result<Vec<_>, _>>()?;

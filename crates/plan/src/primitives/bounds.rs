@@ -32,7 +32,6 @@ pub(super) static MINIMUM: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let bound = Bound::read(primitive, builder, "at least", "record")?;
         builder.op(Minimum { bound });
@@ -57,7 +56,6 @@ pub(super) static CAP: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let per = match builder.property(primitive, "per")? {
             "day" => Some(Calendared::Day),
@@ -87,7 +85,6 @@ pub(super) static COMMITMENT: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let bound = Bound::read(primitive, builder, "at least", Calendared::Cycle.word())?;
         let sum = sum(builder)?;

@@ -89,7 +89,6 @@ pub(super) static DEFINITION: Definition = Definition {
         ],
         role: Role::Shares,
     },
-
     build,
 };
 

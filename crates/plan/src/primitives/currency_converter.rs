@@ -30,7 +30,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let table = builder.property(primitive, "table")?;

@@ -29,7 +29,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let (from, to) = (builder.property(primitive, "from")?, builder.property(primitive, "to")?);
         let window = Window {

@@ -3,13 +3,12 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::Unit;
 use crate::calendar::period::Period;
 use crate::compile::build::Builder;
 use crate::compile::definition::{Built, Definition};
 use crate::language::findings::{Cause, Refused};
 use crate::language::graph::Primitive;
-use crate::language::measure::plural;
+use crate::language::measure::{Unit, plural};
 use crate::language::price::{Price, fixed};
 use crate::language::spec::{
     CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
@@ -18,6 +17,7 @@ use crate::language::table_name::TableKind;
 use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
 use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef, UsageInput};
 use crate::machine::evaluation::refusal::Named;
+use crate::machine::lines::ChargeLine;
 use crate::machine::stream::Stream;
 use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, read_number};
 
@@ -64,13 +64,17 @@ pub(super) static DEFINITION: Definition = Definition {
                 Value::Choice(&["yes", "no"]),
                 "whether the national prefix is part of the number; the default is yes for Italy only",
             ),
+            optional(
+                "ambiguous",
+                Value::Choice(&["suspend", "national"]),
+                "what happens to a dialled number without any prefix that may be national or international; the default is suspend",
+            ),
             FEE_PER,
             CURRENCY,
         ],
         children: &[],
         role: Role::Plain,
     },
-
     build,
 };
 
@@ -119,7 +123,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
     if primitive.property("numbers") == Some("international") {
-        let home = ["country-code", "national-prefix", "keeps-national-prefix"];
+        let home = ["country-code", "national-prefix", "keeps-national-prefix", "ambiguous"];
         if let Some(name) = home.into_iter().find(|name| primitive.property(name).is_some()) {
             let message = format!(
                 "{name}: numbers=\"international\" include the country code: leave {name} out"
@@ -153,6 +157,10 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let home = match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
+    };
+    let home = match primitive.property("ambiguous") {
+        Some("national") => home.national_if_ambiguous(),
+        _ => home,
     };
     Ok(match builder.has_unchecked_numbers() {
         true => NumberReading::Unchecked(home),
@@ -203,11 +211,11 @@ impl E164DialPlanRater {
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
-        run.book(self.out, crate::ChargeLine { quantity, row: of_row, ..line })?;
+        run.book(self.out, ChargeLine { quantity, row: of_row, ..line })?;
         let setup = setup.filter(|_| !self.fee_per_call || first.begins_record());
         if let Some(fee) = setup {
             let line = run.fixed(self.setup, fee, Period::EVER, first.first);
-            run.book(self.out, crate::ChargeLine { row: of_row, ..line })?;
+            run.book(self.out, ChargeLine { row: of_row, ..line })?;
         }
         Ok(())
     }

@@ -16,7 +16,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |_, builder| {
         let op = Ignore { input: builder.input("in") };
         builder.op(op);

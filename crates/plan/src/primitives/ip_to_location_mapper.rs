@@ -32,7 +32,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Derives("location"),
     },
-
     build: |primitive, builder| {
         let address = builder.property(primitive, "address")?;
         let table = builder.property(primitive, "table")?;

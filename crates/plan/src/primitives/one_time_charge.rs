@@ -29,7 +29,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let with_use = is_due_with_use(primitive, builder)?;
         let written = builder.property(primitive, "amount")?;

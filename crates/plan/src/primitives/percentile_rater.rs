@@ -6,14 +6,13 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::Unit;
 use crate::calendar::period::Period;
 use crate::calendar::periods::PeriodSpan;
 use crate::compile::build::Builder;
 use crate::compile::definition::{Built, Definition};
 use crate::language::findings::Cause;
 use crate::language::graph::Primitive;
-use crate::language::measure::Decimal;
+use crate::language::measure::{Decimal, Unit};
 use crate::language::spec::{
     CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in, required,
     usage_in, with_default,
@@ -63,7 +62,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build,
 };
 

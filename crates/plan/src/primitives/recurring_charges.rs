@@ -54,7 +54,6 @@ pub(super) static MONTHLY: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| build(Calendared::Month, primitive, builder),
 };
 
@@ -68,7 +67,6 @@ pub(super) static BILLING_CYCLE: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| build(Calendared::Cycle, primitive, builder),
 };
 
@@ -88,7 +86,6 @@ pub(super) static WEEKLY: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| build(week_of(primitive), primitive, builder),
 };
 

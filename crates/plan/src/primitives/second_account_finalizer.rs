@@ -24,7 +24,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::PostsElsewhere,
     },
-
     build: |primitive, builder| {
         let Some(written) = primitive.property("account") else {
             if builder.charge_origins("in").own {

@@ -3,6 +3,7 @@
 
 use turnpike_types::SuspenseReason;
 
+use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendar, Calendared, date_of};
 use crate::compile::build::Builder;
 use crate::compile::definition::{Built, Definition};
@@ -47,7 +48,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build,
 };
 
@@ -122,7 +122,7 @@ impl SpecialDaysTimeFilter {
         Ok(Some((holidays, place)))
     }
 
-    fn is_special(&self, day: crate::Period, listed: AtPlace<'_>) -> bool {
+    fn is_special(&self, day: Period, listed: AtPlace<'_>) -> bool {
         let date = date_of(day);
         let (once, yearly) = (SpecialDay::Once(date), SpecialDay::Yearly(date.month(), date.day()));
         self.days.binary_search(&once).is_ok()

@@ -81,7 +81,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build,
 };
 
@@ -219,9 +218,7 @@ fn step(
             };
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
-                Some(_) => {
-                    Some(builder.remember(Some(id), crate::Unit::One, Keep::Horizon, CHARGED)?)
-                }
+                Some(_) => Some(builder.remember(Some(id), Unit::One, Keep::Horizon, CHARGED)?),
                 None => None,
             };
             let component = builder.component(child.line, fixed)?;

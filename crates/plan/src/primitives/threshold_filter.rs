@@ -35,7 +35,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build,
 };
 

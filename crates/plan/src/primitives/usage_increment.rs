@@ -31,7 +31,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Recounts,
     },
-
     build,
 };
 

@@ -3,12 +3,11 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::Unit;
 use crate::compile::build::Builder;
 use crate::compile::definition::{Built, Definition};
 use crate::language::findings::Cause;
 use crate::language::graph::Primitive;
-use crate::language::measure::Quantity;
+use crate::language::measure::{Quantity, Unit};
 use crate::language::spec::{
     CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
@@ -16,6 +15,7 @@ use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
 use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
 use crate::machine::ladder::Sorter;
 use crate::machine::level;
+use crate::machine::lines::ChargeLine;
 use crate::machine::meaning::BOOKED;
 use crate::machine::state::{Keep, VariableId};
 use crate::machine::stream::Stream;
@@ -33,7 +33,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build,
 };
 
@@ -107,7 +106,7 @@ impl UsageMonitor {
         run: &mut Evaluation<'_>,
         part: &StepPortion,
     ) -> Result<(), SuspenseReason> {
-        let line = |run: &Evaluation<'_>| crate::ChargeLine {
+        let line = |run: &Evaluation<'_>| ChargeLine {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)

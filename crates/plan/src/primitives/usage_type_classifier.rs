@@ -70,7 +70,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Relabels,
     },
-
     build,
 };
 

@@ -22,7 +22,6 @@ pub(super) static DEFINITION: Definition = Definition {
         children: &[],
         role: Role::Plain,
     },
-
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();

@@ -48,7 +48,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build,
 };
 

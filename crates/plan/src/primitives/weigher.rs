@@ -56,7 +56,6 @@ pub(super) static DEFINITION: Definition = Definition {
         }],
         role: Role::Plain,
     },
-
     build,
 };
 

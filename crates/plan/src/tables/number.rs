@@ -21,8 +21,14 @@ pub(crate) struct HomePlan {
     national_prefix: Box<str>,
     /// Whether the national prefix is part of the number in international form.
     keeps_national_prefix: bool,
+    /// Whether a number without any prefix is national although it may be international.
+    is_national_if_ambiguous: bool,
 }
 
+/// The country code of North America, whose callers dial ten digits, with or without the prefix 1.
+const NORTH_AMERICA: &str = "1";
+/// The most digits of an Italian number that does not begin with 0.
+const ITALIAN_WITHOUT_0_MAX: usize = 10;
 /// The country code of Italy, whose numbers keep their leading 0 in international form.
 const ITALY: &str = "39";
 
@@ -64,12 +70,18 @@ impl HomePlan {
             international_prefix: international_prefix.into(),
             national_prefix: national_prefix.into(),
             keeps_national_prefix: country_code == ITALY,
+            is_national_if_ambiguous: false,
         })
     }
 
     /// Sets whether the national prefix is part of the number in international form.
     pub(crate) fn keeping_national_prefix(self, keeps: bool) -> Self {
         Self { keeps_national_prefix: keeps, ..self }
+    }
+
+    /// Reads a number without any prefix as national, also if it may be international.
+    pub(crate) fn national_if_ambiguous(self) -> Self {
+        Self { is_national_if_ambiguous: true, ..self }
     }
 }
 
@@ -130,7 +142,7 @@ impl fmt::Debug for Digits {
 }
 
 /// The reason why a text is not a telephone number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadNumber {
     #[error("it has no digits after its prefix")]
     Empty,
@@ -144,10 +156,9 @@ pub(crate) enum BadNumber {
     NoCountry(Digits),
     #[error("{}", wrong_length(.0, *.1))]
     Length(Digits, usize),
-    #[error(
-        "national, or international without +? write +, or numbers=\"international\" in the plan"
-    )]
-    Ambiguous,
+    /// The notations that are not ambiguous.
+    #[error("national or international? write {0}")]
+    Ambiguous(Box<str>),
 }
 
 fn wrong_length(digits: &Digits, code: usize) -> String {
@@ -157,7 +168,7 @@ fn wrong_length(digits: &Digits, code: usize) -> String {
 }
 
 /// A number in international form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
     /// A number whose length is possible in its country.
     Whole(Digits),
@@ -198,9 +209,9 @@ pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadN
     let (code, lengths) = country(digits.as_bytes()).ok_or(BadNumber::NoCountry(digits))?;
     let national = digits.len - code;
     if lengths.holds(national) {
-        return match home {
-            Some(home) if home.is_ambiguous(&digits) => Err(BadNumber::Ambiguous),
-            _ => Ok(Number::Whole(digits)),
+        return match home.and_then(|home| home.ambiguous(&dialled, &digits)) {
+            Some(notations) => Err(BadNumber::Ambiguous(notations)),
+            None => Ok(Number::Whole(digits)),
         };
     }
     let fault = BadNumber::Length(digits, code);
@@ -242,17 +253,50 @@ fn unchecked(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
 }
 
 impl HomePlan {
-    /// Whether a number that was dialled without a prefix can also be read as a number of the same
-    /// country that begins with its country code. If the country has a national prefix that
-    /// international numbers drop, callers dial that prefix before national numbers, so both
-    /// readings are plausible.
-    fn is_ambiguous(&self, digits: &Digits) -> bool {
-        if self.national_prefix.is_empty() || self.keeps_national_prefix {
-            return false;
+    /// The notations to choose from, if a number that was dialled without a prefix is valid in the
+    /// home country and also as it is, with a country code first: `447700900123` is a British
+    /// mobile number, and may be a German one. Only callers of a country with a national prefix
+    /// dial something before national numbers, so that both readings are plausible. `national` is
+    /// the number as one of the home country, in international form.
+    fn ambiguous(&self, dialled: &Dialled, national: &Digits) -> Option<Box<str>> {
+        let code = self.country_code.len();
+        let as_dialled = national.as_str().get(code..).unwrap_or_default();
+        if self.national_prefix.is_empty()
+            || self.is_national_if_ambiguous
+            || self.is_usual_without_prefix(as_dialled)
+        {
+            return None;
         }
-        let national = digits.as_bytes().get(self.country_code.len()..).unwrap_or_default();
-        let Some(rest) = national.strip_prefix(self.country_code.as_bytes()) else { return false };
-        country(national).is_some_and(|(_, lengths)| lengths.holds(rest.len()))
+        let abroad = international(dialled.digits.iter().copied(), Some(self)).ok()?;
+        let (foreign, lengths) = country(abroad.as_bytes())?;
+        if !lengths.holds(abroad.len.checked_sub(foreign)?) {
+            return None;
+        }
+        let (abroad, prefix) = (abroad.as_str(), &self.international_prefix);
+        let home = match self.keeps_national_prefix {
+            true => format!("+{}", national.as_str()),
+            false => format!("{}{as_dialled}", self.national_prefix),
+        };
+        Some(format!("+{abroad}, {prefix}{abroad} or {home}").into())
+    }
+
+    /// Whether callers in the home country usually dial such a number without a prefix. In North
+    /// America these are all numbers: an area code and an exchange of three digits, which begin
+    /// with 2 to 9, and four more digits. In Italy these are mobile and service numbers.
+    fn is_usual_without_prefix(&self, national: &str) -> bool {
+        let first = |part: &str, digits: std::ops::RangeInclusive<u8>| {
+            part.bytes().next().is_some_and(|digit| digits.contains(&digit))
+        };
+        match &*self.country_code {
+            NORTH_AMERICA => national.split_at_checked(3).is_some_and(|(area, exchange)| {
+                national.len() == 10 && first(area, b'2'..=b'9') && first(exchange, b'2'..=b'9')
+            }),
+            ITALY if self.keeps_national_prefix => {
+                let begins = ["1", "3", "5", "7", "8"].iter().any(|one| national.starts_with(one));
+                begins && national.len() <= ITALIAN_WITHOUT_0_MAX
+            }
+            _ => false,
+        }
     }
 }
 

@@ -69,7 +69,8 @@ fn a_cap_counts_by_its_period() {
     assert!(account.state.entries().is_empty());
 }
 
-/// A credit first reduces the amount taken back by the cap, then the amount paid.
+/// A credit first reduces the amount above the cap, which the account does not pay, and then the
+/// amount that the account pays.
 #[test]
 fn credits_count_against_a_cap() {
     let graph = r#"<Discount id="off" in="units.charge" percent="50"/>

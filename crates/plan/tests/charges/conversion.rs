@@ -27,8 +27,8 @@ fn billed_in(mut account: Subscription, currency: &str) -> Subscription {
     account
 }
 
-/// docs/plan-semantics.md section 3: a charge is converted at the rate in force at the record's
-/// start, and rounded once.
+/// docs/plan-semantics.md section 3: a charge is converted at the exchange rate in force at the
+/// record's start, and rounded once.
 #[test]
 fn a_charge_is_converted_at_the_rate_of_its_day() {
     let mut account = billed_in(Subscription::new(&converted("EUR"), &[RATES]), "EUR");
@@ -38,7 +38,8 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     let rated = account.rate(&cents(1000, 14)).unwrap();
     assert_eq!(account.shown(&rated)[0].2, "replaced");
     let line = rated.lines[1];
-    // The rows of the table are numbered in order of pairs and dates. The pair with CHF is row 0.
+    // The rows of the table are numbered in order of currency pairs and dates. The pair with CHF is
+    // row 0.
     assert_eq!((line.of, line.row), (Some(0), Some(1)));
     let currencies: Vec<_> = rated
         .lines
@@ -48,7 +49,7 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     assert_eq!(currencies, ["USD", "EUR"]);
 }
 
-/// The date of a rate is a date in the account's time zone.
+/// The date of an exchange rate is a date in the account's time zone.
 #[test]
 fn the_day_of_a_rate_is_the_accounts() {
     let mut account = billed_in(Subscription::new(&converted("EUR"), &[RATES]), "EUR");
@@ -56,7 +57,7 @@ fn the_day_of_a_rate_is_the_accounts() {
     assert_eq!(account.posted(&cents(1000, 14)), pairs(&[("convert", "8")]));
 }
 
-/// docs/plan-semantics.md section 3: without a rate, the record is suspended.
+/// docs/plan-semantics.md section 3: without an exchange rate, the record is suspended.
 #[test]
 fn without_a_rate_the_record_waits() {
     let mut account = billed_in(Subscription::new(&converted("GBP"), &[RATES]), "GBP");
@@ -69,8 +70,8 @@ fn without_a_rate_the_record_waits() {
     assert_eq!(account.rate(&cents(1, 1)), Err(SuspenseReason::NoRate));
 }
 
-/// docs/plan-semantics.md section 3: an account whose currency differs from the currency of the
-/// plan's postings is refused.
+/// docs/plan-semantics.md section 3: a record is suspended if the currency of its account differs
+/// from the currency in which the plan posts.
 #[test]
 fn an_account_in_another_currency_than_the_plan_posts_is_suspended() {
     let mut account = Subscription::new(&converted("EUR"), &[RATES]);
@@ -103,7 +104,8 @@ fn a_currency_from_a_parameter_is_required_too() {
     assert_eq!(compile(&plan, &said).unwrap().posts().as_str(), "CHF");
 }
 
-/// Taxes on converted charges are in the target currency.
+/// Discounts on converted charges, and the minimum to which they are topped up, are in the target
+/// currency.
 #[test]
 fn lines_derived_from_converted_charges_are_in_their_currency() {
     let xml = plan(&format!(

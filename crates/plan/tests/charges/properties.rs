@@ -78,7 +78,7 @@ proptest! {
         prop_assert_eq!(Subscription::sum(&rated), gross);
         if quantity > 0 {
             let step = 10i128.pow(9 - digits);
-            // `one` is the net amount. In this unit, each tax is a whole number.
+            // The net amount is set to 100,000^n for n taxes, so that each tax is a whole number.
             let one = 100_000i128.pow(rates.len() as u32);
             let (mut whole, mut parts) = (one, Vec::new());
             for (rate, compound) in &rates {
@@ -224,7 +224,7 @@ proptest! {
     }
 }
 
-/// A plan with all primitives on charges that post in one currency.
+/// A plan with every primitive on charges. All its charges are posted in one currency.
 fn everything() -> String {
     plan(&format!(
         r#"{UNITS}

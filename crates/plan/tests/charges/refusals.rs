@@ -70,7 +70,8 @@ fn a_place_that_no_primitive_provides_is_refused() {
     it_refused("TaxCalculator", "table=\"t\" place=\"units.place\"", Cause::UnknownReference);
 }
 
-/// docs/plan-semantics.md section 2: converted charges meet only charges of the same currency.
+/// docs/plan-semantics.md section 2: charges in different currencies can't be linked to one input,
+/// and one plan can't post in different currencies.
 #[test]
 fn converted_charges_beside_others() {
     let convert = r#"<CurrencyConverter id="it" in="units.charge" to="EUR" table="t"/>"#;

@@ -33,7 +33,7 @@ fn taxed(properties: &str, place: &str) -> Subscription {
 }
 
 /// docs/plan-semantics.md section 3: each tax has a line, which is computed from the rounded line
-/// before it and rounded once.
+/// that is taxed, and rounded once.
 #[test]
 fn taxes_come_on_top_each_on_a_line_of_its_own() {
     let mut account = taxed("", "CH");
@@ -46,7 +46,7 @@ fn taxes_come_on_top_each_on_a_line_of_its_own() {
 }
 
 /// docs/plan-semantics.md section 3: a compound tax applies to the amount plus the taxes before it.
-/// The taxes of the outermost place come first.
+/// The taxes of the larger place, here Canada, come before those of the place within it, Quebec.
 #[test]
 fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
     let mut account = taxed("", "CA/QC");
@@ -54,7 +54,7 @@ fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
         account.posted(&cents(10_000, 1)),
         pairs(&[("units", "100"), ("tax", "5"), ("tax", "10.47375")])
     );
-    // The lines name the table's rows, which are numbered in order of places.
+    // The charge lines name the rows of the tax table, which are numbered in order of places.
     let rated = account.rate(&cents(10_000, 1)).unwrap();
     let rows: Vec<_> = rated.lines.iter().map(|line| line.row).collect();
     assert_eq!(rows, [None, Some(0), Some(1)]);
@@ -134,7 +134,7 @@ fn more_than_eight_taxes_on_a_line_are_too_many() {
 }
 
 /// docs/plan-semantics.md section 3: each discount has a line, which is computed from the rounded
-/// line before it and rounded once.
+/// line that it reduces, and rounded once.
 #[test]
 fn a_discount_is_a_line_beside_the_line_that_it_reduces() {
     let mut off = Subscription::behind_units(

@@ -20,8 +20,8 @@ struct Grant {
 }
 
 impl Naive<'_> {
-    /// Draws the copies of a unit from the valid grants. Returns the numbers of the covered copies,
-    /// and of the copies that no grant covers.
+    /// Draws the copies of a unit, which are identified by numbers, from the valid grants. Returns
+    /// the copies that a grant covers, and the copies that no grant covers.
     pub(crate) fn cover_copies(
         &self,
         primitive: &Primitive,
@@ -103,7 +103,8 @@ impl Naive<'_> {
         }
     }
 
-    /// All grants of a bucket up to a date that may still be valid.
+    /// The grants of a bucket up to the date `today`. Periods whose rollover has ended are left
+    /// out.
     fn grants(&self, bucket: &Child, today: Date) -> Vec<Grant> {
         let Some(every) = Every::of_bucket(bucket) else {
             let granted = match self.since {

@@ -21,8 +21,8 @@ fn reading(zone: &Zone, at: i64) -> DateTime {
     jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).datetime()
 }
 
-/// The last date that has begun. A day begins at its first instant, and does not end when the clock
-/// goes back.
+/// The date of an instant: the last date that has begun at that instant. A date begins at its first
+/// instant, and does not end when the clock goes back.
 pub(crate) fn local_date(zone: &Zone, at: i64) -> Date {
     let shown = reading(zone, at).date();
     let next = shown.tomorrow().unwrap();

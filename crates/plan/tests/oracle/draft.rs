@@ -31,8 +31,8 @@ pub(crate) enum Of {
     Units,
 }
 
-/// A plan under construction. All of its primitives count one measure, and each reads one or two of
-/// the earlier ports.
+/// A plan under construction. It reads one measure of the record, and each primitive reads one or
+/// two of the earlier ports.
 pub(crate) struct Draft {
     of: Of,
     pub(crate) measure: &'static str,

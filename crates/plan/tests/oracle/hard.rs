@@ -42,8 +42,8 @@ const EVERYTHING: &str = r#"
     <StepRater id="free" in="paid.rest"><step id="free" price="0" per="1"/></StepRater>
     <AccountFinalizer id="post" in="a.charge b.charge c.charge d.charge free.charge"/>"#;
 
-/// Rates a record by the compiled code and by the interpreter, asserts that the lines are equal,
-/// and returns them.
+/// Rates a record by the compiled code and by the interpreter, asserts that the lines and the
+/// changes of state are equal, and returns the lines.
 fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::ChargeLine> {
     let plan = parse(&plan(EVERYTHING)).unwrap_or_else(|errors| panic!("{errors}"));
     let code = compile(&plan, &BTreeMap::new()).unwrap();

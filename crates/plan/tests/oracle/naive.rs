@@ -2,12 +2,12 @@
 //! (docs/plan-semantics.md section 1). It is slow and simple on purpose. It shares only the graph
 //! with the compiled code, and parses values itself.
 //!
-//! A unit can arrive several times: a Weigher makes copies of it, and two paths that meet bring the
-//! copies of both. The copies of a unit have consecutive numbers. A Weigher multiplies the first
-//! number by its weight; where paths meet, the copies are numbered again from the lowest number; a
-//! rater's rest keeps the numbers. A copy reads the accumulator's level as it was for the copy with
-//! the same number. Copies that the accumulator did not count read the level of the last counted
-//! one.
+//! A unit can arrive at an input several times: a Weigher makes copies of it, and several links
+//! into one input each bring their copies. The copies of a unit have consecutive numbers. A Weigher
+//! multiplies the first number by its weight; at an input with several links, the copies are
+//! numbered again from the lowest number; a rater's output `rest` keeps the numbers. A copy reads
+//! the accumulator's level as it was for the copy with the same number. Copies that the accumulator
+//! did not count read the level of the last copy that it counted.
 //!
 //! This file moves units through the graph. `pricing.rs` books the lines of raters and charges,
 //! `buckets.rs` the allowances; `clock.rs` has clocks and calendars.
@@ -102,9 +102,9 @@ type Outputs = BTreeMap<(String, String), Vec<i128>>;
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<ChargeLine>, Vec<StateEntry>), SuspenseReason> {
         let order = order_of(self.plan);
-        // Units that a record buys are available to all units of the record. So the record is first
-        // pushed up to each allowance with a `topup`, to determine the bought units, and then
-        // through the whole graph.
+        // Units that a record buys at an allowance also cover the record's earlier units. So the
+        // graph is first evaluated as far as each allowance with a `topup`, to determine the bought
+        // units, and then as a whole.
         let mut bought = Vec::new();
         for (place, primitive) in order.iter().enumerate() {
             if !primitive.links("topup").is_empty() {

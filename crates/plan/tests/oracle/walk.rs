@@ -1,4 +1,4 @@
-//! The measures that a plan reads, and the order of its primitives.
+//! The measures that a plan reads, and the topological order of its primitives.
 
 use std::collections::BTreeSet;
 

@@ -86,7 +86,8 @@ impl Contract {
         self
     }
 
-    /// The client opts out of all options for the plan with this index.
+    /// The client opts out of all options, and keeps the plan of the subscription with index
+    /// `place`.
     pub(crate) fn opt_out(&mut self, place: usize, from: &str) {
         for (other, subscription) in self.subscriptions.iter_mut().enumerate() {
             if other == place {

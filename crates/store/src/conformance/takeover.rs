@@ -225,7 +225,8 @@ pub async fn a_first_claim_is_no_flap_however_forced(s: &TestedStore) {
     }
 }
 
-/// The count halves by the database's clock, both in observations and as the base of the next flap.
+/// The count of flaps halves by the database's clock, both in observations and as the number to
+/// which the next flap adds one.
 pub async fn flaps_halve_every_ten_minutes(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(48));
     for flaps in 0..=9 {

@@ -46,7 +46,8 @@ pub(super) struct Node {
 }
 
 pub(super) struct Partition {
-    /// As stored: the count of flaps is as of `flapped_at`, and the pin may have expired.
+    /// The row as it was last written: its count of flaps is as of `flapped_at`, and its pin may
+    /// have expired.
     pub(super) row: PartitionRow,
     pub(super) flapped_at: Timestamp,
     /// The row's lock: a statement that writes the row holds it, also while the statement waits.
@@ -56,7 +57,7 @@ pub(super) struct Partition {
     /// The segments with postings (P33), in order.
     postings: Vec<SegmentNumber>,
     pub(super) parts: BTreeMap<String, CheckpointPart>,
-    /// Sorted newest first.
+    /// The published manifests, newest first.
     pub(super) manifests: Vec<CheckpointManifest>,
 }
 

@@ -1,6 +1,6 @@
 -- The fenced append (P1): segment $3 of partition $1 under epoch $2 and claim $4, after the segment
--- with hash $5; $6 is the segment's own hash and $7 its body. $8 says whether it has postings; then
--- last_posting moves to it (P33).
+-- with hash $5; $6 is the segment's own hash and $7 its body. $8 says whether it has postings; if
+-- so, last_posting is set to its number (P33).
 --
 -- The UPDATE locks the partition's row until the commit. A claim either waits for this append, and
 -- its claimed position includes the segment, or it has committed before, and the UPDATE finds no

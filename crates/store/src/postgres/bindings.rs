@@ -18,9 +18,9 @@ use crate::{
     BindOutcome, Binding, BindingsMark, IdentityHistory, RebindOutcome, Rebinding, StoreResult,
 };
 
-/// Parameter: keys. Returns a [`BindingRowTuple`] for each row in force or withdrawn. The key of a
-/// row of an older release is NULL; such a row is found only if its identity is in canonical
-/// spelling.
+/// Parameter: keys, that is, identities in canonical spelling. Returns a [`BindingRowTuple`] for
+/// each row in force or withdrawn. The key of a row of an older release is NULL; such a row is
+/// found only if its identity is in canonical spelling.
 const HISTORIES: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL::bigint \
      FROM bindings WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1)) \
      UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \

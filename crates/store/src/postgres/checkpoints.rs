@@ -70,7 +70,8 @@ impl PostgresDatabase {
     }
 
     /// Finds why the statement published nothing. Returns `false` when the fence refused the
-    /// manifest, and an error when the manifest itself is wrong.
+    /// manifest or a checkpoint that is not older is published, and an error when the manifest
+    /// itself is wrong.
     async fn why_not_published(
         &self,
         manifest: &CheckpointManifest,

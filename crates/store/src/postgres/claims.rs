@@ -45,7 +45,7 @@ impl PostgresDatabase {
         }
     }
 
-    /// Claims, and ends backends that block the claim for the whole limit (P3).
+    /// Claims, and ends backends that block the claim for [`CLAIM_LOCK_LIMIT`] or longer (P3).
     async fn claim_against_blockers(&self, claim: &Claim) -> StoreResult<Vec<ClaimedTuple>> {
         let mut lease = self.claims.lease("claim", LOCK_LIMIT).await?;
         let pid = lease.backend_pid().await?;
@@ -74,7 +74,7 @@ impl PostgresDatabase {
     }
 
     /// Finds the backends that block the backend `waiting`, and ends those that have blocked it for
-    /// the whole limit.
+    /// [`CLAIM_LOCK_LIMIT`] or longer.
     async fn look(
         &self,
         waiting: i32,

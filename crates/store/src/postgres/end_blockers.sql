@@ -1,12 +1,12 @@
 -- Finds the backends that block the backend $1 and themselves wait for no lock, and ends those of
--- them that have blocked it for the whole limit (P3): the caller passes their pids in $2 and the
+-- them that have blocked it for CLAIM_LOCK_LIMIT (P3): the caller passes their pids in $2 and the
 -- begin of their transactions in $3 (microseconds since 1970; 0 where this role may not read it).
 --
 -- A backend that blocks for so long runs a statement that was sent in part, or a transaction that
--- was left open; no time-out of the server ends either. A claim of another node waits in the same
--- queue for the row. Once its own blocker has ended, that claim waits for no lock while it commits,
--- and one run of this statement cannot tell it from a backend that is stuck. So a backend is ended
--- only if earlier runs have found it in the same transaction.
+-- was left open; no time-out of the server ends either soon enough. A claim of another node waits
+-- in the same queue for the row. Once its own blocker has ended, that claim waits for no lock while
+-- it commits, and one run of this statement cannot tell it from a backend that is stuck. So a
+-- backend is ended only if earlier runs have found it in the same transaction.
 --
 -- pg_terminate_backend warns of a backend that has ended meanwhile, and any warning makes the
 -- outcome of a statement unknown (P19). Therefore warnings are off until the end of this statement.

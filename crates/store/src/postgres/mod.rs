@@ -56,8 +56,8 @@ use crate::{
     SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
-/// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
-/// has no use.
+/// Time limit of a heartbeat and of an observation: four heartbeat intervals of the default length
+/// (P21). A later answer has no use.
 const BEAT_LIMIT: Duration = Duration::from_secs(1);
 /// Time limit of an append. Past it the outcome is unknown, and the owner claims again (P2).
 const APPEND_LIMIT: Duration = Duration::from_secs(4);

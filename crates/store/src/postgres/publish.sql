@@ -1,8 +1,9 @@
 -- Publishes $2 (plan or table) $3 version $4, which starts on $5, as catalogue version $1 + 1. Two
 -- conditions: the catalogue's version is still $1, for which the caller made its decision; and the
--- clock is before $11, the instant at which the start date begins. The store's row stays locked
--- until the commit, so that no reader sees a later version before this one (P36). $12 is the
--- version of the publisher's time-zone database, or null.
+-- clock is before $11: the instant at which the start date begins, or for the first version of $3
+-- the latest possible instant. The store's row stays locked until the commit, so that no reader
+-- sees a later version before this one (P36). $12 is the version of the publisher's time-zone
+-- database, or null.
 WITH head AS (
     UPDATE store SET catalogue_version = catalogue_version + 1
      WHERE catalogue_version = $1

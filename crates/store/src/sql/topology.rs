@@ -1,6 +1,6 @@
-//! A cache of specs and members, which do not change once a partition is created. A process reads
-//! them again only when the topology number has changed. So an observation, which is made several
-//! times a second, reads only rows that may have changed.
+//! A cache of the partitions' settings (specs) and members, which do not change once a partition is
+//! created. A process reads them again only when the topology number has changed. So an
+//! observation, which is made several times a second, reads only rows that may have changed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

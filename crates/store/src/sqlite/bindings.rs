@@ -17,8 +17,9 @@ use crate::{
     BindOutcome, Binding, BindingsMark, IdentityHistory, RebindOutcome, Rebinding, StoreResult,
 };
 
-/// Parameter: key. Returns a [`BindingRowTuple`] for each row in force or withdrawn. A row that an
-/// older process wrote is found only if its identity is in canonical spelling.
+/// Parameter: key, that is, an identity in canonical spelling. Returns a [`BindingRowTuple`] for
+/// each row in force or withdrawn. A row without a key, from an older release, is found only if its
+/// identity is in canonical spelling.
 const HISTORY: &str = "SELECT identity, account, from_us, until_us, recorded_us, NULL FROM bindings \
      WHERE canonical = $1 OR (canonical IS NULL AND identity = $1) \
      UNION ALL SELECT identity, account, from_us, until_us, recorded_us, withdrawn_us \

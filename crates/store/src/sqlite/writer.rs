@@ -22,7 +22,7 @@ use crate::{StoreError, StoreResult};
 
 /// The most jobs that wait in each queue.
 const QUEUE_MAX: usize = 256;
-/// Time limit for a job to wait for the write lock, which other processes may hold.
+/// Time limit, from the call on, for a job to get the write lock, which other processes may hold.
 const BUSY_LIMIT: Duration = Duration::from_secs(4);
 /// The interval between two attempts to take the write lock.
 const ASK_AGAIN: Duration = Duration::from_millis(1);

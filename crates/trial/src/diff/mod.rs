@@ -74,7 +74,7 @@ pub struct PriceChange {
 }
 
 impl PlanDiff {
-    /// Whether both plans charge the same and keep the same state. Their documents may still differ
+    /// Whether no element of the plans differs. Their documents may still differ
     /// ([`PlanDiff::text_only`]).
     pub fn is_empty(&self) -> bool {
         let Self { head, parameters, primitives, prices, examples, .. } = self;
@@ -122,8 +122,8 @@ type Key = (String, String, usize);
 /// A price as written, and its currency.
 type Price = (String, turnpike_types::Currency);
 
-/// The prices of the plan's own primitives. Every plan also has components for options and bonuses,
-/// which the plan does not contain.
+/// The prices of the plan's own primitives. The object code also has components for options and
+/// bonuses, which belong to no primitive of the plan.
 fn priced(plan: &Plan, code: &ObjectCode) -> Vec<(Key, Price)> {
     let mut counts = std::collections::BTreeMap::new();
     let key = |component: &turnpike_plan::Component| {

@@ -64,7 +64,8 @@ impl Changed {
 }
 
 impl fmt::Display for Changed {
-    /// Writes `upto of step free: 100 h -> 50 h`; without an arrow if only one plan has the value.
+    /// Writes `upto of step free: 100 h -> 50 h`; without an arrow if only the second plan has the
+    /// value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
         match (&self.before, &self.after) {

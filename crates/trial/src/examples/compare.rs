@@ -1,5 +1,6 @@
-//! Compares the rated records and due charges with the expectations: every expected line must
-//! occur, and every line must be expected.
+//! Compares the rated records and due charges with the expectations: every expected charge line
+//! must occur, and every charge line that occurs must be expected, except replaced and tentative
+//! lines.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The results of records and due charges: sums over the lines of each component and posting.
+//! The results of records and due charges: sums over the charge lines of each component and
+//! posting.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +20,16 @@ pub(crate) struct ExampleResults {
 
 /// The result of one record, or of the charges due on one date.
 pub(crate) struct FoundLines {
-    /// The position of the record; for due charges, the line of the example, such as `line 12`.
+    /// The position of the record; for due charges, the line number of the example in the plan's
+    /// XML, such as `line 12`.
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
     pub(crate) late: bool,
-    /// The sums, in the order of the first line of each sum.
+    /// The sums, in the order of the first charge line of each sum.
     pub(crate) sums: Vec<Sum>,
 }
 
-/// The sum of the lines with one component and one kind of posting.
+/// The sum of the charge lines with one component and one kind of posting.
 #[derive(Clone, Debug)]
 pub(crate) struct Sum {
     pub(crate) primitive: String,

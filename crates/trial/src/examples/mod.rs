@@ -61,7 +61,8 @@ impl<'a> Inputs<'a> {
         Self { tables, ..self }
     }
 
-    /// Stops the run with an error once `stop` returns true. `stop` is called before each record.
+    /// Calls `stop` before each record. If it returns true, the example is not rated further and is
+    /// reported as failed.
     #[must_use]
     pub fn stopping_when(self, stop: &'a dyn Fn() -> bool) -> Self {
         Self { stop, ..self }

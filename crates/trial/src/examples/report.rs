@@ -74,8 +74,7 @@ impl ExampleReport {
         self.differences.is_empty()
     }
 
-    /// Adds a difference that does not concern a record, at the position `at` or else at the
-    /// example.
+    /// Adds a difference that names no record or date, at the position `at` or else at the example.
     pub(crate) fn fails(
         &mut self,
         at: Option<&str>,

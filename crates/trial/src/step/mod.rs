@@ -33,15 +33,15 @@ pub struct Stepped {
     /// The type of the primitive.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The line of the primitive in the plan's XML.
+    /// The line number of the primitive in the plan's XML.
     pub line: u32,
     /// The units that the primitive received.
     pub inputs: Vec<Port>,
     /// The units that the primitive sent to other primitives.
     pub outputs: Vec<Port>,
-    /// The lines that the primitive booked.
+    /// The charge lines that the primitive booked.
     pub booked: Vec<Booked>,
-    /// The earlier lines whose posting the primitive changed.
+    /// The earlier charge lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
     /// The variables that the primitive set.
     pub variables: Vec<VariableChange>,
@@ -83,7 +83,7 @@ pub struct UnitRange {
     pub to: Option<String>,
 }
 
-/// A line that was booked.
+/// A charge line that was booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Booked {
     /// The number of the line within the record or due item, from 0.
@@ -115,7 +115,7 @@ pub struct Booked {
     pub posting: String,
 }
 
-/// An earlier line with a changed posting.
+/// An earlier charge line whose posting was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moved {
     /// The number of the line within the record or due item, from 0.

@@ -143,6 +143,10 @@ pub(crate) struct SubscribeArgs {
 }
 
 const CANCEL_EXAMPLES: &str = "\
+A subscription that is cancelled at its start never begins, and may begin at another date. An end
+moves to an earlier date only. Usage that was rated, one-time charges and charges for whole periods
+stay; charges by day are given back from the end on.
+
 Examples:
   turnpike account cancel 42 --plan fig6b --at 2026-07-01";
 
@@ -220,8 +224,9 @@ fn print_outcome(number: u64, applied: Applied, when: &str) -> anyhow::Result<Fi
             ui::print(format_args!("account {number}: done{when}"))?;
             notes.iter().try_for_each(ui::print)?;
         }
-        Applied { already: 1, .. } => {
+        Applied { already: 1, notes, .. } => {
             ui::print(format_args!("account {number}: already in effect{when}"))?;
+            notes.iter().try_for_each(ui::print)?;
         }
         Applied { refusals, .. } => {
             let why = refusals.first().map_or("", |refusal| refusal.message.as_str());

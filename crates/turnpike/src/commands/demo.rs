@@ -57,7 +57,7 @@ const BILLED: u64 = 42;
 const LAST: u64 = 4_000;
 const FIG6B_USAGE: &str = include_str!("../../plans/fig6b_usage.csv");
 const FIG6B_BILL: &str = include_str!("../../plans/fig6b_bill.csv");
-/// The time-out without progress; generous, for loaded machines.
+/// How long a request may make no progress before it fails: long enough for loaded machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -210,7 +210,7 @@ async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> 
     say(&format!(
         "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} accepted so far)"
     ))?;
-    // The partition has no owner now: these records wait until the next owner serves it.
+    // The partition's owner is dead: these records wait until the next owner serves the partition.
     bill_usage(front, 5..13).await?;
     let waited = killed.elapsed();
     say(&format!(

@@ -115,7 +115,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     Ok(Finish::Done)
 }
 
-/// Starts the front until it is ready to serve. Waits for a database that does not answer yet.
+/// Starts the front, and returns once it can serve. Waits for a database that does not answer yet.
 async fn start(
     settings: &Settings<'_>,
     probe: &Probe,

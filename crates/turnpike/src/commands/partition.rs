@@ -95,7 +95,7 @@ impl AcceptanceArgs {
         )))
     }
 
-    /// The options, as written, that differ from the settings of existing partitions.
+    /// The first option, as written, that differs from the settings of an existing partition.
     pub(crate) fn unlike(&self, spec: &PartitionSpec) -> Option<String> {
         if let Some(horizon) = self.horizon
             && i64::try_from(horizon.as_micros()) != Ok(spec.horizon_us)
@@ -189,8 +189,8 @@ fn fixed(members: &[(String, u32)]) -> Vec<Member> {
     members.iter().map(member).collect()
 }
 
-/// The members of the partition at index `place`. The highest priority has the member at `place`
-/// modulo the number of members, and the next priority the member after it.
+/// The members of the partition at index `place`. The member at index `place` modulo the number of
+/// members has the highest priority; the members after it follow in order.
 pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
     let count = names.len();
     let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();

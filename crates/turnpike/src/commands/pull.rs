@@ -16,10 +16,11 @@ mod output_file;
 mod sink;
 mod totals;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tonic::Streaming;
@@ -40,7 +41,8 @@ const EXAMPLES: &str = "\
 Registers the consumer if it is new, and continues after its last acknowledged line. With --output,
 lines are acknowledged once they are durable on disk; without it, only with --ack. The exit code is
 1 if the lines of a segment differ from its control totals, or if the file of --output is not a file
-of this feed: then the file is unchanged, and nothing is acknowledged.
+of this feed: then the file is unchanged, and nothing is acknowledged. It is also 1 if another pull
+under the same name has acknowledged the lines first, or writes to the same file.
 
 The amounts reported by currency are the sums of the pulled lines whose `posting` is `account`: what
 is billed to accounts. A shared amount counts once, with the account that pays it.
@@ -214,20 +216,40 @@ pub(crate) async fn register(
 
 /// The interface for acknowledgements and for small pulls; tests implement it without a cluster.
 trait Feed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()>;
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged>;
 
     /// All pages of a pull.
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>>;
 }
 
+/// How a cursor got to its new position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Acknowledged {
+    /// This pull moved the cursor.
+    Here,
+    /// The cursor was there before this pull asked.
+    Elsewhere,
+}
+
+impl Acknowledged {
+    /// After more than one attempt, an earlier one may have moved the cursor, and its answer was
+    /// lost.
+    const fn of(was_there: bool, attempts: u32) -> Self {
+        if was_there && attempts == 1 { Self::Elsewhere } else { Self::Here }
+    }
+}
+
 impl Feed for Front {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
-        self.call("the cursor can't be moved; is another pull running under this name?", || {
-            let (mut feed, request) = (self.feed(), request.clone());
-            async move { feed.acknowledge(request).await }
-        })
-        .await?;
-        Ok(())
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
+        let attempts = Cell::new(0u32);
+        let answer = self
+            .call("the cursor can't be moved; is another pull running under this name?", || {
+                attempts.set(attempts.get().saturating_add(1));
+                let (mut feed, request) = (self.feed(), request.clone());
+                async move { feed.acknowledge(request).await }
+            })
+            .await?;
+        Ok(Acknowledged::of(answer.was_there, attempts.get()))
     }
 
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
@@ -272,10 +294,23 @@ impl<F: Feed> Puller<'_, F> {
         }
         let request = AcknowledgeRequest {
             consumer: self.consumer.to_owned(),
-            from: Some(from),
+            from: Some(from.clone()),
             to: Some(to.clone()),
         };
-        self.feed.acknowledge(request).await?;
+        if self.feed.acknowledge(request).await? == Acknowledged::Elsewhere {
+            bail!(
+                "another pull under the name {} acknowledged the lines of partition {} from \
+                 segment {} row {} to segment {} row {} first: its output has them, and this \
+                 output too. Remove them from one of the outputs, and run one pull at a time \
+                 under a name",
+                self.consumer,
+                to.partition,
+                from.segment,
+                from.row,
+                to.segment,
+                to.row
+            );
+        }
         self.cursors.insert(to.partition, to.clone());
         Ok(())
     }
@@ -327,11 +362,17 @@ mod tests {
     /// A feed that reads the file whenever a cursor is moved.
     struct Observer<'a> {
         file: &'a Path,
-        /// For each acknowledgement: the old and the new cursor, and the rows in the file at that
-        /// time.
+        /// For each acknowledgement: the old and the new cursor, and the rows that the file held
+        /// when the cursor was moved.
         seen: RefCell<Vec<(u64, u64, Vec<String>)>>,
         /// Whether all acknowledgements fail.
         fails: bool,
+        /// Another pull moves the cursor to this segment first.
+        overtaken_at: Option<u64>,
+    }
+
+    fn observer(file: &Path) -> Observer<'_> {
+        Observer { file, seen: RefCell::default(), fails: false, overtaken_at: None }
     }
 
     /// The rows in the file, as segment/row.
@@ -342,12 +383,13 @@ mod tests {
     }
 
     impl Feed for Observer<'_> {
-        async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
+        async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
             anyhow::ensure!(!self.fails, "a failure made by the test");
             let rows_now = rows(self.file);
             let at = |cursor: Option<Cursor>| cursor.unwrap().segment;
-            self.seen.borrow_mut().push((at(request.from), at(request.to), rows_now));
-            Ok(())
+            let (from, to) = (at(request.from), at(request.to));
+            self.seen.borrow_mut().push((from, to, rows_now));
+            Ok(Acknowledged::of(self.overtaken_at == Some(to), 1))
         }
 
         async fn pull_all(&self, _: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
@@ -373,7 +415,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
         let mut sink = new_file(&file);
-        let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
+        let feed = observer(&file);
         let cursors = BTreeMap::new();
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
         block(async {
@@ -398,13 +440,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
         let mut sink = new_file(&file);
-        let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
+        let feed = observer(&file);
         let cursors = BTreeMap::new();
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: false, cursors };
         block(puller.take(&page(1), &mut sink)).unwrap();
         sink.settle().unwrap();
         assert_eq!(*feed.seen.borrow(), []);
         assert_eq!(rows(&file), ["1/0", "1/1"]);
+    }
+
+    /// P38: of two pullers under one name, only the one that moved a cursor goes on.
+    #[test]
+    fn p38_a_puller_that_another_one_has_overtaken_stops_and_names_the_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let mut sink = new_file(&file);
+        let feed = Observer { overtaken_at: Some(2), ..observer(&file) };
+        let cursors = BTreeMap::new();
+        let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
+        block(puller.take(&page(1), &mut sink)).unwrap();
+        let told = block(puller.take(&page(2), &mut sink)).unwrap_err().to_string();
+        let from = "partition 1 from segment 1 row 2 to segment 2 row 2";
+        for part in ["another pull under the name bills", from, "one pull at a time"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(puller.cursors[&1].segment, 1, "the cursor is the other pull's");
+        // The answer to the first attempt was lost: this pull itself has moved the cursor.
+        assert_eq!(Acknowledged::of(true, 2), Acknowledged::Here);
+    }
+
+    #[test]
+    fn a_second_pull_into_the_same_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let sink = new_file(&file);
+        let told = FoundFile::open(&file, PullFormat::Csv).err().unwrap().to_string();
+        assert!(told.contains("lines.csv") && told.contains("another pull"), "{told}");
+        drop(sink);
+        assert!(FoundFile::open(&file, PullFormat::Csv).is_ok());
     }
 
     /// After a failed acknowledgement the next one starts from the old cursor, and the lines are
@@ -414,7 +487,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lines.csv");
         let mut sink = new_file(&file);
-        let mut feed = Observer { file: &file, seen: RefCell::default(), fails: true };
+        let mut feed = Observer { fails: true, ..observer(&file) };
         let mut puller =
             Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors: BTreeMap::new() };
         assert!(block(puller.take(&page(1), &mut sink)).is_err());

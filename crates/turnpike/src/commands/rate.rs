@@ -3,6 +3,7 @@
 mod happened;
 mod option;
 mod report;
+mod start;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,10 @@ Prints one line for each priced portion, with its receipt, in the columns of `tu
 Records that can't be rated are listed on standard error with the reason. Records are rated in the
 order of the file; before each record, charges of its account that are due by then are booked.
 
+Without --accounts-file every account is subscribed to all plans. If a plan books charges that fall
+due without usage, such as a monthly fee, the subscriptions begin with the billing cycle of the
+earliest record; the date is printed on standard error. --plan-from sets another start.
+
 With --step it shows instead what each primitive does with each record and each due charge. At a
 terminal it stops after each primitive: Enter or n continues to the next primitive, c to the next
 breakpoint, r to the next record; q quits.
@@ -38,6 +43,7 @@ Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
   turnpike rate --plan plan.xml --usage usage.csv --accounts-file accounts.csv --json
   turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
+  turnpike rate --plan plan.xml --usage usage.csv --plan-from 2026-01-01
   turnpike rate --plan plan.xml --usage next-year.csv --now 2028-01-01
   turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
   turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time
@@ -83,6 +89,10 @@ pub(crate) struct RateArgs {
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
     #[arg(value_parser = values::currency)]
     currency: Option<Currency>,
+    /// The start of every account's subscriptions: an instant, or a date of --zone [default: the
+    /// start of the billing cycle of the earliest record]
+    #[arg(long, value_name = "TIME", conflicts_with = "accounts")]
+    plan_from: Option<String>,
     /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
     /// one. Repeat for several options
     #[arg(long = "option", value_name = "NAME=ID,ID", value_parser = values::pair)]
@@ -114,19 +124,24 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         plan.warnings.iter().for_each(ui::print_stderr);
         loaded.push(plan.plan);
     }
+    let versions = loaded.iter().map(|plan| (plan.id(), plan.version()));
+    check_given_once("plan", args.plans.iter().zip(versions))?;
     let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+    let versions = tables.iter().map(|table| (table.id(), table.version()));
+    check_given_once("table", args.tables.iter().zip(versions))?;
     loaded.iter().for_each(|plan| warn_of_missing_tables(plan, &tables));
     let catalogue = TrialCatalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
     let happened = happened(args)?;
-    let accounts = accounts(args, zone, &catalogue, happened.now())?;
     let mut attributes = read_names(&catalogue);
     attributes.extend(args.attributes.iter().cloned());
     let (path, format) = (args.usage.as_path(), args.format);
     let named = args.attributes.as_slice();
-    let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
+    let source = Source { path, format, attributes: &attributes, named };
+    let (rows, from) = start::rows_and_start(args, source, &zone, &catalogue, &happened)?;
+    let accounts = accounts(args, zone, &catalogue, from, happened.now())?;
     if args.step {
         step::check_breakpoints(&args.breakpoints, &catalogue)?;
         return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
@@ -156,6 +171,24 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     lines.finish()
 }
 
+/// Refuses a version that two files hold: only one of them would be used.
+fn check_given_once<'a>(
+    what: &str,
+    files: impl Iterator<Item = (&'a PathBuf, (&'a str, u32))>,
+) -> anyhow::Result<()> {
+    let mut given: BTreeMap<(&str, u32), &PathBuf> = BTreeMap::new();
+    for (file, (id, version)) in files {
+        if let Some(first) = given.insert((id, version), file) {
+            let (first, second) = (first.display(), file.display());
+            return Err(usage(format!(
+                "--{what} {second}: {first} is version {version} of {what} {id} too: give each \
+                 version once, or change the version in one of the files"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
     let Some(text) = &args.now else { return Ok(Happened::by_the_clock()) };
     let zone = values::zone(&args.zone).map_err(|error| usage(format!("--zone: {error}")))?;
@@ -164,7 +197,7 @@ fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
 }
 
 /// Words in properties of the plans that may be the name of a record attribute, and the measures
-/// that they read, as columns `measure:NAME`.
+/// that the plans read, as columns `measure:NAME`.
 fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {
@@ -241,6 +274,7 @@ fn accounts(
     args: &RateArgs,
     zone: Zone,
     catalogue: &TrialCatalogue,
+    from: Timestamp,
     now: Timestamp,
 ) -> anyhow::Result<TrialAccounts> {
     let Some(file) = &args.accounts else {
@@ -249,7 +283,7 @@ fn accounts(
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;
         let (cycle_day, attributes) = (args.cycle_day, BTreeMap::new());
         let account = TrialAccount::new(AccountContext { zone, cycle_day, currency, attributes });
-        return Ok(TrialAccounts::all_alike(option::subscribed(args, account, catalogue)?));
+        return Ok(TrialAccounts::all_alike(option::subscribed(args, account, catalogue, from)?));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tonic::Streaming;
-use turnpike_proto::account::v1::ShowRequest;
+use turnpike_proto::account::v1::{IdentityAt, ResolveRequest, ShowRequest};
 use turnpike_proto::suspense::v1::{
     ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord, SuspensePosition,
 };
-use turnpike_types::SuspenseReason;
+use turnpike_types::{SuspenseReason, limits};
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front, explain};
@@ -42,7 +42,8 @@ Examples:
   turnpike suspense list --json | jq -r .record_id";
 
 const RECYCLE_EXAMPLES: &str = "\
-The exit code is 3 if some records stay in suspense, also because --max was reached.
+The exit code is 3 if some records stay in suspense, also because --max was reached, or because they
+wait under an identity of --account.
 
 Examples:
   turnpike suspense recycle
@@ -59,7 +60,8 @@ pub(crate) struct SuspenseArgs {
     /// Only records suspended for this reason, such as unknown-account
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only records of this account
+    /// Only records of this account. Records that wait under an identity of the account are counted
+    /// in a message
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     account: Option<u64>,
     /// At most this many records, up to 100,000 (default: list 10,000, recycle all); a message says
@@ -144,6 +146,10 @@ async fn listing(
         records_max,
         after,
     };
+    stream(front, request).await
+}
+
+async fn stream(front: &Front, request: ListRequest) -> anyhow::Result<Streaming<SuspendedRecord>> {
     front
         .call("suspense could not be listed", || {
             let (mut suspense, request) = (front.suspense(), request.clone());
@@ -175,8 +181,11 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
     if listed == 0 {
         refuse_unknown_account(args, &front).await?;
     }
+    let has_others = report_identities(args, &front).await?;
     if !args.json && rows.is_empty() {
-        ui::print_stderr("no records are in suspense");
+        if !has_others {
+            ui::print_stderr("no records are in suspense");
+        }
     } else if !args.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }
@@ -207,6 +216,52 @@ async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::R
         })
         .await?;
     Ok(())
+}
+
+/// With `--account`: reports the records that wait under an identity which the account held when
+/// they began. They have no account yet, so that `--account` does not select them. Returns whether
+/// there are any.
+async fn report_identities(args: &SuspenseArgs, front: &Front) -> anyhow::Result<bool> {
+    let unbound = SuspenseReason::UnboundIdentity.word();
+    let Some(account) = args.account else { return Ok(false) };
+    if args.reason.as_deref().is_some_and(|reason| reason != unbound) {
+        return Ok(false);
+    }
+    let request = ListRequest {
+        reason: unbound.to_owned(),
+        records_max: RECORDS_MAX,
+        ..ListRequest::default()
+    };
+    let mut records = stream(front, request).await?;
+    let mut waiting = Vec::new();
+    while let Some(record) = records.message().await.map_err(|s| explain(&front.url, &s))? {
+        if record.account_number == 0 {
+            waiting.push(IdentityAt { identity: record.identity, at_us: record.start_us });
+        }
+    }
+    let (mut count, mut first) = (0u64, None);
+    for some in waiting.chunks(limits::ACCOUNT_COMMANDS_MAX) {
+        let request = ResolveRequest { identities: some.to_vec() };
+        let answer = front
+            .call("identities can't be looked up", || {
+                let (mut accounts, request) = (front.accounts(), request.clone());
+                async move { accounts.resolve(request).await }
+            })
+            .await?;
+        for (asked, found) in some.iter().zip(answer.identities) {
+            if found.account_number == account {
+                count += 1;
+                first.get_or_insert_with(|| asked.identity.clone());
+            }
+        }
+    }
+    let Some(first) = first else { return Ok(false) };
+    ui::print_stderr(format_args!(
+        "{} records wait under an identity of account {account}, such as {first}; --account does \
+         not select them: `turnpike suspense recycle --reason {unbound}` rates them",
+        ui::count(count)
+    ));
+    Ok(true)
 }
 
 fn row(shown: Shown) -> Vec<String> {
@@ -261,6 +316,7 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
     if recycled.rated + recycled.still_suspended + recycled.retry == 0 {
         refuse_unknown_account(args, &front).await?;
     }
+    let has_others = report_identities(args, &front).await?;
     if args.json {
         ui::print_json(&recycled)?;
     } else {
@@ -287,7 +343,7 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
              --reason or --account"
         ));
     }
-    Ok(Finish::unless(has_untried || recycled.still_suspended + recycled.retry > 0))
+    Ok(Finish::unless(has_untried || has_others || recycled.still_suspended + recycled.retry > 0))
 }
 
 /// Recycles at most `records_max` of the selected records, from those that follow the position

@@ -292,7 +292,8 @@ impl LocalCluster {
 }
 
 /// The accounts that a load may use without touching those that a user opens first, which usually
-/// have low numbers: the last 10,000, or half if there are fewer than 20,000.
+/// have low numbers: the last 10,000 of the last partition, or half of its accounts if it has fewer
+/// than 20,000. Returns the first account and the number of accounts.
 fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
     let ranges = partitions.iter().map(|partition| partition.spec.range);
     let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };

@@ -77,6 +77,21 @@ fn an_invalid_identity_is_refused_with_a_remedy() {
     assert!(refused(&format!("ip:{}", "x".repeat(200))).len() < 400, "messages stay short");
 }
 
+/// Stored data may hold any prefix, so [`Identity::parse`] accepts it.
+#[test]
+fn a_prefix_of_too_many_addresses_can_not_be_bound() {
+    for wide in ["ip:0.0.0.0/0", "ip:::/0", "ip:::ffff:0.0.0.0/96", "ip:2.0.0.0/7", "ip:2000::/15"]
+    {
+        let why = Identity::parse_bound(wide).unwrap_err().to_string();
+        assert!(why.contains(wide) && (why.contains("/8") || why.contains("/16")), "{why}");
+        assert!(Identity::parse(wide).is_ok(), "{wide}");
+    }
+    for fine in ["ip:10.0.0.0/8", "ip:2001::/16", "ip:::ffff:10.0.0.0/104", "ip:::1", "user:a"] {
+        assert_eq!(Identity::parse_bound(fine), Identity::parse(fine), "{fine}");
+    }
+    assert!(Identity::parse_bound("ip:10.0.0.1/8").is_err(), "bits after the prefix");
+}
+
 #[test]
 fn a_record_names_one_address() {
     assert_eq!(Identity::parse_single("ip:192.0.2.1/32").unwrap().as_str(), "ip:192.0.2.1");

@@ -12,7 +12,7 @@ use turnpike_types::{
     AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
 };
 
-/// The number of segments per fetch.
+/// The maximum number of segments that one query of a fetch reads.
 const FETCH_SEGMENTS: usize = 64;
 
 /// The outcome of a fetch.

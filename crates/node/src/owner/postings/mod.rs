@@ -310,8 +310,8 @@ impl Owner {
 
     /// The changes of a posting to the totals by which bonuses are set off against charges. They
     /// need the account's calendar, even if some of its plans can't rate: a change that is omitted
-    /// here is never added later. An account that has no plan, at that instant or later, is charged
-    /// nothing itself, so a bonus is paid to it in full.
+    /// here is never added later. An account that has no plan at the posting's start or later is
+    /// charged nothing itself, so a bonus is paid to it in full.
     fn totals(
         &mut self,
         view: &UsageView<'_>,

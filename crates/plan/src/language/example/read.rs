@@ -170,7 +170,8 @@ struct Reading {
     example: InlineExample,
     accounts: BTreeSet<AccountNumber>,
     records: BTreeSet<String>,
-    /// The line of each expectation by its subject and lines; `None` for a suspended record.
+    /// The line number of each expectation in the document, by its subject and the key of its
+    /// charge lines. The key is `None` if the record is expected to be suspended.
     expected: BTreeMap<(Subject, Option<Lines>), u32>,
     totals: BTreeSet<AccountNumber>,
 }

@@ -164,7 +164,8 @@ impl Rater {
         }
         // A cycle ends early where the next interval has another cycle day.
         let day = interval.account.cycle_day;
-        let is_cut = intervals.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
+        let next = intervals.iter().skip(place + 1).find(|next| !next.is_empty());
+        let is_cut = next.is_some_and(|next| next.account.cycle_day != day);
         let end = if is_cut { end.min(until) } else { end };
         let last = cycle.to.min(end) - 1;
         (from <= last && last < until).then_some(cycle)
@@ -176,7 +177,8 @@ impl Rater {
 pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i64, i64)> {
     let plans = intervals.iter().flat_map(|interval| interval.plans);
     let same = plans.filter(|plan| plan.code.tentative.closed == closed);
-    let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
+    let begun = same.filter(|plan| plan.since < plan.until);
+    let mut held: Vec<_> = begun.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
     held.sort_unstable();
     held.dedup();
     held

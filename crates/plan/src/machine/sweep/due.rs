@@ -17,7 +17,7 @@ pub struct Due {
     /// The index of the interval whose plans book the event;
     /// [`ChargeLine::plan`](crate::ChargeLine::plan) is an index into the plans of this interval.
     pub interval: usize,
-    /// Index of the plan within the interval.
+    /// The index of the plan in [`DueInterval::plans`](crate::DueInterval::plans) of that interval.
     pub plan: usize,
     pub(crate) what: DueKind,
 }

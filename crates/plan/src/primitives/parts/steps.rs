@@ -3,15 +3,15 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::Unit;
 use crate::calendar::period::Period;
 use crate::compile::build::Builder;
 use crate::language::findings::{Cause, Refused};
 use crate::language::graph::{Child, Primitive};
-use crate::language::measure::Decimal;
+use crate::language::measure::{Decimal, Unit};
 use crate::language::price::Price;
 use crate::machine::code::{Component, ComponentKind, Evaluation};
 use crate::machine::evaluation::places::ChargeOut;
+use crate::machine::lines::ChargeLine;
 
 /// Reads a bound or quantity of a step as a number of priced units.
 pub(crate) type ReadQuantity = fn(&str) -> Result<i128, String>;
@@ -183,7 +183,7 @@ impl Tiers {
             let end = bound.map_or(top, |bound| bound.min(top));
             let quantity = (end - start) / over;
             let amount = price.of_part(end - start, over).ok_or(SuspenseReason::Overflow)?;
-            let line = crate::ChargeLine { quantity, ..run.fixed(component, amount, period, 0) };
+            let line = ChargeLine { quantity, ..run.fixed(component, amount, period, 0) };
             run.book(out, line)?;
             start = end;
         }

@@ -151,12 +151,64 @@ fn a_number_altered_by_a_spreadsheet_is_refused() {
 #[test]
 fn a_number_that_may_be_national_or_international_is_refused() {
     let germany = NumberReading::Dialled(home("49", "00", "0"));
-    assert_eq!(whole("493012345678", &germany), Err(BadNumber::Ambiguous));
+    let own = whole("493012345678", &germany).unwrap_err();
+    assert_eq!(
+        own.to_string(),
+        "national or international? write +493012345678, 00493012345678 or 0493012345678"
+    );
     assert_eq!(whole("0493012345678", &germany).as_deref(), Ok("49493012345678"));
     assert_eq!(whole("3012345678", &germany).as_deref(), Ok("493012345678"));
     // Some Italian mobile numbers begin with 39, the country code of Italy.
     let italy = NumberReading::Dialled(home("39", "00", "0"));
     assert_eq!(whole("392 123 4567", &italy).as_deref(), Ok("393921234567"));
+}
+
+/// Whether the home country reads a number as ambiguous.
+fn is_ambiguous(number: &str, home: &HomePlan) -> bool {
+    matches!(whole(number, &NumberReading::Dialled(home.clone())), Err(BadNumber::Ambiguous(_)))
+}
+
+/// In a country with numbers of many lengths, a number of another country without + is valid also
+/// as a national one.
+#[test]
+fn a_number_of_another_country_without_a_prefix_is_refused() {
+    for code in ["49", "43", "39", "81", "62"] {
+        let home = home(code, "00", "0");
+        assert!(is_ambiguous("447700900123", &home), "{code}");
+        assert!(
+            whole("44 (0)7700 900123", &NumberReading::Dialled(home.clone())).is_err(),
+            "{code}"
+        );
+        for certain in ["+447700900123", "00447700900123", "0447700900123"] {
+            assert!(!is_ambiguous(certain, &home), "{code} {certain}");
+        }
+        assert!(!is_ambiguous("447700900123", &home.national_if_ambiguous()), "{code}");
+    }
+    let germany = home("49", "00", "0");
+    assert!(is_ambiguous("12125550100", &germany));
+    // These numbers are too short for Greece (30).
+    assert!(!is_ambiguous("3012345678", &germany) && !is_ambiguous("30123456", &germany));
+    let britain = home("44", "00", "0");
+    assert!(is_ambiguous("2079460000", &britain), "+20 7946 0000 is a number of Egypt");
+    assert!(!is_ambiguous("7700900123", &britain) && !is_ambiguous("02079460000", &britain));
+    // Without a national prefix, national numbers are dialled as they are.
+    assert!(!is_ambiguous("447700900123", &home("49", "00", "")));
+}
+
+#[test]
+fn a_number_that_a_country_writes_without_its_prefix_is_national() {
+    let america = home("1", "011", "1");
+    for number in ["202 555 0100", "(450) 234-5678", "1 202 555 0100", "212 555 0100"] {
+        assert!(!is_ambiguous(number, &america), "{number}");
+    }
+    // No exchange begins with 1: this is a number of Denmark.
+    assert!(is_ambiguous("4511123456", &america));
+    let italy = home("39", "00", "0");
+    for number in ["320 123 4567", "392 123 4567", "800 123456", "848 800 123", "06 698 1234"] {
+        assert!(!is_ambiguous(number, &italy), "{number}");
+    }
+    let told = whole("447700900123", &NumberReading::Dialled(italy)).unwrap_err().to_string();
+    assert!(told.ends_with("write +447700900123, 00447700900123 or +39447700900123"), "{told}");
 }
 
 #[test]

@@ -23,8 +23,8 @@ Columns: account_number, zone, currency; optionally cycle_day (1), plan (several
 tried in this order), plan_from (a date in the zone, or an instant), identities (separated by ;,
 bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
 parameter:NAME. Without plan_from, a plan begins now, and usage before that waits as no-plan. Of a
-bad row nothing is imported; a refused subscription leaves the rest of its row. A repeated import
-changes nothing.
+row with a fault, or that can't be imported whole, nothing is imported. A repeated import changes
+nothing.
 
 Examples:
   turnpike account import accounts.csv
@@ -82,29 +82,42 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         report.accounts += chunk.len() as u64;
         let (chunk, unfit) = fitting(&front, chunk, now).await?;
         report.subscribed.add(unfit);
-        // All accounts of the chunk are opened before the subscriptions: a retried command is sent
-        // after the rest of its request, so one request with both could subscribe too early.
-        let opens = chunk.iter().map(open);
-        let opened = apply::apply(&front, opens, |_, _| bar.inc(1)).await?;
-        // A row whose account could not be opened with the row's settings gets no subscription.
-        let unopened: HashSet<u64> =
-            opened.refusals.iter().map(|refusal| refusal.account_number).collect();
+        // Accounts, subscriptions and identities are three calls: a retried command is sent after
+        // the rest of its request, so one call with all could subscribe too early. What can be
+        // refused comes first, and identities last.
+        let mut known = HashSet::new();
+        let opened = apply::apply(&front, chunk.iter().map(open_only), |account, outcome| {
+            bar.inc(1);
+            if outcome == AccountOutcome::Already {
+                known.insert(account);
+            }
+        });
+        let opened = opened.await?;
+        // No subscription for a row whose account could not be opened with the row's settings.
+        let unopened = refused_accounts(&opened);
         report.opened.add(opened);
         let opened: Vec<AccountRow> =
             chunk.into_iter().filter(|row| !unopened.contains(&row.account.0)).collect();
-        let had = had_before(&front, &opened).await?;
+        let had = had_before(&front, &opened, &known).await?;
+        let (rows, unfit) = without_conflicts(opened, &had, now);
+        report.subscribed.add(unfit);
+        report.subscribed.already +=
+            rows.iter().map(|row| never_begun(row, of(&had, row))).sum::<u64>();
         let mut begun = HashSet::new();
-        let subscriptions = opened.iter().flat_map(|row| {
-            let had = had.get(&row.account.0).map(Vec::as_slice).unwrap_or_default();
-            subscriptions(row, had, now)
-        });
-        let subscribed = apply::apply(&front, subscriptions, |account, outcome| {
-            if outcome == AccountOutcome::Applied && had.contains_key(&account) {
+        let wanted = rows.iter().flat_map(|row| subscriptions(row, of(&had, row), now));
+        let without_start: HashSet<u64> =
+            rows.iter().filter(|row| row.plan_from.is_none()).map(|row| row.account.0).collect();
+        let subscribed = apply::apply(&front, wanted, |account, outcome| {
+            if outcome == AccountOutcome::Applied && without_start.contains(&account) {
                 begun.insert(account);
             }
         });
-        report.subscribed.add(subscribed.await?);
+        let subscribed = subscribed.await?;
+        let unsubscribed = refused_accounts(&subscribed);
+        report.subscribed.add(subscribed);
         report.begin_now += begun.len() as u64;
+        let rows = rows.iter().filter(|row| !unsubscribed.contains(&row.account.0));
+        bind(&front, rows, &known, &mut report.opened).await?;
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
@@ -130,9 +143,16 @@ async fn fitting(
     let (mut fit, mut unfit) = (Vec::with_capacity(rows.len()), Applied::default());
     // The identities of the accepted rows, with their accounts. The front does not know them yet.
     let mut holders: HashMap<String, u64> = HashMap::new();
+    let mut openings: HashMap<u64, AccountCommand> = HashMap::new();
     for (row, fault) in rows.into_iter().zip(faults) {
+        let opening = open_only(&row);
         let fault = fault.or_else(|| held_by_row(&row, &holders));
+        let fault = fault.or_else(|| {
+            let differs = openings.get(&row.account.0).is_some_and(|earlier| *earlier != opening);
+            differs.then(|| "an earlier row opens the account with other settings".to_owned())
+        });
         if fault.is_none() {
+            openings.insert(row.account.0, opening);
             holders.extend(row.identities.iter().map(|id| (id.clone(), row.account.0)));
         }
         match fault {
@@ -154,13 +174,153 @@ fn held_by_row(row: &AccountRow, holders: &HashMap<String, u64>) -> Option<Strin
     })
 }
 
-/// The present and past subscriptions of the accounts of rows without `plan_from`.
+/// Accounts with a refused command.
+fn refused_accounts(applied: &Applied) -> HashSet<u64> {
+    applied.refusals.iter().map(|refusal| refusal.account_number).collect()
+}
+
+/// Binds the identities of rows, and adds the outcome to that of the accounts: an account that was
+/// `known` and gets an identity is changed.
+async fn bind(
+    front: &Front,
+    rows: impl Iterator<Item = &AccountRow>,
+    known: &HashSet<u64>,
+    opened: &mut Applied,
+) -> anyhow::Result<()> {
+    let commands: Vec<AccountCommand> = rows
+        .filter(|row| !row.identities.is_empty())
+        .map(|row| AccountCommand { command: None, ..open(row) })
+        .collect();
+    let mut changed = 0;
+    let bound = apply::apply(front, commands, |account, outcome| {
+        changed += u64::from(outcome == AccountOutcome::Applied && known.contains(&account));
+    });
+    let bound = bound.await?;
+    let changed = changed.min(opened.already);
+    opened.already -= changed;
+    opened.applied += changed;
+    opened.add(Applied { applied: 0, already: 0, ..bound });
+    Ok(())
+}
+
+fn of<'a>(had: &'a HashMap<u64, Vec<Subscription>>, row: &AccountRow) -> &'a [Subscription] {
+    had.get(&row.account.0).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Removes the rows with a subscription that the account can't have, because it has another one to
+/// the plan then, and reports one refusal for each. An earlier row counts as carried out.
+fn without_conflicts(
+    rows: Vec<AccountRow>,
+    had: &HashMap<u64, Vec<Subscription>>,
+    now: Timestamp,
+) -> (Vec<AccountRow>, Applied) {
+    let (mut fit, mut unfit) = (Vec::with_capacity(rows.len()), Applied::default());
+    let mut planned: HashMap<u64, Vec<Subscribe>> = HashMap::new();
+    for row in rows {
+        let number = row.account.0;
+        let wanted: Vec<Subscribe> = subscribes(&row, of(had, &row), now).collect();
+        let earlier = planned.entry(number).or_default();
+        let earlier_rows: Vec<Subscription> = earlier.iter().map(begun).collect();
+        let conflict = wanted.iter().find_map(|wanted| {
+            let mut all = of(had, &row).iter().chain(&earlier_rows);
+            Some((all.find(|old| is_in_the_way(old, wanted))?, wanted))
+        });
+        let used =
+            wanted.iter().find(|wanted| of(had, &row).iter().any(|old| is_used(old, wanted)));
+        if let (None, Some(used)) = (&conflict, used) {
+            unfit.refuse(
+                number,
+                format!(
+                    "nothing of the row is imported: a subscription to {plan} from {from} was \
+                     cancelled at its start, and had another place in the list or other parameters. \
+                     Charges may be booked for this start: choose another plan_from, a minute later \
+                     for example, or subscribe by turnpike account subscribe {number} --plan {plan}",
+                    plan = used.plan_id,
+                    from = values::show_instant(used.from_us),
+                ),
+            );
+            continue;
+        }
+        if let Some((old, _)) = &conflict
+            && !old.option.is_empty()
+        {
+            unfit.refuse(
+                number,
+                format!(
+                    "nothing of the row is imported: {plan} is an alternative of option {option} of \
+                     the account then: end the option first (turnpike account opt-out {number} \
+                     --option {option}, with the plan to keep and the instant), or take {plan} out \
+                     of the row",
+                    plan = old.plan_id,
+                    option = old.option,
+                ),
+            );
+            continue;
+        }
+        if let Some((old, wanted)) = conflict {
+            let until = old.until_us.map_or_else(
+                || " on".to_owned(),
+                |until_us| format!(" until {}", values::show_instant(until_us)),
+            );
+            unfit.refuse(
+                number,
+                format!(
+                    "nothing of the row is imported: the account has, or gets by an earlier row, a \
+                     subscription to {plan} from {from}{until}, with another start, another place in \
+                     the list or other parameters: write these as they are, or end it first \
+                     (turnpike account cancel {number} --plan {plan} --at {at})",
+                    plan = old.plan_id,
+                    from = values::show_instant(old.from_us),
+                    at = values::show_instant(old.from_us.max(wanted.from_us)),
+                ),
+            );
+            continue;
+        }
+        earlier.extend(wanted);
+        fit.push(row);
+    }
+    (fit, unfit)
+}
+
+/// The subscription that a command begins.
+fn begun(asked: &Subscribe) -> Subscription {
+    Subscription {
+        plan_id: asked.plan_id.clone(),
+        from_us: asked.from_us,
+        priority: asked.priority,
+        parameters: asked.parameters.clone(),
+        ..Subscription::default()
+    }
+}
+
+/// Whether `old` was cancelled at its start, which is that of `wanted` to the minute.
+fn is_used(old: &Subscription, wanted: &Subscribe) -> bool {
+    let minute = |at_us: i64| at_us.div_euclid(60_000_000);
+    old.plan_id == wanted.plan_id
+        && never_began(old)
+        && minute(old.from_us) == minute(wanted.from_us)
+}
+
+/// Whether `old` is in force when `wanted` is to be, and is another one.
+fn is_in_the_way(old: &Subscription, wanted: &Subscribe) -> bool {
+    let until_us = old.until_us.unwrap_or(i64::MAX);
+    let is_as_wanted = Subscription { until_us: None, ..old.clone() } == begun(wanted);
+    old.plan_id == wanted.plan_id
+        && old.from_us < until_us
+        && wanted.from_us < until_us
+        && !is_as_wanted
+}
+
+/// The subscriptions that the accounts of rows with plans have or had. An account that was opened a
+/// moment ago has none.
 async fn had_before(
     front: &Front,
     rows: &[AccountRow],
+    known: &HashSet<u64>,
 ) -> anyhow::Result<HashMap<u64, Vec<Subscription>>> {
-    let without_start = rows.iter().filter(|row| row.plan_from.is_none() && !row.plans.is_empty());
-    let numbers: Vec<u64> = without_start.map(|row| row.account.0).collect();
+    let with_plans = rows.iter().filter(|row| !row.plans.is_empty());
+    let numbers: HashSet<u64> = with_plans.map(|row| row.account.0).collect();
+    let numbers: Vec<u64> = numbers.intersection(known).copied().collect();
     let shown = stream::iter(numbers).map(|number| async move {
         let shown = front.account(number).await?;
         anyhow::Ok((number, shown.map(|shown| shown.subscriptions).unwrap_or_default()))
@@ -194,29 +354,60 @@ fn open(row: &AccountRow) -> AccountCommand {
     apply::open(row.account.0, settings, row.identities.clone())
 }
 
-/// The commands that subscribe the account of a row. Without `plan_from` a plan begins `now`. If
-/// `had` contains the same subscription already, its start is used instead: a repeated import
-/// changes nothing, and a cancelled plan does not begin again.
+/// As [`open`], without the identities.
+fn open_only(row: &AccountRow) -> AccountCommand {
+    AccountCommand { identities: Vec::new(), ..open(row) }
+}
+
+/// The commands that subscribe the account of a row.
 fn subscriptions<'a>(
     row: &'a AccountRow,
     had: &'a [Subscription],
     now: Timestamp,
 ) -> impl Iterator<Item = AccountCommand> + 'a {
+    subscribes(row, had, now).map(|asked| apply::subscribe(row.account.0, asked))
+}
+
+/// How many plans of a row the account had with this start and cancelled at it: a repeated import
+/// changes nothing.
+fn never_begun(row: &AccountRow, had: &[Subscription]) -> u64 {
+    (row.plans.len() - subscribes(row, had, Timestamp::MIN).count()) as u64
+}
+
+/// Whether the subscription was cancelled at its start.
+fn never_began(one: &Subscription) -> bool {
+    one.until_us == Some(one.from_us)
+}
+
+/// The subscriptions of a row. Without `plan_from` a plan begins `now`. If `had` contains the same
+/// subscription already, its start is used instead: a repeated import changes nothing, and a
+/// cancelled plan does not begin again.
+fn subscribes<'a>(
+    row: &'a AccountRow,
+    had: &'a [Subscription],
+    now: Timestamp,
+) -> impl Iterator<Item = Subscribe> + 'a {
     // The first plan is tried first, so it gets the highest priority.
     let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
-    row.plans.iter().zip(priorities).map(move |(plan, priority)| {
+    row.plans.iter().zip(priorities).filter_map(move |(plan, priority)| {
         let is_as_stated = |one: &&Subscription| {
             let parameters = one.parameters.iter().eq(row.parameters.iter());
             one.option.is_empty() && one.plan_id == *plan && one.priority == priority && parameters
         };
-        let begun = had.iter().filter(is_as_stated).map(|one| Timestamp(one.from_us)).max();
-        let subscription = Subscribe {
+        let begun = had.iter().filter(is_as_stated).max_by_key(|one| one.from_us);
+        let from_us = row.plan_from.map(|from| from.0).or(begun.map(|one| one.from_us));
+        // Cancelled at its start: a repeated import does not begin it again.
+        let is_stated_start = |one: &&Subscription| Some(one.from_us) == from_us;
+        let mut at_start = had.iter().filter(is_as_stated).filter(is_stated_start).peekable();
+        if at_start.peek().is_some() && at_start.all(never_began) {
+            return None;
+        }
+        Some(Subscribe {
             plan_id: plan.clone(),
-            from_us: row.plan_from.or(begun).unwrap_or(now).0,
+            from_us: from_us.unwrap_or(now.0),
             priority,
             parameters: row.parameters.clone().into_iter().collect(),
-        };
-        apply::subscribe(row.account.0, subscription)
+        })
     })
 }
 

@@ -41,7 +41,8 @@ const ROUNDS_MAX: usize = 100;
 /// Opens an account for each requester of `survey` that has none.
 ///
 /// # Errors
-/// A failed check; then nothing was changed.
+/// A failed check, before any change; or a failed request or a refused command, after which some of
+/// the accounts may be open.
 pub(super) async fn open(
     front: &Front,
     args: &AccessLogArgs,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, ChargeLine, Cursor, FeedPage, PullRequest};
 
-use super::Feed;
+use super::{Acknowledged, Feed};
 
 /// A feed of these lines. The lines of each partition must be in the order of the log.
 #[derive(Default)]
@@ -24,9 +24,9 @@ impl FakeFeed {
 }
 
 impl Feed for FakeFeed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
         self.acknowledged.borrow_mut().extend(request.to);
-        Ok(())
+        Ok(Acknowledged::Here)
     }
 
     /// Returns each line on a page of its own.

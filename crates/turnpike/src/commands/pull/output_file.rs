@@ -10,7 +10,7 @@
 //! line as in the feed, and not a line of another cluster at the same position.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -92,6 +92,7 @@ impl FoundFile {
             .open(path)
             .with_context(place)?;
         check_kind(path, &file.metadata().with_context(place)?)?;
+        lock(path, &file)?;
         let form = Form::new(format)?;
         let mut found = Self {
             path: path.to_owned(),
@@ -351,6 +352,23 @@ fn check_kind(path: &Path, metadata: &std::fs::Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Locks the file until it is closed, since two pulls at once would both append the same lines.
+fn lock(path: &Path, file: &File) -> anyhow::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{} is being written by another pull: wait until it has ended, or name another file \
+             (--output)",
+            path.display()
+        ),
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} can't be locked (--output)", path.display()))
+        }
+    }
+}
+
 /// A new file survives a crash only if its directory was synced too.
 #[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -495,7 +513,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Reads all lines of the file, from the first one on.
+    /// A reader of all lines of the file, from the first one on.
     fn new(path: &'a Path, file: &'a File, format: PullFormat) -> anyhow::Result<Self> {
         let reader = BufReader::with_capacity(1 << 18, file);
         let (text, is_complete) = (Vec::new(), false);

@@ -1,4 +1,4 @@
-//! The destination of lines: standard output, or a file in append-only mode.
+//! The destination of lines: standard output, or a file to which lines are only appended.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

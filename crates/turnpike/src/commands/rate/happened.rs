@@ -6,7 +6,7 @@ use turnpike_types::{Timestamp, UsageRecord, limits};
 use crate::{ui, values};
 
 /// Checks the ends of records against the present time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Happened {
     now: Timestamp,
     /// Whether the caller specified `now`. Then the check is the same as in a cluster.

@@ -10,11 +10,12 @@ use crate::exit::usage;
 use super::RateArgs;
 
 /// The account with the plans of each option as alternatives, and all other plans as plain
-/// subscriptions.
+/// subscriptions. All of them begin at `from`.
 pub(super) fn subscribed(
     args: &RateArgs,
     account: TrialAccount,
     catalogue: &TrialCatalogue,
+    from: Timestamp,
 ) -> anyhow::Result<TrialAccount> {
     let known = catalogue.ids();
     let (mut names, mut offered) = (BTreeSet::new(), BTreeSet::new());
@@ -39,12 +40,13 @@ pub(super) fn subscribed(
             }
         }
         let fee = fee(args, name)?;
-        with_options = with_options.with_option(name, fee, Timestamp::MIN, plans);
+        with_options = with_options.with_option(name, fee, from, plans);
     }
     if let Some((name, _)) = args.option_fees.iter().find(|(name, _)| !names.contains(&**name)) {
         return Err(usage(format!("--option-fee {name}: there is no --option {name}")));
     }
-    Ok(with_options.with_all(known.iter().filter(|id| !offered.contains(id.as_str()))))
+    let plain = known.iter().filter(|id| !offered.contains(id.as_str()));
+    Ok(with_options.with_all_from(from, plain))
 }
 
 fn fee(args: &RateArgs, name: &str) -> anyhow::Result<Money> {
