@@ -69,7 +69,7 @@ pub use language::plan::Plan;
 pub use language::table_name::{TableKind, TableName};
 pub use language::values::ACCOUNT_CURRENCY;
 pub use machine::account::AccountContext;
-pub use machine::code::{Component, ComponentKind, ObjectCode, Variable};
+pub use machine::code::{Component, ObjectCode, Variable};
 pub use machine::in_force::{DueInterval, OfferId, OptionInForce, PlanInForce};
 pub use machine::lines::ChargeLine;
 pub use machine::offset::PostedAmount;

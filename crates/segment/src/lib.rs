@@ -9,7 +9,7 @@
 //!               | marks (a fourth stream if there are any: format 2)       marks.rs
 //!         head: partition, number, logged time, control totals, tables, entries  head.rs
 //!         rows.rs  the rows of a decoded segment;  columns.rs  vectors <-> Arrow arrays
-//!         kind.rs  kinds of lines;  details.rs  details of suspense reasons
+//!         details.rs  details of suspense reasons
 //! ```
 //!
 //! The terms of the format, and invariants:
@@ -37,7 +37,6 @@ mod decode;
 mod details;
 mod encode;
 pub mod head;
-mod kind;
 mod marks;
 mod rows;
 
@@ -45,5 +44,5 @@ pub use builder::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
 pub use decode::{Segment, SegmentError};
 pub use encode::{SealContext, SealedSegment, hash_of};
 pub use head::{Header, Totals};
-pub use kind::LineKind;
 pub use rows::{ChangeRow, ComponentInfo, LineRow, RecordRow};
+pub use turnpike_types::LineKind;

@@ -32,11 +32,13 @@ pub(crate) struct PeriodSpan {
 }
 
 /// The kinds of period for accumulators and charges (docs/plan-semantics.md section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub(crate) enum Calendared {
     /// The account's calendar month.
     Month,
     /// The account's billing cycle.
+    #[strum(serialize = "billing cycle")]
     Cycle,
     /// A week that starts on this day: 1 (Monday) to 7 (Sunday), as in ISO 8601.
     Week(i8),
@@ -47,12 +49,7 @@ pub(crate) enum Calendared {
 impl Calendared {
     /// The name of the period in messages.
     pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Month => "month",
-            Self::Cycle => "billing cycle",
-            Self::Week(_) => "week",
-            Self::Day => "day",
-        }
+        self.into_str()
     }
 
     const fn index(self) -> usize {

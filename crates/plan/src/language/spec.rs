@@ -45,7 +45,8 @@ pub(crate) enum Role {
 }
 
 /// The kind of value that a port carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub(crate) enum Carries {
     /// Units of a record.
     Usage,
@@ -56,6 +57,7 @@ pub(crate) enum Carries {
 }
 
 impl Carries {
+    /// The kind in a sentence, with its article.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -265,5 +267,18 @@ impl Vocabulary {
 impl fmt::Debug for Vocabulary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The catalogue of types and the messages about links contain these words.
+    #[test]
+    fn what_a_port_carries_has_a_name_and_a_word_for_sentences() {
+        let all = [Carries::Usage, Carries::Charge, Carries::Level];
+        assert_eq!(all.map(|carries| carries.into_str()), ["usage", "charge", "level"]);
+        assert_eq!(all.map(Carries::word), ["usage", "a charge", "a level"]);
     }
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::language::nearest::hint;
 
 /// The kind of data in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum TableKind {
     /// Prefixes of telephone numbers and their prices.
     DialPlan,
@@ -26,14 +27,8 @@ impl TableKind {
         [Self::DialPlan, Self::Tax, Self::Holidays, Self::ExchangeRates, Self::Addresses];
 
     /// The word for the kind in a table's first line.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::DialPlan => "dial-plan",
-            Self::Tax => "tax",
-            Self::Holidays => "holidays",
-            Self::ExchangeRates => "exchange-rates",
-            Self::Addresses => "addresses",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -62,4 +57,17 @@ pub struct TableName {
     pub kind: TableKind,
     /// The table's id.
     pub id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words stand in published tables.
+    #[test]
+    fn the_words_for_kinds_of_tables_never_change() {
+        let words = ["dial-plan", "tax", "holidays", "exchange-rates", "addresses"];
+        assert_eq!(TableKind::ALL.map(TableKind::word), words);
+        assert_eq!(words.map(str::parse), TableKind::ALL.map(Ok));
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use turnpike_types::{Currency, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{Currency, LineKind, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::period::Period;
 use crate::calendar::zone::{Zone, first_instant_of};
@@ -200,7 +200,7 @@ pub struct Component {
     /// The step's id, or the charge's name.
     pub component: String,
     /// The kind of charge.
-    pub kind: ComponentKind,
+    pub kind: LineKind,
     /// The price as written, with parameters filled in: `0.05 per 1 GB`, `10.00 once`, `20.00 per
     /// month`.
     pub price: String,
@@ -210,53 +210,6 @@ pub struct Component {
     pub level: Option<VariableId>,
     /// The currency of the component's lines.
     pub currency: Currency,
-}
-
-/// Kinds of charges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ComponentKind {
-    /// A charge for units used, or a step's constant.
-    Usage,
-    /// A charge that is made once per subscription.
-    OneTime,
-    /// A charge that is made once per period.
-    Recurring,
-    /// A tax on other lines.
-    Tax,
-    /// A percentage of other lines, as a discount or a surcharge.
-    Discount,
-    /// A party's share of another line.
-    Share,
-    /// Another line converted to another currency.
-    Conversion,
-    /// A correction to an agreed amount: a volume price, a cap, a minimum, a commitment, or the
-    /// refund of a charge's unused days.
-    Adjustment,
-    /// A credit that one party grants to another.
-    Bonus,
-    /// An event without a charge.
-    Event,
-    /// The sum of the chosen alternative, or the fee for the option.
-    Option,
-}
-
-impl ComponentKind {
-    /// The name of this kind on receipts.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::OneTime => "one-time",
-            Self::Recurring => "recurring",
-            Self::Tax => "tax",
-            Self::Discount => "discount",
-            Self::Share => "share",
-            Self::Conversion => "conversion",
-            Self::Adjustment => "adjustment",
-            Self::Bonus => "bonus",
-            Self::Event => "event",
-            Self::Option => "option",
-        }
-    }
 }
 
 /// A variable that a plan keeps for each account.

@@ -66,8 +66,8 @@ impl OfferId {
         Self(u64::from_le_bytes(first))
     }
 
-    /// The variable that holds the client's choice for each cycle, as the [`plan_number`] of the
-    /// chosen plan.
+    /// The variable that holds the client's choice for each cycle, as the
+    /// [`plan_number`](crate::plan_number) of the chosen plan.
     pub const fn choice(self) -> VariableId {
         CHOICE.of(self.0)
     }
@@ -79,8 +79,8 @@ impl OfferId {
         CLOSED.of(self.0)
     }
 
-    /// The variable that holds, for each closed cycle, the [`plan_number`] of the plan that was
-    /// billed.
+    /// The variable that holds, for each closed cycle, the [`plan_number`](crate::plan_number) of
+    /// the plan that was billed.
     pub(crate) const fn billed(self) -> VariableId {
         BILLED.of(self.0)
     }
@@ -139,8 +139,8 @@ impl<'a> OptionInForce<'a> {
 }
 
 /// An interval in which an account's settings and the plan versions of its subscriptions are
-/// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`](crate::Rater::fall_due) reads
-/// tables, in the interval of the due charge.
+/// constant. A new version of a table need not start a new interval: only
+/// [`Rater::fall_due`](crate::Rater::fall_due) reads tables, in the interval of the due charge.
 ///
 /// An empty interval only gives back the by-day charges of a subscription that never began. Such
 /// intervals precede all others, so that of equal instants the credit is booked first.

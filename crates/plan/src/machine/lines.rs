@@ -7,9 +7,9 @@ use crate::calendar::period::Period;
 /// A priced portion of a record, or a line derived from another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChargeLine {
-    /// Index into the plans given to [`Rater::rate`].
+    /// Index into the plans given to [`Rater::rate`](crate::Rater::rate).
     pub plan: u16,
-    /// Index into that plan's [`ObjectCode::components`].
+    /// Index into that plan's [`ObjectCode::components`](crate::ObjectCode::components).
     pub component: u16,
     /// Quantity in the component's unit; 0 for fixed charges.
     pub quantity: i128,

@@ -2,10 +2,9 @@
 //! (docs/plan-semantics.md section 6).
 //!
 //! The lines of each alternative are tentative and count in no total. Their sums are kept in two
-//! variables per offer, plan and cycle ([`crate::machine::tentative`]): usage and recurring charges, by
-//! which the alternatives are compared, and one-time charges. The close of the cycle posts the
-//! winner's sums and the fee, and clears the sums of all alternatives; the tentative lines are the
-//! receipts.
+//! variables per offer, plan and cycle (tentative.rs): usage and recurring charges, by which the
+//! alternatives are compared, and one-time charges. The close of the cycle posts the winner's sums
+//! and the fee, and clears the sums of all alternatives; the tentative lines are the receipts.
 //!
 //! An offer is one agreement on alternatives, identified by the option's name and its start. The
 //! same option offered again is another offer, with its own sums, choices and closes, even within

@@ -2,7 +2,7 @@
 //! bookings, buckets.
 //!
 //! A state entry holds a plain number. The primitive that writes the variable determines its
-//! [`Meaning`], which is therefore declared together with the variable.
+//! meaning (meaning.rs), which is therefore declared together with the variable.
 
 use jiff::civil::Date;
 use turnpike_types::{Currency, Money, Timestamp};

@@ -6,11 +6,11 @@
 //! backdated.
 
 use smallvec::SmallVec;
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, PeriodSpan, date_of};
-use crate::machine::code::{ComponentKind, Evaluation};
+use crate::machine::code::Evaluation;
 use crate::machine::evaluation::event::Event;
 use crate::machine::in_force::{OfferId, OptionInForce};
 use crate::machine::lines::ChargeLine;
@@ -147,7 +147,7 @@ fn is_closed(run: &Evaluation<'_>, offer: OfferId, cycle: PeriodSpan) -> bool {
 fn is_once(run: &Evaluation<'_>, number: usize) -> bool {
     let component = |line: &ChargeLine| run.code.components.get(usize::from(line.component));
     let kind = first_of(run, number).and_then(component).map(|component| component.kind);
-    kind == Some(ComponentKind::OneTime)
+    kind == Some(LineKind::OneTime)
 }
 
 /// The line from which a line is ultimately derived: a discount or surcharge on a one-time charge

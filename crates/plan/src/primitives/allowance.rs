@@ -1,8 +1,8 @@
 //! Allowance: granted units with a validity period, used before any unit is charged
 //! (docs/plan-semantics.md section 4).
 //!
-//! This module holds the properties and ports; [`buckets`](super::parts::buckets) holds the grants and
-//! the order in which they are used.
+//! This module holds the properties and ports; `parts/buckets.rs` holds the grants and the order in
+//! which they are used.
 
 use turnpike_types::SuspenseReason;
 

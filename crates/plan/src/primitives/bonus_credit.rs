@@ -3,7 +3,7 @@
 //!
 //! Each grant books two lines of opposite amounts, so the sum over all accounts does not change.
 
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
 use crate::compile::definition::Definition;
@@ -12,7 +12,7 @@ use crate::language::graph::{Child, Primitive};
 use crate::language::spec::{
     CHARGE_OUT, ChildSpec, Role, Spec, Value, charge_in, optional, required, with_default,
 };
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::places::{Attribute, ChargeOut};
 use crate::machine::lines::ChargeLine;
 
@@ -86,7 +86,7 @@ fn grant(
     let pattern = |name| child.property(name).map(Box::from);
     let mut named = |name| {
         let price = format!("{written} % of the charge");
-        component(builder, at, (&primitive.id, name), ComponentKind::Bonus, price)
+        component(builder, at, (&primitive.id, name), LineKind::Bonus, price)
     };
     let (credit, debit) = (named("credit")?, named("debit")?);
     let to = AccountRef::read(builder, at, "to", to)?;

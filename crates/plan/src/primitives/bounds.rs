@@ -1,7 +1,7 @@
 //! Minimum, Cap, Commitment: they correct the sum of charges to an agreed amount
 //! (docs/plan-semantics.md sections 5 and 8).
 
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::calendar::periods::Calendared;
@@ -11,7 +11,7 @@ use crate::language::findings::Refused;
 use crate::language::graph::Primitive;
 use crate::language::measure::Unit;
 use crate::language::spec::{CHARGE_OUT, PropertySpec, Role, Spec, Value, charge_in, required};
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::event::Event;
 use crate::machine::evaluation::places::ChargeOut;
 use crate::machine::meaning::{Holds, Meaning, Per};
@@ -122,7 +122,7 @@ impl Bound {
         let price = format!("{words} {written} per {period}");
         Ok(Self {
             amount: builder.money(at, "amount", written)?.nanos(),
-            component: component(builder, at, (id, id), ComponentKind::Adjustment, price)?,
+            component: component(builder, at, (id, id), LineKind::Adjustment, price)?,
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),
         })

@@ -5,7 +5,7 @@
 //! failed transfer has no payer, unless a row has a condition on its status.
 
 use smallvec::SmallVec;
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
 use crate::compile::definition::Definition;
@@ -15,7 +15,7 @@ use crate::language::spec::{
     Carries, ChildSpec, MayBeUnconnected, OTHERS, OutputSpec, PropertySpec, Role, Spec, Value,
     charge_in, optional, required, with_default,
 };
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::places::{Attribute, ChargeOut};
 use crate::machine::lines::ChargeLine;
 
@@ -153,7 +153,7 @@ fn parties<'p>(
         let account = AccountRef::read(builder, child.line, "account", account)?;
         let name = (primitive.id.as_str(), id);
         let price = format!("share of {id}");
-        let component = component(builder, child.line, name, ComponentKind::Share, price)?;
+        let component = component(builder, child.line, name, LineKind::Share, price)?;
         parties.push((id, Party { account, component }));
     }
     Ok(parties)

@@ -1,13 +1,13 @@
 //! CurrencyConverter: converts charges to another currency, at the rate of their date
 //! (docs/plan-semantics.md section 3).
 
-use turnpike_types::{Currency, SuspenseReason};
+use turnpike_types::{Currency, LineKind, SuspenseReason};
 
 use crate::compile::definition::Definition;
 use crate::language::price::half_even;
 use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
 use crate::language::table_name::TableKind;
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::places::{ChargeOut, TableRef};
 use crate::machine::lines::ChargeLine;
 
@@ -37,7 +37,7 @@ pub(super) static DEFINITION: Definition = Definition {
         let op = CurrencyConverter {
             to: builder.charged(),
             table: builder.table(TableKind::ExchangeRates, table),
-            component: component(builder, at, (id, id), ComponentKind::Conversion, price)?,
+            component: component(builder, at, (id, id), LineKind::Conversion, price)?,
             digits: builder.digits(),
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),

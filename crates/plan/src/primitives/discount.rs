@@ -1,11 +1,11 @@
 //! Discount: a percentage off charges; a negative percentage is a surcharge
 //! (docs/plan-semantics.md sections 3 and 8).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{LineKind, SuspenseReason};
 
 use crate::compile::definition::Definition;
 use crate::language::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::places::ChargeOut;
 
 use super::parts::charges::{
@@ -28,7 +28,7 @@ pub(super) static DEFINITION: Definition = Definition {
         let price = format!("{written} % off");
         let op = Discount {
             percent: builder.read(at, "percent", Percent::parse(written))?,
-            component: component(builder, at, (id, id), ComponentKind::Discount, price)?,
+            component: component(builder, at, (id, id), LineKind::Discount, price)?,
             digits: builder.digits(),
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),

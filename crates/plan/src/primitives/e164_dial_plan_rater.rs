@@ -1,7 +1,7 @@
 //! E164DialPlanRater: prices units by the called telephone number
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::compile::build::Builder;
@@ -14,7 +14,7 @@ use crate::language::spec::{
     CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
 };
 use crate::language::table_name::TableKind;
-use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::code::{Component, Evaluation, Op};
 use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef, UsageInput};
 use crate::machine::evaluation::refusal::Named;
 use crate::machine::lines::ChargeLine;
@@ -94,7 +94,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let component = |name: &str, unit, price| Component {
         primitive: primitive.id.clone(),
         component: name.to_owned(),
-        kind: ComponentKind::Usage,
+        kind: LineKind::Usage,
         price,
         unit,
         level: None,

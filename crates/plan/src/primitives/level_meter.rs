@@ -30,7 +30,7 @@ use crate::machine::state::{Keep, VariableId};
 use crate::machine::stream::Stream;
 
 use super::parts::charging::CURRENCY;
-use super::parts::steps::{Tiers, Total};
+use super::parts::steps::{ExactUnits, Tiers};
 use super::parts::weekdays::{WEEKDAY, week_of};
 
 /// A piece (the part of a period within one subscription) is stored under the number of the
@@ -260,10 +260,10 @@ impl LevelMeter {
         }
         let total = match self.of {
             LevelStatistic::Average => {
-                Total { top: whole.sum, over: i128::from(period.to) - i128::from(period.from) }
+                ExactUnits { top: whole.sum, over: i128::from(period.to) - i128::from(period.from) }
             }
-            LevelStatistic::Peak => Total::of(whole.peak),
-            LevelStatistic::Last => Total::of(whole.level),
+            LevelStatistic::Peak => ExactUnits::of(whole.peak),
+            LevelStatistic::Last => ExactUnits::of(whole.level),
         };
         self.tiers.book(run, self.out, total, period.period)
     }

@@ -1,13 +1,13 @@
 //! OneTimeCharge: an amount once per subscription, across all plan versions
 //! (docs/plan-semantics.md section 5).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::compile::definition::Definition;
 use crate::language::measure::Unit;
 use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, required};
-use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::code::{Component, Evaluation, Op};
 use crate::machine::evaluation::event::{DueQuery, Event};
 use crate::machine::evaluation::places::{ChargeOut, UsageInput};
 use crate::machine::meaning::CHARGED_ONCE;
@@ -36,7 +36,7 @@ pub(super) static DEFINITION: Definition = Definition {
         let component = Component {
             primitive: primitive.id.clone(),
             component: primitive.id.clone(),
-            kind: ComponentKind::OneTime,
+            kind: LineKind::OneTime,
             price: format!("{written} once"),
             unit: Unit::One,
             level: None,

@@ -25,7 +25,7 @@ use crate::machine::state::{Keep, VariableId};
 use crate::machine::stream::{Span, Stream};
 
 use super::parts::charging::CURRENCY;
-use super::parts::steps::{Tiers, Total};
+use super::parts::steps::{ExactUnits, Tiers};
 
 const INTERVAL_US: i64 = 300_000_000;
 
@@ -221,7 +221,7 @@ impl PercentileRater {
                 billed = (*next).max(billed);
             }
         }
-        self.tiers.book(run, self.out, Total::of(billed), cycle.period)
+        self.tiers.book(run, self.out, ExactUnits::of(billed), cycle.period)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use jiff::civil::Date;
 use smallvec::SmallVec;
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, date_of, period_of};
@@ -21,7 +21,7 @@ use crate::language::price::Price;
 use crate::language::spec::{
     CHARGE_OUT, OutputSpec, PropertySpec, Role, Spec, Value, optional, required, with_default,
 };
-use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::code::{Component, Evaluation, Op};
 use crate::machine::evaluation::event::{DueQuery, Event};
 use crate::machine::evaluation::places::{ChargeOut, UsageInput};
 use crate::machine::meaning::{CHARGED, CHARGED_UNTIL};
@@ -101,7 +101,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     let component = Component {
         primitive: primitive.id.clone(),
         component: primitive.id.clone(),
-        kind: ComponentKind::Recurring,
+        kind: LineKind::Recurring,
         price: format!("{written} per {}", calendared.word()),
         unit: Unit::One,
         level: None,
@@ -121,7 +121,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
         let credit = Component {
             primitive: primitive.id.clone(),
             component: format!("{}-unused", primitive.id),
-            kind: ComponentKind::Adjustment,
+            kind: LineKind::Adjustment,
             price: format!("unused days of {written} per {}", calendared.word()),
             unit: Unit::One,
             level: None,

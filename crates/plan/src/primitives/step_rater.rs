@@ -1,8 +1,10 @@
 //! StepRater: prices units by steps of a level (docs/plan-semantics.md sections 2, 3 and 4).
 //!
 //! ```text
-//!  level.rs    the level that each unit reads  ladder.rs   splits units into parts, one per step
-//!  steps.rs    bounds and prices               rate.rs     books lines for the parts, by mode
+//!  machine/level.rs   the level that each unit reads
+//!  machine/ladder.rs  splits units into parts, one per step
+//!  parts/steps.rs     bounds and prices
+//!  rate.rs            books lines for the parts, by mode
 //! ```
 //!
 //! The mode `graduated` prices a part by its number of units. The other modes, and running
@@ -10,6 +12,8 @@
 //! exactly the priced units, so that a part consists of the units between the two levels.
 
 mod rate;
+
+use turnpike_types::LineKind;
 
 use crate::compile::build::Builder;
 use crate::compile::check::fees;
@@ -21,7 +25,7 @@ use crate::language::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Role, Spec, Value,
     optional, required, usage_in, with_default,
 };
-use crate::machine::code::{Component, ComponentKind};
+use crate::machine::code::Component;
 use crate::machine::evaluation::places::Total;
 use crate::machine::meaning::CHARGED;
 use crate::machine::state::Keep;
@@ -198,7 +202,7 @@ fn step(
         currency,
         primitive: primitive.id.clone(),
         component: id.to_owned(),
-        kind: ComponentKind::Usage,
+        kind: LineKind::Usage,
         price,
         unit: builder.unit(),
         level: total.map(|total| total.variable),
@@ -262,7 +266,7 @@ fn correction(
         currency: builder.currency()?,
         primitive: primitive.id.clone(),
         component: format!("{}-correction", builder.child_property(child, "id")?),
-        kind: ComponentKind::Adjustment,
+        kind: LineKind::Adjustment,
         price: format!("correction to {amount} per {per}"),
         unit: builder.unit(),
         level: total.map(|total| total.variable),

@@ -7,7 +7,7 @@
 //! These are exact fractions, each rounded once, and the net amount is G less the taxes.
 
 use smallvec::SmallVec;
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
 use crate::compile::definition::Definition;
 use crate::language::price::half_even;
@@ -15,7 +15,7 @@ use crate::language::spec::{
     CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default,
 };
 use crate::language::table_name::TableKind;
-use crate::machine::code::{ComponentKind, Evaluation, Op};
+use crate::machine::code::{Evaluation, Op};
 use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef};
 use crate::machine::evaluation::refusal::Named;
 use crate::machine::lines::ChargeLine;
@@ -54,7 +54,7 @@ pub(super) static DEFINITION: Definition = Definition {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let table = builder.property(primitive, "table")?;
         let place = builder.property(primitive, "place")?;
-        let mut named = |name, price| component(builder, at, (id, name), ComponentKind::Tax, price);
+        let mut named = |name, price| component(builder, at, (id, name), LineKind::Tax, price);
         let tax = named("tax", format!("taxes of {table}"))?;
         let net = match primitive.property("prices") {
             Some("inclusive") => Some(named("net", format!("without taxes of {table}"))?),

@@ -1,7 +1,7 @@
 //! UsageMonitor: books an event, once per period, when a level passes a limit
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
 use crate::compile::build::Builder;
 use crate::compile::definition::{Built, Definition};
@@ -11,7 +11,7 @@ use crate::language::measure::{Quantity, Unit};
 use crate::language::spec::{
     CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
-use crate::machine::code::{Component, ComponentKind, Evaluation, Op};
+use crate::machine::code::{Component, Evaluation, Op};
 use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
 use crate::machine::ladder::Sorter;
 use crate::machine::level;
@@ -46,7 +46,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let event = Component {
         primitive: primitive.id.clone(),
         component: primitive.id.clone(),
-        kind: ComponentKind::Event,
+        kind: LineKind::Event,
         price: builder.property(primitive, "message")?.to_owned(),
         unit: builder.unit(),
         level: Some(total.variable),

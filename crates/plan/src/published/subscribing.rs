@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use jiff::civil::Date;
-use turnpike_types::{Currency, Timestamp};
+use turnpike_types::{Currency, DAY_US, Timestamp};
 
 use crate::calendar::zone::{Zone, first_instant_of};
 use crate::language::plan::Plan;
@@ -23,7 +23,6 @@ use crate::language::values::ACCOUNT_CURRENCY;
 /// 1970-01-01 in any zone, or [`Timestamp::MIN`], means "from the start of the plan".
 pub const ANY_START: Timestamp = Timestamp(2 * DAY_US);
 
-const DAY_US: i64 = 86_400_000_000;
 /// The greatest offset of a time zone ahead of UTC, in microseconds.
 const EAST_US: i64 = 14 * 3_600_000_000;
 /// Maximum number of versions, parameters or errors in one message.

@@ -125,17 +125,9 @@ fn category(spec: &Spec) -> &'static str {
     }
 }
 
-const fn word(carries: Carries) -> &'static str {
-    match carries {
-        Carries::Usage => "usage",
-        Carries::Charge => "charge",
-        Carries::Level => "level",
-    }
-}
-
 fn input(spec: &InputSpec) -> InputType {
     let InputSpec { name, carries, required, many, .. } = *spec;
-    InputType { name, carries: word(carries), required, many }
+    InputType { name, carries: carries.into_str(), required, many }
 }
 
 fn output(spec: &OutputSpec) -> OutputType {
@@ -145,7 +137,7 @@ fn output(spec: &OutputSpec) -> OutputType {
         MayBeUnconnected::SourceFed => "at-the-source",
         MayBeUnconnected::When(_) => "when-nothing-flows",
     };
-    OutputType { name: spec.name, carries: word(spec.carries), may_stay_open }
+    OutputType { name: spec.name, carries: spec.carries.into_str(), may_stay_open }
 }
 
 fn property(spec: &PropertySpec) -> PropertyType {

@@ -137,3 +137,10 @@ fn the_first_and_the_last_instant_do_not_panic() {
         }
     }
 }
+
+/// The prices on receipts contain these words: `20.00 per month`.
+#[test]
+fn a_kind_of_period_is_named_as_people_call_it() {
+    let kinds = [Calendared::Month, Calendared::Cycle, Calendared::Week(1), Calendared::Day];
+    assert_eq!(kinds.map(Calendared::word), ["month", "billing cycle", "week", "day"]);
+}

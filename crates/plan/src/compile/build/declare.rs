@@ -1,4 +1,5 @@
-//! What a primitive declares for the object code: operations, derived attributes, tables, variables.
+//! What a primitive declares for the object code: operations, derived attributes, tables,
+//! variables.
 
 use super::builder::Builder;
 use crate::calendar::periods::Calendared;

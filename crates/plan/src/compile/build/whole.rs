@@ -1,13 +1,13 @@
 //! Parts of the object code that belong to the whole plan, not to one primitive.
 
-use turnpike_types::Currency;
+use turnpike_types::{Currency, LineKind};
 
 use crate::compile::check::{Checked, LinkSource};
 use crate::language::document::Document;
 use crate::language::graph::Primitive;
 use crate::language::measure::Unit;
 use crate::language::spec::MayBeUnconnected;
-use crate::machine::code::{Accepts, BonusParts, Component, ComponentKind, TentativeParts};
+use crate::machine::code::{Accepts, BonusParts, Component, TentativeParts};
 use crate::machine::state::{Keep, VariableId};
 
 /// The components and variables for a comparison of alternatives. Every plan has them, because any
@@ -21,7 +21,7 @@ pub(super) fn tentative_parts(
         components.push(Component {
             primitive: "option".to_owned(),
             component: name.to_owned(),
-            kind: ComponentKind::Option,
+            kind: LineKind::Option,
             price: price.to_owned(),
             unit: Unit::One,
             level: None,
@@ -54,7 +54,7 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
         components.push(Component {
             primitive: "bonus-offset".to_owned(),
             component: name.to_owned(),
-            kind: ComponentKind::Bonus,
+            kind: LineKind::Bonus,
             price: price.to_owned(),
             unit: Unit::One,
             level: None,

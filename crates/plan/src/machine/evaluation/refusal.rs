@@ -8,7 +8,7 @@ use turnpike_types::{Detail, SuspenseReason};
 use super::places::Attribute;
 
 /// The detail of the last refusal. It is written only on a refusal, so that it adds no cost to a
-/// rated record. It is behind a lock because primitives refuse through a shared [`Evaluation`](crate::machine::code::Evaluation).
+/// rated record. It is behind a lock because primitives refuse through a shared `Evaluation`.
 #[derive(Debug, Default)]
 pub(crate) struct LastRefusal(Mutex<Option<(SuspenseReason, Detail)>>);
 

@@ -22,13 +22,15 @@ pub struct Due {
     pub(crate) what: DueKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub(crate) enum DueKind {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
     /// Sums that an option's alternatives have in a cycle in which the option was not in force. A
     /// late record, or a backdated command, can leave such sums.
+    #[strum(serialize = "option")]
     Leftover(PeriodSpan),
     /// The offset of bonuses against the cycle's charges, after all these charges are booked.
     Offset(PeriodSpan),
@@ -37,12 +39,7 @@ pub(crate) enum DueKind {
 impl Due {
     /// The kind in words: `charge`, `close`, `option` or `offset`.
     pub const fn word(&self) -> &'static str {
-        match self.what {
-            DueKind::Charge => "charge",
-            DueKind::Close(_) => "close",
-            DueKind::Option(_) | DueKind::Leftover(_) => "option",
-            DueKind::Offset(_) => "offset",
-        }
+        self.what.into_str()
     }
 
     /// The instant that determines the versions of tables, in an interval with these bounds: for a
@@ -70,5 +67,26 @@ impl Due {
             DueKind::Offset(_) => (4, Reverse(self.interval)),
         };
         (self.at, rank, last, self.interval, self.plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::period::Period;
+
+    #[test]
+    fn a_due_event_is_named_by_what_the_account_sees() {
+        let cycle = PeriodSpan { from: 0, to: 1, period: Period(0) };
+        for (what, word) in [
+            (DueKind::Charge, "charge"),
+            (DueKind::Close(cycle), "close"),
+            (DueKind::Option(cycle), "option"),
+            (DueKind::Leftover(cycle), "option"),
+            (DueKind::Offset(cycle), "offset"),
+        ] {
+            let due = Due { at: Timestamp(0), interval: 0, plan: 0, what };
+            assert_eq!(due.word(), word, "{what:?}");
+        }
     }
 }

@@ -28,7 +28,8 @@ const PERIOD_DAYS_MAX: i32 = 31;
 pub(crate) struct Bookings {
     /// The amount that was charged, in billionths.
     booked: VariableId,
-    /// The subscription and the end dates of the booking, packed into one integer ([`BookedDates`]).
+    /// The subscription and the end dates of the booking, packed into one integer:
+    /// [`BookedDates`].
     dates: VariableId,
 }
 

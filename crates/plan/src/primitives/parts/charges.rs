@@ -1,7 +1,7 @@
 //! Shared code of the primitives that work on charges: percentages, references to accounts, and
 //! lines that are derived from other lines.
 
-use turnpike_types::{AccountNumber, Money, Posting, SuspenseReason};
+use turnpike_types::{AccountNumber, LineKind, Money, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
 use crate::language::findings::Refused;
@@ -9,7 +9,7 @@ use crate::language::measure::{Decimal, Unit};
 use crate::language::price::half_even;
 use crate::language::spec::{Value, ValueType};
 use crate::language::values;
-use crate::machine::code::{Component, ComponentKind, Evaluation};
+use crate::machine::code::{Component, Evaluation};
 use crate::machine::evaluation::event::Event;
 use crate::machine::evaluation::places::Attribute;
 use crate::machine::evaluation::refusal::Named;
@@ -167,7 +167,7 @@ pub(crate) fn component(
     builder: &mut Builder<'_>,
     line: u32,
     (primitive, component): (&str, &str),
-    kind: ComponentKind,
+    kind: LineKind,
     price: String,
 ) -> Result<u16, Refused> {
     let currency = builder.charged();
@@ -213,7 +213,7 @@ pub(crate) fn replaced(run: &mut Evaluation<'_>, number: u32) {
 /// Whether the line is a charge. An event has no amount, so it is neither taxed nor shared.
 pub(crate) fn is_charge(run: &Evaluation<'_>, number: u32) -> Result<bool, SuspenseReason> {
     let component = run.code.components.get(usize::from(line(run, number)?.component));
-    Ok(component.is_some_and(|component| component.kind != ComponentKind::Event))
+    Ok(component.is_some_and(|component| component.kind != LineKind::Event))
 }
 
 /// Calls `each` for every line of a charge input, in the order of booking.

@@ -1,7 +1,7 @@
 //! The steps of raters and meters: rising bounds, and a price for each step
 //! (docs/plan-semantics.md section 4).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{LineKind, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::compile::build::Builder;
@@ -9,7 +9,7 @@ use crate::language::findings::{Cause, Refused};
 use crate::language::graph::{Child, Primitive};
 use crate::language::measure::{Decimal, Unit};
 use crate::language::price::Price;
-use crate::machine::code::{Component, ComponentKind, Evaluation};
+use crate::machine::code::{Component, Evaluation};
 use crate::machine::evaluation::places::ChargeOut;
 use crate::machine::lines::ChargeLine;
 
@@ -109,13 +109,13 @@ pub(crate) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Resu
 
 /// An exact number of units: `top / over`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Total {
+pub(crate) struct ExactUnits {
     pub(crate) top: i128,
     /// The denominator, which is positive.
     pub(crate) over: i128,
 }
 
-impl Total {
+impl ExactUnits {
     /// A whole number of units.
     pub(crate) const fn of(units: i128) -> Self {
         Self { top: units, over: 1 }
@@ -151,7 +151,7 @@ impl Tiers {
             let component = Component {
                 primitive: primitive.id.clone(),
                 component: builder.child_property(child, "id")?.to_owned(),
-                kind: ComponentKind::Usage,
+                kind: LineKind::Usage,
                 price: format!("{amount} per {per}"),
                 unit,
                 level: None,
@@ -170,7 +170,7 @@ impl Tiers {
         &self,
         run: &mut Evaluation<'_>,
         out: ChargeOut,
-        Total { top, over }: Total,
+        ExactUnits { top, over }: ExactUnits,
         period: Period,
     ) -> Result<(), SuspenseReason> {
         let mut start = 0;
