@@ -215,7 +215,8 @@ async fn recycle(mut node: Node, at: TestPartition, asked: &str) -> Result<Answe
         record_id: WAITING.to_owned(),
         ..RecycleKey::default()
     };
-    let request = NodeRecycleRequest { partition: at.partition.0, keys: vec![key] };
+    let request =
+        NodeRecycleRequest { partition: at.partition.0, keys: vec![key], ..Default::default() };
     let answer = node.recycle(request).await?.into_inner();
     let told = answer.outcomes.iter().map(|one| format!("rated: {}, {}", one.rated, one.reason));
     Ok(Answer::new(at, asked, answer.standing, told.collect()))

@@ -160,7 +160,10 @@ impl World {
             ..RecycleKey::default()
         });
         let keys: Vec<RecycleKey> = keys.collect();
-        let outcomes = b.recycle(NodeRecycleRequest { partition, keys }).await?.into_inner();
+        let outcomes = b
+            .recycle(NodeRecycleRequest { partition, keys, ..Default::default() })
+            .await?
+            .into_inner();
         ensure!(outcomes.outcomes.iter().all(|one| one.rated), "{outcomes:?}");
         Ok(())
     }

@@ -21,7 +21,7 @@ use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::bindings::{self, IdentityChange, held};
+use crate::bindings::{self, IdentityChange, full, held};
 use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::owner::ask;
@@ -324,6 +324,9 @@ fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
             if result.outcome() == AccountOutcome::Already {
                 result.outcome = AccountOutcome::Applied.into();
             }
+        }
+        BindOutcome::Full => {
+            *result = refused(format!("the account is changed, but {}", full(&binding.identity)));
         }
         BindOutcome::Taken(by) => {
             *result = refused(format!(

@@ -171,7 +171,7 @@ pub(crate) fn first_ack(
         match outcome {
             Decided::Accepted => ack.accepted += 1,
             Decided::Duplicate => ack.duplicates.push(index),
-            Decided::Result(result) | Decided::Waits(result) => {
+            Decided::Result(result) | Decided::Waits { result, .. } => {
                 ack.exceptions.push(RecordResult { index, ..result });
             }
             // A batch with such a record was refused as a whole before this call.

@@ -16,6 +16,7 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, IdentityBinding};
 use turnpike_proto::node::v1::NodeShowRequest;
 use turnpike_store::{Binding, RebindOutcome, Rebinding};
+use turnpike_types::limits::{IDENTITY_BINDINGS_MAX, IDENTITY_RELEASES_MAX};
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
@@ -177,6 +178,15 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
             "{identity} is not bound: {}. Choose another interval, or move it (--move)",
             held(by)
         )),
+        RebindOutcome::Full => refused(match asked {
+            Rebinding::Release { .. } => format!(
+                "{identity} is not released: it has {} bindings, those that were taken away included, \
+                 and no identity may have more. Release it for one long interval instead of many \
+                 short ones",
+                IDENTITY_BINDINGS_MAX + IDENTITY_RELEASES_MAX
+            ),
+            Rebinding::Bind(_) | Rebinding::Move { .. } => full(identity),
+        }),
         RebindOutcome::NotHeld(None) => refused(format!(
             "account {account} does not hold {identity} in that interval, and no other account \
              does: turnpike account show lists its bindings"
@@ -223,6 +233,15 @@ fn message(identity: &str, taken: &[Binding]) -> String {
 /// Describes a binding: `account 5 holds ip:192.0.2.1 from 2026-11-01T00:00:00Z on`.
 pub(crate) fn held(by: &Binding) -> String {
     format!("account {} holds {} {}", by.account, by.identity, interval(by))
+}
+
+/// Why an identity is not bound, and what to do.
+pub(crate) fn full(identity: &str) -> String {
+    format!(
+        "{identity} is not bound: it has {IDENTITY_BINDINGS_MAX} bindings, those that were taken away \
+         included, and no identity may have more. Bind another identity, such as a prefix that \
+         contains the address; this one can only be released"
+    )
 }
 
 fn interval(binding: &Binding) -> String {

@@ -64,6 +64,7 @@ impl ClusterGauges {
     pub(crate) fn note(&mut self, table: &RouteTable) {
         self.read = Instant::now();
         metrics::gauge!("turnpike_front_routes_age_seconds").set(0.0);
+        metrics::gauge!("turnpike_front_mark_age_seconds").set(table.mark_age().as_secs_f64());
         if self.said.is_some_and(|said| said.elapsed() < self.suspicion) {
             return;
         }

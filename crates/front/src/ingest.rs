@@ -359,6 +359,7 @@ impl ClientStream {
             }
         };
         let decided = self.decide(frame, &histories).await?;
+        let table = if off(Check::MarkBeforeLookUp) { self.core.routes.table() } else { table };
         Ok(self.splitter.split_rest(frame, &table, Some(&histories), decided))
     }
 

@@ -6,7 +6,8 @@
 //!  record --Reassign--> partition of the first holder --known--> the earlier answer
 //!                                |
 //!                                `--to be rated for X--> ingested under X --durable--> then
-//!                                              removed from the first holder's suspense
+//!                                              removed from the first holder's suspense; if X
+//!                                              refuses it, this is noted there
 //! ```
 //!
 //! A step that fails is repeated when the record is sent or recycled again. Each step is
@@ -26,7 +27,8 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 use turnpike_proto::node::v1::{
-    NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
+    NodeReassignRequest, NodeRecycleRequest, NotedRefusal, ReassignOutcome, Reassignment,
+    RecycleKey,
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
@@ -43,6 +45,7 @@ use crate::split::HistoryBySpelling;
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.
 const CHUNK: usize = 200;
+const _: () = assert!(CHUNK <= limits::DECIDED_MAX);
 /// The number of partitions that decide records of one batch at the same time.
 const PARTITIONS_AT_ONCE: usize = 16;
 
@@ -70,7 +73,12 @@ pub(crate) enum Decided {
     Result(RecordResult),
     /// The record waits in the first holder's suspense, because the account of the decision
     /// rejected it.
-    Waits(RecordResult),
+    Waits {
+        /// The answer for the client.
+        result: RecordResult,
+        /// The word of the rejection.
+        refusal: String,
+    },
     /// The record has no durable answer: send it again.
     Retry(String),
 }
@@ -274,7 +282,7 @@ impl Chunk<'_> {
                     let is_first = first == Some(rate_for.account);
                     if is_first { here.push(rate_for) } else { elsewhere.push(rate_for) }
                 }
-                Err(answered) => *slot = answered,
+                Err(answered) => *slot = *answered,
             }
         }
         let (waiting, new): (Vec<_>, Vec<_>) =
@@ -322,7 +330,8 @@ impl Chunk<'_> {
                 Decided::Retry(message.clone())
             } else if let Some(result) = exceptions.remove(&index) {
                 if result.status() == RecordStatus::Rejected && one.waits.is_some() {
-                    Decided::Waits(waits_with_first(one.account, &result))
+                    let answer = waits_with_first(one.account, &result);
+                    Decided::Waits { result: answer, refusal: result.reason }
                 } else {
                     Decided::Result(result)
                 }
@@ -344,7 +353,7 @@ impl Chunk<'_> {
             return;
         }
         let keys: Vec<RecycleKey> = waiting.iter().filter_map(|one| self.key(one, 0)).collect();
-        let request = NodeRecycleRequest { partition: self.partition.0, keys };
+        let request = NodeRecycleRequest { partition: self.partition.0, keys, refusals: vec![] };
         let asking = ask(self.core, self.partition, request, |mut node, request| async move {
             node.recycle(request).await
         });
@@ -371,19 +380,26 @@ impl Chunk<'_> {
         }
     }
 
-    /// Removes records that are durable elsewhere from the first holder's suspense. If this fails,
-    /// the next recycling repeats it.
+    /// Removes records that are durable elsewhere from the first holder's suspense, and notes there
+    /// which ones were refused. If this fails, the next recycling repeats it.
     async fn let_go(&self, decisions: &[RateFor], decided: &[Decided]) {
         let is_durable = |one: &&RateFor| match decided.get(one.index) {
             Some(Decided::Accepted | Decided::Duplicate | Decided::Result(_)) => true,
-            Some(Decided::Waits(_) | Decided::Retry(_)) | None => false,
+            Some(Decided::Waits { .. } | Decided::Retry(_)) | None => false,
         };
         let moved = decisions.iter().filter(|one| one.waits.is_some()).filter(is_durable);
         let keys: Vec<RecycleKey> = moved.filter_map(|one| self.key(one, one.account.0)).collect();
-        if keys.is_empty() {
+        let refusals: Vec<NotedRefusal> = decisions
+            .iter()
+            .filter_map(|one| match decided.get(one.index)? {
+                Decided::Waits { refusal, .. } => self.noted(one, refusal),
+                _ => None,
+            })
+            .collect();
+        if keys.is_empty() && refusals.is_empty() {
             return;
         }
-        let request = NodeRecycleRequest { partition: self.partition.0, keys };
+        let request = NodeRecycleRequest { partition: self.partition.0, keys, refusals };
         let asking = ask(self.core, self.partition, request, |mut node, request| async move {
             node.recycle(request).await
         });
@@ -392,6 +408,18 @@ impl Chunk<'_> {
             tracing::warn!(partition = %self.partition, %error,
                 "records that were reassigned stay in suspense until they are recycled");
         }
+    }
+
+    /// What the first holder's partition notes of a refusal.
+    fn noted(&self, one: &RateFor, refusal: &str) -> Option<NotedRefusal> {
+        let RecycleKey { account_number, record_id, revision, .. } = self.key(one, 0)?;
+        Some(NotedRefusal {
+            account_number,
+            record_id,
+            revision,
+            refused_by: one.account.0,
+            reason: refusal.to_owned(),
+        })
     }
 
     /// The key of a record in the first holder's suspense; `None` for a malformed record, which the
@@ -411,17 +439,18 @@ impl Chunk<'_> {
     }
 }
 
-fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Decided> {
+fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Box<Decided>> {
     let ReassignOutcome { to_account, waits, revision, duplicate, result } = outcome;
     match (to_account, duplicate, result) {
-        (0, true, None) => Err(Decided::Duplicate),
-        (0, false, Some(result)) => Err(Decided::Result(result)),
+        (0, true, None) => Err(Box::new(Decided::Duplicate)),
+        (0, false, Some(result)) => Err(Box::new(Decided::Result(result))),
         (account, false, None) if account != 0 => {
             let account = AccountNumber(account);
             Ok(RateFor { index, account, waits: waits.then_some(revision) })
         }
         _ => {
-            Err(Decided::Retry("the node's answer has no valid decision on the record".to_owned()))
+            let why = "the node's answer has no valid decision on the record";
+            Err(Box::new(Decided::Retry(why.to_owned())))
         }
     }
 }

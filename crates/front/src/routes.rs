@@ -96,9 +96,17 @@ impl RouteTable {
 
     /// Whether look-ups with this table are valid for records that start now.
     fn covers_present_records(&self) -> bool {
-        self.generation > 0
-            && self.observation.now
-                <= self.bindings.guided_through.saturating_add(GUIDED_MAX_US / 2)
+        let covered = self.bindings.guided_through.saturating_add(GUIDED_MAX_US / 2);
+        self.generation > 0 && (self.observation.now <= covered || off(Check::RecentMark))
+    }
+
+    /// The age of the mark of look-ups by the clock of the database; zero before the mark was read.
+    pub(crate) fn mark_age(&self) -> Duration {
+        if self.bindings.asked_at.is_none() {
+            return Duration::ZERO;
+        }
+        let age = self.observation.now.micros().saturating_sub(self.guided_through().micros());
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
     }
 
     fn empty() -> Self {
@@ -420,12 +428,21 @@ impl Watcher {
                 // version again.
                 let last = self.bindings.asked_at;
                 let is_gap = last.is_none_or(|at| at.elapsed() > self.config.suspicion());
-                let is_other = version != self.bindings.version || is_gap;
+                let is_other =
+                    version != self.bindings.version || (is_gap && !off(Check::GapIsChange));
                 let changes = self.bindings.changes + u64::from(is_other);
                 self.bindings = BindingsSeen { version, guided_through, changes, asked_at };
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the version of the bindings can't be read"),
-            Err(_) => tracing::debug!("reading the version of the bindings timed out"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the version of the bindings can't be read: fronts look up \
+                    identities without their cache, and later not at all");
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "the version of the bindings can't be read: the shared database does \
+                    not respond"
+                );
+            }
         }
     }
 
@@ -439,17 +456,20 @@ impl Watcher {
         }
         let (db, stale) = (Arc::clone(&self.db), Arc::clone(&self.stale));
         let within = self.config.answer_deadline();
+        let is_late = now >= self.bindings.guided_through.saturating_add(2 * ADVANCE_AFTER_US);
         self.advancing = Some(tokio::spawn(async move {
-            match tokio::time::timeout(within, db.advance_guided_through()).await {
+            let why = match tokio::time::timeout(within, db.advance_guided_through()).await {
                 // The watcher reads the new instant at once.
-                Ok(Ok(true)) => stale.notify_one(),
+                Ok(Ok(true)) => return stale.notify_one(),
                 // A change of bindings is in flight: the next read of the routes tries again.
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "the mark of look-ups can't be advanced");
-                }
-                Err(_) => tracing::debug!("advancing the mark of look-ups timed out"),
-            }
+                Ok(Ok(false)) if !is_late => return,
+                Ok(Ok(false)) => "a change of bindings does not end".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the shared database does not respond".to_owned(),
+            };
+            metrics::counter!("turnpike_front_mark_failures_total").increment(1);
+            tracing::warn!(%why, "the mark of look-ups can't be advanced: batches with identities \
+                are answered RETRY once it is 150 s old");
         }));
     }
 

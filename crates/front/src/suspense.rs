@@ -33,7 +33,7 @@ use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{
     ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord, SuspensePosition,
 };
-use turnpike_types::limits::POSTING_USAGE_TYPE;
+use turnpike_types::limits::{self, POSTING_USAGE_TYPE};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
@@ -51,6 +51,7 @@ const RECORDS_MAX: u32 = 100_000;
 /// The number of records recycled in one request to a node. A batch of this many records of the
 /// largest size fits the size limit.
 const CHUNK: usize = 200;
+const _: () = assert!(CHUNK <= limits::DECIDED_MAX);
 
 /// The gRPC service `SuspenseService`.
 pub struct SuspenseApi {
@@ -393,7 +394,7 @@ async fn recycle_keys(
     counted: Counted,
 ) {
     let count = keys.len() as u64;
-    let request = NodeRecycleRequest { partition: partition.0, keys };
+    let request = NodeRecycleRequest { partition: partition.0, keys, refusals: vec![] };
     let answer =
         ask(
             core,
@@ -518,7 +519,7 @@ async fn decide_records(
                 stays(tally, result.reason);
                 continue;
             }
-            Decided::Result(result) | Decided::Waits(result) => {
+            Decided::Result(result) | Decided::Waits { result, .. } => {
                 if result.present == "rated" {
                     tally.rated += 1;
                 } else if result.present.is_empty() {

@@ -11,11 +11,11 @@ use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, BindIdentity, IdentityBinding,
     ShowRequest, UnbindIdentity,
 };
-use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
-use turnpike_proto::suspense::v1::RecycleRequest;
+use turnpike_proto::ingest::v1::{BatchAck, RecordStatus};
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
 use turnpike_store::{Binding, PartitionSpec, SharedDatabase as _};
-use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord};
+use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord, limits};
 use world::{Ledger, NEVER_OPENED, World, batch, config, record};
 
 /// Partitions of accounts 1 to 100 and 101 to 200, which accept records of any age.
@@ -246,6 +246,40 @@ async fn a_refused_change_names_the_holder_of_the_identity_and_the_limit_of_fina
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_identity_with_the_maximum_number_of_bindings_is_released_but_not_bound() {
+    let world = world().await;
+    let binding = |at: i64| Binding {
+        identity: "user:x".to_owned(),
+        account: AccountNumber(5),
+        from: Timestamp(3 * at),
+        until: Timestamp(3 * at + 2),
+    };
+    let most = i64::try_from(limits::IDENTITY_BINDINGS_MAX).unwrap();
+    let all: Vec<Binding> = (0..most).map(binding).collect();
+    world.db.bind_identities(&all).await.unwrap();
+    for command in [bind("user:x", Some(3 * most), false), bind("user:x", Some(5), true)] {
+        let full = apply(&world, 6, command).await;
+        assert_eq!(full.outcome(), AccountOutcome::Refused);
+        let said = "user:x is not bound: it has 10000 bindings";
+        assert!(full.message.starts_with(said), "{full:?}");
+    }
+    let identities = vec![IdentityBinding {
+        identity: "user:x".to_owned(),
+        from_us: 3 * most,
+        ..Default::default()
+    }];
+    let command = Some(Command::Open(Default::default()));
+    let opened = AccountCommand { account_number: 7, command, identities };
+    let request = ApplyRequest { commands: vec![opened] };
+    let full = world.accounts().apply(request).await.unwrap().into_inner().results.remove(0);
+    let said = "the account is changed, but user:x is not bound: it has 10000 bindings";
+    assert!(full.message.starts_with(said), "{full:?}");
+    done(&world, 5, unbind("user:x", 4)).await;
+    let bound = world.db.guide(&["user:x".to_owned()]).await.unwrap();
+    assert_eq!(bound[0].bindings.len(), 2);
+}
+
 /// Account 5 holds the identity in [10, 20) and from 30 on, account 6 in [20, 30).
 #[tokio::test(start_paused = true)]
 async fn a_refused_bind_names_the_other_holder_and_an_account_extends_its_own_interval() {
@@ -407,6 +441,39 @@ async fn p28_i2_a_reassignment_that_stopped_half_way_is_finished_as_decided() {
     assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0), "{tally:?}");
     assert_eq!((payers(&world, "r0"), waiting(&world)), (vec![105], 0));
     assert_eq!(send(&world, &record).await.duplicates, [0]);
+}
+
+/// The identity moved to an account that does not take the record: the list of the first holder's
+/// partition names the account and its reason.
+#[tokio::test(start_paused = true)]
+async fn p28_the_refusal_of_the_account_that_a_record_was_reassigned_to_is_listed() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", Some(0), false)).await;
+    done(&world, 105, bind("user:a", Some(40), true)).await;
+    world.set_faults(world::Faults { too_old: Some("r0"), ..world::Faults::default() });
+    let ack = send(&world, &[at(50, "user:a", "r0"), at(51, "user:a", "r1")]).await;
+    assert_eq!((ack.accepted, ack.exceptions.len()), (1, 1), "{ack:?}");
+    let told = &ack.exceptions[0];
+    assert_eq!(told.status(), RecordStatus::Suspended);
+    assert_eq!(told.detail, "account 105 refuses it: too-old");
+    let listed = async || {
+        let request = ListRequest::default();
+        let mut records = world.suspense().list(request).await.unwrap().into_inner();
+        let mut listed = Vec::new();
+        while let Some(record) = records.message().await.unwrap() {
+            listed.push((record.account_number, record.record_id, record.detail));
+        }
+        listed
+    };
+    let refused = (5, "r0".to_owned(), "105 refuses it: too-old".to_owned());
+    assert_eq!(listed().await, std::slice::from_ref(&refused));
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended), (0, 1), "{tally:?}");
+    assert_eq!(listed().await, [refused], "it is refused again");
+    world.set_faults(world::Faults::default());
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended), (1, 0), "{tally:?}");
+    assert_eq!((listed().await, payers(&world, "r0")), (Vec::new(), vec![105]));
 }
 
 /// A recycling stopped after the record was rated for the account that held its identity, and

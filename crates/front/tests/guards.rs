@@ -6,7 +6,7 @@ use crate::world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio_stream::StreamExt as _;
 use turnpike_front::FrontConfig;
@@ -20,7 +20,7 @@ use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord}
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     Binding, Call, Following, Interpose, Interposed, NodeBeat, SharedDatabase as _, StoreError,
-    StoreResult,
+    StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountNumber, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
@@ -372,6 +372,73 @@ async fn p28_guided_records_carry_the_mark_of_their_look_up() {
     assert_eq!(carried, [mark, 0], "the guided record, and the one with an account");
 }
 
+/// Moves the mark of look-ups on while the front looks identities up, and lets the front see it.
+struct MarkMovesOn {
+    db: MemoryDatabase,
+    now: Arc<AtomicI64>,
+}
+
+#[tonic::async_trait]
+impl Interpose for MarkMovesOn {
+    async fn before(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Guide {
+            self.now.fetch_add(30_000_000, Ordering::SeqCst);
+            assert!(self.db.advance_guided_through().await?);
+            tokio::time::sleep(config().heartbeat * 4).await;
+        }
+        Ok(())
+    }
+}
+
+/// A change of bindings that the look-up does not see may be recorded between the two marks.
+#[tokio::test(start_paused = true)]
+async fn p28_the_mark_that_a_record_carries_was_read_before_its_look_up() {
+    let now = Arc::new(AtomicI64::new(1_714_521_600_000_000));
+    let clock = Arc::clone(&now);
+    let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+    let memory = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
+    let hook = MarkMovesOn { db: memory.clone(), now: Arc::clone(&now) };
+    let line = Interposed::new(Arc::new(memory.clone()), Arc::new(hook));
+    let world = World::through(memory, Arc::new(line), config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let mark = async || world.db.bindings_mark().await.unwrap().guided_through.micros();
+    while mark().await == 0 {
+        tokio::time::sleep(config().heartbeat).await;
+    }
+    let carried = || {
+        let carried = std::mem::take(&mut *world.shared.guided_us.lock().unwrap());
+        carried.into_iter().map(|mark| i64::try_from(mark).unwrap()).collect::<Vec<_>>()
+    };
+    let send = async |identity: &str, id: &str| {
+        let frame = batch(1, &[record(0, identity, id)]);
+        world.ingest().ingest_once(frame).await.unwrap().into_inner()
+    };
+    assert_eq!(send("user:a", "r0").await.exceptions.len(), 1, "no account holds the identity");
+    assert_eq!(carried(), [0]);
+    let held = ["user:a", "user:b"].map(|identity| Binding {
+        identity: identity.to_owned(),
+        account: AccountNumber(5),
+        from: Timestamp::MIN,
+        until: Timestamp::MAX,
+    });
+    world.db.bind_identities(&held).await.unwrap();
+    let before = mark().await;
+    assert_eq!(send("user:b", "r1").await.accepted, 1);
+    assert_eq!(mark().await, before + 30_000_000, "the mark moved on during the look-up");
+    assert_eq!(carried(), [before], "the mark before the look-up");
+    // The same holds for a record that is recycled once its identity is bound.
+    let before = mark().await;
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!(tally.rated, 1, "{tally:?}");
+    assert_eq!((carried(), mark().await), (vec![before], before + 30_000_000));
+}
+
 /// A node lists a bounded number of records at once.
 #[tokio::test(start_paused = true)]
 async fn p35_all_pages_of_suspended_records_are_listed_and_recycled() {
@@ -432,6 +499,11 @@ fn mutants_are_caught() {
             Check::MarkStated,
             "p28_guided_records_carry_the_mark_of_their_look_up",
             "the guided record",
+        ),
+        (
+            Check::MarkBeforeLookUp,
+            "p28_the_mark_that_a_record_carries_was_read_before_its_look_up",
+            "the mark before the look-up",
         ),
         (
             Check::WholeAnswer,

@@ -253,6 +253,15 @@ checks! {
     /// P28: with records whose accounts it looked up, a front states an instant before the look-up.
     /// With the check off, a node takes such records however old the look-up is.
     MarkStated,
+    /// P28: a front looks identities up only if the mark of look-ups is recent. With the check off,
+    /// it also does so with an old mark.
+    RecentMark,
+    /// P28: the mark that a front states was read before the look-up. With the check off, the front
+    /// states the mark that it knows after the look-up.
+    MarkBeforeLookUp,
+    /// P28: after a gap in reading the version of the bindings, the bindings count as changed. With
+    /// the check off, they count as changed only if the version differs.
+    GapIsChange,
     /// P28: the cached history of an identity is used only if it has a binding at the start of
     /// every record of the request. With the check off, a binding at the start of one of the
     /// records is enough.

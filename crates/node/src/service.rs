@@ -156,15 +156,16 @@ impl NodeService for Service {
         call: Call<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
+        check_count("keys and refusals", request.keys.len() + request.refusals.len())?;
         let asked = |mut owner: OwnerClient, call| async move { owner.recycle(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
-        let NodeRecycleRequest { partition, keys } = request;
-        let room = keys.len() * 256;
-        let asked = |reply| Request::Recycle { keys, reply };
+        let NodeRecycleRequest { partition, keys, refusals } = request;
+        let room = (keys.len() + refusals.len()) * 256;
+        let asked = |reply| Request::Recycle { keys, refusals, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
@@ -175,6 +176,7 @@ impl NodeService for Service {
         call: Call<NodeReassignRequest>,
     ) -> Result<Response<NodeReassignResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
+        check_count("records to decide", request.records.len())?;
         let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
@@ -199,6 +201,17 @@ impl NodeService for Service {
             .map(move |_| Ok(Sign { incarnation: incarnation.0 }));
         Ok(Response::new(Box::pin(signs)))
     }
+}
+
+/// Refuses a request with more than [`limits::DECIDED_MAX`] items, before it is relayed or queued.
+fn check_count(items: &str, count: usize) -> Result<(), Status> {
+    if count > limits::DECIDED_MAX {
+        return Err(Status::invalid_argument(format!(
+            "{count} {items} in one request: send at most {}",
+            limits::DECIDED_MAX
+        )));
+    }
+    Ok(())
 }
 
 /// Reads sub-batches and passes them to their owner, in order. The first refusal ends the stream

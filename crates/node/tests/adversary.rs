@@ -291,7 +291,7 @@ async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     let before = db.observe().await.unwrap().partitions[0].epoch;
     let key =
         RecycleKey { account_number: 7, record_id: "large".to_owned(), ..RecycleKey::default() };
-    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     let answer = node.client.recycle(request).await.unwrap().into_inner();
     settle().await;
     let after = db.observe().await.unwrap().partitions[0].epoch;

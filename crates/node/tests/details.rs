@@ -76,7 +76,7 @@ async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owne
     };
     node.client.apply(request).await.unwrap();
     let key = RecycleKey { account_number: 8, record_id: "r1".to_owned(), ..RecycleKey::default() };
-    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
     assert_eq!((outcomes[0].reason.as_str(), outcomes[0].detail.as_str()), ("no-plan", ""));
     let expect = |result: RecordResult| {
@@ -97,7 +97,7 @@ async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() 
     let (db, mut node) = world().await;
     one(&mut node, without_quantity("r1")).await;
     let key = RecycleKey { account_number: 7, record_id: "r1".to_owned(), ..RecycleKey::default() };
-    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
     assert_eq!(outcomes[0].detail, "record.quantity");
     let now = listed(&mut node).await;

@@ -396,7 +396,7 @@ async fn p36_a_table_version_takes_effect_at_its_date_and_charges_without_one_wa
     assert_eq!(world.settled(2).await, ["2024-05-01 fee 10", "2024-05-01 convert 15"]);
     let key =
         RecycleKey { account_number: ACCOUNT, record_id: "r1".to_owned(), ..RecycleKey::default() };
-    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     assert!(node.client.recycle(request).await.unwrap().into_inner().outcomes[0].rated);
     publish_rates(&world, 2, "2024-06-01", "2").await;
     world.set(JUNE - 60_000_000);

@@ -161,7 +161,7 @@ async fn p35_a_suspended_record_is_rated_once_after_its_cause_is_removed() {
             revision,
             ..RecycleKey::default()
         };
-        let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+        let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
         node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
     };
     let in_vain = recycle(0).await;
@@ -176,7 +176,7 @@ async fn p35_a_suspended_record_is_rated_once_after_its_cause_is_removed() {
             revision,
             ..RecycleKey::default()
         };
-        let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+        let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
         node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
     };
     assert!(recycle(1).await.rated);

@@ -204,7 +204,8 @@ impl World {
         };
         for node in self.nodes.values_mut() {
             let partition = record.partition;
-            let request = NodeRecycleRequest { partition, keys: vec![key.clone()] };
+            let request =
+                NodeRecycleRequest { partition, keys: vec![key.clone()], ..Default::default() };
             let response = node.client.recycle(request).await.unwrap().into_inner();
             if let Some(outcome) = response.outcomes.into_iter().next() {
                 return (outcome.rated, outcome.reason);

@@ -13,13 +13,13 @@ use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
-    NodeReassignRequest, NodeRecycleRequest, NodeSuspenseRequest, ReassignOutcome, Reassignment,
-    RecycleKey, RecycleOutcome, Verdict,
+    NodeReassignRequest, NodeRecycleRequest, NodeSuspenseRequest, NotedRefusal, ReassignOutcome,
+    Reassignment, RecycleKey, RecycleOutcome, Verdict,
 };
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreResult};
-use turnpike_types::{Outcome, Timestamp, UsageRecord};
+use turnpike_types::{Outcome, Timestamp, UsageRecord, limits};
 
 /// When the records of `octets` start.
 const START: i64 = 1_714_521_600_000_000;
@@ -65,7 +65,7 @@ async fn recycle(node: &mut Running, id: &str, revision: u32, moved_to: u64) -> 
         revision,
         moved_to_account: moved_to,
     };
-    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
 }
 
@@ -76,6 +76,30 @@ fn rate_for(account: u64, revision: Option<u32>) -> ReassignOutcome {
         revision: revision.unwrap_or(0),
         ..ReassignOutcome::default()
     }
+}
+
+/// The account of the decision refused the record.
+async fn note_refusal(node: &mut Running, id: &str, revision: u32, by: u64, reason: &str) {
+    let refusal = NotedRefusal {
+        account_number: FIRST,
+        record_id: id.to_owned(),
+        revision,
+        refused_by: by,
+        reason: reason.to_owned(),
+    };
+    let request =
+        NodeRecycleRequest { partition: 1, refusals: vec![refusal], ..Default::default() };
+    let answer = node.client.recycle(request).await.unwrap().into_inner();
+    assert_eq!(answer.outcomes, []);
+    assert_eq!(answer.standing.unwrap().verdict(), Verdict::Done);
+}
+
+/// The detail and the revision of the only suspended record.
+async fn listed(node: &mut Running) -> (String, u32) {
+    let request = NodeSuspenseRequest { partition: 1, filter: None };
+    let listed = node.client.list_suspense(request).await.unwrap().into_inner().records;
+    assert_eq!(listed.len(), 1);
+    (listed[0].detail.clone(), listed[0].revision)
 }
 
 /// How often the record was rated here.
@@ -111,6 +135,78 @@ async fn p28_a_decision_stays_when_the_identity_changes_hands_again() {
     assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, None));
     assert_eq!(rated(&world, "r0").await, 0);
     world.assert_checkpoints_match_the_log().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p28_a_refusal_by_the_account_of_the_decision_is_listed_and_the_decision_stays() {
+    let (world, mut node) = world().await;
+    assert_eq!(reassign(&mut node, &record("r0"), 8).await, rate_for(8, Some(0)));
+    assert_eq!(listed(&mut node).await, ("reassigned to account 8".to_owned(), 0));
+    // Another account, another revision, another record: nothing is noted.
+    note_refusal(&mut node, "r0", 0, 9, "too-old").await;
+    note_refusal(&mut node, "r0", 1, 8, "too-old").await;
+    note_refusal(&mut node, "r1", 0, 8, "too-old").await;
+    assert_eq!(listed(&mut node).await, ("reassigned to account 8".to_owned(), 0));
+    note_refusal(&mut node, "r0", 0, 8, "too-old").await;
+    let noted = "reassigned to account 8, which refuses it: too-old".to_owned();
+    assert_eq!(listed(&mut node).await, (noted.clone(), 1));
+    let length = log(world.db.as_ref()).await.len();
+    note_refusal(&mut node, "r0", 1, 8, "too-old").await;
+    assert_eq!(listed(&mut node).await, (noted.clone(), 1), "it is noted already");
+    assert_eq!(log(world.db.as_ref()).await.len(), length);
+    // The decision stays, also for the next owner, whoever holds the identity now.
+    world.assert_checkpoints_match_the_log().await;
+    node.node.shutdown().await;
+    let mut next = world.node("b").await;
+    for to in [9, FIRST, 0] {
+        assert_eq!(reassign(&mut next, &record("r0"), to).await, rate_for(8, Some(1)));
+    }
+    assert_eq!(listed(&mut next).await, (noted, 1));
+    assert!(!recycle(&mut next, "r0", 1, 0).await.rated);
+    assert!(!recycle(&mut next, "r0", 1, 9).await.rated);
+    note_refusal(&mut next, "r0", 1, 8, "conflict").await;
+    let noted = "reassigned to account 8, which refuses it: conflict".to_owned();
+    assert_eq!(listed(&mut next).await, (noted, 2));
+    assert!(recycle(&mut next, "r0", 2, 8).await.rated, "it left suspense");
+    assert_eq!(rated(&world, "r0").await, 0);
+}
+
+/// A record that waits for a reason of the first holder's has no decision.
+#[tokio::test(start_paused = true)]
+async fn p28_a_refusal_is_noted_only_of_a_record_that_was_reassigned() {
+    let (_world, mut node) = world().await;
+    let unpriced = UsageRecord { usage_type: "call".to_owned(), ..record("r0") };
+    node.send(&[unpriced]).await;
+    let before = listed(&mut node).await;
+    note_refusal(&mut node, "r0", 0, 8, "too-old").await;
+    assert_eq!(listed(&mut node).await, before);
+}
+
+/// Bounded by number, as other requests for many records are.
+#[tokio::test(start_paused = true)]
+async fn a_request_with_too_many_records_to_decide_or_to_recycle_is_refused_by_name() {
+    let (world, mut node) = world().await;
+    let mut bytes = Vec::new();
+    encode(&record("r0"), &mut bytes);
+    let one = Reassignment { record: bytes.into(), to_account: 8 };
+    let mut request = NodeReassignRequest { partition: 1, ..Default::default() };
+    request.records = vec![one.clone(); limits::DECIDED_MAX + 1];
+    let length = log(world.db.as_ref()).await.len();
+    let refused = node.client.reassign(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let named = "1001 records to decide in one request: send at most 1000";
+    assert_eq!(refused.message(), named);
+    assert_eq!(log(world.db.as_ref()).await.len(), length, "nothing was decided");
+    request.records.pop();
+    let answer = node.client.reassign(request).await.unwrap().into_inner();
+    assert_eq!(answer.outcomes, vec![rate_for(8, Some(0)); limits::DECIDED_MAX]);
+    let keys = vec![RecycleKey::default(); limits::DECIDED_MAX];
+    let mut request = NodeRecycleRequest { partition: 1, keys, ..Default::default() };
+    let answer = node.client.recycle(request.clone()).await.unwrap().into_inner();
+    assert_eq!(answer.outcomes.len(), limits::DECIDED_MAX);
+    request.refusals.push(NotedRefusal::default());
+    let refused = node.client.recycle(request).await.unwrap_err();
+    assert_eq!(refused.message(), "1001 keys and refusals in one request: send at most 1000");
 }
 
 #[tokio::test(start_paused = true)]

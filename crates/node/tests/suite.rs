@@ -26,3 +26,4 @@ mod subscribing;
 mod support;
 mod takeover;
 mod twin;
+mod zero_duration;

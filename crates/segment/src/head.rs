@@ -112,7 +112,7 @@ pub struct Entry {
     pub change: Option<Change>,
     /// The request that opened the account, so that the request is recognised when it is sent
     /// again; 0 for none.
-    #[prost(fixed64, tag = "15")]
+    #[prost(fixed64, tag = "16")]
     pub request_id: u64,
 }
 

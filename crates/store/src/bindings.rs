@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use turnpike_mutants::{Check, off};
+use turnpike_types::limits::{IDENTITY_BINDINGS_MAX, IDENTITY_RELEASES_MAX};
 use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
 use crate::{BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding};
@@ -58,24 +59,53 @@ impl std::ops::Deref for BindingRow {
     }
 }
 
-/// Rows in force by the key of their identity; each history is sorted by `from`.
+/// The rows of identities by key.
 #[derive(Debug, Default)]
-pub(crate) struct Histories(HashMap<String, Vec<BindingRow>>);
+pub(crate) struct Histories {
+    /// Each sorted by `from`.
+    in_force: HashMap<String, Vec<BindingRow>>,
+    /// The number of rows that were withdrawn.
+    withdrawn: HashMap<String, usize>,
+}
 
 impl Histories {
+    /// Of all rows of the identities, in force and withdrawn.
     pub(crate) fn of(rows: impl Iterator<Item = BindingRow>) -> Self {
-        let mut histories: HashMap<String, Vec<BindingRow>> = HashMap::new();
-        for row in rows.filter(BindingRow::is_in_force) {
-            histories.entry(key_of(&row.identity)).or_default().push(row);
+        let mut histories = Self::default();
+        for row in rows {
+            let key = key_of(&row.identity);
+            if row.is_in_force() {
+                histories.in_force.entry(key).or_default().push(row);
+            } else {
+                *histories.withdrawn.entry(key).or_default() += 1;
+            }
         }
-        for history in histories.values_mut() {
+        for history in histories.in_force.values_mut() {
             history.sort_by(|a, b| by_from(a).cmp(&by_from(b)));
         }
-        Self(histories)
+        histories
     }
 
     fn history(&mut self, key: &str) -> &mut Vec<BindingRow> {
-        self.0.entry(key.to_owned()).or_default()
+        self.in_force.entry(key.to_owned()).or_default()
+    }
+
+    /// Applies `changes` to the rows of `key`, and returns whether there is room for them: afterwards
+    /// there are at most `most` rows, or no more than before.
+    fn carry_out(&mut self, key: &str, changes: &[RowChange], most: usize) -> bool {
+        let count = |counted: fn(&RowChange) -> bool| changes.iter().filter(|c| counted(c)).count();
+        let withdrawn = count(|change| matches!(change, RowChange::Withdraw(_)));
+        let added = withdrawn + count(|change| matches!(change, RowChange::Insert(_)));
+        let deleted = count(|change| matches!(change, RowChange::Delete { .. }));
+        let rows = self.history(key).len() + self.withdrawn.get(key).copied().unwrap_or(0);
+        if added > deleted && rows + added - deleted > most {
+            return false;
+        }
+        for change in changes {
+            carry_out(self.history(key), change);
+        }
+        *self.withdrawn.entry(key.to_owned()).or_default() += withdrawn;
+        true
     }
 }
 
@@ -157,11 +187,13 @@ pub(crate) fn judge_bindings(
         let history = histories.history(&key);
         let outcome = judge_binding(history, binding);
         if outcome == BindOutcome::Bound {
-            for part in missing(history, binding) {
-                let change = RowChange::insert(&key, &part, recorded);
-                carry_out(history, &change);
-                writes.push(change);
+            let parts = missing(history, binding);
+            let changes: Vec<RowChange> =
+                parts.iter().map(|part| RowChange::insert(&key, part, recorded)).collect();
+            if !histories.carry_out(&key, &changes, IDENTITY_BINDINGS_MAX) {
+                return BindOutcome::Full;
             }
+            writes.extend(changes);
         }
         outcome
     };
@@ -200,8 +232,13 @@ pub(crate) fn judge_rebindings(
     let mut judge = |asked: &Rebinding| {
         let key = key_of(&asked.binding().identity);
         let (outcome, changes) = judge_rebinding(histories.history(&key), asked, &key, recorded);
-        for change in &changes {
-            carry_out(histories.history(&key), change);
+        // An identity must not stay with an account because its history is full.
+        let most = match asked {
+            Rebinding::Release { .. } => IDENTITY_BINDINGS_MAX + IDENTITY_RELEASES_MAX,
+            Rebinding::Bind(_) | Rebinding::Move { .. } => IDENTITY_BINDINGS_MAX,
+        };
+        if !histories.carry_out(&key, &changes, most) {
+            return RebindOutcome::Full;
         }
         writes.extend(changes);
         outcome
@@ -240,6 +277,7 @@ fn judge_rebinding(
         Rebinding::Bind(binding) => match judge_binding(history, binding) {
             BindOutcome::Already => (RebindOutcome::Already, Vec::new()),
             BindOutcome::Taken(by) => (RebindOutcome::Taken(by), Vec::new()),
+            BindOutcome::Full => (RebindOutcome::Full, Vec::new()),
             BindOutcome::Bound => {
                 let missing = missing(history, binding);
                 let writes = missing.iter().map(|part| RowChange::insert(key, part, recorded));

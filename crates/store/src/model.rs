@@ -363,6 +363,8 @@ pub enum BindOutcome {
     Already,
     /// This binding already holds the identity for part of the interval.
     Taken(Binding),
+    /// The identity has the maximum number of bindings, those that were taken away included.
+    Full,
 }
 
 /// A change of the account that holds an identity for an interval (P28).
@@ -411,6 +413,8 @@ pub enum RebindOutcome {
     NotHeld(Option<Binding>),
     /// The change would take a final instant from this binding.
     Final(Binding),
+    /// The identity has the maximum number of bindings, those that were taken away included.
+    Full,
 }
 
 /// The state of the bindings that a front compares before it uses an earlier look-up (P28).

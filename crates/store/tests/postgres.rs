@@ -130,6 +130,30 @@ async fn a_claim_ends_an_append_that_never_finishes() {
     assert!(read_all(&*other, 1).await.is_empty(), "the append is not in the log");
 }
 
+/// P28: without the mark no front may look identities up. It moves on while calls that take long,
+/// such as checkpoints and changes of bindings, have all their connections.
+#[tokio::test]
+async fn p28_the_mark_of_look_ups_moves_on_while_calls_that_take_long_wait() {
+    let (_server, url) = fresh();
+    let options = OpenOptions { connections_max: 6 };
+    let db = turnpike_store::open(&url, &options).await.unwrap();
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    query("LOCK TABLE bindings IN ACCESS EXCLUSIVE MODE").execute(&mut blocker).await.unwrap();
+    let look_up = {
+        let db = Arc::clone(&db);
+        tokio::spawn(async move { db.guide(&["user:x".to_owned()]).await })
+    };
+    let mut watching = raw(&url).await;
+    until_waiting(&mut watching, "Lock").await;
+    let before = db.bindings_mark().await.unwrap().guided_through;
+    assert!(db.advance_guided_through().await.unwrap());
+    assert!(db.bindings_mark().await.unwrap().guided_through > before);
+    assert!(!look_up.is_finished(), "the look-up has the only connection of its kind");
+    query("COMMIT").execute(&mut blocker).await.unwrap();
+    look_up.await.unwrap().unwrap();
+}
+
 /// P20: a call of many claims does not wait for a held row. A claim of that partition alone ends
 /// the backend that holds the row.
 #[tokio::test]

@@ -41,6 +41,8 @@ impl Detail {
 /// The beginning of the detail of a record that was reassigned. Logs contain this text, so it never
 /// changes.
 const REASSIGNED: &str = "reassigned to account ";
+/// What follows the account if it refused the record. Logs hold it: it never changes.
+const REFUSES: &str = ", which refuses it: ";
 
 impl Detail {
     /// The detail of a record that is suspended in the partition of the identity's first holder,
@@ -49,9 +51,17 @@ impl Detail {
         Self::new(format_args!("{REASSIGNED}{account}"))
     }
 
-    /// The account of a detail made by [`Detail::reassigned`]; `None` for any other detail.
+    /// The detail of a record that was reassigned to `account`, which refused it for `reason`, the
+    /// word of a rejection.
+    pub fn refused(account: AccountNumber, reason: &str) -> Self {
+        Self::new(format_args!("{REASSIGNED}{account}{REFUSES}{reason}"))
+    }
+
+    /// The account of a detail made by [`Detail::reassigned`] or [`Detail::refused`]; `None` for any
+    /// other detail.
     pub fn reassigned_to(&self) -> Option<AccountNumber> {
-        let number = self.as_str().strip_prefix(REASSIGNED)?;
+        let rest = self.as_str().strip_prefix(REASSIGNED)?;
+        let number = rest.split_once(REFUSES).map_or(rest, |(number, _)| number);
         number.parse().ok().filter(|number| *number != 0).map(AccountNumber)
     }
 }
@@ -156,6 +166,30 @@ mod tests {
         }
         let exact = "z".repeat(DETAIL_BYTES_MAX);
         assert_eq!(Detail::new(&exact).as_str(), exact);
+    }
+
+    /// P28: logs hold both forms of the decision.
+    #[test]
+    fn the_account_of_a_decision_is_read_from_both_forms_of_its_detail() {
+        let account = AccountNumber(18_446_744_073_709_551_615);
+        let plain = Detail::reassigned(account);
+        assert_eq!(plain.as_str(), "reassigned to account 18446744073709551615");
+        assert_eq!(plain.reassigned_to(), Some(account));
+        let refused = Detail::refused(AccountNumber(8), "too-old");
+        assert_eq!(refused.as_str(), "reassigned to account 8, which refuses it: too-old");
+        for reason in ["", "too-old", &"x".repeat(500), ", which refuses it: 9", "é\n"] {
+            assert_eq!(Detail::refused(account, reason).reassigned_to(), Some(account), "{reason}");
+        }
+        for other in [
+            "",
+            "reassigned to account ",
+            "reassigned to account 0",
+            "user:a",
+            "reassigned to account 8, x",
+        ] {
+            assert_eq!(Detail::new(other).reassigned_to(), None, "{other}");
+        }
+        assert_eq!(Detail::refused(AccountNumber(0), "too-old").reassigned_to(), None);
     }
 
     #[test]

@@ -35,6 +35,14 @@ pub const EXAMPLES_BYTES_MAX: usize = 1024 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The maximum number of account commands in a request.
 pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
+/// The maximum number of records in a request to decide (P28), and of keys and refusals in a request
+/// to recycle (P35): the owner processes nothing else meanwhile.
+pub const DECIDED_MAX: usize = 1_000;
+/// The maximum number of bindings of one identity, those that were taken away included. Each look-up
+/// of the identity reads all of them.
+pub const IDENTITY_BINDINGS_MAX: usize = 10_000;
+/// The number of bindings above [`IDENTITY_BINDINGS_MAX`] up to which an identity can be released.
+pub const IDENTITY_RELEASES_MAX: usize = 1_000;
 /// The maximum number of lines in a page of the feed.
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
 /// The maximum time from logged time to the end of a record, in microseconds (P26).

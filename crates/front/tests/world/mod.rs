@@ -483,7 +483,7 @@ impl NodeService for FakeNode {
         &self,
         request: Request<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
-        let NodeRecycleRequest { partition, keys } = request.into_inner();
+        let NodeRecycleRequest { partition, keys, refusals } = request.into_inner();
         if self.shared.faults.lock().unwrap().fails_to_recycle {
             return Err(Status::invalid_argument("the test says so"));
         }
@@ -508,6 +508,14 @@ impl NodeService for FakeNode {
                 }
             })
             .collect();
+        for refusal in refusals {
+            let of = |record: &&mut SuspendedRecord| {
+                (record.account_number, &record.record_id, record.revision)
+                    == (refusal.account_number, &refusal.record_id, refusal.revision)
+            };
+            let waiting = ledger.suspended.iter_mut().find(of).unwrap();
+            waiting.detail = format!("{} refuses it: {}", refusal.refused_by, refusal.reason);
+        }
         ledger.recycled.extend(keys);
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }

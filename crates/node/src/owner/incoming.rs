@@ -69,6 +69,13 @@ impl Incoming<'_> {
         self.has_extra_of(row, &measures)
     }
 
+    /// Whether this record states the duration of zero that `row`, the same record (P27), leaves out.
+    pub(super) fn supplies_duration_of(&self, row: &RecordRow<'_>) -> bool {
+        let view = &self.view;
+        let states_zero = view.measures.contains(&(ZERO_DURATION, 0));
+        states_zero && self.has_content_of(row) && !self.has_extra_of(row, view.measures)
+    }
+
     fn has_extra_of(&self, row: &RecordRow<'_>, measures: &[(&str, i64)]) -> bool {
         let mut extra = Vec::new();
         let attributes = self.view.attributes.iter().copied();

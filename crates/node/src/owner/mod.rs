@@ -41,7 +41,7 @@ use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{
-    ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
+    NotedRefusal, ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
 };
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
@@ -87,8 +87,12 @@ pub(crate) enum Request {
     Show { account: u64, reply: Reply<Option<ShowResponse>> },
     /// List suspended records.
     Suspense { filter: ListRequest, reply: Reply<(Vec<SuspendedRecord>, bool)> },
-    /// Rate suspended records again.
-    Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
+    /// Rate suspended records again, and note refusals.
+    Recycle {
+        keys: Vec<RecycleKey>,
+        refusals: Vec<NotedRefusal>,
+        reply: Reply<Vec<RecycleOutcome>>,
+    },
     /// Decide for which account to rate records whose identity has moved to another account.
     Reassign { records: Vec<Reassignment>, recycled: bool, reply: Reply<Vec<ReassignOutcome>> },
     /// Release the partition.
@@ -356,7 +360,9 @@ impl Owner {
                 self.answer(reply, listed);
                 Ok(())
             }
-            Request::Recycle { keys, reply } => self.recycle(&keys, reply).await,
+            Request::Recycle { keys, refusals, reply } => {
+                self.recycle(&keys, &refusals, reply).await
+            }
             Request::Reassign { records, recycled, reply } => {
                 self.reassign(&records, recycled, reply).await
             }

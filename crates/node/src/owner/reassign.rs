@@ -13,7 +13,8 @@
 //!                         the present holder in the logged detail
 //!
 //!  front --the record, for X--> owner of X: rates it
-//!  front --Recycle(moved to X)-> owner of the first holder: the record leaves suspense
+//!  front --Recycle(moved to X)-> owner of the first holder: the record leaves suspense; if X
+//!                                refused the record, its detail names the refusal
 //! ```
 //!
 //! The suspended record makes the decision durable before the record is rated elsewhere. Only such
@@ -22,7 +23,7 @@
 
 use turnpike_account::WaitingKey;
 use turnpike_mutants::{Check, off};
-use turnpike_proto::node::v1::{ReassignOutcome, Reassignment, SubBatchAnswer};
+use turnpike_proto::node::v1::{NotedRefusal, ReassignOutcome, Reassignment, SubBatchAnswer};
 use turnpike_proto::record::RecordBatch;
 use turnpike_types::{AccountNumber, Detail, SuspenseReason, Suspension};
 
@@ -107,7 +108,12 @@ impl Owner {
         recycled: bool,
     ) -> Result<Decision, Wait> {
         let print = record.fingerprint();
-        match self.taken_before(record, print)? {
+        let taken = match self.taken_before(record, print)? {
+            // A record that waits for a reason of the first holder's.
+            Some(taken) => Some(self.complete(record, taken)?),
+            None => None,
+        };
+        match taken {
             Some(Taken::Replayed(then, now)) => Ok(self.decided(record, then, now, to)),
             Some(taken) => Ok(Decision::Answered(taken)),
             None => {
@@ -162,6 +168,30 @@ impl Owner {
             // The record waits undecided, or it was undecided at first and has left suspense since.
             (None, _) => Decision::Answered(Taken::Replayed(then, now)),
         }
+    }
+
+    /// Notes that the account of a decision refused the record. The decision stays.
+    pub(super) async fn note_refusal(&mut self, asked: &NotedRefusal) -> Result<(), Ended> {
+        let key = WaitingKey {
+            account: AccountNumber(asked.account_number),
+            identity: String::new(),
+            record_id: asked.record_id.clone(),
+        };
+        let waiting = self.state.suspense().get(&key).cloned();
+        let Some(waiting) = waiting.filter(|waiting| {
+            waiting.revision == asked.revision && is_reassigned(&key, waiting.reason)
+        }) else {
+            return Ok(());
+        };
+        let present = self.present_of(&key, &waiting).await?;
+        let refused_by = AccountNumber(asked.refused_by);
+        let detail = Detail::refused(refused_by, &asked.reason);
+        // A refusal that is noted already does not make the log longer.
+        if present.detail.reassigned_to() == Some(refused_by) && present.detail != detail {
+            let now = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
+            self.stay(&key, &waiting, now);
+        }
+        Ok(())
     }
 
     /// Whether the decision allows recycling to rate the record here, or to move it to `moved_to`.

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting};
+use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
@@ -183,7 +183,7 @@ impl Owner {
         }
         // Deduplication comes before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
-            return Ok(taken);
+            return self.complete(incoming, taken);
         }
         if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
             return Ok(Taken::Rejected(reason));
@@ -274,6 +274,42 @@ impl Owner {
             }
             None => Ok(None),
         }
+    }
+
+    /// Rates a record that waits for its duration, once the client states that it is zero (P35).
+    /// `taken` is the earlier outcome; the record's present state in it changes if it is rated now. If
+    /// it can't be rated yet, it waits as before.
+    pub(super) fn complete(
+        &mut self,
+        incoming: &Incoming<'_>,
+        taken: Taken,
+    ) -> Result<Taken, Wait> {
+        let Taken::Replayed(then, Some(now)) = taken else { return Ok(taken) };
+        let Some((key, waiting)) = self.lacks_duration(incoming)? else {
+            return Ok(Taken::Replayed(then, Some(now)));
+        };
+        match self.rate_suspended(&key, &waiting, incoming) {
+            Ok(()) => Ok(Taken::Replayed(then, None)),
+            Err(NotRated::Suspended(_)) => Ok(Taken::Replayed(then, Some(now))),
+            Err(NotRated::Wait(wait)) => Err(wait),
+        }
+    }
+
+    /// The suspended record to which `incoming` adds the duration of zero; `None` if there is none.
+    fn lacks_duration(
+        &self,
+        incoming: &Incoming<'_>,
+    ) -> Result<Option<(WaitingKey, Waiting)>, Wait> {
+        let key = incoming.waiting_key();
+        let waiting = self.state.suspense().get(&key);
+        let Some(waiting) =
+            waiting.filter(|waiting| waiting.reason == SuspenseReason::MissingInput)
+        else {
+            return Ok(None);
+        };
+        let row = self.record_at(waiting.location).map_err(Wait::Load)?;
+        let is_completed = row.is_some_and(|row| incoming.supplies_duration_of(&row));
+        Ok(is_completed.then(|| (key, waiting.clone())))
     }
 
     fn again(&self, incoming: &Incoming<'_>, row: &RecordRow<'_>) -> Taken {

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
-use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
+use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
 use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
@@ -11,7 +11,7 @@ use turnpike_segment::RecordRow;
 use turnpike_segment::head::{Change, SuspenseKey};
 use turnpike_types::{AccountNumber, Epoch, Suspension};
 
-use super::incoming::incoming;
+use super::incoming::{Incoming, incoming};
 use super::reassign::is_reassigned;
 use super::records::{NotRated, present};
 use super::{Ended, Owner};
@@ -102,8 +102,13 @@ impl Owner {
     pub(super) async fn recycle(
         &mut self,
         keys: &[RecycleKey],
+        refusals: &[NotedRefusal],
         reply: oneshot::Sender<(Epoch, Vec<RecycleOutcome>)>,
     ) -> Result<(), Ended> {
+        for refusal in refusals {
+            self.cut_if_full().await?;
+            self.note_refusal(refusal).await?;
+        }
         let mut outcomes = Vec::with_capacity(keys.len());
         for key in keys {
             self.cut_if_full().await?;
@@ -161,7 +166,7 @@ impl Owner {
         })
     }
 
-    async fn present_of(
+    pub(super) async fn present_of(
         &mut self,
         key: &WaitingKey,
         waiting: &Waiting,
@@ -182,38 +187,40 @@ impl Owner {
             return Err(Ended::Damaged(format!("suspended record {} is malformed", key.record_id)));
         };
         loop {
-            match self.book_due_before(record.fixed.account, record.fixed.start) {
-                Ok(()) => {}
+            match self.rate_suspended(key, waiting, &incoming(&batch, record)) {
+                Ok(()) => return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() }),
                 Err(NotRated::Suspended(now)) => return Ok(self.stay(key, waiting, now)),
-                Err(NotRated::Wait(wait)) => {
-                    self.resolve(wait).await?;
-                    continue;
-                }
+                Err(NotRated::Wait(wait)) => self.resolve(wait).await?,
             }
-            // The log entry that takes the record out of suspense precedes the rated record. The
-            // entry is removed again if the record can't be rated.
-            let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
-            let is_logged = !off(Check::RecycledEntry);
-            if is_logged {
-                self.open.builder.push_entry(key.account, entry);
+        }
+    }
+
+    /// Rates a suspended record. The record with its lines and the entry by which it leaves suspense
+    /// are in one segment, so that both are durable or neither is.
+    pub(super) fn rate_suspended(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        record: &Incoming<'_>,
+    ) -> Result<(), NotRated> {
+        self.book_due_before(record.view.account, record.view.start)?;
+        // The log entry that takes the record out of suspense precedes the rated record. The entry
+        // is removed again if the record can't be rated.
+        let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
+        let is_logged = !off(Check::RecycledEntry);
+        if is_logged {
+            self.open.builder.push_entry(key.account, entry);
+        }
+        match self.rate_new(record) {
+            Ok(_) => {
+                self.state.leave_suspense(key);
+                Ok(())
             }
-            match self.rate_new(&incoming(&batch, record)) {
-                Ok(_) => {
-                    self.state.leave_suspense(key);
-                    return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
+            Err(why) => {
+                if is_logged {
+                    self.open.builder.pop_entry();
                 }
-                Err(NotRated::Suspended(now)) => {
-                    if is_logged {
-                        self.open.builder.pop_entry();
-                    }
-                    return Ok(self.stay(key, waiting, now));
-                }
-                Err(NotRated::Wait(wait)) => {
-                    if is_logged {
-                        self.open.builder.pop_entry();
-                    }
-                    self.resolve(wait).await?;
-                }
+                Err(why)
             }
         }
     }

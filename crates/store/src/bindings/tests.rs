@@ -109,3 +109,26 @@ fn an_account_extends_its_own_interval_and_the_rows_stay_disjoint() {
     assert_eq!(outcome, RebindOutcome::Changed(Vec::new()));
     assert_eq!(after, [(3, 5, 21), (5, 7, 21), (8, 9, 21), (12, 13, 22)]);
 }
+
+/// A release of the middle of a binding adds two rows: the part that was taken away, and the rest.
+#[test]
+fn an_identity_with_a_full_history_is_released_up_to_a_further_limit() {
+    let (name, count) = ("user:x", i64::try_from(IDENTITY_BINDINGS_MAX).unwrap());
+    let mut rows: Vec<BindingRow> = (1..count)
+        .map(|at| BindingRow { withdrawn: Timestamp(at), ..row(name, 1, at, at + 1) })
+        .collect();
+    rows.push(row(name, 1, 0, i64::MAX));
+    let mut histories = Histories::of(rows.into_iter());
+    let mut release = |at: i64| {
+        let binding = row(name, 1, 2 * at, 2 * at + 1).binding;
+        let asked = [Rebinding::Release { binding, final_before: Timestamp(0) }];
+        let (mut outcomes, writes) = judge_rebindings(&mut histories, &asked, Timestamp(count));
+        assert_eq!(outcomes[0] == RebindOutcome::Full, writes.is_empty());
+        outcomes.remove(0)
+    };
+    let most = i64::try_from(IDENTITY_RELEASES_MAX).unwrap() / 2;
+    for at in 1..=most {
+        assert!(matches!(release(at), RebindOutcome::Changed(_)), "{at}");
+    }
+    assert_eq!(release(most + 1), RebindOutcome::Full);
+}

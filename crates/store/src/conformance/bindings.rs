@@ -1,5 +1,6 @@
 //! Bindings of identities to accounts over time (P28): spellings, prefixes, moves and releases.
 
+use turnpike_types::limits::IDENTITY_BINDINGS_MAX;
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::{Dice, TestedStore};
@@ -219,6 +220,46 @@ pub async fn a_released_identity_is_unbound_and_may_be_bound_again(s: &TestedSto
     rebind(&*db, released("user:x", 2, EVER, OPEN)).await;
     let bindings = guided(&*db, "user:x").await.bindings;
     assert_eq!((holder(&bindings, 99), holder(&bindings, 100)), (Some(1), None));
+}
+
+/// Each look-up of an identity reads all its rows, also those that a change took away.
+pub async fn an_identity_has_a_bounded_number_of_bindings(s: &TestedStore) {
+    let db = s.view().await;
+    let half = i64::try_from(IDENTITY_BINDINGS_MAX / 2).unwrap();
+    let bind_many = async |from: i64, until: i64| {
+        let asked: Vec<Binding> =
+            (from..until).map(|at| binding("user:x", 1, 2 * at, 2 * at + 1)).collect();
+        let outcomes = db.bind_identities(&asked).await.unwrap();
+        assert_eq!(outcomes.iter().filter(|one| **one != BindOutcome::Bound).count(), 0);
+    };
+    bind_many(0, half).await;
+    // The move takes them all away, and adds one.
+    let all = rebind(&*db, moved("user:x", 2, 0, OPEN)).await;
+    assert!(
+        matches!(all, RebindOutcome::Changed(taken) if taken.len() == IDENTITY_BINDINGS_MAX / 2)
+    );
+    let last = rebind(&*db, released("user:x", 2, 0, OPEN)).await;
+    assert!(matches!(last, RebindOutcome::Changed(taken) if taken.len() == 1));
+    bind_many(half, 2 * half - 1).await;
+    let before = guided(&*db, "user:x").await;
+    let (first, next) = (2 * half, 4 * half);
+    let another = binding("user:x", 1, next, next + 1);
+    let too_many = [another.clone(), binding("user:y", 1, 0, 1), another.clone()];
+    let full = [BindOutcome::Full, BindOutcome::Bound, BindOutcome::Full];
+    assert_eq!(db.bind_identities(&too_many).await.unwrap(), full);
+    assert_eq!(rebind(&*db, Rebinding::Bind(another)).await, RebindOutcome::Full);
+    let away = moved("user:x", 2, first, first + 1);
+    assert_eq!(rebind(&*db, away.clone()).await, RebindOutcome::Full);
+    assert_eq!(guided(&*db, "user:x").await, before, "refused changes change nothing");
+    let known = binding("user:x", 1, first, first + 1);
+    assert_eq!(db.bind_identities(&[known]).await.unwrap(), [BindOutcome::Already]);
+    // It can be taken from its accounts, up to a further limit.
+    let wide = rebind(&*db, released("user:x", 1, first + 2, OPEN)).await;
+    assert!(
+        matches!(wide, RebindOutcome::Changed(taken) if taken.len() + 2 == IDENTITY_BINDINGS_MAX / 2)
+    );
+    assert_eq!(rebind(&*db, away).await, RebindOutcome::Full);
+    assert_eq!(guided(&*db, "user:x").await.bindings, [binding("user:x", 1, first, first + 1)]);
 }
 
 /// A refused change changes nothing, and its outcome names the binding that is the reason.

@@ -323,7 +323,15 @@ impl State {
 
     fn histories<'a>(&self, identities: impl Iterator<Item = &'a str>) -> Histories {
         let keys = bindings::keys_of(identities);
-        Histories::of(keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned())
+        Histories::of(self.binding_rows(&keys))
+    }
+
+    /// The rows under `keys`, in force and withdrawn.
+    fn binding_rows(&self, keys: &[String]) -> impl Iterator<Item = BindingRow> {
+        keys.iter().flat_map(|key| {
+            let tables = [self.bindings.get(key), self.withdrawn_bindings.get(key)];
+            tables.into_iter().flatten().flatten().cloned()
+        })
     }
 
     fn write_bindings(&mut self, writes: &[RowChange], recorded: Timestamp) {
@@ -358,11 +366,7 @@ impl State {
         let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
         let asked: Vec<Asked> = identities.iter().map(of).collect();
         let keys = bindings::keys_asked(&asked);
-        let rows = keys.iter().flat_map(|key| {
-            let tables = [self.bindings.get(key), self.withdrawn_bindings.get(key)];
-            tables.into_iter().flatten().flatten().cloned()
-        });
-        bindings::guided(&asked, rows)
+        bindings::guided(&asked, self.binding_rows(&keys))
     }
 
     pub(super) const fn bindings_mark(&self) -> BindingsMark {

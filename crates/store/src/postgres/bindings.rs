@@ -103,7 +103,7 @@ impl PostgresDatabase {
     }
 
     pub(super) async fn advance_mark(&self) -> StoreResult<bool> {
-        let lease = self.bulk.lease("advance the mark of look-ups", APPEND_LIMIT).await?;
+        let lease = self.log.lease("advance the mark of look-ups", APPEND_LIMIT).await?;
         Ok(lease.execute(query(ADVANCE_GUIDED)).await? > 0)
     }
 

@@ -178,6 +178,10 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Age of the routing table at the last attempt to read it; 0 if that attempt succeeded";
     "turnpike_front_route_failures_total" Counter, Count, []
         "Failed reads of the routing table";
+    "turnpike_front_mark_age_seconds" Gauge, Seconds, []
+        "Age of the mark of look-ups by the database's clock; from 150 s on batches with identities are answered RETRY";
+    "turnpike_front_mark_failures_total" Counter, Count, []
+        "Failed attempts to advance the mark of look-ups";
     // Fronts: the feed
     "turnpike_feed_pages_total" Counter, Count, []
         "Pages of rated output pulled";

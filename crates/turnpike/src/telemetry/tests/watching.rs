@@ -158,6 +158,8 @@ const UNSHOWN: &[&str] = &[
     "turnpike_front_request_retries_total",
     "turnpike_front_reassigned_total",
     "turnpike_front_route_failures_total",
+    "turnpike_front_mark_age_seconds",
+    "turnpike_front_mark_failures_total",
     "turnpike_feed_pages_total",
     "turnpike_feed_cache_hits_total",
     "turnpike_feed_cache_misses_total",
