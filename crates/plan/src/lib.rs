@@ -30,7 +30,7 @@
 //! with the number of spans that are priced differently, not with the quantity of the record.
 //!
 //! Invariants:
-//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept any text and never panic. A plan
+//! - [`parse`], [`compile()`] and [`parse_table`] refuse or accept any text and never panic. A plan
 //!   that was parsed compiles with its defaults, or with other values that a subscription may give
 //!   (compile/defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record

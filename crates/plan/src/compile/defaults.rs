@@ -116,10 +116,10 @@ fn elements(document: &Document) -> usize {
 }
 
 /// Every property of a primitive and of its children, with its declaration.
-fn properties<'p>(
+fn properties(
     vocabulary: Vocabulary,
-    primitive: &'p Primitive,
-) -> impl Iterator<Item = (&'static PropertySpec, &'p str)> {
+    primitive: &Primitive,
+) -> impl Iterator<Item = (&'static PropertySpec, &str)> {
     let spec = vocabulary.find(&primitive.kind);
     let own = spec.into_iter().flat_map(|spec| spec.properties);
     let own = own.filter_map(|known| Some((known, primitive.property(known.name)?)));

@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// Whether the plan may convert into the currency in which the account is billed. If so,
-    /// [`compile`](crate::compile) needs that currency as the parameter
+    /// [`compile`](fn@crate::compile) needs that currency as the parameter
     /// [`ACCOUNT_CURRENCY`](crate::ACCOUNT_CURRENCY); other plans ignore the parameter.
     pub fn converts_to_account(&self) -> bool {
         // Reads the document as written, since the graph has default values filled in, and a

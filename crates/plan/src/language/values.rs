@@ -117,8 +117,8 @@ pub(crate) fn whole(text: &str) -> Result<i64, String> {
 /// Characters that authors write between the words of a list by mistake; lists use spaces.
 pub(crate) const SEPARATORS: [char; 3] = [',', ';', '|'];
 
-/// The key of the override that gives [`compile`](crate::compile) the currency in which the account
-/// is billed. It can't be the id of a parameter, because ids contain no dot.
+/// The key of the override that gives [`compile`](fn@crate::compile) the currency in which the
+/// account is billed. It can't be the id of a parameter, because ids contain no dot.
 pub const ACCOUNT_CURRENCY: &str = "account.currency";
 
 /// The target currency of a converter that means the currency in which the account is billed.

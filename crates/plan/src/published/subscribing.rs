@@ -143,7 +143,7 @@ pub enum SubscriptionFault {
 pub type Compiled = Result<Currency, String>;
 
 /// Checks a subscription. `versions` are those of the plan, ordered by start and then by
-/// publication; `ids` are the ids of all published plans; `compile` is [`crate::compile`] or a
+/// publication; `ids` are the ids of all published plans; `compile` is [`crate::compile()`] or a
 /// cache of it.
 ///
 /// # Errors
