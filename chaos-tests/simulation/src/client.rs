@@ -1,7 +1,7 @@
 //! Clients: each sends its batches in order until each is acknowledged, and reads accounts
 //! meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
+use turnpike_client::{SendWindow, batch_frame};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, ShowRequest, ShowResponse,
@@ -19,7 +20,6 @@ use turnpike_proto::dial::Dial;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordStatus};
-use turnpike_proto::record::encode;
 use turnpike_types::UsageRecord;
 
 use crate::book::{Answer, Kind, SharedBook, open};
@@ -60,34 +60,23 @@ pub struct Client {
     pub seed: u64,
 }
 
-/// The position in the sending order, and the batch number.
-type Sending = (usize, usize);
-
 impl Client {
     /// Sends every batch until all are acknowledged.
     pub async fn send_all(&self, batches: &[Batch]) {
-        let mut waiting: BTreeSet<Sending> = BTreeSet::new();
-        let mut place = 0;
-        for (number, batch) in batches.iter().enumerate() {
-            for _ in 0..1 + usize::from(batch.twice) {
-                waiting.insert((place, number));
-                place += 1;
-            }
-        }
-        let began = Instant::now();
+        let copies =
+            |(number, batch): (usize, &Batch)| [number].repeat(1 + usize::from(batch.twice));
+        let upcoming = batches.iter().enumerate().flat_map(copies).collect();
+        let (began, window) = (Instant::now(), SendWindow::new(WINDOW));
+        let mut sender = Sender { client: self, batches, began, upcoming, window };
         for turn in 0.. {
             let front = &self.fronts[turn % self.fronts.len()];
-            let mut sender =
-                Sender { client: self, batches, began, under_way: BTreeSet::new(), drains: false };
-            let done = sender.stream(front, &mut waiting).await;
-            waiting.extend(sender.under_way.iter().map(|&(number, place)| (place, number)));
-            match done {
-                Ok(()) if waiting.is_empty() => return,
-                Ok(()) => {}
+            match sender.stream(front).await {
+                Ok(()) => return,
                 Err(error) => {
                     tracing::info!(client = self.name, front, "turns to the next front: {error}")
                 }
             }
+            sender.window.stream_broke();
             open(&self.book).resent += 1;
             tokio::time::sleep(TRY_AGAIN).await;
         }
@@ -206,38 +195,37 @@ fn volume(shown: &ShowResponse) -> i128 {
     volumes.map(|variable| variable.value.parse::<i128>().unwrap_or(-1)).sum()
 }
 
-/// A client's use of one ingest stream.
+/// A client's sending, on one ingest stream after another.
 struct Sender<'a> {
     client: &'a Client,
     batches: &'a [Batch],
     began: Instant,
-    /// The batches in flight, each as its number and its position in the sending order.
-    under_way: BTreeSet<(usize, usize)>,
-    /// Whether a batch must be sent again. If so, no batch is sent until all batches in flight are
-    /// answered, which keeps the order.
-    drains: bool,
+    /// The numbers of the batches that were not sent yet, in order; some occur twice.
+    upcoming: VecDeque<usize>,
+    /// The numbers of the unanswered batches.
+    window: SendWindow<usize>,
 }
 
 impl Sender<'_> {
-    async fn stream(&mut self, front: &str, waiting: &mut BTreeSet<Sending>) -> Result<()> {
+    /// Sends until all batches are acknowledged.
+    async fn stream(&mut self, front: &str) -> Result<()> {
         let channel = self.client.dial.channel(front)?;
         let mut ingest = IngestServiceClient::new(channel);
         let (requests, outgoing) = mpsc::channel(WINDOW * 2);
         let opened = ingest.ingest(ReceiverStream::new(outgoing));
         let mut acks = tokio::time::timeout(SILENCE, opened).await??.into_inner();
-        while !waiting.is_empty() || !self.under_way.is_empty() {
-            if self.drains && self.under_way.is_empty() {
+        while !self.upcoming.is_empty() || !self.window.is_empty() {
+            if self.window.resumes_at().is_some() {
                 tokio::time::sleep(Duration::from_millis(30)).await;
-                self.drains = false;
             }
-            let due = self.fill(waiting, &requests)?;
+            let due = self.fill(&requests)?;
             let silent = Instant::now() + SILENCE;
-            let is_silent = !self.under_way.is_empty();
+            let is_silent = self.window.in_flight() > 0;
             tokio::select! {
                 biased;
                 ack = acks.message() => {
                     let ack = ack?.context("the front ended the stream")?;
-                    self.settle(&ack, waiting)?;
+                    self.settle(&ack)?;
                 }
                 () = tokio::time::sleep_until(due.unwrap_or(silent)), if due.is_some() => {}
                 () = tokio::time::sleep_until(silent), if is_silent => bail!("silence"),
@@ -247,53 +235,56 @@ impl Sender<'_> {
     }
 
     /// Sends the batches that may be sent; returns the time at which the next is due.
-    fn fill(
-        &mut self,
-        waiting: &mut BTreeSet<Sending>,
-        requests: &mpsc::Sender<BatchFrame>,
-    ) -> Result<Option<Instant>> {
-        while !self.drains && self.under_way.len() < WINDOW {
-            let Some(&(place, number)) = waiting.first() else { break };
+    fn fill(&mut self, requests: &mpsc::Sender<BatchFrame>) -> Result<Option<Instant>> {
+        loop {
+            while let Some(&mut number) = self.window.next_to_send(Instant::now().into_std()) {
+                self.put(number, requests)?;
+            }
+            let Some(&number) = self.upcoming.front() else { return Ok(None) };
+            if !self.window.has_room() {
+                return Ok(None);
+            }
             let batch = &self.batches[number];
             let due = self.began + batch.due;
             if due > Instant::now() {
                 return Ok(Some(due));
             }
-            if batch.alone && !self.under_way.is_empty() {
-                break;
-            }
             // Batches in flight must have different numbers.
-            if self.under_way.range((number, 0)..=(number, usize::MAX)).next().is_some() {
-                break;
+            let waits = batch.alone && !self.window.is_empty();
+            if waits || self.window.contains(number as u64) {
+                return Ok(None);
             }
-            waiting.pop_first();
-            self.under_way.insert((number, place));
-            let mut book = open(&self.client.book);
-            for (record, kind) in &batch.records {
-                let key = (record.account.0, record.record_id.clone());
-                book.send(&key, record.quantity.unwrap_or_default(), *kind);
-            }
-            drop(book);
-            let frame = frame(&self.client.name, number as u64, &batch.records);
-            ensure!(requests.try_send(frame).is_ok(), "the stream accepts no frame");
+            self.upcoming.pop_front();
+            self.window.push(number as u64, number)?;
         }
-        Ok(None)
     }
 
-    fn settle(&mut self, ack: &BatchAck, waiting: &mut BTreeSet<Sending>) -> Result<()> {
-        let number = usize::try_from(ack.batch_number)?;
-        let sent = self.under_way.range((number, 0)..=(number, usize::MAX)).next().copied();
-        let (_, place) =
-            sent.with_context(|| format!("an answer to batch {number}, which is not in flight"))?;
-        self.under_way.remove(&(number, place));
+    fn put(&self, number: usize, requests: &mpsc::Sender<BatchFrame>) -> Result<()> {
+        let records = &self.batches[number].records;
+        let mut book = open(&self.client.book);
+        for (record, kind) in records {
+            let key = (record.account.0, record.record_id.clone());
+            book.send(&key, record.quantity.unwrap_or_default(), *kind);
+        }
+        drop(book);
+        let records = records.iter().map(|(record, _)| record);
+        let frame = batch_frame(&self.client.name, number as u64, records);
+        ensure!(requests.try_send(frame).is_ok(), "the stream accepts no frame");
+        Ok(())
+    }
+
+    fn settle(&mut self, ack: &BatchAck) -> Result<()> {
         match ack.status() {
-            BatchStatus::Done => self.write_down(number, ack),
+            BatchStatus::Done => {
+                let number = self.window.done(ack.batch_number)?;
+                self.write_down(number, ack);
+            }
             BatchStatus::Retry => {
+                self.window.retry(ack.batch_number, Instant::now().into_std())?;
                 open(&self.client.book).resent += 1;
-                waiting.insert((place, number));
-                self.drains = true;
             }
             status => {
+                let number = self.window.done(ack.batch_number)?;
                 let told = format!("batch {number} was answered {status:?}: {}", ack.message);
                 open(&self.client.book).violations.push(told);
             }
@@ -323,14 +314,4 @@ impl Sender<'_> {
             book.violations.push(told);
         }
     }
-}
-
-fn frame(source: &str, number: u64, records: &[(UsageRecord, Kind)]) -> BatchFrame {
-    let mut encoded: VecDeque<Vec<u8>> = VecDeque::new();
-    for (record, _) in records {
-        let mut bytes = Vec::new();
-        encode(record, &mut bytes);
-        encoded.push_back(bytes);
-    }
-    BatchFrame::build(source, number, encoded.iter().map(Vec::as_slice))
 }

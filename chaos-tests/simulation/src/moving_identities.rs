@@ -11,15 +11,14 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tonic::transport::Channel;
+use turnpike_client::batch_frame;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, BindIdentity, UnbindIdentity,
 };
-use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordStatus};
-use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::RecycleRequest;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::{Outcome, Timestamp, UsageRecord};
@@ -27,12 +26,6 @@ use turnpike_types::{Outcome, Timestamp, UsageRecord};
 use crate::book::open;
 use crate::client::Client;
 use crate::plan::MAY_US;
-
-/// The first seed of the runs in which identities move between accounts.
-pub const FIRST_SEED: u64 = 1_000_000;
-
-/// The accounts that may hold an identity: the 21st to the 23rd account of each partition.
-pub const HOLDERS: std::ops::RangeInclusive<u64> = 21..=23;
 
 /// The prefix of the ids of records whose identities move.
 pub const ID_PREFIX: &str = "wandering-";
@@ -143,15 +136,8 @@ impl MovingIdentities {
     }
 
     async fn send_some(&self, chance: &mut StdRng, drawn: &[(usize, u32)]) -> Result<()> {
-        let encoded: Vec<Vec<u8>> = drawn
-            .iter()
-            .map(|(n, _)| {
-                let mut bytes = Vec::new();
-                encode(&self.records[*n], &mut bytes);
-                bytes
-            })
-            .collect();
-        let frame = BatchFrame::build("wandering", 1, encoded.iter().map(Vec::as_slice));
+        let records = drawn.iter().map(|(n, _)| &self.records[*n]);
+        let frame = batch_frame("wandering", 1, records);
         let mut front = IngestServiceClient::new(self.channel(chance)?);
         let ack: BatchAck =
             tokio::time::timeout(PATIENCE, front.ingest_once(frame)).await??.into_inner();

@@ -18,13 +18,16 @@ use turnpike_types::{
 use crate::book::Kind;
 use crate::chaos::{FaultDistribution, HostNames};
 use crate::client::Batch;
-use crate::moving_identities;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
 /// The number of accounts of each partition that are opened in every run. Clients also send records
 /// for two further accounts of each partition, which are never opened.
 pub const ACCOUNTS: u64 = 6;
+/// The first seed of the runs in which identities move between accounts.
+pub const FIRST_MOVING_SEED: u64 = 1_000_000;
+/// The accounts that may hold an identity: the 21st to the 23rd account of each partition.
+pub const HOLDERS: std::ops::RangeInclusive<u64> = 21..=23;
 
 /// The contents of a run.
 #[derive(Clone, Debug)]
@@ -106,10 +109,10 @@ impl Plan {
 
     /// The accounts between which identities move; none in a run without moves.
     pub fn holders(&self) -> Vec<u64> {
-        if self.seed < moving_identities::FIRST_SEED {
+        if self.seed < FIRST_MOVING_SEED {
             return Vec::new();
         }
-        let of = |id: u64| moving_identities::HOLDERS.map(move |account| id * 100 + account);
+        let of = |id: u64| HOLDERS.map(move |account| id * 100 + account);
         (0..u64::from(self.host_names.partitions)).flat_map(of).collect()
     }
 

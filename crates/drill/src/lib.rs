@@ -7,7 +7,8 @@
 //!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; proxies between them
 //!        |      database.rs              a PostgreSQL of the drill, SQLite, or a given database
 //!        |      setup.rs                 partitions, a plan, accounts
-//!        +----> load.rs, load_stream.rs  clients that send usage.rs on a schedule
+//!        +----> load.rs, load_stream.rs  clients that send usage.rs on a schedule;
+//!        |                               observations.rs  what they see
 //!        +----> watch.rs                 the owner of each partition over time
 //!                    |
 //!                    v
@@ -36,6 +37,7 @@ mod cluster;
 mod database;
 mod load;
 mod load_stream;
+mod observations;
 mod options;
 pub mod oracle;
 mod page;

@@ -1,7 +1,6 @@
 //! The client of one partition: sends batches on schedule, keeps their order (P30), and retries
 //! without a limit.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,12 +8,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
+use turnpike_client::SendWindow;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 
 use crate::clock::{LoadClock, Micros};
-use crate::load::{BatchAnswer, Notes};
+use crate::observations::{BatchAnswer, Notes};
 use crate::usage::Usage;
 
 /// Maximum number of unanswered batches; the front reads at most 64 of a stream.
@@ -30,8 +30,8 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 struct Pending {
     number: u64,
     due: Micros,
-    /// The time of the last sending; `None` while the batch waits to be sent or sent again.
-    sent: Option<Micros>,
+    /// The time of the last sending.
+    sent: Micros,
 }
 
 /// The client of one partition.
@@ -41,12 +41,13 @@ pub(crate) struct LoadStream {
     clock: LoadClock,
     first_due: Micros,
     interval: f64,
+    /// The number of batches that have fallen due.
     made: u64,
-    /// The batches without a final answer, in the order of their numbers.
-    pending: VecDeque<Pending>,
-    /// Set after an answer RETRY: nothing is sent before this instant, or while a batch is in
-    /// flight.
-    drains: Option<Instant>,
+    /// The number of these that are in the window or were in it. The window is closed to others
+    /// while it is full, and after an answer RETRY.
+    admitted: u64,
+    /// The batches without a final answer that were sent, or are to be sent again.
+    window: SendWindow<Pending>,
     notes: Notes,
 }
 
@@ -66,8 +67,8 @@ impl LoadStream {
         notes: Notes,
     ) -> Self {
         let source = format!("drill-{}", usage.partition);
-        let (pending, drains) = (VecDeque::new(), None);
-        Self { usage, source, clock, first_due, interval, made: 0, pending, drains, notes }
+        let (made, admitted, window) = (0, 0, SendWindow::new(WINDOW));
+        Self { usage, source, clock, first_due, interval, made, admitted, window, notes }
     }
 
     /// Sends until `stopping` is set and all batches are answered. Returns the partition and the
@@ -82,7 +83,7 @@ impl LoadStream {
                 Ended::Done => break,
                 Ended::Broken => {
                     self.notes.lock().breaks.push(self.clock.now());
-                    self.send_all_again();
+                    self.window.stream_broke();
                     sleep(AGAIN).await;
                 }
             }
@@ -97,7 +98,7 @@ impl LoadStream {
     ) -> Result<Ended> {
         let (frames, queue) = mpsc::channel(WINDOW + 4);
         // Wait for the first batch, because a server may answer the call only after it.
-        while self.pending.is_empty() {
+        while self.is_idle() {
             if *stopping.borrow_and_update() {
                 return Ok(Ended::Done);
             }
@@ -114,78 +115,76 @@ impl LoadStream {
         let mut acks = opened.into_inner();
         loop {
             let stops = *stopping.borrow_and_update();
-            if stops && self.pending.is_empty() {
+            if stops && self.is_idle() {
                 return Ok(Ended::Done);
             }
-            let flies = self.pending.iter().any(|pending| pending.sent.is_some());
+            let resumes = self.window.resumes_at().map(Instant::from_std);
             tokio::select! {
                 ack = acks.message() => match ack {
                     Ok(Some(ack)) => self.settle(&ack)?,
                     Ok(None) | Err(_) => return Ok(Ended::Broken),
                 },
                 () = sleep_until(self.clock.at(self.next_due())), if !stops => self.make_due(),
-                () = sleep_until(self.drains.unwrap_or_else(Instant::now)), if self.drains.is_some() && !flies => {
-                    self.drains = None;
-                }
+                () = sleep_until(resumes.unwrap_or_else(Instant::now)), if resumes.is_some() => {}
                 changed = stopping.changed(), if !stops => changed?,
             }
             self.send(&frames);
         }
     }
 
+    /// Whether every batch that has fallen due is answered.
+    fn is_idle(&self) -> bool {
+        self.window.is_empty() && self.admitted == self.made
+    }
+
+    fn due(&self, number: u64) -> Micros {
+        self.first_due + (self.interval * number as f64) as Micros
+    }
+
     fn next_due(&self) -> Micros {
-        self.first_due + (self.interval * self.made as f64) as Micros
+        self.due(self.made)
     }
 
     /// Creates the batches that are due by now.
     fn make_due(&mut self) {
         let now = self.clock.now();
         while self.next_due() <= now {
-            let due = self.next_due();
-            self.pending.push_back(Pending { number: self.made, due, sent: None });
             self.made += 1;
         }
     }
 
-    /// Sends pending batches in order: no new batch overtakes one that has to be sent again.
+    /// Sends batches in order: no new batch overtakes one that has to be sent again.
     fn send(&mut self, frames: &mpsc::Sender<BatchFrame>) {
-        if self.drains.is_some() {
-            return;
-        }
         let now = self.clock.now();
-        for pending in self.pending.iter_mut().take(WINDOW).filter(|pending| pending.sent.is_none())
-        {
+        loop {
+            while self.admitted < self.made && self.window.has_room() {
+                let number = self.admitted;
+                let pending = Pending { number, due: self.due(number), sent: now };
+                if self.window.push(number, pending).is_err() {
+                    break;
+                }
+                self.admitted += 1;
+            }
+            let Some(pending) = self.window.next_to_send(Instant::now().into_std()) else { return };
+            pending.sent = now;
             let frame = self.usage.frame(&self.source, pending.number);
+            // The queue holds more than a window. If it is closed, the stream has ended: then the
+            // batch is sent on the next one.
             if frames.try_send(frame).is_err() {
                 return;
             }
-            pending.sent = Some(now);
         }
     }
 
-    fn send_all_again(&mut self) {
-        self.pending.iter_mut().for_each(|pending| pending.sent = None);
-        self.drains = None;
-    }
-
     fn settle(&mut self, ack: &BatchAck) -> Result<()> {
-        let Some(place) = self.pending.iter().position(|one| one.number == ack.batch_number) else {
-            bail!("an answer to batch {}, which is already answered", ack.batch_number);
-        };
+        let number = ack.batch_number;
         let now = self.clock.now();
         let partition = self.usage.partition;
         match ack.status() {
             BatchStatus::Done => {
-                let Some(Pending { due, sent, .. }) = self.pending.remove(place) else {
-                    return Ok(());
-                };
+                let Pending { due, sent, .. } = self.window.done(number)?;
                 let mut observations = self.notes.lock();
-                observations.answers.push(BatchAnswer {
-                    partition,
-                    due,
-                    sent: sent.unwrap_or(now),
-                    at: now,
-                });
+                observations.answers.push(BatchAnswer { partition, due, sent, at: now });
                 observations.accepted += u64::from(ack.accepted) + ack.duplicates.len() as u64;
                 observations.refused += ack.exceptions.len() as u64;
                 if let Some(first) = ack.exceptions.first() {
@@ -197,11 +196,10 @@ impl LoadStream {
                 observations.retries.push(now);
                 observations.why.get_or_insert_with(|| ack.message.clone());
                 drop(observations);
-                if let Some(pending) = self.pending.get_mut(place) {
-                    pending.sent = None;
-                }
-                let wait = Duration::from_millis(u64::from(ack.retry_after_ms)).min(WAIT_MAX);
-                self.drains.get_or_insert_with(|| Instant::now() + wait);
+                // The first of several refusals determines the wait.
+                let asked = Duration::from_millis(u64::from(ack.retry_after_ms)).min(WAIT_MAX);
+                let wait = if self.window.is_held() { Duration::ZERO } else { asked };
+                self.window.retry(number, (Instant::now() + wait).into_std())?;
             }
             BatchStatus::Rejected | BatchStatus::Unspecified => {
                 bail!("a batch was rejected: {}", ack.message)

@@ -1,7 +1,7 @@
 //! Pauses: how long a fault delays the answers of a partition to clients.
 
 use crate::clock::{Micros, millis};
-use crate::load::BatchAnswer;
+use crate::observations::BatchAnswer;
 
 /// A fault in, or a planned change of, the cluster.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::audit::Counts;
 use crate::clock::{Micros, millis};
-use crate::load::BatchAnswer;
+use crate::observations::BatchAnswer;
 use crate::pause::{InjectedFault, Pause, Quantiles};
 use crate::watch::ObservedOwnership;
 

@@ -17,7 +17,8 @@ use crate::audit::{self, Counts, Others};
 use crate::clock::{LoadClock, Micros};
 use crate::cluster::{ClusterLayout, DrillCluster};
 use crate::database::Database;
-use crate::load::{ClientObservations, Load, LoadParameters, Sent};
+use crate::load::{Load, LoadParameters, Sent};
+use crate::observations::ClientObservations;
 use crate::options::{Options, RunningCluster};
 use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
@@ -342,7 +343,7 @@ impl Drilled {
             let TargetReport { of, limit_ms, measured_ms, .. } = missed;
             why.push(format!("{of} of the pauses is {measured_ms:.0} ms; target {limit_ms:.0} ms"));
         }
-        let wait = |answer: &crate::load::BatchAnswer| Pause {
+        let wait = |answer: &crate::observations::BatchAnswer| Pause {
             fault: 0,
             partition: answer.partition,
             micros: Some(answer.at.saturating_sub(answer.due)),

@@ -1,7 +1,7 @@
 //! The records of a drill: each is computed from its number, so that none has to be stored.
 
+use turnpike_client::batch_frame;
 use turnpike_proto::frame::BatchFrame;
-use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
 /// The parameters from which the records of one load stream are computed.
@@ -45,15 +45,7 @@ impl Usage {
 
     /// Encodes a batch as a frame.
     pub(crate) fn frame(&self, source: &str, batch: u64) -> BatchFrame {
-        let encoded: Vec<Vec<u8>> = self
-            .records(batch)
-            .map(|record| {
-                let mut bytes = Vec::new();
-                encode(&record, &mut bytes);
-                bytes
-            })
-            .collect();
-        BatchFrame::build(source, batch, encoded.iter().map(Vec::as_slice))
+        batch_frame(source, batch, self.records(batch))
     }
 }
 

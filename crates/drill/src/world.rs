@@ -18,7 +18,7 @@ use turnpike_store::{Following, Observation, PartitionRow};
 use crate::clock::{LoadClock, Micros};
 use crate::cluster::DrillCluster;
 use crate::database::Database;
-use crate::load::Notes;
+use crate::observations::Notes;
 use crate::pause::{InjectedFault, PauseMeasure};
 use crate::watch::OwnerWatcher;
 

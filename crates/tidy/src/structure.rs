@@ -15,7 +15,7 @@ use crate::workspace::{Package, packages, root};
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
     &["turnpike-proto"],
-    &["turnpike-plan", "test-network"],
+    &["turnpike-plan", "turnpike-client", "test-network"],
     &["turnpike-segment"],
     &["turnpike-store"],
     &["turnpike-account"],
@@ -49,9 +49,7 @@ const CYCLIC_PACKAGES: &[&str] = &[
     "turnpike-trial",
     "turnpike-collect",
     "turnpike-feed",
-    "turnpike-drill",
     "turnpike",
-    "simulation",
 ];
 
 /// Groups of files that import each other in a cycle.

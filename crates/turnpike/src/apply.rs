@@ -6,6 +6,7 @@ use anyhow::bail;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
 use tonic::{Code, Response};
+use turnpike_client::Patience;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, CheckResponse, IdentityBinding, OpenAccount,
@@ -13,7 +14,7 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_types::limits;
 
-use crate::client::{Front, Patience};
+use crate::client::Front;
 use crate::ui;
 
 /// The maximum number of commands in a request.

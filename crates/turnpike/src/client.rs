@@ -1,19 +1,16 @@
 //! The connection to a front, and the translation of its errors into messages for the user.
 
-use std::error::Error as _;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
+use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::limits;
@@ -25,10 +22,6 @@ use crate::values;
 /// The default address of the front.
 pub(crate) const FRONT_DEFAULT: &str = "http://127.0.0.1:7070";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// HTTP/2 flow-control window of one stream. A smaller window limits throughput on fast links.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-/// HTTP/2 flow-control window of a connection, for all its streams together.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
 /// Options for the connection to a front.
 #[derive(Clone, Debug, Default, Args)]
@@ -44,23 +37,13 @@ pub(crate) struct ClientArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A connection to one of several fronts; clones share it. It reconnects by itself, and switches to
-/// the next front when the current one is unavailable.
+/// A connection to one of several fronts; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
     /// The addresses of all fronts, separated by commas, for messages.
     pub(crate) url: String,
     pub(crate) timeout: Duration,
-    urls: Arc<[String]>,
-    current: Arc<Mutex<Current>>,
-}
-
-/// The front in use.
-#[derive(Debug)]
-struct Current {
-    /// The index of the front among the addresses.
-    at: usize,
-    channel: Channel,
+    fronts: Fronts,
 }
 
 impl ClientArgs {
@@ -103,58 +86,33 @@ impl Front {
     /// Any invalid address in `urls`; or, if no front accepts, each address with its connection
     /// error.
     pub(crate) async fn connect_any(urls: Vec<String>, timeout: Duration) -> anyhow::Result<Self> {
-        let endpoints: Vec<Endpoint> =
-            urls.iter().map(|url| endpoint(url)).collect::<Result<_, _>>()?;
-        let mut failures = Vec::new();
-        for (at, (url, endpoint)) in urls.iter().zip(&endpoints).enumerate() {
-            match endpoint.connect().await {
-                Ok(channel) => {
-                    let current = Arc::new(Mutex::new(Current { at, channel }));
-                    let url = urls.join(", ");
-                    return Ok(Self { url, timeout, urls: urls.into(), current });
-                }
-                Err(error) => failures.push(format!("{url} ({})", innermost(&error))),
-            }
-        }
-        Err(unreachable(&failures))
+        Fronts::connect(urls, timeout).await.map(Self::from).map_err(told)
     }
 
     /// Opens another connection: to the front in use if it accepts, else to the next one that does.
     pub(crate) async fn again(&self) -> anyhow::Result<Self> {
-        let mut urls = self.urls.to_vec();
-        urls.rotate_left(self.current().at);
-        Self::connect_any(urls, self.timeout).await
+        self.fronts.again().await.map(Self::from).map_err(told)
     }
 
-    /// The address of the front in use.
-    pub(crate) fn in_use(&self) -> String {
-        let at = self.current().at;
-        self.urls.get(at).cloned().unwrap_or_else(|| self.url.clone())
+    /// The connection, for the functions of the client crate.
+    pub(crate) const fn fronts(&self) -> &Fronts {
+        &self.fronts
     }
 
     /// The connection to the front in use.
     pub(crate) fn channel(&self) -> Channel {
-        self.current().channel.clone()
+        self.fronts.channel()
     }
 
-    /// Switches to the next front that accepts a connection. If none does, or there is only one
-    /// address, the present connection is kept; it reconnects by itself.
-    pub(crate) async fn move_on(&self) {
-        let count = self.urls.len();
-        let from = self.current().at;
-        for at in (1..count).map(|step| (from + step) % count) {
-            let Some(Ok(endpoint)) = self.urls.get(at).map(|url| endpoint(url)) else { continue };
-            if let Ok(channel) = endpoint.connect().await {
-                tracing::info!(from = self.urls[from], to = self.urls[at], "another front is used");
-                *self.current() = Current { at, channel };
-                return;
-            }
-        }
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        // A poisoned lock is used too, because no code panics while it holds this lock.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sends the batches of `next`, at most `window` at a time, until all are answered.
+    pub(crate) async fn send<T>(
+        &self,
+        window: usize,
+        next: impl FnMut() -> Option<Batch<T>>,
+        on_event: impl FnMut(SendEvent<T>),
+    ) -> anyhow::Result<()> {
+        let mut sender = BatchSender::new(self.fronts.clone(), window).map_err(told)?;
+        sender.send_all(next, on_event).await.map_err(told)
     }
 
     pub(crate) fn accounts(&self) -> AccountServiceClient<Channel> {
@@ -164,10 +122,6 @@ impl Front {
 
     pub(crate) fn plans(&self) -> PlanServiceClient<Channel> {
         PlanServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-    }
-
-    pub(crate) fn feed(&self) -> FeedServiceClient<Channel> {
-        FeedServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {
@@ -199,142 +153,40 @@ impl Front {
     pub(crate) async fn call<T, F, C>(&self, doing: &str, mut call: C) -> anyhow::Result<T>
     where
         C: FnMut() -> F,
-        F: Future<Output = Result<tonic::Response<T>, Status>>,
+        F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut patience = Patience::new(self.timeout);
-        loop {
-            match tokio::time::timeout(patience.left(), call()).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
-                    if is_unavailable(&status) {
-                        let moving = self.move_on();
-                        let _ = tokio::time::timeout(patience.left(), moving).await;
-                    }
-                    tokio::time::sleep(patience.backoff()).await;
-                }
-                Ok(Err(status)) => {
-                    return Err(explain(&self.in_use(), &status)).context(doing.to_owned());
-                }
-                Err(_) => {
-                    let url = self.in_use();
-                    let error = anyhow!("{url} did not answer within {:?}", self.timeout);
-                    return Err(error.context("look at `turnpike status`"))
-                        .context(doing.to_owned());
-                }
-            }
+        self.fronts.call(|_| call()).await.map_err(told).context(doing.to_owned())
+    }
+}
+
+impl From<Fronts> for Front {
+    fn from(fronts: Fronts) -> Self {
+        Self { url: fronts.urls().join(", "), timeout: fronts.limit(), fronts }
+    }
+}
+
+/// Translates an error of the client into a message for the user of the program.
+pub(crate) fn told(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::BadAddress { url } => {
+            usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"))
         }
-    }
-}
-
-fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
-    let wrong =
-        || usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"));
-    if !url.starts_with("http://") {
-        return Err(wrong());
-    }
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10)))
-}
-
-/// The innermost cause of the error.
-fn innermost(error: &tonic::transport::Error) -> String {
-    let mut cause = error.source();
-    let mut last = error.to_string();
-    while let Some(source) = cause {
-        last = source.to_string();
-        cause = source.source();
-    }
-    last
-}
-
-fn unreachable(failures: &[String]) -> anyhow::Error {
-    let any = if failures.len() > 1 { "any of " } else { "" };
-    anyhow!(
-        "no front answers at {any}{}: is one running there? start one with `turnpike up`, or name \
-         another with --front or TURNPIKE_FRONT",
-        failures.join(", ")
-    )
-}
-
-/// Whether the next attempt should use another front, because this front is unreachable or
-/// overloaded.
-pub(crate) fn is_unavailable(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable => true,
-        Code::Unknown | Code::Internal | Code::Cancelled => status.source().is_some(),
-        _ => false,
-    }
-}
-
-/// Whether a retry of the same call can succeed.
-pub(crate) fn is_transient(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable | Code::ResourceExhausted | Code::Cancelled => true,
-        // tonic reports transport errors with these codes and a source; a server's refusal has no
-        // source.
-        Code::Unknown | Code::Internal => status.source().is_some(),
-        _ => false,
+        ClientError::Unreachable { failures } => {
+            let any = if failures.len() > 1 { "any of " } else { "" };
+            anyhow!(
+                "no front answers at {any}{}: is one running there? start one with `turnpike up`, \
+                 or name another with --front or TURNPIKE_FRONT",
+                failures.join(", ")
+            )
+        }
+        ClientError::NoAnswer { url, limit } => {
+            anyhow!("{url} did not answer within {limit:?}").context("look at `turnpike status`")
+        }
+        error => error.into(),
     }
 }
 
 /// Translates a front's error into a message for the user.
 pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
-    let message = status.message();
-    match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Internal if status.source().is_some() => {
-            anyhow!("the front at {url} no longer answers ({message}); is it still running?")
-        }
-        Code::Unimplemented => {
-            anyhow!(
-                "the server at {url} does not know this call: is it a Turnpike front of this version?"
-            )
-        }
-        Code::Unavailable | Code::ResourceExhausted => {
-            anyhow!("the cluster can't take this now: {message}; look at `turnpike status`")
-        }
-        code => anyhow!("the front refused: {message} ({code:?})"),
-    }
-}
-
-/// The time-out without progress, and the back-off between retries.
-#[derive(Clone, Debug)]
-pub(crate) struct Patience {
-    limit: Duration,
-    since: Instant,
-    wait: Duration,
-}
-
-impl Patience {
-    const WAIT_FIRST: Duration = Duration::from_millis(20);
-    const WAIT_MOST: Duration = Duration::from_secs(1);
-
-    pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), wait: Self::WAIT_FIRST }
-    }
-
-    /// Records progress: restarts the time-out and the back-off.
-    pub(crate) fn progress(&mut self) {
-        *self = Self::new(self.limit);
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.since.elapsed() >= self.limit
-    }
-
-    pub(crate) fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.since.elapsed())
-    }
-
-    /// The wait before the next retry; doubles up to one second.
-    pub(crate) fn backoff(&mut self) -> Duration {
-        let wait = self.wait.min(self.left());
-        self.wait = (self.wait * 2).min(Self::WAIT_MOST);
-        wait
-    }
+    told(ClientError::from_status(url, status))
 }

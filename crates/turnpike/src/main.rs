@@ -12,8 +12,8 @@
 //!    |                      data_dir.rs   the lock of a data directory
 //!    |                      children.rs   child processes of this program (up, demo)
 //!    |                      telemetry.rs  logs, repeated warnings, metrics and health on a port
-//!    +-- clients            client.rs     the connection to a front, its errors as messages
-//!                           sender.rs     batches in flight, retried until answered
+//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors as
+//!                                         messages
 //!                           apply.rs      account commands, retried until decided
 //!                           usage_file.rs files -> batches;  tally.rs  outcomes of records
 //!                           exceptions_file.rs   records that were not rated, with the reasons
@@ -48,7 +48,6 @@ mod exit;
 #[cfg(test)]
 mod pages;
 mod plans;
-mod sender;
 mod server;
 mod tally;
 mod telemetry;

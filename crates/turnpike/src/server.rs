@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 
-use crate::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::exit::usage;
 use crate::ui;
 

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use serde::Serialize;
+use turnpike_client::{Batch, SendEvent};
 use turnpike_collect::Fault;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 
 use crate::exceptions_file::ExceptionsFile;
 use crate::exit::Finish;
-use crate::sender::{Batch, SenderEvent};
 use crate::ui;
 
 /// Counts of records. Once its batch is answered, every sent record is in exactly one of accepted,
@@ -33,10 +33,10 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts an event.
-    pub(crate) fn count<T>(&mut self, event: &SenderEvent<'_, T>) {
+    pub(crate) fn count<T>(&mut self, event: &SendEvent<T>) {
         match event {
-            SenderEvent::Retried { batch } => self.retried += u64::from(batch.records),
-            SenderEvent::Answered { batch, ack, .. } => self.answered(batch, ack),
+            SendEvent::Retried { records, .. } => self.retried += u64::from(*records),
+            SendEvent::Answered { batch, ack, .. } => self.answered(batch, ack),
         }
     }
 
@@ -161,9 +161,9 @@ const SHOWN_MAX: usize = 20;
 
 impl FileReport {
     /// Counts an event of a batch, and keeps its suspended and rejected records.
-    pub(crate) fn count(&mut self, event: &SenderEvent<'_, Origins>) {
+    pub(crate) fn count(&mut self, event: &SendEvent<Origins>) {
         self.tally.count(event);
-        let SenderEvent::Answered { batch, ack, .. } = event else { return };
+        let SendEvent::Answered { batch, ack, .. } = event else { return };
         if ack.status() == BatchStatus::Rejected {
             for (line, record_id) in &batch.tag {
                 self.note(*line, record_id, "rejected", (&ack.message, ""));
@@ -286,11 +286,7 @@ mod tests {
             ..BatchAck::default()
         };
         let mut report = FileReport::default();
-        report.count(&SenderEvent::Answered {
-            batch: &batch,
-            ack: &ack,
-            after: std::time::Duration::ZERO,
-        });
+        report.count(&SendEvent::Answered { batch, ack, after: std::time::Duration::ZERO });
         let tally = &report.tally;
         assert!(tally.is_balanced(), "{tally}");
         assert_eq!((tally.accepted, tally.duplicates), (3, 2));
@@ -311,7 +307,7 @@ mod tests {
         };
         let mut report = FileReport::default();
         let after = std::time::Duration::ZERO;
-        report.count(&SenderEvent::Answered { batch: &batch, ack: &ack, after });
+        report.count(&SendEvent::Answered { batch, ack, after });
         report
     }
 

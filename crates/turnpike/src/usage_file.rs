@@ -8,15 +8,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
+use turnpike_client::{Batch, BatchBuilder, LimitExceeded, SendEvent};
 use turnpike_collect::{Fault, Row, UsageHeader, UsageJsonl};
-use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
-use turnpike_proto::wire::{put_bytes, put_number};
-use turnpike_types::{UsageRecord, limits};
+use turnpike_types::UsageRecord;
 
 use crate::client::Front;
 use crate::exit::usage;
-use crate::sender::{self, Batch, SenderEvent};
 use crate::tally::{FileReport, KEPT_MAX, Origins};
 use crate::{ui, values};
 
@@ -153,20 +151,25 @@ pub(crate) async fn send(
     mut report: FileReport,
     bar: &ProgressBar,
 ) -> anyhow::Result<FileReport> {
-    let mut batcher = Batcher { rows, source: sending.source, number: 0, held: None };
+    let builder = BatchBuilder::new(sending.source, sending.batch_records as usize)?;
+    let mut batcher = Batcher { rows, builder, oversized: None };
     let mut faults = Faults::default();
-    let outcome = sender::send(
-        front,
-        sending.window,
-        || batcher.next_batch(sending.batch_records, &mut faults),
-        |event| {
-            report.count(&event);
-            if let SenderEvent::Answered { batch, .. } = &event {
-                bar.inc(u64::from(batch.records));
-            }
-        },
-    )
-    .await;
+    let sent = front
+        .send(
+            sending.window,
+            || batcher.next_batch(&mut faults),
+            |event| {
+                report.count(&event);
+                if let SendEvent::Answered { batch, .. } = &event {
+                    bar.inc(u64::from(batch.records));
+                }
+            },
+        )
+        .await;
+    let outcome = match batcher.oversized {
+        Some(error) => sent.and(Err(error.into())),
+        None => sent,
+    };
     bar.finish_and_clear();
     report.bad_rows += faults.dropped;
     for fault in faults.kept {
@@ -191,63 +194,44 @@ impl Faults {
     }
 }
 
-struct Batcher<'a> {
+struct Batcher {
     rows: Rows,
-    source: &'a str,
-    number: u64,
-    /// An encoded record that did not fit into the previous batch.
-    held: Option<(Vec<u8>, (u64, String))>,
+    builder: BatchBuilder<(u64, String)>,
+    /// A record that is larger than a batch: nothing after it is sent.
+    oversized: Option<LimitExceeded>,
 }
 
-impl Batcher<'_> {
+impl Batcher {
     /// The next batch: full by records or by bytes, or the last one. Bad rows are added to
     /// `faults`.
-    fn next_batch(&mut self, records_max: u32, faults: &mut Faults) -> Option<Batch<Origins>> {
-        let records_max = (records_max as usize).clamp(1, limits::BATCH_RECORDS_MAX);
-        // 64 bytes are more than the header of the frame needs.
-        let bytes_max = limits::BATCH_BYTES_MAX - limits::SOURCE_BYTES_MAX - 64;
-        let mut body = Vec::new();
-        let mut origins = Origins::new();
-        put_bytes(&mut body, 1, self.source.as_bytes());
-        put_number(&mut body, 2, self.number + 1);
-        while origins.len() < records_max {
-            let Some((record, origin)) = self.held.take().or_else(|| self.next_record(faults))
-            else {
-                break;
-            };
-            if body.len() + record.len() + 8 > bytes_max {
-                self.held = Some((record, origin));
-                break;
-            }
-            put_bytes(&mut body, 3, &record);
-            origins.push(origin);
-        }
-        if origins.is_empty() {
-            return None;
-        }
-        self.number += 1;
-        let records = u32::try_from(origins.len()).unwrap_or(u32::MAX);
-        Some(Batch { number: self.number, records, frame: BatchFrame::from(body), tag: origins })
-    }
-
-    fn next_record(&mut self, faults: &mut Faults) -> Option<(Vec<u8>, (u64, String))> {
-        for row in self.rows.by_ref() {
-            match row {
-                Ok(Row { line, content }) => {
-                    let mut bytes = Vec::with_capacity(96);
-                    encode(&content, &mut bytes);
-                    return Some((bytes, (line, content.record_id)));
+    fn next_batch(&mut self, faults: &mut Faults) -> Option<Batch<Origins>> {
+        while self.oversized.is_none()
+            && let Some(row) = self.rows.next()
+        {
+            let Row { line, content } = match row {
+                Ok(row) => row,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
                 }
-                Err(fault) => faults.push(fault),
+            };
+            let mut bytes = Vec::with_capacity(96);
+            encode(&content, &mut bytes);
+            match self.builder.add_encoded(&bytes, (line, content.record_id)) {
+                Ok(None) => {}
+                Ok(complete) => return complete,
+                Err(error) => self.oversized = Some(error),
             }
         }
-        None
+        self.builder.take()
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use turnpike_types::limits;
+
     use super::*;
 
     #[test]
@@ -277,9 +261,10 @@ mod tests {
             };
             Ok(Row { line, content })
         });
-        let mut batcher = Batcher { rows: Box::new(rows), source: "s", number: 0, held: None };
+        let builder = BatchBuilder::new("s", 400).unwrap();
+        let mut batcher = Batcher { rows: Box::new(rows), builder, oversized: None };
         let (mut lines, mut sizes) = (Vec::new(), Vec::new());
-        while let Some(batch) = batcher.next_batch(400, &mut Faults::default()) {
+        while let Some(batch) = batcher.next_batch(&mut Faults::default()) {
             assert!(batch.frame.body().len() <= limits::BATCH_BYTES_MAX);
             let mut walked = 0;
             let head = batch.frame.walk(|_| walked += 1).unwrap();

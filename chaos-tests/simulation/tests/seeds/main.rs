@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use runs::child;
-use simulation::moving_identities::FIRST_SEED;
+use simulation::plan::FIRST_MOVING_SEED as FIRST_SEED;
 use simulation::run::{Verdict, run};
 
 /// The number of seeds that `cargo test` runs; scripts/nightly runs thousands.

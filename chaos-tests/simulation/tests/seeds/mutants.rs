@@ -7,7 +7,7 @@
 
 use std::process::Output;
 
-use simulation::moving_identities::FIRST_SEED;
+use simulation::plan::FIRST_MOVING_SEED as FIRST_SEED;
 use turnpike_mutants::Check;
 
 use crate::runs::child;

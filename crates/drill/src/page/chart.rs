@@ -7,7 +7,7 @@ use crate::clock::{Micros, millis};
 use crate::report::{Timeline, show_ms};
 use crate::watch::ObservedOwnership;
 
-use super::escaped;
+use super::html::escaped;
 
 const LEFT: f64 = 92.0;
 const WIDTH: f64 = 1_100.0;
@@ -248,7 +248,7 @@ fn axis(out: &mut String, window: Window, bottom: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::BatchAnswer;
+    use crate::observations::BatchAnswer;
     use crate::pause::{InjectedFault, PauseMeasure};
 
     fn timeline() -> Timeline {

@@ -1,11 +1,13 @@
 //! The HTML page of the reports: one self-contained file with a legend.
 
 mod chart;
+mod html;
 
 use std::fmt::Write as _;
 
 use crate::report::{Report, Verdict, show_ms};
 use chart::{Chart, Window};
+use html::escaped;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -131,11 +133,6 @@ fn charts(out: &mut String, report: &Report) {
         escaped(&fault.what),
         chart.draw(window)
     );
-}
-
-/// Escapes text for HTML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 const LEGEND: &str = "<footer><p>Each chart, from the top: the faults, as bars across the chart \

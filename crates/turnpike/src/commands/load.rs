@@ -14,12 +14,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use turnpike_client::SendEvent;
 use turnpike_types::DAY_US;
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish};
-use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 use crate::{ui, values};
 
@@ -205,15 +205,16 @@ async fn one_stream(
         }
         generator.next_batch(&mut left)
     };
-    sender::send(&front, window, next, |event| {
-        report.tally.count(&event);
-        if let SenderEvent::Answered { batch, after, .. } = event {
-            report.latency.record(after);
-            report.answers.push(Instant::now());
-            shared.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
-        }
-    })
-    .await?;
+    front
+        .send(window, next, |event| {
+            report.tally.count(&event);
+            if let SendEvent::Answered { batch, after, .. } = event {
+                report.latency.record(after);
+                report.answers.push(Instant::now());
+                shared.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
+            }
+        })
+        .await?;
     Ok(report)
 }
 

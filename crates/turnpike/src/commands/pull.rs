@@ -16,20 +16,17 @@ mod output_file;
 mod sink;
 mod totals;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tonic::Streaming;
-use turnpike_proto::feed::v1::{
-    AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest,
-};
+use turnpike_client::{Acknowledged, ClientError, FeedPages, feed};
+use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest};
 
 use crate::cli::Context;
-use crate::client::{ClientArgs, Front, explain};
+use crate::client::{ClientArgs, Front, told};
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 
@@ -134,7 +131,7 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
         lines_max: args.max,
     };
     let mut pages = open_pull(&front, &request).await?;
-    while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
+    while let Some(page) = pages.next_page().await.map_err(told)? {
         bar.inc(page.lines.len() as u64);
         totals.count(&page)?;
         puller.take(&page, &mut sink).await?;
@@ -173,13 +170,10 @@ fn format(args: &PullArgs) -> PullFormat {
     args.format.unwrap_or(by_name)
 }
 
-async fn open_pull(front: &Front, request: &PullRequest) -> anyhow::Result<Streaming<FeedPage>> {
-    front
-        .call("rated output can't be pulled", || {
-            let (mut feed, request) = (front.feed(), request.clone());
-            async move { feed.pull(request).await }
-        })
-        .await
+/// Opens a pull of rated output.
+pub(crate) async fn open_pull(front: &Front, request: &PullRequest) -> anyhow::Result<FeedPages> {
+    let pages = feed::pull(front.fronts(), request).await;
+    pages.map_err(|error| told(error).context("rated output can't be pulled"))
 }
 
 /// Whether the feed has lines after these cursors.
@@ -199,19 +193,13 @@ pub(crate) async fn register(
     front: &Front,
     consumer: &str,
 ) -> anyhow::Result<BTreeMap<u32, Cursor>> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if consumer.is_empty() || consumer.len() > 128 || !consumer.chars().all(legal) {
-        let remedy = "write 1 to 128 letters, digits, -, _ or .";
-        return Err(usage(format!("--consumer {consumer:?} is not a valid name; {remedy}")));
-    }
-    let request = RegisterRequest { consumer: consumer.to_owned() };
-    let answer = front
-        .call("the consumer can't be registered", || {
-            let (mut feed, request) = (front.feed(), request.clone());
-            async move { feed.register(request).await }
-        })
-        .await?;
-    Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
+    feed::register(front.fronts(), consumer).await.map_err(|error| match error {
+        ClientError::BadConsumer { .. } => {
+            let remedy = "write 1 to 128 letters, digits, -, _ or .";
+            usage(format!("--consumer {consumer:?} is not a valid name; {remedy}"))
+        }
+        error => told(error).context("the consumer can't be registered"),
+    })
 }
 
 /// The interface for acknowledgements and for small pulls; tests implement it without a cluster.
@@ -222,40 +210,18 @@ trait Feed {
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>>;
 }
 
-/// How a cursor got to its new position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Acknowledged {
-    /// This pull moved the cursor.
-    Here,
-    /// The cursor was there before this pull asked.
-    Elsewhere,
-}
-
-impl Acknowledged {
-    /// After more than one attempt, an earlier one may have moved the cursor, and its answer was
-    /// lost.
-    const fn of(was_there: bool, attempts: u32) -> Self {
-        if was_there && attempts == 1 { Self::Elsewhere } else { Self::Here }
-    }
-}
-
 impl Feed for Front {
     async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
-        let attempts = Cell::new(0u32);
-        let answer = self
-            .call("the cursor can't be moved; is another pull running under this name?", || {
-                attempts.set(attempts.get().saturating_add(1));
-                let (mut feed, request) = (self.feed(), request.clone());
-                async move { feed.acknowledge(request).await }
-            })
-            .await?;
-        Ok(Acknowledged::of(answer.was_there, attempts.get()))
+        feed::acknowledge(self.fronts(), &request).await.map_err(|error| {
+            let doing = "the cursor can't be moved; is another pull running under this name?";
+            told(error).context(doing)
+        })
     }
 
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
         let mut stream = open_pull(self, &request).await?;
         let mut pages = Vec::new();
-        while let Some(page) = stream.message().await.map_err(|s| explain(&self.url, &s))? {
+        while let Some(page) = stream.next_page().await.map_err(told)? {
             pages.push(page);
         }
         Ok(pages)

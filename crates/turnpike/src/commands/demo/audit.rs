@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
 use turnpike_types::Money;
 
-use crate::client::{Front, explain};
-use crate::commands::pull::{PullTotals, register};
+use crate::client::{Front, told};
+use crate::commands::pull::{PullTotals, open_pull, register};
 
 use super::traffic::Ledger;
 
@@ -34,14 +34,9 @@ impl Audit {
         let cursors = register(front, consumer).await?;
         let mut totals = PullTotals::new(cursors.values());
         let request = PullRequest { consumer: consumer.to_owned(), ..PullRequest::default() };
-        let mut pages = front
-            .call("rated output can't be pulled", || {
-                let (mut feed, request) = (front.feed(), request.clone());
-                async move { feed.pull(request).await }
-            })
-            .await?;
+        let mut pages = open_pull(front, &request).await?;
         let (mut audit, mut seen) = (Self::default(), HashSet::new());
-        while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
+        while let Some(page) = pages.next_page().await.map_err(told)? {
             totals.count(&page)?;
             for totals in &page.totals {
                 audit.logged += totals.records;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use turnpike_client::SendEvent;
 use turnpike_proto::ingest::v1::UsageRecord;
 
 use crate::client::Front;
 use crate::commands::load::UsageKind;
 use crate::commands::load::generate::{Generator, GeneratorOptions, share};
-use crate::sender::{self, SenderEvent};
 use crate::tally::Tally;
 
 /// The number of concurrent client streams.
@@ -100,17 +100,19 @@ impl Traffic {
             let rounds = u64::from(ROUNDS);
             let mut left = share * to / rounds - share * from / rounds;
             let next = || generator.next_batch(&mut left).inspect(|batch| self.enter(&batch.frame));
-            sender::send(&front, 8, next, |event| {
-                tally.count(&event);
-                if let SenderEvent::Answered { batch, after, .. } = event {
-                    self.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
-                    let answered = Instant::now();
-                    let sent = answered.checked_sub(after).unwrap_or(answered);
-                    let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                    answers.push(AnsweredBatch { sent, answered });
-                }
-            })
-            .await?;
+            front
+                .send(8, next, |event| {
+                    tally.count(&event);
+                    if let SendEvent::Answered { batch, after, .. } = event {
+                        self.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
+                        let answered = Instant::now();
+                        let sent = answered.checked_sub(after).unwrap_or(answered);
+                        let mut answers =
+                            self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                        answers.push(AnsweredBatch { sent, answered });
+                    }
+                })
+                .await?;
             let due = PACE * (round + 1) / ROUNDS;
             tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
         }
@@ -122,7 +124,7 @@ impl Traffic {
         let (mut generator, mut left) = self.generator(0);
         let mut tally = Tally::default();
         let next = || generator.next_batch(&mut left);
-        sender::send(front, 8, next, |event| tally.count(&event)).await?;
+        front.send(8, next, |event| tally.count(&event)).await?;
         Ok(tally)
     }
 

@@ -1,10 +1,9 @@
 //! Encodes generated records directly to protobuf: no allocation per record, and one copy.
 
+use turnpike_client::Batch;
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
 use turnpike_proto::wire::{put_bytes, put_number, put_varint};
-
-use crate::sender::Batch;
 
 use super::UsageKind;
 

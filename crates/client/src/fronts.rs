@@ -1,0 +1,207 @@
+//! The connection to one of several fronts.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+use turnpike_proto::dial::Dial;
+
+use crate::error::{ClientError, is_transient, is_unavailable};
+use crate::patience::Patience;
+
+/// HTTP/2 flow-control window of one stream. A smaller window limits throughput on fast links.
+pub const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// HTTP/2 flow-control window of a connection, for all its streams together.
+pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+
+/// A connection to one of several fronts; clones share it. It reconnects by itself, and switches to
+/// the next front when the current one is unavailable.
+#[derive(Clone)]
+pub struct Fronts {
+    limit: Duration,
+    /// `None`: through TCP.
+    dial: Option<Dial>,
+    urls: Arc<[String]>,
+    current: Arc<Mutex<CurrentFront>>,
+}
+
+/// The front in use.
+struct CurrentFront {
+    /// The index of the front among the addresses.
+    at: usize,
+    channel: Channel,
+}
+
+impl std::fmt::Debug for Fronts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { limit, urls, .. } = self;
+        f.debug_struct("Fronts").field("limit", limit).field("urls", urls).finish_non_exhaustive()
+    }
+}
+
+impl Fronts {
+    /// Connects to the first front of `urls` that accepts a connection. Requests give up when the
+    /// cluster makes no progress for `limit`.
+    ///
+    /// # Errors
+    /// An address is invalid, or no front accepts a connection.
+    pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
+        Self::open(None, urls, limit).await
+    }
+
+    /// As [`Self::connect`], through `dial`, which determines the transport: for tests and
+    /// simulations. It connects at the first request, so an unreachable front is not an error yet.
+    ///
+    /// # Errors
+    /// `dial` accepts none of the addresses.
+    pub async fn through(
+        dial: Dial,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Some(dial), urls, limit).await
+    }
+
+    async fn open(
+        dial: Option<Dial>,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        if urls.is_empty() {
+            return Err(ClientError::NoFront);
+        }
+        if dial.is_none() {
+            urls.iter().try_for_each(|url| endpoint(url).map(drop))?;
+        }
+        let mut failures = Vec::new();
+        for (at, url) in urls.iter().enumerate() {
+            match connect_one(dial.as_ref(), url).await {
+                Ok(channel) => {
+                    let current = Arc::new(Mutex::new(CurrentFront { at, channel }));
+                    return Ok(Self { limit, dial, urls: urls.into(), current });
+                }
+                Err(cause) => failures.push(format!("{url} ({cause})")),
+            }
+        }
+        Err(ClientError::Unreachable { failures })
+    }
+
+    /// Opens another connection: to the front in use if it accepts, else to the next one that does.
+    ///
+    /// # Errors
+    /// No front accepts a connection.
+    pub async fn again(&self) -> Result<Self, ClientError> {
+        let mut urls = self.urls.to_vec();
+        urls.rotate_left(self.current().at);
+        Self::open(self.dial.clone(), urls, self.limit).await
+    }
+
+    /// The addresses of all fronts.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// The maximum time without progress.
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// The address of the front in use.
+    pub fn in_use(&self) -> String {
+        let at = self.current().at;
+        self.urls.get(at).cloned().unwrap_or_else(|| self.urls.join(", "))
+    }
+
+    /// The connection to the front in use, for requests that this crate does not wrap.
+    pub fn channel(&self) -> Channel {
+        self.current().channel.clone()
+    }
+
+    /// Switches to the next front that accepts a connection. If none does, or there is only one
+    /// address, the present connection is kept; it reconnects by itself.
+    pub async fn move_on(&self) {
+        let count = self.urls.len();
+        let from = self.current().at;
+        for at in (1..count).map(|step| (from + step) % count) {
+            let Some(url) = self.urls.get(at) else { continue };
+            if let Ok(channel) = connect_one(self.dial.as_ref(), url).await {
+                tracing::info!(from = self.urls[from], to = self.urls[at], "another front is used");
+                *self.current() = CurrentFront { at, channel };
+                return;
+            }
+        }
+    }
+
+    /// Repeats a call on the front in use until it succeeds, fails permanently, or exceeds the time
+    /// limit. A call whose answer is lost is repeated, so it must be idempotent.
+    ///
+    /// # Errors
+    /// The front refuses the call, or does not answer within the time limit.
+    pub async fn call<T, F>(&self, mut call: impl FnMut(Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut patience = Patience::new(self.limit);
+        loop {
+            match tokio::time::timeout(patience.left(), call(self.channel())).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
+                    if is_unavailable(&status) {
+                        let moving = self.move_on();
+                        let _ = tokio::time::timeout(patience.left(), moving).await;
+                    }
+                    tokio::time::sleep(patience.backoff()).await;
+                }
+                Ok(Err(status)) => return Err(ClientError::from_status(&self.in_use(), &status)),
+                Err(_) => {
+                    return Err(ClientError::NoAnswer { url: self.in_use(), limit: self.limit });
+                }
+            }
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, CurrentFront> {
+        // A poisoned lock is used too, because no code panics while it holds this lock.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A channel to a front, or the cause for which there is none.
+async fn connect_one(dial: Option<&Dial>, url: &str) -> Result<Channel, String> {
+    match dial {
+        Some(dial) => dial.channel(url).map_err(|error| error.to_string()),
+        None => {
+            let endpoint = endpoint(url).map_err(|error| error.to_string())?;
+            endpoint.connect().await.map_err(|error| innermost(&error))
+        }
+    }
+}
+
+fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
+    let wrong = || ClientError::BadAddress { url: url.to_owned() };
+    if !url.starts_with("http://") {
+        return Err(wrong());
+    }
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10)))
+}
+
+/// The innermost cause of the error.
+fn innermost(error: &tonic::transport::Error) -> String {
+    let mut cause = error.source();
+    let mut last = error.to_string();
+    while let Some(source) = cause {
+        last = source.to_string();
+        cause = source.source();
+    }
+    last
+}
