@@ -11,7 +11,8 @@ use arrow_ipc::reader::StreamReader;
 use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{
-    AccountNumber, Epoch, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
+    AccountNumber, Epoch, LineKind, Money, PartitionId, Posting, SegmentHash, SegmentNumber,
+    Timestamp,
 };
 
 use crate::columns::{Wide, column, nullable, wide_column};
@@ -19,7 +20,6 @@ use crate::details::Details;
 use crate::error::SegmentError;
 use crate::format::{MAGIC, MAGIC_MARKED, hash_of};
 use crate::head::{ComponentHead, Entry, Head, Header, Totals};
-use crate::kind::LineKind;
 use crate::marks::{self, Mark};
 use crate::rows::{ChangeRow, ComponentInfo, LineRow, RecordRow, outcome};
 

@@ -30,38 +30,43 @@ const PACKAGES: &[&[&str]] = &[
 
 /// The folders and files in `src` of a package, in an order in which each imports only those before
 /// it. `lib.rs` may import all.
-const MODULES: &[(&str, &[&str])] = &[(
-    "turnpike-store",
-    &[
-        "error",
-        "address",
-        "clock",
-        "failpoint",
-        "log",
-        "ownership",
-        "topology",
-        "checkpoints",
-        "catalogue",
-        "identities",
-        "cursors",
-        "database",
-        "interpose",
-        "meter",
-        "memory",
-        "sql",
-        "sqlite",
-        "postgres",
-        "open",
-    ],
-)];
+const MODULES: &[(&str, &[&str])] = &[
+    (
+        "turnpike-plan",
+        &["calendar", "language", "tables", "machine", "compile", "primitives", "published"],
+    ),
+    (
+        "turnpike-store",
+        &[
+            "error",
+            "address",
+            "clock",
+            "failpoint",
+            "log",
+            "ownership",
+            "topology",
+            "checkpoints",
+            "catalogue",
+            "identities",
+            "cursors",
+            "database",
+            "interpose",
+            "meter",
+            "memory",
+            "sql",
+            "sqlite",
+            "postgres",
+            "open",
+        ],
+    ),
+];
 
 /// Files that may import each other: two files and the reason.
 const CYCLES: &[(&str, &str, &str)] = &[];
 
 /// The packages whose files still import each other in cycles. A package without a cycle must not
 /// be listed, and none is to be added.
-const CYCLIC_PACKAGES: &[&str] =
-    &["turnpike-plan", "turnpike-node", "turnpike-front", "turnpike-trial"];
+const CYCLIC_PACKAGES: &[&str] = &["turnpike-node", "turnpike-front", "turnpike-trial"];
 
 /// Groups of files that import each other in a cycle.
 fn cycles(imports: &[Import]) -> Vec<BTreeSet<&Path>> {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use turnpike_client::SendEvent;
+use turnpike_types::DAY_US;
 
 use crate::client::{ClientArgs, ClientSettings, Front};
 use crate::context::Context;
@@ -230,7 +231,6 @@ pub(crate) async fn run(settings: LoadSettings) -> anyhow::Result<Finish> {
 /// run that is repeated must give the same bytes, including the time, so its records start at
 /// midnight (UTC).
 fn start_us(is_named: bool) -> i64 {
-    const DAY_US: i64 = 86_400_000_000;
     let ended = values::now_us() - LONGEST_US;
     if is_named { ended.div_euclid(DAY_US) * DAY_US } else { ended }
 }
