@@ -13,10 +13,11 @@ use tokio::runtime::Handle;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
-    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
-    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
+    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
+    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation, OwnerToken,
+    OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    SegmentRow, StoreError, StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -99,7 +100,7 @@ macro_rules! statement {
 }
 
 #[async_trait]
-impl SharedDatabase for DelayedDatabase {
+impl TopologyStore for DelayedDatabase {
     async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
         self.db.incarnation().await
     }
@@ -108,12 +109,31 @@ impl SharedDatabase for DelayedDatabase {
         self.db.create_partitions(partitions).await
     }
 
-    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
-        statement!(self, BEAT, heartbeat, beat)
-    }
-
     async fn observe(&self) -> StoreResult<Observation> {
         self.write(BEAT, |db| async move { db.observe().await }).await
+    }
+
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        pin: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        self.db.pin(partition, pin).await
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        self.db.set_drained(node, drained).await
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        self.db.forget_node(node).await
+    }
+}
+
+#[async_trait]
+impl OwnershipStore for DelayedDatabase {
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        statement!(self, BEAT, heartbeat, beat)
     }
 
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
@@ -141,23 +161,10 @@ impl SharedDatabase for DelayedDatabase {
     async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         statement!(self, WRITE, barrier, held)
     }
+}
 
-    async fn pin(
-        &self,
-        partition: PartitionId,
-        pin: Option<(&NodeName, Duration)>,
-    ) -> StoreResult<PinOutcome> {
-        self.db.pin(partition, pin).await
-    }
-
-    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
-        self.db.set_drained(node, drained).await
-    }
-
-    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
-        self.db.forget_node(node).await
-    }
-
+#[async_trait]
+impl LogStore for DelayedDatabase {
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         statement!(self, WRITE, append, append)
     }
@@ -179,7 +186,10 @@ impl SharedDatabase for DelayedDatabase {
     ) -> StoreResult<Vec<SegmentRow>> {
         self.db.posting_segments(partition, after, most).await
     }
+}
 
+#[async_trait]
+impl CheckpointStore for DelayedDatabase {
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
@@ -215,7 +225,10 @@ impl SharedDatabase for DelayedDatabase {
     ) -> StoreResult<Option<Bytes>> {
         self.db.checkpoint_part(partition, name).await
     }
+}
 
+#[async_trait]
+impl CatalogueStore for DelayedDatabase {
     async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         self.db.publish(publish).await
     }
@@ -232,17 +245,20 @@ impl SharedDatabase for DelayedDatabase {
     ) -> StoreResult<Vec<CatalogueHead>> {
         self.db.catalogue_heads(kind, id, after).await
     }
+}
 
+#[async_trait]
+impl IdentityStore for DelayedDatabase {
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         self.db.bind_identities(bindings).await
     }
 
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
-        self.db.guide(identities).await
-    }
-
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
         self.db.rebind_identities(changes).await
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
+        self.db.guide(identities).await
     }
 
     async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
@@ -256,7 +272,10 @@ impl SharedDatabase for DelayedDatabase {
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
         self.db.bindings_of(account, most).await
     }
+}
 
+#[async_trait]
+impl CursorStore for DelayedDatabase {
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {
         self.db.register_consumer(name).await
     }

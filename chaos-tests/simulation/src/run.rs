@@ -11,7 +11,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use turnpike_node::NodeConfig;
 use turnpike_store::memory::{MemoryDatabase, PausedAppends};
-use turnpike_store::{CatalogueKind, Interposed, Publish, SharedDatabase, StoreIncarnation};
+use turnpike_store::{
+    CatalogueKind, CatalogueStore as _, Interposed, Publish, SharedDatabase, StoreIncarnation,
+    TopologyStore as _,
+};
 use turnpike_types::{NodeName, PartitionId, Timestamp, UsageRecord};
 
 use crate::book::{SharedBook, open};

@@ -1,6 +1,18 @@
 //! The byte encoding of numbers and texts in a checkpoint.
 
-use crate::checkpoint::CheckpointError;
+/// Why a checkpoint can't be read. A checkpoint is a cache: the log can always be replayed instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// The first bytes are not those of a known format.
+    #[error("not a checkpoint of formats 1 to 4")]
+    Format,
+    /// The bytes end too early, or there are bytes after the end.
+    #[error("the checkpoint has a wrong length")]
+    Length,
+    /// A value is out of range.
+    #[error("the checkpoint's {0} are out of range")]
+    Nonsense(&'static str),
+}
 
 /// Writes little-endian numbers and length-prefixed bytes.
 pub(crate) struct Writer(pub(crate) Vec<u8>);

@@ -6,20 +6,10 @@ use turnpike_segment::head::{Change, PostingCursor};
 use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
 
+use crate::judgement::{AccountChange, instant};
 use crate::options;
 use crate::state::{Account, PartitionState};
 use crate::subscriptions::{self, judge_cancellation, judge_end_move, judge_subscription};
-
-/// The result of checking a change of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccountChange {
-    /// The change is valid and changes the account.
-    Changes,
-    /// The account is already in this state.
-    Already,
-    /// The change is refused, with the reason.
-    Refused(String),
-}
 
 impl PartitionState {
     /// Checks `change` without applying it.
@@ -106,7 +96,7 @@ impl PartitionState {
             return refused(format!(
                 "settings only change forward, and the last change is in force from {}: choose that \
                  instant or a later one",
-                options::instant(last)
+                instant(last)
             ));
         }
         match options::why_not_changed(profile, &account.state, from_us) {

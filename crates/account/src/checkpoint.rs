@@ -10,7 +10,7 @@ use turnpike_types::{
     AccountNumber, Detail, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
 };
 
-use crate::bytes::{Reader, Writer};
+use crate::bytes::{CheckpointError, Reader, Writer};
 use crate::keys::{Fingerprint, Hour, Key, Location};
 use crate::state::{Account, LoggedTime, PartitionState};
 use crate::suspense::{Waiting, WaitingKey};
@@ -31,20 +31,6 @@ const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
 const PART_KEYS: usize = 4 << 20;
 /// The number of accounts or keys between two calls of `progress`.
 const PROGRESS_EVERY: usize = 65_536;
-
-/// Why a checkpoint can't be read. A checkpoint is a cache: the log can always be replayed instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// The first bytes are not those of a known format.
-    #[error("not a checkpoint of formats 1 to 4")]
-    Format,
-    /// The bytes end too early, or there are bytes after the end.
-    #[error("the checkpoint has a wrong length")]
-    Length,
-    /// A value is out of range.
-    #[error("the checkpoint's {0} are out of range")]
-    Nonsense(&'static str),
-}
 
 /// An encoded state without its deduplication keys, which are encoded as [`KeyRun`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]

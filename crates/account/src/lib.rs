@@ -4,7 +4,8 @@
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
 //!         (subscriptions.rs,    |  |  |  +--> logged time, end of the log, cursors of postings
-//!              options.rs)      |  |  +--> suspense.rs   suspended records, by key
+//!  overlap.rs, options.rs,      |  |  +--> suspense.rs   suspended records, by key
+//!            judgement.rs)      |  |
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> turnpike_tariff::Profiles   settings and subscriptions, shared by equal accounts
@@ -29,15 +30,18 @@
 mod bytes;
 mod changes;
 mod checkpoint;
+mod judgement;
 mod keys;
 mod options;
+mod overlap;
 mod replay;
 mod state;
 mod subscriptions;
 mod suspense;
 
-pub use changes::AccountChange;
-pub use checkpoint::{CheckpointError, KeyRun, Snapshot};
+pub use bytes::CheckpointError;
+pub use checkpoint::{KeyRun, Snapshot};
+pub use judgement::AccountChange;
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
 pub use options::alternatives;
 pub use replay::ReplayError;

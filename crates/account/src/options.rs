@@ -12,8 +12,8 @@ use turnpike_segment::head::{Offer, OptOut, Pick};
 use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
-use crate::changes::AccountChange;
-use crate::subscriptions::{is_as_asked, occupied};
+use crate::judgement::{AccountChange, instant};
+use crate::overlap::{is_as_asked, occupied};
 
 /// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a
 /// change past a closed cycle of one offer, possibly into a closed cycle of another offer.
@@ -308,11 +308,6 @@ fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
         (holds && settings.from_us < cycle.to.0 && cycle.from.0 < until).then_some((cycle, day))
     });
     cycles.next()
-}
-
-pub(crate) fn instant(at_us: i64) -> String {
-    jiff::Timestamp::from_microsecond(at_us)
-        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }
 
 fn date_of(days: i32) -> Option<Date> {

@@ -9,7 +9,7 @@ use turnpike_types::{
     AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason, Suspension,
 };
 
-use crate::changes::AccountChange;
+use crate::judgement::AccountChange;
 use crate::keys::Location;
 use crate::state::{LoggedTime, PartitionState};
 use crate::suspense::WaitingKey;

@@ -12,7 +12,7 @@
 //!  fields.rs   text -> checked fields, shared by the readers of usage
 //!  json.rs     JSON values, without duplicate keys
 //!  similar_names.rs  column names that resemble a known name
-//!  time.rs     text -> instants and durations
+//!  time.rs     text -> instants and durations;  numeric.rs  notations that are refused
 //!  fault.rs    Fault: file, line, column, problem, remedy
 //! ```
 //!
@@ -40,6 +40,7 @@ mod fault;
 mod fields;
 mod json;
 mod maxmind;
+mod numeric;
 mod similar_names;
 mod text;
 mod time;

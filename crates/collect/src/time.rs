@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use turnpike_types::Timestamp;
 
 use crate::fault::Problem;
+use crate::numeric::numeric;
 
 /// The error of a text that is not a time, or is finer than a microsecond.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,11 +130,11 @@ pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, B
 /// [`BadTime`] with the problem and the remedy.
 pub fn parse_duration_us(text: &str) -> Result<i64, BadTime> {
     const REMEDY: &str = "write seconds such as 90 or 0.25, or with units such as 1h 30m";
-    let wrong = || match crate::fields::numeric(text) {
+    let wrong = || match numeric(text) {
         Some(wrong) => BadTime::from(wrong),
         None => bad(format!("{} is not a duration", crate::fault::shown(text)), REMEDY),
     };
-    if text.contains(',') && crate::fields::numeric(text).is_some() {
+    if text.contains(',') && numeric(text).is_some() {
         return Err(wrong());
     }
     let bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');

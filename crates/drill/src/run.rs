@@ -118,7 +118,7 @@ async fn drill(
         database: database.clone(),
         clock,
         notes: load.notes(),
-        watcher: OwnerWatcher::start(Arc::clone(&db), clock, Duration::from_millis(look)),
+        watcher: OwnerWatcher::start(db.clone(), clock, Duration::from_millis(look)),
         chance: StdRng::seed_from_u64(options.seed),
         partitions,
         repeat: size.repeat,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use turnpike_store::{Observation, SharedDatabase};
+use turnpike_store::{Observation, TopologyStore};
 
 use crate::clock::{LoadClock, Micros};
 
@@ -39,7 +39,7 @@ pub(crate) struct OwnerWatcher {
 
 impl OwnerWatcher {
     /// Polls the database with this interval.
-    pub(crate) fn start(db: Arc<dyn SharedDatabase>, clock: LoadClock, pause: Duration) -> Self {
+    pub(crate) fn start(db: Arc<dyn TopologyStore>, clock: LoadClock, pause: Duration) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let notes = Arc::clone(&seen);
         let task = tokio::spawn(async move {

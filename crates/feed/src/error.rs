@@ -5,7 +5,7 @@ use turnpike_segment::SegmentError;
 use turnpike_store::StoreError;
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use crate::cursor::FeedPosition;
+use crate::position::FeedPosition;
 
 /// Why the feed could not carry out a request.
 #[derive(Debug, thiserror::Error)]
@@ -112,13 +112,7 @@ impl FeedError {
                 Code::DataLoss
             }
             Self::Moved { .. } => Code::Aborted,
-            Self::Store(error) => match error {
-                StoreError::Unavailable { .. } => Code::Unavailable,
-                StoreError::Full { .. } => Code::ResourceExhausted,
-                StoreError::Refused(_) | StoreError::Superseded(_) => Code::FailedPrecondition,
-                StoreError::Corrupt { .. } => Code::DataLoss,
-                StoreError::BadUrl { .. } => Code::Internal,
-            },
+            Self::Store(error) => error.code(),
         }
     }
 }

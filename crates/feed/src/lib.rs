@@ -11,8 +11,8 @@
 //!                        ^
 //!                  shared database
 //!
-//!  cursor.rs   (partition, segment, row) and the segment's hash     line.rs   lines on the wire
-//!  config.rs   limits
+//!  position.rs   (partition, segment, row) and the segment's hash   line.rs   lines on the wire
+//!  request.rs    checks cursors and names that consumers send       config.rs   limits
 //! ```
 //!
 //! Invariants:
@@ -31,14 +31,15 @@
 //!   acknowledge.
 
 mod config;
-mod cursor;
 mod error;
 mod line;
 mod log;
+mod position;
 mod pull;
+mod request;
 mod service;
 
 pub use config::FeedConfig;
-pub use cursor::FeedPosition;
 pub use error::FeedError;
+pub use position::FeedPosition;
 pub use service::FeedService;

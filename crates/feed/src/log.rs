@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use turnpike_segment::Segment;
-use turnpike_store::{SegmentRow, SharedDatabase};
+use turnpike_store::{LogStore, SegmentRow};
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
 
-use crate::cursor::FeedPosition;
+use crate::position::FeedPosition;
 use crate::{FeedConfig, FeedError};
 
 /// A committed segment.
@@ -25,13 +25,13 @@ pub(crate) struct Committed {
 /// served for another one (P18).
 #[derive(Clone)]
 pub(crate) struct Log {
-    db: Arc<dyn SharedDatabase>,
+    db: Arc<dyn LogStore>,
     decoded: Cache<(PartitionId, SegmentNumber, SegmentHash), Arc<Segment>>,
     read_bytes: usize,
 }
 
 impl Log {
-    pub(crate) fn new(db: Arc<dyn SharedDatabase>, config: &FeedConfig) -> Self {
+    pub(crate) fn new(db: Arc<dyn LogStore>, config: &FeedConfig) -> Self {
         let decoded = Cache::builder()
             .max_capacity(config.cache_bytes)
             .weigher(|_, segment: &Arc<Segment>| u32::try_from(segment.bytes()).unwrap_or(u32::MAX))

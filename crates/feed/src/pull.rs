@@ -9,9 +9,9 @@ use turnpike_proto::feed::v1::FeedPage;
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use crate::FeedError;
-use crate::cursor::FeedPosition;
 use crate::line::{bytes_of, charge_line, control_totals};
 use crate::log::{Committed, Log};
+use crate::position::FeedPosition;
 
 /// The channel for pages. It is bounded, so that a slow consumer slows the reading down.
 pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;

@@ -19,9 +19,10 @@ use turnpike_store::{Consumer, CursorAck, Observation, SharedDatabase};
 use turnpike_types::SegmentNumber;
 use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
-use crate::cursor::{FeedPosition, check_name};
 use crate::log::Log;
+use crate::position::FeedPosition;
 use crate::pull::{Limits, Pages, PullEnd, Puller, SegmentRange};
+use crate::request::check_name;
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -35,7 +36,7 @@ pub struct FeedService {
 impl FeedService {
     /// A feed of the committed segments in `db`.
     pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
-        let log = Log::new(Arc::clone(&db), &config);
+        let log = Log::new(db.clone(), &config);
         Self { db, log, config }
     }
 

@@ -13,7 +13,10 @@ use turnpike_proto::feed::v1::{
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{AppendOutcome, AppendSegment, Claim, Claimed, PartitionSpec, SharedDatabase};
+use turnpike_store::{
+    AppendOutcome, AppendSegment, Claim, Claimed, LogStore as _, OwnershipStore as _,
+    PartitionSpec, TopologyStore as _,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, Incarnation, Money, NodeName, Outcome,
     PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Timestamp, UsageView,

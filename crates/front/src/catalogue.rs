@@ -2,7 +2,7 @@
 //! versions, find a version.
 
 use turnpike_store::{
-    CatalogueEntry, CatalogueHead, CatalogueKind, Publish, PublishOutcome, SharedDatabase,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
 };
 
 use crate::FrontError;
@@ -23,7 +23,7 @@ pub(crate) struct Published {
 
 /// Publishes a version. The error explains a refusal.
 pub(crate) async fn publish(
-    db: &dyn SharedDatabase,
+    db: &dyn CatalogueStore,
     asked: &Publish,
 ) -> Result<Published, FrontError> {
     let outcome = db.publish(asked).await?;
@@ -92,7 +92,7 @@ fn backdated(asked: &Publish, earliest: &str, in_force: Option<u32>) -> String {
 /// The catalogue heads of one kind, sorted by id and version; only those of `id` unless it is
 /// empty.
 pub(crate) async fn list(
-    db: &dyn SharedDatabase,
+    db: &dyn CatalogueStore,
     kind: CatalogueKind,
     id: &str,
 ) -> Result<Vec<CatalogueHead>, FrontError> {
@@ -117,7 +117,7 @@ pub(crate) async fn list(
 
 /// The entry of one version; version 0 means the newest.
 pub(crate) async fn find(
-    db: &dyn SharedDatabase,
+    db: &dyn CatalogueStore,
     kind: CatalogueKind,
     id: &str,
     version: u32,

@@ -72,13 +72,7 @@ impl FrontError {
             Self::Conflict(_) | Self::NoPartitions => Code::FailedPrecondition,
             Self::Occupied(_) => Code::AlreadyExists,
             Self::NoRoutes | Self::NoAnswer { .. } | Self::ShuttingDown => Code::Unavailable,
-            Self::Store(error) => match error {
-                StoreError::Unavailable { .. } => Code::Unavailable,
-                StoreError::Full { .. } => Code::ResourceExhausted,
-                StoreError::Refused(_) | StoreError::Superseded(_) => Code::FailedPrecondition,
-                StoreError::Corrupt { .. } => Code::DataLoss,
-                StoreError::BadUrl { .. } => Code::Internal,
-            },
+            Self::Store(error) => error.code(),
         }
     }
 }

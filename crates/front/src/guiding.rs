@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use turnpike_mutants::{Check, off};
-use turnpike_store::{Binding, IdentityHistory, SharedDatabase, StoreResult};
+use turnpike_store::{Binding, IdentityHistory, IdentityStore, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
 use crate::routes::Routes;
@@ -79,7 +79,7 @@ fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
 /// A cache of identity histories, bounded by bytes.
 #[derive(Clone)]
 pub(crate) struct Guide {
-    db: Arc<dyn SharedDatabase>,
+    db: Arc<dyn IdentityStore>,
     cache: Cache<String, Found>,
     /// Shows when bindings change. Without routes, cache entries never become outdated.
     routes: Option<Routes>,
@@ -93,7 +93,7 @@ struct Found {
 }
 
 impl Guide {
-    pub(crate) fn new(db: Arc<dyn SharedDatabase>, bytes_max: u64) -> Self {
+    pub(crate) fn new(db: Arc<dyn IdentityStore>, bytes_max: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(bytes_max)
             .weigher(|identity: &String, found: &Found| {

@@ -126,7 +126,7 @@ impl FrontServer {
         let core = core::Core {
             routes: routes.clone(),
             nodes: dial::Nodes::new(dial),
-            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes).following(routes),
+            guide: guiding::Guide::new(db.clone(), config.guide_cache_bytes).following(routes),
             admission: admission::Admission::new(config.admitted_bytes_max),
             chance: core::Chance::new(config.seed),
             tasks,

@@ -17,7 +17,7 @@ use turnpike_plan::{
 };
 use turnpike_proto::account::v1::AccountCommand;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_store::{CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
+use turnpike_store::{CatalogueHead, CatalogueKind, CatalogueStore, StoreResult};
 use turnpike_types::{Currency, Timestamp};
 
 /// How many plan versions are kept in memory. Beyond this limit the cache is cleared.
@@ -54,7 +54,7 @@ impl PublishedPlans {
     /// When the catalogue can't be read.
     pub(crate) async fn faults(
         &self,
-        db: &dyn SharedDatabase,
+        db: &dyn CatalogueStore,
         commands: &[AccountCommand],
     ) -> StoreResult<Vec<Option<String>>> {
         let named: BTreeSet<&str> = commands.iter().flat_map(plans_of).map(|(id, ..)| id).collect();
@@ -81,7 +81,7 @@ impl PublishedPlans {
 }
 
 impl Known {
-    async fn refresh(&mut self, db: &dyn SharedDatabase) -> StoreResult<()> {
+    async fn refresh(&mut self, db: &dyn CatalogueStore) -> StoreResult<()> {
         loop {
             let page = db.catalogue_heads(CatalogueKind::Plan, None, self.through).await?;
             if page.is_empty() {
@@ -99,7 +99,7 @@ impl Known {
     }
 
     /// Reads the last versions of a plan that are not in memory yet.
-    async fn load(&mut self, db: &dyn SharedDatabase, id: &str) -> StoreResult<()> {
+    async fn load(&mut self, db: &dyn CatalogueStore, id: &str) -> StoreResult<()> {
         if self.plans.len() > PLANS_KEPT_MAX {
             self.plans.clear();
         }

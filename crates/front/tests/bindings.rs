@@ -14,7 +14,7 @@ use turnpike_proto::account::v1::{
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{BatchAck, RecordStatus};
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
-use turnpike_store::{Binding, PartitionSpec, SharedDatabase as _};
+use turnpike_store::{Binding, IdentityStore as _, PartitionSpec, TopologyStore as _};
 use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord, limits};
 use world::{Ledger, NEVER_OPENED, World, batch, config, record};
 

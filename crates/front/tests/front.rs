@@ -21,7 +21,7 @@ use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
 use turnpike_proto::wire::put_number;
-use turnpike_store::SharedDatabase as _;
+use turnpike_store::IdentityStore as _;
 use turnpike_types::UsageRecord;
 use world::{Faults, TROUBLE, World, batch, config, give, record};
 

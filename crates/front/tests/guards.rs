@@ -19,8 +19,8 @@ use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Binding, Call, Following, Interpose, Interposed, NodeBeat, SharedDatabase as _, StoreError,
-    StoreIncarnation, StoreResult,
+    Binding, Call, Following, IdentityStore as _, Interpose, Interposed, NodeBeat,
+    OwnershipStore as _, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountNumber, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,

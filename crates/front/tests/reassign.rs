@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use turnpike_front::FrontConfig;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 use turnpike_proto::suspense::v1::RecycleRequest;
-use turnpike_store::{Binding, Rebinding, SharedDatabase as _};
+use turnpike_store::{Binding, IdentityStore as _, Rebinding};
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord, limits};
 use world::{Faults, World, batch, config, record};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Plan, Table};
-use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
+use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, StoreResult};
 use turnpike_tariff::{ACCOUNT_INTERVALS_MAX, Catalogue, Notice, Tell, VersionHead};
 
 /// The maximum number of catalogue entries per read of the database.
@@ -13,7 +13,7 @@ const PAGE_ENTRIES_MAX: usize = 100;
 /// Returns `known` with all versions that were published after it was read, read page by page.
 pub(crate) async fn refreshed(
     known: &Catalogue,
-    db: &dyn SharedDatabase,
+    db: &dyn CatalogueStore,
 ) -> StoreResult<Catalogue> {
     let mut fresh = known.clone();
     loop {

@@ -21,7 +21,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::WatchRequest;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
-use turnpike_store::{NodeBeat, NodeRow, SharedDatabase, StoreResult};
+use turnpike_store::{NodeBeat, NodeRow, StoreResult, TopologyStore};
 use turnpike_types::Incarnation;
 
 use crate::NodeConfig;
@@ -38,7 +38,7 @@ const ADVANCES_MIN: u32 = 3;
 /// [`StartError::NameInUse`] if it is still running; [`StartError::Store`] if the database fails.
 pub(crate) async fn wait_for_end(
     config: &NodeConfig,
-    db: &dyn SharedDatabase,
+    db: &dyn TopologyStore,
     dial: &Dial,
 ) -> Result<(), StartError> {
     let Some(beat) = last_beat(config, db).await? else { return Ok(()) };
@@ -76,7 +76,7 @@ pub(crate) async fn wait_for_end(
 }
 
 /// The last heartbeat under this name, unless it is a goodbye.
-async fn last_beat(config: &NodeConfig, db: &dyn SharedDatabase) -> StoreResult<Option<NodeBeat>> {
+async fn last_beat(config: &NodeConfig, db: &dyn TopologyStore) -> StoreResult<Option<NodeBeat>> {
     let nodes = db.observe().await?.nodes;
     let row = nodes.into_iter().find(|row| row.beat.node == config.name);
     Ok(row.map(|NodeRow { beat, .. }| beat).filter(|beat| !beat.is_goodbye()))

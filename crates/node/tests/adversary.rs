@@ -20,10 +20,12 @@ use turnpike_segment::{
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, HeartbeatReply, IdentityHistory, Member, NodeBeat, Observation,
-    OwnerToken, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
-    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
+    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
+    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member, NodeBeat, Observation,
+    OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
+    Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    TopologyStore,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -81,18 +83,12 @@ async fn pause(ms: &AtomicU64) {
 }
 
 #[async_trait]
-impl SharedDatabase for Bent {
+impl TopologyStore for Bent {
     async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
         self.inner.incarnation().await
     }
     async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
         self.inner.create_partitions(partitions).await
-    }
-    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
-        if self.no_heartbeats.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable { doing: "heartbeat", cause: "cut".to_owned() });
-        }
-        self.inner.heartbeat(beat).await
     }
     async fn observe(&self) -> StoreResult<Observation> {
         pause(&self.observe_delay_ms).await;
@@ -101,12 +97,6 @@ impl SharedDatabase for Bent {
             return Err(StoreError::Refused("observe: authentication failed".to_owned()));
         }
         self.inner.observe().await
-    }
-    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
-        self.inner.claim(claim).await
-    }
-    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
-        self.inner.claim_many(claims).await
     }
     async fn pin(
         &self,
@@ -121,6 +111,22 @@ impl SharedDatabase for Bent {
     async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
         self.inner.forget_node(node).await
     }
+}
+
+#[async_trait]
+impl OwnershipStore for Bent {
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        if self.no_heartbeats.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { doing: "heartbeat", cause: "cut".to_owned() });
+        }
+        self.inner.heartbeat(beat).await
+    }
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        self.inner.claim(claim).await
+    }
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        self.inner.claim_many(claims).await
+    }
     async fn release(
         &self,
         partition: PartitionId,
@@ -133,6 +139,10 @@ impl SharedDatabase for Bent {
     async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         self.inner.barrier(held).await
     }
+}
+
+#[async_trait]
+impl LogStore for Bent {
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         if self.late.load(Ordering::SeqCst) {
             self.kept.lock().unwrap().push(append.clone());
@@ -165,6 +175,10 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<Vec<SegmentRow>> {
         self.inner.posting_segments(partition, after, most).await
     }
+}
+
+#[async_trait]
+impl CheckpointStore for Bent {
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
@@ -192,6 +206,10 @@ impl SharedDatabase for Bent {
         let of = self.checkpoints_of.as_ref().unwrap_or(&self.inner);
         of.checkpoint_part(partition, name).await
     }
+}
+
+#[async_trait]
+impl CatalogueStore for Bent {
     async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         self.inner.publish(publish).await
     }
@@ -206,14 +224,18 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<Vec<CatalogueHead>> {
         self.inner.catalogue_heads(kind, id, after).await
     }
+}
+
+#[async_trait]
+impl IdentityStore for Bent {
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         self.inner.bind_identities(bindings).await
     }
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
-        self.inner.guide(identities).await
-    }
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
         self.inner.rebind_identities(changes).await
+    }
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
+        self.inner.guide(identities).await
     }
     async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
         self.inner.bindings_mark().await
@@ -224,6 +246,10 @@ impl SharedDatabase for Bent {
     async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
         self.inner.bindings_of(account, most).await
     }
+}
+
+#[async_trait]
+impl CursorStore for Bent {
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {
         self.inner.register_consumer(name).await
     }

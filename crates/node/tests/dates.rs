@@ -395,6 +395,31 @@ async fn a_credit_is_booked_in_the_currency_of_its_charge() {
 }
 
 /// Usage that was rated stays rated, and the answer says so.
+/// The charges of two months were posted in two currencies. No cancellation gives back one of them
+/// in the currency of the other.
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_before_a_change_of_the_currency_of_posted_charges_is_refused() {
+    let world = World::at(JUNE + DAY, 35 * DAY).await;
+    let plan = plan(1, "2020-01-01", &[("fee", FEE)]);
+    publish_converted(&world, &plan, ("fx", "2020-01-01")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![open("UTC")]).await;
+    done(&mut node, subscribe(JUNE)).await;
+    settle(&world).await;
+    let settings = Some(settings("UTC", "EUR"));
+    done(&mut node, Command::ChangeSettings(ChangeSettings { settings, from_us: JULY })).await;
+    world.set(JULY + DAY);
+    let before = settle(&world).await;
+    for at in [JUNE, JUNE + 10 * DAY] {
+        let why = refused(&mut node, cancel(at)).await;
+        assert!(why.contains("from USD to EUR at 2024-07-01T00:00:00Z"), "{why}");
+    }
+    assert_eq!(settle(&world).await, before, "nothing is given back");
+    // From the change on, all charges are in one currency.
+    done(&mut node, cancel(JULY)).await;
+    assert_ne!(settle(&world).await, before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_a_cancellation_in_the_past_names_what_stays_charged() {
     let (world, mut node) = start(JUNE + 5 * DAY).await;

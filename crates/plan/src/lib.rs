@@ -2,43 +2,37 @@
 //! clock.
 //!
 //! ```text
-//!  plan.xml
-//!     |  xml.rs        a tree of elements with their line numbers
-//!     |  document.rs   head, parameters, primitives as written
-//!     |  example.rs    expected results of sample usage
-//!     |  values.rs     fills in parameters and defaults; the syntax of every value
-//!     |  defaults.rs   finds values for a plan that does not compile with its defaults
-//!     |  check/        wiring, order, units, currencies
-//!     v
-//!   Plan  (graph.rs)   the public graph; the tests interpret it unit by unit
-//!     |  build/        each primitive builds its own code (primitives/, one file each)
-//!     v
-//!   ObjectCode (code.rs)
-//!     |  rater.rs      rates a record of an account in a state; evaluation.rs runs the operations
-//!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
-//!     |                offset.rs carries excess bonuses into the next cycle
-//!     |  stream.rs     units as spans         calendar.rs  zones and periods
-//!     |  price.rs      exact fractions        ladder.rs    steps of a level
-//!     |  level.rs      the level of each unit: the accumulator's total before the unit
-//!     |  tentative.rs  lines of alternatives: not posted, but added to sums for comparison
-//!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
-//!     v
-//!   Rated: charge lines, and new values of the account's variables (state.rs)
-//!          watch.rs traces the primitives; remembered.rs describes state as text for people
+//!  calendar/     time zones, dates, periods
+//!      ^
+//!  language/     what an author writes: XML, values, examples; the declarations of primitives
+//!      ^
+//!  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
+//!      ^
+//!  machine/      object code, and what runs it: rates records, books what falls due
+//!      ^
+//!  compile/      checks a plan and builds its object code
+//!      ^
+//!  primitives/   one file each: declaration, checks, operation; parts/ is what they share
+//!      ^
+//!  published/    the public functions: parse, compile, checks of subscriptions and versions
 //!
-//!   spec.rs  the declaration of a primitive type      subscribing.rs  checks of a subscription
-//!   next_version.rs  what subscribed accounts lose by the next version of their plan
-//!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  spelling hints
+//!  plan.xml -> Document -> primitives with values -> checks -> ObjectCode
+//!              language/   language/fill_in.rs       compile/check/, compile/build/
+//!  ObjectCode, account, state, record -> Rater (machine/) -> Rated: charge lines, new values of
+//!                                                            the account's variables
 //! ```
+//!
+//! A folder imports only folders above it in this list, and no two files import each other
+//! (crates/tidy/src/structure.rs).
 //!
 //! The meaning of a plan is defined unit by unit. The object code works on spans, which are
 //! intervals of consecutive units, and must give the same result. The cost of rating a record grows
 //! with the number of spans that are priced differently, not with the quantity of the record.
 //!
 //! Invariants:
-//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept any text and never panic. A plan
+//! - [`parse`], [`compile()`] and [`parse_table`] refuse or accept any text and never panic. A plan
 //!   that was parsed compiles with its defaults, or with other values that a subscription may give
-//!   (defaults.rs).
+//!   (compile/defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record
 //!   has no influence on the result.
 //! - A rater, the primitive that prices units, prices each unit at its input. A unit that arrives
@@ -53,163 +47,46 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod build;
 mod calendar;
-mod check;
-mod code;
-mod defaults;
-mod document;
-mod error;
-mod evaluation;
-mod example;
-mod graph;
-mod ladder;
-mod level;
-mod measure;
-mod nearest;
-mod next_version;
-mod offset;
-mod options;
-mod price;
+mod compile;
+mod language;
+mod machine;
 mod primitives;
-mod rater;
-mod remembered;
-mod spec;
-mod state;
-mod stream;
-mod subscribing;
-mod sweep;
+mod published;
 mod tables;
-mod tentative;
-mod values;
-mod watch;
-mod xml;
-mod zone;
 
-use std::collections::BTreeMap;
-
-pub use code::{Component, ComponentKind, ObjectCode, TableName, Variable};
-pub use error::{Cause, PlanError, PlanErrors, Warning};
-pub use example::{
+pub use calendar::period::Period;
+pub use calendar::zone::{Zone, ZoneError, first_instant_of, tz_database_version};
+pub use language::example::{
     Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings, Expectation, Expected,
     ExpectedQuantity, ExpectedTotal, InlineExample, POSTINGS, Subject, Tolerance, parse_amount,
 };
-pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
-pub use measure::Unit;
-pub use nearest::hint;
-pub use next_version::{SubscriberLoss, subscriber_losses};
-pub use offset::PostedAmount;
-pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
-pub use primitives::{
-    ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
-};
-pub use rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
-pub use remembered::{Reading, Remembered};
-pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
-pub use stream::PORTIONS_MAX;
-pub use subscribing::{
+pub use language::findings::{Cause, PlanError, PlanErrors, Warning};
+pub use language::graph::{Child, Input, Link, Parameter, Primitive};
+pub use language::measure::Unit;
+pub use language::nearest::hint;
+pub use language::plan::Plan;
+pub use language::table_name::{TableKind, TableName};
+pub use language::values::ACCOUNT_CURRENCY;
+pub use machine::account::AccountContext;
+pub use machine::code::{Component, ObjectCode, Variable};
+pub use machine::in_force::{DueInterval, OfferId, OptionInForce, PlanInForce};
+pub use machine::lines::ChargeLine;
+pub use machine::offset::PostedAmount;
+pub use machine::options::{Comparison, Cycle, comparison, winner};
+pub use machine::rater::{Rated, Rater};
+pub use machine::remembered::{Reading, Remembered};
+pub use machine::state::{AccountState, Keep, StateEntry, VariableId, plan_number};
+pub use machine::stream::PORTIONS_MAX;
+pub use machine::sweep::due::{DUE_USAGE_TYPE, Due};
+pub use machine::watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
+pub use published::next_version::{SubscriberLoss, subscriber_losses};
+pub use published::parse::{compile, parse, parse_published, parse_published_earlier};
+pub use published::subscribing::{
     ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
     SubscriptionFault, check_subscription,
 };
-pub use sweep::{DUE_USAGE_TYPE, Due, DueInterval};
-pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
-pub use values::ACCOUNT_CURRENCY;
-pub use watch::{PortUnits, PrimitiveStep, UnitDistribution, Watch};
-pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
-
-use error::Findings;
-
-/// Parses and checks a plan that is to be published (docs/architecture.md section 7).
-///
-/// A plan that is unsound with its default values, and sound with others, is accepted with a
-/// warning: its subscriptions must give such values.
-///
-/// # Errors
-/// All errors, each with its line and primitive.
-pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::default(), false)
-}
-
-/// Parses a plan that was published before, perhaps by an earlier release. A violation of a newer
-/// rule is a warning, since accounts are already rated by the plan.
-///
-/// # Errors
-/// As [`parse`], for errors that every release refuses.
-pub fn parse_published(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::of_published(true), false)
-}
-
-/// As [`parse_published`], for a plan that was published by a release that did not check telephone
-/// numbers by country (and did not record the version of the time-zone database). Its primitives
-/// read numbers as that release did, so that the version prices every call as before.
-///
-/// # Errors
-/// As [`parse_published`].
-pub fn parse_published_earlier(xml: &str) -> Result<Plan, PlanErrors> {
-    read(xml, Findings::of_published(true), true)
-}
-
-fn read(xml: &str, mut findings: Findings, has_unchecked: bool) -> Result<Plan, PlanErrors> {
-    let Some(mut document) = document::read(xml, &mut findings) else {
-        return Err(refused(findings));
-    };
-    document.has_unchecked_numbers = has_unchecked;
-    let nothing = BTreeMap::new();
-    let is_sound_document = findings.clean();
-    let (primitives, code) = match make(&document, &nothing, &mut findings) {
-        Some(made) => made,
-        // No parameter value repairs an error in the document itself.
-        None if is_sound_document => {
-            let Some(sound) = defaults::sound(&document) else { return Err(refused(findings)) };
-            findings.blame_defaults(&sound.parameters);
-            let primitives = values::fill_in(&document, &nothing, &mut Findings::default());
-            (primitives, sound.code)
-        }
-        None => return Err(refused(findings)),
-    };
-    let warnings = findings.into_result()?;
-    Ok(Plan { document, primitives, warnings, tables: code.tables })
-}
-
-/// Compiles a plan, with a subscription's values for its parameters.
-///
-/// # Errors
-/// An override that the plan does not declare or that is of the wrong type, and errors caused by an
-/// override's value. Without overrides a parsed plan compiles, unless [`parse`] warned that its
-/// default values are not sound.
-pub fn compile(
-    plan: &Plan,
-    overrides: &BTreeMap<String, String>,
-) -> Result<ObjectCode, PlanErrors> {
-    let mut findings = Findings::of_published(plan.document.is_published);
-    match make(&plan.document, overrides, &mut findings) {
-        Some((_, code)) => findings.into_result().map(|_| code),
-        None => Err(refused(findings)),
-    }
-}
-
-/// Fills in values, checks and builds; `None`, with findings, when a step fails.
-fn make(
-    document: &document::Document,
-    overrides: &BTreeMap<String, String>,
-    findings: &mut Findings,
-) -> Option<(Vec<Primitive>, ObjectCode)> {
-    let primitives = values::fill_in(document, overrides, findings);
-    let checked = check::check(document, &primitives, findings)?;
-    let code = build::build(document, &primitives, &checked, findings)?;
-    Some((primitives, code))
-}
-
-fn refused(findings: Findings) -> PlanErrors {
-    match findings.into_result() {
-        Err(errors) => errors,
-        // Each stage that fails records an error. This error only guarantees that the list is not
-        // empty.
-        Ok(_) => PlanErrors(vec![PlanError {
-            line: 1,
-            primitive: None,
-            cause: Cause::Malformed,
-            message: "the plan can't be read".to_owned(),
-        }]),
-    }
-}
+pub use published::types::{
+    ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
+};
+pub use tables::{Table, TableError, TableErrors, parse_published_table, parse_table};

@@ -6,10 +6,8 @@
 use crate::support;
 
 use support::{Subscriber, account, compiled, event, micros, plan, session, with_view};
-use turnpike_plan::{
-    AccountState, ComponentKind, Keep, Period, PlanInForce, Rater, StateEntry, Unit, VariableId,
-};
-use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
+use turnpike_plan::{AccountState, Keep, Period, PlanInForce, Rater, StateEntry, Unit, VariableId};
+use turnpike_types::{LineKind, SuspenseReason, Timestamp, UsageRecord};
 
 const HOUR: i128 = 3_600_000_000;
 
@@ -355,7 +353,7 @@ fn a_subscription_overrides_a_parameter() {
     let peak = code.components().iter().find(|known| known.component == "peak").unwrap();
     assert_eq!(
         (peak.price.as_str(), peak.unit, peak.kind),
-        ("0.75 per 1 h", Unit::Microsecond, ComponentKind::Usage)
+        ("0.75 per 1 h", Unit::Microsecond, LineKind::Usage)
     );
     let named: Vec<&str> = code.variables().iter().map(|v| v.primitive.as_str()).collect();
     assert_eq!(named, ["setup", "monthly", "hours", "offpeak-hours"]);

@@ -9,8 +9,8 @@ use cycles::{Billed, lines};
 use proptest::prelude::*;
 use refused::refused;
 use support::{Subscriber, event, micros, plan, session};
-use turnpike_plan::{Cause, ComponentKind, StateEntry};
-use turnpike_types::{Money, SuspenseReason, Timestamp, UsageRecord};
+use turnpike_plan::{Cause, StateEntry};
+use turnpike_types::{LineKind, Money, SuspenseReason, Timestamp, UsageRecord};
 
 const MINUTE: i64 = 60_000_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -208,10 +208,7 @@ fn a_limit_that_is_passed_is_reported_once_a_month() {
     assert_eq!(told(&mut account, may, 50), []);
     assert_eq!(told(&mut account, june, 150), [(100, 100, 150)]);
     let component = account.plans[0].components().iter().find(|c| c.component == "watch").unwrap();
-    assert_eq!(
-        (component.kind, component.price.as_str()),
-        (ComponentKind::Event, "100 units used")
-    );
+    assert_eq!((component.kind, component.price.as_str()), (LineKind::Event, "100 units used"));
 }
 
 /// One record can exceed the limit in two periods; its units pass unchanged.

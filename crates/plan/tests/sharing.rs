@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use support::{Subscriber, event, plan};
-use turnpike_plan::{ComponentKind, Rated};
-use turnpike_types::{AccountNumber, Posting, SuspenseReason, UsageRecord};
+use turnpike_plan::Rated;
+use turnpike_types::{AccountNumber, LineKind, Posting, SuspenseReason, UsageRecord};
 
 const SHARING: &str = include_str!("data/sharing.xml");
 
@@ -189,7 +189,7 @@ fn the_shares_replace_the_line() {
     let kind = |line: &turnpike_plan::ChargeLine| {
         account.plans[0].components()[usize::from(line.component)].kind
     };
-    assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
+    assert_eq!(kind(&rated.lines[1]), LineKind::Share);
 }
 
 /// docs/plan-semantics.md section 1: of equal remainders, the party that the row names first gets

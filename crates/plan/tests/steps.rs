@@ -8,8 +8,8 @@ use cycles::lines;
 use proptest::prelude::*;
 use refused::{refused, refused_plan};
 use support::{Subscriber, event, plan, session};
-use turnpike_plan::{Cause, ComponentKind, Rated};
-use turnpike_types::UsageRecord;
+use turnpike_plan::{Cause, Rated};
+use turnpike_types::{LineKind, UsageRecord};
 
 const MAY: &str = "2026-05-04T09:00:00Z";
 const JUNE: &str = "2026-06-04T09:00:00Z";
@@ -71,7 +71,7 @@ fn one_record_changes_steps_twice() {
     assert_eq!((correction.level_before, correction.level_after), (100, 100));
     assert_eq!(correction.first_unit, 100);
     let component = &account.plans[0].components()[usize::from(correction.component)];
-    assert_eq!(component.kind, ComponentKind::Adjustment);
+    assert_eq!(component.kind, LineKind::Adjustment);
     assert_eq!(component.price, "correction to 0.08 per 1");
     // All 2000 units have the price of the step that was reached.
     let sum: i128 = rated.lines.iter().map(|line| line.amount.nanos()).sum();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Decimal128Array, Int64Array, RecordBatch};
 use arrow_schema::DataType;
 
-use crate::SegmentError;
+use crate::error::SegmentError;
 
 /// Integers of up to 38 digits. Stored as 64-bit integers if all values of the segment fit, which
 /// is nearly always the case. This takes half the bytes before compression and a third of the time

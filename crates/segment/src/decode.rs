@@ -11,57 +11,17 @@ use arrow_ipc::reader::StreamReader;
 use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{
-    AccountNumber, Epoch, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
+    AccountNumber, Epoch, LineKind, Money, PartitionId, Posting, SegmentHash, SegmentNumber,
+    Timestamp,
 };
 
 use crate::columns::{Wide, column, nullable, wide_column};
 use crate::details::Details;
-use crate::encode::hash_of;
+use crate::error::SegmentError;
+use crate::format::{MAGIC, MAGIC_MARKED, hash_of};
 use crate::head::{ComponentHead, Entry, Head, Header, Totals};
-use crate::kind::LineKind;
 use crate::marks::{self, Mark};
 use crate::rows::{ChangeRow, ComponentInfo, LineRow, RecordRow, outcome};
-
-/// The first bytes of a segment without a block of marks, the additional data of a few lines.
-pub(crate) const MAGIC: [u8; 8] = *b"TPSEG\0\0\x01";
-/// The first bytes of a segment with a block of marks. A program that knows only the older format
-/// refuses such a segment with an error instead of ignoring its marks.
-pub(crate) const MAGIC_MARKED: [u8; 8] = *b"TPSEG\0\0\x02";
-
-/// Why a segment can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum SegmentError {
-    /// The first bytes are not those of a known format.
-    #[error("not a segment of format 1 or 2: a newer program may have written it")]
-    Format,
-    /// The bytes do not have the hash that the log gives.
-    #[error("the segment's bytes do not match its hash: the log was damaged or changed")]
-    Hash,
-    /// The bytes end too early.
-    #[error("the segment ends in the middle of a block")]
-    Truncated,
-    /// There are bytes after the last block.
-    #[error("the segment has bytes after its last block")]
-    TooLong,
-    /// The length of a block does not fit its length field.
-    #[error("a block of more than 4 GiB")]
-    TooLarge,
-    /// The head can't be decoded.
-    #[error("the segment's head can't be decoded: {0}")]
-    Head(#[from] prost::DecodeError),
-    /// A value of the head is out of range.
-    #[error("the segment's head: {0} is out of range")]
-    Value(&'static str),
-    /// A column is missing or of another type.
-    #[error("column {0} is missing or has another type")]
-    Column(&'static str),
-    /// A row refers to an entry that its table does not have.
-    #[error("column {0} points outside of its table")]
-    Pointer(&'static str),
-    /// Arrow could not read or write a block.
-    #[error("arrow: {0}")]
-    Arrow(#[from] arrow_schema::ArrowError),
-}
 
 /// A decoded segment. Columns are read in place.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use turnpike_types::limits::DETAIL_BYTES_MAX;
 
-use crate::SegmentError;
+use crate::error::SegmentError;
 use crate::head::SuspenseDetail;
 
 /// The detail texts, and the records that they belong to.

@@ -16,7 +16,8 @@ use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
 use crate::builder::{Changes, LineColumns, SegmentBuilder, Strings};
 use crate::columns::{decimal, wide};
-use crate::decode::{MAGIC, MAGIC_MARKED, SegmentError};
+use crate::error::SegmentError;
+use crate::format::{MAGIC, MAGIC_MARKED, hash_of};
 use crate::head::{Head, Totals};
 use crate::marks;
 
@@ -48,14 +49,6 @@ pub struct SealedSegment {
     pub hash: SegmentHash,
     /// The control totals.
     pub totals: Totals,
-}
-
-/// The hash of `body`, chained to the hash `prev` of the preceding segment.
-pub fn hash_of(prev: SegmentHash, body: &[u8]) -> SegmentHash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&prev.0);
-    hasher.update(body);
-    SegmentHash(*hasher.finalize().as_bytes())
 }
 
 impl SegmentBuilder {

@@ -9,7 +9,8 @@
 //!               | marks (a fourth stream if there are any: format 2)       marks.rs
 //!         head: partition, number, logged time, control totals, tables, entries  head.rs
 //!         rows.rs  the rows of a decoded segment;  columns.rs  vectors <-> Arrow arrays
-//!         kind.rs  kinds of lines;  details.rs  details of suspense reasons
+//!         details.rs  details of suspense reasons
+//!         format.rs  the first bytes and the hash;  error.rs  why bytes are no segment
 //! ```
 //!
 //! The terms of the format, and invariants:
@@ -36,14 +37,17 @@ mod columns;
 mod decode;
 mod details;
 mod encode;
+mod error;
+mod format;
 pub mod head;
-mod kind;
 mod marks;
 mod rows;
 
 pub use builder::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
-pub use decode::{Segment, SegmentError};
-pub use encode::{SealContext, SealedSegment, hash_of};
+pub use decode::Segment;
+pub use encode::{SealContext, SealedSegment};
+pub use error::SegmentError;
+pub use format::hash_of;
 pub use head::{Header, Totals};
-pub use kind::LineKind;
 pub use rows::{ChangeRow, ComponentInfo, LineRow, RecordRow};
+pub use turnpike_types::LineKind;

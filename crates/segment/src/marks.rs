@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
 use turnpike_types::{AccountNumber, Posting};
 
-use crate::SegmentError;
 use crate::columns::{column, nullable};
+use crate::error::SegmentError;
 
 /// The additional data of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

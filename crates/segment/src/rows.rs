@@ -1,8 +1,8 @@
 //! The rows of a decoded segment.
 
-use turnpike_types::{AccountNumber, Currency, Money, Outcome, Posting, SuspenseReason, Timestamp};
-
-use crate::kind::LineKind;
+use turnpike_types::{
+    AccountNumber, Currency, LineKind, Money, Outcome, Posting, SuspenseReason, Timestamp,
+};
 
 /// A component of the table, which is the receipt of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

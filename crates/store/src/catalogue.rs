@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use jiff::civil::{Date, Time};
 use jiff::tz::{self, Offset};
 use turnpike_types::Timestamp;
@@ -11,13 +12,37 @@ use turnpike_types::limits::{PLAN_XML_BYTES_MAX, TABLE_BYTES_MAX};
 use crate::{StoreError, StoreResult};
 
 /// The most bytes of bodies in one answer to
-/// [`catalogue_since`](crate::SharedDatabase::catalogue_since); an answer holds at least one entry.
+/// [`catalogue_since`](CatalogueStore::catalogue_since); an answer holds at least one entry.
 pub const CATALOGUE_BYTES_MAX: usize = TABLE_BYTES_MAX;
 /// The maximum number of heads, versions without bodies, in one answer to
-/// [`catalogue_heads`](crate::SharedDatabase::catalogue_heads).
+/// [`catalogue_heads`](CatalogueStore::catalogue_heads).
 pub const CATALOGUE_HEADS_MAX: usize = 1_000;
 /// The most versions of one plan or table.
 const VERSIONS_MAX: usize = 10_000;
+
+/// Publications of plans and tables, and reads of them.
+#[async_trait]
+pub trait CatalogueStore: Send + Sync + 'static {
+    /// Publishes a version of a plan or a table. The outcome depends on the database's clock and on
+    /// the catalogue at the commit.
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome>;
+
+    /// The entries published after catalogue version `after`, in order and without gaps: at most
+    /// `most` entries and [`CATALOGUE_BYTES_MAX`](crate::CATALOGUE_BYTES_MAX) bytes of bodies, but
+    /// at least one entry if there is one and `most` is not zero. To read on, a caller passes the
+    /// catalogue version of the last entry, until the answer is empty.
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>>;
+
+    /// The heads (versions without bodies) of one kind, or of one `id` of that kind, published
+    /// after catalogue version `after`, in order, at most
+    /// [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>>;
+}
 
 /// The kind of a publication. Ids and versions are separate for each kind; the catalogue's version
 /// counts the publications of both kinds.

@@ -1,5 +1,8 @@
 //! Errors of the shared database, by the reaction that they need from the caller.
 
+use tonic::Code;
+use turnpike_types::PartitionId;
+
 /// A result of the shared database.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -56,6 +59,17 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// The gRPC code that tells a client how to react.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Full { .. } => Code::ResourceExhausted,
+            Self::Refused(_) | Self::Superseded(_) => Code::FailedPrecondition,
+            Self::Corrupt { .. } => Code::DataLoss,
+            Self::BadUrl { .. } => Code::Internal,
+        }
+    }
+
     /// The cause in one word, as a metric label.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -66,6 +80,11 @@ impl StoreError {
             Self::Corrupt { .. } => "corrupt",
             Self::BadUrl { .. } => "bad-url",
         }
+    }
+
+    /// The error for a partition that does not exist.
+    pub(crate) fn no_partition(partition: PartitionId) -> Self {
+        Self::Refused(format!("there is no partition {partition}: create it first"))
     }
 
     /// Whether a later retry may succeed without an operator's change to Turnpike or to the call.

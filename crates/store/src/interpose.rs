@@ -14,60 +14,12 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed,
-    Consumer, CursorAck, HeartbeatReply, IdentityHistory, NodeBeat, Observation, OwnerToken,
-    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
-    SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
+    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
+    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation, OwnerToken,
+    OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult, TopologyStore,
 };
-
-macro_rules! calls {
-    ($($variant:ident = $word:literal,)+) => {
-        /// A method of the trait [`SharedDatabase`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
-        pub enum Call { $($variant,)+ }
-
-        impl Call {
-            /// The method's name.
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-    };
-}
-
-calls! {
-    Incarnation = "incarnation",
-    CreatePartitions = "create_partitions",
-    Heartbeat = "heartbeat",
-    Observe = "observe",
-    Claim = "claim",
-    ClaimMany = "claim_many",
-    Release = "release",
-    Barrier = "barrier",
-    Pin = "pin",
-    SetDrained = "set_drained",
-    ForgetNode = "forget_node",
-    Append = "append",
-    ReadSegments = "read_segments",
-    PostingSegments = "posting_segments",
-    PutCheckpointPart = "put_checkpoint_part",
-    PublishCheckpoint = "publish_checkpoint",
-    Checkpoints = "checkpoints",
-    CheckpointPart = "checkpoint_part",
-    Publish = "publish",
-    CatalogueSince = "catalogue_since",
-    CatalogueHeads = "catalogue_heads",
-    BindIdentities = "bind_identities",
-    RebindIdentities = "rebind_identities",
-    Guide = "guide",
-    BindingsMark = "bindings_mark",
-    AdvanceGuidedThrough = "advance_guided_through",
-    BindingsOf = "bindings_of",
-    RegisterConsumer = "register_consumer",
-    Consumer = "consumer",
-    Acknowledge = "acknowledge",
-}
 
 /// A hook that runs before and after each call.
 #[async_trait]
@@ -97,174 +49,111 @@ impl<H: Interpose> Interposed<H> {
     }
 }
 
-macro_rules! through {
-    ($self:ident, $call:ident, $inner:expr) => {{
-        $self.hook.before(Call::$call).await?;
-        let began = Instant::now();
-        let done = $inner.await;
-        $self.hook.answered(Call::$call, began.elapsed(), done.as_ref().err());
-        $self.hook.after(Call::$call).await?;
-        done
-    }};
+/// Implements the traits of all areas for [`Interposed`], and makes the list of their methods. Each
+/// line names a method's entry in the list, and repeats the method's signature.
+macro_rules! interposed {
+    ($(
+        $area:ident {
+            $($call:ident = $method:ident($($name:ident: $given:ty),*) -> $answer:ty,)+
+        }
+    )+) => {
+        /// A method of the shared database.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        pub enum Call { $($($call,)+)+ }
+
+        impl Call {
+            /// The method's name.
+            pub const fn word(self) -> &'static str {
+                match self { $($(Self::$call => stringify!($method),)+)+ }
+            }
+        }
+
+        $(
+            #[async_trait]
+            impl<H: Interpose> $area for Interposed<H> {
+                $(
+                    async fn $method(&self, $($name: $given),*) -> StoreResult<$answer> {
+                        self.hook.before(Call::$call).await?;
+                        let began = Instant::now();
+                        let done = self.inner.$method($($name),*).await;
+                        self.hook.answered(Call::$call, began.elapsed(), done.as_ref().err());
+                        self.hook.after(Call::$call).await?;
+                        done
+                    }
+                )+
+            }
+        )+
+    };
 }
 
-#[async_trait]
-impl<H: Interpose> SharedDatabase for Interposed<H> {
-    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
-        through!(self, Incarnation, self.inner.incarnation())
+interposed! {
+    TopologyStore {
+        Incarnation = incarnation() -> StoreIncarnation,
+        CreatePartitions = create_partitions(partitions: &[PartitionSpec]) -> (),
+        Observe = observe() -> Observation,
+        Pin = pin(partition: PartitionId, pin: Option<(&NodeName, Duration)>) -> PinOutcome,
+        SetDrained = set_drained(node: &NodeName, drained: bool) -> bool,
+        ForgetNode = forget_node(node: &NodeName) -> bool,
     }
-
-    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
-        through!(self, CreatePartitions, self.inner.create_partitions(partitions))
+    OwnershipStore {
+        Heartbeat = heartbeat(beat: &NodeBeat) -> HeartbeatReply,
+        Claim = claim(claim: &Claim) -> Option<Claimed>,
+        ClaimMany = claim_many(claims: &[Claim]) -> Vec<ClaimOutcome>,
+        Release = release(
+            partition: PartitionId,
+            epoch: Epoch,
+            claim: ClaimId,
+            to: Option<&NodeName>
+        ) -> bool,
+        Barrier = barrier(held: &OwnerToken) -> bool,
     }
-
-    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
-        through!(self, Heartbeat, self.inner.heartbeat(beat))
+    LogStore {
+        Append = append(append: &AppendSegment) -> AppendOutcome,
+        ReadSegments = read_segments(
+            partition: PartitionId,
+            after: SegmentNumber,
+            bytes_max: usize
+        ) -> Vec<SegmentRow>,
+        PostingSegments = posting_segments(
+            partition: PartitionId,
+            after: SegmentNumber,
+            most: usize
+        ) -> Vec<SegmentRow>,
     }
-
-    async fn observe(&self) -> StoreResult<Observation> {
-        through!(self, Observe, self.inner.observe())
+    CheckpointStore {
+        PutCheckpointPart = put_checkpoint_part(
+            partition: PartitionId,
+            part: &CheckpointPart
+        ) -> (),
+        PublishCheckpoint = publish_checkpoint(
+            manifest: &CheckpointManifest,
+            epoch: Epoch,
+            claim: ClaimId
+        ) -> bool,
+        Checkpoints = checkpoints(partition: PartitionId) -> Vec<CheckpointManifest>,
+        CheckpointPart = checkpoint_part(partition: PartitionId, name: &str) -> Option<Bytes>,
     }
-
-    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
-        through!(self, Claim, self.inner.claim(claim))
+    CatalogueStore {
+        Publish = publish(publish: &Publish) -> PublishOutcome,
+        CatalogueSince = catalogue_since(after: u64, most: usize) -> Vec<CatalogueEntry>,
+        CatalogueHeads = catalogue_heads(
+            kind: CatalogueKind,
+            id: Option<&str>,
+            after: u64
+        ) -> Vec<CatalogueHead>,
     }
-
-    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
-        through!(self, ClaimMany, self.inner.claim_many(claims))
+    IdentityStore {
+        BindIdentities = bind_identities(bindings: &[Binding]) -> Vec<BindOutcome>,
+        RebindIdentities = rebind_identities(changes: &[Rebinding]) -> Vec<RebindOutcome>,
+        Guide = guide(identities: &[String]) -> Vec<IdentityHistory>,
+        BindingsMark = bindings_mark() -> BindingsMark,
+        AdvanceGuidedThrough = advance_guided_through() -> bool,
+        BindingsOf = bindings_of(account: AccountNumber, most: usize) -> Vec<Binding>,
     }
-
-    async fn release(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-        to: Option<&NodeName>,
-    ) -> StoreResult<bool> {
-        through!(self, Release, self.inner.release(partition, epoch, claim, to))
-    }
-
-    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
-        through!(self, Barrier, self.inner.barrier(held))
-    }
-
-    async fn pin(
-        &self,
-        partition: PartitionId,
-        pin: Option<(&NodeName, Duration)>,
-    ) -> StoreResult<PinOutcome> {
-        through!(self, Pin, self.inner.pin(partition, pin))
-    }
-
-    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
-        through!(self, SetDrained, self.inner.set_drained(node, drained))
-    }
-
-    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
-        through!(self, ForgetNode, self.inner.forget_node(node))
-    }
-
-    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
-        through!(self, Append, self.inner.append(append))
-    }
-
-    async fn read_segments(
-        &self,
-        partition: PartitionId,
-        after: SegmentNumber,
-        bytes_max: usize,
-    ) -> StoreResult<Vec<SegmentRow>> {
-        through!(self, ReadSegments, self.inner.read_segments(partition, after, bytes_max))
-    }
-
-    async fn posting_segments(
-        &self,
-        partition: PartitionId,
-        after: SegmentNumber,
-        most: usize,
-    ) -> StoreResult<Vec<SegmentRow>> {
-        through!(self, PostingSegments, self.inner.posting_segments(partition, after, most))
-    }
-
-    async fn put_checkpoint_part(
-        &self,
-        partition: PartitionId,
-        part: &CheckpointPart,
-    ) -> StoreResult<()> {
-        through!(self, PutCheckpointPart, self.inner.put_checkpoint_part(partition, part))
-    }
-
-    async fn publish_checkpoint(
-        &self,
-        manifest: &CheckpointManifest,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        through!(self, PublishCheckpoint, self.inner.publish_checkpoint(manifest, epoch, claim))
-    }
-
-    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
-        through!(self, Checkpoints, self.inner.checkpoints(partition))
-    }
-
-    async fn checkpoint_part(
-        &self,
-        partition: PartitionId,
-        name: &str,
-    ) -> StoreResult<Option<Bytes>> {
-        through!(self, CheckpointPart, self.inner.checkpoint_part(partition, name))
-    }
-
-    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
-        through!(self, Publish, self.inner.publish(publish))
-    }
-
-    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
-        through!(self, CatalogueSince, self.inner.catalogue_since(after, most))
-    }
-
-    async fn catalogue_heads(
-        &self,
-        kind: CatalogueKind,
-        id: Option<&str>,
-        after: u64,
-    ) -> StoreResult<Vec<CatalogueHead>> {
-        through!(self, CatalogueHeads, self.inner.catalogue_heads(kind, id, after))
-    }
-
-    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
-        through!(self, BindIdentities, self.inner.bind_identities(bindings))
-    }
-
-    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<IdentityHistory>> {
-        through!(self, Guide, self.inner.guide(identities))
-    }
-
-    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
-        through!(self, RebindIdentities, self.inner.rebind_identities(changes))
-    }
-
-    async fn bindings_mark(&self) -> StoreResult<BindingsMark> {
-        through!(self, BindingsMark, self.inner.bindings_mark())
-    }
-
-    async fn advance_guided_through(&self) -> StoreResult<bool> {
-        through!(self, AdvanceGuidedThrough, self.inner.advance_guided_through())
-    }
-
-    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
-        through!(self, BindingsOf, self.inner.bindings_of(account, most))
-    }
-
-    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
-        through!(self, RegisterConsumer, self.inner.register_consumer(name))
-    }
-
-    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
-        through!(self, Consumer, self.inner.consumer(name))
-    }
-
-    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
-        through!(self, Acknowledge, self.inner.acknowledge(from, to))
+    CursorStore {
+        RegisterConsumer = register_consumer(name: &str) -> (),
+        Consumer = consumer(name: &str) -> Vec<Consumer>,
+        Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
     }
 }

@@ -3,20 +3,27 @@
 //! ```text
 //!        node, front, feed
 //!              |
-//!        dyn SharedDatabase             database.rs   the trait
-//!     /        |          \             model.rs      arguments and results
-//!  memory    sqlite     postgres        error.rs      errors, by what the caller has to do
-//!  (tests,   (one file, (production)
-//!  simulation) embedded)                sql/          what SQLite and PostgreSQL share
-//!        \     |      /
-//!          rules                        rules.rs      decisions that all implementations share
-//!                                       catalogue.rs  shared decisions on plans and tables
-//!                                       bindings.rs   shared decisions on identities (P28)
-//!         conformance                   one suite; every implementation passes it
-//!         interpose                     a hook around the calls of a database, used by tests and
-//!                                       by meter.rs (metrics);  open.rs  opens by address
-//!         failpoint                     steps at which tests make a process fail (debug builds)
+//!        dyn SharedDatabase             database.rs     all areas together
+//!              |                        topology.rs     partitions, observations, pins and drains
+//!              |                        ownership.rs    heartbeats, claims, releases, barriers
+//!              |                        log.rs          segments under the fence
+//!              |                        checkpoints.rs  parts and manifests
+//!              |                        catalogue.rs    plans and tables
+//!              |                        identities.rs   the accounts that hold identities
+//!              |                        cursors.rs      consumers
+//!     /        |          \             error.rs        errors, by what the caller has to do
+//!  memory    sqlite     postgres
+//!  (tests,   (one file, (production)    interpose.rs    a hook around the calls, used by tests and
+//!  simulation) embedded)                                by meter.rs (metrics)
+//!              \         /              open.rs         opens by address (address.rs)
+//!                  sql                  clock.rs        the clock of memory and sqlite
 //! ```
+//!
+//! The file of an area holds its trait, the arguments and results of its calls, and its decisions:
+//! pure functions of rows that were read under a lock, or that the following write compares again,
+//! so that all databases decide alike. Each database has a file of the same name for each area, and
+//! `sql` has what SQLite and PostgreSQL do alike. `conformance/` is a package of its own: the suite
+//! that every database must pass. `failpoint` holds the steps at which tests make a process fail.
 //!
 //! Guarantees of every implementation (rule numbers: docs/protocol.md):
 //! - **I3**: an append commits only under the partition's current epoch and claim, at its next
@@ -33,36 +40,49 @@
 //! Not guaranteed: that a read returns the newest commit of another process (readers poll); that
 //! other processes can write to a SQLite file while a process is frozen inside a write (P7).
 
-mod bindings;
+mod address;
 mod catalogue;
-pub mod conformance;
+mod checkpoints;
+mod clock;
+mod cursors;
 mod database;
 mod error;
 pub mod failpoint;
+mod identities;
 mod interpose;
+mod log;
 pub mod memory;
 mod meter;
-mod model;
 mod open;
+mod ownership;
 pub mod postgres;
-mod rules;
 mod sql;
 pub mod sqlite;
+mod topology;
 
+pub use address::{OpenOptions, redacted};
 pub use catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
-    Publish, PublishOutcome,
+    CatalogueStore, Publish, PublishOutcome,
 };
+pub use checkpoints::{CheckpointManifest, CheckpointPart, CheckpointStore};
+pub use cursors::{Consumer, CursorAck, CursorStore};
 pub use database::SharedDatabase;
 pub use error::{StoreError, StoreResult};
-pub use interpose::{Call, Interpose, Interposed};
-pub use meter::metered;
-pub use model::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CheckpointManifest,
-    CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, Following, HeartbeatReply,
-    IdentityHistory, Member, NodeBeat, NodeRow, Observation, OwnerToken, PartitionRow,
-    PartitionSpec, Pin, PinOutcome, RebindOutcome, Rebinding, SegmentPosition, SegmentRow, Serving,
-    StoreIncarnation,
+pub use identities::{
+    BindOutcome, Binding, BindingsMark, IdentityHistory, IdentityStore, RebindOutcome, Rebinding,
 };
-pub use open::{OpenOptions, open, redacted};
-pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};
+pub use interpose::{Call, Interpose, Interposed};
+pub use log::{
+    AppendOutcome, AppendSegment, LogStore, POSTING_BYTES_MAX, SegmentPosition, SegmentRow,
+};
+pub use meter::metered;
+pub use open::open;
+pub use ownership::{
+    CLAIMS_MAX, Claim, ClaimOutcome, Claimed, Following, HeartbeatReply, NodeBeat, OwnerToken,
+    OwnershipStore, Serving,
+};
+pub use topology::{
+    Member, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, StoreIncarnation,
+    TopologyStore,
+};

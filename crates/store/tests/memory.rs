@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use turnpike_mutants::{Check, all_caught};
-use turnpike_store::conformance::{
-    Dice, ResumeAppends, TestOwner, TestedStore, claim, read_all, spec,
-};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{
-    AppendOutcome, Binding, ClaimOutcome, Rebinding, SharedDatabase, StoreIncarnation,
+    AppendOutcome, Binding, ClaimOutcome, IdentityStore as _, LogStore as _, OwnershipStore as _,
+    Rebinding, SharedDatabase, StoreIncarnation, TopologyStore as _,
+};
+use turnpike_store_conformance::{
+    Dice, ResumeAppends, TestOwner, TestedStore, claim, read_all, spec,
 };
 use turnpike_types::{AccountNumber, Epoch, Timestamp};
 
@@ -42,7 +43,7 @@ async fn subject() -> TestedStore {
     }
 }
 
-turnpike_store::conformance!(subject);
+turnpike_store_conformance::conformance!(subject);
 
 /// P28: a look-up found account 1, and the record was rated for it. Then the clock is set back by
 /// 20 minutes, and the identity is moved. For a retry, account 1 is still the first holder.

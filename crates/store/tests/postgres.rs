@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
 use test_postgres::{ServerSettings, TestPostgres};
-use turnpike_store::conformance::{
-    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
-};
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
+};
+use turnpike_store_conformance::{
+    Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
 };
 use turnpike_types::{Epoch, Incarnation, NodeName};
 
@@ -74,7 +74,7 @@ async fn hold_appends(url: &str) -> ResumeAppends {
     })
 }
 
-turnpike_store::conformance!(subject);
+turnpike_store_conformance::conformance!(subject);
 
 /// Waits until a backend of this database waits for an event of this type. Returns its process id.
 async fn until_waiting(raw: &mut PgConnection, event: &str) -> i32 {
@@ -521,9 +521,11 @@ async fn bindings_of_an_older_release_are_found_by_their_canonical_spelling() {
     sqlx::raw_sql(schema).execute(&mut operator).await.unwrap();
     sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
     let db = view(&url).await;
-    turnpike_store::conformance::bindings::bindings_of_an_older_release_are_found(&*db).await;
+    turnpike_store_conformance::identities::bindings::bindings_of_an_older_release_are_found(&*db)
+        .await;
     const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
          ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
     sqlx::raw_sql(LATER).execute(&mut operator).await.unwrap();
-    turnpike_store::conformance::bindings::bindings_of_an_older_process_are_found(&*db).await;
+    turnpike_store_conformance::identities::bindings::bindings_of_an_older_process_are_found(&*db)
+        .await;
 }

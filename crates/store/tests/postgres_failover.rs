@@ -9,8 +9,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, query, query_as};
 use test_postgres::{ServerSettings, TestPostgres};
-use turnpike_store::conformance::{Dice, TestOwner, check_chain, read_all, spec};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreResult};
+use turnpike_store_conformance::{Dice, TestOwner, check_chain, read_all, spec};
 use turnpike_types::{PartitionId, SegmentNumber};
 
 async fn open(url: &str) -> StoreResult<Arc<dyn SharedDatabase>> {

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
-use turnpike_store::conformance::{
+use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
+use turnpike_store::{
+    AppendOutcome, CatalogueStore as _, OpenOptions, OwnershipStore as _, StoreError,
+    TopologyStore as _,
+};
+use turnpike_store_conformance::{
     Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, read_all, spec,
 };
-use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
-use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
 
 async fn raw(path: &PathBuf) -> SqliteConnection {
     SqliteConnectOptions::new()
@@ -59,7 +62,7 @@ async fn subject() -> TestedStore {
     }
 }
 
-turnpike_store::conformance!(subject);
+turnpike_store_conformance::conformance!(subject);
 
 #[tokio::test]
 async fn a_full_disk_is_reported_as_full_and_service_continues_once_there_is_room() {
@@ -198,9 +201,11 @@ async fn bindings_of_an_older_release_are_found_by_their_canonical_spelling() {
     raw_sql(schema).execute(&mut operator).await.unwrap();
     raw_sql(BEFORE).execute(&mut operator).await.unwrap();
     let db = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
-    turnpike_store::conformance::bindings::bindings_of_an_older_release_are_found(&db).await;
+    turnpike_store_conformance::identities::bindings::bindings_of_an_older_release_are_found(&db)
+        .await;
     const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
          ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
     raw_sql(LATER).execute(&mut operator).await.unwrap();
-    turnpike_store::conformance::bindings::bindings_of_an_older_process_are_found(&db).await;
+    turnpike_store_conformance::identities::bindings::bindings_of_an_older_process_are_found(&db)
+        .await;
 }

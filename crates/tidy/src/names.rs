@@ -7,11 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::workspace::root;
 
 /// The names that several public types may share, each with the reason.
-const SHARED: &[(&str, &str)] = &[
-    ("ListArgs", "the options of the commands `plan list` and `table list`, each in its module"),
-    ("PublishArgs", "the options of the commands `plan publish` and `table publish`"),
-    ("ShowArgs", "the options of the commands `plan show`, `table show` and `account show`"),
-];
+const SHARED: &[(&str, &str)] = &[];
 
 /// The name of the public type that a line declares; `None` for a macro's `$name`.
 fn public_type(line: &str) -> Option<&str> {

@@ -19,7 +19,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-tariff"],
     &["turnpike-segment"],
     &["turnpike-store"],
-    &["turnpike-account"],
+    &["turnpike-account", "turnpike-store-conformance"],
     &["turnpike-collect"],
     &["turnpike-trial"],
     &["turnpike-node", "turnpike-front", "turnpike-feed"],
@@ -31,24 +31,58 @@ const PACKAGES: &[&[&str]] = &[
 
 /// The folders and files in `src` of a package, in an order in which each imports only those before
 /// it. `lib.rs` may import all.
-const MODULES: &[(&str, &[&str])] = &[];
+const MODULES: &[(&str, &[&str])] = &[
+    (
+        "turnpike-plan",
+        &["calendar", "language", "tables", "machine", "compile", "primitives", "published"],
+    ),
+    (
+        "turnpike-tariff",
+        &[
+            "settings",
+            "notice",
+            "codes",
+            "profiles",
+            "catalogue",
+            "tariff",
+            "resolve",
+            "tariffs",
+            "dues",
+            "booking",
+        ],
+    ),
+    (
+        "turnpike-store",
+        &[
+            "error",
+            "address",
+            "clock",
+            "failpoint",
+            "log",
+            "ownership",
+            "topology",
+            "checkpoints",
+            "catalogue",
+            "identities",
+            "cursors",
+            "database",
+            "interpose",
+            "meter",
+            "memory",
+            "sql",
+            "sqlite",
+            "postgres",
+            "open",
+        ],
+    ),
+];
 
 /// Files that may import each other: two files and the reason.
 const CYCLES: &[(&str, &str, &str)] = &[];
 
 /// The packages whose files still import each other in cycles. A package without a cycle must not
 /// be listed, and none is to be added.
-const CYCLIC_PACKAGES: &[&str] = &[
-    "turnpike-plan",
-    "turnpike-segment",
-    "turnpike-store",
-    "turnpike-account",
-    "turnpike-node",
-    "turnpike-front",
-    "turnpike-collect",
-    "turnpike-feed",
-    "turnpike",
-];
+const CYCLIC_PACKAGES: &[&str] = &["turnpike-node", "turnpike-front"];
 
 /// Groups of files that import each other in a cycle.
 fn cycles(imports: &[Import]) -> Vec<BTreeSet<&Path>> {

@@ -11,9 +11,9 @@ use crate::commands::{
     account, collect, demo, drill, front, handover, ingest, load, node, partition, plan, pull,
     rate, status, suspense, table, up,
 };
-use crate::config::Config;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::telemetry::{LogArgs, LogSettings};
+use crate::telemetry::LogArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -157,25 +157,6 @@ pub(crate) enum Command {
     Drill(drill::DrillArgs),
 }
 
-/// Settings that every command may need in addition to its own options.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) config: Config,
-    pub(crate) config_path: Option<PathBuf>,
-    pub(crate) quiet: bool,
-    /// The log settings in force.
-    pub(crate) log: LogSettings,
-}
-
-impl Context {
-    /// The path of the configuration file, for messages.
-    pub(crate) fn config_shown(&self) -> String {
-        self.config_path
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
-    }
-}
-
 impl Command {
     /// Whether the command runs until it is stopped.
     pub(crate) const fn is_server(&self) -> bool {
@@ -190,25 +171,25 @@ impl Command {
     /// Runs the command.
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
         match self {
-            Self::Demo(args) => demo::run(args, context).await,
-            Self::Up(args) => up::run(args, context).await,
-            Self::Node(args) => node::run(args, context).await,
-            Self::Front(args) => front::run(args, context).await,
+            Self::Demo(args) => demo::run(args.resolve(context)).await,
+            Self::Up(args) => up::run(args.resolve(context)?).await,
+            Self::Node(args) => node::run(args.resolve(context)?).await,
+            Self::Front(args) => front::run(args.resolve(context)?).await,
             Self::Partition(command) => partition::run(command, context).await,
             Self::Account(command) => account::run(command, context).await,
             Self::Plan(command) => plan::run(command, context).await,
             Self::Table(command) => table::run(command, context).await,
-            Self::Ingest(args) => ingest::run(args, context).await,
+            Self::Ingest(args) => ingest::run(args.resolve(context)?).await,
             Self::Collect(command) => collect::run(command, context).await,
-            Self::Rate(args) => rate::run(&args),
-            Self::Pull(args) => pull::run(args, context).await,
+            Self::Rate(args) => rate::run(args),
+            Self::Pull(args) => pull::run(args.resolve(context)?).await,
             Self::Suspense(command) => suspense::run(command, context).await,
-            Self::Status(args) => status::run(args, context).await,
-            Self::Handover(args) => handover::handover(args, context).await,
-            Self::Drain(args) => handover::drain(args, context).await,
-            Self::Forget(args) => handover::forget(args, context).await,
-            Self::Load(args) => load::run(args, context).await,
-            Self::Drill(args) => drill::run(args, context).await,
+            Self::Status(args) => status::run(args.resolve(context)?).await,
+            Self::Handover(args) => handover::handover(args.resolve(context)?).await,
+            Self::Drain(args) => handover::drain(args.resolve(context)?).await,
+            Self::Forget(args) => handover::forget(args.resolve(context)?).await,
+            Self::Load(args) => load::run(args.resolve(context)?).await,
+            Self::Drill(args) => drill::run(args).await,
         }
     }
 }

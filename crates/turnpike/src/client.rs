@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Uri};
 use tonic::{Code, Response, Status};
 use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
@@ -15,13 +15,10 @@ use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::limits;
 
-use crate::config::Config;
+use crate::config::{AddressList, Config};
 use crate::exit::usage;
-use crate::values;
-
-/// The default address of the front.
-pub(crate) const FRONT_DEFAULT: &str = "http://127.0.0.1:7070";
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+use crate::settings::{Setting, SettingSource};
+use crate::{defaults, values};
 
 /// Options for the connection to a front.
 #[derive(Clone, Debug, Default, Args)]
@@ -46,31 +43,42 @@ pub(crate) struct Front {
     fronts: Fronts,
 }
 
-impl ClientArgs {
+/// The resolved connection to a front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSettings {
     /// The addresses of the fronts, in the order in which they are tried.
-    pub(crate) fn urls(&self, config: &Config) -> Vec<String> {
-        let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
-        match (&given[..], &config.client.front) {
-            ([], None) => vec![FRONT_DEFAULT.to_owned()],
-            ([], Some(file)) => file.list(),
-            _ => given,
-        }
-    }
-
+    pub(crate) fronts: Setting<Vec<String>>,
     /// The maximum time without progress.
-    pub(crate) fn patience(&self, config: &Config) -> anyhow::Result<Duration> {
-        match (self.timeout, config.client.timeout.as_deref()) {
-            (Some(timeout), _) => Ok(timeout),
-            (None, Some(text)) => {
-                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))
-            }
-            (None, None) => Ok(TIMEOUT_DEFAULT),
-        }
-    }
+    pub(crate) timeout: Duration,
+}
 
+impl ClientArgs {
+    pub(crate) fn resolve(self, config: &Config) -> anyhow::Result<ClientSettings> {
+        let file = &config.client;
+        let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
+        let fronts = Setting::resolve(
+            ("--front", Some(given).filter(|given| !given.is_empty())),
+            ("client.front", file.front.as_ref().map(AddressList::list)),
+            vec![defaults::FRONT_URL.to_owned()],
+        );
+        for url in &fronts.value {
+            check_address(url, fronts.source)?;
+        }
+        let timeout = match (self.timeout, file.timeout.as_deref()) {
+            (Some(timeout), _) => timeout,
+            (None, Some(text)) => {
+                values::patience(text).map_err(|error| usage(format!("client.timeout: {error}")))?
+            }
+            (None, None) => defaults::TIMEOUT,
+        };
+        Ok(ClientSettings { fronts, timeout })
+    }
+}
+
+impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
-    pub(crate) async fn connect(&self, config: &Config) -> anyhow::Result<Front> {
-        Front::connect_any(self.urls(config), self.patience(config)?).await
+    pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
+        Front::connect_any(self.fronts.value.clone(), self.timeout).await
     }
 }
 
@@ -186,7 +194,55 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
     }
 }
 
+/// Refuses an address that can't be a front's; the error names its source.
+fn check_address(url: &str, source: SettingSource) -> anyhow::Result<()> {
+    if url.starts_with("http://") && url.parse::<Uri>().is_ok() {
+        return Ok(());
+    }
+    let place = match source {
+        SettingSource::Key(key) => format!("{key} in the configuration file"),
+        SettingSource::Option(_) | SettingSource::Default => "--front".to_owned(),
+    };
+    Err(usage(format!("{url:?} is not a front's address; write http://HOST:PORT ({place})")))
+}
+
 /// Translates a front's error into a message for the user.
 pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
     told(ClientError::from_status(url, status))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    const FILE: &str = "[client]\nfront = \"http://file:1, http://file:2\"\ntimeout = \"7s\"";
+
+    fn resolved(words: &[&str], file: &str) -> anyhow::Result<ClientSettings> {
+        options::<ClientArgs>(words, &[]).resolve(&context(file).config)
+    }
+
+    #[test]
+    fn an_option_beats_the_file_which_beats_the_default() {
+        let of = |words: &[&str], file| {
+            let settings = resolved(words, file).unwrap();
+            (settings.fronts.value.join(" "), settings.timeout.as_secs())
+        };
+        let given = ["--front", "http://a:1,http://b:2", "--timeout", "3s"];
+        assert_eq!(of(&given, FILE), ("http://a:1 http://b:2".to_owned(), 3));
+        assert_eq!(of(&[], FILE), ("http://file:1 http://file:2".to_owned(), 7));
+        assert_eq!(of(&[], ""), (defaults::FRONT_URL.to_owned(), 30));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_named_with_its_source() {
+        let refused = |words: &[&str], file| resolved(words, file).unwrap_err().to_string();
+        let told = refused(&["--front", "host:1"], FILE);
+        assert!(told.contains("\"host:1\"") && told.contains("(--front)"), "{told}");
+        let told = refused(&[], "[client]\nfront = \"host:1\"");
+        assert!(told.contains("(client.front in the configuration file)"), "{told}");
+        let told = refused(&[], "[client]\ntimeout = \"0\"");
+        assert!(told.starts_with("client.timeout: "), "{told}");
+    }
 }

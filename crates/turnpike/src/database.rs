@@ -27,22 +27,22 @@ pub(crate) struct DatabaseArgs {
 
 impl DatabaseArgs {
     /// The address, which may contain a password.
-    pub(crate) fn url<'a>(&'a self, config: &'a Config) -> anyhow::Result<&'a str> {
-        self.database.as_deref().or(config.database.as_deref()).ok_or_else(|| {
+    pub(crate) fn resolve(self, config: &Config) -> anyhow::Result<String> {
+        self.database.or_else(|| config.database.clone()).ok_or_else(|| {
             usage(
                 "no shared database is named; use --database sqlite:PATH or \
                  --database postgres://USER@HOST/DATABASE (or set TURNPIKE_DATABASE)",
             )
         })
     }
+}
 
-    /// Opens the database and migrates its schema; fails at once if it does not answer.
-    pub(crate) async fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn SharedDatabase>> {
-        // The error includes the address, without its password.
-        turnpike_store::open(self.url(config)?, &OpenOptions::default())
-            .await
-            .context("the shared database can't be opened (--database)")
-    }
+/// Opens the database at `url` and migrates its schema; fails at once if it does not answer.
+pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn SharedDatabase>> {
+    // The error includes the address, without its password.
+    turnpike_store::open(url, &OpenOptions::default())
+        .await
+        .context("the shared database can't be opened (--database)")
 }
 
 /// Opens the database at `url`; waits while it does not answer.

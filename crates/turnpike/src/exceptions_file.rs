@@ -1,14 +1,35 @@
 //! The file of `--exceptions`: the suspended and rejected records and the bad rows, with the
 //! reasons.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use crate::exit::usage;
-use crate::tally::Exception;
+
+/// A record of a file that was suspended or rejected, or a bad row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Exception {
+    pub(crate) line: u64,
+    pub(crate) record_id: String,
+    /// `suspended`, `rejected`, or `bad-row`.
+    pub(crate) status: &'static str,
+    pub(crate) reason: String,
+    /// The subject of the reason, such as a measure; empty unless the record is suspended.
+    pub(crate) detail: String,
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, record_id, status, reason, detail } = self;
+        write!(f, "line {line}, record {record_id}: {status}, {reason}")?;
+        if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+    }
+}
 
 /// The file of `--exceptions`. It is opened before anything is sent, and changed only when the
 /// outcome is known.

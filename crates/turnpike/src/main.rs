@@ -2,28 +2,35 @@
 //!
 //! ```text
 //!  argv, TURNPIKE_*   cli.rs        the parser: options as given
-//!  turnpike.toml      config.rs     settings for unset options
-//!        |            values.rs     parsers of durations, instants, ranges
+//!  turnpike.toml      config.rs     settings for unset options;  values.rs  parsers of values
+//!        |            context.rs    the file and the global options, for every command
 //!        v
-//!  commands/*.rs      one file per command: resolves its options, then runs
+//!  commands/*.rs      one file a command: options -> settings.rs, defaults.rs -> settings -> run
 //!    |        |
 //!    |        +-- servers   server.rs     listener, health, reflection, shutdown
 //!    |                      database.rs   opening the shared database, waiting for it
 //!    |                      data_dir.rs   the lock of a data directory
-//!    |                      children.rs   child processes of this program (up, demo)
-//!    |                      telemetry.rs  logs, repeated warnings, metrics and health on a port
-//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors as
-//!                                         messages
+//!    |                      children.rs   child processes;  local_cluster.rs  a cluster of them
+//!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
+//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
+//!                                         as messages
 //!                           apply.rs      account commands, retried until decided
-//!                           usage_file.rs files -> batches;  tally.rs  outcomes of records
+//!                           usage_file.rs files -> batches (batches.rs: their options)
+//!                           generator.rs  generated usage;  account_setup.rs  accounts for it
+//!                           feed.rs       pulls, acknowledgements;  pull_totals.rs  reconciled
+//!                           tally.rs      outcomes of records
 //!                           exceptions_file.rs   records that were not rated, with the reasons
 //!        |
 //!        v
 //!  exit.rs            exit codes    ui.rs  tables, JSON, progress    charge_row.rs  line columns
-//!  plans.rs           plan files    pages.rs  checks the commands in the pages (tests only)
+//!  plans.rs           plan files    tables.rs  table files    catalogue.rs  published plans
+//!  accounts_file.rs   files of accounts
+//!  pages.rs           checks the commands in the pages (tests only)
 //! ```
 //!
 //! Invariants:
+//! - Each command resolves its options, their variables, the file and the defaults once, in
+//!   `resolve`, and then runs from its settings. Commands do not import each other.
 //! - Wrong input from the command line or a file gives a message with the place and the remedy,
 //!   never a panic.
 //! - A command that ends with exit code 0 has carried out the whole request.
@@ -34,21 +41,34 @@
 //! This crate and the drills use `anyhow`: their errors are messages for people. All library crates
 //! have typed errors.
 
+mod account_setup;
+mod accounts_file;
 mod apply;
+mod batches;
+mod catalogue;
 mod charge_row;
 mod children;
 mod cli;
 mod client;
 mod commands;
 mod config;
+mod context;
 mod data_dir;
 mod database;
+mod defaults;
 mod exceptions_file;
 mod exit;
+mod feed;
+mod generator;
+mod local_cluster;
 #[cfg(test)]
 mod pages;
+mod partitions;
 mod plans;
+mod pull_totals;
 mod server;
+mod settings;
+mod tables;
 mod tally;
 mod telemetry;
 mod ui;
@@ -60,10 +80,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::FromArgMatches as _;
 
-use crate::cli::{Cli, Context};
+use crate::cli::Cli;
 use crate::config::Config;
+use crate::context::Context;
 use crate::exit::Finish;
-use crate::telemetry::{LogOutput, LogSettings};
+use crate::telemetry::LogSettings;
+use crate::ui::LogOutput;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

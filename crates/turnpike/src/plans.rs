@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use turnpike_plan::{ExampleBody, Plan, PlanErrors};
-use turnpike_types::limits::EXAMPLES_BYTES_MAX;
+use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
-use crate::commands::plan::read_xml;
+use crate::usage_file;
 
 /// The plan of Fig. 6B (docs/plan-semantics.md section 9): connect time with free hours, peak and
 /// off-peak steps.
@@ -24,6 +24,12 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<String>,
     /// The plan's id, version, start and content hash, as text.
     pub(crate) title: String,
+}
+
+/// Reads the XML of a plan from a file, also if the file is compressed or in UTF-16.
+pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
+    let opened = usage_file::open(file)?;
+    Ok(turnpike_collect::read_text(&file.display().to_string(), opened, PLAN_XML_BYTES_MAX)?)
 }
 
 /// Reads and checks the plan in `file`.

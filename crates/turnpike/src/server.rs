@@ -13,7 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 
-use crate::exit::usage;
+use crate::settings::Setting;
 use crate::ui;
 
 /// The time during a shutdown, from when the accepted requests are answered, until the streams that
@@ -25,13 +25,13 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct ListenArgs {
     /// The listening address; port 0 for any free port
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
-    pub(crate) listen: Option<String>,
+    listen: Option<String>,
     /// The address for Prometheus metrics and health: /metrics, /healthz, /readyz [default: none]
     #[arg(long, env = "TURNPIKE_METRICS", value_name = "ADDRESS")]
-    pub(crate) metrics: Option<String>,
+    metrics: Option<String>,
     /// Stop when standard input ends, as well as at SIGTERM
     #[arg(long, hide = true)]
-    pub(crate) stop_at_stdin_end: bool,
+    stop_at_stdin_end: bool,
 }
 
 /// A bound listener that does not serve yet.
@@ -40,27 +40,52 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
 }
 
-impl ListenArgs {
-    /// The listening address: the option's, else that of the configuration file, else the default.
-    pub(crate) fn listen_at(&self, file: Option<&str>, default: &str) -> String {
-        self.listen.as_deref().or(file).unwrap_or(default).to_owned()
-    }
-
+/// The resolved addresses of a server, and how it is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenSettings {
+    pub(crate) listen: Setting<String>,
     /// The address for metrics and health, if any.
-    pub(crate) fn metrics_at(&self, file: Option<&str>) -> anyhow::Result<Option<SocketAddr>> {
-        let Some(metrics) = self.metrics.as_deref().or(file) else { return Ok(None) };
-        let wrong =
-            || usage(format!("--metrics {metrics:?}: write HOST:PORT, such as 127.0.0.1:9464"));
-        metrics.parse().map(Some).map_err(|_| wrong())
-    }
+    pub(crate) metrics: Option<SocketAddr>,
+    stops_at_stdin_end: bool,
+}
 
+/// The keys of a server's addresses in the configuration file, each with its name and value.
+pub(crate) struct ListenKeys<'a> {
+    pub(crate) listen: (&'static str, &'a Option<String>),
+    pub(crate) metrics: (&'static str, &'a Option<String>),
+}
+
+impl ListenArgs {
+    /// The addresses; `default` is the default listening address.
+    pub(crate) fn resolve(
+        self,
+        keys: &ListenKeys<'_>,
+        default: &str,
+    ) -> anyhow::Result<ListenSettings> {
+        let ((listen, listen_key), (metrics, metrics_key)) = (keys.listen, keys.metrics);
+        let listen = Setting::resolve(
+            ("--listen", self.listen),
+            (listen, listen_key.clone()),
+            default.to_owned(),
+        );
+        let given = Setting::given(("--metrics", self.metrics), (metrics, metrics_key.clone()));
+        let metrics = given.map(|given| {
+            let wrong = |_| given.refused("write HOST:PORT, such as 127.0.0.1:9464");
+            given.value.parse().map_err(wrong)
+        });
+        let metrics = metrics.transpose()?;
+        Ok(ListenSettings { listen, metrics, stops_at_stdin_end: self.stop_at_stdin_end })
+    }
+}
+
+impl ListenSettings {
     /// Waits for a stop request: a signal or the end of standard input. Returns its source.
     pub(crate) async fn stop_asked(&self) -> anyhow::Result<&'static str> {
         let (mut interrupt, mut terminate) = signals()?;
         Ok(tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
-            () = stdin_end(), if self.stop_at_stdin_end => "the end of standard input",
+            () = stdin_end(), if self.stops_at_stdin_end => "the end of standard input",
         })
     }
 }
@@ -84,19 +109,20 @@ async fn stdin_end() {
 }
 
 /// Binds a listener at `listen`, without serving yet.
-pub(crate) async fn listen(listen: &str) -> anyhow::Result<Listener> {
+pub(crate) async fn listen(listen: &Setting<String>) -> anyhow::Result<Listener> {
     let incoming = bind(listen).await?;
     let address = incoming.local_addr().context("the listener has no address")?;
     Ok(Listener { incoming, address })
 }
 
-async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
+    let address = &listen.value;
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
-            anyhow!("another process listens on {listen}; choose another with --listen")
+            anyhow!("another process listens on {address}; choose another with --listen")
         }
-        ErrorKind::InvalidInput => usage(format!("--listen {listen:?}: write HOST:PORT")),
-        _ => anyhow!("can't listen on {listen} ({error}); choose another with --listen"),
+        ErrorKind::InvalidInput => listen.refused("write HOST:PORT"),
+        _ => anyhow!("can't listen on {address} ({error}); choose another with --listen"),
     })
 }
 
@@ -152,4 +178,49 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::options;
+
+    fn resolved(
+        (words, variables): (&[&str], &[(&str, &'static str)]),
+        (listen_key, metrics_key): (Option<&str>, Option<&str>),
+    ) -> anyhow::Result<ListenSettings> {
+        let [listen, metrics] = [listen_key, metrics_key].map(|key| key.map(str::to_owned));
+        let keys =
+            ListenKeys { listen: ("node.listen", &listen), metrics: ("node.metrics", &metrics) };
+        options::<ListenArgs>(words, variables).resolve(&keys, "default:1")
+    }
+
+    #[test]
+    fn an_option_beats_its_variable_which_beats_the_file_which_beats_the_default() {
+        let of =
+            |words, variables, key| resolved((words, variables), (key, None)).unwrap().listen.value;
+        let variable: &[_] = &[("listen", "CARGO_PKG_NAME")];
+        assert_eq!(of(&["--listen", "option:1"], variable, Some("file:1")), "option:1");
+        assert_eq!(of(&[], variable, Some("file:1")), "turnpike");
+        assert_eq!(of(&[], &[], Some("file:1")), "file:1");
+        assert_eq!(of(&[], &[], None), "default:1");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_used_is_named_with_its_source() {
+        let metrics = |words, key| resolved((words, &[]), (None, key)).unwrap_err().to_string();
+        let told = metrics(&["--metrics", "x"], Some("127.0.0.1:1"));
+        assert!(told.starts_with("--metrics \"x\": write HOST:PORT"), "{told}");
+        let told = metrics(&[], Some("x"));
+        assert!(told.starts_with("node.metrics in the configuration file, \"x\": "), "{told}");
+        for (words, key, source) in [
+            (&["--listen", "nowhere"][..], None, "--listen \"nowhere\": write HOST:PORT"),
+            (&[], Some("nowhere"), "node.listen in the configuration file, \"nowhere\": write"),
+        ] {
+            let settings = resolved((words, &[]), (key, None)).unwrap();
+            let told = listen(&settings.listen).await.err().unwrap().to_string();
+            assert!(told.starts_with(source), "{told}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use turnpike_client::{Batch, SendEvent};
 use turnpike_collect::Fault;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 
-use crate::exceptions_file::ExceptionsFile;
+use crate::exceptions_file::{Exception, ExceptionsFile};
 use crate::exit::Finish;
 use crate::ui;
 
@@ -112,26 +112,6 @@ fn still_waits(exception: &RecordResult) -> bool {
 /// The present state of a record that was suspended at an earlier sending and has been recycled
 /// since.
 const RATED: &str = "rated";
-
-/// A record of a file that was suspended or rejected, or a bad row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Exception {
-    pub(crate) line: u64,
-    pub(crate) record_id: String,
-    /// `suspended`, `rejected`, or `bad-row`.
-    pub(crate) status: &'static str,
-    pub(crate) reason: String,
-    /// The subject of the reason, such as a measure; empty unless the record is suspended.
-    pub(crate) detail: String,
-}
-
-impl fmt::Display for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, record_id, status, reason, detail } = self;
-        write!(f, "line {line}, record {record_id}: {status}, {reason}")?;
-        if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
-    }
-}
 
 /// For each record of a batch: its line in the file and its id.
 pub(crate) type Origins = Vec<(u64, String)>;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -20,20 +20,11 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::FilterExt as _};
 
 use crate::config::LogConfig;
 use crate::exit::usage;
-use crate::{ui, values};
+use crate::ui::{self, LogOutput};
+use crate::values;
 use metric_list::{METRICS, MetricKind};
 pub(crate) use probe::Probe;
 pub(crate) use repeats::Repeats;
-
-/// The format of logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogOutput {
-    /// Text for people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
 
 /// The options for the log on standard error.
 #[derive(Clone, Debug, Default, Args)]

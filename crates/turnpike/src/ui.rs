@@ -6,10 +6,21 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use std::sync::OnceLock;
 
+use clap::ValueEnum;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::telemetry::LogOutput;
+/// The format of logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogOutput {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 static STDERR_FORMAT: OnceLock<LogOutput> = OnceLock::new();
 
@@ -73,23 +84,19 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes rows to standard output as a table under `header`.
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-    let mut widths: Vec<usize> = header.iter().map(|name| name.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+    print(aligned(header, rows))
+}
+
+/// Rows under a header in columns, with two spaces between them. The width of a column is that of
+/// its widest cell: lines are not broken, so that other programs can read them.
+fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header).add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> =
-            cells.zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-        writeln!(out, "{}", padded.join("  ").trim_end())
-    };
-    line(&mut header.iter().copied())?;
-    for row in rows {
-        line(&mut row.iter().map(String::as_str))?;
-    }
-    out.flush()
+    table.trim_fmt()
 }
 
 /// A whole number with thousands separators: `1,234,567`.
@@ -140,7 +147,18 @@ pub(crate) fn print_some_stderr<T: fmt::Display>(lines: &[T], shown_max: usize, 
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{aligned, count};
+
+    #[test]
+    fn columns_are_aligned_by_the_width_that_a_terminal_shows() {
+        let rows = [["1", "", "x"], ["22", "東京", "a long cell, which is not broken"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let lines = ["A   BC    D", "1         x", "22  東京  a long cell, which is not broken"];
+        assert_eq!(aligned(&["A", "BC", "D"], &rows), lines.join("\n"));
+        assert_eq!(aligned(&["A", "BC"], &[]), "A  BC");
+        let open = [vec!["long".to_owned(), String::new()]];
+        assert_eq!(aligned(&["A", "BC"], &open), "A     BC\nlong", "no spaces at the end");
+    }
 
     #[test]
     fn thousands_are_separated() {

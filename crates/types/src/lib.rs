@@ -7,8 +7,9 @@
 //!  iso_4217.rs                                       the currencies in use
 //!  place.rs    AccountNumber, AccountRange, PartitionId   where an account belongs
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority   the ownership of a partition
+//!  line_kind.rs LineKind                            the kind of a charge line
 //!  log.rs      SegmentNumber, SegmentHash            a place in a partition's log
-//!  time.rs     Timestamp                             microseconds, UTC
+//!  time.rs     Timestamp, DAY_US                     microseconds, UTC
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  of records and lines
 //!  csv_line.rs CsvLine                               splits a line into cells
 //!  detail.rs   Detail, Suspension                    details of suspense reasons
@@ -28,6 +29,7 @@ mod detail;
 mod identity;
 mod iso_4217;
 pub mod limits;
+mod line_kind;
 mod log;
 mod money;
 mod outcome;
@@ -39,10 +41,11 @@ mod time;
 pub use csv_line::{CsvLine, CsvLineError};
 pub use detail::{Detail, Suspension};
 pub use identity::{Identity, IdentityError, PrefixLengths};
+pub use line_kind::LineKind;
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};
 pub use record::{RecordKey, UsageRecord, UsageView, ZERO_DURATION};
-pub use time::Timestamp;
+pub use time::{DAY_US, Timestamp};

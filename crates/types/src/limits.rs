@@ -1,5 +1,7 @@
 //! Limits that both ends of a connection must agree on. `docs/records.md` documents them for users.
 
+use crate::DAY_US;
+
 /// The maximum length of a record id, in bytes (docs/architecture.md section 6).
 pub const RECORD_ID_BYTES_MAX: usize = 128;
 /// The maximum length of a usage type, in bytes.
@@ -51,10 +53,10 @@ pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
 pub const GUIDED_MAX_US: i64 = 5 * 60 * 1_000_000;
 /// The time for which a billing cycle stays open after its end, in microseconds: two days
 /// (docs/plan-semantics.md section 5).
-pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;
+pub const CLOSE_GRACE_US: i64 = 2 * DAY_US;
 /// The prefix of usage types that are reserved for the cluster: due charges and postings.
 pub const RESERVED_USAGE_TYPE: &str = "turnpike.";
 /// The usage type of a line that was posted from another account (P33).
 pub const POSTING_USAGE_TYPE: &str = "turnpike.posting";
 /// The default acceptance horizon, in microseconds: 35 days (docs/architecture.md section 6).
-pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;
+pub const HORIZON_DEFAULT_US: i64 = 35 * DAY_US;

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A day without a change of clocks, in microseconds.
+pub const DAY_US: i64 = 86_400_000_000;
+
 /// An instant: microseconds since 1970-01-01T00:00:00Z.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::networks::{Network, TableWriter};
 use super::places::{Columns, Places, number};
-use super::{AddressTableHead, ImportError, Imported, Level};
+use super::table::{AddressTableHead, ImportError, Imported, Level};
 use crate::fault::{Problem, shown};
 use crate::text::CsvRows;
 

@@ -9,7 +9,7 @@ use maxminddb::{LookupResult, Reader, WithinOptions, geoip2};
 
 use super::networks::{Network, TableWriter};
 use super::places::location;
-use super::{AddressTableHead, ImportError, Imported, Level};
+use super::table::{AddressTableHead, ImportError, Imported, Level};
 
 /// Writes a table of addresses from a Country or City database, given as the content of an `.mmdb`
 /// file and the file name for messages. A network without a country gets its registered country.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use turnpike_types::limits::{TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 
-use super::{AddressTableHead, ImportError, Imported};
+use super::table::{AddressTableHead, ImportError, Imported};
 
 /// A network of IP addresses. An IPv4 address is in the low 32 bits of `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

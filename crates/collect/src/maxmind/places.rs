@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::rc::Rc;
 
-use super::Level;
+use super::table::Level;
 use crate::Fault;
 use crate::fault::{Problem, shown};
 use crate::text::CsvRows;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{BindOutcome, Binding};
+use turnpike_store::{BindOutcome, Binding, IdentityStore as _};
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Which account holds an identity at which instant, with and without the cache (P28).
 
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{BindOutcome, Binding};
+use turnpike_store::{BindOutcome, Binding, IdentityStore};
 
 use super::*;
 
@@ -51,7 +51,7 @@ async fn bind(db: &MemoryDatabase, new: Binding) {
 async fn p28_every_start_that_a_cached_history_does_not_cover_is_looked_up() {
     for known in [vec![150], vec![]] {
         let db = Arc::new(MemoryDatabase::new());
-        let guide = Guide::new(Arc::clone(&db) as Arc<dyn SharedDatabase>, 1 << 20);
+        let guide = Guide::new(Arc::clone(&db) as Arc<dyn IdentityStore>, 1 << 20);
         let ask = async |starts: &[i64]| {
             let starts: Vec<Timestamp> = starts.iter().copied().map(Timestamp).collect();
             let asked = [("ip:192.0.2.1".to_owned(), starts.clone())].into();
@@ -92,7 +92,7 @@ fn mutants_are_caught() {
 #[tokio::test]
 async fn p28_each_identity_is_guided_by_its_own_history() {
     let db = Arc::new(MemoryDatabase::new());
-    let guide = Guide::new(Arc::clone(&db) as Arc<dyn SharedDatabase>, 1 << 20);
+    let guide = Guide::new(Arc::clone(&db) as Arc<dyn IdentityStore>, 1 << 20);
     let identity = |n: u64| format!("tel:{}", n * 7919 % 1000);
     for account in 1..=20 {
         bind(&db, Binding { identity: identity(account), ..binding(account, 0, 10) }).await;

@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, U
 use turnpike_mutants::all_caught;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Call, Following, Interpose, Interposed, Member, NodeBeat, PartitionSpec, SegmentPosition,
-    StoreError, StoreIncarnation, StoreResult,
+    Call, Following, IdentityStore as _, Interpose, Interposed, Member, NodeBeat, PartitionSpec,
+    SegmentPosition, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
 

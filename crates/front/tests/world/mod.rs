@@ -35,7 +35,9 @@ use turnpike_proto::record::{RecordBatch, encode};
 use turnpike_proto::suspense::v1::SuspendedRecord;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Claim, Member, NodeBeat, PartitionSpec, SharedDatabase};
+use turnpike_store::{
+    Claim, Member, NodeBeat, OwnershipStore as _, PartitionSpec, SharedDatabase, TopologyStore as _,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Incarnation, NodeName, PartitionId, Priority, Timestamp,
     UsageRecord,

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use turnpike_plan::Zone;
-use turnpike_store::Publish;
 use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{CatalogueStore as _, Publish};
 use turnpike_types::Timestamp;
 
 use super::*;

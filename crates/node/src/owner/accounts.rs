@@ -82,7 +82,7 @@ impl Owner {
             }
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => {
-                if let Some(why) = self.start_fault(account, &change) {
+                if let Some(why) = self.date_fault(account, &change) {
                     return refused(why);
                 }
                 let note = self.note_of_end(&change);

@@ -3,9 +3,9 @@
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::off;
-use turnpike_plan::{AccountState, ChargeLine, ComponentKind, PORTIONS_MAX, Rated, StateEntry};
+use turnpike_plan::{AccountState, ChargeLine, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{ComponentIndex, LineKind, NewLine, NewRecord};
+use turnpike_segment::{ComponentIndex, NewLine, NewRecord};
 use turnpike_tariff::Tariff;
 use turnpike_types::{Outcome, SuspenseReason};
 
@@ -120,7 +120,7 @@ fn component(open: &mut OpenSegment, tariff: &Tariff, line: &ChargeLine) -> Opti
         plan_version: plan.code.version(),
         primitive: info.primitive.clone(),
         component: info.component.clone(),
-        kind: line_kind(info.kind).number(),
+        kind: info.kind.number(),
         price: info.price.clone(),
         unit: info.unit.to_string(),
         currency: info.currency.to_string(),
@@ -134,22 +134,6 @@ fn component(open: &mut OpenSegment, tariff: &Tariff, line: &ChargeLine) -> Opti
         *place = Some(added);
     }
     Some(added)
-}
-
-const fn line_kind(kind: ComponentKind) -> LineKind {
-    match kind {
-        ComponentKind::Usage => LineKind::Usage,
-        ComponentKind::OneTime => LineKind::OneTime,
-        ComponentKind::Recurring => LineKind::Recurring,
-        ComponentKind::Tax => LineKind::Tax,
-        ComponentKind::Discount => LineKind::Discount,
-        ComponentKind::Share => LineKind::Share,
-        ComponentKind::Conversion => LineKind::Conversion,
-        ComponentKind::Adjustment => LineKind::Adjustment,
-        ComponentKind::Bonus => LineKind::Bonus,
-        ComponentKind::Event => LineKind::Event,
-        ComponentKind::Option => LineKind::Option,
-    }
 }
 
 /// Collects the changes of variables that the charge lines do not show. A replay of the log sets a

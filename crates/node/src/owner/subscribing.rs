@@ -9,7 +9,7 @@ use turnpike_plan::{
     SubscriberSettings, SubscriptionAsked, SubscriptionFault, Zone, check_subscription,
 };
 use turnpike_segment::head::Change;
-use turnpike_tariff::{Settings, Subscription};
+use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::Owner;
@@ -83,17 +83,54 @@ impl Owner {
         ))
     }
 
-    /// Why a new subscription can't have its start, by the charges that are booked. A newer
+    /// Why a subscription can't have its new start or end, by the charges that are booked. A newer
     /// catalogue does not change that.
-    pub(super) fn start_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
+    pub(super) fn date_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;
         let why_not = |new: &Subscription| self.tariffs.why_not_from(profile, &known.state, new);
         match change {
             Change::Subscribed(new) => why_not(new),
             Change::Offered(offer) => alternatives(offer).find_map(|new| why_not(&new)),
+            Change::Cancelled(end) => {
+                let is_ended = |one: &&Subscription| one.until_us == i64::MAX;
+                self.end_fault(profile, (&end.plan_id, end.at_us), is_ended)
+            }
+            Change::EndMoved(end) => {
+                let is_ended = |one: &&Subscription| one.from_us == end.from_us;
+                self.end_fault(profile, (&end.plan_id, end.until_us), is_ended)
+            }
             _ => None,
         }
+    }
+
+    /// Why a subscription can't end at an instant: the plan converts its charges to the account's
+    /// currency, which changed between that instant and the present. The charges of later days are
+    /// given back at the new end, in one currency, and were posted in two.
+    fn end_fault(
+        &self,
+        profile: &Profile,
+        (plan_id, at_us): (&str, i64),
+        is_ended: impl Fn(&&Subscription) -> bool,
+    ) -> Option<String> {
+        let of_plan = profile.subscriptions.iter().filter(|one| one.plan_id == plan_id);
+        let until_us = of_plan.filter(is_ended).map(|one| one.until_us).max()?;
+        if !self.tariffs.catalogue().versions(plan_id).any(|plan| plan.converts_to_account()) {
+            return None;
+        }
+        let before = profile.settings_at(Timestamp(at_us))?;
+        let now_us = self.open.time.now.0;
+        let changed = profile.settings.iter().rev().find(|new| {
+            let is_posted = at_us < new.from_us && new.from_us < until_us && new.from_us <= now_us;
+            is_posted && new.currency != before.currency
+        })?;
+        let since = jiff::Timestamp::from_microsecond(changed.from_us).ok()?;
+        Some(format!(
+            "the account's currency changed from {} to {} at {since}, and the charges of {plan_id} \
+             were posted in both: cancel it at {since} or later, and give earlier charges back by \
+             hand",
+            before.currency, changed.currency
+        ))
     }
 
     fn check_plan(

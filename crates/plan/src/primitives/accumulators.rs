@@ -3,77 +3,70 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::evaluation::{Calendared, Counted, Evaluation, Op, Total, UsageInput};
-use crate::graph::Primitive;
-use crate::spec::{
-    Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
-};
-use crate::state::Period;
-use crate::stream::Span;
+use crate::calendar::period::Period;
+use crate::calendar::periods::Calendared;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::spec::{OutputSpec, Role, Spec, TOTAL_OUT, usage_in, usage_out, with_default};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Counted, Total, UsageInput};
+use crate::machine::stream::Span;
+
+use super::parts::weekdays::{WEEKDAY, week_of};
 
 const OUTPUTS: &[OutputSpec] = &[usage_out("out"), TOTAL_OUT];
 
-pub(super) static MONTHLY: Spec = Spec {
-    name: "MonthlyAccumulator",
-    help: "Counts the units that pass in each calendar month; other primitives read its total.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[],
-    children: &[],
-    role: Role::Plain,
+pub(super) static MONTHLY: Definition = Definition {
+    spec: Spec {
+        name: "MonthlyAccumulator",
+        help: "Counts the units that pass in each calendar month; other primitives read its total.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |_, builder| build(Calendared::Month, builder),
 };
 
-pub(super) static BILLING_CYCLE: Spec = Spec {
-    name: "BillingCycleAccumulator",
-    help: "Counts the units that pass in each billing cycle; other primitives read its total.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[],
-    children: &[],
-    role: Role::Plain,
+pub(super) static BILLING_CYCLE: Definition = Definition {
+    spec: Spec {
+        name: "BillingCycleAccumulator",
+        help: "Counts the units that pass in each billing cycle; other primitives read its total.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |_, builder| build(Calendared::Cycle, builder),
 };
 
-pub(super) static WEEKLY: Spec = Spec {
-    name: "WeeklyAccumulator",
-    help: "Counts the units that pass in each week; other primitives read its total.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[with_default("starts", WEEKDAY, "Mon", "the first day of a week")],
-    children: &[],
-    role: Role::Plain,
+pub(super) static WEEKLY: Definition = Definition {
+    spec: Spec {
+        name: "WeeklyAccumulator",
+        help: "Counts the units that pass in each week; other primitives read its total.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[with_default("starts", WEEKDAY, "Mon", "the first day of a week")],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| build(week_of(primitive), builder),
 };
 
-pub(super) static DAILY: Spec = Spec {
-    name: "DailyAccumulator",
-    help: "Counts the units that pass on each local date; other primitives read its total.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DAILY: Definition = Definition {
+    spec: Spec {
+        name: "DailyAccumulator",
+        help: "Counts the units that pass on each local date; other primitives read its total.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |_, builder| build(Calendared::Day, builder),
 };
-
-/// Days of the week in the order of ISO 8601, Monday first.
-pub(super) const WEEKDAYS: &[&str] = &["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-
-/// A day of the week.
-pub(super) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
-
-/// Weeks that begin on the day of the property `starts`; without it, weeks of ISO 8601.
-pub(super) fn week_of(primitive: &Primitive) -> Calendared {
-    week_from(primitive.property("starts"))
-}
-
-/// Weeks that begin on `day`; for `None`, weeks of ISO 8601.
-pub(super) fn week_from(day: Option<&str>) -> Calendared {
-    let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
-    Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
-}
 
 fn build(calendared: Calendared, builder: &mut Builder<'_>) -> Built {
     let shared = builder.share("in", "out");

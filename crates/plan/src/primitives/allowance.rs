@@ -1,27 +1,30 @@
 //! Allowance: granted units with a validity period, used before any unit is charged
 //! (docs/plan-semantics.md section 4).
 //!
-//! This module holds the properties and ports; [`buckets`](super::buckets) holds the grants and
-//! the order in which they are used.
+//! This module holds the properties and ports; `parts/buckets.rs` holds the grants and the order in
+//! which they are used.
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{Calendared, Evaluation, Op, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::measure::{Quantity, Unit};
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{
-    Built, Carries, ChildSpec, MayBeUnconnected, OutputSpec, PropertySpec, Refused, Role, Spec,
-    Value, ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
+use crate::calendar::periods::Calendared;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::{Quantity, Unit};
+use crate::language::spec::{
+    Carries, ChildSpec, MayBeUnconnected, OutputSpec, PropertySpec, Role, Spec, Value, ValueType,
+    optional, optional_usage_in, required, usage_in, usage_out, with_default,
 };
-use crate::state::Keep;
-use crate::stream::Stream;
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::UsageInput;
+use crate::machine::meaning::{Holds, Meaning, Per};
+use crate::machine::state::Keep;
+use crate::machine::stream::Stream;
 
-use super::accumulators::{WEEKDAY, week_from};
-use super::buckets::{Bucket, Drawing, Kind};
+use super::parts::buckets::{Bucket, Drawing, Kind};
+use super::parts::weekdays::{WEEKDAY, week_from};
 
 const PRIORITY: PropertySpec = with_default(
     "priority",
@@ -35,54 +38,56 @@ const VALID_DAYS_MAX: i64 = 3660;
 
 static DAYS: ValueType = ValueType { name: "days", check: |text| days(text).map(drop) };
 
-pub(super) static SPEC: Spec = Spec {
-    name: "Allowance",
-    help: "Covers units from granted or bought units; units that are not covered leave by rest.",
-    inputs: &[usage_in("in"), optional_usage_in("topup")],
-    outputs: &[
-        OutputSpec { name: "covered", carries: Carries::Usage, open: MayBeUnconnected::Always },
-        usage_out("rest"),
-    ],
-    properties: &[],
-    children: &[
-        ChildSpec {
-            name: "bucket",
-            at_least: 0,
-            properties: &[
-                required("id", Value::Id, "the name of the bucket and of its state"),
-                required("grant", Value::Quantity, "the amount of each grant"),
-                optional(
-                    "every",
-                    Value::Choice(EVERY),
-                    "one grant for each such period; without it, a single grant",
-                ),
-                optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
-                optional(
-                    "rollover",
-                    Value::Whole,
-                    "for how many further periods unused units stay valid",
-                ),
-                optional("valid", Value::Of(&DAYS), "the validity of a single grant, in days"),
-                PRIORITY,
-            ],
-            help: "units that the plan grants",
-        },
-        ChildSpec {
-            name: "bought",
-            at_least: 0,
-            properties: &[
-                required("id", Value::Id, "the name of the bucket and of its state"),
-                required(
-                    "valid",
-                    Value::Of(&DAYS),
-                    "the validity in days, the day of purchase included",
-                ),
-                PRIORITY,
-            ],
-            help: "the bucket that units of the input topup are added to",
-        },
-    ],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "Allowance",
+        help: "Covers units from granted or bought units; units that are not covered leave by rest.",
+        inputs: &[usage_in("in"), optional_usage_in("topup")],
+        outputs: &[
+            OutputSpec { name: "covered", carries: Carries::Usage, open: MayBeUnconnected::Always },
+            usage_out("rest"),
+        ],
+        properties: &[],
+        children: &[
+            ChildSpec {
+                name: "bucket",
+                at_least: 0,
+                properties: &[
+                    required("id", Value::Id, "the name of the bucket and of its state"),
+                    required("grant", Value::Quantity, "the amount of each grant"),
+                    optional(
+                        "every",
+                        Value::Choice(EVERY),
+                        "one grant for each such period; without it, a single grant",
+                    ),
+                    optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
+                    optional(
+                        "rollover",
+                        Value::Whole,
+                        "for how many further periods unused units stay valid",
+                    ),
+                    optional("valid", Value::Of(&DAYS), "the validity of a single grant, in days"),
+                    PRIORITY,
+                ],
+                help: "units that the plan grants",
+            },
+            ChildSpec {
+                name: "bought",
+                at_least: 0,
+                properties: &[
+                    required("id", Value::Id, "the name of the bucket and of its state"),
+                    required(
+                        "valid",
+                        Value::Of(&DAYS),
+                        "the validity in days, the day of purchase included",
+                    ),
+                    PRIORITY,
+                ],
+                help: "the bucket that units of the input topup are added to",
+            },
+        ],
+        role: Role::Plain,
+    },
     build,
 };
 

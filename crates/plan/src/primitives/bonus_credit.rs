@@ -3,44 +3,58 @@
 //!
 //! Each grant books two lines of opposite amounts, so the sum over all accounts does not change.
 
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::rater::ChargeLine;
-use crate::spec::{
-    CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
+use crate::compile::build::Builder;
+use crate::compile::definition::Definition;
+use crate::language::findings::Refused;
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
+    CHARGE_OUT, ChildSpec, Role, Spec, Value, charge_in, optional, required, with_default,
 };
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut};
+use crate::machine::lines::ChargeLine;
 
-use super::charges::{
+use super::parts::charges::{
     ACCOUNT, AccountRef, PERCENT, Percent, component, for_each_line, is_charge, line, money,
 };
-use super::patterns::{PATTERN, fits};
+use super::parts::patterns::{PATTERN, fits};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "BonusCredit",
-    help: "Credits one party with a percentage of what another party pays.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        with_default("source", Value::Attribute, "source", "the attribute that holds the source"),
-        with_default("target", Value::Attribute, "target", "the attribute that holds the target"),
-    ],
-    children: &[ChildSpec {
-        name: "grant",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "BonusCredit",
+        help: "Credits one party with a percentage of what another party pays.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
         properties: &[
-            optional("source", PATTERN, "the pattern that the source must match"),
-            optional("target", PATTERN, "the pattern that the target must match"),
-            required("from", ACCOUNT, "the account that pays the charge and grants the bonus"),
-            required("to", ACCOUNT, "the account that receives the bonus"),
-            required("percent", PERCENT, "the percentage of the charge, from 0 to 100"),
+            with_default(
+                "source",
+                Value::Attribute,
+                "source",
+                "the attribute that holds the source",
+            ),
+            with_default(
+                "target",
+                Value::Attribute,
+                "target",
+                "the attribute that holds the target",
+            ),
         ],
-        help: "a bonus on every charge that meets its conditions",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "grant",
+            at_least: 1,
+            properties: &[
+                optional("source", PATTERN, "the pattern that the source must match"),
+                optional("target", PATTERN, "the pattern that the target must match"),
+                required("from", ACCOUNT, "the account that pays the charge and grants the bonus"),
+                required("to", ACCOUNT, "the account that receives the bonus"),
+                required("percent", PERCENT, "the percentage of the charge, from 0 to 100"),
+            ],
+            help: "a bonus on every charge that meets its conditions",
+        }],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let grants = primitive.children.iter().map(|child| grant(primitive, child, builder));
         let grants = grants.collect::<Result<Vec<_>, _>>()?;
@@ -72,7 +86,7 @@ fn grant(
     let pattern = |name| child.property(name).map(Box::from);
     let mut named = |name| {
         let price = format!("{written} % of the charge");
-        component(builder, at, (&primitive.id, name), ComponentKind::Bonus, price)
+        component(builder, at, (&primitive.id, name), LineKind::Bonus, price)
     };
     let (credit, debit) = (named("credit")?, named("debit")?);
     let to = AccountRef::read(builder, at, "to", to)?;

@@ -1,30 +1,37 @@
 //! Minimum, Cap, Commitment: they correct the sum of charges to an agreed amount
 //! (docs/plan-semantics.md sections 5 and 8).
 
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op};
-use crate::graph::Primitive;
-use crate::measure::Unit;
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required};
-use crate::state::{Keep, Period, VariableId};
+use crate::calendar::period::Period;
+use crate::calendar::periods::Calendared;
+use crate::compile::build::Builder;
+use crate::compile::definition::Definition;
+use crate::language::findings::Refused;
+use crate::language::graph::Primitive;
+use crate::language::measure::Unit;
+use crate::language::spec::{CHARGE_OUT, PropertySpec, Role, Spec, Value, charge_in, required};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::ChargeOut;
+use crate::machine::meaning::{Holds, Meaning, Per};
+use crate::machine::state::{Keep, VariableId};
 
-use super::charges::{beside, component, for_each_line, instant, is_charge, line, money};
+use super::parts::charges::{beside, component, for_each_line, instant, is_charge, line, money};
 
 const AMOUNT: PropertySpec =
     required("amount", Value::Money, "the bound on the sum of the charges");
 
-pub(super) static MINIMUM: Spec = Spec {
-    name: "Minimum",
-    help: "Tops up the charges of a record to an amount.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[AMOUNT],
-    children: &[],
-    role: Role::Plain,
+pub(super) static MINIMUM: Definition = Definition {
+    spec: Spec {
+        name: "Minimum",
+        help: "Tops up the charges of a record to an amount.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[AMOUNT],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let bound = Bound::read(primitive, builder, "at least", "record")?;
         builder.op(Minimum { bound });
@@ -32,21 +39,23 @@ pub(super) static MINIMUM: Spec = Spec {
     },
 };
 
-pub(super) static CAP: Spec = Spec {
-    name: "Cap",
-    help: "Credits the part of charges that exceeds an amount, in each record or period.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        AMOUNT,
-        required(
-            "per",
-            Value::Choice(&["record", "day", "week", "month", "billing-cycle"]),
-            "the record or the period over which charges are added up",
-        ),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static CAP: Definition = Definition {
+    spec: Spec {
+        name: "Cap",
+        help: "Credits the part of charges that exceeds an amount, in each record or period.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            AMOUNT,
+            required(
+                "per",
+                Value::Choice(&["record", "day", "week", "month", "billing-cycle"]),
+                "the record or the period over which charges are added up",
+            ),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let per = match builder.property(primitive, "per")? {
             "day" => Some(Calendared::Day),
@@ -66,14 +75,16 @@ pub(super) static CAP: Spec = Spec {
     },
 };
 
-pub(super) static COMMITMENT: Spec = Spec {
-    name: "Commitment",
-    help: "Tops up the charges of each billing cycle to an amount when the cycle closes.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[AMOUNT],
-    children: &[],
-    role: Role::Plain,
+pub(super) static COMMITMENT: Definition = Definition {
+    spec: Spec {
+        name: "Commitment",
+        help: "Tops up the charges of each billing cycle to an amount when the cycle closes.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[AMOUNT],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let bound = Bound::read(primitive, builder, "at least", Calendared::Cycle.word())?;
         let sum = sum(builder)?;
@@ -111,7 +122,7 @@ impl Bound {
         let price = format!("{words} {written} per {period}");
         Ok(Self {
             amount: builder.money(at, "amount", written)?.nanos(),
-            component: component(builder, at, (id, id), ComponentKind::Adjustment, price)?,
+            component: component(builder, at, (id, id), LineKind::Adjustment, price)?,
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),
         })

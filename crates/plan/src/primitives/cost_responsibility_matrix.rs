@@ -5,87 +5,90 @@
 //! failed transfer has no payer, unless a row has a condition on its status.
 
 use smallvec::SmallVec;
-use turnpike_types::{Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
 
-use crate::build::Builder;
-use crate::code::ComponentKind;
-use crate::error::Cause;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::rater::ChargeLine;
-use crate::spec::{
-    Carries, ChildSpec, MayBeUnconnected, OTHERS, OutputSpec, PropertySpec, Refused, Role, Spec,
-    Value, charge_in, optional, required, with_default,
+use crate::compile::build::Builder;
+use crate::compile::definition::Definition;
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
+    Carries, ChildSpec, MayBeUnconnected, OTHERS, OutputSpec, PropertySpec, Role, Spec, Value,
+    charge_in, optional, required, with_default,
 };
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut};
+use crate::machine::lines::ChargeLine;
 
-use super::charges::{
+use super::parts::charges::{
     ACCOUNT, AccountRef, OWN, component, for_each_line, is_charge, line, money, replaced,
 };
-use super::patterns::{PATTERN, STATUS, fits, is_failed, status_fits};
-use super::shares::{SHARES, apportion, read};
+use super::parts::patterns::{PATTERN, STATUS, fits, is_failed, status_fits};
+use super::parts::shares::{SHARES, apportion, read};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "CostResponsibilityMatrix",
-    help: "Splits charges among parties, by source, target, status, role and cache.",
-    inputs: &[charge_in("in")],
-    outputs: &[
-        OutputSpec {
-            name: "own",
-            carries: Carries::Charge,
-            open: MayBeUnconnected::When(|p| !names(p, true)),
-        },
-        OutputSpec {
-            name: OTHERS,
-            carries: Carries::Charge,
-            open: MayBeUnconnected::When(|p| !names(p, false)),
-        },
-    ],
-    properties: &[
-        stands("source", "source"),
-        stands("target", "target"),
-        stands("status", "status"),
-        stands("role", "role"),
-        stands("cache", "cache"),
-        with_default(
-            "failed",
-            Value::Choice(&["nobody", "rows"]),
-            "nobody",
-            "the payer of a failed transfer: nobody, except by rows with a status; or as all rows say",
-        ),
-    ],
-    children: &[
-        ChildSpec {
-            name: "party",
-            at_least: 1,
-            properties: &[
-                required("id", Value::Id, "the name of the party in shares"),
-                required(
-                    "account",
-                    ACCOUNT,
-                    "an account number, an attribute that holds one, or self",
-                ),
-            ],
-            help: "a possible payer",
-        },
-        ChildSpec {
-            name: "row",
-            at_least: 1,
-            properties: &[
-                optional("source", PATTERN, "the pattern that the source must match"),
-                optional("target", PATTERN, "the pattern that the target must match"),
-                optional(
-                    "status",
-                    STATUS,
-                    "the pattern that the status must match, such as 2xx|304",
-                ),
-                optional("role", PATTERN, "the pattern that the role must match"),
-                optional("cache", PATTERN, "the pattern that the cache must match"),
-                required("shares", SHARES, "the payers and their weights, or nobody"),
-            ],
-            help: "the payers of charges that meet all conditions of this row and match no earlier row",
-        },
-    ],
-    role: Role::Shares,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "CostResponsibilityMatrix",
+        help: "Splits charges among parties, by source, target, status, role and cache.",
+        inputs: &[charge_in("in")],
+        outputs: &[
+            OutputSpec {
+                name: "own",
+                carries: Carries::Charge,
+                open: MayBeUnconnected::When(|p| !names(p, true)),
+            },
+            OutputSpec {
+                name: OTHERS,
+                carries: Carries::Charge,
+                open: MayBeUnconnected::When(|p| !names(p, false)),
+            },
+        ],
+        properties: &[
+            stands("source", "source"),
+            stands("target", "target"),
+            stands("status", "status"),
+            stands("role", "role"),
+            stands("cache", "cache"),
+            with_default(
+                "failed",
+                Value::Choice(&["nobody", "rows"]),
+                "nobody",
+                "the payer of a failed transfer: nobody, except by rows with a status; or as all rows say",
+            ),
+        ],
+        children: &[
+            ChildSpec {
+                name: "party",
+                at_least: 1,
+                properties: &[
+                    required("id", Value::Id, "the name of the party in shares"),
+                    required(
+                        "account",
+                        ACCOUNT,
+                        "an account number, an attribute that holds one, or self",
+                    ),
+                ],
+                help: "a possible payer",
+            },
+            ChildSpec {
+                name: "row",
+                at_least: 1,
+                properties: &[
+                    optional("source", PATTERN, "the pattern that the source must match"),
+                    optional("target", PATTERN, "the pattern that the target must match"),
+                    optional(
+                        "status",
+                        STATUS,
+                        "the pattern that the status must match, such as 2xx|304",
+                    ),
+                    optional("role", PATTERN, "the pattern that the role must match"),
+                    optional("cache", PATTERN, "the pattern that the cache must match"),
+                    required("shares", SHARES, "the payers and their weights, or nobody"),
+                ],
+                help: "the payers of charges that meet all conditions of this row and match no earlier row",
+            },
+        ],
+        role: Role::Shares,
+    },
     build,
 };
 
@@ -109,7 +112,7 @@ fn names(primitive: &Primitive, own: bool) -> bool {
     rows.any(|shares| shares.iter().any(|(party, _)| is_it(party)))
 }
 
-fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> crate::spec::Built {
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> crate::compile::definition::Built {
     let parties = parties(primitive, builder)?;
     let rows = rows(primitive, &parties, builder)?;
     let asks_failed = primitive.property("failed") != Some("rows");
@@ -150,7 +153,7 @@ fn parties<'p>(
         let account = AccountRef::read(builder, child.line, "account", account)?;
         let name = (primitive.id.as_str(), id);
         let price = format!("share of {id}");
-        let component = component(builder, child.line, name, ComponentKind::Share, price)?;
+        let component = component(builder, child.line, name, LineKind::Share, price)?;
         parties.push((id, Party { account, component }));
     }
     Ok(parties)

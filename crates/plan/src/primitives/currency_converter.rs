@@ -1,32 +1,35 @@
 //! CurrencyConverter: converts charges to another currency, at the rate of their date
 //! (docs/plan-semantics.md section 3).
 
-use turnpike_types::{Currency, SuspenseReason};
+use turnpike_types::{Currency, LineKind, SuspenseReason};
 
-use crate::code::ComponentKind;
-use crate::evaluation::{ChargeOut, Evaluation, Op, TableRef};
-use crate::price::half_even;
-use crate::rater::ChargeLine;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
-use crate::tables::TableKind;
+use crate::compile::definition::Definition;
+use crate::language::price::half_even;
+use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
+use crate::language::table_name::TableKind;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, TableRef};
+use crate::machine::lines::ChargeLine;
 
-use super::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
+use super::parts::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "CurrencyConverter",
-    help: "Converts charges to another currency, at the rate in force at the record's start.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        required(
-            "to",
-            Value::TargetCurrency,
-            "the currency; account means the currency of the account",
-        ),
-        required("table", Value::Text, "the id of the table of exchange rates"),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "CurrencyConverter",
+        help: "Converts charges to another currency, at the rate in force at the record's start.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required(
+                "to",
+                Value::TargetCurrency,
+                "the currency; account means the currency of the account",
+            ),
+            required("table", Value::Text, "the id of the table of exchange rates"),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let table = builder.property(primitive, "table")?;
@@ -34,7 +37,7 @@ pub(super) static SPEC: Spec = Spec {
         let op = CurrencyConverter {
             to: builder.charged(),
             table: builder.table(TableKind::ExchangeRates, table),
-            component: component(builder, at, (id, id), ComponentKind::Conversion, price)?,
+            component: component(builder, at, (id, id), LineKind::Conversion, price)?,
             digits: builder.digits(),
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),

@@ -1,33 +1,34 @@
 //! DailyTimeFilter: passes units by the local time of day of the account
 //! (docs/plan-semantics.md section 1).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{DAY_US, SuspenseReason};
 
-use crate::calendar::{Calendar, OffsetInterval};
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::measure::time_of_day;
-use crate::spec::{Role, Spec, Value, required, usage_in};
+use crate::calendar::periods::{Calendar, OffsetInterval};
+use crate::compile::definition::Definition;
+use crate::language::findings::Cause;
+use crate::language::measure::time_of_day;
+use crate::language::spec::{Role, Spec, Value, required, usage_in};
+use crate::machine::code::{Evaluation, Op};
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
-pub(super) const DAY_US: i64 = 86_400_000_000;
-
-pub(super) static SPEC: Spec = Spec {
-    name: "DailyTimeFilter",
-    help: "Passes units whose time of day is from <= t < to in the account's zone.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[
-        required("from", Value::TimeOfDay, "the start of the window"),
-        required(
-            "to",
-            Value::TimeOfDay,
-            "the end, up to 24:00; an end before from is on the next day",
-        ),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "DailyTimeFilter",
+        help: "Passes units whose time of day is from <= t < to in the account's zone.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[
+            required("from", Value::TimeOfDay, "the start of the window"),
+            required(
+                "to",
+                Value::TimeOfDay,
+                "the end, up to 24:00; an end before from is on the next day",
+            ),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let (from, to) = (builder.property(primitive, "from")?, builder.property(primitive, "to")?);
         let window = Window {

@@ -1,31 +1,34 @@
 //! Discount: a percentage off charges; a negative percentage is a surcharge
 //! (docs/plan-semantics.md sections 3 and 8).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{LineKind, SuspenseReason};
 
-use crate::code::ComponentKind;
-use crate::evaluation::{ChargeOut, Evaluation, Op};
-use crate::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
+use crate::compile::definition::Definition;
+use crate::language::spec::{CHARGE_OUT, Role, Spec, charge_in, required};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::ChargeOut;
 
-use super::charges::{
+use super::parts::charges::{
     Percent, SIGNED_PERCENT, beside, component, for_each_line, is_charge, line, money,
 };
 
-pub(super) static SPEC: Spec = Spec {
-    name: "Discount",
-    help: "Takes a percentage off charges; a negative percentage is a surcharge.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[required("percent", SIGNED_PERCENT, "the percentage, from -1000 to 100")],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "Discount",
+        help: "Takes a percentage off charges; a negative percentage is a surcharge.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[required("percent", SIGNED_PERCENT, "the percentage, from -1000 to 100")],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let written = builder.property(primitive, "percent")?;
         let price = format!("{written} % off");
         let op = Discount {
             percent: builder.read(at, "percent", Percent::parse(written))?,
-            component: component(builder, at, (id, id), ComponentKind::Discount, price)?,
+            component: component(builder, at, (id, id), LineKind::Discount, price)?,
             digits: builder.digits(),
             slots: builder.charges("in"),
             out: builder.charge_out("charge"),

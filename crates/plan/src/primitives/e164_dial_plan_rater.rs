@@ -1,70 +1,80 @@
 //! E164DialPlanRater: prices units by the called telephone number
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
-use crate::Unit;
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::plural;
-use crate::price::{Price, fixed};
-use crate::spec::{
-    Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
+use crate::calendar::period::Period;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::Primitive;
+use crate::language::measure::{Unit, plural};
+use crate::language::price::{Price, fixed};
+use crate::language::spec::{
+    CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
 };
-use crate::state::Period;
-use crate::stream::Stream;
-use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, TableKind, read_number};
+use crate::language::table_name::TableKind;
+use crate::machine::code::{Component, Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef, UsageInput};
+use crate::machine::evaluation::refusal::Named;
+use crate::machine::lines::ChargeLine;
+use crate::machine::stream::Stream;
+use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, read_number};
 
-use super::fee_per::{FEE_PER, is_per_call};
-use super::recurring_charges::CURRENCY;
+use super::parts::charging::CURRENCY;
+use super::parts::fee_per::{FEE_PER, is_per_call};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "E164DialPlanRater",
-    help: "Prices units by the longest prefix of the called number in a dial plan.",
-    inputs: &[usage_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        required("table", Value::Id, "the id of the dial plan"),
-        with_default("number", Value::Attribute, "called", "the attribute that holds the number"),
-        with_default(
-            "numbers",
-            Value::Choice(&["dialled", "international"]),
-            "dialled",
-            "how a number without + is read: as dialled, or with its country code first",
-        ),
-        optional(
-            "country-code",
-            Value::Text,
-            "the caller's country code, such as 44; needed for dialled numbers",
-        ),
-        optional(
-            "international-prefix",
-            Value::Text,
-            "the prefix before a country code, such as 00; needed for dialled numbers",
-        ),
-        optional(
-            "national-prefix",
-            Value::Text,
-            "the prefix before a number of the same country, such as 0",
-        ),
-        optional(
-            "keeps-national-prefix",
-            Value::Choice(&["yes", "no"]),
-            "whether the national prefix is part of the number; the default is yes for Italy only",
-        ),
-        optional(
-            "ambiguous",
-            Value::Choice(&["suspend", "national"]),
-            "what happens to a dialled number without any prefix that may be national or international; the default is suspend",
-        ),
-        FEE_PER,
-        CURRENCY,
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "E164DialPlanRater",
+        help: "Prices units by the longest prefix of the called number in a dial plan.",
+        inputs: &[usage_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required("table", Value::Id, "the id of the dial plan"),
+            with_default(
+                "number",
+                Value::Attribute,
+                "called",
+                "the attribute that holds the number",
+            ),
+            with_default(
+                "numbers",
+                Value::Choice(&["dialled", "international"]),
+                "dialled",
+                "how a number without + is read: as dialled, or with its country code first",
+            ),
+            optional(
+                "country-code",
+                Value::Text,
+                "the caller's country code, such as 44; needed for dialled numbers",
+            ),
+            optional(
+                "international-prefix",
+                Value::Text,
+                "the prefix before a country code, such as 00; needed for dialled numbers",
+            ),
+            optional(
+                "national-prefix",
+                Value::Text,
+                "the prefix before a number of the same country, such as 0",
+            ),
+            optional(
+                "keeps-national-prefix",
+                Value::Choice(&["yes", "no"]),
+                "whether the national prefix is part of the number; the default is yes for Italy only",
+            ),
+            optional(
+                "ambiguous",
+                Value::Choice(&["suspend", "national"]),
+                "what happens to a dialled number without any prefix that may be national or international; the default is suspend",
+            ),
+            FEE_PER,
+            CURRENCY,
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -84,7 +94,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let component = |name: &str, unit, price| Component {
         primitive: primitive.id.clone(),
         component: name.to_owned(),
-        kind: ComponentKind::Usage,
+        kind: LineKind::Usage,
         price,
         unit,
         level: None,
@@ -201,11 +211,11 @@ impl E164DialPlanRater {
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
-        run.book(self.out, crate::ChargeLine { quantity, row: of_row, ..line })?;
+        run.book(self.out, ChargeLine { quantity, row: of_row, ..line })?;
         let setup = setup.filter(|_| !self.fee_per_call || first.begins_record());
         if let Some(fee) = setup {
             let line = run.fixed(self.setup, fee, Period::EVER, first.first);
-            run.book(self.out, crate::ChargeLine { row: of_row, ..line })?;
+            run.book(self.out, ChargeLine { row: of_row, ..line })?;
         }
         Ok(())
     }

@@ -1,17 +1,21 @@
 //! Ignore: accepts usage that is free and produces no line (docs/plan-semantics.md section 2).
 
-use crate::evaluation::{Evaluation, Op, UsageInput};
-use crate::spec::{Role, Spec, usage_in};
+use crate::compile::definition::Definition;
+use crate::language::spec::{Role, Spec, usage_in};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::UsageInput;
 use turnpike_types::SuspenseReason;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "Ignore",
-    help: "Accepts usage that is free and produces no line.",
-    inputs: &[usage_in("in")],
-    outputs: &[],
-    properties: &[],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "Ignore",
+        help: "Accepts usage that is free and produces no line.",
+        inputs: &[usage_in("in")],
+        outputs: &[],
+        properties: &[],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |_, builder| {
         let op = Ignore { input: builder.input("in") };
         builder.op(op);

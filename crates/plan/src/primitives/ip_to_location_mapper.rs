@@ -5,29 +5,33 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::evaluation::{
-    Attribute, DerivedAttribute, Evaluation, Event, Named, Op, TableRef, UsageInput,
-};
-use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
-use crate::tables::TableKind;
+use crate::compile::definition::Definition;
+use crate::language::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
+use crate::language::table_name::TableKind;
+use crate::machine::code::{DerivedAttribute, Evaluation, Op};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::{Attribute, TableRef, UsageInput};
+use crate::machine::evaluation::refusal::Named;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "IptoLocationMapper",
-    help: "Maps an IP address of the record to a location; other primitives read ID.location.",
-    inputs: &[usage_in("in")],
-    outputs: &[usage_out("out")],
-    properties: &[
-        required("table", Value::Id, "the id of the table of addresses"),
-        with_default("address", Value::Attribute, "ip", "the attribute that holds the address"),
-        with_default(
-            "unknown",
-            Value::Text,
-            "unknown",
-            "the location of addresses that are not in the table",
-        ),
-    ],
-    children: &[],
-    role: Role::Derives("location"),
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "IptoLocationMapper",
+        help: "Maps an IP address of the record to a location; other primitives read ID.location.",
+        inputs: &[usage_in("in")],
+        outputs: &[usage_out("out")],
+        properties: &[
+            required("table", Value::Id, "the id of the table of addresses"),
+            with_default("address", Value::Attribute, "ip", "the attribute that holds the address"),
+            with_default(
+                "unknown",
+                Value::Text,
+                "unknown",
+                "the location of addresses that are not in the table",
+            ),
+        ],
+        children: &[],
+        role: Role::Derives("location"),
+    },
     build: |primitive, builder| {
         let address = builder.property(primitive, "address")?;
         let table = builder.property(primitive, "table")?;

@@ -12,69 +12,75 @@
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
-use crate::build::Builder;
-use crate::calendar::PeriodSpan;
-use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Quantity;
-use crate::remembered::{Holds, Meaning, Per};
-use crate::spec::{
-    Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, optional, required, usage_in, with_default,
+use crate::calendar::period::Period;
+use crate::calendar::periods::{Calendared, PeriodSpan};
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{
+    CHARGE_OUT, ChildSpec, Role, Spec, Value, optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::Stream;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::meaning::{Holds, Meaning, Per};
+use crate::machine::state::{Keep, VariableId};
+use crate::machine::stream::Stream;
 
-use super::accumulators::{WEEKDAY, week_of};
-use super::recurring_charges::CURRENCY;
-use super::steps::{Tiers, Total};
+use super::parts::charging::CURRENCY;
+use super::parts::steps::{ExactUnits, Tiers};
+use super::parts::weekdays::{WEEKDAY, week_of};
 
 /// A piece (the part of a period within one subscription) is stored under the number of the
 /// five-minute interval in which it begins.
 const INTERVAL_US: i64 = 300_000_000;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "LevelMeter",
-    help: "Bills the average, peak or last value in each period of a level that records state.",
-    inputs: &[usage_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        with_default(
-            "of",
-            Value::Choice(&["average", "peak", "last"]),
-            "average",
-            "the value of the level that is billed",
-        ),
-        with_default(
-            "period",
-            Value::Choice(&["billing-cycle", "month", "week", "day"]),
-            "billing-cycle",
-            "the period over which the level is evaluated",
-        ),
-        optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
-        CURRENCY,
-    ],
-    children: &[ChildSpec {
-        name: "step",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "LevelMeter",
+        help: "Bills the average, peak or last value in each period of a level that records state.",
+        inputs: &[usage_in("in")],
+        outputs: &[CHARGE_OUT],
         properties: &[
-            required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional(
-                "from",
-                Value::Quantity,
-                "the level at which the step begins, which is the end of the step before",
+            with_default(
+                "of",
+                Value::Choice(&["average", "peak", "last"]),
+                "average",
+                "the value of the level that is billed",
             ),
-            optional(
-                "upto",
-                Value::Quantity,
-                "the level at which the step ends; the last step has no end",
+            with_default(
+                "period",
+                Value::Choice(&["billing-cycle", "month", "week", "day"]),
+                "billing-cycle",
+                "the period over which the level is evaluated",
             ),
-            required("price", Value::Money, "the price of one per for a whole period"),
-            required("per", Value::Quantity, "the quantity that the price is for"),
+            optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
+            CURRENCY,
         ],
-        help: "the price of a range of levels",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "step",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "the name of the step on lines and receipts"),
+                optional(
+                    "from",
+                    Value::Quantity,
+                    "the level at which the step begins, which is the end of the step before",
+                ),
+                optional(
+                    "upto",
+                    Value::Quantity,
+                    "the level at which the step ends; the last step has no end",
+                ),
+                required("price", Value::Money, "the price of one per for a whole period"),
+                required("per", Value::Quantity, "the quantity that the price is for"),
+            ],
+            help: "the price of a range of levels",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -254,10 +260,10 @@ impl LevelMeter {
         }
         let total = match self.of {
             LevelStatistic::Average => {
-                Total { top: whole.sum, over: i128::from(period.to) - i128::from(period.from) }
+                ExactUnits { top: whole.sum, over: i128::from(period.to) - i128::from(period.from) }
             }
-            LevelStatistic::Peak => Total::of(whole.peak),
-            LevelStatistic::Last => Total::of(whole.level),
+            LevelStatistic::Peak => ExactUnits::of(whole.peak),
+            LevelStatistic::Last => ExactUnits::of(whole.level),
         };
         self.tiers.book(run, self.out, total, period.period)
     }

@@ -1,25 +1,34 @@
 //! OneTimeCharge: an amount once per subscription, across all plan versions
 //! (docs/plan-semantics.md section 5).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
-use crate::code::{Component, ComponentKind};
-use crate::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
-use crate::measure::Unit;
-use crate::remembered::CHARGED_ONCE;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
-use crate::state::{Keep, Period, VariableId};
+use crate::calendar::period::Period;
+use crate::compile::definition::Definition;
+use crate::language::measure::Unit;
+use crate::language::spec::{CHARGE_OUT, Role, Spec, Value, required};
+use crate::machine::code::{Component, Evaluation, Op};
+use crate::machine::evaluation::event::{DueQuery, Event};
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::meaning::CHARGED_ONCE;
+use crate::machine::state::{Keep, VariableId};
 
-use super::recurring_charges::{CURRENCY, DUE, TRIGGER, is_due_with_use};
+use super::parts::charging::{CURRENCY, DUE, TRIGGER, is_due_with_use};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "OneTimeCharge",
-    help: "Charges an amount once per subscription, when it begins or with its first usage.",
-    inputs: TRIGGER,
-    outputs: &[CHARGE_OUT],
-    properties: &[required("amount", Value::Money, "the amount that is charged"), DUE, CURRENCY],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "OneTimeCharge",
+        help: "Charges an amount once per subscription, when it begins or with its first usage.",
+        inputs: TRIGGER,
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required("amount", Value::Money, "the amount that is charged"),
+            DUE,
+            CURRENCY,
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let with_use = is_due_with_use(primitive, builder)?;
         let written = builder.property(primitive, "amount")?;
@@ -27,7 +36,7 @@ pub(super) static SPEC: Spec = Spec {
         let component = Component {
             primitive: primitive.id.clone(),
             component: primitive.id.clone(),
-            kind: ComponentKind::OneTime,
+            kind: LineKind::OneTime,
             price: format!("{written} once"),
             unit: Unit::One,
             level: None,

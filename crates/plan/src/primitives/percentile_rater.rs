@@ -6,57 +6,62 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::Unit;
-use crate::build::Builder;
-use crate::calendar::PeriodSpan;
-use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Decimal;
-use crate::spec::{
-    Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in,
-    required, usage_in, with_default,
+use crate::calendar::period::Period;
+use crate::calendar::periods::PeriodSpan;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::{Decimal, Unit};
+use crate::language::spec::{
+    CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in, required,
+    usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::{Span, Stream};
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::event::Event;
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::state::{Keep, VariableId};
+use crate::machine::stream::{Span, Stream};
 
-use super::recurring_charges::CURRENCY;
-use super::steps::{Tiers, Total};
+use super::parts::charging::CURRENCY;
+use super::parts::steps::{ExactUnits, Tiers};
 
 const INTERVAL_US: i64 = 300_000_000;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "PercentileRater",
-    help: "Bills the bandwidth of each billing cycle by a percentile of its five-minute intervals.",
-    inputs: &[usage_in("in"), optional_usage_in("other")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        with_default(
-            "percentile",
-            PERCENTILE,
-            "95",
-            "the percentage of intervals whose rate is at most the billed rate",
-        ),
-        CURRENCY,
-    ],
-    children: &[ChildSpec {
-        name: "step",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "PercentileRater",
+        help: "Bills the bandwidth of each billing cycle by a percentile of its five-minute intervals.",
+        inputs: &[usage_in("in"), optional_usage_in("other")],
+        outputs: &[CHARGE_OUT],
         properties: &[
-            required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional(
-                "from",
-                RATE,
-                "the rate at which the step begins, which is the end of the step before",
+            with_default(
+                "percentile",
+                PERCENTILE,
+                "95",
+                "the percentage of intervals whose rate is at most the billed rate",
             ),
-            optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
-            required("price", Value::Money, "the price of one per for a billing cycle"),
-            required("per", RATE, "the rate that the price is for"),
+            CURRENCY,
         ],
-        help: "the price of a range of rates",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "step",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "the name of the step on lines and receipts"),
+                optional(
+                    "from",
+                    RATE,
+                    "the rate at which the step begins, which is the end of the step before",
+                ),
+                optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
+                required("price", Value::Money, "the price of one per for a billing cycle"),
+                required("per", RATE, "the rate that the price is for"),
+            ],
+            help: "the price of a range of rates",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -216,7 +221,7 @@ impl PercentileRater {
                 billed = (*next).max(billed);
             }
         }
-        self.tiers.book(run, self.out, Total::of(billed), cycle.period)
+        self.tiers.book(run, self.out, ExactUnits::of(billed), cycle.period)
     }
 }
 

@@ -8,38 +8,33 @@
 
 use jiff::civil::Date;
 use smallvec::SmallVec;
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
-use crate::build::Builder;
-use crate::calendar::{date_of, period_of};
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::{Decimal, Unit};
-use crate::price::Price;
-use crate::remembered::{CHARGED, CHARGED_UNTIL};
-use crate::spec::{
-    Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
-    optional_usage_in, required, with_default,
+use crate::calendar::period::Period;
+use crate::calendar::periods::{Calendared, date_of, period_of};
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::{Decimal, Unit};
+use crate::language::price::Price;
+use crate::language::spec::{
+    CHARGE_OUT, OutputSpec, PropertySpec, Role, Spec, Value, optional, required, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::Span;
+use crate::machine::code::{Component, Evaluation, Op};
+use crate::machine::evaluation::event::{DueQuery, Event};
+use crate::machine::evaluation::places::{ChargeOut, UsageInput};
+use crate::machine::meaning::{CHARGED, CHARGED_UNTIL};
+use crate::machine::state::{Keep, VariableId};
+use crate::machine::stream::Span;
 
-use super::accumulators::{WEEKDAY, week_of};
-use super::bookings::{Booking, Bookings};
+use super::parts::bookings::{Booking, Bookings};
+use super::parts::charging::{CURRENCY, DUE, TRIGGER, is_due_with_use};
+use super::parts::weekdays::{WEEKDAY, week_of};
 
 /// The maximum number of periods that one due event credits; a further event credits the remaining
 /// periods.
 const CREDITS_MAX: usize = 128;
-
-/// The property that states when a charge falls due.
-pub(super) const DUE: PropertySpec = with_default(
-    "due",
-    Value::Choice(&["period-start", "first-use"]),
-    "period-start",
-    "period-start: in advance, also without usage; first-use: with the first usage",
-);
 
 const AMOUNT: PropertySpec = required("amount", Value::Money, "the charge for each period");
 const PRORATE: PropertySpec = optional(
@@ -47,73 +42,52 @@ const PRORATE: PropertySpec = optional(
     Value::Choice(&["day"]),
     "charges a part of the amount: the days with an active subscription of the period's days",
 );
-pub(super) const CURRENCY: PropertySpec = optional(
-    "currency",
-    Value::Currency,
-    "the currency of the charge; the default is the plan's currency",
-);
-pub(super) const TRIGGER: &[InputSpec] = &[optional_usage_in("trigger")];
 const OUTPUTS: &[OutputSpec] = &[CHARGE_OUT];
 
-pub(super) static MONTHLY: Spec = Spec {
-    name: "MonthlyRecurringCharge",
-    help: "Charges an amount for each calendar month, in advance or with its first usage.",
-    inputs: TRIGGER,
-    outputs: OUTPUTS,
-    properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
-    children: &[],
-    role: Role::Plain,
+pub(super) static MONTHLY: Definition = Definition {
+    spec: Spec {
+        name: "MonthlyRecurringCharge",
+        help: "Charges an amount for each calendar month, in advance or with its first usage.",
+        inputs: TRIGGER,
+        outputs: OUTPUTS,
+        properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| build(Calendared::Month, primitive, builder),
 };
 
-pub(super) static BILLING_CYCLE: Spec = Spec {
-    name: "BillingCycleRecurringCharge",
-    help: "Charges an amount for each billing cycle, in advance or with its first usage.",
-    inputs: TRIGGER,
-    outputs: OUTPUTS,
-    properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
-    children: &[],
-    role: Role::Plain,
+pub(super) static BILLING_CYCLE: Definition = Definition {
+    spec: Spec {
+        name: "BillingCycleRecurringCharge",
+        help: "Charges an amount for each billing cycle, in advance or with its first usage.",
+        inputs: TRIGGER,
+        outputs: OUTPUTS,
+        properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| build(Calendared::Cycle, primitive, builder),
 };
 
-pub(super) static WEEKLY: Spec = Spec {
-    name: "WeeklyRecurringCharge",
-    help: "Charges an amount for each week, in advance or with its first usage.",
-    inputs: TRIGGER,
-    outputs: OUTPUTS,
-    properties: &[
-        AMOUNT,
-        DUE,
-        PRORATE,
-        CURRENCY,
-        with_default("starts", WEEKDAY, "Mon", "the first day of a week"),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static WEEKLY: Definition = Definition {
+    spec: Spec {
+        name: "WeeklyRecurringCharge",
+        help: "Charges an amount for each week, in advance or with its first usage.",
+        inputs: TRIGGER,
+        outputs: OUTPUTS,
+        properties: &[
+            AMOUNT,
+            DUE,
+            PRORATE,
+            CURRENCY,
+            with_default("starts", WEEKDAY, "Mon", "the first day of a week"),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| build(week_of(primitive), primitive, builder),
 };
-
-/// Whether the charge falls due with the first usage of each period. If so, checks that the input
-/// `trigger` has a link.
-pub(super) fn is_due_with_use(
-    primitive: &Primitive,
-    builder: &mut Builder<'_>,
-) -> Result<bool, crate::spec::Refused> {
-    let with_use = primitive.property("due") == Some("first-use");
-    let fed = builder.is_fed("trigger");
-    if with_use && !fed {
-        let message = "trigger: due=\"first-use\" needs usage as its trigger: write trigger=\"PRIMITIVE.PORT\"";
-        return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
-    }
-    if !with_use && fed {
-        builder.warn(
-            primitive.line,
-            "trigger has no effect: due=\"period-start\" falls due without usage",
-        );
-    }
-    Ok(with_use)
-}
 
 fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let with_use = is_due_with_use(primitive, builder)?;
@@ -127,7 +101,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     let component = Component {
         primitive: primitive.id.clone(),
         component: primitive.id.clone(),
-        kind: ComponentKind::Recurring,
+        kind: LineKind::Recurring,
         price: format!("{written} per {}", calendared.word()),
         unit: Unit::One,
         level: None,
@@ -147,7 +121,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
         let credit = Component {
             primitive: primitive.id.clone(),
             component: format!("{}-unused", primitive.id),
-            kind: ComponentKind::Adjustment,
+            kind: LineKind::Adjustment,
             price: format!("unused days of {written} per {}", calendared.word()),
             unit: Unit::One,
             level: None,

@@ -3,24 +3,27 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::spec::{Role, Spec, charge_in, optional};
+use crate::compile::definition::Definition;
+use crate::language::findings::Cause;
+use crate::language::spec::{Role, Spec, charge_in, optional};
+use crate::machine::code::{Evaluation, Op};
 
-use super::charges::{ACCOUNT, AccountRef, for_each_line};
+use super::parts::charges::{ACCOUNT, AccountRef, for_each_line};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "SecondAccountFinalizer",
-    help: "Posts charges to another account, or to the accounts of the parties that share them.",
-    inputs: &[charge_in("in")],
-    outputs: &[],
-    properties: &[optional(
-        "account",
-        ACCOUNT,
-        "its number, or an attribute that holds it; without it, each charge's party pays",
-    )],
-    children: &[],
-    role: Role::PostsElsewhere,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "SecondAccountFinalizer",
+        help: "Posts charges to another account, or to the accounts of the parties that share them.",
+        inputs: &[charge_in("in")],
+        outputs: &[],
+        properties: &[optional(
+            "account",
+            ACCOUNT,
+            "its number, or an attribute that holds it; without it, each charge's party pays",
+        )],
+        children: &[],
+        role: Role::PostsElsewhere,
+    },
     build: |primitive, builder| {
         let Some(written) = primitive.property("account") else {
             if builder.charge_origins("in").own {

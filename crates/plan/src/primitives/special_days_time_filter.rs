@@ -3,43 +3,51 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::calendar::{Calendar, Calendared, date_of};
-use crate::error::Cause;
-use crate::evaluation::{Attribute, Evaluation, Op, TableRef};
-use crate::graph::Primitive;
-use crate::spec::{Built, ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in};
-use crate::tables::{Holidays, SpecialDay, TableKind};
+use crate::calendar::period::Period;
+use crate::calendar::periods::{Calendar, Calendared, date_of};
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::spec::{
+    ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in,
+};
+use crate::language::table_name::TableKind;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, TableRef};
+use crate::tables::{Holidays, SpecialDay};
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
 static SPECIAL_DAY: ValueType =
     ValueType { name: "special-day", check: |text| SpecialDay::parse(text).map(drop) };
 
-pub(super) static SPEC: Spec = Spec {
-    name: "SpecialDaysTimeFilter",
-    help: "Passes units on special local dates, from a holidays table or written in the plan.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[
-        optional("table", Value::Id, "the id of a holidays table"),
-        optional(
-            "place",
-            Value::Attribute,
-            "the attribute that holds a place; the special days of the place count too",
-        ),
-    ],
-    children: &[ChildSpec {
-        name: "day",
-        at_least: 0,
-        properties: &[required(
-            "date",
-            Value::Of(&SPECIAL_DAY),
-            "YYYY-MM-DD, or --MM-DD for every year",
-        )],
-        help: "a special day",
-    }],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "SpecialDaysTimeFilter",
+        help: "Passes units on special local dates, from a holidays table or written in the plan.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[
+            optional("table", Value::Id, "the id of a holidays table"),
+            optional(
+                "place",
+                Value::Attribute,
+                "the attribute that holds a place; the special days of the place count too",
+            ),
+        ],
+        children: &[ChildSpec {
+            name: "day",
+            at_least: 0,
+            properties: &[required(
+                "date",
+                Value::Of(&SPECIAL_DAY),
+                "YYYY-MM-DD, or --MM-DD for every year",
+            )],
+            help: "a special day",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -114,7 +122,7 @@ impl SpecialDaysTimeFilter {
         Ok(Some((holidays, place)))
     }
 
-    fn is_special(&self, day: crate::Period, listed: AtPlace<'_>) -> bool {
+    fn is_special(&self, day: Period, listed: AtPlace<'_>) -> bool {
         let date = date_of(day);
         let (once, yearly) = (SpecialDay::Once(date), SpecialDay::Yearly(date.month(), date.day()));
         self.days.binary_search(&once).is_ok()

@@ -1,8 +1,10 @@
 //! StepRater: prices units by steps of a level (docs/plan-semantics.md sections 2, 3 and 4).
 //!
 //! ```text
-//!  level.rs    the level that each unit reads  ladder.rs   splits units into parts, one per step
-//!  steps.rs    bounds and prices               rate.rs     books lines for the parts, by mode
+//!  machine/level.rs   the level that each unit reads
+//!  machine/ladder.rs  splits units into parts, one per step
+//!  parts/steps.rs     bounds and prices
+//!  rate.rs            books lines for the parts, by mode
 //! ```
 //!
 //! The mode `graduated` prices a part by its number of units. The other modes, and running
@@ -11,72 +13,78 @@
 
 mod rate;
 
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::Total;
-use crate::graph::{Child, Link, Primitive};
-use crate::measure::{Quantity, Unit};
-use crate::remembered::CHARGED;
-use crate::spec::{
-    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Refused, Role, Spec,
-    Value, optional, required, usage_in, with_default,
-};
-use crate::state::Keep;
+use turnpike_types::LineKind;
 
-use super::fee_per::{self, FEE_PER, is_per_call};
-use super::recurring_charges::CURRENCY;
-use super::steps;
+use crate::compile::build::Builder;
+use crate::compile::check::fees;
+use crate::compile::definition::Definition;
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Link, Primitive};
+use crate::language::measure::{Quantity, Unit};
+use crate::language::spec::{
+    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, MayBeUnconnected, OutputSpec, Role, Spec, Value,
+    optional, required, usage_in, with_default,
+};
+use crate::machine::code::Component;
+use crate::machine::evaluation::places::Total;
+use crate::machine::meaning::CHARGED;
+use crate::machine::state::Keep;
+
+use super::parts::charging::CURRENCY;
+use super::parts::fee_per::{FEE_PER, is_per_call};
+use super::parts::steps;
 use rate::{Constant, Mode, Step, StepRater};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "StepRater",
-    help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
-    inputs: &[usage_in("in"), LEVEL_IN],
-    outputs: &[
-        CHARGE_OUT,
-        OutputSpec {
-            name: "rest",
-            carries: Carries::Usage,
-            open: MayBeUnconnected::When(has_no_end),
-        },
-    ],
-    properties: &[
-        with_default(
-            "mode",
-            Value::Choice(&["graduated", "volume", "package"]),
-            "graduated",
-            "each unit at its step's price; all units at the reached step's price; by started packages",
-        ),
-        FEE_PER,
-        CURRENCY,
-    ],
-    children: &[ChildSpec {
-        name: "step",
-        at_least: 1,
-        properties: &[
-            required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional(
-                "from",
-                Value::Quantity,
-                "the level at which the step begins, which is the end of the step before",
-            ),
-            optional(
-                "upto",
-                Value::Quantity,
-                "the level at which the step ends; without it, the step has no end",
-            ),
-            required("price", Value::Money, "the price of one per"),
-            required("per", Value::Quantity, "the quantity that the price is for"),
-            optional(
-                "constant",
-                Value::Money,
-                "a fixed amount that is charged with the step's first unit",
-            ),
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "StepRater",
+        help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
+        inputs: &[usage_in("in"), LEVEL_IN],
+        outputs: &[
+            CHARGE_OUT,
+            OutputSpec {
+                name: "rest",
+                carries: Carries::Usage,
+                open: MayBeUnconnected::When(has_no_end),
+            },
         ],
-        help: "the price of a range of levels",
-    }],
-    role: Role::Plain,
+        properties: &[
+            with_default(
+                "mode",
+                Value::Choice(&["graduated", "volume", "package"]),
+                "graduated",
+                "each unit at its step's price; all units at the reached step's price; by started packages",
+            ),
+            FEE_PER,
+            CURRENCY,
+        ],
+        children: &[ChildSpec {
+            name: "step",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "the name of the step on lines and receipts"),
+                optional(
+                    "from",
+                    Value::Quantity,
+                    "the level at which the step begins, which is the end of the step before",
+                ),
+                optional(
+                    "upto",
+                    Value::Quantity,
+                    "the level at which the step ends; without it, the step has no end",
+                ),
+                required("price", Value::Money, "the price of one per"),
+                required("per", Value::Quantity, "the quantity that the price is for"),
+                optional(
+                    "constant",
+                    Value::Money,
+                    "a fixed amount that is charged with the step's first unit",
+                ),
+            ],
+            help: "the price of a range of levels",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -94,7 +102,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     };
     let running = builder.rounds_running();
     check_level(primitive, mode, running, builder)?;
-    if primitive.property(fee_per::NAME).is_some() && builder.is_fed("level") {
+    if primitive.property(fees::PROPERTY).is_some() && builder.is_fed("level") {
         let message =
             "fee-per: with a level a constant is charged once a period: leave fee-per out";
         return Err(builder.refuse(primitive.line, Cause::BadValue, message));
@@ -194,7 +202,7 @@ fn step(
         currency,
         primitive: primitive.id.clone(),
         component: id.to_owned(),
-        kind: ComponentKind::Usage,
+        kind: LineKind::Usage,
         price,
         unit: builder.unit(),
         level: total.map(|total| total.variable),
@@ -214,9 +222,7 @@ fn step(
             };
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
-                Some(_) => {
-                    Some(builder.remember(Some(id), crate::Unit::One, Keep::Horizon, CHARGED)?)
-                }
+                Some(_) => Some(builder.remember(Some(id), Unit::One, Keep::Horizon, CHARGED)?),
                 None => None,
             };
             let component = builder.component(child.line, fixed)?;
@@ -260,7 +266,7 @@ fn correction(
         currency: builder.currency()?,
         primitive: primitive.id.clone(),
         component: format!("{}-correction", builder.child_property(child, "id")?),
-        kind: ComponentKind::Adjustment,
+        kind: LineKind::Adjustment,
         price: format!("correction to {amount} per {per}"),
         unit: builder.unit(),
         level: total.map(|total| total.variable),

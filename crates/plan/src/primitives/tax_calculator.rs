@@ -7,45 +7,54 @@
 //! These are exact fractions, each rounded once, and the net amount is G less the taxes.
 
 use smallvec::SmallVec;
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
-use crate::code::ComponentKind;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef};
-use crate::price::half_even;
-use crate::rater::ChargeLine;
-use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
-use crate::tables::{TableKind, TaxRow};
+use crate::compile::definition::Definition;
+use crate::language::price::half_even;
+use crate::language::spec::{
+    CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default,
+};
+use crate::language::table_name::TableKind;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef};
+use crate::machine::evaluation::refusal::Named;
+use crate::machine::lines::ChargeLine;
+use crate::tables::TaxRow;
 
-use super::charges::{Percent, beside, component, for_each_line, is_charge, line, money, replaced};
+use super::parts::charges::{
+    Percent, beside, component, for_each_line, is_charge, line, money, replaced,
+};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "TaxCalculator",
-    help: "Adds the taxes of a place to charges, or splits charges that include them.",
-    inputs: &[charge_in("in")],
-    outputs: &[CHARGE_OUT],
-    properties: &[
-        required("table", Value::Text, "the id of the table of taxes"),
-        with_default(
-            "place",
-            Value::Attribute,
-            "account.tax-place",
-            "the attribute that holds the place",
-        ),
-        optional("category", Value::Text, "the category of these charges in the table"),
-        with_default(
-            "prices",
-            Value::Choice(&["exclusive", "inclusive"]),
-            "exclusive",
-            "whether taxes are added to the charges, or included in them",
-        ),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "TaxCalculator",
+        help: "Adds the taxes of a place to charges, or splits charges that include them.",
+        inputs: &[charge_in("in")],
+        outputs: &[CHARGE_OUT],
+        properties: &[
+            required("table", Value::Text, "the id of the table of taxes"),
+            with_default(
+                "place",
+                Value::Attribute,
+                "account.tax-place",
+                "the attribute that holds the place",
+            ),
+            optional("category", Value::Text, "the category of these charges in the table"),
+            with_default(
+                "prices",
+                Value::Choice(&["exclusive", "inclusive"]),
+                "exclusive",
+                "whether taxes are added to the charges, or included in them",
+            ),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let (at, id) = (primitive.line, primitive.id.as_str());
         let table = builder.property(primitive, "table")?;
         let place = builder.property(primitive, "place")?;
-        let mut named = |name, price| component(builder, at, (id, name), ComponentKind::Tax, price);
+        let mut named = |name, price| component(builder, at, (id, name), LineKind::Tax, price);
         let tax = named("tax", format!("taxes of {table}"))?;
         let net = match primitive.property("prices") {
             Some("inclusive") => Some(named("net", format!("without taxes of {table}"))?),

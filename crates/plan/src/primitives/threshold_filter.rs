@@ -3,34 +3,38 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op, Total};
-use crate::graph::Primitive;
-use crate::ladder::split;
-use crate::level;
-use crate::measure::Quantity;
-use crate::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
-use crate::stream::Stream;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::Total;
+use crate::machine::ladder::split;
+use crate::machine::level;
+use crate::machine::stream::Stream;
 
-use super::filter::{FilterPorts, OUTPUTS};
+use super::parts::filter::{FilterPorts, OUTPUTS};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "ThresholdFilter",
-    help: "Passes units from a level on, or whole records above a quantity.",
-    inputs: &[usage_in("in"), LEVEL_IN],
-    outputs: OUTPUTS,
-    properties: &[
-        required("above", Value::Quantity, "the level from which units pass"),
-        with_default(
-            "on",
-            Value::Choice(&["unit", "record"]),
-            "unit",
-            "what is tested: each unit by the level before it, or the record by its quantity",
-        ),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "ThresholdFilter",
+        help: "Passes units from a level on, or whole records above a quantity.",
+        inputs: &[usage_in("in"), LEVEL_IN],
+        outputs: OUTPUTS,
+        properties: &[
+            required("above", Value::Quantity, "the level from which units pass"),
+            with_default(
+                "on",
+                Value::Choice(&["unit", "record"]),
+                "unit",
+                "what is tested: each unit by the level before it, or the record by its quantity",
+            ),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build,
 };
 

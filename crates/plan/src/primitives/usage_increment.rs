@@ -3,27 +3,34 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::calendar::INSTANTS;
-use crate::code::Measure;
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op, UsageInput};
-use crate::graph::Primitive;
-use crate::measure::Quantity;
-use crate::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
-use crate::stream::{Span, UnitFlow};
+use crate::calendar::periods::INSTANTS;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::Quantity;
+use crate::language::spec::{Role, Spec, Value, required, usage_in, usage_out};
+use crate::machine::code::{Evaluation, Measure, Op};
+use crate::machine::evaluation::places::UsageInput;
+use crate::machine::stream::{Span, UnitFlow};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "UsageIncrement",
-    help: "Rounds a record up to a first increment, and beyond it to whole further increments.",
-    inputs: &[usage_in("in")],
-    outputs: &[usage_out("out")],
-    properties: &[
-        required("first", Value::Quantity, "the least quantity of a record that is not empty"),
-        required("then", Value::Quantity, "the size of the further increments; at least one unit"),
-    ],
-    children: &[],
-    role: Role::Recounts,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "UsageIncrement",
+        help: "Rounds a record up to a first increment, and beyond it to whole further increments.",
+        inputs: &[usage_in("in")],
+        outputs: &[usage_out("out")],
+        properties: &[
+            required("first", Value::Quantity, "the least quantity of a record that is not empty"),
+            required(
+                "then",
+                Value::Quantity,
+                "the size of the further increments; at least one unit",
+            ),
+        ],
+        children: &[],
+        role: Role::Recounts,
+    },
     build,
 };
 

@@ -1,35 +1,38 @@
 //! UsageMonitor: books an event, once per period, when a level passes a limit
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, SuspenseReason};
 
-use crate::Unit;
-use crate::build::Builder;
-use crate::code::{Component, ComponentKind};
-use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
-use crate::graph::Primitive;
-use crate::ladder::Sorter;
-use crate::level;
-use crate::measure::Quantity;
-use crate::remembered::BOOKED;
-use crate::spec::{
-    Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::Cause;
+use crate::language::graph::Primitive;
+use crate::language::measure::{Quantity, Unit};
+use crate::language::spec::{
+    CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
 };
-use crate::state::{Keep, VariableId};
-use crate::stream::Stream;
+use crate::machine::code::{Component, Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
+use crate::machine::ladder::Sorter;
+use crate::machine::level;
+use crate::machine::lines::ChargeLine;
+use crate::machine::meaning::BOOKED;
+use crate::machine::state::{Keep, VariableId};
+use crate::machine::stream::Stream;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "UsageMonitor",
-    help: "Books an event without charge when a level passes a limit, once in each of its periods.",
-    inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
-    outputs: &[usage_out("out"), CHARGE_OUT],
-    properties: &[
-        required("limit", Value::Quantity, "the highest level without an event"),
-        required("message", Value::Text, "the text of the event"),
-    ],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "UsageMonitor",
+        help: "Books an event without charge when a level passes a limit, once in each of its periods.",
+        inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
+        outputs: &[usage_out("out"), CHARGE_OUT],
+        properties: &[
+            required("limit", Value::Quantity, "the highest level without an event"),
+            required("message", Value::Text, "the text of the event"),
+        ],
+        children: &[],
+        role: Role::Plain,
+    },
     build,
 };
 
@@ -43,7 +46,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let event = Component {
         primitive: primitive.id.clone(),
         component: primitive.id.clone(),
-        kind: ComponentKind::Event,
+        kind: LineKind::Event,
         price: builder.property(primitive, "message")?.to_owned(),
         unit: builder.unit(),
         level: Some(total.variable),
@@ -103,7 +106,7 @@ impl UsageMonitor {
         run: &mut Evaluation<'_>,
         part: &StepPortion,
     ) -> Result<(), SuspenseReason> {
-        let line = |run: &Evaluation<'_>| crate::ChargeLine {
+        let line = |run: &Evaluation<'_>| ChargeLine {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)

@@ -5,22 +5,25 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::build::Builder;
-use crate::error::Cause;
-use crate::evaluation::{DerivedAttribute, Evaluation, Op, TypeOf, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::spec::{
-    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
-    usage_out,
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Primitive};
+use crate::language::spec::{
+    ChildSpec, Role, Spec, Value, ValueType, optional, required, usage_in, usage_out,
 };
-use crate::values::SEPARATORS;
+use crate::language::values::SEPARATORS;
+use crate::machine::code::{DerivedAttribute, Evaluation, Op};
+use crate::machine::evaluation::places::{TypeOf, UsageInput};
 
-use super::rule::{Condition, Rule, Test, measured};
+use super::parts::rule::{Condition, Rule, Test, measured};
 
 /// A limit on a measure. The measure can differ from the measure of the flow, so its unit can
 /// differ too.
-static LIMIT: ValueType =
-    ValueType { name: "quantity", check: |text| crate::measure::Quantity::parse(text).map(drop) };
+static LIMIT: ValueType = ValueType {
+    name: "quantity",
+    check: |text| crate::language::measure::Quantity::parse(text).map(drop),
+};
 
 /// A usage type is one word, because selectors list types as words.
 static TYPE: ValueType = ValueType {
@@ -31,36 +34,42 @@ static TYPE: ValueType = ValueType {
     },
 };
 
-pub(super) static SPEC: Spec = Spec {
-    name: "UsageTypeClassifier",
-    help: "Sets the type of usage by the first rule that holds, or else to the default.",
-    inputs: &[usage_in("in")],
-    outputs: &[usage_out("out")],
-    properties: &[required("default", Value::Of(&TYPE), "the type if no rule holds")],
-    children: &[ChildSpec {
-        name: "rule",
-        at_least: 1,
-        properties: &[
-            required("as", Value::Of(&TYPE), "the type if all conditions of the rule hold"),
-            optional("type", Value::Types, "holds if the type so far is one of these"),
-            optional("attribute", Value::Attribute, "a text, which is compared with is or like"),
-            optional("is", Value::Words, "holds if the text is one of these words"),
-            optional(
-                "like",
-                Value::Text,
-                "holds if the text matches this pattern: * is any text, ? one character",
-            ),
-            optional(
-                "measure",
-                Value::Text,
-                "a measure, duration or quantity, which is compared with above and upto",
-            ),
-            optional("above", Value::Of(&LIMIT), "holds if the value is more than this"),
-            optional("upto", Value::Of(&LIMIT), "holds if the value is at most this"),
-        ],
-        help: "a type and the conditions for it",
-    }],
-    role: Role::Relabels,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "UsageTypeClassifier",
+        help: "Sets the type of usage by the first rule that holds, or else to the default.",
+        inputs: &[usage_in("in")],
+        outputs: &[usage_out("out")],
+        properties: &[required("default", Value::Of(&TYPE), "the type if no rule holds")],
+        children: &[ChildSpec {
+            name: "rule",
+            at_least: 1,
+            properties: &[
+                required("as", Value::Of(&TYPE), "the type if all conditions of the rule hold"),
+                optional("type", Value::Types, "holds if the type so far is one of these"),
+                optional(
+                    "attribute",
+                    Value::Attribute,
+                    "a text, which is compared with is or like",
+                ),
+                optional("is", Value::Words, "holds if the text is one of these words"),
+                optional(
+                    "like",
+                    Value::Text,
+                    "holds if the text matches this pattern: * is any text, ? one character",
+                ),
+                optional(
+                    "measure",
+                    Value::Text,
+                    "a measure, duration or quantity, which is compared with above and upto",
+                ),
+                optional("above", Value::Of(&LIMIT), "holds if the value is more than this"),
+                optional("upto", Value::Of(&LIMIT), "holds if the value is at most this"),
+            ],
+            help: "a type and the conditions for it",
+        }],
+        role: Role::Relabels,
+    },
     build,
 };
 

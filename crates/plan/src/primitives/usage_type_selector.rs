@@ -2,22 +2,26 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::evaluation::{Evaluation, Op, TypeOf, UsageInput};
-use crate::spec::{
+use crate::compile::definition::Definition;
+use crate::language::spec::{
     Carries, MayBeUnconnected, OutputSpec, Role, Spec, Value, required, usage_in, usage_out,
 };
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{TypeOf, UsageInput};
 
-pub(super) static SPEC: Spec = Spec {
-    name: "UsageTypeSelector",
-    help: "Passes records of the named usage types; at the source, its rest may stay open.",
-    inputs: &[usage_in("in")],
-    outputs: &[
-        usage_out("pass"),
-        OutputSpec { name: "rest", carries: Carries::Usage, open: MayBeUnconnected::SourceFed },
-    ],
-    properties: &[required("types", Value::Types, "the usage types that pass")],
-    children: &[],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "UsageTypeSelector",
+        help: "Passes records of the named usage types; at the source, its rest may stay open.",
+        inputs: &[usage_in("in")],
+        outputs: &[
+            usage_out("pass"),
+            OutputSpec { name: "rest", carries: Carries::Usage, open: MayBeUnconnected::SourceFed },
+        ],
+        properties: &[required("types", Value::Types, "the usage types that pass")],
+        children: &[],
+        role: Role::Plain,
+    },
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();

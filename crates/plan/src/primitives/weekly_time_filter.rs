@@ -1,51 +1,53 @@
 //! WeeklyTimeFilter: passes units by the day of the week and the local time of day
 //! (docs/plan-semantics.md section 1).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{DAY_US, SuspenseReason};
 
-use crate::build::Builder;
-use crate::calendar::{Calendar, OffsetInterval};
-use crate::error::Cause;
-use crate::evaluation::{Evaluation, Op};
-use crate::graph::{Child, Primitive};
-use crate::measure::time_of_day;
-use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
+use crate::calendar::periods::{Calendar, OffsetInterval};
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::time_of_day;
+use crate::language::spec::{ChildSpec, Role, Spec, Value, required, usage_in, with_default};
+use crate::machine::code::{Evaluation, Op};
 
-use super::daily_time_filter::DAY_US;
-use super::filter::{FilterPorts, OUTPUTS};
-use super::weekdays::{DAYS, Weekdays};
+use super::parts::filter::{FilterPorts, OUTPUTS};
+use super::parts::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
 /// The time since Monday 00:00 of the start of 1970-01-01, a Thursday, in microseconds.
 const EPOCH_US: i64 = 3 * DAY_US;
 
-pub(super) static SPEC: Spec = Spec {
-    name: "WeeklyTimeFilter",
-    help: "Passes units whose day of the week and time of day are in one of its windows.",
-    inputs: &[usage_in("in")],
-    outputs: OUTPUTS,
-    properties: &[],
-    children: &[ChildSpec {
-        name: "window",
-        at_least: 1,
-        properties: &[
-            required("days", DAYS, "the days on which the window starts, such as Mon-Fri Sun"),
-            with_default(
-                "from",
-                Value::TimeOfDay,
-                "00:00",
-                "the time of day at which the window starts",
-            ),
-            with_default(
-                "to",
-                Value::TimeOfDay,
-                "24:00",
-                "the end; an end before from is on the next day",
-            ),
-        ],
-        help: "a window of time on days of the week",
-    }],
-    role: Role::Plain,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "WeeklyTimeFilter",
+        help: "Passes units whose day of the week and time of day are in one of its windows.",
+        inputs: &[usage_in("in")],
+        outputs: OUTPUTS,
+        properties: &[],
+        children: &[ChildSpec {
+            name: "window",
+            at_least: 1,
+            properties: &[
+                required("days", DAYS, "the days on which the window starts, such as Mon-Fri Sun"),
+                with_default(
+                    "from",
+                    Value::TimeOfDay,
+                    "00:00",
+                    "the time of day at which the window starts",
+                ),
+                with_default(
+                    "to",
+                    Value::TimeOfDay,
+                    "24:00",
+                    "the end; an end before from is on the next day",
+                ),
+            ],
+            help: "a window of time on days of the week",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 

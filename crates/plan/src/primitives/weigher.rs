@@ -1,54 +1,61 @@
 //! Weigher: multiplies each unit by a weight, chosen by an attribute's value or by the unit's time
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::{SuspenseReason, Timestamp};
+use turnpike_types::{DAY_US, SuspenseReason, Timestamp};
 
-use crate::build::Builder;
-use crate::calendar::OffsetInterval;
-use crate::error::Cause;
-use crate::evaluation::{Attribute, Evaluation, Named, Op, UsageInput};
-use crate::graph::{Child, Primitive};
-use crate::measure::time_of_day;
-use crate::spec::{
-    Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
+use crate::calendar::periods::OffsetInterval;
+use crate::compile::build::Builder;
+use crate::compile::definition::{Built, Definition};
+use crate::language::findings::{Cause, Refused};
+use crate::language::graph::{Child, Primitive};
+use crate::language::measure::time_of_day;
+use crate::language::spec::{
+    ChildSpec, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
-use crate::stream::{SPANS_MAX, Span, Stream};
-use crate::values::whole;
+use crate::language::values::whole;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{Attribute, UsageInput};
+use crate::machine::evaluation::refusal::Named;
+use crate::machine::stream::{SPANS_MAX, Span, Stream};
 
-use super::weekdays::{DAYS, Weekdays};
+use super::parts::weekdays::{DAYS, Weekdays};
 
-const DAY_US: i64 = 86_400_000_000;
-
-pub(super) static SPEC: Spec = Spec {
-    name: "Weigher",
-    help: "Multiplies each unit by a weight, chosen by an attribute or by its time of day.",
-    inputs: &[usage_in("in")],
-    outputs: &[usage_out("out")],
-    properties: &[
-        optional("attribute", Value::Attribute, "the attribute whose value chooses the weight"),
-        optional("default", Value::Whole, "the weight of every other value or time"),
-    ],
-    children: &[ChildSpec {
-        name: "weight",
-        at_least: 1,
+pub(super) static DEFINITION: Definition = Definition {
+    spec: Spec {
+        name: "Weigher",
+        help: "Multiplies each unit by a weight, chosen by an attribute or by its time of day.",
+        inputs: &[usage_in("in")],
+        outputs: &[usage_out("out")],
         properties: &[
-            optional("value", Value::Text, "a value of the attribute"),
-            optional(
-                "from",
-                Value::TimeOfDay,
-                "the start of a window of the day; the default is 00:00",
-            ),
-            optional(
-                "to",
-                Value::TimeOfDay,
-                "the end, up to 24:00; an end before from is on the next day",
-            ),
-            optional("days", DAYS, "the days on which the window starts; the default is all days"),
-            required("weight", Value::Whole, "the number of units that one unit counts as"),
+            optional("attribute", Value::Attribute, "the attribute whose value chooses the weight"),
+            optional("default", Value::Whole, "the weight of every other value or time"),
         ],
-        help: "the weight of a value or of a window of time",
-    }],
-    role: Role::Plain,
+        children: &[ChildSpec {
+            name: "weight",
+            at_least: 1,
+            properties: &[
+                optional("value", Value::Text, "a value of the attribute"),
+                optional(
+                    "from",
+                    Value::TimeOfDay,
+                    "the start of a window of the day; the default is 00:00",
+                ),
+                optional(
+                    "to",
+                    Value::TimeOfDay,
+                    "the end, up to 24:00; an end before from is on the next day",
+                ),
+                optional(
+                    "days",
+                    DAYS,
+                    "the days on which the window starts; the default is all days",
+                ),
+                required("weight", Value::Whole, "the number of units that one unit counts as"),
+            ],
+            help: "the weight of a value or of a window of time",
+        }],
+        role: Role::Plain,
+    },
     build,
 };
 

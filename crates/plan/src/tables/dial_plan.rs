@@ -3,8 +3,8 @@
 
 use super::countries::DIGITS_MAX;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
-use crate::measure::{Decimal, Quantity, Unit};
-use crate::price::Price;
+use crate::language::measure::{Decimal, Quantity, Unit};
+use crate::language::price::Price;
 
 const PREFIX: usize = 0;
 const DESTINATION: usize = 1;

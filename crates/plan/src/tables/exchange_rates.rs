@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use turnpike_types::Currency;
 
 use super::rows::{Column, Faults, Kind, Row, optional, required};
-use crate::measure::Decimal;
-use crate::values;
+use crate::language::measure::Decimal;
+use crate::language::values;
 
 const FROM: usize = 0;
 const TO: usize = 1;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use super::TableKind;
 use super::rows::{Faults, hash_text};
-use crate::nearest::hint;
-use crate::values;
+use crate::language::nearest::hint;
+use crate::language::table_name::TableKind;
+use crate::language::values;
 
 const NAME: &str = "turnpike-table";
 const EXAMPLE: &str = "# turnpike-table id=my-table kind=dial-plan version=1 starts=2026-01-01";

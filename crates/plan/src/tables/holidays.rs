@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::place;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
-use crate::values;
+use crate::language::values;
 
 const DATE: usize = 0;
 const PLACE: usize = 2;

@@ -23,6 +23,7 @@
 mod addresses;
 mod countries;
 mod dial_plan;
+mod errors;
 mod exchange_rates;
 mod head;
 mod holidays;
@@ -33,18 +34,16 @@ mod tax;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::civil::Date;
 use turnpike_types::Timestamp;
 use turnpike_types::limits::{TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 
-use crate::nearest::hint;
-use crate::zone::{Zone, first_instant_of};
+use crate::calendar::zone::{Zone, first_instant_of};
+use crate::language::table_name::TableKind;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use dial_plan::{DialPlan, DialRow};
+pub use errors::{TableError, TableErrors};
 pub(crate) use exchange_rates::ExchangeRates;
 pub(crate) use holidays::{Holidays, SpecialDay};
 pub(crate) use number::{BadNumber, HomePlan, Number, NumberReading, read as read_number};
@@ -129,56 +128,6 @@ fn fill<K: Kind>(
         content: content(built),
         warnings: Vec::new(),
     })
-}
-
-/// The kind of data in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TableKind {
-    /// Prefixes of telephone numbers and their prices.
-    DialPlan,
-    /// Tax rates of places.
-    Tax,
-    /// Special days of places.
-    Holidays,
-    /// Exchange rates between currencies.
-    ExchangeRates,
-    /// Locations of networks.
-    Addresses,
-}
-
-impl TableKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::DialPlan, Self::Tax, Self::Holidays, Self::ExchangeRates, Self::Addresses];
-
-    /// The word for the kind in a table's first line.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::DialPlan => "dial-plan",
-            Self::Tax => "tax",
-            Self::Holidays => "holidays",
-            Self::ExchangeRates => "exchange-rates",
-            Self::Addresses => "addresses",
-        }
-    }
-}
-
-impl fmt::Display for TableKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
-impl FromStr for TableKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.word() == text).ok_or_else(|| {
-            let words = Self::ALL.map(Self::word);
-            let hint = hint(text, words);
-            format!("\"{text}\" is not a kind of table{hint}: write one of {}", words.join(", "))
-        })
-    }
 }
 
 /// One version of a reference table. Immutable.
@@ -270,37 +219,5 @@ impl Table {
 
     pub(crate) fn addresses(&self) -> Option<&Addresses> {
         if let Content::Addresses(content) = &self.content { Some(content) } else { None }
-    }
-}
-
-/// The errors of a table, in order of lines; at least one, at most 100.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct TableErrors(pub Vec<TableError>);
-
-/// An error for which a table is refused.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TableError {
-    /// The line of the text, from 1.
-    pub line: u32,
-    /// The problem and its remedy, for a person.
-    pub message: String,
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
-    }
-}
-
-impl fmt::Display for TableErrors {
-    /// Writes one error per line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, error) in self.0.iter().enumerate() {
-            if position > 0 {
-                f.write_str("\n")?;
-            }
-            error.fmt(f)?;
-        }
-        Ok(())
     }
 }

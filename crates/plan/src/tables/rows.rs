@@ -6,8 +6,8 @@
 
 use turnpike_types::{CsvLine, CsvLineError};
 
-use super::{TableError, TableErrors};
-use crate::nearest::hint;
+use super::errors::{TableError, TableErrors};
+use crate::language::nearest::hint;
 
 /// The maximum length of a value, in bytes.
 pub(super) const CELL_BYTES_MAX: usize = 256;

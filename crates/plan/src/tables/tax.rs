@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::place;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
-use crate::measure::Decimal;
+use crate::language::measure::Decimal;
 
 /// The highest tax rate, in percent.
 const RATE_MAX: i128 = 1000;

@@ -1,7 +1,6 @@
 //! Minimum, Cap and Commitment (docs/plan-semantics.md sections 5 and 8).
 
-use turnpike_plan::ComponentKind;
-use turnpike_types::Timestamp;
+use turnpike_types::{LineKind, Timestamp};
 
 use super::{Subscription, UNITS, cents, pairs};
 use crate::support::{event, micros, plan};
@@ -18,7 +17,7 @@ fn a_minimum_tops_up_the_lines_of_a_record() {
     // A record without a charge line is not topped up to the minimum.
     assert_eq!(account.posted(&cents(0, 1)), []);
     let kind = account.code.components().last().unwrap().kind;
-    assert_eq!(kind, ComponentKind::Adjustment);
+    assert_eq!(kind, LineKind::Adjustment);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Taxes added to a price or included in it (docs/plan-semantics.md section 3), and discounts.
 
-use turnpike_plan::ComponentKind;
-use turnpike_types::SuspenseReason;
+use turnpike_types::{LineKind, SuspenseReason};
 
 use super::{Subscription, cents, pairs};
 
@@ -42,7 +41,7 @@ fn taxes_come_on_top_each_on_a_line_of_its_own() {
     let tax = rated.lines[1];
     assert_eq!((tax.of, tax.quantity), (Some(0), 0));
     let known = &account.code.components()[usize::from(tax.component)];
-    assert_eq!((known.kind, known.primitive.as_str()), (ComponentKind::Tax, "tax"));
+    assert_eq!((known.kind, known.primitive.as_str()), (LineKind::Tax, "tax"));
 }
 
 /// docs/plan-semantics.md section 3: a compound tax applies to the amount plus the taxes before it.

@@ -1,33 +1,91 @@
-//! Heartbeats, claims, releases, pins and drains in memory.
+//! Heartbeats, claims, releases and barriers in memory.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use turnpike_mutants::{Check, off};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, Timestamp};
 
+use super::database::MemoryDatabase;
 use super::state::{Node, Partition, State};
-use crate::rules::{self, FORGET_AFTER_US};
+use crate::ownership::{check_claims, decayed_flaps, superseded};
 use crate::{
-    Claim, Claimed, HeartbeatReply, NodeBeat, NodeRow, Observation, PartitionRow, Pin, PinOutcome,
+    Claim, ClaimOutcome, Claimed, HeartbeatReply, NodeBeat, NodeRow, OwnerToken, OwnershipStore,
     StoreError, StoreResult,
 };
 
+#[async_trait]
+impl OwnershipStore for MemoryDatabase {
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        let now = self.now();
+        self.state().heartbeat(beat, now)
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        let _row = self.row_lock(claim.partition).await?;
+        let now = self.now();
+        self.state().claim(claim, now)
+    }
+
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        check_claims(claims)?;
+        let now = self.now();
+        let mut state = self.state();
+        for claim in claims {
+            state.partition(claim.partition)?;
+        }
+        // No call waits for a row while it holds the lock of the state, so the order of claims can
+        // cause no deadlock.
+        let mut claim_one = |claim: &Claim| {
+            let partition = state.partition(claim.partition)?;
+            if !partition.is_at(claim.seen) {
+                return Ok(ClaimOutcome::Lost);
+            }
+            let lock = Arc::clone(&partition.lock);
+            let row = lock.try_lock();
+            if row.is_err() && !off(Check::BusyRow) {
+                return Ok(ClaimOutcome::Busy);
+            }
+            Ok(state.claim(claim, now)?.map_or(ClaimOutcome::Lost, ClaimOutcome::Won))
+        };
+        claims.iter().map(&mut claim_one).collect()
+    }
+
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        let Ok(_row) = self.row_lock(partition).await else {
+            return Ok(false);
+        };
+        self.state().release(partition, epoch, claim, to)
+    }
+
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
+        let Ok(_row) = self.row_lock(held.partition).await else {
+            return Ok(false);
+        };
+        let state = self.state();
+        Ok(state.partition(held.partition)?.is_held(held))
+    }
+}
+
 impl Partition {
-    /// The row as an observation at `now` returns it.
-    fn shown(&self, now: Timestamp) -> PartitionRow {
-        let mut row = self.row.clone();
-        row.flaps = rules::decayed_flaps(row.flaps, self.flapped_at, now);
-        row.pin = rules::pin_in_force(row.pin, now);
-        row
+    fn is_held(&self, held: &OwnerToken) -> bool {
+        (self.is_owned_by(held.epoch, held.claim) || off(Check::BarrierOwner))
+            && (self.row.next == held.position || off(Check::BarrierPosition))
+    }
+
+    fn is_at(&self, epoch: Epoch) -> bool {
+        self.row.epoch == epoch || off(Check::ClaimSeen)
     }
 }
 
 impl State {
-    pub(super) fn heartbeat(
-        &mut self,
-        beat: &NodeBeat,
-        now: Timestamp,
-    ) -> StoreResult<HeartbeatReply> {
+    fn heartbeat(&mut self, beat: &NodeBeat, now: Timestamp) -> StoreResult<HeartbeatReply> {
         let is_new = self.starts.insert((beat.node.clone(), beat.incarnation));
         let old = self.nodes.get(&beat.node).map(|node| &node.row);
         match old {
@@ -40,7 +98,7 @@ impl State {
                     && !is_new
                     && !off(Check::Superseded) =>
             {
-                return Err(rules::superseded(&beat.node));
+                return Err(superseded(&beat.node));
             }
             _ => {
                 let drain_asked = old.is_some_and(|old| old.drain_asked);
@@ -51,17 +109,7 @@ impl State {
         Ok(HeartbeatReply { now, catalogue_version: self.catalogue_version() })
     }
 
-    pub(super) fn observe(&self, now: Timestamp) -> Observation {
-        let nodes = self.nodes.values().filter(|node| !node.forgotten);
-        Observation {
-            nodes: nodes.map(|node| node.row.clone()).collect(),
-            partitions: self.partitions.values().map(|partition| partition.shown(now)).collect(),
-            catalogue_version: self.catalogue_version(),
-            now,
-        }
-    }
-
-    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> StoreResult<Option<Claimed>> {
+    fn claim(&mut self, claim: &Claim, now: Timestamp) -> StoreResult<Option<Claimed>> {
         let Partition { row, flapped_at, .. } = self.partition_mut(claim.partition)?;
         if row.epoch != claim.seen && !off(Check::ClaimSeen) {
             return Ok(None);
@@ -73,7 +121,7 @@ impl State {
             )));
         };
         if claim.forced && row.owner.is_some() && !off(Check::Flaps) {
-            row.flaps = rules::decayed_flaps(row.flaps, *flapped_at, now).saturating_add(1);
+            row.flaps = decayed_flaps(row.flaps, *flapped_at, now).saturating_add(1);
             *flapped_at = now;
         }
         row.epoch = epoch;
@@ -83,7 +131,7 @@ impl State {
         Ok(Some(Claimed { epoch, position: row.next }))
     }
 
-    pub(super) fn release(
+    fn release(
         &mut self,
         partition: PartitionId,
         epoch: Epoch,
@@ -99,43 +147,5 @@ impl State {
             partition.row.owner = None;
         }
         Ok(true)
-    }
-
-    pub(super) fn pin(
-        &mut self,
-        partition: PartitionId,
-        pin: Option<(&NodeName, Duration)>,
-        now: Timestamp,
-    ) -> PinOutcome {
-        let Some(partition) = self.partitions.get_mut(&partition) else {
-            return PinOutcome::NoSuchPartition;
-        };
-        let row = &mut partition.row;
-        if let Some((node, _)) = pin
-            && !row.spec.members.iter().any(|member| &member.node == node)
-        {
-            return PinOutcome::NotAMember;
-        }
-        row.pin = pin.map(|(node, time)| Pin {
-            member: node.clone(),
-            until: now.saturating_add(rules::duration_us(time)),
-        });
-        PinOutcome::Pinned
-    }
-
-    pub(super) fn set_drained(&mut self, node: &NodeName, drained: bool) -> bool {
-        let node = self.nodes.get_mut(node);
-        node.map(|node| node.row.drain_asked = drained).is_some()
-    }
-
-    pub(super) fn forget_node(&mut self, node: &NodeName, now: Timestamp) -> bool {
-        let before = now.saturating_add(-FORGET_AFTER_US);
-        let node = self.nodes.get_mut(node);
-        let Some(node) = node.filter(|node| !node.forgotten && node.row.beat_at < before) else {
-            return false;
-        };
-        node.forgotten = true;
-        node.row.drain_asked = false;
-        true
     }
 }

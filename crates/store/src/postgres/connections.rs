@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::servers::Servers;
 use super::warnings::heeding;
 use crate::sql::errors::{classify, corrupt};
+use crate::sql::statement::{SqlRow, SqlSession, SqlStatement, bound, run_statements};
 use crate::{StoreError, StoreResult};
 
 /// Time limit for opening a connection, and for waiting for one of a busy pool.
@@ -124,6 +125,11 @@ impl DedicatedPool {
         };
         let pool = Arc::clone(self);
         Ok(Lease { pool, connection, _permit: permit, doing, limit })
+    }
+
+    /// A session in which each statement runs on a connection of its own, and commits by itself.
+    pub(super) fn autocommit(self: &Arc<Self>, limit: Duration) -> Autocommit<'_> {
+        Autocommit { pool: self, limit }
     }
 
     async fn pop_live(&self) -> Option<PgConnection> {
@@ -278,6 +284,35 @@ impl Lease {
         self.pool.idle().push((self.connection, Instant::now()));
     }
 }
+
+/// Runs each statement on a connection of its own, which the pool leases for `limit`.
+pub(super) struct Autocommit<'a> {
+    pool: &'a Arc<DedicatedPool>,
+    limit: Duration,
+}
+
+impl SqlSession for Autocommit<'_> {
+    async fn execute(
+        &mut self,
+        doing: &'static str,
+        statement: SqlStatement<'_>,
+    ) -> StoreResult<u64> {
+        let lease = self.pool.lease(doing, self.limit).await?;
+        lease.execute(bound!(query(statement.text), statement.parameters)).await
+    }
+
+    async fn rows<T: SqlRow>(
+        &mut self,
+        doing: &'static str,
+        statement: SqlStatement<'_>,
+    ) -> StoreResult<Vec<T>> {
+        let lease = self.pool.lease(doing, self.limit).await?;
+        lease.fetch_all(bound!(query_as(statement.text), statement.parameters)).await
+    }
+}
+
+// The statements of an open transaction.
+run_statements!(PgConnection, connection => connection);
 
 /// A tuple to which rows are decoded.
 pub(super) trait Tuple: for<'r> FromRow<'r, PgRow> + Send + Unpin {}

@@ -11,9 +11,8 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, query_as};
 
-use crate::StoreError;
-use crate::open::redacted;
 use crate::sql::errors::classify;
+use crate::{StoreError, redacted};
 
 /// The connection options of each server.
 #[derive(Clone)]

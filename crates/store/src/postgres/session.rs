@@ -6,39 +6,22 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, query, query_as, raw_sql};
 use tokio::time::timeout;
 
-use super::bindings;
+use super::identities;
+use super::locks::{TOPOLOGY_LOCK, lock};
 use super::servers::{NoServer, Servers};
-use crate::open::redacted;
 use crate::sql::errors::classify;
-use crate::sql::{Migration, pending};
-use crate::{StoreError, StoreResult};
+use crate::sql::migration::{Migration, migrations, pending};
+use crate::{StoreError, StoreResult, redacted};
 
 const DOING: &str = "open";
-const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: include_str!("../../../../migrations/postgres/0001_init.sql") },
-    Migration {
-        version: 2,
-        sql: include_str!("../../../../migrations/postgres/0002_takeover.sql"),
-    },
-    Migration {
-        version: 3,
-        sql: include_str!("../../../../migrations/postgres/0003_bindings.sql"),
-    },
-    Migration {
-        version: 4,
-        sql: include_str!("../../../../migrations/postgres/0004_published_with.sql"),
-    },
-    Migration {
-        version: 5,
-        sql: include_str!("../../../../migrations/postgres/0005_withdrawn_bindings.sql"),
-    },
-];
-
-/// The advisory lock for migrations and for the creation of partitions: the letters "turnpike" in
-/// ASCII.
-pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;
-/// The advisory lock for binding identities.
-pub(super) const BINDING_LOCK: i64 = TOPOLOGY_LOCK + 1;
+const MIGRATIONS: &[Migration] = migrations! {
+    "postgres":
+    1 "0001_init.sql",
+    2 "0002_takeover.sql",
+    3 "0003_bindings.sql",
+    4 "0004_published_with.sql",
+    5 "0005_withdrawn_bindings.sql",
+};
 
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Time limit of the migrations; it includes the wait for another process that migrates.
@@ -88,7 +71,7 @@ pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
         .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
     // Each call commits some of the rows, because there may be many. So progress survives a
     // time-out.
-    while timeout(MIGRATE_LIMIT, bindings::read_part(&mut connection))
+    while timeout(MIGRATE_LIMIT, identities::read_part(&mut connection))
         .await
         .map_err(|_| unavailable("the bindings of an older release were not read within 60 s"))??
     {
@@ -148,11 +131,7 @@ async fn migrate(connection: &mut PgConnection) -> StoreResult<()> {
     const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_versions \
          (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())";
     query("BEGIN").execute(&mut *connection).await.map_err(failed)?;
-    query("SELECT pg_advisory_xact_lock($1)")
-        .bind(TOPOLOGY_LOCK)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    lock(connection, TOPOLOGY_LOCK, DOING).await?;
     query(VERSIONS).execute(&mut *connection).await.map_err(failed)?;
     let (applied,): (i64,) = query_as("SELECT coalesce(max(version), 0) FROM schema_versions")
         .fetch_one(&mut *connection)

@@ -1,44 +1,33 @@
-//! Code that the SQLite and PostgreSQL implementations share.
+//! Code that the SQLite and PostgreSQL implementations share: the statements that are the same in
+//! both dialects, the decoding of rows, and the steps of the calls.
 //!
 //! ```text
-//!  errors.rs      converts errors of sqlx to StoreError
-//!  rows.rs        rows as tuples, and their conversion to the types of model.rs
+//!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
+//!                 statements, rows and steps of each area
 //!  observed.rs    converts the rows of an observation (observe.sql) to an Observation
+//!  spec_cache.rs  specs and members, cached until the topology changes
 //!  packed.rs      the lists of a heartbeat, each packed into one column
-//!  statements.rs  statements that are the same in both dialects
-//!  topology.rs    specs and members, cached until the topology changes
+//!  values.rs      columns, and their conversion to the types of the model
+//!  statement.rs   a statement with its parameters, and where it runs
+//!  errors.rs      converts errors of sqlx to StoreError
+//!  migration.rs   which migrations of the schema are pending
 //! ```
+//!
+//! A step takes a [`SqlSession`](statement::SqlSession). On SQLite this is a transaction, or the
+//! pool of reading connections. On PostgreSQL it is often a pool: then each statement commits by
+//! itself, so that steps of several statements are correct in any interleaving with other calls.
 
+pub(crate) mod catalogue;
+pub(crate) mod checkpoints;
+pub(crate) mod cursors;
 pub(crate) mod errors;
+pub(crate) mod identities;
+pub(crate) mod log;
+pub(crate) mod migration;
 pub(crate) mod observed;
+pub(crate) mod ownership;
 pub(crate) mod packed;
-pub(crate) mod rows;
-pub(crate) mod statements;
+pub(crate) mod spec_cache;
+pub(crate) mod statement;
 pub(crate) mod topology;
-
-/// A migration of the schema. Each is applied once, in order of versions.
-#[derive(Clone, Copy)]
-pub(crate) struct Migration {
-    /// The schema's version after the migration: 1, 2, 3, …
-    pub(crate) version: i64,
-    /// The statements of the migration.
-    pub(crate) sql: &'static str,
-}
-
-/// The migrations that are newer than the version `applied`.
-///
-/// # Errors
-/// `Refused` when the database's schema is newer than this program.
-pub(crate) fn pending(
-    all: &'static [Migration],
-    applied: i64,
-) -> crate::StoreResult<impl Iterator<Item = &'static Migration>> {
-    let newest = all.last().map_or(0, |migration| migration.version);
-    if applied > newest {
-        return Err(crate::StoreError::Refused(format!(
-            "the database has schema version {applied}, this program knows {newest}: a newer \
-             Turnpike has migrated it; run that release or a later one"
-        )));
-    }
-    Ok(all.iter().filter(move |migration| migration.version > applied))
-}
+pub(crate) mod values;

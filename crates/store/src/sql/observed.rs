@@ -9,8 +9,10 @@ use turnpike_types::{
 
 use super::errors::corrupt;
 use super::packed::{unpack_following, unpack_serving};
-use super::rows::{fixed, loaded, partition_id, position};
-use crate::{NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, StoreResult, rules};
+use super::values::{fixed, loaded, partition_id, position};
+use crate::ownership::decayed_flaps;
+use crate::topology::pin_in_force;
+use crate::{NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, StoreResult};
 
 /// The columns of `observe.sql`: kind, name, place, pinned, n1 to n8, b1, b2.
 pub(crate) type ObservedTuple = (
@@ -144,7 +146,7 @@ fn partition_row(
         next: position(next, &last_hash, doing)?,
         released_to: released_to.map(NodeName),
         last_posting: SegmentNumber(loaded(posting)),
-        flaps: rules::decayed_flaps(flaps, Timestamp(flapped_at), now),
-        pin: rules::pin_in_force(pin, now),
+        flaps: decayed_flaps(flaps, Timestamp(flapped_at), now),
+        pin: pin_in_force(pin, now),
     })
 }

@@ -10,27 +10,24 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
 use tokio::time::{Instant, sleep};
 
+use super::database::SqliteDatabase;
+use super::identities;
 use super::writer::Writer;
-use super::{SqliteDatabase, bindings};
+use crate::clock::system_clock;
 use crate::sql::errors::{classify, is_busy, is_not_opened};
-use crate::sql::topology::SpecCache;
-use crate::sql::{Migration, pending};
+use crate::sql::migration::{Migration, migrations, pending};
+use crate::sql::spec_cache::SpecCache;
 use crate::{StoreError, StoreResult};
 
 const DOING: &str = "open";
-const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") },
-    Migration { version: 2, sql: include_str!("../../../../migrations/sqlite/0002_takeover.sql") },
-    Migration { version: 3, sql: include_str!("../../../../migrations/sqlite/0003_bindings.sql") },
-    Migration {
-        version: 4,
-        sql: include_str!("../../../../migrations/sqlite/0004_published_with.sql"),
-    },
-    Migration {
-        version: 5,
-        sql: include_str!("../../../../migrations/sqlite/0005_withdrawn_bindings.sql"),
-    },
-];
+const MIGRATIONS: &[Migration] = migrations! {
+    "sqlite":
+    1 "0001_init.sql",
+    2 "0002_takeover.sql",
+    3 "0003_bindings.sql",
+    4 "0004_published_with.sql",
+    5 "0005_withdrawn_bindings.sql",
+};
 
 /// Time limit for opening. Several processes may open a new file at the same time, and SQLite
 /// reports some of these conflicts as busy at once, so that the open is retried.
@@ -104,7 +101,7 @@ impl SqliteDatabase {
         Ok(Self {
             readers: readers(path, options),
             writer: Writer::start(connection, writing),
-            clock: crate::memory::system_clock(),
+            clock: system_clock(),
             specs: SpecCache::default(),
         })
     }
@@ -175,9 +172,10 @@ impl From<sqlx::Error> for Unready {
 async fn prepare(options: &SqliteConnectOptions) -> Result<SqliteConnection, Unready> {
     let mut connection = options.connect().await?;
     migrate(&mut connection).await?;
-    while bindings::has_unread(&mut connection).await? {
+    while identities::has_unread(&mut connection).await? {
         query("BEGIN IMMEDIATE").execute(&mut connection).await?;
-        bindings::read_some(&mut connection).await.map_err(Unready::Failed)?;
+        let now = system_clock()();
+        identities::read_some(&mut connection, now).await.map_err(Unready::Failed)?;
         query("COMMIT").execute(&mut connection).await?;
     }
     Ok(connection)

@@ -1,48 +1,37 @@
-//! Heartbeats, observations, releases and barriers.
+//! Heartbeats, claims, releases, barriers. Claims, one or many, are one transaction under the file's
+//! write lock.
 
-use std::sync::Arc;
+use std::fmt::Write;
 
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as};
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, Timestamp};
 
-use super::SqliteDatabase;
+use super::database::SqliteDatabase;
 use super::writer::Urgency;
-use crate::rules::{self, Fence};
+use crate::ownership::{FLAPS_HALVE_US, check_claims, superseded};
 use crate::sql::errors::classify;
-use crate::sql::observed::{Observed, ObservedTuple};
+use crate::sql::ownership::{self, claimed};
 use crate::sql::packed::{pack_following, pack_serving};
-use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
-use crate::sql::statements;
-use crate::sql::topology::{Specs, specs};
-use crate::{HeartbeatReply, NodeBeat, Observation, OwnerToken, StoreResult};
+use crate::sql::values::{loaded, stored, stored_partition};
+use crate::{
+    Claim, ClaimOutcome, Claimed, HeartbeatReply, NodeBeat, OwnerToken, OwnershipStore, StoreError,
+    StoreResult,
+};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
-const OBSERVE: &str =
-    concat!("WITH clock (now) AS (SELECT $1)\n", include_str!("../sql/observe.sql"));
+const CLAIM_MANY: &str = include_str!("claim_many.sql");
+const CLAIMED: &str = include_str!("claimed.sql");
 
-/// The fence, and the segment of the newest published checkpoint, as this transaction sees them.
-///
-/// # Errors
-/// `Refused` when the partition does not exist.
-pub(super) async fn fence_of(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    doing: &'static str,
-) -> StoreResult<(Fence, Option<SegmentNumber>)> {
-    let row: Option<FenceTuple> = query_as(statements::FENCE)
-        .bind(stored_partition(partition))
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| classify(doing, &error))?;
-    match row {
-        Some(row) => fence(&row, doing),
-        None => Err(rules::no_partition(partition)),
-    }
-}
+const CLAIMING: &str = "claim";
 
-impl SqliteDatabase {
-    pub(super) async fn beat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+/// Columns: partition, whether the claim won, epoch, next_segment, last_hash.
+type LeftTuple = (i64, bool, i64, i64, Vec<u8>);
+
+#[async_trait]
+impl OwnershipStore for SqliteDatabase {
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
         const DOING: &str = "heartbeat";
         let now = (self.clock)();
         let beat = beat.clone();
@@ -53,80 +42,50 @@ impl SqliteDatabase {
         Ok(HeartbeatReply { now, catalogue_version })
     }
 
-    pub(super) async fn observe_all(&self) -> StoreResult<Observation> {
-        const DOING: &str = "observe";
-        let statement = query_as(OBSERVE).bind((self.clock)().micros());
-        let rows: Vec<ObservedTuple> = self.fetch_all(DOING, statement).await?;
-        let observed = Observed::new(rows, DOING)?;
-        let specs = self.specs_of(observed.topology()).await?;
-        observed.with(&specs)
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        let outcomes = self.claim_many(std::slice::from_ref(claim)).await?;
+        Ok(outcomes.into_iter().find_map(|outcome| match outcome {
+            ClaimOutcome::Won(claimed) => Some(claimed),
+            ClaimOutcome::Lost | ClaimOutcome::Busy => None,
+        }))
     }
 
-    async fn specs_of(&self, topology: i64) -> StoreResult<Specs> {
-        const DOING: &str = "read the topology";
-        if let Some(kept) = self.specs.get(topology) {
-            return Ok(kept);
-        }
-        // Specs are read before members. A partition created in between has members and no spec,
-        // and is left out. Its creation changes the topology number, so the next observation reads
-        // again.
-        let rows = self.fetch_all(DOING, query_as(statements::SPECS)).await?;
-        let members = self.fetch_all(DOING, query_as(statements::MEMBERS)).await?;
-        let specs = Arc::new(specs(rows, members, DOING)?);
-        self.specs.put(topology, &specs);
-        Ok(specs)
+    /// The write lock covers the whole file, so that no single row is ever busy.
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        check_claims(claims)?;
+        let (claims, clock) = (claims.to_vec(), self.clock.clone());
+        self.writer
+            .write(Urgency::Normal, CLAIMING, move |c| {
+                Box::pin(async move { write_claims(c, claims, clock()).await })
+            })
+            .await
     }
 
-    pub(super) async fn release_one(
+    async fn release(
         &self,
         partition: PartitionId,
         epoch: Epoch,
         claim: ClaimId,
         to: Option<&NodeName>,
     ) -> StoreResult<bool> {
-        let to = to.map(|node| node.0.clone());
+        let to = to.cloned();
         self.writer
             .write(Urgency::Normal, "release", move |c| {
-                Box::pin(write_release(c, partition, epoch, claim, to))
+                Box::pin(async move {
+                    ownership::release(c, partition, epoch, claim, to.as_ref()).await
+                })
             })
             .await
     }
 
-    pub(super) async fn write_barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
+    async fn barrier(&self, held: &OwnerToken) -> StoreResult<bool> {
         let held = *held;
-        self.writer.write(Urgency::Normal, "barrier", move |c| Box::pin(barrier(c, held))).await
+        self.writer
+            .write(Urgency::Normal, "barrier", move |c| {
+                Box::pin(async move { ownership::barrier(c, &held).await })
+            })
+            .await
     }
-}
-
-async fn write_release(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    epoch: Epoch,
-    claim: ClaimId,
-    to: Option<String>,
-) -> StoreResult<bool> {
-    let done = query(statements::RELEASE)
-        .bind(stored_partition(partition))
-        .bind(stored(epoch.number()))
-        .bind(&claim.0[..])
-        .bind(to)
-        .execute(connection)
-        .await
-        .map_err(|error| classify("release", &error))?;
-    Ok(done.rows_affected() == 1)
-}
-
-async fn barrier(connection: &mut SqliteConnection, held: OwnerToken) -> StoreResult<bool> {
-    let done = query(statements::BARRIER)
-        .bind(stored_partition(held.partition))
-        .bind(stored(held.epoch.number()))
-        .bind(&held.claim.0[..])
-        .bind(stored(held.position.next.0))
-        .bind(&held.position.last_hash.0[..])
-        .execute(connection)
-        .await
-        .map_err(|error| classify("barrier", &error))?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// Writes the heartbeat. Returns the catalogue's version.
@@ -165,7 +124,57 @@ async fn write_beat(
     let (newest, version): (i64, i64) =
         query_as(reply).bind(&beat.node.0).fetch_one(connection).await.map_err(failed)?;
     if newest != incarnation {
-        return Err(rules::superseded(&beat.node));
+        return Err(superseded(&beat.node));
     }
     Ok(loaded(version))
+}
+
+async fn write_claims(
+    connection: &mut SqliteConnection,
+    claims: Vec<Claim>,
+    now: Timestamp,
+) -> StoreResult<Vec<ClaimOutcome>> {
+    let list = json(&claims);
+    query(CLAIM_MANY)
+        .bind(&list)
+        .bind(now.micros())
+        .bind(FLAPS_HALVE_US)
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| classify(CLAIMING, &error))?;
+    let left: Vec<LeftTuple> = query_as(CLAIMED)
+        .bind(&list)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| classify(CLAIMING, &error))?;
+    let mut left = left.into_iter();
+    let outcome_of = |claim: &Claim| match left.next() {
+        Some((id, is_ours, epoch, next, last_hash)) if id == stored_partition(claim.partition) => {
+            match is_ours {
+                true => claimed(&(epoch, next, last_hash), CLAIMING).map(ClaimOutcome::Won),
+                false => Ok(ClaimOutcome::Lost),
+            }
+        }
+        // The partition does not exist. The error rolls back the other claims of the call.
+        _ => Err(StoreError::no_partition(claim.partition)),
+    };
+    claims.iter().map(outcome_of).collect()
+}
+
+/// The claims in the form that `claim_many.sql` reads. They are numbers and hex digits, so that no
+/// character needs an escape.
+fn json(claims: &[Claim]) -> String {
+    let mut list = String::from("[");
+    for claim in claims {
+        let (id, seen) = (stored_partition(claim.partition), stored(claim.seen.number()));
+        let (incarnation, forced) = (stored(claim.incarnation.0), i32::from(claim.forced));
+        let comma = if list.len() == 1 { "" } else { "," };
+        let _ = write!(list, "{comma}[{id},{seen},\"");
+        for byte in claim.node.0.bytes() {
+            let _ = write!(list, "{byte:02x}");
+        }
+        let _ = write!(list, "\",{incarnation},\"{}\",{forced}]", claim.claim);
+    }
+    list.push(']');
+    list
 }

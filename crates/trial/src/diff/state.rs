@@ -2,7 +2,8 @@
 //! booked charges (docs/plan-semantics.md section 6). State is identified by plan id, primitive id
 //! and unit, so a primitive with a new id starts without state.
 
-use turnpike_plan::{ComponentKind, ObjectCode, Plan, Primitive, Variable};
+use turnpike_plan::{ObjectCode, Plan, Primitive, Variable};
+use turnpike_types::LineKind;
 
 type Side<'a> = (&'a Plan, &'a ObjectCode);
 
@@ -74,10 +75,10 @@ fn other_currency(variable: &Variable, after: &ObjectCode) -> Option<String> {
 fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     let mut components = code.components().iter().filter(|component| component.primitive == id);
     match components.next().map(|component| component.kind) {
-        Some(ComponentKind::OneTime | ComponentKind::Recurring) => {
+        Some(LineKind::OneTime | LineKind::Recurring) => {
             "its count begins at zero and it is charged again"
         }
-        Some(ComponentKind::Usage) if step.is_some() => {
+        Some(LineKind::Usage) if step.is_some() => {
             "its count begins at zero and its constant is charged again"
         }
         _ => "its count begins at zero",

@@ -4,22 +4,21 @@ mod bind;
 mod change;
 mod dates;
 mod import;
+mod one;
 mod option;
 mod show;
 
-pub(crate) use import::warn_of_begin;
-
 use clap::{Args, Subcommand};
-use turnpike_proto::account::v1::account_command::Command;
-use turnpike_proto::account::v1::{AccountCommand, Cancel, Settings, Subscribe};
+use turnpike_proto::account::v1::{Cancel, Settings, Subscribe};
 use turnpike_types::{Currency, Identity};
 
-use self::dates::{When, when};
-use crate::apply::{self, Applied};
-use crate::cli::Context;
+use self::dates::{DatedCommand, TimedChange, When, when};
+use self::one::OneCommand;
+use crate::apply;
 use crate::client::ClientArgs;
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
-use crate::{ui, values};
+use crate::values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +36,7 @@ pub(crate) enum AccountCommands {
     /// Opens accounts and subscribes them to plans from a CSV file
     Import(import::ImportArgs),
     /// Shows an account: settings, subscriptions, accumulators
-    Show(show::ShowArgs),
+    Show(show::AccountShowArgs),
     /// Opens an account
     Open(OpenArgs),
     /// Subscribes an account to a plan
@@ -167,71 +166,54 @@ pub(crate) struct CancelArgs {
     client: ClientArgs,
 }
 
+impl OpenArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<OneCommand> {
+        let identities = self.identities.into_iter().map(String::from);
+        let command = apply::open(self.number, self.settings.settings()?, identities);
+        Ok(OneCommand { command, client: self.client.resolve(&context.config)? })
+    }
+}
+
+impl SubscribeArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<DatedCommand> {
+        let subscription = Subscribe {
+            plan_id: self.plan,
+            from_us: 0,
+            priority: self.priority,
+            parameters: values::unique("--parameter", self.parameters)?,
+        };
+        Ok(DatedCommand {
+            account: self.number,
+            at: self.from,
+            change: TimedChange::Subscribe(subscription),
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+impl CancelArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<DatedCommand> {
+        Ok(DatedCommand {
+            account: self.number,
+            at: Some(self.at),
+            change: TimedChange::Cancel(Cancel { plan_id: self.plan, at_us: 0 }),
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
 pub(crate) async fn run(command: AccountCommands, context: &Context) -> anyhow::Result<Finish> {
     match command {
-        AccountCommands::Import(args) => import::run(args, context).await,
-        AccountCommands::Show(args) => show::run(args, context).await,
-        AccountCommands::Open(args) => {
-            let identities = args.identities.into_iter().map(String::from);
-            let command = apply::open(args.number, args.settings.settings()?, identities);
-            one(&args.client, command, context).await
-        }
-        AccountCommands::Subscribe(args) => {
-            let (number, plan_id, priority) = (args.number, args.plan, args.priority);
-            let parameters = values::unique("--parameter", args.parameters)?;
-            dates::one(&args.client, number, args.from, context, |from_us| {
-                let subscription = Subscribe { plan_id, from_us, priority, parameters };
-                apply::subscribe(number, subscription)
-            })
-            .await
-        }
-        AccountCommands::Cancel(args) => {
-            let (number, plan_id) = (args.number, args.plan);
-            dates::one(&args.client, number, Some(args.at), context, |at_us| {
-                plain(number, Command::Cancel(Cancel { plan_id, at_us }))
-            })
-            .await
-        }
-        AccountCommands::Change(args) => args.run(context).await,
-        AccountCommands::Bind(args) => args.run(context).await,
-        AccountCommands::Unbind(args) => args.run(context).await,
-        AccountCommands::Offer(args) => args.run(context).await,
-        AccountCommands::Pick(args) => args.run(context).await,
-        AccountCommands::OptOut(args) => args.run(context).await,
+        AccountCommands::Import(args) => import::run(args.resolve(context)?).await,
+        AccountCommands::Show(args) => show::run(args.resolve(context)?).await,
+        AccountCommands::Open(args) => one::run(args.resolve(context)?).await,
+        AccountCommands::Subscribe(args) => dates::run(args.resolve(context)?).await,
+        AccountCommands::Cancel(args) => dates::run(args.resolve(context)?).await,
+        AccountCommands::Change(args) => dates::run(args.resolve(context)?).await,
+        AccountCommands::Bind(args) => bind::bind(args.resolve(context)?).await,
+        AccountCommands::Unbind(args) => bind::unbind(args.resolve(context)?).await,
+        AccountCommands::Offer(args) => dates::run(args.resolve(context)?).await,
+        AccountCommands::Pick(args) => one::run(args.resolve(context)?).await,
+        AccountCommands::OptOut(args) => dates::run(args.resolve(context)?).await,
     }
-}
-
-const fn plain(account_number: u64, command: Command) -> AccountCommand {
-    AccountCommand { account_number, command: Some(command), identities: Vec::new() }
-}
-
-async fn one(
-    client: &ClientArgs,
-    command: AccountCommand,
-    context: &Context,
-) -> anyhow::Result<Finish> {
-    let front = client.connect(&context.config).await?;
-    let number = command.account_number;
-    let applied = apply::apply(&front, [command], |_, _| {}).await?;
-    print_outcome(number, applied, "")
-}
-
-/// Prints the outcome of one command. `when` is the text of its effective time, with a leading
-/// comma.
-fn print_outcome(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
-    match applied {
-        Applied { applied: 1, notes, .. } => {
-            ui::print(format_args!("account {number}: done{when}"))?;
-            notes.iter().try_for_each(ui::print)?;
-        }
-        Applied { already: 1, notes, .. } => {
-            ui::print(format_args!("account {number}: already in effect{when}"))?;
-            notes.iter().try_for_each(ui::print)?;
-        }
-        Applied { refusals, .. } => {
-            let why = refusals.first().map_or("", |refusal| refusal.message.as_str());
-            anyhow::bail!("account {number}: refused: {why}");
-        }
-    }
-    Ok(Finish::Done)
 }

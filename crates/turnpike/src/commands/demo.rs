@@ -16,13 +16,14 @@ use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_types::{AccountRange, Timestamp};
 
+use crate::account_setup::{publish, settings, subscription, succeeded};
 use crate::children::RunningChild;
-use crate::cli::Context;
 use crate::client::Front;
-use crate::commands::load::setup::{publish, settings, subscription, succeeded};
-use crate::commands::partition::AcceptanceArgs;
-use crate::commands::up::{ClusterPlan, LocalCluster};
+use crate::context::Context;
 use crate::exit::Finish;
+use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster};
+use crate::partitions::Acceptance;
+use crate::settings::Setting;
 use crate::tally::FileReport;
 use crate::usage_file::{self, Rows, Sending};
 use crate::{apply, plans, server, ui, values};
@@ -60,29 +61,42 @@ const FIG6B_BILL: &str = include_str!("../../plans/fig6b_bill.csv");
 /// How long a request may make no progress before it fails: long enough for loaded machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<Finish> {
+/// The resolved settings of `demo`.
+#[derive(Debug)]
+pub(crate) struct DemoSettings {
+    records: u64,
+    children: ChildSettings,
+}
+
+impl DemoArgs {
+    pub(crate) fn resolve(self, context: &Context) -> DemoSettings {
+        DemoSettings { records: self.records, children: ChildSettings::new(context, self.logs) }
+    }
+}
+
+pub(crate) async fn run(settings: DemoSettings) -> anyhow::Result<Finish> {
     let (mut interrupt, mut terminate) = server::signals()?;
     // An interrupt drops the demo's future, which ends its processes and removes its directory.
     tokio::select! {
-        told = story(&args, context) => told.map(|()| Finish::Done),
+        told = story(&settings) => told.map(|()| Finish::Done),
         _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
         _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 
-async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
+async fn story(settings: &DemoSettings) -> anyhow::Result<()> {
     let began = Instant::now();
     let directory = tempfile::tempdir().context("no temporary directory can be made")?;
     chapter("1. A cluster: one front, two rating nodes, one SQLite file")?;
     let plan = ClusterPlan {
         nodes: 2,
-        partitions: Some(4),
-        accounts: Some(AccountRange::new(1, LAST)?),
-        acceptance: AcceptanceArgs::since(Timestamp(0)),
-        listen: "127.0.0.1:0".to_owned(),
-        shows_logs: args.logs,
+        partitions: Setting::fixed(4),
+        accounts: Setting::fixed(AccountRange::new(1, LAST)?),
+        acceptance: Acceptance::since(Timestamp(0)),
+        listen: Setting::fixed("127.0.0.1:0".to_owned()),
+        children: settings.children.clone(),
     };
-    let mut cluster = LocalCluster::start(directory.path(), &plan, context).await?;
+    let mut cluster = LocalCluster::start(directory.path(), &plan).await?;
     let front = cluster.connect(TIMEOUT).await?;
     balanced(&front).await?;
     owners(&front).await?;
@@ -90,19 +104,19 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     chapter("2. Two price plans, and accounts")?;
     open_accounts(&front).await?;
 
-    chapter(&format!("3. Usage: {} records over 4 streams", ui::count(args.records + 13)))?;
+    chapter(&format!("3. Usage: {} records over 4 streams", ui::count(settings.records + 13)))?;
     let started = values::now_us() - 60_000_000;
-    let traffic = Traffic::new(BILLED + 1, LAST - BILLED, args.records, started);
+    let traffic = Traffic::new(BILLED + 1, LAST - BILLED, settings.records, started);
     let flow = tokio::spawn(Arc::clone(&traffic).flow(front.again().await?));
     bill_usage(&front, 0..5).await?;
     say("the first five of account 42's thirteen sessions are accepted and durable")?;
-    while traffic.answered.load(Ordering::Relaxed) < args.records / 5 && !flow.is_finished() {
+    while traffic.answered.load(Ordering::Relaxed) < settings.records / 5 && !flow.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drill(&mut cluster, &front, &traffic).await?;
     let tally = flow.await??;
     say(&format!("all streams have ended: {tally}"))?;
-    ensure!(tally.sent == args.records && tally.is_balanced(), "answers are missing: {tally}");
+    ensure!(tally.sent == settings.records && tally.is_balanced(), "answers are missing: {tally}");
 
     chapter("5. A retry: a client that does not know which records were accepted")?;
     let again = traffic.again(&front).await?;
@@ -112,7 +126,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     chapter("6. The audit: rated output is pulled and counted independently")?;
     let audit = Audit::pull(&front, "demo", BILLED).await?;
     audit.reconcile(&traffic.ledger(), 13, 1)?;
-    let [sent, lines] = [args.records + 13, audit.lines].map(ui::count);
+    let [sent, lines] = [settings.records + 13, audit.lines].map(ui::count);
     say(&format!("{sent} records sent = {} in the log = {sent} rated", ui::count(audit.logged)))?;
     say(&format!("{lines} charge lines, none twice; every segment matches its control totals"))?;
     let octets = ui::count(audit.octets());

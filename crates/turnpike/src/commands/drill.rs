@@ -11,7 +11,6 @@ use turnpike_drill::{
 };
 use turnpike_types::AccountRange;
 
-use crate::cli::Context;
 use crate::exit::{Finish, usage};
 use crate::{server, ui, values};
 
@@ -102,23 +101,48 @@ struct Results<'a> {
     scenarios: &'a [Report],
 }
 
-pub(crate) async fn run(args: DrillArgs, _: &Context) -> anyhow::Result<Finish> {
-    if matches!(args.command, Some(DrillCommand::List)) {
-        return list();
+/// The resolved settings of a drill.
+#[derive(Debug)]
+struct DrillSettings {
+    scenarios: Vec<&'static Scenario>,
+    options: Options,
+    database: Option<String>,
+    json: Option<PathBuf>,
+    html: Option<PathBuf>,
+}
+
+impl DrillArgs {
+    fn resolve(self) -> anyhow::Result<DrillSettings> {
+        Ok(DrillSettings {
+            scenarios: chosen(&self)?,
+            options: options(&self)?,
+            database: self.database,
+            json: self.json,
+            html: self.html,
+        })
     }
+}
+
+pub(crate) async fn run(args: DrillArgs) -> anyhow::Result<Finish> {
+    match args.command {
+        Some(DrillCommand::List) => list(),
+        None => interruptible(args.resolve()?).await,
+    }
+}
+
+async fn interruptible(settings: DrillSettings) -> anyhow::Result<Finish> {
     let (mut interrupt, mut terminate) = server::signals()?;
     // An interrupt drops the drill's future, which ends its processes and removes its database.
     tokio::select! {
-        result = drill(args) => result,
+        result = drill(settings) => result,
         _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
         _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 
-async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
-    let scenarios = chosen(&args)?;
-    let options = options(&args)?;
-    let (database, note) = Database::choose(args.database.clone()).await?;
+async fn drill(settings: DrillSettings) -> anyhow::Result<Finish> {
+    let options = &settings.options;
+    let (database, note) = Database::choose(settings.database.clone()).await?;
     if let Some(note) = note {
         ui::print_stderr(format_args!("the drill could not start a PostgreSQL ({note})"));
     }
@@ -129,18 +153,18 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
     let temporary = tempfile::tempdir().context("no temporary directory can be made")?;
     let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     let mut reports = Vec::new();
-    for scenario in scenarios {
+    for &scenario in &settings.scenarios {
         let name = scenario.name;
         ui::print_stderr(format_args!("{name}: {}", scenario.help));
         let tell = Arc::new(move |line: &str| ui::print_stderr(format_args!("  {name}: {line}")));
-        let report = turnpike_drill::run(scenario, &options, &database, &dir.join(name), tell)
+        let report = turnpike_drill::run(scenario, options, &database, &dir.join(name), tell)
             .await
             .with_context(|| format!("scenario {name} could not run"))?;
         print_result(&report);
         reports.push(report);
         // The reports are written after each scenario, so that an interrupt loses no finished
         // report.
-        write(&args, options.seed, &reports)?;
+        write(&settings, options.seed, &reports)?;
     }
     ui::print(turnpike_drill::table(&reports).trim_end())?;
     for report in &reports {
@@ -206,14 +230,14 @@ fn print_result(report: &Report) {
     report.why.iter().for_each(|why| ui::print_stderr(format_args!("    {why}")));
 }
 
-fn write(args: &DrillArgs, seed: u64, reports: &[Report]) -> anyhow::Result<()> {
+fn write(settings: &DrillSettings, seed: u64, reports: &[Report]) -> anyhow::Result<()> {
     let put = |file: &Path, text: String| {
         std::fs::write(file, text).with_context(|| format!("{} can't be written", file.display()))
     };
-    if let Some(file) = &args.json {
+    if let Some(file) = &settings.json {
         put(file, serde_json::to_string_pretty(&Results { seed, scenarios: reports })?)?;
     }
-    if let Some(file) = &args.html {
+    if let Some(file) = &settings.html {
         put(file, turnpike_drill::page(reports, seed))?;
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! `turnpike front`: accepts usage, commands and queries, and serves rated output.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 
 use anyhow::Context as _;
@@ -10,10 +9,11 @@ use turnpike_feed::FeedService;
 use turnpike_front::{Dial, FrontConfig, FrontServer};
 use turnpike_store::metered;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
+use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::server::{self, ListenArgs, Listener};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -36,55 +36,61 @@ pub(crate) struct FrontArgs {
     listen: ListenArgs,
 }
 
-/// The default listening address of a front.
-pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
-
 /// The resolved settings of the front.
-struct Settings<'a> {
-    database: &'a str,
-    listen: String,
-    metrics: Option<SocketAddr>,
+#[derive(Debug)]
+pub(crate) struct FrontSettings {
+    database: String,
+    listen: ListenSettings,
     front: FrontConfig,
+    /// The configuration file and the log filter, for the first line of the log.
+    config_shown: String,
+    log_filter: String,
 }
 
-impl<'a> Settings<'a> {
-    fn resolve(args: &'a FrontArgs, context: &'a Context) -> anyhow::Result<Self> {
+impl FrontArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<FrontSettings> {
         let file = &context.config.front;
         let default = FrontConfig::default();
-        Ok(Self {
-            database: args.database.url(&context.config)?,
-            listen: args.listen.listen_at(file.listen.as_deref(), LISTEN_DEFAULT),
-            metrics: args.listen.metrics_at(file.metrics.as_deref())?,
+        let keys = ListenKeys {
+            listen: ("front.listen", &file.listen),
+            metrics: ("front.metrics", &file.metrics),
+        };
+        Ok(FrontSettings {
+            database: self.database.resolve(&context.config)?,
+            listen: self.listen.resolve(&keys, FRONT_LISTEN)?,
             front: FrontConfig {
                 seed: rand::random(),
                 admitted_bytes_max: file.admitted_bytes_max.unwrap_or(default.admitted_bytes_max),
                 ..default
             },
+            config_shown: context.config_shown(),
+            log_filter: context.log.filter.clone(),
         })
     }
+}
 
+impl FrontSettings {
     /// Writes the first line of the log: version and settings, without secrets.
-    fn log_settings(&self, context: &Context) {
+    fn log_settings(&self) {
         let nowhere = || "none".to_owned();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
-            config = %context.config_shown(),
-            database = turnpike_store::redacted(self.database),
-            listen = self.listen,
-            metrics = self.metrics.map_or_else(nowhere, |address| address.to_string()),
-            log = context.log.filter,
+            config = %self.config_shown,
+            database = turnpike_store::redacted(&self.database),
+            listen = self.listen.listen.value,
+            metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            log = self.log_filter,
             admitted_bytes_max = self.front.admitted_bytes_max,
             "front starts"
         );
     }
 }
 
-pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Finish> {
-    let settings = Settings::resolve(&args, context)?;
-    settings.log_settings(context);
+pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
+    settings.log_settings();
     let probe = Probe::default();
-    let mut stop_asked = pin!(args.listen.stop_asked());
+    let mut stop_asked = pin!(settings.listen.stop_asked());
     let (listener, front, feed) = tokio::select! {
         why = &mut stop_asked => {
             tracing::info!(why = why?, "stopped before the front served");
@@ -117,16 +123,16 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
 
 /// Starts the front, and returns once it can serve. Waits for a database that does not answer yet.
 async fn start(
-    settings: &Settings<'_>,
+    settings: &FrontSettings,
     probe: &Probe,
 ) -> anyhow::Result<(Listener, FrontServer, FeedService)> {
     // An unusable address is an error at once, before the wait for the database.
-    drop(server::listen(&settings.listen).await?);
-    if let Some(metrics) = settings.metrics {
+    drop(server::listen(&settings.listen.listen).await?);
+    if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;
     }
-    let database = metered(database::open_when_there(settings.database, probe).await?);
-    let listener = server::listen(&settings.listen).await?;
+    let database = metered(database::open_when_there(&settings.database, probe).await?);
+    let listener = server::listen(&settings.listen.listen).await?;
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
     let front = FrontServer::start(settings.front.clone(), database, Dial::default());
     Ok((listener, front.context("the front can't start")?, feed))

@@ -9,8 +9,8 @@ use turnpike_proto::cluster::v1::{
     DrainRequest, ForgetRequest, HandoverRequest, StatusRequest, StatusResponse,
 };
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientArgs, ClientSettings, Front};
+use crate::context::Context;
 use crate::exit::Finish;
 use crate::{ui, values};
 
@@ -49,42 +49,61 @@ pub(crate) struct HandoverArgs {
     client: ClientArgs,
 }
 
-pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let to = args.to.unwrap_or_default();
-    let for_ms = u64::try_from(args.within.as_millis()).unwrap_or(u64::MAX);
-    let request = HandoverRequest { partition: args.partition, to: to.clone(), for_ms };
+/// The resolved settings of `handover`.
+#[derive(Debug)]
+pub(crate) struct HandoverSettings {
+    /// Without a member, the request is cancelled.
+    request: HandoverRequest,
+    cancel: bool,
+    no_wait: bool,
+    client: ClientSettings,
+}
+
+impl HandoverArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<HandoverSettings> {
+        let for_ms = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
+        // The parser requires one of --to and --cancel.
+        let to = self.to.unwrap_or_default();
+        Ok(HandoverSettings {
+            request: HandoverRequest { partition: self.partition, to, for_ms },
+            cancel: self.cancel,
+            no_wait: self.no_wait,
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+pub(crate) async fn handover(settings: HandoverSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let HandoverSettings { request, cancel, no_wait, .. } = settings;
     front
         .call("the handover could not be requested", || {
             let (mut cluster, request) = (front.cluster(), request.clone());
             async move { cluster.handover(request).await }
         })
         .await?;
-    if args.cancel {
+    if cancel {
         ui::print(format_args!(
             "partition {}: the members' priorities determine the owner again",
-            args.partition
+            request.partition
         ))?;
         return Ok(Finish::Done);
     }
-    if args.no_wait {
+    if no_wait {
         return Ok(Finish::Done);
     }
+    let HandoverRequest { partition: asked, to, .. } = request;
     let began = Instant::now();
     wait_until(&front, |status| {
-        let is_there = status.partitions.iter().any(|partition| {
-            partition.id == args.partition && partition.owner == to && partition.served
-        });
-        if is_there {
-            Ok(())
-        } else {
-            Err(format!("partition {} has not moved yet", args.partition))
-        }
+        let is_there = status
+            .partitions
+            .iter()
+            .any(|partition| partition.id == asked && partition.owner == to && partition.served);
+        if is_there { Ok(()) } else { Err(format!("partition {asked} has not moved yet")) }
     })
     .await?;
     ui::print(format_args!(
-        "node {to} serves partition {} after {} ms",
-        args.partition,
+        "node {to} serves partition {asked} after {} ms",
         began.elapsed().as_millis()
     ))?;
     Ok(Finish::Done)
@@ -115,38 +134,53 @@ pub(crate) struct DrainArgs {
     client: ClientArgs,
 }
 
-pub(crate) async fn drain(args: DrainArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let request = DrainRequest { node: args.node.clone(), drained: !args.undo };
+/// The resolved settings of `drain`.
+pub(crate) struct DrainSettings {
+    node: String,
+    undo: bool,
+    no_wait: bool,
+    client: ClientSettings,
+}
+
+impl DrainArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<DrainSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(DrainSettings { node: self.node, undo: self.undo, no_wait: self.no_wait, client })
+    }
+}
+
+pub(crate) async fn drain(settings: DrainSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let request = DrainRequest { node: settings.node.clone(), drained: !settings.undo };
     front
         .call("the node could not be drained", || {
             let (mut cluster, request) = (front.cluster(), request.clone());
             async move { cluster.drain(request).await }
         })
         .await?;
-    if args.undo {
-        ui::print(format_args!("node {} may claim again", args.node))?;
+    if settings.undo {
+        ui::print(format_args!("node {} may claim again", settings.node))?;
         return Ok(Finish::Done);
     }
-    if args.no_wait {
+    if settings.no_wait {
         return Ok(Finish::Done);
     }
     wait_until(&front, |status| {
         let mut serving = Vec::new();
-        for node in status.nodes.iter().filter(|node| node.name == args.node && node.live) {
+        for node in status.nodes.iter().filter(|node| node.name == settings.node && node.live) {
             serving.extend(node.serving.iter().map(u32::to_string));
         }
-        let owned = status.partitions.iter().filter(|partition| partition.owner == args.node);
+        let owned = status.partitions.iter().filter(|partition| partition.owner == settings.node);
         serving.extend(owned.map(|partition| partition.id.to_string()));
         serving.sort_unstable();
         serving.dedup();
         if serving.is_empty() {
             return Ok(());
         }
-        Err(format!("node {} still serves {}", args.node, serving.join(" ")))
+        Err(format!("node {} still serves {}", settings.node, serving.join(" ")))
     })
     .await?;
-    ui::print(format_args!("node {} serves nothing", args.node))?;
+    ui::print(format_args!("node {} serves nothing", settings.node))?;
     Ok(Finish::Done)
 }
 
@@ -166,16 +200,29 @@ pub(crate) struct ForgetArgs {
     client: ClientArgs,
 }
 
-pub(crate) async fn forget(args: ForgetArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let request = ForgetRequest { node: args.node.clone() };
+/// The resolved settings of `forget`.
+pub(crate) struct ForgetSettings {
+    node: String,
+    client: ClientSettings,
+}
+
+impl ForgetArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<ForgetSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(ForgetSettings { node: self.node, client })
+    }
+}
+
+pub(crate) async fn forget(settings: ForgetSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let request = ForgetRequest { node: settings.node.clone() };
     front
         .call("the node could not be forgotten", || {
             let (mut cluster, request) = (front.cluster(), request.clone());
             async move { cluster.forget(request).await }
         })
         .await?;
-    ui::print(format_args!("node {} is forgotten", args.node))?;
+    ui::print(format_args!("node {} is forgotten", settings.node))?;
     Ok(Finish::Done)
 }
 

@@ -1,13 +1,13 @@
 //! `turnpike ingest`: sends a file of usage records to the cluster.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::Context;
-use crate::client::ClientArgs;
-use crate::exceptions_file::ExceptionsFile;
+use crate::batches::BatchArgs;
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::tally::FileReport;
 use crate::ui;
@@ -49,48 +49,47 @@ pub(crate) struct IngestArgs {
     client: ClientArgs,
 }
 
-/// Options for sending records and reporting their outcomes.
-#[derive(Debug, Args)]
-pub(crate) struct BatchArgs {
-    /// Records per batch
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    pub(crate) batch: u32,
-    /// Batches in flight
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) window: u16,
-    /// Write every bad, suspended or rejected row to this CSV file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) exceptions: Option<PathBuf>,
-    /// Report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+/// The resolved settings of `ingest`.
+#[derive(Debug)]
+pub(crate) struct IngestSettings {
+    file: PathBuf,
+    format: Option<Format>,
+    attributes: Vec<String>,
+    batches: BatchArgs,
+    /// Whether progress is not shown.
+    hidden: bool,
+    client: ClientSettings,
 }
 
-impl BatchArgs {
-    /// Opens the file of `--exceptions`, for records of `input`.
-    pub(crate) fn exceptions(&self, input: &Path) -> anyhow::Result<Option<ExceptionsFile>> {
-        self.exceptions.as_deref().map(|path| ExceptionsFile::open(path, input)).transpose()
+impl IngestArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<IngestSettings> {
+        Ok(IngestSettings {
+            file: self.file,
+            format: self.format,
+            attributes: self.attributes,
+            hidden: context.quiet || self.batches.json,
+            batches: self.batches,
+            client: self.client.resolve(&context.config)?,
+        })
     }
 }
 
-pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<Finish> {
-    let attributes: BTreeSet<String> = args.attributes.iter().cloned().collect();
-    let (path, format) = (args.file.as_path(), args.format);
-    let named = args.attributes.as_slice();
+pub(crate) async fn run(settings: IngestSettings) -> anyhow::Result<Finish> {
+    let attributes: BTreeSet<String> = settings.attributes.iter().cloned().collect();
+    let (path, format) = (settings.file.as_path(), settings.format);
+    let named = settings.attributes.as_slice();
     let rows = usage_file::rows(Source { path, format, attributes: &attributes, named })?;
-    let name = args.file.display().to_string();
-    let exceptions = args.batches.exceptions(path)?;
-    let front = args.client.connect(&context.config).await?;
-    let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
+    let name = settings.file.display().to_string();
+    let exceptions = settings.batches.exceptions(path)?;
+    let front = settings.client.connect().await?;
+    let bar = ui::progress(None, name.clone(), settings.hidden);
     let source: String = name.chars().take(32).collect();
     let sending = Sending {
         source: &source,
-        batch_records: args.batches.batch,
-        window: usize::from(args.batches.window),
+        batch_records: settings.batches.batch,
+        window: usize::from(settings.batches.window),
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, rows, report, &bar).await?;
-    report.print(args.batches.json, exceptions)
+    report.print(settings.batches.json, exceptions)
 }

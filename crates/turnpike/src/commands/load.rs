@@ -1,8 +1,7 @@
 //! `turnpike load`: generates usage and measures the throughput.
 
-pub(crate) mod generate;
 mod histogram;
-pub(crate) mod setup;
+mod setup;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,19 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use turnpike_client::SendEvent;
+use turnpike_types::DAY_US;
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientArgs, ClientSettings, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
+use crate::generator::{Generator, GeneratorOptions, LONGEST_US, UsageKind, share};
 use crate::tally::Tally;
 use crate::{ui, values};
 
-use generate::{Generator, GeneratorOptions, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
@@ -38,16 +38,6 @@ Examples:
   turnpike load --setup --first-account 900001 --account-count 10000 --seconds 10
   turnpike load --account-count 1000000 --records 20000000 --streams 8 --json
   turnpike load --records 100000 --run drill-1 && turnpike load --records 100000 --run drill-1";
-
-/// The kind of usage to generate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum UsageKind {
-    /// Connect time, priced by time of day and by day of the week
-    #[default]
-    Fig6b,
-    /// Octets, priced in tiers
-    Octets,
-}
 
 /// Options of `load`.
 #[derive(Debug, Args)]
@@ -134,41 +124,96 @@ struct StreamReport {
     answers: Vec<Instant>,
 }
 
-pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let hidden = context.quiet || args.json;
-    if args.setup {
+/// When a load ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoadLimit {
+    Records(u64),
+    Time(Duration),
+}
+
+/// The resolved settings of `load`.
+#[derive(Debug)]
+pub(crate) struct LoadSettings {
+    first_account: u64,
+    accounts: u64,
+    limit: LoadLimit,
+    batch: u32,
+    streams: u16,
+    window: u16,
+    kind: UsageKind,
+    attributes: u8,
+    setup: bool,
+    plan: Option<PathBuf>,
+    /// The prefix of record ids.
+    run: String,
+    /// Whether the prefix was given, so that the records must be the same at each run of a day.
+    is_named: bool,
+    json: bool,
+    /// Whether progress is not shown.
+    hidden: bool,
+    client: ClientSettings,
+}
+
+/// The time that a load takes without `--records` and `--seconds`.
+const TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+impl LoadArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<LoadSettings> {
+        let time = LoadLimit::Time(self.seconds.unwrap_or(TIME_DEFAULT));
+        Ok(LoadSettings {
+            first_account: self.first_account,
+            accounts: self.accounts,
+            limit: self.records.map_or(time, LoadLimit::Records),
+            batch: self.batch,
+            streams: self.streams,
+            window: self.window,
+            kind: self.kind,
+            attributes: self.attributes,
+            setup: self.setup,
+            plan: self.plan,
+            is_named: self.run.is_some(),
+            run: self.run.unwrap_or_else(|| format!("{:08x}", rand::random::<u32>())),
+            json: self.json,
+            hidden: context.quiet || self.json,
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+pub(crate) async fn run(settings: LoadSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let hidden = settings.hidden;
+    if settings.setup {
         let setup = setup::Setup {
-            kind: args.kind,
-            plan: args.plan.as_deref(),
-            first: args.first_account,
-            accounts: args.accounts,
+            kind: settings.kind,
+            plan: settings.plan.as_deref(),
+            first: settings.first_account,
+            accounts: settings.accounts,
         };
         setup.run(&front, hidden).await?;
     }
-    let run = args.run.clone().unwrap_or_else(|| format!("{:08x}", rand::random::<u32>()));
-    let for_how_long = args.seconds.unwrap_or(Duration::from_secs(10));
     let started = Instant::now();
-    let shared = Arc::new(Shared {
-        deadline: args.records.is_none().then(|| started + for_how_long),
-        answered: AtomicU64::new(0),
-    });
+    let (records, deadline) = match settings.limit {
+        LoadLimit::Records(records) => (Some(records), None),
+        LoadLimit::Time(time) => (None, Some(started + time)),
+    };
+    let shared = Arc::new(Shared { deadline, answered: AtomicU64::new(0) });
     let mut streams = JoinSet::new();
-    let start_us = start_us(args.run.is_some());
-    for stream in 0..args.streams {
+    let start_us = start_us(settings.is_named);
+    for stream in 0..settings.streams {
         let generator = Generator::new(&GeneratorOptions {
-            kind: args.kind,
-            run: &run,
+            kind: settings.kind,
+            run: &settings.run,
             stream,
-            first_account: args.first_account,
-            accounts: args.accounts,
-            batch_records: args.batch,
-            attributes: args.attributes,
+            first_account: settings.first_account,
+            accounts: settings.accounts,
+            batch_records: settings.batch,
+            attributes: settings.attributes,
             start_us,
         });
         let (front, shared) = (front.again().await?, Arc::clone(&shared));
-        let left = args.records.map_or(u64::MAX, |all| share(all, stream, args.streams));
-        streams.spawn(one_stream(front, generator, left, usize::from(args.window), shared));
+        let left = records.map_or(u64::MAX, |all| share(all, stream, settings.streams));
+        streams.spawn(one_stream(front, generator, left, usize::from(settings.window), shared));
     }
     let watch = tokio::spawn(watch(Arc::clone(&shared), !hidden));
     let mut all = StreamReport::default();
@@ -179,15 +224,14 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
         all.answers.extend(stream.answers);
     }
     watch.abort();
-    print_report(&report(run, started, all), args.json)
+    print_report(&report(settings.run, started, all), settings.json)
 }
 
 /// The start of all records: far enough in the past that the longest record has ended (P26). A named
 /// run that is repeated must give the same bytes, including the time, so its records start at
 /// midnight (UTC).
 fn start_us(is_named: bool) -> i64 {
-    const DAY_US: i64 = 86_400_000_000;
-    let ended = values::now_us() - generate::LONGEST_US;
+    let ended = values::now_us() - LONGEST_US;
     if is_named { ended.div_euclid(DAY_US) * DAY_US } else { ended }
 }
 
@@ -285,4 +329,23 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<Finish> {
         anyhow::bail!("records are missing from the answers: {tally}");
     }
     Ok(Finish::unless(tally.is_partial()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    #[test]
+    fn a_load_ends_after_ten_seconds_unless_a_number_or_a_time_is_given() {
+        let of = |words: &[&str]| options::<LoadArgs>(words, &[]).resolve(&context("")).unwrap();
+        let seconds = |seconds| LoadLimit::Time(Duration::from_secs(seconds));
+        assert_eq!(of(&[]).limit, seconds(10));
+        assert_eq!(of(&["--seconds", "3"]).limit, seconds(3));
+        assert_eq!(of(&["--records", "5"]).limit, LoadLimit::Records(5));
+        let named = of(&["--run", "again"]);
+        assert_eq!((named.run.as_str(), named.is_named), ("again", true));
+        assert!(!of(&[]).is_named && of(&[]).run != of(&[]).run, "another run by default");
+    }
 }

@@ -11,11 +11,12 @@ use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
 use turnpike_types::NodeName;
 
-use crate::cli::Context;
 use crate::config::NodeSection;
+use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
+use crate::defaults::NODE_LISTEN;
 use crate::exit::{EXIT_CODES, Finish, in_use, usage};
-use crate::server::{self, ListenArgs, Listener};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -46,49 +47,56 @@ pub(crate) struct NodeArgs {
     advertise: Option<String>,
 }
 
-/// The default listening address of a node.
-const LISTEN_DEFAULT: &str = "127.0.0.1:7071";
-
 /// The resolved settings of the node.
-struct Settings<'a> {
-    database: &'a str,
-    listen: String,
+#[derive(Debug)]
+pub(crate) struct NodeSettings {
+    database: String,
+    listen: ListenSettings,
     advertise: Option<String>,
-    metrics: Option<SocketAddr>,
     /// The node's configuration without its address, which is known only once the node listens.
     node: NodeConfig,
+    /// The configuration file and the log filter, for the first line of the log.
+    config_shown: String,
+    log_filter: String,
 }
 
-impl<'a> Settings<'a> {
-    fn resolve(args: &'a NodeArgs, context: &'a Context) -> anyhow::Result<Self> {
+impl NodeArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<NodeSettings> {
         let file = &context.config.node;
-        let name = args.name.clone().or_else(|| file.name.clone()).ok_or_else(|| {
+        let name = self.name.or_else(|| file.name.clone()).ok_or_else(|| {
             usage(
                 "the node has no name; use --name NAME, the name in the members of its partitions",
             )
         })?;
-        Ok(Self {
-            database: args.database.url(&context.config)?,
-            listen: args.listen.listen_at(file.listen.as_deref(), LISTEN_DEFAULT),
-            advertise: args.advertise.clone().or_else(|| file.advertise.clone()),
-            metrics: args.listen.metrics_at(file.metrics.as_deref())?,
+        let keys = ListenKeys {
+            listen: ("node.listen", &file.listen),
+            metrics: ("node.metrics", &file.metrics),
+        };
+        Ok(NodeSettings {
+            database: self.database.resolve(&context.config)?,
+            listen: self.listen.resolve(&keys, NODE_LISTEN)?,
+            advertise: self.advertise.or_else(|| file.advertise.clone()),
             node: config(name, file),
+            config_shown: context.config_shown(),
+            log_filter: context.log.filter.clone(),
         })
     }
+}
 
+impl NodeSettings {
     /// Writes the first line of the log: version and settings, without secrets.
-    fn log_settings(&self, context: &Context) {
+    fn log_settings(&self) {
         let nowhere = || "none".to_owned();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
-            config = %context.config_shown(),
+            config = %self.config_shown,
             name = %self.node.name,
-            database = turnpike_store::redacted(self.database),
-            listen = self.listen,
+            database = turnpike_store::redacted(&self.database),
+            listen = self.listen.listen.value,
             advertise = self.advertise.as_deref().unwrap_or("the listening address"),
-            metrics = self.metrics.map_or_else(nowhere, |address| address.to_string()),
-            log = context.log.filter,
+            metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            log = self.log_filter,
             heartbeat_ms = u64::try_from(self.node.heartbeat.as_millis()).unwrap_or(u64::MAX),
             queue_bytes_max = self.node.queue_bytes_max,
             keys_max = self.node.keys_max,
@@ -113,12 +121,11 @@ impl<'a> Settings<'a> {
     }
 }
 
-pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Finish> {
-    let settings = Settings::resolve(&args, context)?;
-    settings.log_settings(context);
+pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
+    settings.log_settings();
     let name = &settings.node.name;
     let probe = Probe::default();
-    let mut stop_asked = pin!(args.listen.stop_asked());
+    let mut stop_asked = pin!(settings.listen.stop_asked());
     let (listener, mut node) = tokio::select! {
         why = &mut stop_asked => {
             tracing::info!(why = why?, "stopped before the node served");
@@ -153,15 +160,15 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
 }
 
 /// Starts the node up to its first heartbeat. Waits for a database that does not answer yet.
-async fn start(settings: &Settings<'_>, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
+async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
     let name = &settings.node.name;
     // An unusable address is an error at once, before the wait for the database.
-    settings.address(server::listen(&settings.listen).await?.address)?;
-    if let Some(metrics) = settings.metrics {
+    settings.address(server::listen(&settings.listen.listen).await?.address)?;
+    if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "node", &name.0, probe.clone()).await?;
     }
-    let database = metered(database::open_when_there(settings.database, probe).await?);
-    let listener = server::listen(&settings.listen).await?;
+    let database = metered(database::open_when_there(&settings.database, probe).await?);
+    let listener = server::listen(&settings.listen.listen).await?;
     let address = settings.address(listener.address)?;
     probe.waits(format!("node {name} is joining the cluster"));
     let is_transient =
@@ -193,5 +200,40 @@ fn config(name: String, file: &NodeSection) -> NodeConfig {
         keys_max: file.keys_max.unwrap_or(default.keys_max),
         warm_standbys: file.warm_standbys.unwrap_or(default.warm_standbys),
         ..default
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    const FILE: &str = "database = \"sqlite:file.db\"\n[node]\nname = \"file\"\nkeys-max = 5\n";
+
+    #[test]
+    fn an_option_beats_its_variable_which_beats_the_file() {
+        let of = |words, variables, file| -> anyhow::Result<(String, String)> {
+            let settings = options::<NodeArgs>(words, variables).resolve(&context(file))?;
+            Ok((settings.node.name.0, settings.database))
+        };
+        let both = |name: &str, database: &str| (name.to_owned(), database.to_owned());
+        let variables: &[_] = &[("name", "CARGO_PKG_NAME"), ("database", "CARGO_PKG_NAME")];
+        let given: &[_] = &["--name", "a", "--database", "memory:"];
+        assert_eq!(of(given, variables, FILE).unwrap(), both("a", "memory:"));
+        assert_eq!(of(&[], variables, FILE).unwrap(), both("turnpike", "turnpike"));
+        assert_eq!(of(&[], &[], FILE).unwrap(), both("file", "sqlite:file.db"));
+        let unnamed = of(&[], &[], "database = \"memory:\"").unwrap_err().to_string();
+        assert!(unnamed.contains("--name NAME"), "{unnamed}");
+        let nowhere = of(&["--name", "a"], &[], "").unwrap_err().to_string();
+        assert!(nowhere.contains("no shared database is named"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_limit_that_the_file_leaves_out_is_the_default() {
+        let settings = options::<NodeArgs>(&[], &[]).resolve(&context(FILE)).unwrap();
+        assert_eq!(settings.node.keys_max, 5);
+        assert_eq!(settings.node.queue_bytes_max, NodeConfig::default().queue_bytes_max);
+        assert_eq!(settings.listen.listen.value, NODE_LISTEN);
     }
 }

@@ -5,19 +5,19 @@ mod primitives;
 mod publish;
 mod test;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_proto::plan::v1::{GetRequest, GetResponse, ListRequest, PlanVersion};
-use turnpike_types::limits::PLAN_XML_BYTES_MAX;
+use turnpike_proto::plan::v1::{ListRequest, PlanVersion};
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::catalogue::{self, NEWEST};
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::Finish;
-use crate::{plans, ui, usage_file, values};
+use crate::{plans, ui, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,13 +43,13 @@ pub(crate) enum PlanCommand {
     /// Runs the examples in plans, without a cluster
     Test(test::TestArgs),
     /// Shows the differences between two plans, and the state that the second would lose
-    Diff(diff::DiffArgs),
+    Diff(diff::PlanDiffArgs),
     /// Adds plans to the catalogue; a published version never changes
-    Publish(publish::PublishArgs),
+    Publish(publish::PlanPublishArgs),
     /// Lists the catalogue
-    List(ListArgs),
+    List(PlanListArgs),
     /// Prints a published plan's XML
-    Show(ShowArgs),
+    Show(PlanShowArgs),
     /// Lists the types of primitives that plans consist of, with their ports and properties
     Primitives(primitives::PrimitivesArgs),
 }
@@ -69,7 +69,7 @@ Examples:
 /// Options of `plan list`.
 #[derive(Debug, Args)]
 #[command(after_help = LIST_EXAMPLES)]
-pub(crate) struct ListArgs {
+pub(crate) struct PlanListArgs {
     /// Only this plan's versions
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     plan: Option<String>,
@@ -91,7 +91,7 @@ Examples:
 /// Options of `plan show`.
 #[derive(Debug, Args)]
 #[command(after_help = SHOW_EXAMPLES)]
-pub(crate) struct ShowArgs {
+pub(crate) struct PlanShowArgs {
     /// The plan's id
     #[arg(value_name = "ID")]
     plan: String,
@@ -107,10 +107,10 @@ pub(crate) async fn run(command: PlanCommand, context: &Context) -> anyhow::Resu
     match command {
         PlanCommand::Check { files } => check(&files),
         PlanCommand::Test(args) => test::run(&args),
-        PlanCommand::Diff(args) => diff::run(&args, context).await,
-        PlanCommand::Publish(args) => publish::run(&args, context).await,
-        PlanCommand::List(args) => list(&args, context).await,
-        PlanCommand::Show(args) => show(&args, context).await,
+        PlanCommand::Diff(args) => diff::run(args.resolve(context)?).await,
+        PlanCommand::Publish(args) => publish::run(args.resolve(context)?).await,
+        PlanCommand::List(args) => list(args.resolve(context)?).await,
+        PlanCommand::Show(args) => show(args.resolve(context)?).await,
         PlanCommand::Primitives(args) => primitives::run(&args),
     }
 }
@@ -135,12 +135,6 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Reads the XML of a plan from a file, also if the file is compressed or in UTF-16.
-pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
-    let opened = usage_file::open(file)?;
-    Ok(turnpike_collect::read_text(&file.display().to_string(), opened, PLAN_XML_BYTES_MAX)?)
-}
-
 #[derive(Serialize)]
 struct Listed {
     plan_id: String,
@@ -155,9 +149,23 @@ struct Listed {
     tz_database: String,
 }
 
-async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let request = ListRequest { plan_id: args.plan.clone().unwrap_or_default() };
+/// The resolved settings of `plan list`.
+struct PlanListSettings {
+    plan: Option<String>,
+    json: bool,
+    client: ClientSettings,
+}
+
+impl PlanListArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<PlanListSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(PlanListSettings { plan: self.plan, json: self.json, client })
+    }
+}
+
+async fn list(settings: PlanListSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let request = ListRequest { plan_id: settings.plan.clone().unwrap_or_default() };
     let answer = front
         .call("the catalogue could not be read", || {
             let (mut plans, request) = (front.plans(), request.clone());
@@ -165,10 +173,10 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.plans.into_iter().map(Listed::from).collect();
-    if let (true, Some(id)) = (listed.is_empty(), &args.plan) {
+    if let (true, Some(id)) = (listed.is_empty(), &settings.plan) {
         bail!("the catalogue has no plan {id} (see `turnpike plan list`)");
     }
-    if args.json {
+    if settings.json {
         ui::print_json(&listed)?;
         return Ok(Finish::Done);
     }
@@ -201,10 +209,30 @@ impl From<PlanVersion> for Listed {
     }
 }
 
-async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let answer = get(&front, &args.plan, args.version.unwrap_or(NEWEST)).await?;
-    if let Some(plan) = answer.plan.map(Listed::from).filter(|_| !context.quiet) {
+/// The resolved settings of `plan show`.
+struct PlanShowSettings {
+    plan: String,
+    version: u32,
+    /// Whether the facts of the publication are left out.
+    quiet: bool,
+    client: ClientSettings,
+}
+
+impl PlanShowArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<PlanShowSettings> {
+        Ok(PlanShowSettings {
+            plan: self.plan,
+            version: self.version.unwrap_or(NEWEST),
+            quiet: context.quiet,
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+async fn show(settings: PlanShowSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let answer = catalogue::get(&front, &settings.plan, settings.version).await?;
+    if let Some(plan) = answer.plan.map(Listed::from).filter(|_| !settings.quiet) {
         let zones = match plan.tz_database.as_str() {
             "" => "an unknown time-zone database".to_owned(),
             version => format!("time-zone database {version}"),
@@ -216,23 +244,4 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     }
     ui::print(answer.xml.trim_end())?;
     Ok(Finish::Done)
-}
-
-/// The number that asks a front for the newest version.
-const NEWEST: u32 = 0;
-
-/// The XML of a published version of a plan; the version [`NEWEST`] selects the newest one.
-async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
-    Ok(get(front, plan, version).await?.xml)
-}
-
-async fn get(front: &Front, plan: &str, version: u32) -> anyhow::Result<GetResponse> {
-    let request = GetRequest { plan_id: plan.to_owned(), version };
-    let doing = format!("plan {plan} can't be shown (see `turnpike plan list`)");
-    front
-        .call(&doing, || {
-            let (mut plans, request) = (front.plans(), request.clone());
-            async move { plans.get(request).await }
-        })
-        .await
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  register -> cursors -> is it a file of this feed?   output_file.rs  compared with the feed
 //!                        |                           sink.rs         the file: append, fsync
-//!                        v                           totals.rs       reconciled by control totals
+//!                        v                           pull_totals.rs  reconciled by control totals
 //!  pull -> page -> lines not yet in the file -> flush, fsync -> acknowledge
 //! ```
 //!
@@ -13,84 +13,26 @@
 #[cfg(test)]
 mod fake_feed;
 mod output_file;
+mod settings;
 mod sink;
-mod totals;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
 use serde::Serialize;
-use turnpike_client::{Acknowledged, ClientError, FeedPages, feed};
+use turnpike_client::Acknowledged;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest};
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front, told};
-use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::client::told;
+use crate::exit::Finish;
+use crate::feed::{Feed, open_pull, register};
+use crate::pull_totals::PullTotals;
 use crate::ui;
 
 use output_file::FoundFile;
+pub(crate) use settings::PullArgs;
+use settings::PullSettings;
 use sink::{Durable, Sink};
-pub(crate) use totals::PullTotals;
-
-const EXAMPLES: &str = "\
-Registers the consumer if it is new, and continues after its last acknowledged line. With --output,
-lines are acknowledged once they are durable on disk; without it, only with --ack. The exit code is
-1 if the lines of a segment differ from its control totals, or if the file of --output is not a file
-of this feed: then the file is unchanged, and nothing is acknowledged. It is also 1 if another pull
-under the same name has acknowledged the lines first, or writes to the same file.
-
-The amounts reported by currency are the sums of the pulled lines whose `posting` is `account`: what
-is billed to accounts. A shared amount counts once, with the account that pays it.
-
-Examples:
-  turnpike pull --consumer billing --output lines.csv
-  turnpike pull --consumer billing --output lines.jsonl --format jsonl
-  turnpike pull --consumer me --no-ack | head
-  turnpike pull --consumer billing --output lines.csv --json | jq .amounts";
-
-/// The format of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PullFormat {
-    /// Comma-separated values with a header.
-    Csv,
-    /// One JSON object per line.
-    Jsonl,
-}
-
-/// Options of `pull`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(crate) struct PullArgs {
-    /// The consumer's name: 1 to 128 characters, each a letter, a digit or one of . - _
-    #[arg(long, value_name = "NAME")]
-    consumer: String,
-    /// csv or jsonl [default: by the name of --output, else csv]
-    #[arg(long)]
-    format: Option<PullFormat>,
-    /// Append to this regular file; - for standard output [default: -]
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Acknowledge the written lines [default: with a file of --output]
-    #[arg(long, conflicts_with = "no_ack")]
-    ack: bool,
-    /// Do not acknowledge: the next pull gives the same lines
-    #[arg(long)]
-    no_ack: bool,
-    /// Lines per page
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    page: u32,
-    /// Stop after this many lines
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    max: u64,
-    /// Report the totals as JSON (with --output)
-    #[arg(long, requires = "output")]
-    json: bool,
-    #[command(flatten)]
-    client: ClientArgs,
-}
 
 #[derive(Serialize)]
 struct Report {
@@ -106,29 +48,25 @@ struct Report {
     more_lines: Option<bool>,
 }
 
-pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Finish> {
-    let format = format(&args);
-    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
-    if args.json && output.is_none() {
-        return Err(usage("--json needs a file for the lines: name one with --output"));
-    }
-    let acknowledge = if args.no_ack { false } else { args.ack || output.is_some() };
+pub(crate) async fn run(settings: PullSettings) -> anyhow::Result<Finish> {
+    let PullSettings { format, acknowledge, .. } = settings;
+    let output = settings.output.as_deref();
     let found = output.map(|path| FoundFile::open(path, format)).transpose()?;
-    let front = args.client.connect(&context.config).await?;
-    let cursors = register(&front, &args.consumer).await?;
+    let front = settings.client.connect().await?;
+    let cursors = register(&front, &settings.consumer).await?;
     let mut sink = match found {
-        Some(found) => Sink::file(found.matched(&front, &args.consumer, &cursors).await?),
+        Some(found) => Sink::file(found.matched(&front, &settings.consumer, &cursors).await?),
         None => Sink::stdout(format),
     };
-    let bar = ui::progress(None, "lines", context.quiet || args.json || output.is_none());
+    let bar = ui::progress(None, "lines", settings.hidden);
     let mut reached = cursors.clone();
-    let mut puller = Puller { feed: &front, consumer: &args.consumer, acknowledge, cursors };
+    let mut puller = Puller { feed: &front, consumer: &settings.consumer, acknowledge, cursors };
     let mut totals = PullTotals::new(puller.cursors.values());
     let request = PullRequest {
-        consumer: args.consumer.clone(),
+        consumer: settings.consumer.clone(),
         from: Vec::new(),
-        page_lines: args.page,
-        lines_max: args.max,
+        page_lines: settings.page_lines,
+        lines_max: settings.lines_max,
     };
     let mut pages = open_pull(&front, &request).await?;
     while let Some(page) = pages.next_page().await.map_err(told)? {
@@ -139,11 +77,12 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
     }
     sink.settle()?;
     bar.finish_and_clear();
-    let is_limited = args.max > 0 && sink.written() + sink.skipped() >= args.max;
+    let is_limited =
+        settings.lines_max > 0 && sink.written() + sink.skipped() >= settings.lines_max;
     let more_lines =
-        if is_limited { has_more(&front, &args.consumer, &reached).await } else { Ok(false) };
+        if is_limited { has_more(&front, &settings.consumer, &reached).await } else { Ok(false) };
     let report = Report {
-        consumer: args.consumer,
+        consumer: settings.consumer,
         lines: sink.written(),
         already_in_file: sink.skipped(),
         acknowledged: acknowledge,
@@ -153,27 +92,12 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
         amounts: totals.amounts(),
         more_lines: more_lines.as_ref().ok().copied(),
     };
-    print_report(&report, args.json)?;
+    print_report(&report, settings.json)?;
     more_lines.context("it is not known whether more lines remain after --max")?;
     if !report.mismatches.is_empty() {
         anyhow::bail!("{} segments differ from their control totals", report.mismatches.len());
     }
     Ok(Finish::Done)
-}
-
-fn format(args: &PullArgs) -> PullFormat {
-    let named = args.output.as_ref().and_then(|path| path.extension());
-    let by_name = match named.and_then(|extension| extension.to_str()) {
-        Some("jsonl" | "ndjson") => PullFormat::Jsonl,
-        _ => PullFormat::Csv,
-    };
-    args.format.unwrap_or(by_name)
-}
-
-/// Opens a pull of rated output.
-pub(crate) async fn open_pull(front: &Front, request: &PullRequest) -> anyhow::Result<FeedPages> {
-    let pages = feed::pull(front.fronts(), request).await;
-    pages.map_err(|error| told(error).context("rated output can't be pulled"))
 }
 
 /// Whether the feed has lines after these cursors.
@@ -186,46 +110,6 @@ async fn has_more<F: Feed>(
     let consumer = consumer.to_owned();
     let request = PullRequest { consumer, from, page_lines: 1, lines_max: 1 };
     Ok(feed.pull_all(request).await?.iter().any(|page| !page.lines.is_empty()))
-}
-
-/// Registers a consumer and returns its cursors by partition.
-pub(crate) async fn register(
-    front: &Front,
-    consumer: &str,
-) -> anyhow::Result<BTreeMap<u32, Cursor>> {
-    feed::register(front.fronts(), consumer).await.map_err(|error| match error {
-        ClientError::BadConsumer { .. } => {
-            let remedy = "write 1 to 128 letters, digits, -, _ or .";
-            usage(format!("--consumer {consumer:?} is not a valid name; {remedy}"))
-        }
-        error => told(error).context("the consumer can't be registered"),
-    })
-}
-
-/// The interface for acknowledgements and for small pulls; tests implement it without a cluster.
-trait Feed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged>;
-
-    /// All pages of a pull.
-    async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>>;
-}
-
-impl Feed for Front {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
-        feed::acknowledge(self.fronts(), &request).await.map_err(|error| {
-            let doing = "the cursor can't be moved; is another pull running under this name?";
-            told(error).context(doing)
-        })
-    }
-
-    async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
-        let mut stream = open_pull(self, &request).await?;
-        let mut pages = Vec::new();
-        while let Some(page) = stream.next_page().await.map_err(told)? {
-            pages.push(page);
-        }
-        Ok(pages)
-    }
 }
 
 struct Puller<'a, F> {
@@ -319,10 +203,12 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::cell::RefCell;
+    use std::path::Path;
 
     use turnpike_proto::feed::v1::ChargeLine;
 
     use super::fake_feed::{FakeFeed, beginnings, block};
+    use super::settings::PullFormat;
     use super::*;
 
     /// A feed that reads the file whenever a cursor is moved.

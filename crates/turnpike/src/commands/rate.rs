@@ -3,6 +3,7 @@
 mod happened;
 mod option;
 mod report;
+mod settings;
 mod start;
 mod step;
 
@@ -10,145 +11,56 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
-use jiff::civil::Date;
 use turnpike_collect::AccountsCsv;
-use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
+use turnpike_plan::{AccountContext, Plan, Table};
 use turnpike_trial::{Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialOutcome};
-use turnpike_types::{Currency, Timestamp};
+use turnpike_types::Timestamp;
 
-use crate::commands::account::warn_of_begin;
-use crate::commands::table;
-use crate::exit::{EXIT_CODES, Finish, usage};
-use crate::usage_file::{Format, Rows, Source};
-use crate::{plans, ui, usage_file, values};
+use crate::accounts_file::warn_of_begin;
+use crate::exit::{Finish, usage};
+use crate::usage_file::{Rows, Source};
+use crate::{plans, tables, ui, usage_file};
 
 use happened::Happened;
 use report::ChargeWriter;
+pub(crate) use settings::RateArgs;
+use settings::RateSettings;
 
-const EXAMPLES: &str = "\
-Prints one line for each priced portion, with its receipt, in the columns of `turnpike pull`.
-Records that can't be rated are listed on standard error with the reason. Records are rated in the
-order of the file; before each record, charges of its account that are due by then are booked.
-
-Without --accounts-file every account is subscribed to all plans. If a plan books charges that fall
-due without usage, such as a monthly fee, the subscriptions begin with the billing cycle of the
-earliest record; the date is printed on standard error. --plan-from sets another start.
-
-With --step it shows instead what each primitive does with each record and each due charge. At a
-terminal it stops after each primitive: Enter or n continues to the next primitive, c to the next
-breakpoint, r to the next record; q quits.
-
-Examples:
-  turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
-  turnpike rate --plan plan.xml --usage usage.csv --accounts-file accounts.csv --json
-  turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
-  turnpike rate --plan plan.xml --usage usage.csv --plan-from 2026-01-01
-  turnpike rate --plan plan.xml --usage next-year.csv --now 2028-01-01
-  turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
-  turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time
-  turnpike rate --plan small.xml --plan large.xml --option phone=small,large --option-fee phone=2.50 \\
-      --usage usage.csv --until 2026-04-03";
-
-/// Options of `rate`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(crate) struct RateArgs {
-    /// A plan in XML; repeat for several plans, tried in this order, or for versions of one
-    #[arg(long = "plan", value_name = "FILE", required = true)]
-    plans: Vec<PathBuf>,
-    /// Usage records (.csv, .jsonl), or - for standard input
-    #[arg(long, value_name = "FILE")]
-    usage: PathBuf,
-    /// The format of the usage file [default: by its name]
-    #[arg(long)]
-    format: Option<Format>,
-    /// Read this CSV column as an attribute although its name resembles a known one; in JSON lines:
-    /// do not warn about this attribute. Repeat for more. Attributes that the plans read need
-    /// no such option
-    #[arg(long = "attribute", value_name = "COLUMN")]
-    attributes: Vec<String>,
-    /// The present time for the check that usage is not in the future: an instant, or a date of
-    /// --zone [default: the clock; usage that lies entirely in the future is rated, with a warning]
-    #[arg(long, value_name = "TIME")]
-    now: Option<String>,
-    /// A reference table that the plans read; repeat for several, or for versions of one
-    #[arg(long = "table", value_name = "FILE")]
-    tables: Vec<PathBuf>,
-    /// Accounts, in the format of `account import` [default: every account has all plans]
-    #[arg(long = "accounts-file", alias = "accounts", value_name = "FILE")]
-    accounts: Option<PathBuf>,
-    /// Time zone of every account
-    #[arg(long, value_name = "ZONE", default_value = "UTC", conflicts_with = "accounts")]
-    zone: String,
-    /// Cycle day of every account
-    #[arg(long, value_name = "DAY", default_value_t = 1, conflicts_with = "accounts")]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=31))]
-    cycle_day: u8,
-    /// Currency of every account [default: the first plan's]
-    #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
-    #[arg(value_parser = values::currency)]
-    currency: Option<Currency>,
-    /// The start of every account's subscriptions: an instant, or a date of --zone [default: the
-    /// start of the billing cycle of the earliest record]
-    #[arg(long, value_name = "TIME", conflicts_with = "accounts")]
-    plan_from: Option<String>,
-    /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
-    /// one. Repeat for several options
-    #[arg(long = "option", value_name = "NAME=ID,ID", value_parser = values::pair)]
-    #[arg(conflicts_with = "accounts")]
-    options: Vec<(String, String)>,
-    /// The fee of an option for each billing cycle, in the account's currency [default: nothing]
-    #[arg(long = "option-fee", value_name = "NAME=AMOUNT", value_parser = values::pair)]
-    #[arg(requires = "options")]
-    option_fees: Vec<(String, String)>,
-    /// After all records, advance the time to this date (of --zone, else of UTC), and book the
-    /// charges that fall due until then
-    #[arg(long, value_name = "DATE", value_parser = values::date)]
-    until: Option<Date>,
-    /// Show what each primitive does with each record
-    #[arg(long)]
-    step: bool,
-    /// Stop at, and show only, primitives of this id or type; repeat for several
-    #[arg(long = "break", value_name = "ID", requires = "step")]
-    breakpoints: Vec<String>,
-    /// Print JSON, one object per line (or per step)
-    #[arg(long)]
-    json: bool,
+pub(crate) fn run(args: RateArgs) -> anyhow::Result<Finish> {
+    rate(&args.resolve()?)
 }
 
-pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
+fn rate(settings: &RateSettings) -> anyhow::Result<Finish> {
     let mut loaded = Vec::new();
-    for file in &args.plans {
+    for file in &settings.plans {
         let plan = plans::load(file)?;
         plan.warnings.iter().for_each(ui::print_stderr);
         loaded.push(plan.plan);
     }
     let versions = loaded.iter().map(|plan| (plan.id(), plan.version()));
-    check_given_once("plan", args.plans.iter().zip(versions))?;
-    let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
+    check_given_once("plan", settings.plans.iter().zip(versions))?;
+    let tables = settings.tables.iter().map(|file| tables::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
     let versions = tables.iter().map(|table| (table.id(), table.version()));
-    check_given_once("table", args.tables.iter().zip(versions))?;
+    check_given_once("table", settings.tables.iter().zip(versions))?;
     loaded.iter().for_each(|plan| warn_of_missing_tables(plan, &tables));
     let catalogue = TrialCatalogue::new(loaded).with_tables(tables);
-    let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
-    let until = args.until.map(|date| first_instant_of(&zone, date));
-    let happened = happened(args)?;
+    let until = settings.until;
+    let happened = settings.now.map_or_else(Happened::by_the_clock, Happened::by);
     let mut attributes = read_names(&catalogue);
-    attributes.extend(args.attributes.iter().cloned());
-    let (path, format) = (args.usage.as_path(), args.format);
-    let named = args.attributes.as_slice();
+    attributes.extend(settings.attributes.iter().cloned());
+    let (path, format) = (settings.usage.as_path(), settings.format);
+    let named = settings.attributes.as_slice();
     let source = Source { path, format, attributes: &attributes, named };
-    let (rows, from) = start::rows_and_start(args, source, &zone, &catalogue, &happened)?;
-    let accounts = accounts(args, zone, &catalogue, from, happened.now())?;
-    if args.step {
-        step::check_breakpoints(&args.breakpoints, &catalogue)?;
-        return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
+    let (rows, from) = start::rows_and_start(settings, source, &catalogue, &happened)?;
+    let accounts = accounts(settings, &catalogue, from, happened.now())?;
+    if settings.step {
+        step::check_breakpoints(&settings.breakpoints, &catalogue)?;
+        return step_through(settings, Trial::new(catalogue, accounts), rows, happened, until);
     }
     let mut happened = happened;
     let mut trial = Trial::new(catalogue, accounts);
-    let mut lines = ChargeWriter::new(args.json);
+    let mut lines = ChargeWriter::new(settings.json);
     for row in rows {
         match row {
             Ok(row) => {
@@ -190,13 +102,6 @@ fn check_given_once<'a>(
     Ok(())
 }
 
-fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
-    let Some(text) = &args.now else { return Ok(Happened::by_the_clock()) };
-    let zone = values::zone(&args.zone).map_err(|error| usage(format!("--zone: {error}")))?;
-    let now = values::instant_in(text, &zone).map_err(|error| usage(format!("--now: {error}")))?;
-    Ok(Happened::by(now))
-}
-
 /// Words in properties of the plans that may be the name of a record attribute, and the measures
 /// that the plans read, as columns `measure:NAME`.
 fn read_names(catalogue: &TrialCatalogue) -> BTreeSet<String> {
@@ -230,13 +135,13 @@ fn warn_of_missing_tables(plan: &Plan, tables: &[Arc<Table>]) {
 }
 
 fn step_through(
-    args: &RateArgs,
+    settings: &RateSettings,
     mut trial: Trial,
     rows: Rows,
     mut happened: Happened,
     until: Option<Timestamp>,
 ) -> anyhow::Result<Finish> {
-    let mut walk = step::at_terminal(args.json, args.breakpoints.clone(), &args.usage);
+    let mut walk = step::at_terminal(settings.json, settings.breakpoints.clone(), &settings.usage);
     let mut left_over = false;
     for row in rows {
         match row {
@@ -279,19 +184,21 @@ fn warn_of_notices(trial: &mut Trial) {
 }
 
 fn accounts(
-    args: &RateArgs,
-    zone: Zone,
+    settings: &RateSettings,
     catalogue: &TrialCatalogue,
     from: Timestamp,
     now: Timestamp,
 ) -> anyhow::Result<TrialAccounts> {
-    let Some(file) = &args.accounts else {
+    let Some(file) = &settings.accounts else {
         let first = catalogue.plans().next().map(Plan::currency);
-        let currency = args.currency.or(first);
+        let currency = settings.currency.or(first);
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;
-        let (cycle_day, attributes) = (args.cycle_day, BTreeMap::new());
+        let (cycle_day, attributes) = (settings.cycle_day, BTreeMap::new());
+        let zone = settings.zone.clone();
         let account = TrialAccount::new(AccountContext { zone, cycle_day, currency, attributes });
-        return Ok(TrialAccounts::all_alike(option::subscribed(args, account, catalogue, from)?));
+        return Ok(TrialAccounts::all_alike(option::subscribed(
+            settings, account, catalogue, from,
+        )?));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would give wrong bills, so one bad row is an error.

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use turnpike_proto::cluster::v1::{Node, Partition, StatusRequest, StatusResponse};
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientArgs, ClientSettings, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{ui, values};
 
@@ -89,13 +89,35 @@ struct MemberStatus<'a> {
     lag_segments: Option<u64>,
 }
 
-pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    if args.watch {
-        return watch(&front, &args).await;
+/// The resolved settings of `status`.
+#[derive(Debug)]
+pub(crate) struct StatusSettings {
+    json: bool,
+    /// The interval at which the status is shown until Ctrl-C; `None` to show it once.
+    every: Option<Duration>,
+    client: ClientSettings,
+}
+
+/// The shortest interval at which the status is read.
+const EVERY_MIN: Duration = Duration::from_millis(50);
+
+impl StatusArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<StatusSettings> {
+        Ok(StatusSettings {
+            json: self.json,
+            every: self.watch.then(|| self.every.max(EVERY_MIN)),
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+pub(crate) async fn run(settings: StatusSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    if let Some(every) = settings.every {
+        return watch(&front, every, settings.json).await;
     }
     let status = read(&front).await?;
-    if args.json {
+    if settings.json {
         ui::print_json(&shown(&status))?;
     } else {
         print(&status)?;
@@ -114,8 +136,8 @@ async fn read(front: &Front) -> anyhow::Result<StatusResponse> {
 
 /// Shows the status until Ctrl-C. A front that does not answer is reported and polled again,
 /// because the command is meant for watching outages.
-async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
-    let mut looks = tokio::time::interval(args.every.max(Duration::from_millis(50)));
+async fn watch(front: &Front, every: Duration, json: bool) -> anyhow::Result<Finish> {
+    let mut looks = tokio::time::interval(every);
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -125,7 +147,7 @@ async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
             }
         }
         let status = read(front).await;
-        if args.json {
+        if json {
             match status {
                 Ok(status) => ui::print(serde_json::to_string(&shown(&status))?)?,
                 Err(error) => ui::print_stderr(format_args!("no status at {}: {error:#}", now())),

@@ -11,8 +11,8 @@ use turnpike_proto::suspense::v1::{
 };
 use turnpike_types::{SuspenseReason, limits};
 
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front, explain};
+use crate::client::{ClientArgs, ClientSettings, Front, explain};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, values};
 
@@ -76,22 +76,41 @@ pub(crate) struct SuspenseArgs {
     client: ClientArgs,
 }
 
+/// The resolved selection of records.
+#[derive(Debug)]
+struct SuspenseSettings {
+    /// The word of a reason; empty for all reasons.
+    reason: String,
+    account: Option<u64>,
+    max: Option<u32>,
+    json: bool,
+    client: ClientSettings,
+}
+
 impl SuspenseArgs {
-    fn reason(&self) -> anyhow::Result<String> {
-        let Some(reason) = &self.reason else { return Ok(String::new()) };
-        let mut known = SuspenseReason::ALL.iter().map(|reason| reason.word());
-        if known.clone().any(|word| word == reason) {
-            return Ok(reason.clone());
-        }
-        let known: Vec<_> = known.by_ref().collect();
-        Err(usage(format!("--reason {reason}: no such reason; use one of {}", known.join(", "))))
+    fn resolve(self, context: &Context) -> anyhow::Result<SuspenseSettings> {
+        Ok(SuspenseSettings {
+            reason: self.reason.map_or_else(|| Ok(String::new()), known_reason)?,
+            account: self.account,
+            max: self.max,
+            json: self.json,
+            client: self.client.resolve(&context.config)?,
+        })
     }
+}
+
+fn known_reason(reason: String) -> anyhow::Result<String> {
+    let known: Vec<_> = SuspenseReason::ALL.iter().map(|reason| reason.word()).collect();
+    if known.contains(&reason.as_str()) {
+        return Ok(reason);
+    }
+    Err(usage(format!("--reason {reason}: no such reason; use one of {}", known.join(", "))))
 }
 
 pub(crate) async fn run(command: SuspenseCommand, context: &Context) -> anyhow::Result<Finish> {
     match command {
-        SuspenseCommand::List(args) => list(&args, context).await,
-        SuspenseCommand::Recycle(args) => recycle(&args, context).await,
+        SuspenseCommand::List(args) => list(&args.resolve(context)?).await,
+        SuspenseCommand::Recycle(args) => recycle(&args.resolve(context)?).await,
     }
 }
 
@@ -135,14 +154,14 @@ impl From<SuspendedRecord> for Shown {
 
 /// Lists at most `records_max` of the selected records.
 async fn listing(
-    args: &SuspenseArgs,
+    settings: &SuspenseSettings,
     front: &Front,
     records_max: u32,
     after: Option<SuspensePosition>,
 ) -> anyhow::Result<Streaming<SuspendedRecord>> {
     let request = ListRequest {
-        reason: args.reason()?,
-        account_number: args.account.unwrap_or(0), // 0 selects every account.
+        reason: settings.reason.clone(),
+        account_number: settings.account.unwrap_or(0), // 0 selects every account.
         records_max,
         after,
     };
@@ -158,12 +177,11 @@ async fn stream(front: &Front, request: ListRequest) -> anyhow::Result<Streaming
         .await
 }
 
-async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
-    args.reason()?;
-    let front = args.client.connect(&context.config).await?;
+async fn list(settings: &SuspenseSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
     // Requests one record more than is shown, to know whether there are more.
-    let max = args.max.unwrap_or(PAGE);
-    let mut records = listing(args, &front, (max + 1).min(RECORDS_MAX), None).await?;
+    let max = settings.max.unwrap_or(PAGE);
+    let mut records = listing(settings, &front, (max + 1).min(RECORDS_MAX), None).await?;
     let (mut rows, mut listed, mut has_more) = (Vec::new(), 0, false);
     while let Some(record) = records.message().await.map_err(|s| explain(&front.url, &s))? {
         if listed == max {
@@ -172,21 +190,21 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
         }
         listed += 1;
         let shown = Shown::from(record);
-        if args.json {
+        if settings.json {
             ui::print(serde_json::to_string(&shown)?)?;
         } else {
             rows.push(row(shown));
         }
     }
     if listed == 0 {
-        refuse_unknown_account(args, &front).await?;
+        refuse_unknown_account(settings, &front).await?;
     }
-    let has_others = report_identities(args, &front).await?;
-    if !args.json && rows.is_empty() {
+    let has_others = report_identities(settings, &front).await?;
+    if !settings.json && rows.is_empty() {
         if !has_others {
             ui::print_stderr("no records are in suspense");
         }
-    } else if !args.json {
+    } else if !settings.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }
     if has_more {
@@ -206,8 +224,8 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
 
 /// Fails if no record is selected and the account was never opened. Such an account can have
 /// records in suspense, so it is looked up only if the selection is empty.
-async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::Result<()> {
-    let Some(account_number) = args.account else { return Ok(()) };
+async fn refuse_unknown_account(settings: &SuspenseSettings, front: &Front) -> anyhow::Result<()> {
+    let Some(account_number) = settings.account else { return Ok(()) };
     let doing = format!("no record of account {account_number} is in suspense");
     front
         .call(&doing, || {
@@ -221,10 +239,10 @@ async fn refuse_unknown_account(args: &SuspenseArgs, front: &Front) -> anyhow::R
 /// With `--account`: reports the records that wait under an identity which the account held when
 /// they began. They have no account yet, so that `--account` does not select them. Returns whether
 /// there are any.
-async fn report_identities(args: &SuspenseArgs, front: &Front) -> anyhow::Result<bool> {
+async fn report_identities(settings: &SuspenseSettings, front: &Front) -> anyhow::Result<bool> {
     let unbound = SuspenseReason::UnboundIdentity.word();
-    let Some(account) = args.account else { return Ok(false) };
-    if args.reason.as_deref().is_some_and(|reason| reason != unbound) {
+    let Some(account) = settings.account else { return Ok(false) };
+    if !settings.reason.is_empty() && settings.reason != unbound {
         return Ok(false);
     }
     let request = ListRequest {
@@ -296,14 +314,13 @@ impl Recycled {
     }
 }
 
-async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
-    args.reason()?;
-    let front = args.client.connect(&context.config).await?;
+async fn recycle(settings: &SuspenseSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
     let mut recycled = Recycled::default();
-    let (mut last, mut left) = (None, args.max);
+    let (mut last, mut left) = (None, settings.max);
     loop {
         let records_max = left.unwrap_or(PAGE).min(PAGE);
-        let answer = recycle_page(args, &front, records_max, last).await?;
+        let answer = recycle_page(settings, &front, records_max, last).await?;
         left = left.map(|left| left - records_max);
         last = answer.last.clone();
         recycled.add(answer);
@@ -314,10 +331,10 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
         ui::print_stderr(format_args!("{tried} records tried"));
     }
     if recycled.rated + recycled.still_suspended + recycled.retry == 0 {
-        refuse_unknown_account(args, &front).await?;
+        refuse_unknown_account(settings, &front).await?;
     }
-    let has_others = report_identities(args, &front).await?;
-    if args.json {
+    let has_others = report_identities(settings, &front).await?;
+    if settings.json {
         ui::print_json(&recycled)?;
     } else {
         let [rated, stay] = [recycled.rated, recycled.still_suspended].map(ui::count);
@@ -333,11 +350,11 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
         }
     }
     let has_untried = match last {
-        Some(last) => is_anything_behind(args, &front, last).await?,
+        Some(last) => is_anything_behind(settings, &front, last).await?,
         None => false,
     };
     if has_untried {
-        let max = ui::count(args.max.unwrap_or(0).into());
+        let max = ui::count(settings.max.unwrap_or(0).into());
         ui::print_stderr(format_args!(
             "at most {max} records were tried, and more are in suspense: leave --max out, or select by \
              --reason or --account"
@@ -349,14 +366,14 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
 /// Recycles at most `records_max` of the selected records, from those that follow the position
 /// `after`.
 async fn recycle_page(
-    args: &SuspenseArgs,
+    settings: &SuspenseSettings,
     front: &Front,
     records_max: u32,
     after: Option<SuspensePosition>,
 ) -> anyhow::Result<RecycleResponse> {
     let request = RecycleRequest {
-        reason: args.reason()?,
-        account_number: args.account.unwrap_or(0),
+        reason: settings.reason.clone(),
+        account_number: settings.account.unwrap_or(0),
         records_max,
         after,
     };
@@ -371,10 +388,26 @@ async fn recycle_page(
 /// Whether a selected record is in suspense after the position `last`, up to which records were
 /// tried.
 async fn is_anything_behind(
-    args: &SuspenseArgs,
+    settings: &SuspenseSettings,
     front: &Front,
     last: SuspensePosition,
 ) -> anyhow::Result<bool> {
-    let mut behind = listing(args, front, 1, Some(last)).await?;
+    let mut behind = listing(settings, front, 1, Some(last)).await?;
     Ok(behind.message().await.map_err(|status| explain(&front.url, &status))?.is_some())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
+
+    #[test]
+    fn only_a_known_reason_is_selected_and_none_means_all() {
+        let of = |words: &[&str]| options::<SuspenseArgs>(words, &[]).resolve(&context(""));
+        assert_eq!(of(&["--reason", "no-plan"]).unwrap().reason, "no-plan");
+        assert_eq!(of(&[]).unwrap().reason, "");
+        let told = of(&["--reason", "no-plam"]).unwrap_err().to_string();
+        assert!(told.starts_with("--reason no-plam: ") && told.contains("no-plan"), "{told}");
+    }
 }

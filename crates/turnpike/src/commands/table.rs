@@ -4,20 +4,19 @@ mod maxmind;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_plan::Table;
 use turnpike_proto::plan::v1::{
     GetTableRequest, ListTablesRequest, PublishTableRequest, TableVersion,
 };
-use turnpike_types::limits::TABLE_BYTES_MAX;
 
-use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::{ui, usage_file, values};
+use crate::tables::{parse, read_text};
+use crate::{ui, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,11 +39,11 @@ pub(crate) enum TableCommand {
         files: Vec<PathBuf>,
     },
     /// Adds tables to the catalogue; a published version never changes
-    Publish(PublishArgs),
+    Publish(TablePublishArgs),
     /// Lists the tables in the catalogue
-    List(ListArgs),
+    List(TableListArgs),
     /// Prints a published table
-    Show(ShowArgs),
+    Show(TableShowArgs),
     /// Converts MaxMind's GeoLite2 or GeoIP2 files to a table of addresses
     FromMaxmind(maxmind::MaxmindArgs),
 }
@@ -68,7 +67,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = PUBLISH_EXAMPLES)]
 #[command(after_long_help = format!("{PUBLISH_EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(crate) struct PublishArgs {
+pub(crate) struct TablePublishArgs {
     /// Tables: a first line with the table's properties, then CSV
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -84,7 +83,7 @@ Examples:
 /// Options of `table list`.
 #[derive(Debug, Args)]
 #[command(after_help = LIST_EXAMPLES)]
-pub(crate) struct ListArgs {
+pub(crate) struct TableListArgs {
     /// Only this table's versions
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     table: Option<String>,
@@ -103,7 +102,7 @@ Examples:
 /// Options of `table show`.
 #[derive(Debug, Args)]
 #[command(after_help = SHOW_EXAMPLES)]
-pub(crate) struct ShowArgs {
+pub(crate) struct TableShowArgs {
     /// The table's id
     #[arg(value_name = "ID")]
     table: String,
@@ -118,9 +117,9 @@ pub(crate) struct ShowArgs {
 pub(crate) async fn run(command: TableCommand, context: &Context) -> anyhow::Result<Finish> {
     match command {
         TableCommand::Check { files } => check(&files),
-        TableCommand::Publish(args) => publish(&args, context).await,
-        TableCommand::List(args) => list(&args, context).await,
-        TableCommand::Show(args) => show(&args, context).await,
+        TableCommand::Publish(args) => publish(args.resolve(context)?).await,
+        TableCommand::List(args) => list(args.resolve(context)?).await,
+        TableCommand::Show(args) => show(args.resolve(context)?).await,
         TableCommand::FromMaxmind(args) => maxmind::run(&args),
     }
 }
@@ -142,30 +141,6 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Reads the text of a table's file, also if the file is compressed or in UTF-16.
-fn read_text(file: &Path) -> anyhow::Result<String> {
-    let opened = usage_file::open(file)?;
-    Ok(turnpike_collect::read_text(&file.display().to_string(), opened, TABLE_BYTES_MAX)?)
-}
-
-/// Reads a table from a file, and prints its warnings.
-pub(crate) fn load(file: &Path) -> anyhow::Result<Table> {
-    parse(file, &read_text(file)?)
-}
-
-fn parse(file: &Path, text: &str) -> anyhow::Result<Table> {
-    let name = file.display();
-    let table = turnpike_plan::parse_table(text).map_err(|errors| {
-        // One error per line, each prefixed with the file, so that editors can jump to it.
-        let faults: Vec<String> = errors.0.iter().map(|error| format!("{name}: {error}")).collect();
-        anyhow!("{}", faults.join("\n"))
-    })?;
-    for warning in table.warnings() {
-        ui::print_stderr(format_args!("{name}: warning: {warning}"));
-    }
-    Ok(table)
-}
-
 /// Checks a table and prints its warnings. Returns its id, version, start and content hash as text.
 fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
     let table = parse(file, text)?;
@@ -181,9 +156,22 @@ fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
     ))
 }
 
-async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    for file in &args.files {
+/// The resolved settings of `table publish`.
+struct TablePublishSettings {
+    files: Vec<PathBuf>,
+    client: ClientSettings,
+}
+
+impl TablePublishArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<TablePublishSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(TablePublishSettings { files: self.files, client })
+    }
+}
+
+async fn publish(settings: TablePublishSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    for file in &settings.files {
         let request = PublishTableRequest { text: read_text(file)? };
         let doing = format!("{} was not published", file.display());
         let answer = front
@@ -219,9 +207,23 @@ struct Listed {
     published_at: String,
 }
 
-async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    let request = ListTablesRequest { table_id: args.table.clone().unwrap_or_default() };
+/// The resolved settings of `table list`.
+struct TableListSettings {
+    table: Option<String>,
+    json: bool,
+    client: ClientSettings,
+}
+
+impl TableListArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<TableListSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(TableListSettings { table: self.table, json: self.json, client })
+    }
+}
+
+async fn list(settings: TableListSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let request = ListTablesRequest { table_id: settings.table.clone().unwrap_or_default() };
     let answer = front
         .call("the catalogue could not be read", || {
             let (mut plans, request) = (front.plans(), request.clone());
@@ -229,10 +231,10 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         })
         .await?;
     let listed: Vec<Listed> = answer.tables.into_iter().map(Listed::from).collect();
-    if let (true, Some(id)) = (listed.is_empty(), &args.table) {
+    if let (true, Some(id)) = (listed.is_empty(), &settings.table) {
         bail!("the catalogue has no table {id} (see `turnpike table list`)");
     }
-    if args.json {
+    if settings.json {
         ui::print_json(&listed)?;
         return Ok(Finish::Done);
     }
@@ -267,12 +269,26 @@ impl From<TableVersion> for Listed {
     }
 }
 
-async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    // In a request, version 0 means the newest version.
-    let version = args.version.unwrap_or(0);
-    let request = GetTableRequest { table_id: args.table.clone(), version };
-    let doing = format!("table {} can't be shown (see `turnpike table list`)", args.table);
+/// The resolved settings of `table show`.
+struct TableShowSettings {
+    table: String,
+    version: u32,
+    client: ClientSettings,
+}
+
+impl TableShowArgs {
+    fn resolve(self, context: &Context) -> anyhow::Result<TableShowSettings> {
+        let client = self.client.resolve(&context.config)?;
+        // In a request, version 0 means the newest version.
+        Ok(TableShowSettings { table: self.table, version: self.version.unwrap_or(0), client })
+    }
+}
+
+async fn show(settings: TableShowSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    let TableShowSettings { table, version, .. } = settings;
+    let request = GetTableRequest { table_id: table.clone(), version };
+    let doing = format!("table {table} can't be shown (see `turnpike table list`)");
     let answer = front
         .call(&doing, || {
             let (mut plans, request) = (front.plans(), request.clone());

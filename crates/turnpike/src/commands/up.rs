@@ -6,24 +6,22 @@
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::task::JoinSet;
-use turnpike_proto::cluster::v1::StatusRequest;
-use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
 use turnpike_types::AccountRange;
 
-use crate::children::{ChildCommand, RunningChild};
-use crate::cli::Context;
-use crate::client::Front;
-use crate::commands::front::LISTEN_DEFAULT;
-use crate::commands::partition::{AcceptanceArgs, rotated, specs, split};
+use crate::children::RunningChild;
+use crate::context::Context;
 use crate::data_dir::DataDir;
+use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
+use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster};
+use crate::partitions::{AcceptanceArgs, split};
+use crate::settings::Setting;
 use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
@@ -36,6 +34,10 @@ Examples:
   turnpike up --data /var/lib/turnpike --nodes 3 --partitions 8 --accounts 1-10000000
   turnpike up --data backfill --accept-since 2010-01-01";
 
+/// The number of nodes, and of partitions, that one machine may have.
+const NODES: RangeInclusive<i64> = 1..=64;
+const PARTITIONS: RangeInclusive<i64> = 1..=10_000;
+
 /// Options of `up`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -45,11 +47,11 @@ pub(crate) struct UpArgs {
     data: Option<PathBuf>,
     /// The number of nodes [default: 2]
     #[arg(long, env = "TURNPIKE_NODES", value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(value_parser = clap::value_parser!(u32).range(NODES))]
     nodes: Option<u32>,
     /// The number of partitions, for a new database [default: 4]
     #[arg(long, env = "TURNPIKE_PARTITIONS", value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(PARTITIONS))]
     partitions: Option<u32>,
     /// The accounts to split among the partitions, for a new database [default: 1-1000000]
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts)]
@@ -64,24 +66,63 @@ pub(crate) struct UpArgs {
 /// The delay before a process is restarted: long enough for a standby to take over.
 const RESTART_AFTER: Duration = Duration::from_secs(3);
 
-pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finish> {
-    let file = &context.config.up;
-    let data = args.data.or_else(|| file.data.clone());
-    let data = data.unwrap_or_else(|| PathBuf::from("turnpike-data"));
-    let listen = args.listen.or_else(|| file.listen.clone());
-    let plan = ClusterPlan {
-        nodes: args.nodes.or(file.nodes).unwrap_or(2),
-        partitions: args.partitions.or(file.partitions),
-        accounts: args.accounts,
-        acceptance: args.acceptance,
-        listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
-        shows_logs: true,
-    };
+/// The resolved settings of `up`.
+#[derive(Debug)]
+pub(crate) struct UpSettings {
+    data: PathBuf,
+    plan: ClusterPlan,
+    /// The configuration file, for the first line of the log.
+    config_shown: String,
+}
+
+impl UpArgs {
+    pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<UpSettings> {
+        let file = &context.config.up;
+        let data = self.data.or_else(|| file.data.clone());
+        let nodes = Setting::resolve(("--nodes", self.nodes), ("up.nodes", file.nodes), 2);
+        let partitions = Setting::resolve(
+            ("--partitions", self.partitions),
+            ("up.partitions", file.partitions),
+            4,
+        );
+        let accounts = AccountRange::new(1, 1_000_000)?;
+        let listen = Setting::resolve(
+            ("--listen", self.listen),
+            ("up.listen", file.listen.clone()),
+            FRONT_LISTEN.to_owned(),
+        );
+        let plan = ClusterPlan {
+            nodes: bounded(&nodes, NODES)?,
+            partitions: Setting { value: bounded(&partitions, PARTITIONS)?, ..partitions },
+            accounts: Setting::of_option("--accounts", self.accounts, accounts),
+            acceptance: self.acceptance.resolve()?,
+            listen,
+            children: ChildSettings::new(context, true),
+        };
+        split(plan.accounts.value, plan.partitions.value)?;
+        Ok(UpSettings {
+            data: data.unwrap_or_else(|| PathBuf::from("turnpike-data")),
+            plan,
+            config_shown: context.config_shown(),
+        })
+    }
+}
+
+/// The value, if it is in the range that the option has; the parser does not see the file's values.
+fn bounded(setting: &Setting<u32>, range: RangeInclusive<i64>) -> anyhow::Result<u32> {
+    if range.contains(&i64::from(setting.value)) {
+        return Ok(setting.value);
+    }
+    Err(setting.refused(format_args!("write a number from {} to {}", range.start(), range.end())))
+}
+
+pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
+    let UpSettings { data, plan, config_shown } = settings;
     let (mut interrupt, mut terminate) = server::signals()?;
-    log_settings(&data, &plan, context);
+    log_settings(&data, &plan, &config_shown);
     let held = checked(&data, &plan).await?;
     let cluster = tokio::select! {
-        cluster = LocalCluster::start(&data, &plan, context) => cluster?,
+        cluster = LocalCluster::start(&data, &plan) => cluster?,
         _ = interrupt.recv() => return Ok(Finish::Done),
         _ = terminate.recv() => return Ok(Finish::Done),
     };
@@ -120,10 +161,8 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
     Ok(Finish::Done)
 }
 
-/// Checks the settings, and locks the data directory. Nothing is created if they can't be used.
+/// Checks the address, and locks the data directory. Nothing is created if they can't be used.
 async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
-    plan.acceptance.check()?;
-    split(plan.accounts()?, plan.partitions())?;
     // If both the directory and the address are in use, the error is about the directory.
     if DataDir::was_used(data) {
         let held = DataDir::lock(data)?;
@@ -136,18 +175,18 @@ async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
 
 /// Writes the first line of the log: version and settings. An existing database keeps its
 /// partitions, whatever the options say.
-fn log_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
+fn log_settings(data: &Path, plan: &ClusterPlan, config_shown: &str) {
     let is_new = !DataDir::was_used(data);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
-        config = %context.config_shown(),
+        config = config_shown,
         data = %data.display(),
-        listen = plan.listen,
+        listen = plan.listen.value,
         nodes = plan.nodes,
-        partitions = is_new.then(|| plan.partitions()),
-        accounts = is_new.then(|| plan.accounts().map(|accounts| accounts.to_string()).ok()).flatten(),
-        log = context.log.filter,
+        partitions = is_new.then_some(plan.partitions.value),
+        accounts = is_new.then(|| plan.accounts.value.to_string()),
+        log = plan.children.log.filter,
         "cluster starts"
     );
 }
@@ -187,172 +226,51 @@ async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// The parameters of an embedded cluster.
-#[derive(Clone, Debug)]
-pub(crate) struct ClusterPlan {
-    pub(crate) nodes: u32,
-    /// The number of partitions of a new database; `None` for the default.
-    pub(crate) partitions: Option<u32>,
-    /// The accounts of a new database; `None` for the default.
-    pub(crate) accounts: Option<AccountRange>,
-    pub(crate) acceptance: AcceptanceArgs,
-    pub(crate) listen: String,
-    pub(crate) shows_logs: bool,
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::context::given::{context, options};
 
-impl ClusterPlan {
-    fn partitions(&self) -> u32 {
-        self.partitions.unwrap_or(4)
+    fn resolved(words: &[&str], file: &str) -> anyhow::Result<UpSettings> {
+        options::<UpArgs>(words, &[]).resolve(&context(file))
     }
 
-    fn accounts(&self) -> anyhow::Result<AccountRange> {
-        Ok(self.accounts.map_or_else(|| AccountRange::new(1, 1_000_000), Ok)?)
+    #[test]
+    fn an_option_beats_the_file_which_beats_the_default() {
+        let of = |words: &[&str], file| {
+            let UpSettings { data, plan, .. } = resolved(words, file).unwrap();
+            let (nodes, partitions) = (plan.nodes, plan.partitions.value);
+            (data.display().to_string(), nodes, partitions, plan.listen.value)
+        };
+        let file = "[up]\ndata = \"f\"\nnodes = 5\npartitions = 6\nlisten = \"file:1\"";
+        let given = ["--data", "o", "--nodes", "7", "--partitions", "8", "--listen", "option:1"];
+        assert_eq!(of(&given, file), ("o".to_owned(), 7, 8, "option:1".to_owned()));
+        assert_eq!(of(&[], file), ("f".to_owned(), 5, 6, "file:1".to_owned()));
+        let data = "turnpike-data".to_owned();
+        assert_eq!(of(&[], ""), (data, 2, 4, FRONT_LISTEN.to_owned()));
     }
-}
 
-/// A running embedded cluster.
-#[derive(Debug)]
-pub(crate) struct LocalCluster {
-    /// The first account and the number of accounts that the log suggests for `turnpike load`.
-    accounts_for_load: (u64, u64),
-    pub(crate) front: RunningChild,
-    pub(crate) nodes: Vec<RunningChild>,
-}
-
-impl LocalCluster {
-    /// Starts a cluster on `data`, and waits until every partition is served.
-    pub(crate) async fn start(
-        data: &Path,
-        plan: &ClusterPlan,
-        context: &Context,
-    ) -> anyhow::Result<Self> {
-        let place = || format!("{} can't be created (--data)", data.display());
-        std::fs::create_dir_all(data).with_context(place)?;
-        let url = format!("sqlite:{}", data.join("turnpike.db").display());
-        let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
-        let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
-        create_partitions(&database, plan, &names).await?;
-        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
-        // From here on only the children access the file.
-        drop(database);
-        let front = ["front", "--database", &url, "--listen", &plan.listen];
-        let front = recipe("front", &front, plan.shows_logs, context).start().await?;
-        ui::print_stderr(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
-        // Started concurrently, so that each node claims its preferred partitions while they are
-        // vacant.
-        let starts = names.iter().map(|name| {
-            let node = ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
-            let node = recipe(name, &node, plan.shows_logs, context);
-            async move { node.start().await }
-        });
-        let nodes = futures::future::try_join_all(starts).await?;
-        for node in &nodes {
-            let name = &node.recipe.name;
-            ui::print_stderr(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
+    #[test]
+    fn a_number_in_the_file_is_bounded_like_the_option() {
+        for (text, source) in [
+            ("nodes = 0", "up.nodes in the configuration file, 0: write a number from 1 to 64"),
+            ("nodes = 65", "up.nodes in the configuration file, 65: "),
+            ("partitions = 0", "up.partitions in the configuration file, 0: "),
+            ("partitions = 10001", "up.partitions in the configuration file, 10001: "),
+        ] {
+            let told = resolved(&[], &format!("[up]\n{text}")).unwrap_err().to_string();
+            assert!(told.starts_with(source), "{told}");
         }
-        let cluster = Self { accounts_for_load, front, nodes };
-        cluster.served().await?;
-        Ok(cluster)
+        assert!(resolved(&[], "[up]\nnodes = 64\npartitions = 10000").is_ok());
     }
 
-    /// The address of the front.
-    pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.front.address
+    #[test]
+    fn settings_that_no_cluster_can_have_are_refused_before_anything_is_created() {
+        let refused = |words: &[&str]| resolved(words, "").unwrap_err().to_string();
+        let told = refused(&["--accounts", "1-3", "--partitions", "4"]);
+        assert!(told.contains("fewer accounts than 4 partitions"), "{told}");
+        let told = refused(&["--accept-since", "9999-01-01"]);
+        assert!(told.contains("is in the future"), "{told}");
     }
-
-    /// A connection to the front.
-    pub(crate) async fn connect(&self, timeout: Duration) -> anyhow::Result<Front> {
-        Front::connect(&format!("http://{}", self.address()), timeout).await
-    }
-
-    /// Waits until every partition is served.
-    async fn served(&self) -> anyhow::Result<()> {
-        let front = self.connect(Duration::from_secs(30)).await?;
-        for _ in 0..300 {
-            let status = front.call("the status", || {
-                let mut cluster = front.cluster();
-                async move { cluster.status(StatusRequest {}).await }
-            });
-            let status = status.await?;
-            let served = status.partitions.iter().all(|partition| partition.served);
-            if served && !status.partitions.is_empty() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("after 30 s a partition has no owner; `turnpike status` shows which")
-    }
-
-    /// Stops the front, then the nodes.
-    pub(crate) async fn stop(self) {
-        self.front.stop().await;
-        let stops: JoinSet<()> = self.nodes.into_iter().map(RunningChild::stop).collect();
-        stops.join_all().await;
-    }
-}
-
-/// The accounts that a load may use without touching those that a user opens first, which usually
-/// have low numbers: the last 10,000 of the last partition, or half of its accounts if it has fewer
-/// than 20,000. Returns the first account and the number of accounts.
-fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
-    let ranges = partitions.iter().map(|partition| partition.spec.range);
-    let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };
-    let (first, last) = (range.first().0, range.last().0);
-    let count = ((last - first) / 2).clamp(1, 10_000);
-    (last - count + 1, count)
-}
-
-async fn create_partitions(
-    database: &Arc<dyn SharedDatabase>,
-    plan: &ClusterPlan,
-    names: &[String],
-) -> anyhow::Result<()> {
-    let there = database.observe().await?.partitions;
-    if !there.is_empty() {
-        let specs: Vec<&PartitionSpec> = there.iter().map(|partition| &partition.spec).collect();
-        ui::print_stderr(format_args!("the database has {} partitions already", specs.len()));
-        for option in without_effect(plan, &specs) {
-            ui::print_stderr(format_args!(
-                "warning: {option} has no effect: the settings of a database are those with which it \
-                 was created; `turnpike partition init` adds partitions, and another --data begins a \
-                 new database"
-            ));
-        }
-        return Ok(());
-    }
-    let ranges = split(plan.accounts()?, plan.partitions())?;
-    let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
-    Ok(database.create_partitions(&specs).await?)
-}
-
-/// The options, as written, that have no effect because they differ from the partitions of an
-/// existing database.
-fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
-    let mut options = Vec::new();
-    let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
-    options.extend(
-        plan.partitions
-            .filter(|&asked| asked != count)
-            .map(|asked| format!("--partitions {asked}")),
-    );
-    let first = specs.iter().map(|spec| spec.range.first()).min();
-    let last = specs.iter().map(|spec| spec.range.last()).max();
-    let accounts =
-        plan.accounts.filter(|asked| (Some(asked.first()), Some(asked.last())) != (first, last));
-    options.extend(accounts.map(|asked| format!("--accounts {asked}")));
-    options.extend(specs.iter().find_map(|spec| plan.acceptance.unlike(spec)));
-    options
-}
-
-/// The command line of a child, with the parent's configuration file and log settings.
-fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) -> ChildCommand {
-    let mut recipe = ChildCommand::server(name, arguments, shows_log);
-    if let Some(path) = &context.config_path {
-        recipe.arguments.extend(["--config".into(), path.into()]);
-    }
-    recipe.arguments.extend(["--log-level".into(), context.log.filter.clone().into()]);
-    if context.log.format == crate::telemetry::LogOutput::Json {
-        recipe.arguments.extend(["--log".into(), "json".into()]);
-    }
-    recipe
 }

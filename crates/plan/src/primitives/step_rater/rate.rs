@@ -2,12 +2,15 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
-use crate::ladder::Sorter;
-use crate::level;
-use crate::price::Price;
-use crate::state::{Period, VariableId};
-use crate::stream::{Span, Stream};
+use crate::calendar::period::Period;
+use crate::language::price::Price;
+use crate::machine::code::{Evaluation, Op};
+use crate::machine::evaluation::places::{ChargeOut, StepPortion, Total, UsageInput};
+use crate::machine::ladder::Sorter;
+use crate::machine::level;
+use crate::machine::lines::ChargeLine;
+use crate::machine::state::VariableId;
+use crate::machine::stream::{Span, Stream};
 
 /// The way in which a part's units are priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,13 +170,12 @@ impl StepRater {
             && let Some((component, amount)) = self.correction(part)?
         {
             let (level_before, level_after) = levels(part.before, part.before);
-            let line =
-                crate::ChargeLine { level_before, level_after, ..fixed(run, component, amount) };
+            let line = ChargeLine { level_before, level_after, ..fixed(run, component, amount) };
             run.book(self.out, line)?;
         }
         let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
         let (level_before, level_after) = levels(part.before, part.after);
-        let line = crate::ChargeLine {
+        let line = ChargeLine {
             quantity: part.quantity,
             level_before,
             level_after,

@@ -4,7 +4,7 @@ use jiff::civil::date;
 
 use super::super::{SpecialDay, TableKind, parse_table};
 use super::{SAMPLES, table, text};
-use crate::measure::{Decimal, Unit};
+use crate::language::measure::{Decimal, Unit};
 use crate::{Zone, first_instant_of};
 
 #[test]

@@ -6,10 +6,10 @@ use turnpike_proto::account::v1::{BindIdentity, UnbindIdentity};
 use turnpike_types::Identity;
 
 use super::dates::{Dates, Instant, When, when};
-use super::{plain, print_outcome};
+use super::one::{plain, print_outcome};
 use crate::apply;
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientArgs, ClientSettings, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 
 const BIND_EXAMPLES: &str = "\
@@ -79,30 +79,53 @@ pub(crate) struct UnbindArgs {
     client: ClientArgs,
 }
 
+/// The resolved settings of `account bind` and `account unbind`.
+pub(super) struct BindSettings {
+    number: u64,
+    identity: String,
+    from: Option<When>,
+    until: Option<When>,
+    /// Whether the identity is unbound from the account that holds it.
+    moves: bool,
+    client: ClientSettings,
+}
+
 impl BindArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
-        let (number, identity, r#move) = (self.number, self.identity.into(), self.moves);
-        let front = self.client.connect(&context.config).await?;
-        let (from, until) = interval(&front, number, self.from, self.until).await?;
-        let interval = interval_text(&from, until.as_ref());
-        let (from_us, until_us) = (Some(from.at.0), until.map(|until| until.at.0));
-        let bind = Command::Bind(BindIdentity { identity, from_us, until_us, r#move });
-        let applied = apply::apply(&front, [plain(number, bind)], |_, _| {}).await?;
-        print_outcome(number, applied, &interval)
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<BindSettings> {
+        let (number, identity, moves) = (self.number, self.identity.into(), self.moves);
+        let client = self.client.resolve(&context.config)?;
+        Ok(BindSettings { number, identity, from: self.from, until: self.until, moves, client })
     }
 }
 
 impl UnbindArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
-        let (number, identity) = (self.number, self.identity.into());
-        let front = self.client.connect(&context.config).await?;
-        let (from, until) = interval(&front, number, self.from, self.until).await?;
-        let interval = interval_text(&from, until.as_ref());
-        let (from_us, until_us) = (from.at.0, until.map(|until| until.at.0));
-        let unbind = Command::Unbind(UnbindIdentity { identity, from_us, until_us });
-        let applied = apply::apply(&front, [plain(number, unbind)], |_, _| {}).await?;
-        print_outcome(number, applied, &interval)
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<BindSettings> {
+        let (number, identity, moves) = (self.number, self.identity.into(), false);
+        let client = self.client.resolve(&context.config)?;
+        Ok(BindSettings { number, identity, from: self.from, until: self.until, moves, client })
     }
+}
+
+pub(super) async fn bind(settings: BindSettings) -> anyhow::Result<Finish> {
+    let BindSettings { number, identity, moves, .. } = settings;
+    let front = settings.client.connect().await?;
+    let (from, until) = interval(&front, number, settings.from, settings.until).await?;
+    let interval = interval_text(&from, until.as_ref());
+    let (from_us, until_us) = (Some(from.at.0), until.map(|until| until.at.0));
+    let bind = Command::Bind(BindIdentity { identity, from_us, until_us, r#move: moves });
+    let applied = apply::apply(&front, [plain(number, bind)], |_, _| {}).await?;
+    print_outcome(number, applied, &interval)
+}
+
+pub(super) async fn unbind(settings: BindSettings) -> anyhow::Result<Finish> {
+    let BindSettings { number, identity, .. } = settings;
+    let front = settings.client.connect().await?;
+    let (from, until) = interval(&front, number, settings.from, settings.until).await?;
+    let interval = interval_text(&from, until.as_ref());
+    let (from_us, until_us) = (from.at.0, until.map(|until| until.at.0));
+    let unbind = Command::Unbind(UnbindIdentity { identity, from_us, until_us });
+    let applied = apply::apply(&front, [plain(number, unbind)], |_, _| {}).await?;
+    print_outcome(number, applied, &interval)
 }
 
 async fn interval(

@@ -2,14 +2,12 @@
 
 use clap::Args;
 use turnpike_proto::account::v1::AmendSettings;
-use turnpike_proto::account::v1::account_command::Command;
 use turnpike_types::Currency;
 
-use super::dates::{self, When, when};
-use super::plain;
-use crate::cli::Context;
+use super::dates::{DatedCommand, TimedChange, When, when};
 use crate::client::ClientArgs;
-use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::context::Context;
+use crate::exit::{EXIT_CODES, usage};
 use crate::values;
 
 const EXAMPLES: &str = "\
@@ -61,7 +59,7 @@ struct Changes {
 }
 
 impl ChangeArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<DatedCommand> {
         let Changes { zone, cycle_day, currency, attributes, removed_attributes } = self.changes;
         if let Some(zone) = &zone {
             values::zone(zone).map_err(|error| usage(format!("--zone: {error}")))?;
@@ -80,10 +78,11 @@ impl ChangeArgs {
             attributes: values::unique("--attribute", attributes)?,
             removed_attributes,
         };
-        let (number, from) = (self.number, Some(self.from));
-        dates::one(&self.client, number, from, context, |from_us| {
-            plain(number, Command::AmendSettings(AmendSettings { from_us, ..amended }))
+        Ok(DatedCommand {
+            account: self.number,
+            at: Some(self.from),
+            change: TimedChange::AmendSettings(amended),
+            client: self.client.resolve(&context.config)?,
         })
-        .await
     }
 }

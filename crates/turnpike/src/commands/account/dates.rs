@@ -3,13 +3,15 @@
 use anyhow::anyhow;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use turnpike_proto::account::v1::{AccountCommand, DatedSettings, ShowRequest};
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{
+    AmendSettings, Cancel, DatedSettings, Offer, OptOut, ShowRequest, Subscribe,
+};
 use turnpike_types::Timestamp;
 
-use super::print_outcome;
+use super::one::{plain, print_outcome};
 use crate::apply;
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientSettings, Front};
 use crate::exit::{Finish, usage};
 use crate::values;
 
@@ -107,18 +109,47 @@ fn first_instant(date: Date, zones: &[(i64, TimeZone)]) -> Option<Instant> {
     })
 }
 
+/// A change whose effective instant is set when the zone of the account is known.
+pub(super) enum TimedChange {
+    Subscribe(Subscribe),
+    Cancel(Cancel),
+    AmendSettings(AmendSettings),
+    Offer(Offer),
+    OptOut(OptOut),
+}
+
+/// The resolved settings of a command that takes effect at an instant.
+pub(super) struct DatedCommand {
+    pub(super) account: u64,
+    /// The time as it was given; `None` for the present.
+    pub(super) at: Option<When>,
+    pub(super) change: TimedChange,
+    pub(super) client: ClientSettings,
+}
+
 /// Sends a command with an effective instant, and prints that instant.
-pub(crate) async fn one(
-    client: &ClientArgs,
-    account: u64,
-    typed: Option<When>,
-    context: &Context,
-    command: impl FnOnce(i64) -> AccountCommand,
-) -> anyhow::Result<Finish> {
-    let front = client.connect(&context.config).await?;
-    let instant = Dates::of(&front, account).resolve(typed).await?;
-    let applied = apply::apply(&front, [command(instant.at.0)], |_, _| {}).await?;
+pub(super) async fn run(settings: DatedCommand) -> anyhow::Result<Finish> {
+    let DatedCommand { account, at, change, client } = settings;
+    let front = client.connect().await?;
+    let instant = Dates::of(&front, account).resolve(at).await?;
+    let command = plain(account, change.at(instant.at.0));
+    let applied = apply::apply(&front, [command], |_, _| {}).await?;
     print_outcome(account, applied, &format!(", as of {instant}"))
+}
+
+impl TimedChange {
+    /// The command that takes effect at this instant.
+    fn at(self, at_us: i64) -> Command {
+        match self {
+            Self::Subscribe(change) => Command::Subscribe(Subscribe { from_us: at_us, ..change }),
+            Self::Cancel(change) => Command::Cancel(Cancel { at_us, ..change }),
+            Self::AmendSettings(change) => {
+                Command::AmendSettings(AmendSettings { from_us: at_us, ..change })
+            }
+            Self::Offer(change) => Command::Offer(Offer { from_us: at_us, ..change }),
+            Self::OptOut(change) => Command::OptOut(OptOut { at_us, ..change }),
+        }
+    }
 }
 
 #[cfg(test)]

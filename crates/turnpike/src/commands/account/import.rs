@@ -12,9 +12,10 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_types::Timestamp;
 
+use crate::accounts_file::warn_of_begin;
 use crate::apply::{self, Applied};
-use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::{ClientArgs, ClientSettings, Front};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{ui, usage_file, values};
 
@@ -60,11 +61,31 @@ const SHOWS_AT_ONCE: usize = 16;
 /// any size.
 const CHUNK: usize = 20_000;
 
-pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<Finish> {
-    let name = args.file.display().to_string();
-    let mut rows = AccountsCsv::new(&name, usage_file::open(&args.file)?)?;
-    let front = args.client.connect(&context.config).await?;
-    let bar = ui::progress(None, name, context.quiet || args.json);
+/// The resolved settings of `account import`.
+pub(super) struct ImportSettings {
+    file: PathBuf,
+    json: bool,
+    /// Whether progress is not shown.
+    hidden: bool,
+    client: ClientSettings,
+}
+
+impl ImportArgs {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<ImportSettings> {
+        Ok(ImportSettings {
+            file: self.file,
+            json: self.json,
+            hidden: context.quiet || self.json,
+            client: self.client.resolve(&context.config)?,
+        })
+    }
+}
+
+pub(super) async fn run(settings: ImportSettings) -> anyhow::Result<Finish> {
+    let name = settings.file.display().to_string();
+    let mut rows = AccountsCsv::new(&name, usage_file::open(&settings.file)?)?;
+    let front = settings.client.connect().await?;
+    let bar = ui::progress(None, name, settings.hidden);
     let mut faults: Vec<Fault> = Vec::new();
     let mut report = Report {
         accounts: 0,
@@ -121,7 +142,7 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
-    print_report(&report, args.json)?;
+    print_report(&report, settings.json)?;
     warn_of_begin(report.begin_now, now);
     let refused = report.opened.refused + report.subscribed.refused;
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
@@ -409,21 +430,6 @@ fn subscribes<'a>(
             parameters: row.parameters.clone().into_iter().collect(),
         })
     })
-}
-
-/// Prints that the plans of rows without `plan_from` begin now. `accounts` is the number of these
-/// rows.
-pub(crate) fn warn_of_begin(accounts: u64, now: Timestamp) {
-    let rows = match accounts {
-        0 => return,
-        1 => "1 row has a plan and no plan_from".to_owned(),
-        more => format!("{} rows have a plan and no plan_from", ui::count(more)),
-    };
-    ui::print_stderr(format_args!(
-        "{rows}: these subscriptions begin now, {}; usage before that is suspended as no-plan. For \
-         usage of the past fill in plan_from (docs/formats.md)",
-        values::show_instant(now.0)
-    ));
 }
 
 fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {

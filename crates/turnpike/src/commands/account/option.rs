@@ -7,11 +7,11 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{Offer, OptOut, Pick};
 use turnpike_types::Money;
 
-use super::dates::{self, When, when};
-use super::{one, plain};
-use crate::cli::Context;
+use super::dates::{DatedCommand, TimedChange, When, when};
+use super::one::{OneCommand, plain};
 use crate::client::ClientArgs;
-use crate::exit::{EXIT_CODES, Finish};
+use crate::context::Context;
+use crate::exit::EXIT_CODES;
 use crate::values;
 
 const OFFER_EXAMPLES: &str = "\
@@ -50,7 +50,7 @@ pub(crate) struct OfferArgs {
 }
 
 impl OfferArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<DatedCommand> {
         let offer = Offer {
             option: self.option,
             plan_ids: self.plans,
@@ -58,11 +58,12 @@ impl OfferArgs {
             from_us: 0,
             priority: self.priority,
         };
-        let number = self.number;
-        dates::one(&self.client, number, self.from, context, |from_us| {
-            plain(number, Command::Offer(Offer { from_us, ..offer }))
+        Ok(DatedCommand {
+            account: self.number,
+            at: self.from,
+            change: TimedChange::Offer(offer),
+            client: self.client.resolve(&context.config)?,
         })
-        .await
     }
 }
 
@@ -94,10 +95,11 @@ pub(crate) struct PickArgs {
 }
 
 impl PickArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<OneCommand> {
         let (option, plan_id, cycle) = (self.option, self.plan, self.cycle.to_string());
         let pick = Command::Pick(Pick { option, plan_id, cycle });
-        one(&self.client, plain(self.number, pick), context).await
+        let command = plain(self.number, pick);
+        Ok(OneCommand { command, client: self.client.resolve(&context.config)? })
     }
 }
 
@@ -127,11 +129,13 @@ pub(crate) struct OptOutArgs {
 }
 
 impl OptOutArgs {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
-        let (number, option, plan_id) = (self.number, self.option, self.plan);
-        dates::one(&self.client, number, Some(self.at), context, |at_us| {
-            plain(number, Command::OptOut(OptOut { option, plan_id, at_us }))
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<DatedCommand> {
+        let (option, plan_id) = (self.option, self.plan);
+        Ok(DatedCommand {
+            account: self.number,
+            at: Some(self.at),
+            change: TimedChange::OptOut(OptOut { option, plan_id, at_us: 0 }),
+            client: self.client.resolve(&context.config)?,
         })
-        .await
     }
 }

@@ -8,8 +8,8 @@ use turnpike_proto::account::v1::{
     IdentityBinding, OptionStanding, Settings, ShowRequest, ShowResponse,
 };
 
-use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::Finish;
 use crate::{ui, values};
 
@@ -21,7 +21,7 @@ Examples:
 /// Options of `account show`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct ShowArgs {
+pub(crate) struct AccountShowArgs {
     /// The account's number
     #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     number: u64,
@@ -119,17 +119,31 @@ struct Variable {
     period_words: String,
 }
 
-pub(crate) async fn run(args: ShowArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
+/// The resolved settings of `account show`.
+pub(super) struct AccountShowSettings {
+    number: u64,
+    json: bool,
+    client: ClientSettings,
+}
+
+impl AccountShowArgs {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<AccountShowSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(AccountShowSettings { number: self.number, json: self.json, client })
+    }
+}
+
+pub(super) async fn run(settings: AccountShowSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
     let shown = front
-        .call(&format!("account {} can't be shown", args.number), || {
+        .call(&format!("account {} can't be shown", settings.number), || {
             let mut accounts = front.accounts();
-            let request = ShowRequest { account_number: args.number };
+            let request = ShowRequest { account_number: settings.number };
             async move { accounts.show(request).await }
         })
         .await?;
     let account = Account::from(shown);
-    if args.json {
+    if settings.json {
         ui::print_json(&account)?
     } else {
         print(&account)?

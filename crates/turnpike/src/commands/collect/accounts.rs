@@ -23,10 +23,9 @@ use turnpike_proto::cluster::v1::{Partition, StatusRequest};
 use turnpike_proto::plan::v1::ListRequest;
 use turnpike_types::{Timestamp, limits};
 
-use super::AccessLogArgs;
+use super::settings::OpeningSettings;
 use super::survey::{Requester, Survey};
 use crate::apply::{self, Applied};
-use crate::cli::Context;
 use crate::client::Front;
 use crate::{ui, values};
 
@@ -45,13 +44,11 @@ const ROUNDS_MAX: usize = 100;
 /// the accounts may be open.
 pub(super) async fn open(
     front: &Front,
-    args: &AccessLogArgs,
-    from: u64,
-    plan_from: Option<Timestamp>,
+    asked: &OpeningSettings,
     survey: Survey,
-    context: &Context,
 ) -> anyhow::Result<()> {
-    if let Some(plan) = &args.plan {
+    let from = asked.from;
+    if let Some(plan) = &asked.plan {
         check_plan(front, plan).await?;
     }
     let partitions = partitions(front).await?;
@@ -70,29 +67,28 @@ pub(super) async fn open(
     }
     let numbers = free_numbers(front, &partitions, from, new.len(), NOTHING).await?;
     let settings = Settings {
-        zone: args.zone.clone(),
+        zone: asked.zone.clone(),
         cycle_day: 1,
-        currency: args.currency.to_string(),
+        currency: asked.currency.to_string(),
         attributes: [].into(),
     };
-    let mut planless = match &args.plan {
+    let mut planless = match &asked.plan {
         Some(_) => planless(front, bound, from, &settings).await?,
         None => Vec::new(),
     };
     // All checks have passed: the changes begin here.
-    let hidden = context.quiet || args.batches.json;
-    let bar = ui::progress(Some(new.len() as u64), "accounts", hidden);
+    let bar = ui::progress(Some(new.len() as u64), "accounts", asked.hidden);
     let opening = Opening { front, partitions: &partitions, settings: &settings };
     let mut opened = opening.open_all(new, numbers, || bar.inc(1)).await?;
     bar.finish_and_clear();
-    if let Some((plan, plan_from)) = args.plan.as_ref().zip(plan_from) {
+    if let Some((plan, plan_from)) = asked.plan.as_ref().zip(asked.plan_from) {
         let others = std::mem::take(&mut opened.by_others);
         planless.extend(self::planless(front, others, from, &settings).await?);
-        let old: &[u64] = if args.resume { &planless } else { &[] };
+        let old: &[u64] = if asked.resume { &planless } else { &[] };
         let subscribed = opened.numbers.iter().chain(old).copied();
         opened.applied.add(subscribe(front, plan, plan_from, subscribed).await?);
     }
-    let planless = if args.resume { Vec::new() } else { planless };
+    let planless = if asked.resume { Vec::new() } else { planless };
     print_report(&opened, all, &elsewhere, &planless)
 }
 

@@ -8,7 +8,8 @@ use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
 use turnpike_types::Money;
 
 use crate::client::{Front, told};
-use crate::commands::pull::{PullTotals, open_pull, register};
+use crate::feed::{open_pull, register};
+use crate::pull_totals::PullTotals;
 
 use super::traffic::Ledger;
 

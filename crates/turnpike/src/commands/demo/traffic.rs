@@ -12,8 +12,7 @@ use turnpike_client::SendEvent;
 use turnpike_proto::ingest::v1::UsageRecord;
 
 use crate::client::Front;
-use crate::commands::load::UsageKind;
-use crate::commands::load::generate::{Generator, GeneratorOptions, share};
+use crate::generator::{Generator, GeneratorOptions, UsageKind, share};
 use crate::tally::Tally;
 
 /// The number of concurrent client streams.

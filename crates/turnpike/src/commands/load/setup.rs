@@ -4,15 +4,13 @@ use std::path::Path;
 
 use anyhow::bail;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use turnpike_proto::account::v1::{Settings, Subscribe};
-use turnpike_proto::plan::v1::PublishRequest;
+use turnpike_proto::account::v1::Settings;
 
-use crate::apply::{self, Applied};
+use crate::account_setup::{publish, settings, subscription, succeeded};
+use crate::apply;
 use crate::client::Front;
-use crate::commands::plan::read_xml;
+use crate::generator::UsageKind;
 use crate::{plans, ui};
-
-use super::UsageKind;
 
 /// The maximum number of accounts that are looked up before any is opened. If there are more
 /// accounts, about this number of them is looked up, evenly spread: looking up a million takes
@@ -34,7 +32,7 @@ pub(crate) struct Setup<'a> {
 impl Setup<'_> {
     pub(crate) async fn run(&self, front: &Front, hidden: bool) -> anyhow::Result<()> {
         let xml = match (self.plan, self.kind) {
-            (Some(path), _) => read_xml(path)?,
+            (Some(path), _) => plans::read_xml(path)?,
             (None, UsageKind::Fig6b) => plans::FIG6B.to_owned(),
             (None, UsageKind::Octets) => plans::OCTETS.to_owned(),
         };
@@ -85,38 +83,4 @@ impl Setup<'_> {
         let places = (0..accounts).step_by(step).chain(last);
         places.map(move |place| first.saturating_add(place))
     }
-}
-
-/// Publishes a plan and returns its id.
-pub(crate) async fn publish(front: &Front, xml: &str) -> anyhow::Result<String> {
-    let request = PublishRequest { xml: xml.to_owned(), ..Default::default() };
-    let answer = front
-        .call("the plan was not published", || {
-            let (mut plans, request) = (front.plans(), request.clone());
-            async move { plans.publish(request).await }
-        })
-        .await?;
-    Ok(answer.plan.unwrap_or_default().plan_id)
-}
-
-pub(crate) fn settings(zone: &str, currency: &str) -> Settings {
-    Settings {
-        zone: zone.to_owned(),
-        cycle_day: 1,
-        currency: currency.to_owned(),
-        attributes: [].into(),
-    }
-}
-
-pub(crate) fn subscription(plan_id: &str) -> Subscribe {
-    Subscribe { plan_id: plan_id.to_owned(), from_us: 0, priority: 1, parameters: [].into() }
-}
-
-/// Fails if any account command was refused.
-pub(crate) fn succeeded(applied: &Applied) -> anyhow::Result<()> {
-    if applied.refused == 0 {
-        return Ok(());
-    }
-    ui::print_some_stderr(&applied.refusals, 10, "");
-    anyhow::bail!("accounts could not be set up: {applied}")
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use clap::Args;
 use turnpike_plan::Plan;
 
-use super::{NEWEST, published};
-use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::catalogue::{NEWEST, published};
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::{Finish, usage};
 use crate::{plans, ui};
 
@@ -25,7 +25,7 @@ Examples:
 /// Options of `plan diff`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct DiffArgs {
+pub(crate) struct PlanDiffArgs {
     /// The present plan
     #[arg(value_name = "PLAN")]
     before: String,
@@ -42,21 +42,43 @@ pub(crate) struct DiffArgs {
     client: ClientArgs,
 }
 
-pub(super) async fn run(args: &DiffArgs, context: &Context) -> anyhow::Result<Finish> {
-    let before = plan(&args.before, args, context).await?;
-    let after = plan(&args.after, args, context).await?;
+/// The resolved settings of `plan diff`.
+pub(super) struct PlanDiffSettings {
+    before: String,
+    after: String,
+    json: bool,
+    exit_code: bool,
+    client: ClientSettings,
+}
+
+impl PlanDiffArgs {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<PlanDiffSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(PlanDiffSettings {
+            before: self.before,
+            after: self.after,
+            json: self.json,
+            exit_code: self.exit_code,
+            client,
+        })
+    }
+}
+
+pub(super) async fn run(settings: PlanDiffSettings) -> anyhow::Result<Finish> {
+    let before = plan(&settings.before, &settings.client).await?;
+    let after = plan(&settings.after, &settings.client).await?;
     let difference = turnpike_trial::diff(&before, &after);
-    if args.json {
+    if settings.json {
         ui::print_json(&difference)?;
     } else {
         ui::print(difference.to_string().trim_end())?;
     }
-    let differs = args.exit_code && !difference.is_empty();
+    let differs = settings.exit_code && !difference.is_empty();
     Ok(if differs { Finish::Different } else { Finish::Done })
 }
 
 /// Reads a plan from a file if there is one of this name, else from the catalogue.
-async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<Plan> {
+async fn plan(name: &str, client: &ClientSettings) -> anyhow::Result<Plan> {
     let file = Path::new(name);
     let Some((id, version)) = name.split_once('@').filter(|_| !file.exists()) else {
         return Ok(plans::load(file)?.plan);
@@ -69,7 +91,7 @@ async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<
             ))
         })?,
     };
-    let front = args.client.connect(&context.config).await?;
+    let front = client.connect().await?;
     let xml = published(&front, id, version).await?;
     Ok(plans::parse(name, &xml)?.plan)
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use turnpike_proto::plan::v1::{PlanVersion, PublishRequest};
 
-use super::read_xml;
-use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, ClientSettings};
+use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{plans, ui};
 
@@ -23,7 +22,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(crate) struct PublishArgs {
+pub(crate) struct PlanPublishArgs {
     /// Plans in XML
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -31,9 +30,22 @@ pub(crate) struct PublishArgs {
     client: ClientArgs,
 }
 
-pub(super) async fn run(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    for file in &args.files {
+/// The resolved settings of `plan publish`.
+pub(super) struct PlanPublishSettings {
+    files: Vec<PathBuf>,
+    client: ClientSettings,
+}
+
+impl PlanPublishArgs {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<PlanPublishSettings> {
+        let client = self.client.resolve(&context.config)?;
+        Ok(PlanPublishSettings { files: self.files, client })
+    }
+}
+
+pub(super) async fn run(settings: PlanPublishSettings) -> anyhow::Result<Finish> {
+    let front = settings.client.connect().await?;
+    for file in &settings.files {
         let request = request(file)?;
         let doing = format!("{} was not published", file.display());
         let answer = front
@@ -57,7 +69,7 @@ pub(super) async fn run(args: &PublishArgs, context: &Context) -> anyhow::Result
 }
 
 fn request(file: &Path) -> anyhow::Result<PublishRequest> {
-    let xml = read_xml(file)?;
+    let xml = plans::read_xml(file)?;
     // A plan that can't be parsed here is sent without files; the front reports its errors.
     let files = match turnpike_plan::parse(&xml) {
         Ok(plan) => plans::example_files(file, &plan)?,

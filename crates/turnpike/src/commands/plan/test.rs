@@ -8,9 +8,8 @@ use clap::Args;
 use serde::Serialize;
 use turnpike_trial::{ExampleReport, Inputs, run_examples};
 
-use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::{plans, ui};
+use crate::{plans, tables, ui};
 
 const EXAMPLES: &str = "\
 The exit code is 1 if an example fails or a plan is invalid. For a failed example, each record and
@@ -47,7 +46,7 @@ struct Tested {
 }
 
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
-    let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
+    let tables = args.tables.iter().map(|file| tables::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
     let (mut tested, mut unread) = (Vec::new(), 0);
     for file in &args.files {

@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use turnpike_client::Acknowledged;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, ChargeLine, Cursor, FeedPage, PullRequest};
 
-use super::{Acknowledged, Feed};
+use crate::feed::Feed;
 
 /// A feed of these lines. The lines of each partition must be in the order of the log.
 #[derive(Default)]

@@ -21,8 +21,9 @@ use turnpike_proto::feed::v1::{ChargeLine, Cursor, PullRequest};
 use turnpike_types::limits;
 
 use crate::charge_row::ChargeRow;
+use crate::feed::Feed;
 
-use super::{Feed, PullFormat};
+use super::settings::PullFormat;
 
 /// The maximum length of a line of the feed, in bytes. All long texts of a line come from a plan's
 /// XML, and quoting at most doubles their length.

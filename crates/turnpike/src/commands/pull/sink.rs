@@ -9,8 +9,8 @@ use turnpike_proto::feed::v1::ChargeLine;
 
 use crate::charge_row::ChargeRow;
 
-use super::PullFormat;
 use super::output_file::{LastLines, MatchedFile};
+use super::settings::PullFormat;
 
 enum Target {
     Stdout(BufWriter<io::Stdout>),

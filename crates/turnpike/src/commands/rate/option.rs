@@ -7,12 +7,12 @@ use turnpike_types::{Money, Timestamp};
 
 use crate::exit::usage;
 
-use super::RateArgs;
+use super::settings::RateSettings;
 
 /// The account with the plans of each option as alternatives, and all other plans as plain
 /// subscriptions. All of them begin at `from`.
 pub(super) fn subscribed(
-    args: &RateArgs,
+    settings: &RateSettings,
     account: TrialAccount,
     catalogue: &TrialCatalogue,
     from: Timestamp,
@@ -20,7 +20,7 @@ pub(super) fn subscribed(
     let known = catalogue.ids();
     let (mut names, mut offered) = (BTreeSet::new(), BTreeSet::new());
     let mut with_options = account;
-    for (name, plans) in &args.options {
+    for (name, plans) in &settings.options {
         let plans: Vec<&str> = plans.split(',').map(str::trim).collect();
         let wrong = |why: String| usage(format!("--option {name}: {why}"));
         if !names.insert(name.as_str()) {
@@ -39,18 +39,19 @@ pub(super) fn subscribed(
                 return Err(wrong(format!("plan \"{plan}\" is offered already")));
             }
         }
-        let fee = fee(args, name)?;
+        let fee = fee(settings, name)?;
         with_options = with_options.with_option(name, fee, from, plans);
     }
-    if let Some((name, _)) = args.option_fees.iter().find(|(name, _)| !names.contains(&**name)) {
+    if let Some((name, _)) = settings.option_fees.iter().find(|(name, _)| !names.contains(&**name))
+    {
         return Err(usage(format!("--option-fee {name}: there is no --option {name}")));
     }
     let plain = known.iter().filter(|id| !offered.contains(id.as_str()));
     Ok(with_options.with_all_from(from, plain))
 }
 
-fn fee(args: &RateArgs, name: &str) -> anyhow::Result<Money> {
-    let Some((_, fee)) = args.option_fees.iter().find(|(of, _)| of == name) else {
+fn fee(settings: &RateSettings, name: &str) -> anyhow::Result<Money> {
+    let Some((_, fee)) = settings.option_fees.iter().find(|(of, _)| of == name) else {
         return Ok(Money::ZERO);
     };
     let fee = fee.parse::<Money>().ok().filter(|fee| *fee >= Money::ZERO);

@@ -7,33 +7,29 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{ACCOUNT_CURRENCY, Cycle, Plan, Zone};
+use turnpike_plan::{ACCOUNT_CURRENCY, Cycle, Plan};
 use turnpike_trial::TrialCatalogue;
 use turnpike_types::{Timestamp, UsageRecord};
 
-use crate::exit::usage;
+use crate::ui;
 use crate::usage_file::{self, Rows, Source};
-use crate::{ui, values};
 
-use super::{Happened, RateArgs};
+use super::happened::Happened;
+use super::settings::RateSettings;
 
 /// Opens the usage, and determines the start of all subscriptions: `--plan-from`, else the start of
 /// the billing cycle of the earliest record. If nothing falls due without usage, the start has no
 /// effect on charges, and the usage is read once.
 pub(super) fn rows_and_start(
-    args: &RateArgs,
+    settings: &RateSettings,
     source: Source<'_>,
-    zone: &Zone,
     catalogue: &TrialCatalogue,
     happened: &Happened,
 ) -> anyhow::Result<(Rows, Timestamp)> {
-    if let Some(text) = &args.plan_from {
-        let named = values::zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
-        let from = values::instant_in(text, &named);
-        let from = from.map_err(|error| usage(format!("--plan-from: {error}")))?;
+    if let Some(from) = settings.plan_from {
         return Ok((usage_file::rows(source)?, from));
     }
-    if args.accounts.is_some() || !books_without_usage(args, catalogue) {
+    if settings.accounts.is_some() || !books_without_usage(settings, catalogue) {
         return Ok((usage_file::rows(source)?, Timestamp::MIN));
     }
     let is_file = source.path.metadata().is_ok_and(|metadata| metadata.is_file());
@@ -49,20 +45,21 @@ pub(super) fn rows_and_start(
         (rows, found)
     };
     let Some((id, start)) = earliest else { return Ok((rows, Timestamp::MIN)) };
-    let cycle = Cycle::at(zone, args.cycle_day, start);
+    let zone = &settings.zone;
+    let cycle = Cycle::at(zone, settings.cycle_day, start);
     ui::print_stderr(format_args!(
         "every account is subscribed from {} ({}), the start of the billing cycle of the earliest \
          record ({id}); --plan-from sets another start",
         zone.date_at(cycle.from),
-        args.zone
+        settings.zone_name
     ));
     Ok((rows, cycle.from))
 }
 
 /// Whether a plan books charges, or closes cycles, without usage.
-fn books_without_usage(args: &RateArgs, catalogue: &TrialCatalogue) -> bool {
+fn books_without_usage(settings: &RateSettings, catalogue: &TrialCatalogue) -> bool {
     let books = |plan: &Plan| {
-        let currency = args.currency.unwrap_or_else(|| plan.currency()).to_string();
+        let currency = settings.currency.unwrap_or_else(|| plan.currency()).to_string();
         let code = turnpike_plan::compile(
             plan,
             &BTreeMap::from([(ACCOUNT_CURRENCY.to_owned(), currency)]),
@@ -70,7 +67,7 @@ fn books_without_usage(args: &RateArgs, catalogue: &TrialCatalogue) -> bool {
         // If the plan needs parameters, rating reports it.
         code.map_or(true, |code| code.is_swept() || code.closes())
     };
-    !args.options.is_empty() || catalogue.plans().any(books)
+    !settings.options.is_empty() || catalogue.plans().any(books)
 }
 
 /// The id and the start of the earliest record that is not rejected.

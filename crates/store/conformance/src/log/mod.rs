@@ -1,0 +1,5 @@
+//! Segments under the fence.
+
+pub mod chain;
+pub mod fence;
+pub mod postings;

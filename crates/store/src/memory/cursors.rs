@@ -1,0 +1,59 @@
+//! Consumers and their cursors in memory.
+
+use async_trait::async_trait;
+use turnpike_mutants::{Check, off};
+use turnpike_types::{SegmentHash, SegmentNumber};
+
+use super::database::MemoryDatabase;
+use super::state::State;
+use crate::cursors::{check_consumer_name, check_cursors};
+use crate::{Consumer, CursorAck, CursorStore, StoreResult};
+
+#[async_trait]
+impl CursorStore for MemoryDatabase {
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.state().register_consumer(name)
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        Ok(self.state().consumer(name))
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.state().acknowledge(from, to)
+    }
+}
+
+impl State {
+    fn register_consumer(&mut self, name: &str) -> StoreResult<()> {
+        check_consumer_name(name)?;
+        for &partition in self.partitions.keys() {
+            self.cursors.entry((name.to_owned(), partition)).or_insert_with(|| Consumer {
+                name: name.to_owned(),
+                partition,
+                segment: SegmentNumber(0),
+                row: 0,
+                hash: SegmentHash::default(),
+            });
+        }
+        Ok(())
+    }
+
+    fn consumer(&self, name: &str) -> Vec<Consumer> {
+        self.cursors.values().filter(|cursor| cursor.name == name).cloned().collect()
+    }
+
+    fn acknowledge(&mut self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        check_cursors(from, to)?;
+        let Some(cursor) = self.cursors.get_mut(&(from.name.clone(), from.partition)) else {
+            return Ok(CursorAck::Unknown);
+        };
+        let is_same = cursor == from
+            || (off(Check::CursorRow) && *cursor == Consumer { row: cursor.row, ..from.clone() });
+        if !is_same && !off(Check::CursorCompared) {
+            return Ok(CursorAck::Elsewhere(cursor.clone()));
+        }
+        cursor.clone_from(to);
+        Ok(CursorAck::Moved)
+    }
+}

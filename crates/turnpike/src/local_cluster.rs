@@ -1,0 +1,196 @@
+//! A whole cluster on this machine, whose processes are children of this one.
+//!
+//! ```text
+//!  this process --starts----------------> front, node-1 .. node-N   (processes of this program)
+//!        |                                      |
+//!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinSet;
+use turnpike_proto::cluster::v1::StatusRequest;
+use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
+use turnpike_types::AccountRange;
+
+use crate::children::{ChildCommand, RunningChild};
+use crate::client::Front;
+use crate::context::Context;
+use crate::partitions::{Acceptance, rotated, specs, split};
+use crate::settings::Setting;
+use crate::telemetry::LogSettings;
+use crate::ui::{self, LogOutput};
+
+/// The parameters of an embedded cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterPlan {
+    pub(crate) nodes: u32,
+    /// The number of partitions of a new database.
+    pub(crate) partitions: Setting<u32>,
+    /// The accounts of a new database.
+    pub(crate) accounts: Setting<AccountRange>,
+    pub(crate) acceptance: Acceptance,
+    pub(crate) listen: Setting<String>,
+    pub(crate) children: ChildSettings,
+}
+
+/// The global options that the processes of a cluster get from their parent.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildSettings {
+    config_path: Option<PathBuf>,
+    pub(crate) log: LogSettings,
+    /// Whether the processes' logs are written to the parent's standard error.
+    shows_logs: bool,
+}
+
+impl ChildSettings {
+    pub(crate) fn new(context: &Context, shows_logs: bool) -> Self {
+        Self { config_path: context.config_path.clone(), log: context.log.clone(), shows_logs }
+    }
+}
+
+/// A running embedded cluster.
+#[derive(Debug)]
+pub(crate) struct LocalCluster {
+    /// The first account and the number of accounts that the log suggests for `turnpike load`.
+    pub(crate) accounts_for_load: (u64, u64),
+    pub(crate) front: RunningChild,
+    pub(crate) nodes: Vec<RunningChild>,
+}
+
+impl LocalCluster {
+    /// Starts a cluster on `data`, and waits until every partition is served.
+    pub(crate) async fn start(data: &Path, plan: &ClusterPlan) -> anyhow::Result<Self> {
+        let place = || format!("{} can't be created (--data)", data.display());
+        std::fs::create_dir_all(data).with_context(place)?;
+        let url = format!("sqlite:{}", data.join("turnpike.db").display());
+        let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
+        let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
+        create_partitions(&database, plan, &names).await?;
+        let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
+        // From here on only the children access the file.
+        drop(database);
+        let front = ["front", "--database", &url, "--listen", &plan.listen.value];
+        let front = recipe("front", &front, &plan.children).start().await?;
+        ui::print_stderr(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
+        // Started concurrently, so that each node claims its preferred partitions while they are
+        // vacant.
+        let starts = names.iter().map(|name| {
+            let node = ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
+            let node = recipe(name, &node, &plan.children);
+            async move { node.start().await }
+        });
+        let nodes = futures::future::try_join_all(starts).await?;
+        for node in &nodes {
+            let name = &node.recipe.name;
+            ui::print_stderr(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
+        }
+        let cluster = Self { accounts_for_load, front, nodes };
+        cluster.served().await?;
+        Ok(cluster)
+    }
+
+    /// The address of the front.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.front.address
+    }
+
+    /// A connection to the front.
+    pub(crate) async fn connect(&self, timeout: Duration) -> anyhow::Result<Front> {
+        Front::connect(&format!("http://{}", self.address()), timeout).await
+    }
+
+    /// Waits until every partition is served.
+    async fn served(&self) -> anyhow::Result<()> {
+        let front = self.connect(Duration::from_secs(30)).await?;
+        for _ in 0..300 {
+            let status = front.call("the status", || {
+                let mut cluster = front.cluster();
+                async move { cluster.status(StatusRequest {}).await }
+            });
+            let status = status.await?;
+            let served = status.partitions.iter().all(|partition| partition.served);
+            if served && !status.partitions.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("after 30 s a partition has no owner; `turnpike status` shows which")
+    }
+
+    /// Stops the front, then the nodes.
+    pub(crate) async fn stop(self) {
+        self.front.stop().await;
+        let stops: JoinSet<()> = self.nodes.into_iter().map(RunningChild::stop).collect();
+        stops.join_all().await;
+    }
+}
+
+/// The accounts that a load may use without touching those that a user opens first, which usually
+/// have low numbers: the last 10,000 of the last partition, or half of its accounts if it has fewer
+/// than 20,000. Returns the first account and the number of accounts.
+fn accounts_for_load(partitions: &[PartitionRow]) -> (u64, u64) {
+    let ranges = partitions.iter().map(|partition| partition.spec.range);
+    let Some(range) = ranges.max_by_key(|range| range.last()) else { return (1, 1) };
+    let (first, last) = (range.first().0, range.last().0);
+    let count = ((last - first) / 2).clamp(1, 10_000);
+    (last - count + 1, count)
+}
+
+async fn create_partitions(
+    database: &Arc<dyn SharedDatabase>,
+    plan: &ClusterPlan,
+    names: &[String],
+) -> anyhow::Result<()> {
+    let there = database.observe().await?.partitions;
+    if !there.is_empty() {
+        let specs: Vec<&PartitionSpec> = there.iter().map(|partition| &partition.spec).collect();
+        ui::print_stderr(format_args!("the database has {} partitions already", specs.len()));
+        for option in without_effect(plan, &specs) {
+            ui::print_stderr(format_args!(
+                "warning: {option} has no effect: the settings of a database are those with which it \
+                 was created; `turnpike partition init` adds partitions, and another --data begins a \
+                 new database"
+            ));
+        }
+        return Ok(());
+    }
+    let ranges = split(plan.accounts.value, plan.partitions.value)?;
+    let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
+    Ok(database.create_partitions(&specs).await?)
+}
+
+/// The options, as written, that have no effect because they differ from the partitions of an
+/// existing database.
+fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
+    let mut options = Vec::new();
+    let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+    let partitions = &plan.partitions;
+    if partitions.is_given() && partitions.value != count {
+        options.push(partitions.as_given());
+    }
+    let first = specs.iter().map(|spec| spec.range.first()).min();
+    let last = specs.iter().map(|spec| spec.range.last()).max();
+    let (accounts, asked) = (&plan.accounts, plan.accounts.value);
+    if accounts.is_given() && (Some(asked.first()), Some(asked.last())) != (first, last) {
+        options.push(accounts.as_given());
+    }
+    options.extend(specs.iter().find_map(|spec| plan.acceptance.unlike(spec)));
+    options
+}
+
+/// The command line of a child, with the parent's configuration file and log settings.
+fn recipe(name: &str, arguments: &[&str], settings: &ChildSettings) -> ChildCommand {
+    let mut recipe = ChildCommand::server(name, arguments, settings.shows_logs);
+    if let Some(path) = &settings.config_path {
+        recipe.arguments.extend(["--config".into(), path.into()]);
+    }
+    recipe.arguments.extend(["--log-level".into(), settings.log.filter.clone().into()]);
+    if settings.log.format == LogOutput::Json {
+        recipe.arguments.extend(["--log".into(), "json".into()]);
+    }
+    recipe
+}
