@@ -2,12 +2,12 @@
 
 use turnpike_mutants::{Check, off};
 use turnpike_plan::AccountState;
-use turnpike_segment::head::{Change, PostingCursor, Settings, Subscription};
+use turnpike_segment::head::{Change, PostingCursor};
+use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
 
 use crate::judgement::{AccountChange, instant};
 use crate::options;
-use crate::profiles::Profile;
 use crate::state::{Account, PartitionState};
 use crate::subscriptions::{self, judge_cancellation, judge_end_move, judge_subscription};
 

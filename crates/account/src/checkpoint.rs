@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
-use turnpike_segment::head::{PostingCursor, Settings, Subscription};
+use turnpike_segment::head::PostingCursor;
+use turnpike_tariff::{Profile, ProfileId, Settings, Subscription};
 use turnpike_types::{
     AccountNumber, Detail, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
 };
 
 use crate::bytes::{CheckpointError, Reader, Writer};
 use crate::keys::{Fingerprint, Hour, Key, Location};
-use crate::profiles::{Profile, ProfileId};
 use crate::state::{Account, LoggedTime, PartitionState};
 use crate::suspense::{Waiting, WaitingKey};
 

@@ -8,7 +8,7 @@
 //!            judgement.rs)      |  |
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
-//!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
+//!           +--> turnpike_tariff::Profiles   settings and subscriptions, shared by equal accounts
 //! ```
 //!
 //! Invariants:
@@ -34,7 +34,6 @@ mod judgement;
 mod keys;
 mod options;
 mod overlap;
-mod profiles;
 mod replay;
 mod state;
 mod subscriptions;
@@ -45,7 +44,6 @@ pub use checkpoint::{KeyRun, Snapshot};
 pub use judgement::AccountChange;
 pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
 pub use options::alternatives;
-pub use profiles::{Profile, ProfileId, Profiles};
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};
 pub use suspense::{Suspense, Waiting, WaitingKey};

@@ -8,12 +8,12 @@ use jiff::civil::{Date, date};
 use turnpike_plan::{
     AccountState, Cycle, OfferId, Period, StateEntry, Zone, first_instant_of, plan_number,
 };
-use turnpike_segment::head::{Offer, OptOut, Pick, Subscription};
+use turnpike_segment::head::{Offer, OptOut, Pick};
+use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::judgement::{AccountChange, instant};
 use crate::overlap::{is_as_asked, occupied};
-use crate::profiles::Profile;
 
 /// The maximum number of iterations in [`why_closed`]. Each iteration moves the proposed date of a
 /// change past a closed cycle of one offer, possibly into a closed cycle of another offer.

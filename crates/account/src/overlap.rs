@@ -1,11 +1,10 @@
 //! A subscription that is in force when another one of its plan is to begin.
 
 use turnpike_plan::AccountState;
-use turnpike_segment::head::Subscription;
+use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::AccountNumber;
 
 use crate::judgement::{AccountChange, instant};
-use crate::profiles::Profile;
 
 const MINUTE_US: i64 = 60_000_000;
 

@@ -7,13 +7,13 @@ use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, StateEntry};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
+use turnpike_tariff::{ProfileId, Profiles};
 use turnpike_types::{
     AccountNumber, Detail, PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Suspension,
     Timestamp,
 };
 
 use crate::keys::{KeyIndex, Location, fingerprint};
-use crate::profiles::{ProfileId, Profiles};
 use crate::suspense::{Suspense, Waiting, WaitingKey};
 
 /// An account.

@@ -5,13 +5,13 @@
 //! end moves to an earlier instant only, because charges after it may not have been booked.
 
 use turnpike_plan::AccountState;
-use turnpike_segment::head::{Cancellation, EndMove, Subscription};
+use turnpike_segment::head::{Cancellation, EndMove};
+use turnpike_tariff::{Profile, Subscription};
 use turnpike_types::AccountNumber;
 
 use crate::judgement::{AccountChange, instant};
 use crate::options;
 use crate::overlap::{is_as_asked, never_began_at, occupied};
-use crate::profiles::Profile;
 
 pub(crate) fn judge_subscription(
     number: AccountNumber,

@@ -11,12 +11,13 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use turnpike_account::{AccountChange, LoggedTime, PartitionState, Profile};
+use turnpike_account::{AccountChange, LoggedTime, PartitionState};
 use turnpike_plan::{
     AccountContext, Due, DueInterval, ObjectCode, OptionInForce, Period, PlanInForce, Rated, Rater,
     Zone,
 };
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
+use turnpike_tariff::Profile;
 use turnpike_types::{
     AccountNumber, Money, Posting, SegmentHash, SegmentNumber, Timestamp, UsageView,
 };

@@ -132,7 +132,7 @@ impl Beater {
         };
         let reply = self.shared.db.heartbeat(&beat).await?;
         self.shared.clock.set(reply.now);
-        if reply.catalogue_version <= self.shared.catalogue.borrow().version {
+        if reply.catalogue_version <= self.shared.catalogue.borrow().version() {
             let mut fresh_at = self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
             *fresh_at = Instant::now();
         }

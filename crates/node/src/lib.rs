@@ -12,8 +12,7 @@
 //!     |            node/ownerships.rs  start and end owners      ^
 //!     +-- takeover.rs  claim one or many; load the state; serve -+
 //!     +-- standby.rs   follows the log with a warm replica (replica.rs): checkpoint, then segments
-//!     +-- catalogue.rs published plans and tables, and a cache of compiled plans
-//!           tariff.rs  an account's settings, plans and tables in force at an instant
+//!     +-- catalogue.rs reads published plans and tables, for turnpike_tariff::Catalogue
 //! ```
 //!
 //! Invariants:
@@ -53,7 +52,6 @@ mod replica;
 mod service;
 mod standby;
 mod takeover;
-mod tariff;
 
 pub use config::NodeConfig;
 pub use node::{Node, NodeHealth, StartError};

@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_proto::dial::Dial;
 use turnpike_store::{Observation, PartitionRow, Serving, SharedDatabase, StoreError};
+use turnpike_tariff::{Catalogue, CodeCache};
 use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
-use crate::catalogue::{Catalogue, CodeCache};
+use crate::catalogue::{log_notices, refreshed};
 use crate::gates::{Gate, Gates};
 use crate::liveness::Liveness;
 use crate::membership::{Decision, TakeoverCause, ThisNode, Vacancies};
@@ -84,7 +85,7 @@ impl Node {
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
         predecessor::wait_for_end(&config, db.as_ref(), &dial).await?;
-        let catalogue = Catalogue::default().refreshed(db.as_ref()).await?;
+        let catalogue = refreshed(&Catalogue::default(), db.as_ref()).await?;
         let (catalogue_tx, catalogue_rx) = watch::channel(Arc::new(catalogue));
         let (ranges_tx, ranges_rx) = watch::channel(Arc::new(Vec::new()));
         let (outboxes_tx, outboxes_rx) = watch::channel(Arc::default());
@@ -182,7 +183,7 @@ fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) ->
         .build();
     let Watched { catalogue, ranges, outboxes } = watched;
     Shared {
-        codes: CodeCache::new(config.object_codes_max),
+        codes: CodeCache::new(config.object_codes_max, log_notices()),
         config: config.clone(),
         db,
         catalogue,
@@ -406,12 +407,12 @@ impl Runner {
     fn note_catalogue(&mut self, version: u64) {
         let known = Arc::clone(&self.catalogue.borrow());
         let reading = self.reading.as_ref().is_some_and(|reading| !reading.is_finished());
-        if version <= known.version || reading {
+        if version <= known.version() || reading {
             return;
         }
         let (shared, catalogue) = (Arc::clone(&self.shared), self.catalogue.clone());
         self.reading = Some(tokio::spawn(async move {
-            match known.refreshed(shared.db.as_ref()).await {
+            match refreshed(&known, shared.db.as_ref()).await {
                 Ok(fresh) => drop(catalogue.send_replace(Arc::new(fresh))),
                 Err(error) => tracing::warn!(%error, "the catalogue could not be read"),
             }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use turnpike_collect::AccountRow;
 use turnpike_plan::{AccountContext, Zone};
+use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Identity, Money, PrefixLengths, Timestamp};
 
-use crate::TrialError;
+use crate::error::TrialError;
 
 /// An account's settings and subscriptions over time (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
@@ -58,6 +59,22 @@ impl TrialSubscription {
             priority: 1,
             parameters: BTreeMap::new(),
             option: None,
+        }
+    }
+
+    /// The subscription as an owner holds it.
+    fn as_held(&self) -> Subscription {
+        let offered = self.option.as_ref();
+        Subscription {
+            plan_id: self.plan.clone(),
+            from_us: self.from.micros(),
+            until_us: self.until.micros(),
+            priority: self.priority,
+            parameters: self.parameters.clone(),
+            option: offered.map_or_else(String::new, |one| one.option.clone()),
+            fee: offered.map_or_else(String::new, |one| one.fee.to_string()),
+            place: offered.map_or(0, |one| one.place),
+            kept_from_us: None,
         }
     }
 }
@@ -129,14 +146,18 @@ impl TrialAccount {
         })
     }
 
-    /// All settings, each with its start.
-    pub(crate) fn settings(&self) -> &[(Timestamp, AccountContext)] {
-        &self.settings
-    }
-
-    /// All subscriptions.
-    pub(crate) fn subscriptions(&self) -> &[TrialSubscription] {
-        &self.subscriptions
+    /// The account as an owner holds it.
+    pub(crate) fn profile(&self) -> Profile {
+        let settings = self.settings.iter().map(|(from, known)| Settings {
+            from_us: from.micros(),
+            zone: known.zone.name().to_owned(),
+            cycle_day: known.cycle_day.into(),
+            currency: known.currency.to_string(),
+            attributes: known.attributes.clone(),
+        });
+        let mut profile = Profile { settings: settings.collect(), subscriptions: Vec::new() };
+        self.subscriptions.iter().for_each(|known| profile.subscribe(known.as_held()));
+        profile
     }
 
     /// The settings in force at `at`.

@@ -1,45 +1,72 @@
 //! Plan versions, their object code for each set of parameters, and reference tables.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use turnpike_plan::{ACCOUNT_CURRENCY, ObjectCode, Plan, PlanErrors, Table, TableName, Zone};
-use turnpike_types::{Currency, Timestamp};
+use turnpike_plan::{Plan, Table};
+use turnpike_tariff::{Catalogue, CodeCache, Tell, VersionHead};
+
+/// The maximum number of compiled plans that are kept.
+const CODES_MAX: u64 = 100_000;
+/// The maximum number of notices that are kept.
+const NOTICES_MAX: usize = 100;
 
 /// The plan versions and reference tables of a trial.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TrialCatalogue {
-    versions: Vec<Version>,
-    tables: Vec<Arc<Table>>,
+    /// All versions, in the given order.
+    plans: Vec<Arc<Plan>>,
+    published: Arc<Catalogue>,
+    codes: CodeCache,
+    notices: Arc<Mutex<Vec<String>>>,
 }
 
-#[derive(Debug)]
-struct Version {
-    plan: Plan,
-    /// The object code by parameter values, which include the account's currency.
-    codes: HashMap<BTreeMap<String, String>, Arc<ObjectCode>>,
+impl Default for TrialCatalogue {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl TrialCatalogue {
-    /// A catalogue of these versions of one or more plans.
+    /// A catalogue of these versions of one or more plans. Of two versions with one start, the one
+    /// with the larger number counts as published later.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
-        let versions = plans.into_iter().map(|plan| Version { plan, codes: HashMap::new() });
-        Self { versions: versions.collect(), tables: Vec::new() }
+        let plans: Vec<Arc<Plan>> = plans.into_iter().map(Arc::new).collect();
+        let mut published = Catalogue::default();
+        for plan in &plans {
+            let (id, version, starts) = (plan.id(), plan.version(), plan.starts());
+            let head = VersionHead { id, version, starts, published: version.into() };
+            published.add_plan(&head, Some(Arc::clone(plan)));
+        }
+        let notices: Arc<Mutex<Vec<String>>> = Arc::default();
+        let told = Arc::clone(&notices);
+        let tell = Tell::new(move |notice| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < NOTICES_MAX {
+                told.push(notice.to_string());
+            }
+        });
+        let codes = CodeCache::new(CODES_MAX, tell);
+        Self { plans, published: Arc::new(published), codes, notices }
     }
 
     /// Adds the reference tables that the plans read, in any number of versions.
     #[must_use]
     pub fn with_tables(mut self, tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
-        self.tables.extend(tables);
+        let published = Arc::make_mut(&mut self.published);
+        for table in tables {
+            let (id, version, starts) = (table.id(), table.version(), table.starts());
+            let head = VersionHead { id, version, starts, published: version.into() };
+            published.add_table(&head, Some(Arc::clone(&table)));
+        }
         self
     }
 
     /// The plans' ids without repetition, in the given order.
     pub fn ids(&self) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
-        for version in &self.versions {
-            if !ids.iter().any(|id| id == version.plan.id()) {
-                ids.push(version.plan.id().to_owned());
+        for plan in &self.plans {
+            if !ids.iter().any(|id| id == plan.id()) {
+                ids.push(plan.id().to_owned());
             }
         }
         ids
@@ -47,49 +74,20 @@ impl TrialCatalogue {
 
     /// All versions, in the given order.
     pub fn plans(&self) -> impl Iterator<Item = &Plan> {
-        self.versions.iter().map(|version| &version.plan)
+        self.plans.iter().map(AsRef::as_ref)
     }
 
-    /// The instants in a zone at which the versions of plan `id` begin, in any order.
-    pub(crate) fn starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        self.plans().filter(move |plan| plan.id() == id).map(move |plan| plan.starts_at(zone))
+    /// The versions, as an owner holds them.
+    pub(crate) const fn published(&self) -> &Arc<Catalogue> {
+        &self.published
     }
 
-    /// The instants in a zone at which versions of tables begin, in any order.
-    pub(crate) fn table_starts(&self, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        self.tables.iter().map(move |table| table.starts_at(zone))
+    pub(crate) const fn codes(&self) -> &CodeCache {
+        &self.codes
     }
 
-    /// The code of the version of plan `id` in force at `at`; `None` before the first version.
-    pub(crate) fn code(
-        &mut self,
-        id: &str,
-        parameters: &BTreeMap<String, String>,
-        (zone, currency): (&Zone, Currency),
-        at: Timestamp,
-    ) -> Result<Option<Arc<ObjectCode>>, PlanErrors> {
-        let started = self
-            .versions
-            .iter_mut()
-            .filter(|version| version.plan.id() == id && version.plan.starts_at(zone) <= at);
-        let newest = started.max_by_key(|v| (v.plan.starts(), v.plan.version()));
-        let Some(version) = newest else { return Ok(None) };
-        let mut parameters = parameters.clone();
-        parameters.insert(ACCOUNT_CURRENCY.to_owned(), currency.to_string());
-        if let Some(code) = version.codes.get(&parameters) {
-            return Ok(Some(Arc::clone(code)));
-        }
-        let code = Arc::new(turnpike_plan::compile(&version.plan, &parameters)?);
-        version.codes.insert(parameters, Arc::clone(&code));
-        Ok(Some(code))
-    }
-
-    /// The version of a table in force at `at`; `None` if no version is in force, or if the table
-    /// is of another kind than the plan expects.
-    pub(crate) fn table(&self, name: &TableName, zone: &Zone, at: Timestamp) -> Option<Arc<Table>> {
-        let started =
-            self.tables.iter().filter(|table| table.id() == name.id && table.starts_at(zone) <= at);
-        let newest = started.max_by_key(|table| (table.starts(), table.version()))?;
-        (newest.kind() == name.kind).then(|| Arc::clone(newest))
+    /// What went wrong in resolving tariffs since the last call, one sentence each.
+    pub(crate) fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

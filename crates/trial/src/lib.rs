@@ -7,11 +7,12 @@
 //!        |                              |
 //!        +------------+  +--------------+
 //!                     v  v
-//!               AccountTimeline (timeline.rs)   settings, plans and tables in force, by interval
+//!               turnpike_tariff         what is in force when; what falls due; when it is booked
 //!                      |
-//!   UsageRecord --> Trial (trial.rs)     finds the account, drops duplicates (seen.rs),
-//!                      |      \          books due charges, rates
-//!                      |       step/     the effect of each primitive, for stepping
+//!   UsageRecord --> Trial (trial.rs)     finds the account, drops duplicates (seen.rs), rates
+//!                      |    \  \
+//!                      |     \  ledger.rs   profiles, states, balances, booked due items
+//!                      |      step/         the effect of each primitive, for stepping
 //!                      v
 //!               TrialOutcome, FellDue (outcome.rs)  charges with receipts, or the reason for none
 //!                      |
@@ -19,10 +20,11 @@
 //!      diff/      compares two plans by primitive: changed charges, lost state
 //! ```
 //!
-//! A trial uses the same evaluator as the nodes, rates records in the given order, and keeps in
-//! memory what an owner keeps in its log: each account's state and balance, and the deduplication
-//! keys. Before a record it books the charges of its account that are due at or before the record's
-//! start, like an owner.
+//! A trial uses the same evaluator and the same core of rating as the nodes, rates records in the
+//! given order, and keeps in memory what an owner keeps in its log: each account's state and
+//! balance, and the deduplication keys. Before a record it books the charges of its account that
+//! are due at or before the record's start, like an owner. A record that starts after a charge that
+//! can't be booked is suspended for the same reason.
 //!
 //! Invariants:
 //! - An accepted record gets the same lines that the owner of a new account would book after rating
@@ -46,10 +48,10 @@ mod catalogue;
 mod diff;
 mod error;
 mod examples;
+mod ledger;
 mod outcome;
 mod seen;
 mod step;
-mod timeline;
 mod trial;
 
 pub use accounts::{Alternative, TrialAccount, TrialAccounts, TrialSubscription};

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{ChargeLine, Component, Due, ObjectCode, Rated, Zone};
-use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
-
-use crate::timeline::{AccountTimeline, TimelineInterval};
+use turnpike_tariff::Tariff;
+use turnpike_types::{AccountNumber, Posting, Suspension, Timestamp};
 
 /// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +26,8 @@ pub enum TrialOutcome<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Charges<'a> {
     pub(crate) account: AccountNumber,
-    /// The interval whose plans the lines refer to by index.
-    pub(crate) interval: &'a TimelineInterval,
+    /// The tariff whose plans the lines refer to by index.
+    pub(crate) tariff: &'a Tariff,
     pub(crate) rated: &'a Rated,
 }
 
@@ -41,8 +40,7 @@ pub struct FellDue {
     pub at: Timestamp,
     /// The kind of item: `charge`, `close` or `option`.
     pub what: &'static str,
-    timeline: Arc<AccountTimeline>,
-    interval: usize,
+    tariff: Arc<Tariff>,
     rated: Result<Rated, Suspension>,
 }
 
@@ -78,14 +76,14 @@ impl<'a> Charges<'a> {
 
     /// The account's time zone.
     pub const fn zone(&self) -> &'a Zone {
-        &self.interval.settings.zone
+        &self.tariff.context.zone
     }
 
     /// The lines in order (docs/plan-semantics.md section 3).
     pub fn iter(&self) -> impl Iterator<Item = Charge<'a>> + use<'a> {
-        let Self { account, interval, rated } = *self;
+        let Self { account, tariff, rated } = *self;
         rated.lines.iter().filter_map(move |line| {
-            let code = interval.codes.get(usize::from(line.plan))?;
+            let code = &tariff.plans.get(usize::from(line.plan))?.code;
             let component = code.components().get(usize::from(line.component))?;
             Some(Charge { account, code, component, line })
         })
@@ -112,11 +110,11 @@ impl FellDue {
     pub(crate) fn new(
         account: AccountNumber,
         due: &Due,
-        timeline: Arc<AccountTimeline>,
+        tariff: Arc<Tariff>,
         rated: Result<Rated, Suspension>,
     ) -> Self {
-        let (at, what, interval) = (due.at, due.word(), due.interval);
-        Self { account, at, what, timeline, interval, rated }
+        let (at, what) = (due.at, due.word());
+        Self { account, at, what, tariff, rated }
     }
 
     /// The charges of the item.
@@ -124,18 +122,16 @@ impl FellDue {
     /// # Errors
     /// The reason why the item can't be booked; then no further item of the account falls due.
     pub fn charges(&self) -> Result<Charges<'_>, Suspension> {
-        match (&self.rated, self.timeline.intervals.get(self.interval)) {
-            (Ok(rated), Some(interval)) => Ok(Charges { account: self.account, interval, rated }),
-            (Err(suspension), _) => Err(suspension.clone()),
-            (Ok(_), None) => Err(SuspenseReason::NoPlan.into()),
+        match &self.rated {
+            Ok(rated) => Ok(Charges { account: self.account, tariff: &self.tariff, rated }),
+            Err(suspension) => Err(suspension.clone()),
         }
     }
 
     /// The account's local date at the due instant; for a close, the date on which the grace period
     /// ended.
     pub fn date(&self) -> Date {
-        let interval = self.timeline.intervals.get(self.interval);
-        interval.map_or(Date::MIN, |interval| interval.settings.zone.date_at(self.at))
+        self.tariff.context.zone.date_at(self.at)
     }
 
     /// Whether the item has lines or an error to report.

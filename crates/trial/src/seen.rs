@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use turnpike_types::{AccountNumber, UsageRecord};
 
-use crate::{TrialError, TrialOutcome};
+use crate::error::TrialError;
+use crate::outcome::TrialOutcome;
 
 /// Maximum number of records that a trial keeps for deduplication.
 pub const RECORDS_MAX: usize = 100_000_000;

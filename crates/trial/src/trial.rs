@@ -4,18 +4,22 @@
 //! [`Trial::advance`] advances it without usage. Due items are kept until [`Trial::take_due`]
 //! returns them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turnpike_plan::{AccountState, Rater};
+use turnpike_tariff::{Dues, Profile, ProfileId, Stop, Sweep, Tariff, Tariffs, parameters_of};
 use turnpike_types::{
     AccountNumber, Currency, Money, SuspenseReason, Suspension, Timestamp, UsageRecord, UsageView,
 };
 
+use crate::accounts::TrialAccounts;
+use crate::catalogue::TrialCatalogue;
+use crate::error::TrialError;
+use crate::ledger::{TrialLedger, WatchedLedger};
+use crate::outcome::{Charges, FellDue, TrialOutcome};
 use crate::seen::Seen;
 use crate::step::{StepWatcher, Stepper};
-use crate::timeline::AccountTimeline;
-use crate::{Charges, FellDue, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome};
 
 /// The default maximum of due charges and closes in one trial.
 pub const DUES_MAX: usize = 10_000_000;
@@ -25,64 +29,55 @@ pub const DUES_MAX: usize = 10_000_000;
 pub struct Trial {
     catalogue: TrialCatalogue,
     accounts: TrialAccounts,
-    /// The timeline by account; the key `None` is for all accounts that were not opened.
-    timelines: HashMap<Option<AccountNumber>, Arc<AccountTimeline>>,
-    states: HashMap<AccountNumber, AccountState>,
-    balances: Balances,
+    /// The profile of all accounts that were not opened, once one of them is used.
+    everyone: Option<ProfileId>,
+    ledger: TrialLedger,
     seen: Seen,
+    tariffs: Tariffs,
     rater: Rater,
+    dues: Dues,
+    /// The tariff of the record that was rated last.
+    tariff: Option<Arc<Tariff>>,
     /// The reason of the last suspension.
     suspension: Suspension,
-    /// Logged time: the latest start of a record so far, or a later instant that
-    /// [`Trial::advance`] has set.
-    now: Timestamp,
-    fell_due: Vec<FellDue>,
-    dues: usize,
-    dues_max: usize,
-    /// The accounts with a due item that can't be booked. No later event of a trial makes such an
-    /// item bookable.
-    stuck: HashSet<AccountNumber>,
 }
-
-/// The posted amounts by account and currency; `None` if a sum has more than 38 digits.
-type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {
     /// A trial without records.
     pub fn new(catalogue: TrialCatalogue, accounts: TrialAccounts) -> Self {
+        let tariffs = Tariffs::new(Arc::clone(catalogue.published()), catalogue.codes().clone());
         Self {
             catalogue,
             accounts,
-            timelines: HashMap::new(),
-            states: HashMap::new(),
-            balances: BTreeMap::new(),
+            everyone: None,
+            ledger: TrialLedger::new(DUES_MAX),
             seen: Seen::default(),
+            tariffs,
             rater: Rater::new(),
+            dues: Dues::default(),
+            tariff: None,
             suspension: SuspenseReason::NoPlan.into(),
-            now: Timestamp::MIN,
-            fell_due: Vec::new(),
-            dues: 0,
-            dues_max: DUES_MAX,
-            stuck: HashSet::new(),
         }
     }
 
     /// Sets the maximum number of due charges and closes.
     #[must_use]
-    pub fn with_dues_max(self, dues_max: usize) -> Self {
-        Self { dues_max, ..self }
+    pub fn with_dues_max(mut self, dues_max: usize) -> Self {
+        self.ledger.dues_max = dues_max;
+        self
     }
 
     /// Sets the initial state of an account, for example to predict the charges of an existing
     /// account.
     pub fn begin_with(&mut self, account: AccountNumber, state: AccountState) {
-        self.states.insert(account, state);
+        self.ledger.states.insert(account, state);
+        self.dues.visit(account);
     }
 
     /// The variables of an account's plans; `None` if the account has no initial state and nothing
     /// was rated or booked for it yet.
     pub fn state(&self, account: AccountNumber) -> Option<&AccountState> {
-        self.states.get(&account)
+        self.ledger.states.get(&account)
     }
 
     /// The sum of the lines posted to an account, by currency; `None` if it exceeds 38 digits.
@@ -90,7 +85,7 @@ impl Trial {
         &self,
         account: AccountNumber,
     ) -> impl Iterator<Item = (Currency, Option<Money>)> + '_ {
-        let known = self.balances.iter().filter(move |((whose, _), _)| *whose == account);
+        let known = self.ledger.balances.iter().filter(move |((whose, _), _)| *whose == account);
         known.map(|((_, currency), sum)| (*currency, *sum))
     }
 
@@ -107,7 +102,13 @@ impl Trial {
     /// The due items since the last call, in the order of booking. Items without lines
     /// and without an error are left out.
     pub fn take_due(&mut self) -> Vec<FellDue> {
-        std::mem::take(&mut self.fell_due)
+        std::mem::take(&mut self.ledger.fell_due)
+    }
+
+    /// What is wrong with the plans and the accounts together, one sentence each, since the last
+    /// call: for example, a version of a plan that a subscription's parameters do not fit.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        self.catalogue.take_notices()
     }
 
     /// Rates one record and keeps its state changes. Items that are due at or before its start are
@@ -168,9 +169,11 @@ impl Trial {
         if self.seen.knows(number, &record.record_id) {
             return Ok(());
         }
-        let Some((_, timeline)) = self.timeline(number)? else { return Ok(()) };
-        self.now = self.now.max(record.start);
-        self.book_due(number, &timeline, record.start, stepper)
+        if !self.hold(number)? {
+            return Ok(());
+        }
+        self.ledger.now = self.ledger.now.max(record.start);
+        self.book_due(number, record.start, stepper).map(|_| ())
     }
 
     fn rate_with(
@@ -186,39 +189,57 @@ impl Trial {
         if let Some(earlier) = self.seen.earlier(number, record, place)? {
             return Ok(earlier);
         }
-        let Some((key, timeline)) = self.timeline(number)? else {
+        if !self.hold(number)? {
             return Ok(self.suspended(Suspension::new(SuspenseReason::UnknownAccount, number)));
-        };
-        self.now = self.now.max(record.start);
-        self.book_due(number, &timeline, record.start, again(&mut stepper))?;
-        // Borrows again from `self.timelines`, because the outcome outlives this call.
-        let Some(timeline) = self.timelines.get(&key) else {
-            self.suspension = SuspenseReason::UnknownAccount.into();
-            return Ok(TrialOutcome::Suspended(&self.suspension));
-        };
-        let interval = &timeline.intervals[timeline.place(record.start)];
-        if let Some(suspension) = &interval.closed_to_usage {
-            return Ok(TrialOutcome::Suspended(suspension));
         }
-        let (plans, settings) = (interval.plans(), &interval.settings);
-        let state = self.states.entry(number).or_default();
+        self.ledger.now = self.ledger.now.max(record.start);
+        // A charge that can't be booked comes before a record that starts later.
+        if let Some(stuck) = self.book_due(number, record.start, again(&mut stepper))? {
+            return Ok(self.suspended(stuck));
+        }
+        match self.rate_new(number, record, stepper) {
+            Ok(tariff) => {
+                let tariff = &**self.tariff.insert(tariff);
+                let rated = self.rater.last();
+                Ok(TrialOutcome::Rated(Charges { account: number, tariff, rated }))
+            }
+            Err(suspension) => Ok(self.suspended(suspension)),
+        }
+    }
+
+    /// Rates a record whose key is new, after the items that were due before it. The lines are in
+    /// [`Rater::last`].
+    fn rate_new(
+        &mut self,
+        number: AccountNumber,
+        record: &UsageRecord,
+        stepper: Option<&mut dyn Stepper>,
+    ) -> Result<Arc<Tariff>, Suspension> {
+        let known = self.ledger.entry(number).ok_or(SuspenseReason::UnknownAccount)?;
+        let tariff = self.tariffs.at(&self.ledger.profiles, known.profile, record.start)?;
+        let (plans, settings, now) = (tariff.in_force(), &tariff.context, self.ledger.now);
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
-        let refused = match stepper {
-            None => self.rater.rate(&plans, settings, state, &view, self.now).err(),
+        let rated = match stepper {
+            None => self.rater.rate(&plans, settings, known.state, &view, now),
             Some(stepper) => {
-                let mut watcher = StepWatcher::of_record(record, interval, stepper);
-                let (rater, now) = (&mut self.rater, self.now);
-                rater.rate_watched(&plans, settings, state, &view, now, &mut watcher).err()
+                let mut watcher = StepWatcher::of_record(record, &tariff, stepper);
+                self.rater.rate_watched(&plans, settings, known.state, &view, now, &mut watcher)
             }
         };
-        if let Some(reason) = refused {
-            self.suspension = Suspension { reason, detail: self.rater.detail(reason) };
-            return Ok(TrialOutcome::Suspended(&self.suspension));
+        let rated = match rated {
+            Ok(rated) => rated,
+            Err(reason) => {
+                return Err(Suspension { reason, detail: self.rater.detail(reason) });
+            }
+        };
+        let is_due_elsewhere = self.dues.is_moved_by(rated, known.state);
+        self.ledger.keep(number, &tariff, rated);
+        if is_due_elsewhere {
+            self.sweep(None, |sweep| sweep.note_changed(number));
         }
-        let charges = Charges { account: number, interval, rated: self.rater.last() };
-        keep(&charges, state, &mut self.balances);
-        Ok(TrialOutcome::Rated(charges))
+        drop(plans);
+        Ok(tariff)
     }
 
     fn suspended(&mut self, suspension: Suspension) -> TrialOutcome<'_> {
@@ -252,61 +273,47 @@ impl Trial {
         now: Timestamp,
         mut stepper: Option<&mut dyn Stepper>,
     ) -> Result<(), TrialError> {
-        self.now = self.now.max(now);
-        let known: BTreeSet<AccountNumber> =
-            self.accounts.opened().chain(self.states.keys().copied()).collect();
+        self.ledger.now = self.ledger.now.max(now);
+        let used = self.ledger.held.keys().chain(self.ledger.states.keys());
+        let known: BTreeSet<AccountNumber> = self.accounts.opened().chain(used.copied()).collect();
         for number in known {
-            if let Some((_, timeline)) = self.timeline(number)? {
-                self.book_due(number, &timeline, self.now, again(&mut stepper))?;
+            if self.hold(number)? {
+                self.book_due(number, self.ledger.now, again(&mut stepper))?;
             }
         }
         Ok(())
     }
 
-    /// Books an account's charges and closes that are due at or before `through`.
+    /// Books an account's charges and closes that are due at or before `through`. Returns the
+    /// reason if one of them can't be booked.
     fn book_due(
         &mut self,
         number: AccountNumber,
-        timeline: &Arc<AccountTimeline>,
         through: Timestamp,
         mut stepper: Option<&mut dyn Stepper>,
-    ) -> Result<(), TrialError> {
-        if !timeline.is_swept || self.stuck.contains(&number) {
-            return Ok(());
-        }
-        let state = self.states.entry(number).or_default();
-        timeline.with_intervals(|intervals| {
-            while let Some(due) = self.rater.next_due(intervals, state, through, self.now) {
-                self.dues += 1;
-                if self.dues > self.dues_max {
-                    return Err(TrialError::TooManyDues { account: number, max: self.dues_max });
-                }
-                let rated = match (again(&mut stepper), timeline.intervals.get(due.interval)) {
-                    (Some(stepper), Some(interval)) => {
-                        let mut watcher = StepWatcher::of_due(&due, interval, stepper);
-                        let (rater, now) = (&mut self.rater, self.now);
-                        rater.fall_due_watched(intervals, &due, state, now, &mut watcher)
-                    }
-                    _ => self.rater.fall_due(intervals, &due, state, self.now),
-                };
-                let rated = rated.cloned();
-                let rated = rated
-                    .map_err(|reason| Suspension { reason, detail: self.rater.detail(reason) });
-                let stuck = rated.is_err();
-                let booked = FellDue::new(number, &due, Arc::clone(timeline), rated);
-                if let Ok(charges) = booked.charges() {
-                    keep(&charges, state, &mut self.balances);
-                }
-                if booked.tells() {
-                    self.fell_due.push(booked);
-                }
-                if stuck {
-                    self.stuck.insert(number);
-                    break;
-                }
+    ) -> Result<Option<Suspension>, TrialError> {
+        // A trial indexes nothing by slot.
+        self.tariffs.trim();
+        loop {
+            let booked =
+                self.sweep(again(&mut stepper), |sweep| sweep.book_before(number, through));
+            match booked {
+                Ok(()) => return Ok(None),
+                Err(Stop::Stuck(suspension)) => return Ok(Some(suspension)),
+                Err(Stop::Wait(error)) => return Err(error),
+                Err(Stop::Turn) => {}
             }
-            Ok(())
-        })
+        }
+    }
+
+    fn sweep<T>(
+        &mut self,
+        mut stepper: Option<&mut dyn Stepper>,
+        with: impl FnOnce(&mut Sweep<'_, WatchedLedger<'_>>) -> T,
+    ) -> T {
+        let mut books = WatchedLedger { ledger: &mut self.ledger, stepper: again(&mut stepper) };
+        let (tariffs, rater, dues) = (&mut self.tariffs, &mut self.rater, &mut self.dues);
+        with(&mut Sweep { tariffs, rater, dues, books: &mut books })
     }
 
     fn guide(&self, record: &UsageRecord) -> Option<AccountNumber> {
@@ -316,37 +323,64 @@ impl Trial {
         }
     }
 
-    /// The timeline of an account and its key; `None` if the account does not exist.
-    #[allow(clippy::type_complexity, reason = "an alias would be less clear")]
-    fn timeline(
-        &mut self,
-        number: AccountNumber,
-    ) -> Result<Option<(Option<AccountNumber>, Arc<AccountTimeline>)>, TrialError> {
-        let key = self.accounts.is_opened(number).then_some(number);
-        if let Some(known) = self.timelines.get(&key) {
-            return Ok(Some((key, Arc::clone(known))));
+    /// Holds the account's profile in the ledger, from its first use on. Returns whether the
+    /// account exists.
+    fn hold(&mut self, number: AccountNumber) -> Result<bool, TrialError> {
+        if self.ledger.held.contains_key(&number) {
+            return Ok(true);
         }
-        let Some(account) = self.accounts.get(number) else { return Ok(None) };
-        let timeline = Arc::new(AccountTimeline::of(account, number, &mut self.catalogue)?);
-        self.timelines.insert(key, Arc::clone(&timeline));
-        Ok(Some((key, timeline)))
+        let is_opened = self.accounts.is_opened(number);
+        let id = match self.everyone.filter(|_| !is_opened) {
+            Some(known) => known,
+            None => {
+                let Some(account) = self.accounts.get(number) else { return Ok(false) };
+                let profile = account.profile();
+                self.check_parameters(number, &profile)?;
+                self.ledger.profiles.intern(profile)
+            }
+        };
+        if !is_opened {
+            self.everyone = Some(id);
+        }
+        self.ledger.held.insert(number, id);
+        Ok(true)
+    }
+
+    /// Checks, as the command of a subscription does, that the parameters fit the version with
+    /// which each subscription begins. A later version that they do not fit may have been published
+    /// since.
+    fn check_parameters(
+        &self,
+        account: AccountNumber,
+        profile: &Profile,
+    ) -> Result<(), TrialError> {
+        let published = self.catalogue.published();
+        for subscription in profile.subscriptions.iter().filter(|one| one.is_ever_in_force()) {
+            let zone = &self
+                .accounts
+                .get(account)
+                .map(|known| known.settings_at(Timestamp(subscription.from_us)).zone.clone());
+            let Some(zone) = zone else { continue };
+            let first = published.first_start(&subscription.plan_id, zone);
+            let from = Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN));
+            let begins_with = published.plan(&subscription.plan_id, zone, from).content;
+            let Some(plan) = begins_with else { continue };
+            let parameters = parameters_of(plan, profile.settings_at(from), subscription);
+            if self.catalogue.codes().compiled(plan, &parameters).is_ok() {
+                continue;
+            }
+            if let Err(errors) = turnpike_plan::compile(plan, &parameters) {
+                let plan = subscription.plan_id.clone();
+                return Err(TrialError::Parameters { account, plan, errors });
+            }
+        }
+        Ok(())
     }
 }
 
 /// Reborrows the stepper for one call.
 fn again<'a>(stepper: &'a mut Option<&mut dyn Stepper>) -> Option<&'a mut dyn Stepper> {
     stepper.as_mut().map(|stepper| &mut **stepper as &mut dyn Stepper)
-}
-
-/// Applies charges to the account's state, and adds each line to the balance to which it is posted.
-fn keep(charges: &Charges<'_>, state: &mut AccountState, balances: &mut Balances) {
-    state.apply(&charges.rated().changes);
-    for charge in charges.iter() {
-        let Some(account) = charge.posted_to() else { continue };
-        let key = (account, charge.component.currency);
-        let sum = balances.entry(key).or_insert(Some(Money::ZERO));
-        *sum = sum.and_then(|sum| sum.checked_add(charge.line.amount));
-    }
 }
 
 type Borrowed<'a> = (Vec<(&'a str, i64)>, Vec<(&'a str, &'a str)>);

@@ -9,6 +9,7 @@
 mod diff;
 mod due;
 mod examples;
+mod owner_rules;
 mod pages;
 mod step;
 mod support;

@@ -46,7 +46,7 @@ impl Runner {
         let name = &self.shared.config.name;
         metrics::gauge!("turnpike_partitions_owned").set(self.owners.len() as f64);
         metrics::gauge!("turnpike_partitions_followed").set(self.standbys.len() as f64);
-        metrics::gauge!("turnpike_catalogue_version").set(self.catalogue.borrow().version as f64);
+        metrics::gauge!("turnpike_catalogue_version").set(self.catalogue.borrow().version() as f64);
         self.note_queues();
         for row in &seen.partitions {
             if row.spec.members.iter().any(|member| member.node == *name) {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio::sync::oneshot;
-use turnpike_account::{Account, AccountChange, Profile};
+use turnpike_account::{Account, AccountChange};
 use turnpike_plan::{ObjectCode, OfferId, Period, Reading, Remembered, StateEntry, Zone};
 use turnpike_proto::account::v1 as wire;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
-use turnpike_segment::head::{Change, Settings, Subscription};
+use turnpike_segment::head::Change;
+use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Epoch, Timestamp};
 
 use super::commands::{amended, change_of};

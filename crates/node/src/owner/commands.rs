@@ -9,7 +9,8 @@ use turnpike_plan::Zone;
 use turnpike_proto::account::v1 as wire;
 use turnpike_proto::account::v1::AccountCommand;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
+use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick};
+use turnpike_tariff::{Settings, Subscription};
 use turnpike_types::{Currency, Money, MoneyError, limits};
 
 /// The permitted numbers of plans in one option.

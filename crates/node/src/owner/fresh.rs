@@ -23,9 +23,10 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 use turnpike_mutants::{Check, off};
+use turnpike_tariff::Catalogue;
 
 use super::{Ended, Owner, Request};
-use crate::catalogue::Catalogue;
+use crate::catalogue::refreshed;
 
 impl Owner {
     /// Whether the catalogue must be read before the request is taken.
@@ -68,7 +69,7 @@ impl Owner {
     /// Reads the newest catalogue. A failure ends the owner.
     pub(super) async fn read_catalogue(&mut self) -> Result<(), Ended> {
         let began = Instant::now();
-        let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
+        let fresh = refreshed(self.tariffs.catalogue(), self.shared.db.as_ref()).await?;
         self.take_catalogue(fresh, began).await
     }
 
@@ -83,7 +84,7 @@ impl Owner {
             return Ok(false);
         }
         let began = Instant::now();
-        match self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await {
+        match refreshed(self.tariffs.catalogue(), self.shared.db.as_ref()).await {
             Err(error) => {
                 self.catalogue_failed_at = Some(Instant::now());
                 tracing::warn!(%error, "the catalogue could not be read");
@@ -96,7 +97,7 @@ impl Owner {
     /// Takes the catalogue that was read at `read_at`. A failed append ends the owner, even where a
     /// failed read does not, since the outcome of the append is unknown (P2).
     async fn take_catalogue(&mut self, fresh: Catalogue, read_at: Instant) -> Result<(), Ended> {
-        let is_newer = fresh.version > self.tariffs.catalogue_version();
+        let is_newer = fresh.version() > self.tariffs.catalogue_version();
         if is_newer && !self.open.builder.is_empty() {
             // Records rated by the older catalogue are logged with the older version.
             self.cut().await?;

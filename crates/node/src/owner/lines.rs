@@ -6,11 +6,11 @@ use turnpike_mutants::off;
 use turnpike_plan::{AccountState, ChargeLine, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{ComponentIndex, NewLine, NewRecord};
+use turnpike_tariff::Tariff;
 use turnpike_types::{Outcome, SuspenseReason};
 
 use super::append::OpenSegment;
 use super::records::{NotRated, Wait};
-use crate::tariff::Tariff;
 
 /// Buffers that are reused for each record.
 #[derive(Debug, Default)]

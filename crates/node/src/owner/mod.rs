@@ -47,12 +47,12 @@ use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{PartitionSpec, StoreError};
+use turnpike_tariff::{Dues, Tariffs};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::gauges::Holdings;
 use crate::replica::{Replica, ReplicaError};
-use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use checkpoint::{SealedKeyRun, parts_of};
 pub(crate) use postings::Outboxes;
@@ -240,7 +240,7 @@ pub(crate) struct Owner {
     log_bytes: u64,
     checkpoints: checkpoint::Checkpoints,
     scratch: lines::LineScratch,
-    dues: due::Dues,
+    dues: Dues,
     postings: postings::Postings,
     holdings: Holdings,
 }
@@ -272,7 +272,7 @@ impl Owner {
             catalogue_logged: catalogue_version,
             time_logged_at: None,
             scratch: lines::LineScratch::default(),
-            dues: due::Dues::default(),
+            dues: Dues::default(),
             postings: postings::Postings::new(),
             holdings: Holdings::new(ownership.spec.id),
             shared,

@@ -7,11 +7,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use turnpike_segment::Segment;
 use turnpike_store::SharedDatabase;
+use turnpike_tariff::{Catalogue, CodeCache};
 use turnpike_types::{AccountRange, ClaimId, SegmentNumber, Timestamp};
 
 use super::Outboxes;
 use crate::NodeConfig;
-use crate::catalogue::{Catalogue, CodeCache};
 
 /// State that all owners of a process share.
 pub(crate) struct Shared {

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_account::{Profile, alternatives};
+use turnpike_account::alternatives;
 use turnpike_plan::{
     SubscriberSettings, SubscriptionAsked, SubscriptionFault, Zone, check_subscription,
 };
-use turnpike_segment::head::{Change, Settings, Subscription};
+use turnpike_segment::head::Change;
+use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::Owner;

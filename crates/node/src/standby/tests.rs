@@ -4,11 +4,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use turnpike_store::SharedDatabase;
 use turnpike_store::memory::MemoryDatabase;
+use turnpike_tariff::{Catalogue, CodeCache, Tell};
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use super::*;
 use crate::NodeConfig;
-use crate::catalogue::{Catalogue, CodeCache};
 use crate::owner::{DatabaseClock, LastDatabaseError};
 
 fn shared() -> Arc<Shared> {
@@ -16,7 +16,7 @@ fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         config: NodeConfig::default(),
         db,
-        codes: CodeCache::new(1),
+        codes: CodeCache::new(1, Tell::new(|_| ())),
         catalogue: watch::channel(Arc::new(Catalogue::default())).1,
         ranges: watch::channel(Arc::default()).1,
         outboxes: watch::channel(Arc::default()).1,

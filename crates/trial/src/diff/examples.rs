@@ -8,8 +8,8 @@ use turnpike_plan::{
 };
 use turnpike_types::{AccountNumber, UsageRecord};
 
+use super::plan_diff::{Changed, PlanChange};
 use super::structure::{changed, changes};
-use super::{Changed, PlanChange};
 
 pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<PlanChange> {
     fn all(plan: &Plan) -> impl Iterator<Item = (String, &Example)> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
-use super::{Changed, PlanChange};
+use super::plan_diff::{Changed, PlanChange};
 
 /// Pairs the values of both plans by key: first the keys of the first plan, then those that only
 /// the second plan has, each in the order of its plan.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Changed, PlanChange, PlanDiff};
+use super::plan_diff::{Changed, PlanChange, PlanDiff};
 
 impl fmt::Display for PlanDiff {
     /// Writes one line per change, marked `+`, `-` or `~`, and the warnings last.

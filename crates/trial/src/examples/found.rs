@@ -7,7 +7,8 @@ use turnpike_plan::{Subject, Unit};
 use turnpike_types::{Currency, Money, SuspenseReason};
 
 use super::case::{Case, PlacedRecord};
-use crate::{Charges, FellDue, Trial};
+use crate::outcome::{Charges, FellDue};
+use crate::trial::Trial;
 
 /// The results of all records and due charges of an example.
 #[derive(Default)]

@@ -27,9 +27,11 @@ use turnpike_plan::{
 use turnpike_types::limits::EXAMPLES_BYTES_MAX;
 use turnpike_types::{AccountNumber, Timestamp};
 
-use crate::{
-    Trial, TrialAccount, TrialAccounts, TrialCatalogue, TrialError, TrialOutcome, TrialSubscription,
-};
+use crate::accounts::{TrialAccount, TrialAccounts, TrialSubscription};
+use crate::catalogue::TrialCatalogue;
+use crate::error::TrialError;
+use crate::outcome::TrialOutcome;
+use crate::trial::Trial;
 use case::Case;
 use found::ExampleResults;
 

@@ -8,9 +8,8 @@ use turnpike_plan::{
     ChargeLine, Component, Due, ObjectCode, Period, PortUnits, PrimitiveStep, StateEntry, Unit,
     UnitDistribution, Watch, Zone,
 };
+use turnpike_tariff::Tariff;
 use turnpike_types::{Posting, UsageRecord};
-
-use crate::timeline::TimelineInterval;
 
 /// Receives the steps of an evaluation, in the order in which the primitives run.
 pub trait Stepper {
@@ -152,7 +151,7 @@ pub(crate) struct StepWatcher<'a> {
     record: String,
     /// Whether a due item is rated. Primitives without an effect on a due item are left out.
     is_due: bool,
-    interval: &'a TimelineInterval,
+    tariff: &'a Tariff,
     /// The posting of each line booked so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
@@ -161,20 +160,16 @@ pub(crate) struct StepWatcher<'a> {
 impl<'a> StepWatcher<'a> {
     pub(crate) fn of_record(
         record: &UsageRecord,
-        interval: &'a TimelineInterval,
+        tariff: &'a Tariff,
         stepper: &'a mut dyn Stepper,
     ) -> Self {
         let record = record.record_id.clone();
-        Self { record, is_due: false, interval, postings: Vec::new(), stepper }
+        Self { record, is_due: false, tariff, postings: Vec::new(), stepper }
     }
 
-    pub(crate) fn of_due(
-        due: &Due,
-        interval: &'a TimelineInterval,
-        stepper: &'a mut dyn Stepper,
-    ) -> Self {
-        let record = format!("due:{}", interval.settings.zone.date_at(due.at));
-        Self { record, is_due: true, interval, postings: Vec::new(), stepper }
+    pub(crate) fn of_due(due: &Due, tariff: &'a Tariff, stepper: &'a mut dyn Stepper) -> Self {
+        let record = format!("due:{}", tariff.context.zone.date_at(due.at));
+        Self { record, is_due: true, tariff, postings: Vec::new(), stepper }
     }
 
     fn moved(&mut self, booked: &[ChargeLine]) -> Vec<Moved> {
@@ -194,8 +189,9 @@ impl<'a> StepWatcher<'a> {
 
 impl Watch for StepWatcher<'_> {
     fn step(&mut self, step: &PrimitiveStep<'_>) {
-        let Some(code) = self.interval.codes.get(usize::from(step.plan)) else { return };
-        let zone = &self.interval.settings.zone;
+        let Some(plan) = self.tariff.plans.get(usize::from(step.plan)) else { return };
+        let code = &plan.code;
+        let zone = &self.tariff.context.zone;
         let booked = step.lines.clone().filter_map(|number| {
             let line = step.booked.get(number)?;
             let component = code.components().get(usize::from(line.component))?;

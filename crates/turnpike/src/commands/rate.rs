@@ -80,6 +80,7 @@ fn rate(settings: &RateSettings) -> anyhow::Result<Finish> {
         lines.fell_due(trial.take_due())?;
     }
     happened.warn();
+    warn_of_notices(&mut trial);
     lines.finish()
 }
 
@@ -172,7 +173,14 @@ fn step_through(
         walk.fell_due(&trial.take_due())?;
     }
     happened.warn();
+    warn_of_notices(&mut trial);
     Ok(Finish::unless(left_over))
+}
+
+fn warn_of_notices(trial: &mut Trial) {
+    for notice in trial.take_notices() {
+        ui::print_stderr(format_args!("warning: {notice}"));
+    }
 }
 
 fn accounts(

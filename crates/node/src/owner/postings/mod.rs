@@ -27,11 +27,12 @@ use std::collections::{HashMap, HashSet};
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_account::{AccountChange, Profile};
+use turnpike_account::AccountChange;
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{PostedAmount, StateEntry};
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
 use turnpike_segment::{LineKind, NewLine, NewRecord};
+use turnpike_tariff::Profile;
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,

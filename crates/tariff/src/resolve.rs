@@ -4,22 +4,25 @@
 //! Versions are found by binary search. So ten years of daily rates cost about as much as one
 //! version.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use turnpike_account::Profile;
 use turnpike_plan::{
-    ACCOUNT_CURRENCY, AccountContext, AccountState, OfferId, Period, Plan, Table, VariableId, Zone,
+    AccountContext, AccountState, ObjectCode, OfferId, Period, Plan, Table, VariableId, Zone,
     first_instant_of,
 };
-use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
-use super::{DueTariff, Offered, Subscribed, Tariff, TariffInterval, Tariffs};
-use crate::catalogue::InForce;
+use crate::catalogue::{Catalogue, InForce};
+use crate::codes::{CodeCache, parameters_of};
+use crate::notice::{ACCOUNT_INTERVALS_MAX, Notice};
+use crate::profiles::Profile;
+use crate::settings::{Settings, Subscription};
+use crate::tariff::{CodeSlot, DueTariff, Offered, Subscribed, Tariff, TariffInterval};
 
-/// The most intervals of one account. Charges after the last one do not fall due.
-const ACCOUNT_INTERVALS_MAX: usize = 10_000;
+/// The most compiled plans that are kept alive; beyond this number all are dropped. Small in unit
+/// tests, which exceed it.
+pub(crate) const SLOTS_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 
 const MINUTE_US: i64 = 60_000_000;
 
@@ -63,10 +66,39 @@ impl Around {
     }
 }
 
-impl Tariffs {
+/// Resolves tariffs from a catalogue. It keeps only the compiled plans that tariffs refer to.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) codes: CodeCache,
+    /// By address of the compiled plan. The plan is kept alive here, so no address is used twice.
+    slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
+}
+
+impl Resolver {
+    pub(crate) fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
+        Self { catalogue, codes, slots: HashMap::new() }
+    }
+
+    /// Drops the compiled plans once there are too many. Returns `true` if slots start from zero
+    /// again.
+    pub(crate) fn trim(&mut self) -> bool {
+        let full = self.slots.len() > SLOTS_MAX;
+        if full {
+            self.slots.clear();
+        }
+        full
+    }
+
+    fn slot(&mut self, code: Arc<ObjectCode>) -> (CodeSlot, Arc<ObjectCode>) {
+        let next = CodeSlot(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        let entry = self.slots.entry(Arc::as_ptr(&code).addr()).or_insert((next, code));
+        (entry.0, Arc::clone(&entry.1))
+    }
+
     /// All intervals in which plans are in force, after empty intervals that give back what was
     /// charged to subscriptions that never began. `alive` is called for each one that is resolved.
-    pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
+    pub(crate) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
         let mut intervals = self.resolve_never_begun(profile, alive);
         let credits = intervals.len();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
@@ -81,12 +113,8 @@ impl Tariffs {
             if intervals.len() - credits >= ACCOUNT_INTERVALS_MAX {
                 let plans: BTreeSet<&str> =
                     profile.subscriptions.iter().map(|one| one.plan_id.as_str()).collect();
-                tracing::error!(
-                    ?plans,
-                    at_us = interval.until.micros(),
-                    "the settings and plans of an account change {ACCOUNT_INTERVALS_MAX} times or \
-                     more: charges that fall due at or after at_us are not booked"
-                );
+                let notice = Notice::ManyIntervals { plans: &plans, at: interval.until };
+                self.codes.tell().tell(&notice);
                 break;
             }
             at = Some(interval.until).filter(|&until| until < Timestamp::MAX);
@@ -150,11 +178,8 @@ impl Tariffs {
                 continue;
             }
             if credits.len() >= ACCOUNT_INTERVALS_MAX {
-                tracing::error!(
-                    plan = subscription.plan_id,
-                    "an account cancelled {ACCOUNT_INTERVALS_MAX} subscriptions at their start: the \
-                     charges of further ones are not given back"
-                );
+                let notice = Notice::ManyCredits { plan: &subscription.plan_id };
+                self.codes.tell().tell(&notice);
                 return;
             }
             let mut tariff = Tariff::clone(&found);
@@ -190,7 +215,7 @@ impl Tariffs {
             let has_begun = || old_since.0 < old.until_us;
             let is_booked = |plan: &Arc<Plan>| {
                 let settings = profile.settings_at(since);
-                let code = self.codes.code(plan, &parameters(plan, settings, old));
+                let code = self.codes.code(plan, &parameters_of(plan, settings, old));
                 code.is_some_and(|code| code.is_booked(state, minute))
             };
             let mut versions = self.catalogue.versions(&old.plan_id);
@@ -213,12 +238,12 @@ impl Tariffs {
     }
 
     /// The tariff for usage at `at`.
-    pub(super) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
+    pub(crate) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Usage, profile, at)
     }
 
     /// The tariff for a posting at `at`, whether or not all of the account's plans can rate.
-    pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
+    pub(crate) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> TariffInterval {
         self.resolve_for(For::Postings, profile, at)
     }
 
@@ -229,7 +254,7 @@ impl Tariffs {
     }
 
     /// The tariff of an interval with the tables in force at `at`.
-    pub(super) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> TariffInterval {
+    pub(crate) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> TariffInterval {
         let mut around = Around { at, from: interval.from, until: interval.until };
         let Tariff { context, plans } = interval.tariff.as_ref();
         let plans = plans.iter().map(|plan| {
@@ -327,7 +352,7 @@ impl Tariffs {
         let found = self.catalogue.plan(id, zone, at);
         match (found.content, found.from, found.until) {
             (Some(plan), ..) => {
-                let parameters = parameters(plan, Some(settings), subscription);
+                let parameters = parameters_of(plan, Some(settings), subscription);
                 let why = self.codes.compiled(plan, &parameters).err();
                 let why = why.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
                 about(format_args!(" version {}: {why}", plan.version()))
@@ -357,7 +382,7 @@ impl Tariffs {
         (subscription, since): (&Subscription, Timestamp),
         at: Timestamp,
     ) -> Option<Subscribed> {
-        let code = self.codes.code(plan, &parameters(plan, Some(settings), subscription))?;
+        let code = self.codes.code(plan, &parameters_of(plan, Some(settings), subscription))?;
         let (slot, code) = self.slot(code);
         Some(Subscribed {
             slot,
@@ -382,18 +407,4 @@ fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
         kept_from: subscription.kept_from_us.map_or(Timestamp::MAX, Timestamp),
         is_kept: !subscription.is_alternative_at(at.micros()),
     })
-}
-
-/// The subscription's parameters. For plans that convert to the account's currency, that currency
-/// is added.
-pub(super) fn parameters(
-    plan: &Plan,
-    settings: Option<&Settings>,
-    subscription: &Subscription,
-) -> BTreeMap<String, String> {
-    let mut parameters = subscription.parameters.clone();
-    if let Some(settings) = settings.filter(|_| plan.converts_to_account()) {
-        parameters.insert(ACCOUNT_CURRENCY.to_owned(), settings.currency.clone());
-    }
-    parameters
 }

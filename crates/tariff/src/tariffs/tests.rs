@@ -5,12 +5,14 @@
 use std::cell::Cell;
 
 use jiff::civil::date;
-use turnpike_account::Profile;
 use turnpike_plan::Zone;
-use turnpike_segment::head::{Settings, Subscription};
 
 use super::*;
 use crate::catalogue::tests::{catalogue_of, starts_asked};
+use crate::notice::Tell;
+use crate::resolve::SLOTS_MAX;
+use crate::settings::Settings;
+use crate::tariff::CodeSlot;
 
 const DAY: i64 = 86_400_000_000;
 /// 2016-01-01 in UTC.
@@ -40,7 +42,10 @@ fn rates(versions: u32) -> impl Iterator<Item = String> {
 }
 
 fn tariffs(plans: &[&str], versions: u32) -> Tariffs {
-    Tariffs::new(Arc::new(catalogue_of(plans, rates(versions))), CodeCache::new(100))
+    Tariffs::new(
+        Arc::new(catalogue_of(plans, rates(versions))),
+        CodeCache::new(100, Tell::new(|_| ())),
+    )
 }
 
 /// Profiles that differ in one attribute of the account, all subscribed to the plan.
@@ -282,8 +287,10 @@ fn after_a_trim_no_tariff_has_a_slot_of_before() {
         profile.subscriptions[0].parameters = [price].into();
         known.intern(profile);
     }
-    let mut tariffs =
-        Tariffs::new(Arc::new(catalogue_of(&[PRICED], rates(0))), CodeCache::new(1000));
+    let mut tariffs = Tariffs::new(
+        Arc::new(catalogue_of(&[PRICED], rates(0))),
+        CodeCache::new(1000, Tell::new(|_| ())),
+    );
     let at = Timestamp(BEGIN + 10 * DAY);
     let slots = |tariffs: &mut Tariffs, ids: std::ops::Range<u32>| -> Vec<CodeSlot> {
         ids.map(|id| tariffs.at(&known, ProfileId(id), at).unwrap().plans[0].slot).collect()
@@ -304,7 +311,7 @@ fn after_a_trim_no_tariff_has_a_slot_of_before() {
 fn mutants_are_caught() {
     turnpike_mutants::all_caught(&[(
         turnpike_mutants::Check::SweptAnew,
-        "tariff::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
+        "tariffs::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
         "the fee of version 2",
     )]);
 }

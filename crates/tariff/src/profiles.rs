@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::Timestamp;
+
+use crate::settings::{Settings, Subscription};
 
 /// The settings and subscriptions of an account over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ impl Profile {
     }
 
     /// A subscription to the same plan whose interval overlaps that of `new`.
-    pub(crate) fn overlapping(&self, new: &Subscription) -> Option<&Subscription> {
+    pub fn overlapping(&self, new: &Subscription) -> Option<&Subscription> {
         self.subscriptions.iter().find(|old| {
             old.plan_id == new.plan_id
                 && old.is_ever_in_force()
@@ -46,7 +47,8 @@ impl Profile {
         })
     }
 
-    pub(crate) fn subscribe(&mut self, subscription: Subscription) {
+    /// Adds a subscription.
+    pub fn subscribe(&mut self, subscription: Subscription) {
         self.subscriptions.push(subscription);
         self.subscriptions.sort_by(|a, b| by_rank(a).cmp(&by_rank(b)));
     }

@@ -9,119 +9,27 @@
 //!                 booking()      ... tables are found for each instant of a booking
 //! ```
 
-mod resolve;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-use turnpike_account::{ProfileId, Profiles};
 use turnpike_mutants::{Check, off};
-use turnpike_plan::{
-    AccountContext, ChargeLine, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table,
-    VariableId,
-};
-use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
+use turnpike_plan::{AccountState, Plan};
+use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
-use crate::catalogue::{Catalogue, CodeCache};
+use crate::catalogue::Catalogue;
+use crate::codes::{CodeCache, parameters_of};
+use crate::profiles::{Profile, ProfileId, Profiles};
+use crate::resolve::Resolver;
+use crate::settings::Subscription;
+use crate::tariff::{DueTariff, Tariff, TariffInterval};
 
-/// The index of a compiled plan in this owner's tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CodeSlot(pub(crate) u32);
-
-/// The settings and plans that rate an account during a time interval.
-#[derive(Clone, Debug)]
-pub(crate) struct Tariff {
-    pub(crate) context: AccountContext,
-    /// Highest priority first. Alternatives of an option are adjacent, in the order offered.
-    pub(crate) plans: Vec<Subscribed>,
-}
-
-/// The version of a subscription's plan that is in force.
-#[derive(Clone, Debug)]
-pub(crate) struct Subscribed {
-    pub(crate) slot: CodeSlot,
-    pub(crate) code: Arc<ObjectCode>,
-    /// The tables that the compiled plan names, in its order. Empty until they are looked up.
-    tables: Box<[Option<Arc<Table>>]>,
-    since: Timestamp,
-    until: Timestamp,
-    option: Option<Offered>,
-}
-
-/// The option of which a subscription is an alternative, or was one until the client opted out and
-/// kept the plan.
-#[derive(Clone, Debug)]
-struct Offered {
-    name: Box<str>,
-    fee: Money,
-    offer: OfferId,
-    kept_from: Timestamp,
-    is_kept: bool,
-}
-
-impl Offered {
-    fn in_force(&self) -> OptionInForce<'_> {
-        let Self { ref name, fee, offer, kept_from, is_kept } = *self;
-        OptionInForce { name, fee, offer, kept_from, is_kept }
-    }
-}
-
-impl Subscribed {
-    pub(crate) fn in_force(&self) -> PlanInForce<'_> {
-        PlanInForce {
-            code: &self.code,
-            tables: &self.tables,
-            since: self.since,
-            until: self.until,
-            option: self.option.as_ref().map(Offered::in_force),
-        }
-    }
-}
-
-/// Plans in force. Most accounts have few.
-pub(crate) type PlansInForce<'a> = SmallVec<[PlanInForce<'a>; 4]>;
-
-impl Tariff {
-    pub(crate) fn in_force(&self) -> PlansInForce<'_> {
-        self.plans.iter().map(Subscribed::in_force).collect()
-    }
-
-    /// The variable whose level the charge line shows.
-    pub(crate) fn level_of(&self, line: &ChargeLine) -> Option<VariableId> {
-        let plan = self.plans.get(usize::from(line.plan))?;
-        plan.code.components().get(usize::from(line.component))?.level
-    }
-}
-
+/// The tariffs of accounts, by profile.
 #[derive(Debug)]
-struct TariffInterval {
-    from: Timestamp,
-    until: Timestamp,
-    tariff: Result<Arc<Tariff>, Suspension>,
-}
-
-impl TariffInterval {
-    fn holds(&self, at: Timestamp) -> bool {
-        self.from <= at && at < self.until
-    }
-}
-
-/// A time interval of an account in which charges may fall due.
-#[derive(Debug)]
-pub(crate) struct DueTariff {
-    pub(crate) from: Timestamp,
-    pub(crate) until: Timestamp,
-    pub(crate) tariff: Arc<Tariff>,
-}
-
-/// The tariffs of one owner, by profile.
-#[derive(Debug)]
-pub(crate) struct Tariffs {
-    catalogue: Arc<Catalogue>,
-    codes: CodeCache,
+pub struct Tariffs {
+    resolver: Resolver,
     /// Sorted by time and disjoint; there may be gaps.
     intervals: HashMap<ProfileId, Vec<TariffInterval>>,
     interval_count: usize,
@@ -132,47 +40,42 @@ pub(crate) struct Tariffs {
     booking: HashMap<ProfileId, TariffInterval>,
     /// By profile, whether anything falls due without usage.
     swept: Vec<Option<bool>>,
-    /// By address of the compiled plan. The plan is kept alive here, so no address is used twice.
-    slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
 }
 
-/// The most compiled plans that one owner keeps alive; beyond this number all are dropped. Small in
-/// unit tests, which exceed it.
-const SLOTS_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 /// The most intervals kept for usage; beyond this number all are dropped.
 const INTERVALS_MAX: usize = 1 << 20;
 /// The most intervals kept for due charges; each is needed once per account and month.
 const DUE_INTERVALS_MAX: usize = 1 << 17;
 
 impl Tariffs {
-    pub(crate) fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
+    /// Nothing is resolved yet.
+    pub fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
         Self {
-            catalogue,
-            codes,
+            resolver: Resolver::new(catalogue, codes),
             intervals: HashMap::new(),
             interval_count: 0,
             due: HashMap::new(),
             due_count: 0,
             booking: HashMap::new(),
             swept: Vec::new(),
-            slots: HashMap::new(),
         }
     }
 
     /// The version of the catalogue that tariffs are resolved from (P36).
-    pub(crate) fn catalogue_version(&self) -> u64 {
-        self.catalogue.version
+    pub fn catalogue_version(&self) -> u64 {
+        self.resolver.catalogue.version()
     }
 
-    pub(crate) fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+    /// The catalogue that tariffs are resolved from.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.resolver.catalogue
     }
 
     /// Replaces the catalogue if `catalogue` is newer. Returns whether it was.
-    pub(crate) fn update(&mut self, catalogue: &Arc<Catalogue>) -> bool {
-        let is_newer = catalogue.version > self.catalogue.version;
+    pub fn update(&mut self, catalogue: &Arc<Catalogue>) -> bool {
+        let is_newer = catalogue.version() > self.catalogue_version();
         if is_newer {
-            self.catalogue = Arc::clone(catalogue);
+            self.resolver.catalogue = Arc::clone(catalogue);
             self.forget();
         }
         is_newer
@@ -180,11 +83,10 @@ impl Tariffs {
 
     /// Drops the compiled plans once there are too many. Returns `true` if slots start from zero
     /// again. To be called only while the open segment has no entries by slot.
-    pub(crate) fn trim(&mut self) -> bool {
-        let full = self.slots.len() > SLOTS_MAX;
+    pub fn trim(&mut self) -> bool {
+        let full = self.resolver.trim();
         if full {
             self.forget();
-            self.slots.clear();
         }
         full
     }
@@ -209,7 +111,7 @@ impl Tariffs {
     }
 
     /// The tariff of an account of this profile at `at`.
-    pub(crate) fn at(
+    pub fn at(
         &mut self,
         profiles: &Profiles,
         profile: ProfileId,
@@ -223,7 +125,7 @@ impl Tariffs {
             return interval.tariff.clone();
         }
         let interval = match profiles.get(profile) {
-            Some(profile) => self.resolve(profile, at),
+            Some(profile) => self.resolver.resolve(profile, at),
             None => return Err(SuspenseReason::UnknownAccount.into()),
         };
         if self.interval_count >= INTERVALS_MAX {
@@ -239,19 +141,19 @@ impl Tariffs {
 
     /// The tariff for a posting from another account, if [`Self::at`] finds that usage can't be
     /// rated: the settings at `at`, and the plans in force, without tables.
-    pub(crate) fn posted_to(
+    pub fn posted_to(
         &mut self,
         profiles: &Profiles,
         profile: ProfileId,
         at: Timestamp,
     ) -> Result<Arc<Tariff>, Suspension> {
         let profile = profiles.get(profile).ok_or(SuspenseReason::UnknownAccount)?;
-        self.resolve_posting(profile, at).tariff
+        self.resolver.resolve_posting(profile, at).tariff
     }
 
     /// Whether anything falls due without usage for accounts of this profile: a charge in advance,
     /// the close of a cycle, or an option.
-    pub(crate) fn is_swept(&mut self, profiles: &Profiles, id: ProfileId) -> bool {
+    pub fn is_swept(&mut self, profiles: &Profiles, id: ProfileId) -> bool {
         let at = id.0 as usize;
         if let Some(&Some(known)) = self.swept.get(at) {
             return known;
@@ -260,12 +162,12 @@ impl Tariffs {
         let is_swept = profile.subscriptions.iter().any(|subscription| {
             let settings = profile.settings.first();
             let falls_due = |plan: &Arc<Plan>| {
-                let code =
-                    self.codes.code(plan, &resolve::parameters(plan, settings, subscription));
+                let parameters = parameters_of(plan, settings, subscription);
+                let code = self.resolver.codes.code(plan, &parameters);
                 code.is_some_and(|code| code.is_swept() || code.closes())
             };
-            !subscription.option.is_empty()
-                || self.catalogue.versions(&subscription.plan_id).any(falls_due)
+            let mut versions = self.resolver.catalogue.versions(&subscription.plan_id);
+            !subscription.option.is_empty() || versions.any(falls_due)
         });
         if self.swept.len() <= at {
             self.swept.resize(profiles.len().max(at + 1), None);
@@ -281,7 +183,7 @@ impl Tariffs {
     /// charges of the other plans do not wait for it.
     ///
     /// `alive` is called for each interval that is resolved.
-    pub(crate) fn due_intervals(
+    pub fn due_intervals(
         &mut self,
         profiles: &Profiles,
         id: ProfileId,
@@ -291,7 +193,7 @@ impl Tariffs {
             return Arc::clone(known);
         }
         let intervals: Arc<[DueTariff]> = match profiles.get(id) {
-            Some(profile) => self.resolve_all(profile, alive).into(),
+            Some(profile) => self.resolver.resolve_all(profile, alive).into(),
             None => Arc::default(),
         };
         if self.due_count + intervals.len() > DUE_INTERVALS_MAX {
@@ -306,12 +208,7 @@ impl Tariffs {
     ///
     /// Table versions do not bound the intervals of [`Self::due_intervals`]: only bookings read
     /// tables, and tables of daily rates have many more versions than there are bookings.
-    pub(crate) fn booking(
-        &mut self,
-        id: ProfileId,
-        interval: &DueTariff,
-        at: Timestamp,
-    ) -> Arc<Tariff> {
+    pub fn booking(&mut self, id: ProfileId, interval: &DueTariff, at: Timestamp) -> Arc<Tariff> {
         // An empty interval has its tables already. Its instant may be in another interval.
         let is_empty = interval.until <= interval.from;
         if is_empty || interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
@@ -322,15 +219,21 @@ impl Tariffs {
         if let Some(TariffInterval { tariff: Ok(tariff), .. }) = known {
             return Arc::clone(tariff);
         }
-        let booking = self.with_tables(interval, at);
+        let booking = self.resolver.with_tables(interval, at);
         let tariff = booking.tariff.clone();
         self.booking.insert(id, booking);
         tariff.unwrap_or_else(|_| Arc::clone(&interval.tariff))
     }
 
-    fn slot(&mut self, code: Arc<ObjectCode>) -> (CodeSlot, Arc<ObjectCode>) {
-        let next = CodeSlot(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-        let entry = self.slots.entry(Arc::as_ptr(&code).addr()).or_insert((next, code));
-        (entry.0, Arc::clone(&entry.1))
+    /// Why a new subscription can't have its start. Charges are booked once for each start of a
+    /// plan, to the minute: those of an earlier subscription would count as charges of the new one,
+    /// and its credits would be taken from them.
+    pub fn why_not_from(
+        &self,
+        profile: &Profile,
+        state: &AccountState,
+        new: &Subscription,
+    ) -> Option<String> {
+        self.resolver.why_not_from(profile, state, new)
     }
 }
