@@ -533,6 +533,27 @@ fn rows_with_a_refused_subscription(up: &Up) {
     }
 }
 
+/// A call without its duration waits, and nothing that shows it states a duration of zero: sent
+/// again with the zero, it would cost nothing.
+fn waiting_without_a_duration(up: &Up) {
+    let flat = fs::read_to_string(crate::support::file("tests/data/reading/flat.xml")).unwrap();
+    let flat = flat.replace("id=\"flat\"", "id=\"calls\"");
+    up.done(&["plan", "publish", &up.file("calls.xml", &flat)]);
+    up.done(&["account", "open", "8401", "--currency", "EUR"]);
+    up.done(&["account", "subscribe", "8401", "--plan", "calls", "--from", "2026-03-01"]);
+    let usage = up.file(
+        "calls.csv",
+        "record_id,account_number,usage_type,start_time,quantity\n\
+         lost,8401,call,2026-03-02T08:00:00Z,1\n",
+    );
+    let sent = up.run(&["ingest", &usage]);
+    assert_eq!(sent.code, 3, "{}{}", sent.out, sent.err);
+    let listed = up.done(&["suspense", "list", "--account", "8401", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["reason"], "missing-input");
+    assert_eq!(listed["duration_us"], serde_json::Value::Null, "{listed}");
+}
+
 /// The present time, in the form in which the program shows instants.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -553,4 +574,5 @@ fn account_commands_change_the_cluster_as_requested() {
     changes_that_can_not_be(&up);
     dates_are_corrected(&up);
     rows_with_a_refused_subscription(&up);
+    waiting_without_a_duration(&up);
 }
