@@ -121,6 +121,14 @@ fn dates_and_settings(up: &Up) {
         &["account", "change", "42", "--from", "2026-11-01", "--cycle-day", "3"],
         &["2026-11-30T23:00:00Z"],
     );
+    // A typing error in the year would prevent every change until then.
+    let far = ["account", "change", "43", "--from", "2062-12-01", "--cycle-day", "3"];
+    up.refused(&far, &["more than 400 days ahead", "--far-future"]);
+    let instant = ["account", "change", "43", "--from", "2062-12-01T00:00:00Z", "--cycle-day", "3"];
+    up.refused(&instant, &["--far-future"]);
+    assert_eq!(up.shown("43")["settings"].as_array().unwrap().len(), 1);
+    up.done(&[&far[..], &["--far-future"]].concat());
+    assert_eq!(up.shown("43")["settings"][1]["from"], "2062-12-01T00:00:00Z");
 }
 
 /// Every command refuses an account, a plan or an identity that does not exist.
