@@ -22,9 +22,13 @@ pub(crate) fn judge_subscription(
     if profile.subscriptions.contains(new) {
         return AccountChange::Already;
     }
+    // The request repeats the original form of a subscription that was cancelled or kept later, also
+    // if another one began after it.
+    let mut begun = profile.subscriptions.iter().filter(|old| old.is_ever_in_force());
+    if begun.any(|old| is_as_asked(old, new)) {
+        return AccountChange::Already;
+    }
     match profile.overlapping(new) {
-        // The request repeats the original form of a subscription that was cancelled or kept later.
-        Some(old) if is_as_asked(old, new) => AccountChange::Already,
         Some(old) => occupied(number, profile, state, old, new.from_us),
         None => AccountChange::Changes,
     }

@@ -101,8 +101,14 @@ impl<R: Read> AccountsCsv<R> {
             )
         })?;
         let currency = required("currency", "write an ISO 4217 code such as USD")?;
-        let currency = Currency::listed(currency).map_err(|_| {
-            let problem = format!("{} is not a currency", shown(currency));
+        let currency = Currency::listed(currency).map_err(|error| {
+            let problem = match error.is_withdrawn() {
+                true => format!(
+                    "{} is not a currency in use: ISO 4217 no longer lists it",
+                    shown(currency)
+                ),
+                false => format!("{} is not a currency", shown(currency)),
+            };
             Problem::field(
                 "currency",
                 problem,

@@ -50,6 +50,13 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
         );
         return Err(bad(problem, "leave the zone in brackets out, or correct the offset"));
     }
+    // RFC 3339 has offsets up to 23:59. No place on earth is further from UTC than 14 hours.
+    let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+    if offset.is_some_and(|offset| offset.seconds().abs() >= 24 * 3_600) {
+        let shown = crate::fault::shown(text);
+        let problem = format!("{shown} is not an instant: its offset is 24 hours or more");
+        return Err(bad(problem, "write an offset from -23:59 to +23:59"));
+    }
     let nanos = instant.as_nanosecond();
     if nanos % 1_000 != 0 {
         let problem = format!("{text:?} is finer than a microsecond");
@@ -197,6 +204,19 @@ mod tests {
         assert!(parse_instant("2026-07-01T10:00:00+02:00[Europe/Nowhere]").is_err());
         let fine = parse_instant("2026-01-20T18:59:59.1234567Z").unwrap_err();
         assert!(fine.problem.contains("finer than a microsecond"), "{fine}");
+    }
+
+    #[test]
+    fn an_offset_is_less_than_a_day() {
+        for offset in ["+24:00", "-24:00", "+25:59"] {
+            let told = parse_instant(&format!("2026-01-20T10:00:00{offset}")).unwrap_err();
+            assert!(told.to_string().contains("from -23:59 to +23:59"), "{told}");
+        }
+        let last = parse_instant("2026-01-20T10:00:00+23:59").unwrap();
+        assert_eq!(last, parse_instant("2026-01-19T10:01:00Z").unwrap());
+        // docs/formats.md: a leap second is read as the second before it.
+        let leap = parse_instant("2016-12-31T23:59:60Z").unwrap();
+        assert_eq!(leap, parse_instant("2016-12-31T23:59:59Z").unwrap());
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn shown(
         account_number: record.account.0,
         usage_type: record.usage_type.to_owned(),
         start_us: record.start.0,
-        duration_us: record.duration_us,
+        duration_us: record.stated_duration_us().map_err(|_| "the measures of its record")?,
         quantity: record.quantity,
         plan_id: component.plan_id.clone(),
         plan_version: component.plan_version,
@@ -144,6 +144,15 @@ mod tests {
 
     /// A segment with one record of this outcome, and one line for each `(of, posting)`.
     fn segment(outcome: Outcome, lines: &[(Option<u32>, Posting)]) -> Segment {
+        segment_of(outcome, lines, 0, &[])
+    }
+
+    fn segment_of(
+        outcome: Outcome,
+        lines: &[(Option<u32>, Posting)],
+        duration_us: i64,
+        measures: &[(&str, i64)],
+    ) -> Segment {
         let mut builder = SegmentBuilder::new();
         let head =
             ComponentHead { currency: "USD".to_owned(), kind: 6, ..ComponentHead::default() };
@@ -153,9 +162,9 @@ mod tests {
             account: AccountNumber(42),
             usage_type: "octets",
             start: Timestamp(0),
-            duration_us: 0,
+            duration_us,
             quantity: None,
-            measures: &[],
+            measures,
             attributes: &[],
         };
         builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
@@ -183,6 +192,22 @@ mod tests {
             catalogue_version: 0,
         };
         Segment::decode(&builder.seal(&context).unwrap().body).unwrap()
+    }
+
+    /// A consumer who takes a missing duration for a zero would rate the call as free.
+    #[test]
+    fn a_line_states_a_duration_only_if_its_record_does() {
+        for (duration_us, measures, stated) in [
+            (0, &[][..], None),
+            (0, &[("octets", 0)], None),
+            (0, &[("duration", 0)], Some(0)),
+            (60, &[], Some(60)),
+            (60, &[("duration", 0)], Some(60)),
+        ] {
+            let lines = [(None, Posting::Account)];
+            let segment = segment_of(Outcome::Rated, &lines, duration_us, measures);
+            assert_eq!(charge_line(&segment, 0).unwrap().duration_us, stated, "{measures:?}");
+        }
     }
 
     #[test]

@@ -457,6 +457,32 @@ async fn a_repeated_cancellation_names_the_subscription_that_begins_at_that_inst
     settle(&world).await;
 }
 
+/// A subscription that ended is shortened while a later one goes on: the answer names the later one,
+/// and does not claim that all later usage waits.
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_names_a_later_subscription_to_the_plan_that_goes_on() {
+    let (world, mut node) = start(JULY + DAY).await;
+    done(&mut node, subscribe(MAY)).await;
+    done(&mut node, cancel(JULY)).await;
+    done(&mut node, subscribe(JULY)).await;
+    let said = done(&mut node, cancel(JUNE)).await;
+    for word in [
+        "usage from then until 2024-07-01T00:00:00Z waits as no-plan",
+        "another subscription to line, from 2024-07-01T00:00:00Z on, stays in force",
+        "such as 2024-07-01T00:00:00Z",
+    ] {
+        assert!(said.contains(word), "{word:?} is not in {said:?}");
+    }
+    assert!(!said.contains("from then on"), "{said}");
+    let again = one(&mut node, cancel(JUNE)).await;
+    assert_eq!(again.outcome(), AccountOutcome::Already);
+    assert!(again.message.contains("from 2024-07-01T00:00:00Z on, stays"), "{again:?}");
+    // The command of the answer ends it, and then nothing goes on.
+    let said = done(&mut node, cancel(JULY)).await;
+    assert!(said.contains("from then on waits") && !said.contains("stays in force"), "{said}");
+    settle(&world).await;
+}
+
 /// The correction of a start is sent again, as a whole or in part: it changes nothing.
 #[tokio::test(start_paused = true)]
 async fn a_repeated_cancellation_at_a_start_does_not_end_the_subscription_that_took_its_place() {

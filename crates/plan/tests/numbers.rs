@@ -201,3 +201,41 @@ fn a_plan_says_how_numbers_are_read_or_is_refused() {
     let told = parse(&dial("")).unwrap_err().to_string();
     assert!(told.contains("numbers=\"international\""), "{told}");
 }
+
+/// Without the prefix of its country, a plan reads `030 1234567` as +49 030 1234567.
+#[test]
+fn a_plan_without_the_national_prefix_of_its_country_is_warned_of() {
+    let told = |attributes: &str| {
+        support::warnings(&plan(&format!(
+            "<E164DialPlanRater id=\"dial\" in=\"record.duration\" table=\"dial\" international-prefix=\"00\" {attributes}/>\n<AccountFinalizer id=\"post\" in=\"dial.charge\"/>"
+        )))
+    };
+    let germany = told(r#"country-code="49""#);
+    assert!(
+        germany.iter().any(|text| text.contains(r#"write national-prefix="0""#)),
+        "{germany:?}"
+    );
+    for silent in [
+        r#"country-code="49" national-prefix="0""#,
+        r#"country-code="49" national-prefix="none""#,
+        r#"country-code="45""#,
+        r#"country-code="49" national-prefix="0" ambiguous="national""#,
+    ] {
+        let said = told(silent);
+        assert!(!said.iter().any(|text| text.contains("national-prefix")), "{silent}: {said:?}");
+    }
+    let idle = told(r#"country-code="45" ambiguous="national""#);
+    assert!(idle.iter().any(|text| text.contains("ambiguous has no effect")), "{idle:?}");
+}
+
+/// The detail of the reason, which is cut after 120 bytes, holds the number to write.
+#[test]
+fn a_national_prefix_behind_the_country_code_is_suspended_with_the_number_to_write() {
+    let home = r#"country-code="49" international-prefix="00" national-prefix="0""#;
+    let mut germany = account(home);
+    for number in ["+49 (030) 123 456 789 0", "0049 - 0301234567890", "0 (0)301234567890"] {
+        assert_eq!(minute(&mut germany, number), Err(SuspenseReason::BadAttribute), "{number}");
+        let about = germany.rater.detail(SuspenseReason::BadAttribute).to_string();
+        assert!(about.ends_with("is not part of it: write +49301234567890"), "{number}: {about}");
+    }
+}

@@ -387,6 +387,25 @@ pub fn extra_identity(extra: &[u8]) -> Result<&str, WireError> {
     }
 }
 
+/// Whether the fields that [`encode_extra`] wrote contain the measure by which a record states a
+/// duration of zero.
+///
+/// # Errors
+/// [`WireError`] when the bytes are not extra fields.
+pub fn extra_states_zero_duration(extra: &[u8]) -> Result<bool, WireError> {
+    let mut fields = Fields::new(extra);
+    while let Some((field, value)) = fields.next_field()? {
+        if field != 9 {
+            continue;
+        }
+        let (name, number) = entry(value.bytes(9)?)?;
+        if name == ZERO_DURATION {
+            return Ok(number.map_or(Ok(0), |value| value.varint(2))? == 0);
+        }
+    }
+    Ok(false)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

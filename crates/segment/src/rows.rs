@@ -1,5 +1,7 @@
 //! The rows of a decoded segment.
 
+use turnpike_proto::record::extra_states_zero_duration;
+use turnpike_proto::wire::WireError;
 use turnpike_types::{
     AccountNumber, Currency, LineKind, Money, Outcome, Posting, SuspenseReason, Timestamp,
 };
@@ -49,6 +51,18 @@ pub struct RecordRow<'a> {
     pub outcome: Outcome,
     /// The detail of the record's suspense reason; empty for none.
     pub detail: &'a str,
+}
+
+impl RecordRow<'_> {
+    /// The duration that the record states, in microseconds; `None` if it states none, which
+    /// differs from zero: a record whose duration was lost must not be priced as an unanswered call.
+    ///
+    /// # Errors
+    /// [`WireError`] when `extra` is not readable.
+    pub fn stated_duration_us(&self) -> Result<Option<i64>, WireError> {
+        let is_stated = self.duration_us != 0 || extra_states_zero_duration(self.extra)?;
+        Ok(is_stated.then_some(self.duration_us))
+    }
 }
 
 /// A charge line with its receipt.

@@ -22,8 +22,8 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) account_number: u64,
     pub(crate) usage_type: &'a str,
     pub(crate) start_time: String,
-    /// The duration of the whole record, in microseconds.
-    pub(crate) duration_us: i64,
+    /// The duration of the whole record, in microseconds; `None` if the record states none.
+    pub(crate) duration_us: Option<i64>,
     pub(crate) quantity: Option<i64>,
     pub(crate) plan: &'a str,
     pub(crate) version: u32,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tonic::Code;
 use turnpike_client::{Acknowledged, ClientError, FeedPages, feed};
 use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest};
 
@@ -28,20 +29,33 @@ pub(crate) async fn register(
     })
 }
 
+/// The outcome of an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CursorMove {
+    /// This pull moved the cursor.
+    Here,
+    /// Another pull under the same name moved the cursor to the same place first.
+    ByAnother,
+    /// The cursor is at another place, to which another pull under the same name moved it.
+    Apart,
+}
+
 /// The interface for acknowledgements and for small pulls; tests implement it without a cluster.
 pub(crate) trait Feed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged>;
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<CursorMove>;
 
     /// All pages of a pull.
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>>;
 }
 
 impl Feed for Front {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
-        feed::acknowledge(self.fronts(), &request).await.map_err(|error| {
-            let doing = "the cursor can't be moved; is another pull running under this name?";
-            told(error).context(doing)
-        })
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<CursorMove> {
+        match feed::acknowledge(self.fronts(), &request).await {
+            Ok(Acknowledged::Here) => Ok(CursorMove::Here),
+            Ok(Acknowledged::Elsewhere) => Ok(CursorMove::ByAnother),
+            Err(ClientError::Refused { code: Code::Aborted, .. }) => Ok(CursorMove::Apart),
+            Err(error) => Err(told(error).context("the cursor can't be moved")),
+        }
     }
 
     async fn pull_all(&self, request: PullRequest) -> anyhow::Result<Vec<FeedPage>> {

@@ -39,8 +39,13 @@ impl PullTotals {
     }
 
     /// Counts the lines of a page, and compares each segment that ends on the page with its control
-    /// totals.
-    pub(crate) fn count(&mut self, page: &FeedPage) -> anyhow::Result<()> {
+    /// totals. Only lines for which `is_new` holds count in the amounts: those of other lines were
+    /// reported before.
+    pub(crate) fn count(
+        &mut self,
+        page: &FeedPage,
+        is_new: impl Fn(&ChargeLine) -> bool,
+    ) -> anyhow::Result<()> {
         for line in &page.lines {
             let amount = line.amount.parse().with_context(|| {
                 format!("the feed's line {}/{}/{}", line.partition, line.segment, line.row)
@@ -50,7 +55,7 @@ impl PullTotals {
             if is_in_control_totals(line) {
                 add(&mut segment.amounts, &line.currency, amount)?;
             }
-            if is_billed(line) {
+            if is_billed(line) && is_new(line) {
                 add(&mut self.amounts, &line.currency, amount)?;
             }
         }
@@ -102,7 +107,7 @@ impl PullTotals {
         &self.mismatches
     }
 
-    /// The sums, by currency, of the lines that are billed to their accounts.
+    /// The sums, by currency, of the new lines that are billed to their accounts.
     pub(crate) fn amounts(&self) -> BTreeMap<String, String> {
         self.amounts.iter().map(|(currency, sum)| (currency.clone(), sum.to_string())).collect()
     }
@@ -160,15 +165,24 @@ mod tests {
     fn a_segment_that_differs_from_its_totals_is_reported_unless_an_earlier_pull_began_it() {
         let begun = Cursor { partition: 1, segment: 4, row: 2, ..Cursor::default() };
         let mut totals = PullTotals::new([&begun].into_iter());
-        totals.count(&page(4, &["1.0"], "3.0", 3)).unwrap();
-        totals.count(&page(5, &["1.0", "0.5"], "1.500000000", 2)).unwrap();
-        totals.count(&page(6, &[], "0.000000000", 0)).unwrap();
+        totals.count(&page(4, &["1.0"], "3.0", 3), |_| true).unwrap();
+        totals.count(&page(5, &["1.0", "0.5"], "1.500000000", 2), |_| true).unwrap();
+        totals.count(&page(6, &[], "0.000000000", 0), |_| true).unwrap();
         assert!(totals.mismatches().is_empty());
         assert_eq!((totals.reconciled(), totals.in_part()), (2, 1));
-        totals.count(&page(7, &["1.0"], "1.000000001", 1)).unwrap();
-        totals.count(&page(8, &["1.0"], "1.0", 2)).unwrap();
+        totals.count(&page(7, &["1.0"], "1.000000001", 1), |_| true).unwrap();
+        totals.count(&page(8, &["1.0"], "1.0", 2), |_| true).unwrap();
         assert_eq!(totals.mismatches().len(), 2);
         assert_eq!(totals.amounts()["USD"], "4.500000000");
+    }
+
+    #[test]
+    fn lines_that_were_in_the_file_count_in_control_totals_and_not_in_the_amounts() {
+        let mut totals = PullTotals::new(std::iter::empty());
+        totals.count(&page(5, &["1.0", "0.5"], "1.5", 2), |line| line.amount == "0.5").unwrap();
+        assert_eq!((totals.reconciled(), totals.amounts()["USD"].as_str()), (1, "0.500000000"));
+        totals.count(&page(6, &["1.0"], "1.0", 1), |_| false).unwrap();
+        assert_eq!((totals.reconciled(), totals.amounts()["USD"].as_str()), (2, "0.500000000"));
     }
 
     // docs/architecture.md section 8, docs/plan-semantics.md section 2: control totals count every
@@ -181,7 +195,7 @@ mod tests {
         for (line, posting) in page.lines.iter_mut().zip(postings) {
             line.posting = posting.to_owned();
         }
-        totals.count(&page).unwrap();
+        totals.count(&page, |_| true).unwrap();
         assert_eq!(totals.reconciled(), 1, "{:?}", totals.mismatches());
         assert_eq!(totals.amounts()["USD"], "4.000000000");
     }
@@ -197,9 +211,9 @@ mod tests {
         let mut got = page(2, &["2.0"], "2.0", 1);
         got.lines[0].posting = "account".to_owned();
         got.lines[0].kind = "posting".to_owned();
-        totals.count(&sent).unwrap();
+        totals.count(&sent, |_| true).unwrap();
         assert_eq!(totals.amounts()["USD"], "3.000000000", "the posting is not pulled yet");
-        totals.count(&got).unwrap();
+        totals.count(&got, |_| true).unwrap();
         assert_eq!(totals.reconciled(), 2, "{:?}", totals.mismatches());
         assert_eq!(totals.amounts()["USD"], "5.000000000");
     }

@@ -121,6 +121,14 @@ fn dates_and_settings(up: &Up) {
         &["account", "change", "42", "--from", "2026-11-01", "--cycle-day", "3"],
         &["2026-11-30T23:00:00Z"],
     );
+    // A typing error in the year would prevent every change until then.
+    let far = ["account", "change", "43", "--from", "2062-12-01", "--cycle-day", "3"];
+    up.refused(&far, &["more than 400 days ahead", "--far-future"]);
+    let instant = ["account", "change", "43", "--from", "2062-12-01T00:00:00Z", "--cycle-day", "3"];
+    up.refused(&instant, &["--far-future"]);
+    assert_eq!(up.shown("43")["settings"].as_array().unwrap().len(), 1);
+    up.done(&[&far[..], &["--far-future"]].concat());
+    assert_eq!(up.shown("43")["settings"][1]["from"], "2062-12-01T00:00:00Z");
 }
 
 /// Every command refuses an account, a plan or an identity that does not exist.
@@ -289,7 +297,11 @@ fn spellings(up: &Up) {
     );
     let ran = up.run(&["account", "import", &accounts]);
     assert!(ran.code != 0 && ran.err.contains("not-an-address"), "{}{}", ran.out, ran.err);
-    assert!(ran.out.contains("5 accounts"), "{}", ran.out);
+    assert!(
+        ran.out.contains("6 accounts: 5 applied, 0 already in effect, 1 refused"),
+        "{}",
+        ran.out
+    );
     let usage = up.file(
         "usage.csv",
         "record_id,identity,usage_type,start_time,quantity\n\
@@ -533,6 +545,77 @@ fn rows_with_a_refused_subscription(up: &Up) {
     }
 }
 
+/// The same file is imported again after a subscription of it was cancelled and another one began.
+fn rows_of_past_subscriptions(up: &Up) {
+    let row = |number: &str, from: &str| {
+        let header = "account_number,zone,currency,plan,plan_from\n";
+        up.file("past.csv", &format!("{header}{number},UTC,EUR,octets,{from}\n"))
+    };
+    up.done(&["account", "import", &row("8301", "2026-02-01")]);
+    up.done(&["account", "cancel", "8301", "--plan", "octets", "--at", "2026-03-01"]);
+    up.done(&["account", "subscribe", "8301", "--plan", "octets", "--from", "2026-04-01"]);
+    let again = up.done(&["account", "import", &row("8301", "2026-02-01")]);
+    assert_eq!(again.matches("0 applied, 1 already in effect").count(), 2, "{again}");
+    let ends: Vec<_> = up.shown("8301")["subscriptions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["until"].clone())
+        .collect();
+    assert_eq!(ends, ["2026-03-01T00:00:00Z".into(), serde_json::Value::Null]);
+    // Another start is refused, without a command that would end what the row does not name.
+    let ran = up.run(&["account", "import", &row("8301", "2026-03-15")]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("subscription to octets from 2026-04-01T00:00:00Z on"), "{}", ran.err);
+    assert!(!ran.err.contains("account cancel"), "{}", ran.err);
+    assert!(
+        ran.out.contains("1 accounts: 0 applied, 0 already in effect, 1 refused"),
+        "{}",
+        ran.out
+    );
+    // Each row of which nothing is imported counts as refused.
+    let rows = up.file(
+        "counts.csv",
+        "account_number,zone,currency,plan,plan_from\n\
+         8302,UTC,EUR,octets,2026-02-01\n8303,UTC,EUR,nosuch,2026-02-01\n8304,Nowhere,EUR,,\n",
+    );
+    let ran = up.run(&["account", "import", &rows, "--json"]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&report["accounts"], &report["opened"]["refused"]), (&3.into(), &2.into()));
+    assert_eq!(
+        (&report["opened"]["applied"], &report["subscribed"]["applied"]),
+        (&1.into(), &1.into())
+    );
+    let ran = up.run(&["account", "import", &rows]);
+    assert!(
+        ran.out.contains("3 accounts: 0 applied, 1 already in effect, 2 refused"),
+        "{}",
+        ran.out
+    );
+}
+
+/// A call without its duration waits, and nothing that shows it states a duration of zero: sent
+/// again with the zero, it would cost nothing.
+fn waiting_without_a_duration(up: &Up) {
+    let flat = fs::read_to_string(crate::support::file("tests/data/reading/flat.xml")).unwrap();
+    let flat = flat.replace("id=\"flat\"", "id=\"calls\"");
+    up.done(&["plan", "publish", &up.file("calls.xml", &flat)]);
+    up.done(&["account", "open", "8401", "--currency", "EUR"]);
+    up.done(&["account", "subscribe", "8401", "--plan", "calls", "--from", "2026-03-01"]);
+    let usage = up.file(
+        "calls.csv",
+        "record_id,account_number,usage_type,start_time,quantity\n\
+         lost,8401,call,2026-03-02T08:00:00Z,1\n",
+    );
+    let sent = up.run(&["ingest", &usage]);
+    assert_eq!(sent.code, 3, "{}{}", sent.out, sent.err);
+    let listed = up.done(&["suspense", "list", "--account", "8401", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["reason"], "missing-input");
+    assert_eq!(listed["duration_us"], serde_json::Value::Null, "{listed}");
+}
+
 /// The present time, in the form in which the program shows instants.
 fn jiff_now() -> String {
     let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
@@ -553,4 +636,6 @@ fn account_commands_change_the_cluster_as_requested() {
     changes_that_can_not_be(&up);
     dates_are_corrected(&up);
     rows_with_a_refused_subscription(&up);
+    rows_of_past_subscriptions(&up);
+    waiting_without_a_duration(&up);
 }

@@ -254,6 +254,53 @@ fn fees_begin_with_the_billing_cycle_of_the_earliest_record() {
     assert!(never.err.contains("--plan-from"), "{}", never.err);
 }
 
+/// Nothing falls due by an allowance, and still the start of the subscription decides what rolls
+/// over: 6 of 6 GB are free with the unused grant of the month before, and 3 without it.
+#[test]
+fn an_allowance_does_not_roll_over_from_cycles_before_the_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let plan = path(
+        "data.xml",
+        r#"<plan xmlns="urn:turnpike:plan:1" id="data" version="1" starts="2026-01-01" currency="EUR">
+  <graph>
+    <UsageTypeSelector id="data" in="record.octets" types="data"/>
+    <Allowance id="included" in="data.pass"><bucket id="month" grant="3 GB" every="month" rollover="1"/></Allowance>
+    <StepRater id="more" in="included.rest"><step id="gb" price="3.00" per="1 GB"/></StepRater>
+    <AccountFinalizer id="post" in="more.charge"/>
+  </graph>
+</plan>"#,
+    );
+    let usage = path(
+        "usage.csv",
+        "record_id,account_number,usage_type,start_time,measure:octets\n\
+         r1,7,data,2026-03-10T09:00:00Z,6000000000\n",
+    );
+    let rate = ["rate", "--plan", &plan, "--usage", &usage];
+    let ran = run(&rate);
+    assert!(ran.err.contains("EUR 9.00"), "{}", ran.err);
+    assert!(ran.err.contains("subscribed from 2026-03-01 (UTC)"), "{}", ran.err);
+    let since = run(&[&rate[..], &["--plan-from", "2026-01-01"]].concat());
+    assert!(!since.err.contains("EUR 9.00"), "{}", since.err);
+}
+
+#[test]
+fn an_end_before_the_last_record_is_refused_with_both_times() {
+    for more in [&[][..], &["--plan-from", "2026-01-01"]] {
+        let ran = rate_calls(&[&["--until", "2026-02-10"][..], more].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        for word in ["--until 2026-02-10", "r2", "2026-02-10T09:00:00Z"] {
+            assert!(ran.err.contains(word), "{word}: {}", ran.err);
+        }
+        let ran = rate_calls(&[&["--until", "2026-02-11"][..], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+}
+
 #[test]
 fn a_plan_or_a_table_that_is_given_twice_is_refused() {
     let dir = calls();

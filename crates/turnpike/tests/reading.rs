@@ -115,6 +115,23 @@ fn a_lost_duration_is_never_rated_as_zero() {
     ] {
         assert_eq!((ran.code, lines(&ran)), (0, 0), "{}", ran.err);
     }
+    // No line states a duration that the record does not state.
+    let counted = |cells: &str| {
+        let plan = std::fs::read_to_string(file("tests/data/reading/flat.xml")).unwrap();
+        let plan = plan.replace("record.duration", "record.quantity").replace("1 h", "1");
+        let (file, usage) = (dir.path().join("c.xml"), dir.path().join("c.csv"));
+        std::fs::write(&file, plan).unwrap();
+        let header = "record_id,account_number,usage_type,start_time,quantity,duration";
+        std::fs::write(&usage, format!("{header}\nr1,1,call,{start},{cells}\n")).unwrap();
+        let [file, usage] = [file, usage].map(|path| path.display().to_string());
+        let ran = run(&["rate", "--plan", &file, "--usage", &usage, "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let line: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        line["duration_us"].clone()
+    };
+    assert_eq!(counted("5,"), serde_json::Value::Null);
+    assert_eq!(counted("5,0"), 0);
+    assert_eq!(counted("5,1"), 1_000_000);
     let plan = std::fs::read_to_string(file("tests/data/reading/flat.xml")).unwrap();
     let plan = plan.replace("record.duration", "record.billsec").replace("1 h", "3600");
     let (file, usage) = (dir.path().join("p.xml"), dir.path().join("b.csv"));

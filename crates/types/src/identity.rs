@@ -3,7 +3,8 @@
 //!  ip:ADDRESS          2001:DB8:0:0::77 equals 2001:db8::77; ::ffff:192.0.2.1 equals 192.0.2.1
 //!  ip:ADDRESS/LENGTH   all addresses of a prefix; /32 (IPv4) and /128 (IPv6) mean one address
 //!  user:NAME           compared byte by byte, including case and spaces
-//!  tel:NUMBER          digits with an optional leading +; separators are removed
+//!  tel:NUMBER          digits with an optional leading +; separators are removed, and the (0)
+//!                      behind a country code
 //! ```
 //!
 //! Two identities are equal if and only if their canonical spellings ([`Identity::as_str`]) are
@@ -77,8 +78,8 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError`] for a kind other than `ip:`, `user:` and `tel:`, an invalid address, an
-    /// IPv6 zone, a prefix with host bits, a control character, or more than [`IDENTITY_BYTES_MAX`]
-    /// bytes.
+    /// IPv6 zone, a prefix with host bits, a control character, a `(0)` in a number that does not
+    /// follow `+` and the country code, or more than [`IDENTITY_BYTES_MAX`] bytes.
     pub fn parse(text: &str) -> Result<Self, IdentityError> {
         if text.len() > IDENTITY_BYTES_MAX {
             let problem = format!("an identity of {} bytes", text.len());
@@ -100,9 +101,20 @@ impl Identity {
     /// address is not bound.
     ///
     /// # Errors
-    /// As for [`Identity::parse`], and for a prefix of less than 8 bits (IPv4) or 16 bits (IPv6).
+    /// As for [`Identity::parse`], for a prefix of less than 8 bits (IPv4) or 16 bits (IPv6), and for
+    /// a number that begins with 00: with + it is another identity, and usage arrives under that.
     pub fn parse_bound(text: &str) -> Result<Self, IdentityError> {
         let identity = Self::parse(text)?;
+        if let Some(number) = identity.text.strip_prefix("tel:00") {
+            let problem =
+                format!("{} begins with 00, which is dialled before a country code", shown(text));
+            return Err(wrong(
+                problem,
+                format!(
+                    "write tel:+{number}, and + in the usage records too: with 00 it is another number"
+                ),
+            ));
+        }
         let Some((is_v4, length)) = identity.prefix_length() else { return Ok(identity) };
         let (family, min) = match is_v4 {
             true => ("IPv4", IPV4_BOUND_MIN),
@@ -308,11 +320,47 @@ fn tel(text: &str, number: &str) -> Result<Identity, IdentityError> {
             "write tel: and digits, with a + in front of an international number",
         ));
     }
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let digits = match digits.split_once("(0)") {
+        Some((before, after)) if before.contains(|c: char| c.is_ascii_digit()) => {
+            let code = digits_of(before);
+            if plus.is_empty() || code.len() != country_code_length(&code) || after.contains("(0)")
+            {
+                return Err(wrong(
+                    format!("{} has a (0) that does not follow +, country code", shown(text)),
+                    "write the number with + and its country code, without (0): tel:+41441234567",
+                ));
+            }
+            // The 0 is part of Italian numbers, also from abroad.
+            let kept = if code == ITALY { "0" } else { "" };
+            format!("{code}{kept}{}", digits_of(after))
+        }
+        _ => digits_of(digits),
+    };
     if digits.is_empty() {
         return Err(wrong(format!("{} has no digits", shown(text)), "write tel:+41441234567"));
     }
     Ok(Identity { text: format!("tel:{plus}{digits}"), kind: Kind::Tel })
+}
+
+/// The country code of Italy.
+const ITALY: &str = "39";
+
+fn digits_of(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// The number of digits of the country code with which a number begins (ITU-T E.164).
+fn country_code_length(digits: &str) -> usize {
+    const TWO_DIGITS: &[&str] = &[
+        "20", "27", "30", "31", "32", "33", "34", "36", "39", "40", "41", "43", "44", "45", "46",
+        "47", "48", "49", "51", "52", "53", "54", "55", "56", "57", "58", "60", "61", "62", "63",
+        "64", "65", "66", "81", "82", "84", "86", "90", "91", "92", "93", "94", "95", "98",
+    ];
+    match digits.get(..2) {
+        _ if digits.starts_with(['1', '7']) => 1,
+        Some(code) if TWO_DIGITS.contains(&code) => 2,
+        _ => 3,
+    }
 }
 
 /// A set of prefix lengths, separate for IPv4 and IPv6: the lengths of the prefixes that must be

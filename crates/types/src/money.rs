@@ -90,8 +90,31 @@ pub struct Currency([u8; 3]);
 
 /// The text is not a currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a currency: write its ISO 4217 code, three capital letters such as USD")]
+#[error("{}", not_a_currency(.0))]
 pub struct CurrencyError(pub String);
+
+impl CurrencyError {
+    /// Whether the text is the code of a currency that was in use once.
+    pub fn is_withdrawn(&self) -> bool {
+        is_withdrawn(&self.0)
+    }
+}
+
+fn is_withdrawn(text: &str) -> bool {
+    iso_4217::WITHDRAWN.split(' ').any(|code| code == text)
+}
+
+fn not_a_currency(text: &str) -> String {
+    match is_withdrawn(text) {
+        true => format!(
+            "{text:?} is not a currency in use: ISO 4217 no longer lists it; write the code of a \
+             currency in use, such as EUR"
+        ),
+        false => format!(
+            "{text:?} is not a currency: write its ISO 4217 code, three capital letters such as USD"
+        ),
+    }
+}
 
 impl Currency {
     /// Parses the code of a currency in use by ISO 4217.
@@ -197,6 +220,19 @@ mod tests {
         for wrong in ["usd", "US", "USDX", "", "U$D"] {
             assert!(wrong.parse::<Currency>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_currency_that_was_withdrawn_is_refused_as_such() {
+        for code in ["HRK", "BGN", "DEM", "ANG"] {
+            let told = Currency::listed(code).unwrap_err().to_string();
+            assert!(told.contains("ISO 4217 no longer lists it"), "{told}");
+        }
+        let told = Currency::listed("ZZZ").unwrap_err().to_string();
+        assert!(!told.contains("no longer"), "{told}");
+        let mut in_use = iso_4217::IN_USE.split(' ');
+        let both = in_use.find(|code| iso_4217::WITHDRAWN.split(' ').any(|old| old == *code));
+        assert_eq!(both, None, "in one of the lists only");
     }
 
     #[test]

@@ -49,6 +49,12 @@ impl UsageRecord {
             self.measures.entry(ZERO_DURATION.to_owned()).or_insert(0);
         }
     }
+
+    /// The duration that the record states; `None` if it states none, which differs from zero.
+    pub fn stated_duration_us(&self) -> Option<i64> {
+        let states_zero = self.measures.get(ZERO_DURATION) == Some(&0);
+        (self.duration_us != 0 || states_zero).then_some(self.duration_us)
+    }
 }
 
 /// The deduplication key of a record: account and record id (docs/architecture.md section 6).

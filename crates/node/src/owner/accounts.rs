@@ -85,48 +85,58 @@ impl Owner {
                 if let Some(why) = self.date_fault(account, &change) {
                     return refused(why);
                 }
-                let note = self.note_of_end(&change);
+                let end = end_of(&change);
                 let mut result = self.carry_out_if_fit(account, change, (is_read, request_id));
-                if result.outcome() == AccountOutcome::Applied {
-                    result.message = note.unwrap_or_default();
+                if let Some((plan_id, at_us)) = end
+                    && result.outcome() == AccountOutcome::Applied
+                {
+                    result.message = self.note_of_end(account, &plan_id, at_us);
                 }
                 result
             }
         }
     }
 
-    /// What stays charged after a subscription ends in the past.
-    fn note_of_end(&self, change: &Change) -> Option<String> {
-        let at_us = match change {
-            Change::Cancelled(end) => end.at_us,
-            Change::EndMoved(end) => end.until_us,
-            _ => return None,
-        };
-        (at_us < self.open.time.now.0).then(|| {
-            format!(
+    /// What stays charged after a subscription to the plan ended at `at_us` in the past, and which
+    /// other one stays in force. Empty if there is nothing to say.
+    fn note_of_end(&self, account: AccountNumber, plan_id: &str, at_us: i64) -> String {
+        let stays = self.staying(account, plan_id, at_us);
+        let mut notes = Vec::new();
+        if at_us < self.open.time.now.0 {
+            let waits = "waits as no-plan or goes to another plan";
+            let later = match stays.map(|stays| stays.from_us) {
+                None => format!(", and usage from then on {waits}"),
+                Some(from_us) if from_us > at_us => {
+                    format!(", and usage from then until {} {waits}", shown(from_us))
+                }
+                Some(_) => String::new(),
+            };
+            notes.push(format!(
                 "usage that was rated, one-time charges and charges for whole periods stay; charges \
-                 by day are given back from {} on, and usage from then on waits as no-plan or goes to \
-                 another plan",
+                 by day are given back from {} on{later}",
                 shown(at_us)
-            )
-        })
+            ));
+        }
+        notes.extend(stays.map(|stays| note_of_staying(stays, at_us)));
+        notes.join("; ")
     }
 
-    /// A cancellation that is in effect already leaves a subscription in force if another one to the
-    /// plan begins at that instant, or took the place of one that never began then.
+    /// A cancellation that is in effect already leaves another subscription to the plan in force, if
+    /// one begins at that instant or later, or took the place of one that never began then.
     fn note_of_repeated(&self, account: AccountNumber, change: &Change) -> Option<String> {
         let Change::Cancelled(end) = change else { return None };
+        let stays = self.staying(account, &end.plan_id, end.at_us)?;
+        Some(note_of_staying(stays, end.at_us))
+    }
+
+    /// The first subscription to the plan that is in force at the instant or later, once those that
+    /// a cancellation ends have ended.
+    fn staying(&self, account: AccountNumber, plan_id: &str, at_us: i64) -> Option<&Subscription> {
         let known = self.state.account(account)?;
         let profile = self.state.profiles().get(known.profile)?;
-        let in_force = profile.subscriptions_at(Timestamp(end.at_us));
-        let stays = in_force.into_iter().find(|one| one.plan_id == end.plan_id)?;
-        Some(format!(
-            "another subscription to {plan}, from {from} on, stays in force: to end it, cancel at \
-             another instant, such as {later}",
-            plan = stays.plan_id,
-            from = shown(stays.from_us),
-            later = shown(end.at_us.saturating_add(60_000_000)),
-        ))
+        let of_plan = profile.subscriptions.iter().filter(|one| one.plan_id == plan_id);
+        let in_force = of_plan.filter(|one| one.is_ever_in_force() && at_us < one.until_us);
+        in_force.min_by_key(|one| one.from_us)
     }
 
     /// Changes only the settings that the command names. The other settings keep the values in
@@ -306,6 +316,35 @@ const fn request_id(command: &AccountCommand) -> u64 {
         Some(Command::Open(wire::OpenAccount { must_be_new: true, request_id, .. })) => *request_id,
         _ => 0,
     }
+}
+
+/// The plan and the instant of the end of a subscription.
+fn end_of(change: &Change) -> Option<(String, i64)> {
+    match change {
+        Change::Cancelled(end) => Some((end.plan_id.clone(), end.at_us)),
+        Change::EndMoved(end) => Some((end.plan_id.clone(), end.until_us)),
+        _ => None,
+    }
+}
+
+/// The subscription that a cancellation at `at_us` does not end, and how it is ended.
+fn note_of_staying(stays: &Subscription, at_us: i64) -> String {
+    // Cancelled at its start it never begins. If it begins at `at_us`, that cancellation is repeated.
+    let cancel_us = match stays.from_us > at_us {
+        true => stays.from_us,
+        false => at_us.saturating_add(60_000_000),
+    };
+    let until = match stays.until_us {
+        i64::MAX => "on".to_owned(),
+        until_us => format!("until {}", shown(until_us)),
+    };
+    format!(
+        "another subscription to {plan}, from {from} {until}, stays in force: to end it, cancel at \
+         another instant, such as {cancel}",
+        plan = stays.plan_id,
+        from = shown(stays.from_us),
+        cancel = shown(cancel_us),
+    )
 }
 
 fn shown(at_us: i64) -> String {

@@ -81,7 +81,8 @@ impl Owner {
             identity,
             usage_type: row.usage_type.to_owned(),
             start_us: row.start.0,
-            duration_us: row.duration_us,
+            // Of unreadable measures none is listed, so that nobody takes a lost duration for a zero.
+            duration_us: row.stated_duration_us().unwrap_or(None),
             quantity: row.quantity,
             reason: waiting.reason.word().to_owned(),
             segment: waiting.location.segment().0,

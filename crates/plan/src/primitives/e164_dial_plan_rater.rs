@@ -19,10 +19,15 @@ use crate::machine::evaluation::places::{Attribute, ChargeOut, TableRef, UsageIn
 use crate::machine::evaluation::refusal::Named;
 use crate::machine::lines::ChargeLine;
 use crate::machine::stream::Stream;
-use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, read_number};
+use crate::tables::{
+    BadNumber, DialRow, HomePlan, Number, NumberReading, national_prefix, read_number,
+};
 
 use super::parts::charging::CURRENCY;
 use super::parts::fee_per::{FEE_PER, is_per_call};
+
+/// The national prefix of a plan whose numbers have none.
+const NO_PREFIX: &str = "none";
 
 pub(super) static DEFINITION: Definition = Definition {
     spec: Spec {
@@ -57,7 +62,7 @@ pub(super) static DEFINITION: Definition = Definition {
             optional(
                 "national-prefix",
                 Value::Text,
-                "the prefix before a number of the same country, such as 0",
+                "the prefix before a number of the same country, such as 0; none if numbers have none",
             ),
             optional(
                 "keeps-national-prefix",
@@ -151,13 +156,15 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
     let Some(international) = prefix else {
         return Err(missing("international-prefix", "00"));
     };
-    let national = primitive.property("national-prefix").unwrap_or_default();
+    let national = primitive.property("national-prefix").filter(|&prefix| prefix != NO_PREFIX);
+    let national = national.unwrap_or_default();
     let home = HomePlan::new(country, international, national);
     let home = builder.read(line, "home plan", home)?;
     let home = match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
     };
+    warn_of_prefixes(primitive, builder, country);
     let home = match primitive.property("ambiguous") {
         Some("national") => home.national_if_ambiguous(),
         _ => home,
@@ -166,6 +173,24 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberRea
         true => NumberReading::Unchecked(home),
         false => NumberReading::Dialled(home),
     })
+}
+
+/// Warns of a plan without the national prefix of its country, and of a property that has no effect
+/// without one. The word `none` states that numbers have none.
+fn warn_of_prefixes(primitive: &Primitive, builder: &mut Builder<'_>, country: &str) {
+    let written = primitive.property("national-prefix");
+    if let (None, Some(dialled)) = (written, national_prefix(country)) {
+        builder.warn(
+            primitive.line,
+            format!(
+                "callers of +{country} dial {dialled} before national numbers, and the plan has no national-prefix: write national-prefix=\"{dialled}\", or national-prefix=\"none\" if no number has it"
+            ),
+        );
+    }
+    if primitive.property("ambiguous").is_some() && matches!(written, None | Some(NO_PREFIX)) {
+        let message = "ambiguous has no effect without a national-prefix: every number without an international prefix is national then";
+        builder.warn(primitive.line, message);
+    }
 }
 
 struct E164DialPlanRater {

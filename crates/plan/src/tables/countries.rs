@@ -84,6 +84,46 @@ const COUNTRIES: &[(&[u16], &[u8])] = &[
     (&[974], &[7, 8, 9, 11]),
 ];
 
+/// Country codes whose numbers can begin with 0 after the code, and how these numbers begin (the
+/// same source). Everywhere else a 0 after the code is the national prefix, which callers from
+/// abroad leave out.
+#[rustfmt::skip]
+const ZERO_FIRST: &[(&str, &str)] = &[
+    ("39", "0"), ("378", "0"), ("47", "0"), ("225", "0"), ("226", "0"), ("229", "01"), ("241", "0"), ("242", "0"),
+    ("62", "00"), ("66", "001800"), ("81", "00"), ("82", "00"), ("501", "0800"), ("507", "00800"), ("598", "0004"),
+    ("676", "0800"), ("687", "05"),
+];
+
+/// The digits that callers in a country dial before national numbers, with the country codes (the
+/// same source). Countries without such digits are left out, also Italy, whose 0 is part of its
+/// numbers.
+#[rustfmt::skip]
+const NATIONAL_PREFIXES: &[(&str, &[u16])] = &[
+    ("0", &[
+        20, 27, 31, 32, 33, 40, 41, 43, 44, 46, 49, 51, 53, 54, 55, 58, 60, 61, 62, 63, 64, 66, 81, 82, 84, 86, 90, 91,
+        92, 93, 94, 95, 98, 211, 212, 213, 218, 231, 232, 233, 234, 243, 249, 250, 251, 254, 255, 256, 260, 261, 262,
+        263, 264, 265, 291, 353, 355, 358, 359, 373, 374, 380, 381, 382, 383, 385, 386, 387, 389, 421, 590, 593, 594,
+        595, 596, 598, 855, 856, 880, 886, 961, 962, 963, 964, 966, 967, 970, 971, 972, 976, 977, 994, 995, 996,
+    ]),
+    ("06", &[36]),
+    ("1", &[1]),
+    ("8", &[7, 375, 993]),
+];
+
+/// The digits that callers in the country of this code dial before national numbers; `None` if they
+/// dial none.
+pub(crate) fn national_prefix(country_code: &str) -> Option<&'static str> {
+    let code: u16 = country_code.parse().ok()?;
+    let mut known = NATIONAL_PREFIXES.iter();
+    known.find(|(_, codes)| codes.contains(&code)).map(|(prefix, _)| *prefix)
+}
+
+/// Whether numbers of the country can begin as `national` does, which begins with 0.
+pub(super) fn begins_with_zero(country_code: &str, national: &str) -> bool {
+    let mut known = ZERO_FIRST.iter();
+    known.any(|(code, first)| *code == country_code && national.starts_with(first))
+}
+
 /// By country code: bit n is set if numbers can have n digits; 0 if no country has the code.
 static LENGTHS: [u16; 1000] = by_code();
 
@@ -195,6 +235,27 @@ mod tests {
                 assert!(lengths.is_sorted() && lengths[0] > 0, "{code}");
             }
         }
+    }
+
+    #[test]
+    fn tables_of_prefixes_name_known_countries_once() {
+        let of = |code: &str| country(code.as_bytes()).map(|(digits, _)| digits);
+        for (code, first) in ZERO_FIRST {
+            assert_eq!(of(code), Some(code.len()), "{code}");
+            assert!(first.starts_with('0'), "{code}");
+        }
+        let mut codes: Vec<u16> =
+            NATIONAL_PREFIXES.iter().flat_map(|(_, codes)| *codes).copied().collect();
+        for code in &codes {
+            assert_eq!(of(&code.to_string()), Some(code.to_string().len()), "{code}");
+        }
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+        assert_eq!(national_prefix("49"), Some("0"));
+        assert_eq!(national_prefix("45"), None);
+        assert_eq!(national_prefix("39"), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ use crate::calendar::zone::{Zone, first_instant_of};
 use crate::language::table_name::TableKind;
 
 pub(crate) use addresses::Addresses;
+pub(crate) use countries::national_prefix;
 pub(crate) use dial_plan::{DialPlan, DialRow};
 pub use errors::{TableError, TableErrors};
 pub(crate) use exchange_rates::ExchangeRates;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::countries::{DIGITS_MAX, country};
+use super::countries::{DIGITS_MAX, begins_with_zero, country};
 
 #[cfg(test)]
 mod tests;
@@ -156,9 +156,20 @@ pub(crate) enum BadNumber {
     NoCountry(Digits),
     #[error("{}", wrong_length(.0, *.1))]
     Length(Digits, usize),
+    /// A 0 follows the country code, whose length is the second value.
+    #[error("{}", national_prefix_inside(.0, *.1))]
+    PrefixInside(Digits, usize),
     /// The notations that are not ambiguous.
     #[error("national or international? write {0}")]
     Ambiguous(Box<str>),
+}
+
+fn national_prefix_inside(digits: &Digits, code: usize) -> String {
+    let (country_code, national) = digits.as_str().split_at_checked(code).unwrap_or_default();
+    let without = national.strip_prefix('0').unwrap_or(national);
+    format!(
+        "the 0 after the country code {country_code} is not part of it: write +{country_code}{without}"
+    )
 }
 
 fn wrong_length(digits: &Digits, code: usize) -> String {
@@ -208,6 +219,11 @@ pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadN
     }
     let (code, lengths) = country(digits.as_bytes()).ok_or(BadNumber::NoCountry(digits))?;
     let national = digits.len - code;
+    let is_length_with_prefix =
+        lengths.holds(national) || lengths.holds(national.saturating_sub(1));
+    if is_length_with_prefix && has_prefix_inside(&digits, code, reading) {
+        return Err(BadNumber::PrefixInside(digits, code));
+    }
     if lengths.holds(national) {
         return match home.and_then(|home| home.ambiguous(&dialled, &digits)) {
             Some(notations) => Err(BadNumber::Ambiguous(notations)),
@@ -221,6 +237,19 @@ pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadN
         }
         _ => Err(fault),
     }
+}
+
+/// Whether a 0 follows the country code of a country whose numbers do not begin so. Where numbers
+/// have many lengths, such a number would be as valid as the right one, and priced by another row.
+fn has_prefix_inside(digits: &Digits, code: usize, reading: &NumberReading) -> bool {
+    let (country_code, national) = digits.as_str().split_at_checked(code).unwrap_or_default();
+    let is_kept = match reading {
+        NumberReading::Dialled(home) | NumberReading::Unchecked(home) => {
+            home.keeps_national_prefix && *home.country_code == *country_code
+        }
+        NumberReading::International { .. } => false,
+    };
+    national.starts_with('0') && !is_kept && !begins_with_zero(country_code, national)
 }
 
 /// Reads a number as earlier releases did. This must not change, because published versions of

@@ -20,12 +20,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use turnpike_client::Acknowledged;
-use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest};
+use turnpike_proto::feed::v1::{AcknowledgeRequest, ChargeLine, Cursor, FeedPage, PullRequest};
 
 use crate::client::told;
 use crate::exit::Finish;
-use crate::feed::{Feed, open_pull, register};
+use crate::feed::{CursorMove, Feed, open_pull, register};
 use crate::pull_totals::PullTotals;
 use crate::ui;
 
@@ -71,7 +70,7 @@ pub(crate) async fn run(settings: PullSettings) -> anyhow::Result<Finish> {
     let mut pages = open_pull(&front, &request).await?;
     while let Some(page) = pages.next_page().await.map_err(told)? {
         bar.inc(page.lines.len() as u64);
-        totals.count(&page)?;
+        totals.count(&page, |line| !sink.has(line))?;
         puller.take(&page, &mut sink).await?;
         reached.extend(page.next.map(|next| (next.partition, next)));
     }
@@ -127,13 +126,19 @@ impl<F: Feed> Puller<'_, F> {
             && let Some(to) = &page.next
         {
             let durable = sink.settle()?;
-            self.move_cursor(to, durable).await?;
+            self.move_cursor(to, &page.lines, durable).await?;
         }
         Ok(())
     }
 
-    /// Moves the partition's cursor to `to`. `_lines` proves that all lines before it are durable.
-    async fn move_cursor(&mut self, to: &Cursor, _lines: Durable) -> anyhow::Result<()> {
+    /// Moves the partition's cursor to `to`, past these lines. `_durable` proves that all lines
+    /// before it are durable.
+    async fn move_cursor(
+        &mut self,
+        to: &Cursor,
+        lines: &[ChargeLine],
+        _durable: Durable,
+    ) -> anyhow::Result<()> {
         let from = self
             .cursors
             .get(&to.partition)
@@ -144,25 +149,48 @@ impl<F: Feed> Puller<'_, F> {
         }
         let request = AcknowledgeRequest {
             consumer: self.consumer.to_owned(),
-            from: Some(from.clone()),
+            from: Some(from),
             to: Some(to.clone()),
         };
-        if self.feed.acknowledge(request).await? == Acknowledged::Elsewhere {
-            bail!(
-                "another pull under the name {} acknowledged the lines of partition {} from \
-                 segment {} row {} to segment {} row {} first: its output has them, and this \
-                 output too. Remove them from one of the outputs, and run one pull at a time \
-                 under a name",
-                self.consumer,
-                to.partition,
-                from.segment,
-                from.row,
-                to.segment,
-                to.row
-            );
+        match self.feed.acknowledge(request).await? {
+            CursorMove::Here => {
+                self.cursors.insert(to.partition, to.clone());
+                Ok(())
+            }
+            moved => bail!("{}", overtaken(self.consumer, to.partition, moved, lines)),
         }
-        self.cursors.insert(to.partition, to.clone());
-        Ok(())
+    }
+}
+
+/// The message of a pull that another one under the same name has overtaken. `lines` are those of
+/// the page that this pull has just written.
+fn overtaken(consumer: &str, partition: u32, moved: CursorMove, lines: &[ChargeLine]) -> String {
+    let once = "run one pull at a time under a name";
+    let Some((first, last)) = lines.first().zip(lines.last()) else {
+        return format!(
+            "another pull under the name {consumer} moved the cursor of partition {partition} \
+             first; this output has no lines of that page: {once}"
+        );
+    };
+    let range = match (first.segment == last.segment, first.row == last.row) {
+        (true, true) => format!("segment {} row {}", first.segment, first.row),
+        (true, false) => format!("segment {} rows {} to {}", first.segment, first.row, last.row),
+        (false, _) => format!(
+            "segment {} row {} to segment {} row {}, both included",
+            first.segment, first.row, last.segment, last.row
+        ),
+    };
+    match moved {
+        CursorMove::Apart => format!(
+            "another pull under the name {consumer} moved the cursor of partition {partition} \
+             first. The lines of {range} are in this output, and those that it acknowledged are in \
+             its output too. Remove these from one of the outputs, and {once}"
+        ),
+        CursorMove::Here | CursorMove::ByAnother => format!(
+            "another pull under the name {consumer} acknowledged the lines of partition {partition}, \
+             {range}, first: its output has them, and this output too. Remove them from one of the \
+             outputs, and {once}"
+        ),
     }
 }
 
@@ -205,8 +233,6 @@ mod tests {
     use std::cell::RefCell;
     use std::path::Path;
 
-    use turnpike_proto::feed::v1::ChargeLine;
-
     use super::fake_feed::{FakeFeed, beginnings, block};
     use super::settings::PullFormat;
     use super::*;
@@ -221,10 +247,17 @@ mod tests {
         fails: bool,
         /// Another pull moves the cursor to this segment first.
         overtaken_at: Option<u64>,
+        overtaken_by: CursorMove,
     }
 
     fn observer(file: &Path) -> Observer<'_> {
-        Observer { file, seen: RefCell::default(), fails: false, overtaken_at: None }
+        Observer {
+            file,
+            seen: RefCell::default(),
+            fails: false,
+            overtaken_at: None,
+            overtaken_by: CursorMove::ByAnother,
+        }
     }
 
     /// The rows in the file, as segment/row.
@@ -235,13 +268,13 @@ mod tests {
     }
 
     impl Feed for Observer<'_> {
-        async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
+        async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<CursorMove> {
             anyhow::ensure!(!self.fails, "a failure made by the test");
             let rows_now = rows(self.file);
             let at = |cursor: Option<Cursor>| cursor.unwrap().segment;
             let (from, to) = (at(request.from), at(request.to));
             self.seen.borrow_mut().push((from, to, rows_now));
-            Ok(Acknowledged::of(self.overtaken_at == Some(to), 1))
+            Ok(if self.overtaken_at == Some(to) { self.overtaken_by } else { CursorMove::Here })
         }
 
         async fn pull_all(&self, _: PullRequest) -> anyhow::Result<Vec<FeedPage>> {
@@ -312,13 +345,37 @@ mod tests {
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
         block(puller.take(&page(1), &mut sink)).unwrap();
         let told = block(puller.take(&page(2), &mut sink)).unwrap_err().to_string();
-        let from = "partition 1 from segment 1 row 2 to segment 2 row 2";
-        for part in ["another pull under the name bills", from, "one pull at a time"] {
+        let lines = "partition 1, segment 2 rows 0 to 1, first";
+        for part in ["another pull under the name bills", lines, "one pull at a time"] {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(puller.cursors[&1].segment, 1, "the cursor is the other pull's");
         // The answer to the first attempt was lost: this pull itself has moved the cursor.
-        assert_eq!(Acknowledged::of(true, 2), Acknowledged::Here);
+        let moved = turnpike_client::Acknowledged::of(true, 2);
+        assert_eq!(moved, turnpike_client::Acknowledged::Here);
+    }
+
+    /// The other pull may have moved the cursor to another place, and a page may have no lines.
+    #[test]
+    fn p38_the_message_of_an_overtaken_puller_names_the_lines_that_its_output_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let mut sink = new_file(&file);
+        let feed =
+            Observer { overtaken_at: Some(2), overtaken_by: CursorMove::Apart, ..observer(&file) };
+        let cursors = BTreeMap::new();
+        let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
+        let told = block(puller.take(&page(2), &mut sink)).unwrap_err().to_string();
+        for part in ["another pull under the name bills", "segment 2 rows 0 to 1", "one pull at"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let empty = FeedPage { lines: Vec::new(), ..page(2) };
+        let told = block(puller.take(&empty, &mut sink)).unwrap_err().to_string();
+        assert!(told.contains("no lines of that page"), "{told}");
+        assert!(!told.to_lowercase().contains("remove"), "{told}");
+        let one = FeedPage { lines: page(2).lines[..1].to_vec(), ..page(2) };
+        let told = block(puller.take(&one, &mut sink)).unwrap_err().to_string();
+        assert!(told.contains("segment 2 row 0 are"), "{told}");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn rate(settings: &RateSettings) -> anyhow::Result<Finish> {
     let (path, format) = (settings.usage.as_path(), settings.format);
     let named = settings.attributes.as_slice();
     let source = Source { path, format, attributes: &attributes, named };
-    let (rows, from) = start::rows_and_start(settings, source, &catalogue, &happened)?;
+    let (rows, from) = start::rows_and_start(settings, source, &happened)?;
     let accounts = accounts(settings, &catalogue, from, happened.now())?;
     if settings.step {
         step::check_breakpoints(&settings.breakpoints, &catalogue)?;

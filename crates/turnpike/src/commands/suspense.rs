@@ -123,7 +123,8 @@ struct Shown {
     identity: String,
     usage_type: String,
     start_time: String,
-    duration_us: i64,
+    /// `null` if the record states no duration: it differs from a zero, which rates a call as free.
+    duration_us: Option<i64>,
     quantity: Option<i64>,
     reason: String,
     /// The subject of the reason: the measure, attribute, number or plan that caused the

@@ -30,6 +30,11 @@ fn an_identity_has_one_canonical_spelling() {
         ("tel:+41 44 123-45.67", "tel:+41441234567"),
         ("tel:(044) 123 45 67", "tel:0441234567"),
         ("tel:1", "tel:1"),
+        ("tel:+44 (0)20 7946 0000", "tel:+442079460000"),
+        ("tel:+44(0)20-7946-0000", "tel:+442079460000"),
+        ("tel:+353 (0)1 234 5678", "tel:+35312345678"),
+        ("tel:+39 (0)6 698 1234", "tel:+39066981234"),
+        ("tel:(0)44 123 45 67", "tel:0441234567"),
     ] {
         assert_eq!(read(text), canonical, "{text}");
         assert_eq!(read(canonical), canonical, "the canonical spelling is unchanged");
@@ -66,6 +71,9 @@ fn an_invalid_identity_is_refused_with_a_remedy() {
         ("tel:+", "tel:+41441234567"),
         ("tel:41+44", "+ in front"),
         ("tel:anna", "digits"),
+        ("tel:0044 (0)20 7946 0000", "with + and its country code"),
+        ("tel:+442 (0)79460000", "without (0)"),
+        ("tel:+44 (0)20 (0)7946", "without (0)"),
         ("alice", "user:NAME"),
         ("IP:192.0.2.1", "ip:ADDRESS"),
         ("", "user:NAME"),
@@ -174,4 +182,16 @@ proptest! {
             prop_assert!(identity.as_str().len() <= text.len() + 1, "{}", identity);
         }
     }
+}
+
+/// The international prefix differs by country, so that `00` is not read as `+`: a binding with it
+/// would wait for usage that arrives with `+`.
+#[test]
+fn a_number_with_an_international_prefix_is_not_bound() {
+    for text in ["tel:00442079460000", "tel:00 44 20 7946 0000"] {
+        let told = Identity::parse_bound(text).unwrap_err().to_string();
+        assert!(told.contains("write tel:+442079460000"), "{told}");
+        assert_eq!(read(text), "tel:00442079460000", "a binding of an earlier release stays valid");
+    }
+    assert!(Identity::parse_bound("tel:0207946000").is_ok());
 }

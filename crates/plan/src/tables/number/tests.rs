@@ -247,3 +247,35 @@ fn a_word_that_resembles_a_number_is_refused() {
         assert_eq!(whole(&endless, &reading), Err(BadNumber::TooLong));
     }
 }
+
+/// Germany and Austria have numbers of many lengths, so that the length does not tell the prefix
+/// that callers from abroad leave out.
+#[test]
+fn a_national_prefix_behind_the_country_code_is_refused_with_the_number_to_write() {
+    let germany = NumberReading::Dialled(home("49", "00", "0"));
+    let feed = NumberReading::International { prefix: "00".into() };
+    for (number, reading, write) in [
+        ("+49030123456", &germany, "write +4930123456"),
+        ("0043 01 5131234", &germany, "write +4315131234"),
+        ("0(0)30123456", &germany, "write +4930123456"),
+        ("+44 020 7946 000", &germany, "write +44207946000"),
+        ("+44 020 7946 0000", &germany, "write +442079460000"),
+        ("49030123456", &feed, "write +4930123456"),
+        ("0049030123456", &feed, "write +4930123456"),
+    ] {
+        let told = whole(number, reading).unwrap_err();
+        assert!(matches!(told, BadNumber::PrefixInside(..)), "{number}: {told}");
+        assert!(told.to_string().ends_with(write), "{number}: {told}");
+    }
+    for (number, reading, digits) in [
+        ("+39 06 698 1234", &germany, "39066981234"),
+        ("+378 0549 882914", &feed, "3780549882914"),
+        ("+225 01 23 45 67 89", &germany, "2250123456789"),
+        ("+49 (0)30 123456", &germany, "4930123456"),
+    ] {
+        assert_eq!(whole(number, reading).as_deref(), Ok(digits), "{number}");
+    }
+    let kept = NumberReading::Dialled(home("49", "00", "0").keeping_national_prefix(true));
+    assert_eq!(whole("030 123456", &kept).as_deref(), Ok("49030123456"));
+    assert!(whole("+43 01 5131234", &kept).is_err(), "only the home country keeps it");
+}

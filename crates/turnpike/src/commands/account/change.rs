@@ -13,7 +13,8 @@ use crate::values;
 const EXAMPLES: &str = "\
 Only the settings named here change; the others keep the values they have at that instant. A date is
 read in the time zone in force before the change. A change that is earlier than the account's last
-change is refused; one at the same instant is merged with it. --attribute NAME= sets an empty value,
+change is refused; one at the same instant is merged with it. A change can't be withdrawn, so one
+more than 400 days ahead needs --far-future. --attribute NAME= sets an empty value,
 --remove-attribute NAME removes the attribute.
 
 Examples:
@@ -31,6 +32,9 @@ pub(crate) struct ChangeArgs {
     /// The start of the change: an instant, or a date in the account's zone
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: When,
+    /// Accept a start more than 400 days ahead: until then no earlier change is possible
+    #[arg(long)]
+    far_future: bool,
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
@@ -64,6 +68,12 @@ impl ChangeArgs {
         if let Some(zone) = &zone {
             values::zone(zone).map_err(|error| usage(format!("--zone: {error}")))?;
         }
+        if !self.far_future && is_far_ahead(self.from)? {
+            return Err(usage(
+                "--from is more than 400 days ahead, and a change can't be withdrawn: no earlier \
+                 change of the account would be possible. Correct the date, or add --far-future",
+            ));
+        }
         let set = |name: &String| attributes.iter().any(|(attribute, _)| attribute == name);
         if let Some(both) = removed_attributes.iter().find(|name| set(name)) {
             return Err(usage(format!(
@@ -85,4 +95,17 @@ impl ChangeArgs {
             client: self.client.resolve(&context.config)?,
         })
     }
+}
+
+/// The days ahead of the present up to which a change needs no confirmation.
+const DAYS_AHEAD_MAX: i64 = 400;
+
+/// Whether a change begins so late that its date is likely a typing error. The account's zone moves
+/// the start of a date by less than a day, which does not matter here.
+fn is_far_ahead(from: When) -> anyhow::Result<bool> {
+    let from_us = match from {
+        When::Instant(at) => at.micros(),
+        When::Date(date) => date.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().as_microsecond(),
+    };
+    Ok(from_us.saturating_sub(values::now_us()) > DAYS_AHEAD_MAX * 24 * 3_600_000_000)
 }

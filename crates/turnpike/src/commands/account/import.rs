@@ -47,7 +47,9 @@ pub(crate) struct ImportArgs {
 
 #[derive(Serialize)]
 struct Report {
+    /// The number of rows, also of those that can't be read.
     accounts: u64,
+    /// The rows. Those of which nothing is imported count as refused, also bad rows.
     opened: Applied,
     subscribed: Applied,
     /// The number of accounts without `plan_from` whose plans begin at the time of this import.
@@ -102,7 +104,7 @@ pub(super) async fn run(settings: ImportSettings) -> anyhow::Result<Finish> {
         }
         report.accounts += chunk.len() as u64;
         let (chunk, unfit) = fitting(&front, chunk, now).await?;
-        report.subscribed.add(unfit);
+        report.opened.add(unfit);
         // Accounts, subscriptions and identities are three calls: a retried command is sent after
         // the rest of its request, so one call with all could subscribe too early. What can be
         // refused comes first, and identities last.
@@ -121,7 +123,9 @@ pub(super) async fn run(settings: ImportSettings) -> anyhow::Result<Finish> {
             chunk.into_iter().filter(|row| !unopened.contains(&row.account.0)).collect();
         let had = had_before(&front, &opened, &known).await?;
         let (rows, unfit) = without_conflicts(opened, &had, now);
-        report.subscribed.add(unfit);
+        // Nothing of these rows is imported, so that their accounts count as refused only.
+        report.opened.already = report.opened.already.saturating_sub(unfit.refused);
+        report.opened.add(unfit);
         report.subscribed.already +=
             rows.iter().map(|row| never_begun(row, of(&had, row))).sum::<u64>();
         let mut begun = HashSet::new();
@@ -142,6 +146,8 @@ pub(super) async fn run(settings: ImportSettings) -> anyhow::Result<Finish> {
     }
     bar.finish_and_clear();
     report.bad_rows = faults.iter().map(ToString::to_string).collect();
+    report.accounts += faults.len() as u64;
+    report.opened.refused += faults.len() as u64;
     print_report(&report, settings.json)?;
     warn_of_begin(report.begin_now, now);
     let refused = report.opened.refused + report.subscribed.refused;
@@ -242,9 +248,12 @@ fn without_conflicts(
         let wanted: Vec<Subscribe> = subscribes(&row, of(had, &row), now).collect();
         let earlier = planned.entry(number).or_default();
         let earlier_rows: Vec<Subscription> = earlier.iter().map(begun).collect();
-        let conflict = wanted.iter().find_map(|wanted| {
+        // A subscription of the row that the account had, and that was cancelled later, is in effect
+        // already, also if another one to the plan began after it.
+        let is_new = |wanted: &&Subscribe| !of(had, &row).iter().any(|old| is_of_row(old, wanted));
+        let conflict = wanted.iter().filter(is_new).find_map(|wanted| {
             let mut all = of(had, &row).iter().chain(&earlier_rows);
-            Some((all.find(|old| is_in_the_way(old, wanted))?, wanted))
+            all.find(|old| is_in_the_way(old, wanted))
         });
         let used =
             wanted.iter().find(|wanted| of(had, &row).iter().any(|old| is_used(old, wanted)));
@@ -262,7 +271,7 @@ fn without_conflicts(
             );
             continue;
         }
-        if let Some((old, _)) = &conflict
+        if let Some(old) = conflict
             && !old.option.is_empty()
         {
             unfit.refuse(
@@ -278,7 +287,7 @@ fn without_conflicts(
             );
             continue;
         }
-        if let Some((old, wanted)) = conflict {
+        if let Some(old) = conflict {
             let until = old.until_us.map_or_else(
                 || " on".to_owned(),
                 |until_us| format!(" until {}", values::show_instant(until_us)),
@@ -288,11 +297,10 @@ fn without_conflicts(
                 format!(
                     "nothing of the row is imported: the account has, or gets by an earlier row, a \
                      subscription to {plan} from {from}{until}, with another start, another place in \
-                     the list or other parameters: write these as they are, or end it first \
-                     (turnpike account cancel {number} --plan {plan} --at {at})",
+                     the list or other parameters: write these as they are, or take {plan} out of the \
+                     row",
                     plan = old.plan_id,
                     from = values::show_instant(old.from_us),
-                    at = values::show_instant(old.from_us.max(wanted.from_us)),
                 ),
             );
             continue;
@@ -330,6 +338,11 @@ fn is_in_the_way(old: &Subscription, wanted: &Subscribe) -> bool {
         && old.from_us < until_us
         && wanted.from_us < until_us
         && !is_as_wanted
+}
+
+/// Whether `old` is the subscription that the row asks for, whatever its end is.
+fn is_of_row(old: &Subscription, wanted: &Subscribe) -> bool {
+    Subscription { until_us: None, ..old.clone() } == begun(wanted) && !never_began(old)
 }
 
 /// The subscriptions that the accounts of rows with plans have or had. An account that was opened a

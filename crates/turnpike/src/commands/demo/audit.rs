@@ -38,7 +38,7 @@ impl Audit {
         let mut pages = open_pull(front, &request).await?;
         let (mut audit, mut seen) = (Self::default(), HashSet::new());
         while let Some(page) = pages.next_page().await.map_err(told)? {
-            totals.count(&page)?;
+            totals.count(&page, |_| true)?;
             for totals in &page.totals {
                 audit.logged += totals.records;
                 audit.suspended += totals.suspended;

@@ -6,10 +6,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use turnpike_client::Acknowledged;
 use turnpike_proto::feed::v1::{AcknowledgeRequest, ChargeLine, Cursor, FeedPage, PullRequest};
 
-use crate::feed::Feed;
+use crate::feed::{CursorMove, Feed};
 
 /// A feed of these lines. The lines of each partition must be in the order of the log.
 #[derive(Default)]
@@ -25,9 +24,9 @@ impl FakeFeed {
 }
 
 impl Feed for FakeFeed {
-    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<Acknowledged> {
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<CursorMove> {
         self.acknowledged.borrow_mut().extend(request.to);
-        Ok(Acknowledged::Here)
+        Ok(CursorMove::Here)
     }
 
     /// Returns each line on a page of its own.

@@ -265,7 +265,7 @@ impl FoundFile {
                 let Some(line) = delivered.pop_front() else {
                     bail!("{path}:{number}: the feed does not have this line: {OTHER_FEED}");
                 };
-                if !self.form.is_same(&lines.text, &self.form.text_of(&line)?) {
+                if !self.form.is_same(&lines.text, &line)? {
                     let ChargeLine { partition, segment, row, .. } = line;
                     bail!(
                         "{path}:{number}: this line differs from the line that the feed delivers \
@@ -302,11 +302,10 @@ impl FoundFile {
         for (_, cursor) in next.iter().filter(|(partition, _)| self.form.fits(rest, **partition)) {
             let (lines, _) = next_lines(feed, consumer, cursor, 1).await?;
             let Some(line) = lines.front() else { continue };
-            let text = self.form.text_of(line)?;
-            if position.is_some() && self.form.is_same(rest, &text) {
+            if position.is_some() && self.form.is_same(rest, line)? {
                 return Ok(Some(Mending::EndLine));
             }
-            if text.starts_with(rest) {
+            if self.form.texts_of(line)?.iter().any(|text| text.starts_with(rest)) {
                 return Ok(Some(Mending::Cut));
             }
         }
@@ -434,17 +433,33 @@ impl Form {
         }
     }
 
+    /// The texts that releases have written for a line. Earlier ones wrote 0 for a duration that
+    /// the record does not state.
+    fn texts_of(&self, line: &ChargeLine) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut texts = vec![self.text_of(line)?];
+        let other = match line.duration_us {
+            None => Some(0),
+            // A front of an earlier release leaves a stated zero out.
+            Some(0) => None,
+            Some(_) => return Ok(texts),
+        };
+        texts.push(self.text_of(&ChargeLine { duration_us: other, ..line.clone() })?);
+        Ok(texts)
+    }
+
     /// Whether the complete line `in_file` is the same charge line as `of_feed`. The feed's line
     /// may have further columns, because a newer release adds them at the end.
-    fn is_same(&self, in_file: &[u8], of_feed: &[u8]) -> bool {
+    fn is_same(&self, in_file: &[u8], of_feed: &ChargeLine) -> anyhow::Result<bool> {
         let in_file = without_newline(in_file);
-        match (self.format, in_file.split_last()) {
-            (PullFormat::Jsonl, Some((b'}', columns))) => {
-                let further = of_feed.strip_prefix(columns).and_then(<[u8]>::first);
-                matches!(further, Some(b'}' | b','))
+        Ok(self.texts_of(of_feed)?.iter().any(|of_feed| {
+            match (self.format, in_file.split_last()) {
+                (PullFormat::Jsonl, Some((b'}', columns))) => {
+                    let further = of_feed.strip_prefix(columns).and_then(<[u8]>::first);
+                    matches!(further, Some(b'}' | b','))
+                }
+                _ => in_file == without_newline(of_feed),
             }
-            _ => in_file == without_newline(of_feed),
-        }
+        }))
     }
 
     /// The position of a complete line: (partition, (segment, row)). `None` if it is not a charge
@@ -669,6 +684,33 @@ mod tests {
                     assert_eq!(written + in_file, 5 - acknowledged as u64);
                     let expected = String::from_utf8_lossy(&whole);
                     assert_eq!(String::from_utf8_lossy(&world.bytes()), expected, "at {length}");
+                }
+            }
+        }
+    }
+
+    /// Earlier releases wrote 0 for a duration that the record does not state, and an earlier front
+    /// leaves a stated zero out. Files of both are continued.
+    #[test]
+    fn a_file_with_the_durations_of_an_earlier_release_is_continued() {
+        let with = |duration_us| five().map(|line| ChargeLine { duration_us, ..line });
+        for (in_file, of_feed, is_same) in [
+            (Some(0), None, true),
+            (None, Some(0), true),
+            (Some(60), Some(60), true),
+            (Some(0), Some(60), false),
+            (None, Some(60), false),
+            (Some(60), None, false),
+        ] {
+            for (format, name) in FORMATS {
+                let before = text(format, &with(in_file)[..3]);
+                for length in [before.len(), before.len() - 1] {
+                    let world = World::new(format, name, &before[..length]);
+                    let pulled = world.pull(&with(of_feed)).map_err(|error| error.to_string());
+                    match is_same {
+                        true => assert_eq!(pulled, Ok((2, 3)), "{in_file:?} {of_feed:?}"),
+                        false => assert!(pulled.is_err(), "{in_file:?} {of_feed:?}"),
+                    }
                 }
             }
         }

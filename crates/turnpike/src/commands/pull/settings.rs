@@ -15,8 +15,9 @@ lines are acknowledged once they are durable on disk; without it, only with --ac
 of this feed: then the file is unchanged, and nothing is acknowledged. It is also 1 if another pull
 under the same name has acknowledged the lines first, or writes to the same file.
 
-The amounts reported by currency are the sums of the pulled lines whose `posting` is `account`: what
-is billed to accounts. A shared amount counts once, with the account that pays it.
+The amounts reported by currency are the sums of the lines that this pull wrote and whose `posting`
+is `account`: what is billed to accounts. Lines that were in the file already do not count. A shared
+amount counts once, with the account that pays it.
 
 Examples:
   turnpike pull --consumer billing --output lines.csv

@@ -56,14 +56,19 @@ impl Sink {
         self.skipped
     }
 
+    /// Whether the line is in the file already.
+    pub(super) fn has(&self, line: &ChargeLine) -> bool {
+        let last = self.last.get(&line.partition);
+        last.is_some_and(|&last| (line.segment, line.row) <= last)
+    }
+
     /// Appends the lines that are not in the file yet.
     pub(super) fn write(&mut self, lines: &[ChargeLine]) -> anyhow::Result<()> {
         let mut text = Vec::with_capacity(lines.len() * 200);
         let headed = !self.has_header;
         let mut csv = csv::WriterBuilder::new().has_headers(headed).from_writer(Vec::new());
         for line in lines {
-            let last = self.last.get(&line.partition);
-            if last.is_some_and(|&last| (line.segment, line.row) <= last) {
+            if self.has(line) {
                 self.skipped += 1;
                 continue;
             }

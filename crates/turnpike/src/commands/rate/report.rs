@@ -21,7 +21,7 @@ struct Origin<'a> {
     record_id: &'a str,
     usage_type: &'a str,
     at: Timestamp,
-    duration_us: i64,
+    duration_us: Option<i64>,
     quantity: Option<i64>,
     late: bool,
     source: &'static str,
@@ -61,13 +61,12 @@ impl ChargeWriter {
         let left_over = match outcome {
             TrialOutcome::Rated(charges) => {
                 self.records += 1;
-                let UsageRecord { record_id, usage_type, start, duration_us, quantity, .. } =
-                    &row.content;
+                let UsageRecord { record_id, usage_type, start, quantity, .. } = &row.content;
                 let origin = Origin {
                     record_id,
                     usage_type,
                     at: *start,
-                    duration_us: *duration_us,
+                    duration_us: row.content.stated_duration_us(),
                     quantity: *quantity,
                     late: charges.is_late(),
                     source: "usage",
@@ -113,7 +112,7 @@ impl ChargeWriter {
                         record_id: &format!("due:{}", fell_due.date()),
                         usage_type: DUE_USAGE_TYPE,
                         at: fell_due.at,
-                        duration_us: 0,
+                        duration_us: None,
                         quantity: None,
                         late: false,
                         source: "due",

@@ -16,9 +16,9 @@ Prints one line for each priced portion, with its receipt, in the columns of `tu
 Records that can't be rated are listed on standard error with the reason. Records are rated in the
 order of the file; before each record, charges of its account that are due by then are booked.
 
-Without --accounts-file every account is subscribed to all plans. If a plan books charges that fall
-due without usage, such as a monthly fee, the subscriptions begin with the billing cycle of the
-earliest record; the date is printed on standard error. --plan-from sets another start.
+Without --accounts-file every account is subscribed to all plans. The subscriptions begin with the
+billing cycle of the earliest record; the date is printed on standard error. --plan-from sets
+another start.
 
 With --step it shows instead what each primitive does with each record and each due charge. At a
 terminal it stops after each primitive: Enter or n continues to the next primitive, c to the next
@@ -88,7 +88,7 @@ pub(crate) struct RateArgs {
     #[arg(requires = "options")]
     option_fees: Vec<(String, String)>,
     /// After all records, advance the time to this date (of --zone, else of UTC), and book the
-    /// charges that fall due until then
+    /// charges that fall due until then. No record may be later
     #[arg(long, value_name = "DATE", value_parser = values::date)]
     until: Option<Date>,
     /// Show what each primitive does with each record

@@ -1,50 +1,67 @@
-//! The start of the subscriptions of `turnpike rate` without a file of accounts.
+//! The start of the subscriptions of `turnpike rate` without a file of accounts, and the check of
+//! `--until`.
 //!
 //! A subscription without a start would begin with the plan's first version. Then the fees of all
-//! months since would be booked, and the total of a file of one month would be wrong.
+//! months since would be booked, and an unused allowance of earlier months would roll over: the
+//! total of a file of one month would be wrong.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{ACCOUNT_CURRENCY, Cycle, Plan};
-use turnpike_trial::TrialCatalogue;
+use turnpike_plan::Cycle;
 use turnpike_types::{Timestamp, UsageRecord};
 
-use crate::ui;
+use crate::exit::usage;
 use crate::usage_file::{self, Rows, Source};
+use crate::{ui, values};
 
 use super::happened::Happened;
 use super::settings::RateSettings;
 
 /// Opens the usage, and determines the start of all subscriptions: `--plan-from`, else the start of
-/// the billing cycle of the earliest record. If nothing falls due without usage, the start has no
-/// effect on charges, and the usage is read once.
+/// the billing cycle of the earliest record.
+///
+/// # Errors
+/// Usage that can't be read, and a record after `until`: time does not run backwards, so that
+/// charges that fall due after `until` would be booked.
 pub(super) fn rows_and_start(
     settings: &RateSettings,
     source: Source<'_>,
-    catalogue: &TrialCatalogue,
     happened: &Happened,
 ) -> anyhow::Result<(Rows, Timestamp)> {
-    if let Some(from) = settings.plan_from {
+    // Each account of a file states its own start.
+    let from = settings.plan_from.or(settings.accounts.is_some().then_some(Timestamp::MIN));
+    if let (Some(from), None) = (from, settings.until) {
         return Ok((usage_file::rows(source)?, from));
     }
-    if settings.accounts.is_some() || !books_without_usage(settings, catalogue) {
-        return Ok((usage_file::rows(source)?, Timestamp::MIN));
-    }
     let is_file = source.path.metadata().is_ok_and(|metadata| metadata.is_file());
-    let (rows, earliest) = if is_file {
+    let (rows, span) = if is_file {
         let rows = usage_file::rows_without_warnings(source)?;
-        let earliest = earliest(rows.flatten().map(|row| row.content), happened);
-        (usage_file::rows(source)?, earliest)
+        let span = Span::of(rows.flatten().map(|row| row.content), happened);
+        (usage_file::rows(source)?, span)
     } else {
         // Standard input and pipes can be read once only.
         let all: Vec<Result<Row<UsageRecord>, Fault>> = usage_file::rows(source)?.collect();
-        let found = earliest(all.iter().flatten().map(|row| &row.content), happened);
+        let span = Span::of(all.iter().flatten().map(|row| &row.content), happened);
         let rows: Rows = Box::new(all.into_iter());
-        (rows, found)
+        (rows, span)
     };
-    let Some((id, start)) = earliest else { return Ok((rows, Timestamp::MIN)) };
+    let Some(Span { earliest, latest }) = span else {
+        return Ok((rows, from.unwrap_or(Timestamp::MIN)));
+    };
+    if let Some(until) = settings.until
+        && latest.1 > until
+    {
+        let (id, [at, until]) = (latest.0, [latest.1, until].map(|at| values::show_instant(at.0)));
+        return Err(usage(format!(
+            "--until {until} is before the last record ({id}, {at}): give a later date, or take the \
+             later records out of the usage"
+        )));
+    }
+    if let Some(from) = from {
+        return Ok((rows, from));
+    }
+    let (id, start) = earliest;
     let zone = &settings.zone;
     let cycle = Cycle::at(zone, settings.cycle_day, start);
     ui::print_stderr(format_args!(
@@ -56,33 +73,33 @@ pub(super) fn rows_and_start(
     Ok((rows, cycle.from))
 }
 
-/// Whether a plan books charges, or closes cycles, without usage.
-fn books_without_usage(settings: &RateSettings, catalogue: &TrialCatalogue) -> bool {
-    let books = |plan: &Plan| {
-        let currency = settings.currency.unwrap_or_else(|| plan.currency()).to_string();
-        let code = turnpike_plan::compile(
-            plan,
-            &BTreeMap::from([(ACCOUNT_CURRENCY.to_owned(), currency)]),
-        );
-        // If the plan needs parameters, rating reports it.
-        code.map_or(true, |code| code.is_swept() || code.closes())
-    };
-    !settings.options.is_empty() || catalogue.plans().any(books)
+/// The ids and starts of the earliest and the latest record.
+struct Span {
+    earliest: (String, Timestamp),
+    latest: (String, Timestamp),
 }
 
-/// The id and the start of the earliest record that is not rejected.
-fn earliest<R: Borrow<UsageRecord>>(
-    records: impl Iterator<Item = R>,
-    happened: &Happened,
-) -> Option<(String, Timestamp)> {
-    let mut happened = happened.clone();
-    let mut first: Option<(String, Timestamp)> = None;
-    for record in records {
-        let record = record.borrow();
-        let is_earlier = first.as_ref().is_none_or(|(_, start)| record.start < *start);
-        if is_earlier && happened.check(record).is_ok() {
-            first = Some((record.record_id.clone(), record.start));
+impl Span {
+    /// The span of the records that are not rejected; `None` without any.
+    fn of<R: Borrow<UsageRecord>>(
+        records: impl Iterator<Item = R>,
+        happened: &Happened,
+    ) -> Option<Self> {
+        let mut happened = happened.clone();
+        let mut span: Option<Self> = None;
+        for record in records {
+            let record = record.borrow();
+            if happened.check(record).is_err() {
+                continue;
+            }
+            let this = || (record.record_id.clone(), record.start);
+            match &mut span {
+                None => span = Some(Self { earliest: this(), latest: this() }),
+                Some(span) if record.start < span.earliest.1 => span.earliest = this(),
+                Some(span) if record.start > span.latest.1 => span.latest = this(),
+                Some(_) => {}
+            }
         }
+        span
     }
-    first
 }
