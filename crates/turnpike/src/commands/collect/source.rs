@@ -86,7 +86,8 @@ fn is_rotation(tail: &str) -> bool {
         }
         // `.1` to `.999` count rotations; a time may follow a date.
         let is_counted = rest.starts_with('.') && (1..=3).contains(&digits);
-        if !is_counted && !(is_dated && (1..=10).contains(&digits)) {
+        let is_time = is_dated && (1..=10).contains(&digits);
+        if !(is_counted || is_time) {
             return false;
         }
         rest = after;
