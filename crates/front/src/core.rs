@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turnpike_store::SharedDatabase;
 
-use crate::admission::Admission;
-use crate::dial::Nodes;
-use crate::guiding::Guide;
-use crate::routes::Routes;
+use crate::ingest::admission::Admission;
+use crate::routing::guiding::Guide;
+use crate::routing::nodes::Nodes;
+use crate::routing::routes::Routes;
 use crate::{FrontConfig, FrontError};
 
 pub(crate) struct Core {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster;
-use crate::routes::RouteTable;
+use crate::routing::routes::RouteTable;
+use crate::services::cluster;
 
 /// Adds 1 to a gauge, and subtracts 1 when the guard is dropped.
 #[derive(Debug)]

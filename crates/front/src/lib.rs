@@ -42,31 +42,14 @@
 //! Time comes from tokio, randomness from a seeded generator, and the network from a [`Dial`]. A
 //! simulation replaces all three.
 
-mod accounts;
-mod admission;
-mod batch;
-mod bindings;
-mod catalogue;
-mod cluster;
 mod config;
 mod core;
-mod dial;
 mod error;
-mod examples;
 mod gauges;
-mod guiding;
 mod health;
 mod ingest;
-mod owner;
-mod partition_sender;
-mod plans;
-mod reassign;
-mod routes;
-mod split;
-mod stall;
-mod subscribing;
-mod suspense;
-mod tables;
+mod routing;
+mod services;
 
 use std::sync::Arc;
 
@@ -80,14 +63,14 @@ use turnpike_proto::suspense::v1::suspense_service_server::SuspenseServiceServer
 use turnpike_store::SharedDatabase;
 use turnpike_types::limits::MESSAGE_BYTES_MAX;
 
-pub use accounts::AccountsApi;
-pub use cluster::ClusterApi;
 pub use config::FrontConfig;
 pub use error::FrontError;
 pub use health::FrontHealth;
-pub use ingest::Ingest;
-pub use plans::Plans;
-pub use suspense::SuspenseApi;
+pub use ingest::stream::Ingest;
+pub use services::accounts::AccountsApi;
+pub use services::cluster::ClusterApi;
+pub use services::plans::Plans;
+pub use services::suspense::SuspenseApi;
 pub use turnpike_proto::dial::{Dial, DialError};
 
 /// A running front. If it is dropped without [`FrontServer::shutdown`], it abandons outstanding
@@ -122,12 +105,13 @@ impl FrontServer {
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let (routes, watcher) =
-            routes::watch_routes(config.clone(), Arc::clone(&db), abort.clone());
+            routing::routes::watch_routes(config.clone(), Arc::clone(&db), abort.clone());
         let core = core::Core {
             routes: routes.clone(),
-            nodes: dial::Nodes::new(dial),
-            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes).following(routes),
-            admission: admission::Admission::new(config.admitted_bytes_max),
+            nodes: routing::nodes::Nodes::new(dial),
+            guide: routing::guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes)
+                .following(routes),
+            admission: ingest::admission::Admission::new(config.admitted_bytes_max),
             chance: core::Chance::new(config.seed),
             tasks,
             gate: CancellationToken::new(),

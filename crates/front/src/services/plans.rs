@@ -16,9 +16,9 @@ use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
 use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
 use crate::FrontError;
-use crate::catalogue::{self, Published, hexadecimal, message};
 use crate::core::Core;
-use crate::examples::Examples;
+use crate::services::catalogue::{self, Published, hexadecimal, message};
+use crate::services::examples::Examples;
 
 /// The gRPC service `PlanService`.
 pub struct Plans {

@@ -12,15 +12,15 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::tally::tally;
 use turnpike_types::RejectReason;
 
-use crate::admission::AdmissionShare;
 use crate::config::millis;
-use crate::reassign::Decided;
-use crate::stall::{Stall, Turn};
+use crate::ingest::admission::AdmissionShare;
+use crate::ingest::reassign::Decided;
+use crate::ingest::stall::{Stall, Turn};
 
 /// The permit of a batch that is not answered yet, and when the batch was received.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
-    /// `None` for records of another batch for which [`crate::reassign`] has decided the account:
+    /// `None` for records of another batch for which [`crate::ingest::reassign`] has decided the account:
     /// that batch holds the permit, and its answer is counted.
     permit: Option<OwnedSemaphorePermit>,
     since: Instant,
@@ -32,7 +32,7 @@ impl Unanswered {
         Self { permit: Some(permit), since: Instant::now() }
     }
 
-    /// Creates the value for records of another batch for which [`crate::reassign`] has decided the
+    /// Creates the value for records of another batch for which [`crate::ingest::reassign`] has decided the
     /// account.
     pub(crate) fn of_another() -> Self {
         Self { permit: None, since: Instant::now() }
@@ -78,7 +78,7 @@ struct Tally {
 impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
     /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for records of
-    /// another batch for which [`crate::reassign`] has decided the account: that batch holds its
+    /// another batch for which [`crate::ingest::reassign`] has decided the account: that batch holds its
     /// share of the admission budget.
     pub(crate) fn open(
         turn: Turn,
@@ -155,7 +155,7 @@ fn count(ack: &BatchAck, took: Duration) {
 
 /// The acknowledgement of a batch before any of its parts is answered. It holds the records that
 /// the front rejects itself, and the outcomes of the records whose account was decided before the
-/// split ([`crate::reassign`]).
+/// split ([`crate::ingest::reassign`]).
 pub(crate) fn first_ack(
     batch_number: u64,
     refused: &[(u32, RejectReason)],

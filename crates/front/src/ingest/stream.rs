@@ -5,11 +5,11 @@
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //!
-//!  records whose identity changed hands: decided and rated before the split (crate::reassign)
+//!  records whose identity changed hands: decided and rated before the split (crate::ingest::reassign)
 //! ```
 //!
 //! While a batch that was answered RETRY has not been sent again, later batches are answered RETRY
-//! too: see [`crate::stall`].
+//! too: see [`crate::ingest::stall`].
 //!
 //! One task reads a stream and passes its batches to the senders in order. At most
 //! `stream_batches_max` batches of a stream are unanswered. Beyond that, the transport's flow
@@ -32,16 +32,18 @@ use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
-use crate::admission::AdmissionShare;
-use crate::batch::{
-    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
-};
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
-use crate::partition_sender::{self, Arrival, PendingSubBatch, SenderQueue};
-use crate::reassign::{self, Decided, MovedRecord};
-use crate::split::{BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities};
-use crate::stall::{Order, Overfull, Stall};
+use crate::ingest::admission::AdmissionShare;
+use crate::ingest::batch::{
+    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
+};
+use crate::ingest::partition_sender::{self, Arrival, PendingSubBatch, SenderQueue};
+use crate::ingest::reassign::{self, Decided, MovedRecord};
+use crate::ingest::split::{
+    BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities,
+};
+use crate::ingest::stall::{Order, Overfull, Stall};
 
 /// The gRPC service `IngestService`.
 pub struct Ingest {
@@ -102,7 +104,7 @@ pub(crate) async fn once(
     answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
 }
 
-/// Ingests records for which [`crate::reassign`] has decided the account. The batch from which they
+/// Ingests records for which [`crate::ingest::reassign`] has decided the account. The batch from which they
 /// were taken holds the admission room, and its answer counts them.
 pub(crate) async fn ingest_decided(
     core: &Arc<Core>,

@@ -6,7 +6,7 @@
 //!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
-//!                             identity changed hands ----> decided before (crate::reassign)
+//!                             identity changed hands ----> decided before (crate::ingest::reassign)
 //! ```
 //!
 //! Records of one partition keep their relative order, with or without a look-up of the account, so
@@ -22,9 +22,9 @@ use turnpike_proto::wire::{WireError, put_number};
 use turnpike_store::IdentityHistory;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
-use crate::guiding::{IdentityKey, bound_at};
-use crate::reassign::Decided;
-use crate::routes::RouteTable;
+use crate::ingest::reassign::Decided;
+use crate::routing::guiding::{IdentityKey, bound_at};
+use crate::routing::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
 pub(crate) type HistoryBySpelling = HashMap<String, Arc<IdentityHistory>>;

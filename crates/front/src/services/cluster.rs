@@ -16,7 +16,7 @@ use turnpike_types::{NodeName, PartitionId, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::routes::RouteTable;
+use crate::routing::routes::RouteTable;
 
 /// The gRPC service `ClusterService`.
 pub struct ClusterApi {

@@ -21,12 +21,12 @@ use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::bindings::{self, IdentityChange, full, held};
 use crate::core::Core;
-use crate::guiding::bound_at;
-use crate::owner::ask;
-use crate::routes::RouteTable;
-use crate::subscribing::PublishedPlans;
+use crate::routing::ask::ask;
+use crate::routing::guiding::bound_at;
+use crate::routing::routes::RouteTable;
+use crate::services::bindings::{self, IdentityChange, full, held};
+use crate::services::subscribing::PublishedPlans;
 
 /// How many partitions one request is sent to concurrently.
 const PARTITIONS_AT_ONCE: usize = 16;

@@ -36,11 +36,11 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp, limi
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{IdentityKey, bound_at, first_holder_at};
-use crate::ingest::ingest_decided;
-use crate::owner::ask;
-use crate::partition_sender::Arrival;
-use crate::split::HistoryBySpelling;
+use crate::ingest::partition_sender::Arrival;
+use crate::ingest::split::HistoryBySpelling;
+use crate::ingest::stream::ingest_decided;
+use crate::routing::ask::ask;
+use crate::routing::guiding::{IdentityKey, bound_at, first_holder_at};
 
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.

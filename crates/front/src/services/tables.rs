@@ -10,7 +10,7 @@ use turnpike_proto::plan::v1::{
 use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
 use turnpike_types::limits::TABLE_BYTES_MAX;
 
-use crate::catalogue::{self, Published, hexadecimal, message};
+use crate::services::catalogue::{self, Published, hexadecimal, message};
 use crate::{FrontError, Plans};
 
 impl Plans {

@@ -18,7 +18,7 @@
 //!
 //! When the head passes its deadline, the sender drops it together with everything behind it, and
 //! ends the session. The batches are answered RETRY and must be sent again in their order
-//! ([`crate::stall`]). If the node still commits some of them, deduplication answers the retries.
+//! ([`crate::ingest::stall`]). If the node still commits some of them, deduplication answers the retries.
 //! Within a session the node accepts a sub-batch only after all before it, so the order is kept.
 
 use std::collections::VecDeque;
@@ -39,13 +39,13 @@ use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
 use turnpike_proto::{REFERRED, UNREACHABLE};
 use turnpike_types::{Epoch, PartitionId, Timestamp};
 
-use crate::batch::{Acks, Ticket};
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
-use crate::owner::words;
-use crate::routes::RouteTable;
-use crate::split::TRAILER_BYTES;
-use crate::stall::Stall;
+use crate::ingest::batch::{Acks, Ticket};
+use crate::ingest::split::TRAILER_BYTES;
+use crate::ingest::stall::Stall;
+use crate::routing::ask::words;
+use crate::routing::routes::RouteTable;
 
 /// Whether the records of a stream arrive for the first time (P35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,9 +20,9 @@ use turnpike_types::limits::{IDENTITY_BINDINGS_MAX, IDENTITY_RELEASES_MAX};
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::accounts::{AccountsApi, already, refused, set};
-use crate::owner::ask;
-use crate::routes::RouteTable;
+use crate::routing::ask::ask;
+use crate::routing::routes::RouteTable;
+use crate::services::accounts::{AccountsApi, already, refused, set};
 
 /// How many accounts are looked up concurrently.
 const ACCOUNTS_AT_ONCE: usize = 16;

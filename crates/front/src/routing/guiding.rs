@@ -10,7 +10,7 @@
 //!
 //! The first holder of an identity is the account that look-ups returned first. If the identity has
 //! moved to another account since records with this start were first accepted, the partition of the
-//! first holder decides the record ([`crate::reassign`]).
+//! first holder decides the record ([`crate::ingest::reassign`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ use turnpike_mutants::{Check, off};
 use turnpike_store::{Binding, IdentityHistory, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
-use crate::routes::Routes;
-use crate::split::HistoryBySpelling;
+use crate::ingest::split::HistoryBySpelling;
+use crate::routing::routes::Routes;
 
 /// The key of an identity for the lookup.
 #[derive(Debug)]

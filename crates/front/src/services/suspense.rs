@@ -9,7 +9,7 @@
 //!                               there under its own id; once that is durable, the home
 //!                               partition marks it as moved (P28, P35). If the identity changed
 //!                               hands, the first holder's partition decides where
-//!                               ([`crate::reassign`])
+//!                               ([`crate::ingest::reassign`])
 //! ```
 //!
 //! A step that fails half way is repeated by the next recycling. The record is then a duplicate in
@@ -38,12 +38,12 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{IdentityKey, bound_at, first_holder_at};
-use crate::ingest::once;
-use crate::owner::ask;
-use crate::partition_sender::Arrival;
-use crate::reassign::{Decided, MovedRecord, owned_by, reassign};
-use crate::routes::RouteTable;
+use crate::ingest::partition_sender::Arrival;
+use crate::ingest::reassign::{Decided, MovedRecord, owned_by, reassign};
+use crate::ingest::stream::once;
+use crate::routing::ask::ask;
+use crate::routing::guiding::{IdentityKey, bound_at, first_holder_at};
+use crate::routing::routes::RouteTable;
 
 /// The number of records listed when the request gives none, and the maximum.
 const RECORDS_DEFAULT: u32 = 10_000;
@@ -556,7 +556,8 @@ mod tests {
     /// arrived when no partition covered it, and in the partition that covers it now.
     #[test]
     fn p35_suspense_of_an_account_is_looked_for_in_its_home_and_in_its_partition() {
-        let table = crate::split::tests::table(&[(1, 1, 100), (2, 101, 200), (3, 201, 300)]);
+        let table =
+            crate::ingest::split::tests::table(&[(1, 1, 100), (2, 101, 200), (3, 201, 300)]);
         let found = |account_number| {
             partitions(&table, &ListRequest { account_number, ..ListRequest::default() })
         };
