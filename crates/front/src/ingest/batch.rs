@@ -14,14 +14,14 @@ use turnpike_types::RejectReason;
 
 use crate::config::millis;
 use crate::ingest::admission::AdmissionShare;
-use crate::ingest::reassign::Decided;
+use crate::ingest::decided::Decided;
 use crate::ingest::stall::{Stall, Turn};
 
 /// The permit of a batch that is not answered yet, and when the batch was received.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
-    /// `None` for records of another batch for which [`crate::ingest::reassign`] has decided the account:
-    /// that batch holds the permit, and its answer is counted.
+    /// `None` for records of another batch for which [`crate::ingest::reassign`] has decided the
+    /// account: that batch holds the permit, and its answer is counted.
     permit: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
@@ -32,8 +32,8 @@ impl Unanswered {
         Self { permit: Some(permit), since: Instant::now() }
     }
 
-    /// Creates the value for records of another batch for which [`crate::ingest::reassign`] has decided the
-    /// account.
+    /// Creates the value for records of another batch for which [`crate::ingest::reassign`] has
+    /// decided the account.
     pub(crate) fn of_another() -> Self {
         Self { permit: None, since: Instant::now() }
     }
@@ -78,8 +78,8 @@ struct Tally {
 impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `ack` holds the answers that are known already
     /// ([`first_ack`]). A batch without parts is answered at once. `room` is `None` for records of
-    /// another batch for which [`crate::ingest::reassign`] has decided the account: that batch holds its
-    /// share of the admission budget.
+    /// another batch for which [`crate::ingest::reassign`] has decided the account: that batch holds
+    /// its share of the admission budget.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,

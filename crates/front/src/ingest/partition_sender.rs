@@ -18,15 +18,15 @@
 //!
 //! When the head passes its deadline, the sender drops it together with everything behind it, and
 //! ends the session. The batches are answered RETRY and must be sent again in their order
-//! ([`crate::ingest::stall`]). If the node still commits some of them, deduplication answers the retries.
-//! Within a session the node accepts a sub-batch only after all before it, so the order is kept.
+//! ([`crate::ingest::stall`]). If the node still commits some of them, deduplication answers the
+//! retries. Within a session the node accepts a sub-batch only after all before it, so the order is
+//! kept.
 
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -35,77 +35,17 @@ use tonic::Status;
 use tonic::metadata::MetadataValue;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
-use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
+use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::{REFERRED, UNREACHABLE};
-use turnpike_types::{Epoch, PartitionId, Timestamp};
+use turnpike_types::{Epoch, PartitionId};
 
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
-use crate::ingest::batch::{Acks, Ticket};
-use crate::ingest::split::TRAILER_BYTES;
+use crate::ingest::batch::Acks;
 use crate::ingest::stall::Stall;
-use crate::routing::ask::words;
-use crate::routing::routes::RouteTable;
-
-/// Whether the records of a stream arrive for the first time (P35).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// From a client: the partition checks the age of the records.
-    First,
-    /// From the suspense of another partition. That partition checked the age of the records when
-    /// they first arrived. `mark`: an instant, by the database's clock, before the look-up of their
-    /// accounts; zero if a first holder's partition decided their accounts (P28).
-    Recycled { mark: Timestamp },
-}
-
-/// The part of a batch that goes to one partition.
-#[derive(Debug)]
-pub(crate) struct PendingSubBatch {
-    body: Body,
-    records_bytes: usize,
-    deadline: Instant,
-    /// If an account was looked up by identity: an instant before the look-up, by the database's
-    /// clock, in microseconds. Otherwise 0.
-    guided_us: u64,
-    ticket: Ticket,
-    _counted: GaugeGuard,
-}
-
-/// The encoded records, followed by the head fields of the last sending. Protobuf accepts fields in
-/// any order, so the first sending copies nothing.
-#[derive(Debug)]
-enum Body {
-    Fresh(Vec<u8>),
-    Sent(Bytes),
-}
-
-impl PendingSubBatch {
-    pub(crate) fn new(records: Vec<u8>, deadline: Instant, guided_us: u64, ticket: Ticket) -> Self {
-        Self {
-            records_bytes: records.len(),
-            body: Body::Fresh(records),
-            deadline,
-            guided_us,
-            ticket,
-            _counted: GaugeGuard::pending(),
-        }
-    }
-
-    fn frame(&mut self, head: SubBatchHead) -> SubBatchFrame {
-        let mut bytes = match std::mem::replace(&mut self.body, Body::Fresh(Vec::new())) {
-            Body::Fresh(records) => records,
-            Body::Sent(sent) => {
-                let mut again = Vec::with_capacity(self.records_bytes + TRAILER_BYTES);
-                again.extend_from_slice(sent.get(..self.records_bytes).unwrap_or_default());
-                again
-            }
-        };
-        head.put(&mut bytes);
-        let frame = SubBatchFrame::from(bytes);
-        self.body = Body::Sent(frame.body().clone());
-        frame
-    }
-}
+use crate::ingest::sub_batch::{Arrival, PendingSubBatch};
+use crate::routing::search::{NextTry, OwnerReply, OwnerSearch, OwnerTarget};
+use crate::routing::table::RouteTable;
 
 /// The sending end of a sender's queue. When it is dropped, the sender ends once everything is
 /// answered.
@@ -140,11 +80,7 @@ pub(crate) fn open(
         stall,
         pending: VecDeque::new(),
         routes: core.routes.subscribe(),
-        hint: None,
-        unreachable: Vec::new(),
-        complaint: None,
-        failures: 0,
-        last: "not sent yet".to_owned(),
+        search: core.owners.search(partition),
         _counted: GaugeGuard::sender(),
     };
     core.tasks.spawn(sender.run());
@@ -162,17 +98,7 @@ struct PartitionSender {
     stall: Arc<Stall>,
     pending: VecDeque<PendingSubBatch>,
     routes: watch::Receiver<Arc<RouteTable>>,
-    /// The address to try next: from a refusal, or of a member that may relay.
-    hint: Option<String>,
-    /// The addresses that could not be reached since the last answer; hints to them are ignored.
-    /// Bounded by the number of members.
-    unreachable: Vec<String>,
-    /// The epoch whose owner could not be reached, as a complaint to the next member (P16).
-    complaint: Option<u64>,
-    /// Consecutive attempts without an answer.
-    failures: u32,
-    /// The outcome of the last attempt, for messages.
-    last: String,
+    search: OwnerSearch,
     _counted: GaugeGuard,
 }
 
@@ -214,8 +140,8 @@ impl PartitionSender {
                 Next::After(pause) => pause,
             };
             metrics::counter!("turnpike_front_lane_retries_total").increment(1);
-            tracing::debug!(partition = %self.partition, failures = self.failures, ?pause,
-                last = %self.last, pending = self.pending.len(),
+            tracing::debug!(partition = %self.partition, failures = self.search.failures(),
+                ?pause, last = self.search.last(), pending = self.pending.len(),
                 "go-back-N: all pending sub-batches are sent again");
             if !self.pause(pause).await {
                 return;
@@ -250,28 +176,23 @@ impl PartitionSender {
     /// Opens a stream to the owner and processes answers until the session ends.
     async fn session(&mut self) -> Next {
         let table = Arc::clone(&self.routes.borrow_and_update());
-        let Some(route) = table.route(self.partition) else {
-            return self.back("the partition is not in the routing table".to_owned());
-        };
-        let sent = self.hint.is_some();
-        let address = self.hint.take().or_else(|| route.address.clone());
-        let Some(address) = address else {
+        let Some(target) = self.search.target(&table) else {
             self.core.routes.hint_stale();
-            return self.back("the partition has no reachable owner".to_owned());
+            return self.back(NextTry::AfterPause);
         };
-        let mut client = match self.core.nodes.client(&address) {
+        let OwnerTarget { address, epoch, is_referred, complaint } = target;
+        let mut client = match self.core.owners.client(&address) {
             Ok(client) => client,
-            Err(error) => return self.back(error.to_string()),
+            Err(error) => return self.failed(error.to_string()),
         };
         let (requests, outgoing) = mpsc::channel(self.core.config.sender_window_batches);
-        let epoch = route.epoch;
         let mut session = Session { address, epoch, requests, sent: 0, sent_bytes: 0, oldest: 0 };
         self.fill(&mut session);
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
-        if sent {
+        if is_referred {
             call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         }
-        if let Some(epoch) = self.complaint.take() {
+        if let Some(epoch) = complaint {
             call.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));
         }
         let answers = futures::stream::once(async move {
@@ -333,14 +254,15 @@ impl PartitionSender {
                         return Next::Idle;
                     }
                     let silent = format!("{} did not answer", session.address);
-                    if self.failures == 0 {
-                        // No attempt has failed since the last answer, so `last` is outdated. The
-                        // outcome of a failed attempt would say more than this time-out.
-                        self.last.clone_from(&silent);
+                    if self.search.failures() == 0 {
+                        // No attempt has failed since the last answer, so the last outcome is
+                        // outdated. The outcome of a failed attempt would say more than this
+                        // time-out.
+                        self.search.ended(silent.clone());
                     }
                     self.expire();
                     self.core.routes.hint_stale();
-                    return self.back(silent);
+                    return self.failed(silent);
                 }
             }
         }
@@ -386,105 +308,61 @@ impl PartitionSender {
             Some(Ok(answer)) => answer,
             Some(Err(status)) => {
                 self.core.routes.hint_stale();
-                let next = self.back(format!("{}: {}", session.address, status.message()));
-                return Some(self.stand_in(&session.address).unwrap_or(next));
+                let table = self.core.routes.table();
+                let next = self.search.unreachable(&table, &session.address, &status);
+                return Some(self.back(next));
             }
             // A node ends the stream itself after it refused a sub-batch or rejected it as invalid.
             None if session.sent == 0 => return Some(Next::Now),
-            None => return Some(self.back(format!("{} ended the stream", session.address))),
+            None => return Some(self.failed(format!("{} ended the stream", session.address))),
         };
         let standing = answer.standing.take().unwrap_or_default();
         let is_next = answer.sequence == session.oldest || off(Check::AnswersInOrder);
         if session.sent == 0 || !is_next {
             let told = answer.sequence;
-            return Some(self.back(format!("{} answered out of order ({told})", session.address)));
+            return Some(
+                self.failed(format!("{} answered out of order ({told})", session.address)),
+            );
         }
-        match standing.verdict() {
-            Verdict::Done => self.on_done(session, &standing, answer),
-            Verdict::Invalid => {
-                self.failures = 0;
+        let table = self.core.routes.table();
+        match self.search.read(&table, &session.address, standing) {
+            OwnerReply::Owner => self.on_done(session, answer),
+            OwnerReply::Invalid(message) => {
+                self.search.answered();
                 if let Some(sub) = self.pop(session) {
-                    sub.ticket
-                        .reject(&format!("partition {}: {}", self.partition, standing.message));
+                    sub.ticket.reject(&format!("partition {}: {message}", self.partition));
                 }
                 None
             }
-            Verdict::NotOwner => Some(self.on_not_owner(session, standing)),
-            Verdict::Overloaded => {
-                let wait = Duration::from_millis(u64::from(standing.retry_after_ms));
+            OwnerReply::Stale { why, fresh } => {
+                self.core.routes.hint_stale();
+                let next = self.search.stale(&session.address, why, fresh);
+                Some(self.back(next))
+            }
+            OwnerReply::Overloaded { why, wait } => {
                 let wait = wait.min(self.core.config.answer_deadline());
                 metrics::counter!("turnpike_front_overloaded_total").increment(1);
-                match self.back(words(&session.address, &standing, "is overloaded")) {
+                match self.failed(why) {
                     Next::After(pause) => Some(Next::After(pause.max(wait))),
                     next => Some(next),
                 }
             }
-            Verdict::Unspecified => {
-                Some(self.back(format!("{} sent an answer without a verdict", session.address)))
-            }
+            OwnerReply::Unreadable(why) => Some(self.failed(why)),
         }
     }
 
-    fn on_done(
-        &mut self,
-        session: &mut Session,
-        standing: &Standing,
-        answer: SubBatchAnswer,
-    ) -> Option<Next> {
-        let table = self.core.routes.table();
-        if !table.route(self.partition).is_some_and(|route| route.admits(standing.epoch)) {
-            metrics::counter!("turnpike_front_answers_dropped_total").increment(1);
-            self.core.routes.hint_stale();
-            let epoch = standing.epoch;
-            return Some(self.back(format!("{} is superseded (epoch {epoch})", session.address)));
-        }
+    fn on_done(&mut self, session: &mut Session, answer: SubBatchAnswer) -> Option<Next> {
         let fits = |head: &PendingSubBatch| head.ticket.fits(&answer) || off(Check::WholeAnswer);
         if !self.pending.front().is_some_and(fits) {
             tracing::error!(partition = %self.partition, address = %session.address,
                 "the answer of a node does not cover every record of its sub-batch; it is ignored");
-            return Some(self.back(format!("{} sent an incomplete answer", session.address)));
+            return Some(self.failed(format!("{} sent an incomplete answer", session.address)));
         }
-        self.unreachable.clear();
-        self.failures = 0;
+        self.search.answered();
         if let Some(sub) = self.pop(session) {
             sub.ticket.done(answer);
         }
         None
-    }
-
-    /// The connection to `address` failed: chooses another member, which may have taken over
-    /// already, may do so soon, or can relay to the owner (P16).
-    fn stand_in(&mut self, address: &str) -> Option<Next> {
-        if !self.unreachable.iter().any(|known| known == address) {
-            self.unreachable.push(address.to_owned());
-        }
-        let table = self.core.routes.table();
-        let suspicion = self.core.config.suspicion();
-        let stand_in = table.stand_in(self.partition, &self.unreachable, suspicion);
-        self.hint = stand_in.filter(|_| !off(Check::StandIn));
-        self.complaint = table.complaint(self.partition, &self.unreachable);
-        if self.hint.is_none() {
-            // All members were tried. The next attempt starts with the owner again.
-            self.unreachable.clear();
-        }
-        (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
-    }
-
-    fn on_not_owner(&mut self, session: &Session, standing: Standing) -> Next {
-        self.core.routes.hint_stale();
-        let next = self.back(words(&session.address, &standing, "does not own the partition"));
-        let hint = Some(standing.owner_address)
-            .filter(|hint| !hint.is_empty() && *hint != session.address)
-            .filter(|hint| !self.unreachable.contains(hint));
-        match hint {
-            // The first hint is followed at once. Later hints are not, since two nodes may refer to
-            // each other.
-            Some(hint) => {
-                self.hint = Some(hint);
-                if self.failures <= 1 { Next::Now } else { next }
-            }
-            None => next,
-        }
     }
 
     /// Ends the session if another node owns the partition now: the old owner will not answer.
@@ -499,7 +377,7 @@ impl PartitionSender {
             return None;
         }
         let address = route.address.as_ref()?;
-        self.last = format!("the partition moved from {} to {address}", session.address);
+        self.search.ended(format!("the partition moved from {} to {address}", session.address));
         Some(Next::Now)
     }
 
@@ -512,11 +390,20 @@ impl PartitionSender {
         Some(sub)
     }
 
-    /// Records a failure. The pause grows with the number of consecutive failures.
-    fn back(&mut self, last: String) -> Next {
-        self.last = last;
-        self.failures = self.failures.saturating_add(1);
-        Next::After(self.core.backoff(self.failures))
+    /// Records an attempt that failed, without saying where the owner is.
+    fn failed(&mut self, why: String) -> Next {
+        self.search.failed(why);
+        self.back(NextTry::AfterPause)
+    }
+
+    /// The next step after a failed attempt. The pause grows with the number of consecutive
+    /// failures.
+    fn back(&mut self, next: NextTry) -> Next {
+        let pause = self.core.owners.backoff(self.search.failures());
+        match next {
+            NextTry::AtOnce => Next::Now,
+            NextTry::AfterPause => Next::After(pause),
+        }
     }
 
     /// The head has passed its deadline: answers RETRY for it and for everything behind it.
@@ -524,7 +411,7 @@ impl PartitionSender {
         let why = format!(
             "partition {}: {} (no durable answer within {:?}); send the batch again",
             self.partition,
-            self.last,
+            self.search.last(),
             self.core.config.answer_deadline()
         );
         // One step under the lock: a sub-batch pushed before it is drained here, and a batch pushed

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
@@ -36,11 +37,12 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp, limi
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::ingest::partition_sender::Arrival;
-use crate::ingest::split::HistoryBySpelling;
-use crate::ingest::stream::ingest_decided;
-use crate::routing::ask::ask;
-use crate::routing::guiding::{IdentityKey, bound_at, first_holder_at};
+use crate::ingest::batch::{Unanswered, retry_ack};
+use crate::ingest::decided::Decided;
+use crate::ingest::dispatch::Dispatch;
+use crate::ingest::split::{Splitter, head_of};
+use crate::ingest::sub_batch::Arrival;
+use crate::routing::guiding::{HistoryBySpelling, IdentityKey, bound_at, first_holder_at};
 
 /// The number of records in one request. A batch of this many records of the largest size fits the
 /// size limit.
@@ -60,27 +62,6 @@ pub(crate) struct MovedRecord {
     pub(crate) first: AccountNumber,
     /// The account that holds the identity now.
     pub(crate) to: Option<AccountNumber>,
-}
-
-/// The outcome for one record.
-#[derive(Clone, Debug)]
-pub(crate) enum Decided {
-    /// The record was rated now.
-    Accepted,
-    /// The record was rated before.
-    Duplicate,
-    /// The record is suspended or rejected.
-    Result(RecordResult),
-    /// The record waits in the first holder's suspense, because the account of the decision
-    /// rejected it.
-    Waits {
-        /// The answer for the client.
-        result: RecordResult,
-        /// The word of the rejection.
-        refusal: String,
-    },
-    /// The record has no durable answer: send it again.
-    Retry(String),
 }
 
 /// Appends `account` to the encoded record as another account field. It replaces the former
@@ -259,9 +240,10 @@ impl Chunk<'_> {
             records: records.collect(),
             recycled: self.recycled,
         };
-        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
-            node.reassign(request).await
-        });
+        let asking =
+            self.core.owners.ask(self.partition, request, |mut node, request| async move {
+                node.reassign(request).await
+            });
         let answer = self.in_time(asking).await;
         let outcomes = match answer {
             Ok(answer) => answer.outcomes,
@@ -354,9 +336,10 @@ impl Chunk<'_> {
         }
         let keys: Vec<RecycleKey> = waiting.iter().filter_map(|one| self.key(one, 0)).collect();
         let request = NodeRecycleRequest { partition: self.partition.0, keys, refusals: vec![] };
-        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
-            node.recycle(request).await
-        });
+        let asking =
+            self.core.owners.ask(self.partition, request, |mut node, request| async move {
+                node.recycle(request).await
+            });
         let answer = self.in_time(asking).await;
         let outcomes = answer.map(|answer| answer.outcomes).map_err(|error| error.to_string());
         for (n, one) in waiting.iter().enumerate() {
@@ -400,9 +383,10 @@ impl Chunk<'_> {
             return;
         }
         let request = NodeRecycleRequest { partition: self.partition.0, keys, refusals };
-        let asking = ask(self.core, self.partition, request, |mut node, request| async move {
-            node.recycle(request).await
-        });
+        let asking =
+            self.core.owners.ask(self.partition, request, |mut node, request| async move {
+                node.recycle(request).await
+            });
         let answer = self.in_time(asking).await;
         if let Err(error) = answer {
             tracing::warn!(partition = %self.partition, %error,
@@ -437,6 +421,31 @@ impl Chunk<'_> {
             moved_to_account,
         })
     }
+}
+
+/// Ingests records whose account is decided. The batch from which they were taken holds the
+/// admission room, and its answer counts them.
+async fn ingest_decided(
+    core: &Arc<Core>,
+    frame: &BatchFrame,
+    arrival: Arrival,
+    deadline: Instant,
+) -> BatchAck {
+    let (acks, mut answers) = mpsc::unbounded_channel();
+    let mut dispatch = Dispatch::new(core, arrival, acks);
+    let unanswered = Unanswered::of_another();
+    // The stream is new, so its list of refused batches can't be full.
+    let _ = match Splitter::default().split(frame, &core.routes.table(), None) {
+        Ok((head, split)) => dispatch.push(head, split, None, deadline, unanswered),
+        Err(stop) => dispatch.refuse(head_of(frame), stop.into(), unanswered),
+    };
+    // The senders end once everything is answered.
+    drop(dispatch);
+    let answer = answers.recv().await.and_then(Result::ok);
+    answer.map_or_else(
+        || retry_ack(0, core.config.retry_hint(), FrontError::ShuttingDown.to_string()),
+        |delivery| delivery.ack,
+    )
 }
 
 fn judge(index: usize, outcome: ReassignOutcome) -> Result<RateFor, Box<Decided>> {

@@ -6,28 +6,24 @@
 //!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
-//!                             identity changed hands ----> decided before (crate::ingest::reassign)
+//!                             identity changed hands ----> decided before (reassign.rs)
 //! ```
 //!
 //! Records of one partition keep their relative order, with or without a look-up of the account, so
 //! that the order of each account is kept.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
-use turnpike_store::IdentityHistory;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
-use crate::ingest::reassign::Decided;
-use crate::routing::guiding::{IdentityKey, bound_at};
-use crate::routing::routes::RouteTable;
-
-/// The histories of the identities of a batch, by canonical spelling.
-pub(crate) type HistoryBySpelling = HashMap<String, Arc<IdentityHistory>>;
+use crate::ingest::decided::Decided;
+use crate::ingest::sub_batch::TRAILER_BYTES;
+use crate::routing::guiding::{HistoryBySpelling, IdentityKey, bound_at};
+use crate::routing::table::RouteTable;
 
 /// The result of splitting a batch.
 #[derive(Debug, Default)]
@@ -297,9 +293,6 @@ impl SplitState<'_> {
         split
     }
 }
-
-/// Space for the fields that a sender appends after the records.
-pub(crate) const TRAILER_BYTES: usize = 24;
 
 /// The distinct identities of a batch in canonical spelling, each with the starts of its records.
 pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> {

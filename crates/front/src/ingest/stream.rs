@@ -1,11 +1,11 @@
-//! The ingest service: receives batches and sends acknowledgements.
+//! One client stream: its batches are read, admitted, split and passed on in order.
 //!
 //! ```text
-//!  client stream --read--> admit --> split (identities are looked up first) -----------> senders
+//!  client stream --read--> admit --> split (identities looked up first) --> dispatch --> senders
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //!
-//!  records whose identity changed hands: decided and rated before the split (crate::ingest::reassign)
+//!  records whose identity changed hands: decided and rated before the split (reassign.rs)
 //! ```
 //!
 //! While a batch that was answered RETRY has not been sent again, later batches are answered RETRY
@@ -15,185 +15,82 @@
 //! `stream_batches_max` batches of a stream are unanswered. Beyond that, the transport's flow
 //! control applies backpressure.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
-use turnpike_proto::ingest::v1::BatchAck;
-use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::{PartitionId, limits};
+use turnpike_types::limits;
 
 use crate::FrontError;
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
-use crate::ingest::admission::AdmissionShare;
-use crate::ingest::batch::{
-    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
-};
-use crate::ingest::partition_sender::{self, Arrival, PendingSubBatch, SenderQueue};
-use crate::ingest::reassign::{self, Decided, MovedRecord};
-use crate::ingest::split::{
-    BatchId, HistoryBySpelling, Split, SplitStop, Splitter, head_of, identities,
-};
-use crate::ingest::stall::{Order, Overfull, Stall};
+use crate::ingest::admission::{Admission, AdmissionShare};
+use crate::ingest::batch::{Acks, Unanswered};
+use crate::ingest::decided::Decided;
+use crate::ingest::dispatch::Dispatch;
+use crate::ingest::reassign::{self, MovedRecord};
+use crate::ingest::refusal::{BatchRefusal, STREAM_OVERFULL};
+use crate::ingest::split::{BatchId, Split, SplitStop, Splitter, head_of, identities};
+use crate::ingest::stall::Overfull;
+use crate::ingest::sub_batch::Arrival;
+use crate::routing::guiding::HistoryBySpelling;
 
-/// The gRPC service `IngestService`.
-pub struct Ingest {
+/// The reader of one client stream.
+pub(crate) struct ClientStream {
     core: Arc<Core>,
-}
-
-impl Ingest {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
-    }
-}
-
-#[tonic::async_trait]
-impl IngestService for Ingest {
-    type IngestStream = Pin<Box<dyn Stream<Item = Result<BatchAck, Status>> + Send>>;
-
-    async fn ingest(
-        &self,
-        request: Request<Streaming<BatchFrame>>,
-    ) -> Result<Response<Self::IngestStream>, Status> {
-        self.core.enter()?;
-        let (acks, answers) = mpsc::unbounded_channel();
-        let stream =
-            ClientStream::new(&self.core, Arrival::First, acks, Some(GaugeGuard::stream()));
-        self.core.tasks.spawn(stream.run(request.into_inner()));
-        // The delivery holds the permit: a batch counts as answered once its ack was read.
-        let answers =
-            UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
-        Ok(Response::new(Box::pin(answers)))
-    }
-
-    async fn ingest_once(
-        &self,
-        request: Request<BatchFrame>,
-    ) -> Result<Response<BatchAck>, Status> {
-        self.core.enter()?;
-        Ok(Response::new(once(&self.core, request.into_inner(), Arrival::First).await?))
-    }
-}
-
-/// Processes one batch on a new stream.
-///
-/// # Errors
-/// [`FrontError::ShuttingDown`] when the front stops before the answer.
-pub(crate) async fn once(
-    core: &Arc<Core>,
-    frame: BatchFrame,
-    arrival: Arrival,
-) -> Result<BatchAck, FrontError> {
-    let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut stream = ClientStream::new(core, arrival, acks, Some(GaugeGuard::stream()));
-    let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
-    // The stream is new, so its list of refused batches can't be full.
-    let _ = stream.take(frame, unanswered).await;
-    // The senders end once everything is answered.
-    drop(stream);
-    let answer = answers.recv().await.and_then(Result::ok);
-    answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
-}
-
-/// Ingests records for which [`crate::ingest::reassign`] has decided the account. The batch from which they
-/// were taken holds the admission room, and its answer counts them.
-pub(crate) async fn ingest_decided(
-    core: &Arc<Core>,
-    frame: &BatchFrame,
-    arrival: Arrival,
-    deadline: Instant,
-) -> BatchAck {
-    let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut stream = ClientStream::new(core, arrival, acks, None);
-    let unanswered = Unanswered::of_another();
-    // The stream is new, so its list of refused batches can't be full.
-    let _ = match stream.splitter.split(frame, &core.routes.table(), None) {
-        Ok((head, split)) => stream.push(head, split, None, deadline, unanswered),
-        Err(stop) => stream.refuse(head_of(frame), refusal(stop), unanswered),
-    };
-    // The senders end once everything is answered.
-    drop(stream);
-    let answer = answers.recv().await.and_then(Result::ok);
-    answer.map_or_else(
-        || retry_ack(0, core.config.retry_hint(), FrontError::ShuttingDown.to_string()),
-        |delivery| delivery.ack,
-    )
-}
-
-struct ClientStream {
-    core: Arc<Core>,
-    arrival: Arrival,
-    acks: Acks,
-    stall: Arc<Stall>,
+    admission: Arc<Admission>,
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
-    senders: BTreeMap<PartitionId, SenderQueue>,
-    /// The highest batch number received. It must not decide anything (P29); only a mutant reads
-    /// it.
-    highest: Option<u64>,
-    /// `None` for a stream within the front, without a client.
-    _counted: Option<GaugeGuard>,
-}
-
-/// Why a batch is refused.
-enum Refusal {
-    Retry(String),
-    /// An earlier refused batch must be sent again first.
-    OutOfTurn(String),
-    Reject(String),
+    dispatch: Dispatch,
+    _counted: GaugeGuard,
 }
 
 impl ClientStream {
-    fn new(core: &Arc<Core>, arrival: Arrival, acks: Acks, counted: Option<GaugeGuard>) -> Self {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        admission: &Arc<Admission>,
+        arrival: Arrival,
+        acks: Acks,
+    ) -> Self {
         Self {
             core: Arc::clone(core),
-            arrival,
-            acks,
-            stall: Arc::default(),
+            admission: Arc::clone(admission),
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
-            senders: BTreeMap::new(),
-            highest: None,
-            _counted: counted,
+            dispatch: Dispatch::new(core, arrival, acks),
+            _counted: GaugeGuard::stream(),
         }
     }
 
     /// Waits for a permit for one more unanswered batch. Returns `None` when the front must stop
     /// reading.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            () = self.acks.closed() => None,
+            () = self.dispatch.acks().closed() => None,
             () = self.core.gate.cancelled() => None,
             slot = Arc::clone(&self.unanswered).acquire_owned() => slot.ok(),
         }
     }
 
-    async fn run(mut self, mut batches: Streaming<BatchFrame>) {
+    /// Reads the stream to its end.
+    pub(crate) async fn run(mut self, mut batches: Streaming<BatchFrame>) {
         let why = loop {
             let Some(unanswered) = self.slot().await else { break FrontError::ShuttingDown.into() };
             let batch = tokio::select! {
                 biased;
-                () = self.acks.closed() => return,
+                () = self.dispatch.acks().closed() => return,
                 () = self.core.gate.cancelled() => break FrontError::ShuttingDown.into(),
                 batch = batches.message() => batch,
             };
             match batch {
                 Ok(Some(frame)) => {
                     if let Err(Overfull) = self.take(frame, unanswered).await {
-                        break Status::resource_exhausted(
-                            "too many batches of this stream were answered RETRY and not sent \
-                             again: open a new stream and send them again in their order",
-                        );
+                        break Status::resource_exhausted(STREAM_OVERFULL);
                     }
                 }
                 Ok(None) => return,
@@ -216,12 +113,12 @@ impl ClientStream {
         };
         tokio::select! {
             biased;
-            () = self.acks.closed() => return,
+            () = self.dispatch.acks().closed() => return,
             _ = self.unanswered.acquire_many(all) => {}
             () = given_up => {}
         }
         // A send error means that the client has disconnected: no reason is needed.
-        let _ = self.acks.send(Err(why));
+        let _ = self.dispatch.acks().send(Err(why));
     }
 
     /// Processes a batch. It is answered now or when its last part is durable, unless the client
@@ -229,28 +126,28 @@ impl ClientStream {
     ///
     /// # Errors
     /// [`Overfull`]: the stream must end.
-    async fn take(
+    pub(crate) async fn take(
         &mut self,
         frame: BatchFrame,
         unanswered: OwnedSemaphorePermit,
     ) -> Result<(), Overfull> {
         let unanswered = Unanswered::received(unanswered);
         let deadline = Instant::now() + self.core.config.answer_deadline();
-        let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
+        let (acks, abort) = (self.dispatch.acks().clone(), self.core.abort.clone());
         let split = async {
             let received = failpoint::pass(Step::FrontReceived).await;
-            received.map_err(|error| Refusal::Retry(error.to_string()))?;
+            received.map_err(|error| BatchRefusal::Retry(error.to_string()))?;
             // `push` decides whether an earlier batch must be sent again first. This early check
             // saves admission and look-ups for a batch that `push` would refuse, since in between
             // only this task could push the earlier batch.
-            self.check_turn(&frame)?;
+            self.dispatch.check_turn(&frame)?;
             self.split(&frame, deadline).await
         };
         let split = tokio::select! {
             biased;
             split = split => split,
             () = acks.closed() => return Ok(()),
-            () = abort.cancelled() => Err(Refusal::Retry(FrontError::ShuttingDown.to_string())),
+            () = abort.cancelled() => Err(FrontError::ShuttingDown.into()),
         };
         match split {
             Ok((head, split, room)) => {
@@ -263,101 +160,53 @@ impl ClientStream {
                 } else {
                     deadline
                 };
-                self.push(head, split, Some(room), deadline, unanswered)
+                self.dispatch.push(head, split, Some(room), deadline, unanswered)
             }
-            Err(refusal) => self.refuse(head_of(&frame), refusal, unanswered),
+            Err(refusal) => self.dispatch.refuse(head_of(&frame), refusal, unanswered),
         }
-    }
-
-    fn check_turn(&self, frame: &BatchFrame) -> Result<(), Refusal> {
-        let is_stalled = self.stall.lock().is_stalled();
-        if !is_stalled {
-            return Ok(());
-        }
-        let number = head_of(frame).batch_number;
-        in_turn(&self.stall.lock(), number)
-    }
-
-    /// Answers a batch that is refused. Remembers a batch that the client will send again.
-    fn refuse(
-        &self,
-        head: BatchId,
-        refusal: Refusal,
-        unanswered: Unanswered,
-    ) -> Result<(), Overfull> {
-        let number = head.batch_number;
-        tracing::debug!(source = head.source, batch = number, "batch refused");
-        let hint = self.core.config.retry_hint();
-        let mut order = self.stall.lock();
-        let (remembered, ack) = match refusal {
-            Refusal::Reject(message) => {
-                order.forget(number);
-                (Ok(()), reject_ack(number, message))
-            }
-            Refusal::Retry(message) => {
-                let hint = self.core.chance.jitter(hint * 2);
-                (order.refuse(number, Some(&message)), retry_ack(number, hint, message))
-            }
-            Refusal::OutOfTurn(message) => {
-                (order.refuse(number, None), retry_ack(number, hint, message))
-            }
-        };
-        drop(order);
-        UnansweredBatch::refuse(ack, &self.acks, unanswered);
-        remembered
     }
 
     async fn split(
         &mut self,
         frame: &BatchFrame,
         deadline: Instant,
-    ) -> Result<(BatchId, Split, AdmissionShare), Refusal> {
+    ) -> Result<(BatchId, Split, AdmissionShare), BatchRefusal> {
         let bytes = frame.body().len();
         if bytes > limits::BATCH_BYTES_MAX {
-            return Err(Refusal::Reject(format!(
-                "the batch has {bytes} bytes; at most {} are taken: send smaller batches",
-                limits::BATCH_BYTES_MAX
-            )));
+            return Err(BatchRefusal::too_large(bytes));
         }
         let wait = self.core.config.admission_wait();
-        let Some(room) = self.core.admission.admit(bytes, wait).await else {
-            return Err(Refusal::Retry(
-                "overloaded: too many bytes of batches are not answered yet".to_owned(),
-            ));
+        let Some(room) = self.admission.admit(bytes, wait).await else {
+            return Err(BatchRefusal::overloaded());
         };
         let Some(table) = self.core.routes.first(deadline).await else {
-            return Err(Refusal::Retry(FrontError::NoRoutes.to_string()));
+            return Err(FrontError::NoRoutes.into());
         };
         let first = self.splitter.split(frame, &table, None);
         let split = match first {
             Err(SplitStop::NeedsGuiding) => self.guide_and_split(frame).await?,
             other => other,
         };
-        let (head, split) = split.map_err(refusal)?;
+        let (head, split) = split?;
         Ok((head, split, room))
     }
 
     async fn guide_and_split(
         &mut self,
         frame: &BatchFrame,
-    ) -> Result<Result<(BatchId, Split), SplitStop>, Refusal> {
+    ) -> Result<Result<(BatchId, Split), SplitStop>, BatchRefusal> {
         let wait = self.core.config.attempt();
         let covered = self.core.routes.for_look_ups(Instant::now() + wait).await;
-        let Some(table) = covered else {
-            let why =
-                "identities can't be looked up: the shared database does not note the look-up";
-            return Err(Refusal::Retry(why.to_owned()));
-        };
+        let table = covered.ok_or_else(BatchRefusal::not_noted)?;
         let asking = self.core.guide.histories(identities(frame));
         let histories = match tokio::time::timeout(wait, asking).await {
             Ok(Ok(histories)) => histories,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "identities can't be looked up");
-                return Err(Refusal::Retry(format!("identities can't be looked up: {error}")));
+                return Err(BatchRefusal::not_looked_up(&error.to_string()));
             }
             Err(_) => {
-                let why = "identities can't be looked up: the shared database does not respond";
-                return Err(Refusal::Retry(why.to_owned()));
+                return Err(BatchRefusal::not_looked_up("the shared database does not respond"));
             }
         };
         let decided = self.decide(frame, &histories).await?;
@@ -370,97 +219,15 @@ impl ClientStream {
         &self,
         frame: &BatchFrame,
         histories: &HistoryBySpelling,
-    ) -> Result<Vec<(u32, Decided)>, Refusal> {
+    ) -> Result<Vec<(u32, Decided)>, BatchRefusal> {
         let (indexes, candidates): (Vec<u32>, Vec<MovedRecord>) =
             reassign::candidates(frame, histories).into_iter().unzip();
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let is_recycled = matches!(self.arrival, Arrival::Recycled { .. });
+        let is_recycled = matches!(self.dispatch.arrival(), Arrival::Recycled { .. });
         let deciding = reassign::reassign_all(&self.core, &candidates, is_recycled);
-        let outcomes = Box::pin(deciding).await.map_err(Refusal::Retry)?;
+        let outcomes = Box::pin(deciding).await.map_err(BatchRefusal::Retry)?;
         Ok(indexes.into_iter().zip(outcomes).collect())
-    }
-
-    /// Passes a batch to the senders, unless a refused batch must be sent again first.
-    fn push(
-        &mut self,
-        head: BatchId,
-        split: Split,
-        room: Option<AdmissionShare>,
-        deadline: Instant,
-        unanswered: Unanswered,
-    ) -> Result<(), Overfull> {
-        let hint = self.core.config.retry_hint();
-        let stall = Arc::clone(&self.stall);
-        // One step under the lock. A sender refuses a batch either before this step, and then
-        // `in_turn` finds the refused batch, or after it, and then the sender finds the parts
-        // pushed here.
-        let mut order = stall.lock();
-        if let Err(refusal) = in_turn(&order, head.batch_number) {
-            drop(order);
-            return self.refuse(head, refusal, unanswered);
-        }
-        if off(Check::BatchNumbers) && self.highest >= Some(head.batch_number) {
-            order.forget(head.batch_number);
-            UnansweredBatch::refuse(
-                taken_ack(head.batch_number, split.records),
-                &self.acks,
-                unanswered,
-            );
-            return Ok(());
-        }
-        self.highest = self.highest.max(Some(head.batch_number));
-        let turn = order.push(head.batch_number);
-        let parts = split.parts.len();
-        let ack = first_ack(head.batch_number, &split.refused, split.decided);
-        let batch =
-            UnansweredBatch::open(turn, parts, ack, room, &self.acks, &self.stall, unanswered);
-        let mut gone = Vec::new();
-        for part in split.parts {
-            let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);
-            let sender = self.senders.entry(part.partition).or_insert_with(|| {
-                let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
-                partition_sender::open(&self.core, part.partition, self.arrival, acks, stall)
-            });
-            gone.extend(sender.push(PendingSubBatch::new(
-                part.records,
-                deadline,
-                part.guided_us,
-                ticket,
-            )));
-        }
-        drop(order);
-        drop(gone);
-        Ok(())
-    }
-}
-
-fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
-    match order.is_out_of_turn(number).filter(|_| !off(Check::Turn)) {
-        None => Ok(()),
-        Some((first, why)) => Err(Refusal::OutOfTurn(format!(
-            "batch {first} was answered RETRY: send it again first, so that the order is kept (it \
-             was refused because: {why})"
-        ))),
-    }
-}
-
-fn refusal(stop: SplitStop) -> Refusal {
-    match stop {
-        SplitStop::NoPartitions => Refusal::Retry(FrontError::NoPartitions.to_string()),
-        // Histories were looked up for every identity, so the second split finds none missing.
-        SplitStop::NeedsGuiding => Refusal::Retry("an identity was not looked up".to_owned()),
-        SplitStop::Malformed(error) => Refusal::Reject(format!(
-            "the message is not a valid batch: {error}; send an IngestBatch"
-        )),
-        SplitStop::TooManyRecords(records) => Refusal::Reject(format!(
-            "the batch has {records} records; at most {} are taken: send smaller batches",
-            limits::BATCH_RECORDS_MAX
-        )),
-        SplitStop::LongSource(bytes) => Refusal::Reject(format!(
-            "the source's name has {bytes} bytes; at most {} are taken: shorten it",
-            limits::SOURCE_BYTES_MAX
-        )),
     }
 }

@@ -21,8 +21,10 @@ use turnpike_mutants::{Check, off};
 use turnpike_store::{Binding, IdentityHistory, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
-use crate::ingest::split::HistoryBySpelling;
 use crate::routing::routes::Routes;
+
+/// The histories of identities, by canonical spelling.
+pub(crate) type HistoryBySpelling = HashMap<String, Arc<IdentityHistory>>;
 
 /// The key of an identity for the lookup.
 #[derive(Debug)]

@@ -1,12 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::record::{encode, encode_extra};
 use turnpike_proto::wire::put_bytes;
-use turnpike_store::{Binding, Observation, PartitionRow, PartitionSpec, SegmentPosition};
+use turnpike_store::{
+    Binding, IdentityHistory, Observation, PartitionRow, PartitionSpec, SegmentPosition,
+};
 use turnpike_types::{AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, UsageRecord};
 
 use super::*;
@@ -243,8 +246,7 @@ proptest! {
 
 #[test]
 fn mutants_are_caught() {
-    let test =
-        "split::tests::an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place";
+    let test = "ingest::split::tests::an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place";
     turnpike_mutants::all_caught(&[(
         turnpike_mutants::Check::GuidedByStart,
         test,

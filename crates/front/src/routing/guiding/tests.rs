@@ -73,7 +73,7 @@ async fn p28_every_start_that_a_cached_history_does_not_cover_is_looked_up() {
 
 #[test]
 fn mutants_are_caught() {
-    let here = |test| format!("guiding::tests::{test}");
+    let here = |test| format!("routing::guiding::tests::{test}");
     turnpike_mutants::all_caught(&[
         (
             Check::BindingEnds,

@@ -1,15 +1,18 @@
 use super::*;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use turnpike_mutants::all_caught;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Call, Following, Interpose, Interposed, Member, NodeBeat, PartitionSpec, SegmentPosition,
-    StoreError, StoreIncarnation, StoreResult,
+    Call, Following, Interpose, Interposed, Member, NodeBeat, NodeRow, PartitionRow, PartitionSpec,
+    SegmentPosition, StoreError, StoreIncarnation, StoreResult,
 };
-use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
+use turnpike_types::limits::GUIDED_MAX_US;
+use turnpike_types::{
+    AccountRange, ClaimId, Incarnation, NodeName, Priority, SegmentHash, SegmentNumber,
+};
 
 fn row(incarnation: u64, counter: u64) -> NodeRow {
     let beat = NodeBeat {
@@ -270,7 +273,7 @@ fn the_age_of_the_mark_of_look_ups_is_by_the_clock_of_the_database() {
 
 #[test]
 fn mutants_are_caught() {
-    let here = |test| format!("routes::tests::{test}");
+    let here = |test| format!("routing::routes::tests::{test}");
     all_caught(&[
         (
             Check::RecentMark,

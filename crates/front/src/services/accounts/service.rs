@@ -8,25 +8,26 @@ use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use turnpike_mutants::{Check, off};
-use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
-    IdentityAt, IdentityBinding, OpenAccount, ResolveRequest, ResolveResponse, ResolvedIdentity,
-    ShowRequest, ShowResponse,
+    IdentityAt, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
-use turnpike_store::{BindOutcome, Binding};
+use turnpike_store::Binding;
 use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
-use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
+use turnpike_types::{AccountNumber, PartitionId, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::routing::ask::ask;
 use crate::routing::guiding::bound_at;
-use crate::routing::routes::RouteTable;
-use crate::services::bindings::{self, IdentityChange, full, held};
-use crate::services::subscribing::PublishedPlans;
+use crate::routing::table::RouteTable;
+use crate::services::accounts::bindings::{self, IdentityChange};
+use crate::services::accounts::commands::{
+    binding, check_count, check_identity, must_be_new, place,
+};
+use crate::services::accounts::results::{already, bound, held, refused, retry, set};
+use crate::services::accounts::subscribing::PublishedPlans;
 
 /// How many partitions one request is sent to concurrently.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -35,7 +36,7 @@ const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service `AccountService`.
 pub struct AccountsApi {
-    pub(crate) core: Arc<Core>,
+    core: Arc<Core>,
     plans: PublishedPlans,
 }
 
@@ -117,8 +118,8 @@ impl AccountsApi {
         let before = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
         let is_change = !changes.is_empty();
         self.bind(bindings, &mut results).await;
-        self.rebind(changes, &mut results).await;
-        self.let_fronts_see(before, is_change).await;
+        bindings::rebind(&self.core, changes, &mut results).await;
+        bindings::let_fronts_see(&self.core, before, is_change).await;
         Ok(ApplyResponse { results })
     }
 
@@ -149,9 +150,7 @@ impl AccountsApi {
         let found = match self.identity_faults(commands, &is_sound).await {
             Ok(found) => found.into_iter().map(|fault| fault.map(refused)).collect(),
             Err(error) => {
-                let outcome = AccountOutcome::Retry.into();
-                let message = format!("its identities can't be looked up ({error})");
-                let result = AccountResult { outcome, message };
+                let result = retry(format!("its identities can't be looked up ({error})"));
                 let binds = |command: &AccountCommand| !command.identities.is_empty();
                 commands.iter().map(|one| binds(one).then(|| result.clone())).collect::<Vec<_>>()
             }
@@ -240,26 +239,22 @@ impl AccountsApi {
     ) -> Vec<(usize, AccountResult)> {
         let (indexes, commands): (Vec<usize>, Vec<AccountCommand>) = group.into_iter().unzip();
         let request = NodeApplyRequest { partition: partition.0, commands };
-        let answer = ask(&self.core, partition, request, |mut node, request| async move {
-            node.apply(request).await
-        })
-        .await;
+        let answer = self
+            .core
+            .owners
+            .ask(partition, request, |mut node, request| async move { node.apply(request).await })
+            .await;
         let failure = match answer {
             Ok(answer) if answer.results.len() == indexes.len() => {
                 return indexes.into_iter().zip(answer.results).collect();
             }
-            Ok(answer) => AccountResult {
-                outcome: AccountOutcome::Retry.into(),
-                message: format!(
-                    "partition {partition}: {} results for {} commands",
-                    answer.results.len(),
-                    indexes.len()
-                ),
-            },
+            Ok(answer) => retry(format!(
+                "partition {partition}: {} results for {} commands",
+                answer.results.len(),
+                indexes.len()
+            )),
             Err(error @ FrontError::Refused { .. }) => refused(error.to_string()),
-            Err(error) => {
-                AccountResult { outcome: AccountOutcome::Retry.into(), message: error.to_string() }
-            }
+            Err(error) => retry(error.to_string()),
         };
         indexes.into_iter().map(|index| (index, failure.clone())).collect()
     }
@@ -292,56 +287,11 @@ impl AccountsApi {
                         "the command is durable, but its identities are not bound yet ({error}): \
                          send the command again"
                     );
-                    let outcome = AccountOutcome::Retry.into();
-                    set(results, index, AccountResult { outcome, message });
+                    set(results, index, retry(message));
                 }
             }
         }
     }
-}
-
-fn check_count(commands: &[AccountCommand]) -> Result<(), FrontError> {
-    let count = commands.len();
-    if count > ACCOUNT_COMMANDS_MAX {
-        return Err(FrontError::Invalid(format!(
-            "{count} commands; at most {ACCOUNT_COMMANDS_MAX} are taken in one request"
-        )));
-    }
-    Ok(())
-}
-
-pub(crate) fn set(results: &mut [AccountResult], index: usize, result: AccountResult) {
-    if let Some(place) = results.get_mut(index) {
-        *place = result;
-    }
-}
-
-/// Merges the outcome of a binding into the result of its command.
-fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
-    match outcome {
-        BindOutcome::Already => {}
-        BindOutcome::Bound => {
-            if result.outcome() == AccountOutcome::Already {
-                result.outcome = AccountOutcome::Applied.into();
-            }
-        }
-        BindOutcome::Full => {
-            *result = refused(format!("the account is changed, but {}", full(&binding.identity)));
-        }
-        BindOutcome::Taken(by) => {
-            *result = refused(format!(
-                "the account is changed, but {} is not bound: {}, since a moment ago. Bind it for \
-                 another interval, or move it (turnpike account bind --move), then send the rest \
-                 again",
-                binding.identity,
-                held(by)
-            ));
-        }
-    }
-}
-
-const fn must_be_new(command: &AccountCommand) -> bool {
-    matches!(command.command, Some(Command::Open(OpenAccount { must_be_new: true, .. })))
 }
 
 /// The binding in `history` that conflicts with `wanted`, so that the store would refuse `wanted`.
@@ -358,56 +308,6 @@ fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Bindin
     }
     let mut others = history.iter().filter(|by| by.account != wanted.account);
     others.find(|by| by.from < wanted.until && wanted.from < by.until)
-}
-
-pub(crate) fn refused(message: String) -> AccountResult {
-    AccountResult { outcome: AccountOutcome::Refused.into(), message }
-}
-
-/// The partition that a command goes to, or why the command is invalid.
-fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, String> {
-    let account = command.account_number;
-    if account == 0 {
-        return Err("account_number is missing".to_owned());
-    }
-    if command.command.is_none() && command.identities.is_empty() {
-        return Err(
-            "no command: give open, subscribe, cancel, amend_settings, bind, unbind or identities"
-                .to_owned(),
-        );
-    }
-    let is_change = matches!(command.command, Some(Command::Bind(_) | Command::Unbind(_)));
-    if is_change && !command.identities.is_empty() {
-        return Err("bind and unbind name their identity: leave identities empty".to_owned());
-    }
-    for bound in &command.identities {
-        check_identity(bound)?;
-    }
-    let slot = table.slot_of(AccountNumber(account));
-    slot.and_then(|slot| table.at(slot)).map(|route| route.partition).ok_or_else(|| {
-        format!("no partition covers account {account}: turnpike status shows the ranges")
-    })
-}
-
-fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
-    let identity = Identity::parse_bound(&bound.identity).map_err(|error| error.to_string())?;
-    if bound.until_us.is_some_and(|until| until <= bound.from_us) {
-        return Err(format!("identity {identity}: until_us is not after from_us"));
-    }
-    if bound.from_us == i64::MAX {
-        return Err(format!("identity {identity}: from_us is the largest possible time"));
-    }
-    Ok(())
-}
-
-fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
-    Binding {
-        // `check_identity` has validated the spelling. The fallback keeps the spelling as given.
-        identity: Identity::parse(&bound.identity).map_or(bound.identity, String::from),
-        account,
-        from: Timestamp(bound.from_us),
-        until: bound.until_us.map_or(Timestamp::MAX, Timestamp),
-    }
 }
 
 #[tonic::async_trait]
@@ -437,10 +337,11 @@ impl AccountService for AccountsApi {
             return Err(FrontError::NotFound(why).into());
         };
         let request = NodeShowRequest { partition: partition.0, account_number };
-        let answer = ask(&self.core, partition, request, |mut node, request| async move {
-            node.show(request).await
-        })
-        .await?;
+        let answer = self
+            .core
+            .owners
+            .ask(partition, request, |mut node, request| async move { node.show(request).await })
+            .await?;
         let mut account = answer.account.ok_or_else(|| {
             FrontError::NotFound(format!("account {account_number} was never opened"))
         })?;
@@ -484,8 +385,4 @@ impl AccountService for AccountsApi {
         let identities = asked.iter().map(resolve).collect();
         Ok(Response::new(ResolveResponse { identities }))
     }
-}
-
-pub(crate) fn already() -> AccountResult {
-    AccountResult { outcome: AccountOutcome::Already.into(), message: String::new() }
 }

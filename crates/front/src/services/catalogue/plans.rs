@@ -17,12 +17,13 @@ use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::services::catalogue::{self, Published, hexadecimal, message};
-use crate::services::examples::Examples;
+use crate::services::catalogue::examples::Examples;
+use crate::services::catalogue::tables;
+use crate::services::catalogue::versions::{self, Published, hexadecimal, message};
 
 /// The gRPC service `PlanService`.
 pub struct Plans {
-    pub(crate) core: Arc<Core>,
+    core: Arc<Core>,
     examples: Examples,
 }
 
@@ -38,18 +39,18 @@ impl Plans {
         let plan = self.accepted(&xml).await?;
         let publish = to_publish(&plan, xml);
         let mut warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
-        warnings.extend(self.missing_tables(&plan).await?);
+        warnings.extend(tables::missing_tables(&self.core, &plan).await?);
         // A plan in the catalogue has passed its examples. A repeated publication need not send the
         // files of the examples.
         let examples = if self.is_there(&publish).await? {
             Vec::new()
         } else {
             warnings.extend(self.losses(&plan).await?);
-            let tables = self.tables_of(&plan).await?;
+            let tables = tables::tables_of(&self.core, &plan).await?;
             self.examples.run(plan, files, tables).await?
         };
         let Published { head, already } =
-            catalogue::publish(self.core.db.as_ref(), &publish).await?;
+            versions::publish(self.core.db.as_ref(), &publish).await?;
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
     }
 
@@ -75,7 +76,7 @@ impl Plans {
     async fn losses(&self, plan: &Plan) -> Result<Vec<String>, FrontError> {
         let db = self.core.db.as_ref();
         let (id, version) = (plan.id(), plan.version());
-        let heads = catalogue::list(db, CatalogueKind::Plan, id).await?;
+        let heads = versions::list(db, CatalogueKind::Plan, id).await?;
         // A version with other content is refused when it is written.
         if heads.iter().any(|head| head.version == version) {
             return Ok(Vec::new());
@@ -84,7 +85,7 @@ impl Plans {
             return Ok(Vec::new());
         };
         let old = before.version;
-        let entry = catalogue::find(db, CatalogueKind::Plan, id, old).await?;
+        let entry = versions::find(db, CatalogueKind::Plan, id, old).await?;
         let Ok(before) = turnpike_plan::parse_published(&entry.body) else {
             return Ok(vec![format!(
                 "version {old} was published by a newer release: what accounts lose that are \
@@ -104,7 +105,7 @@ impl Plans {
     }
 
     async fn is_there(&self, asked: &Publish) -> Result<bool, FrontError> {
-        let heads = catalogue::list(self.core.db.as_ref(), asked.kind, &asked.id).await?;
+        let heads = versions::list(self.core.db.as_ref(), asked.kind, &asked.id).await?;
         let same = |head: &CatalogueHead| {
             head.version == asked.version && head.content_hash == asked.content_hash
         };
@@ -176,14 +177,14 @@ impl PlanService for Plans {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let plan_id = request.into_inner().plan_id;
-        let heads = catalogue::list(self.core.db.as_ref(), CatalogueKind::Plan, &plan_id).await?;
+        let heads = versions::list(self.core.db.as_ref(), CatalogueKind::Plan, &plan_id).await?;
         Ok(Response::new(ListResponse { plans: heads.into_iter().map(show).collect() }))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let GetRequest { plan_id, version } = request.into_inner();
         let db = self.core.db.as_ref();
-        let entry = catalogue::find(db, CatalogueKind::Plan, &plan_id, version).await?;
+        let entry = versions::find(db, CatalogueKind::Plan, &plan_id, version).await?;
         Ok(Response::new(GetResponse { plan: Some(show(entry.head)), xml: entry.body }))
     }
 
@@ -191,14 +192,14 @@ impl PlanService for Plans {
         &self,
         request: Request<PublishTableRequest>,
     ) -> Result<Response<PublishTableResponse>, Status> {
-        Ok(Response::new(self.publish_text(request.into_inner().text).await?))
+        Ok(Response::new(tables::publish_text(&self.core, request.into_inner().text).await?))
     }
 
     async fn list_tables(
         &self,
         request: Request<ListTablesRequest>,
     ) -> Result<Response<ListTablesResponse>, Status> {
-        Ok(Response::new(self.tables(&request.into_inner().table_id).await?))
+        Ok(Response::new(tables::tables(&self.core, &request.into_inner().table_id).await?))
     }
 
     async fn get_table(
@@ -206,6 +207,6 @@ impl PlanService for Plans {
         request: Request<GetTableRequest>,
     ) -> Result<Response<GetTableResponse>, Status> {
         let GetTableRequest { table_id, version } = request.into_inner();
-        Ok(Response::new(self.table(&table_id, version).await?))
+        Ok(Response::new(tables::table(&self.core, &table_id, version).await?))
     }
 }

@@ -12,7 +12,7 @@ use turnpike_plan::{Plan, Table};
 use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
 
 use crate::FrontError;
-use crate::services::catalogue::message;
+use crate::services::catalogue::versions::message;
 
 /// The time limit for the examples of one plan. They usually take milliseconds.
 const TIME_MAX: Duration = Duration::from_secs(10);
