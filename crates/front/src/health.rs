@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::routes::Routes;
+use crate::routing::routes::Routes;
 
 /// Reports whether a front is ready. Clones report on the same front, also after it has stopped.
 #[derive(Clone)]

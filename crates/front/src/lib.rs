@@ -2,27 +2,22 @@
 //! by side.
 //!
 //! ```text
-//!  client --IngestBatch--> ingest.rs  admit (admission.rs), resolve identities to accounts
-//!                              |      (guiding.rs), split by partition (split.rs)
-//!                              v   one partition sender for each (client stream, partition)
-//!                          partition_sender.rs  sequence numbers, window, go-back-N (P30)
-//!                              |
-//!                              v   NodeService.Forward, connected by a Dial (dial.rs)
-//!                          rating node --durable answer--> batch.rs  merge --BatchAck--> client
+//!  client --IngestBatch--> ingest/   one file for each stage of a batch: admit, resolve identities
+//!                             |      to accounts, split by partition, send in order, merge the
+//!                             |      answers. The words of a refusal: ingest/refusal.rs
+//!                             v
+//!                          routing/  the account of an identity, the partition of an account, the
+//!                             ^  |   owner of a partition: where it is, and the search for it
+//!                             |  v
+//!                             |  rating nodes, connected by a Dial
+//!                             |
+//!  client --other requests--> services/   accounts/, catalogue/, suspense/, cluster.rs.
+//!                                         The words of a refused command:
+//!                                         services/accounts/results.rs
 //!
-//!  routes.rs    the owner of each partition, and the live nodes: read from the shared database
-//!               once in each heartbeat interval
-//!  owner.rs     one request to a partition's owner, with retries during a takeover
-//!  accounts.rs, cluster.rs, suspense.rs    the gRPC services for these areas
-//!  bindings.rs  changes of bindings: bind, move, unbind
-//!  reassign.rs  records whose identity changed hands: the first holder's partition decides (P28)
-//!  subscribing.rs  whether an account may subscribe to a plan
-//!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
-//!  stall.rs     which batches must be sent again after a refusal, and in which order (P30)
-//!  health.rs    readiness: whether the front knows the routes of the partitions
-//!  examples.rs  runs a plan's own examples before it is published
 //!  core.rs      the state that all services share;  error.rs  errors and their gRPC codes
-//!  config.rs    limits and durations;  gauges.rs  metrics
+//!  config.rs    limits and durations;  chance.rs  jitter;  gauges.rs  counts of what is open
+//!  health.rs    readiness: whether the front knows the routes of the partitions
 //! ```
 //!
 //! Invariants:
@@ -42,31 +37,15 @@
 //! Time comes from tokio, randomness from a seeded generator, and the network from a [`Dial`]. A
 //! simulation replaces all three.
 
-mod accounts;
-mod admission;
-mod batch;
-mod bindings;
-mod catalogue;
-mod cluster;
+mod chance;
 mod config;
 mod core;
-mod dial;
 mod error;
-mod examples;
 mod gauges;
-mod guiding;
 mod health;
 mod ingest;
-mod owner;
-mod partition_sender;
-mod plans;
-mod reassign;
-mod routes;
-mod split;
-mod stall;
-mod subscribing;
-mod suspense;
-mod tables;
+mod routing;
+mod services;
 
 use std::sync::Arc;
 
@@ -80,27 +59,35 @@ use turnpike_proto::suspense::v1::suspense_service_server::SuspenseServiceServer
 use turnpike_store::SharedDatabase;
 use turnpike_types::limits::MESSAGE_BYTES_MAX;
 
-pub use accounts::AccountsApi;
-pub use cluster::ClusterApi;
 pub use config::FrontConfig;
 pub use error::FrontError;
 pub use health::FrontHealth;
-pub use ingest::Ingest;
-pub use plans::Plans;
-pub use suspense::SuspenseApi;
+pub use ingest::service::Ingest;
+pub use services::accounts::service::AccountsApi;
+pub use services::catalogue::plans::Plans;
+pub use services::cluster::ClusterApi;
+pub use services::suspense::service::SuspenseApi;
 pub use turnpike_proto::dial::{Dial, DialError};
+
+use crate::chance::Chance;
+use crate::core::Core;
+use crate::routing::guiding::Guide;
+use crate::routing::nodes::Nodes;
+use crate::routing::owners::Owners;
+use crate::routing::routes::watch_routes;
 
 /// A running front. If it is dropped without [`FrontServer::shutdown`], it abandons outstanding
 /// work and answers its clients RETRY.
 pub struct FrontServer {
-    core: Arc<core::Core>,
+    core: Arc<Core>,
+    ingest: Ingest,
 }
 
 macro_rules! servers {
-    ($($(#[$doc:meta])* $name:ident: $server:ident<$service:ident>;)+) => {
+    ($self:ident; $($(#[$doc:meta])* $name:ident: $server:ident<$service:ident> = $new:expr;)+) => {
         $($(#[$doc])*
-        pub fn $name(&self) -> $server<$service> {
-            $server::new($service::new(Arc::clone(&self.core)))
+        pub fn $name(&$self) -> $server<$service> {
+            $server::new($new)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         })+
@@ -121,23 +108,29 @@ impl FrontServer {
         config.check()?;
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
-        let (routes, watcher) =
-            routes::watch_routes(config.clone(), Arc::clone(&db), abort.clone());
-        let core = core::Core {
+        let (routes, watcher) = watch_routes(config.clone(), Arc::clone(&db), abort.clone());
+        let chance = Chance::new(config.seed);
+        let owners = Owners {
+            config: config.clone(),
             routes: routes.clone(),
-            nodes: dial::Nodes::new(dial),
-            guide: guiding::Guide::new(db.clone(), config.guide_cache_bytes).following(routes),
-            admission: admission::Admission::new(config.admitted_bytes_max),
-            chance: core::Chance::new(config.seed),
+            nodes: Nodes::new(dial),
+            chance: chance.clone(),
+            abort: abort.clone(),
+        };
+        let core = Arc::new(Core {
+            guide: Guide::new(db.clone(), config.guide_cache_bytes).following(routes.clone()),
+            routes,
+            owners,
+            chance,
             tasks,
             gate: CancellationToken::new(),
             abort,
             config,
             db,
-        };
+        });
         // Not tracked by `tasks`: routes are read for as long as any work is outstanding.
         tokio::spawn(watcher);
-        Ok(Self { core: Arc::new(core) })
+        Ok(Self { ingest: Ingest::new(Arc::clone(&core)), core })
     }
 
     /// The readiness of this front. The value stays usable after the front has stopped.
@@ -157,17 +150,17 @@ impl FrontServer {
         let _ = routes.wait_for(|table| table.generation > 0).await;
     }
 
-    servers! {
+    servers! { self;
         /// Ingests usage records.
-        ingest: IngestServiceServer<Ingest>;
+        ingest: IngestServiceServer<Ingest> = self.ingest.clone();
         /// Accounts.
-        accounts: AccountServiceServer<AccountsApi>;
+        accounts: AccountServiceServer<AccountsApi> = AccountsApi::new(Arc::clone(&self.core));
         /// The catalogue of price plans and reference tables.
-        plans: PlanServiceServer<Plans>;
+        plans: PlanServiceServer<Plans> = Plans::new(Arc::clone(&self.core));
         /// The state of the cluster.
-        cluster: ClusterServiceServer<ClusterApi>;
+        cluster: ClusterServiceServer<ClusterApi> = ClusterApi::new(Arc::clone(&self.core));
         /// Records in suspense, which can't be rated yet.
-        suspense: SuspenseServiceServer<SuspenseApi>;
+        suspense: SuspenseServiceServer<SuspenseApi> = SuspenseApi::new(self.ingest.clone());
     }
 
     /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers

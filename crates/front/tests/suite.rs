@@ -8,6 +8,7 @@
 mod bindings;
 mod front;
 mod guards;
+mod owner_search;
 mod plans;
 mod reassign;
 mod subscribing;

@@ -75,6 +75,10 @@ const MODULES: &[(&str, &[&str])] = &[
             "open",
         ],
     ),
+    (
+        "turnpike-front",
+        &["error", "config", "chance", "gauges", "routing", "core", "ingest", "services", "health"],
+    ),
 ];
 
 /// Files that may import each other: two files and the reason.
@@ -82,7 +86,7 @@ const CYCLES: &[(&str, &str, &str)] = &[];
 
 /// The packages whose files still import each other in cycles. A package without a cycle must not
 /// be listed, and none is to be added.
-const CYCLIC_PACKAGES: &[&str] = &["turnpike-node", "turnpike-front"];
+const CYCLIC_PACKAGES: &[&str] = &["turnpike-node"];
 
 /// Groups of files that import each other in a cycle.
 fn cycles(imports: &[Import]) -> Vec<BTreeSet<&Path>> {

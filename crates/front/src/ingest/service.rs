@@ -1,0 +1,81 @@
+//! The ingest service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::BatchAck;
+use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+
+use crate::FrontError;
+use crate::core::Core;
+use crate::ingest::admission::Admission;
+use crate::ingest::stream::ClientStream;
+use crate::ingest::sub_batch::Arrival;
+
+/// The gRPC service `IngestService`. A clone shares the admission budget.
+#[derive(Clone)]
+pub struct Ingest {
+    pub(crate) core: Arc<Core>,
+    admission: Arc<Admission>,
+}
+
+impl Ingest {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let admission = Arc::new(Admission::new(core.config.admitted_bytes_max));
+        Self { core, admission }
+    }
+}
+
+#[tonic::async_trait]
+impl IngestService for Ingest {
+    type IngestStream = Pin<Box<dyn Stream<Item = Result<BatchAck, Status>> + Send>>;
+
+    async fn ingest(
+        &self,
+        request: Request<Streaming<BatchFrame>>,
+    ) -> Result<Response<Self::IngestStream>, Status> {
+        self.core.enter()?;
+        let (acks, answers) = mpsc::unbounded_channel();
+        let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks);
+        self.core.tasks.spawn(stream.run(request.into_inner()));
+        // The delivery holds the permit: a batch counts as answered once its ack was read.
+        let answers =
+            UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn ingest_once(
+        &self,
+        request: Request<BatchFrame>,
+    ) -> Result<Response<BatchAck>, Status> {
+        self.core.enter()?;
+        Ok(Response::new(self.once(request.into_inner(), Arrival::First).await?))
+    }
+}
+
+impl Ingest {
+    /// Processes one batch on a new stream.
+    ///
+    /// # Errors
+    /// [`FrontError::ShuttingDown`] when the front stops before the answer.
+    pub(crate) async fn once(
+        &self,
+        frame: BatchFrame,
+        arrival: Arrival,
+    ) -> Result<BatchAck, FrontError> {
+        let (acks, mut answers) = mpsc::unbounded_channel();
+        let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks);
+        let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
+        // The stream is new, so its list of refused batches can't be full.
+        let _ = stream.take(frame, unanswered).await;
+        // The senders end once everything is answered.
+        drop(stream);
+        let answer = answers.recv().await.and_then(Result::ok);
+        answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
+    }
+}

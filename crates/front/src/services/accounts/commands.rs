@@ -1,0 +1,70 @@
+//! Checks of account commands that need only the routing table.
+
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, IdentityBinding, OpenAccount};
+use turnpike_store::Binding;
+use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
+use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
+
+use crate::FrontError;
+use crate::routing::table::RouteTable;
+
+pub(crate) fn check_count(commands: &[AccountCommand]) -> Result<(), FrontError> {
+    let count = commands.len();
+    if count > ACCOUNT_COMMANDS_MAX {
+        return Err(FrontError::Invalid(format!(
+            "{count} commands; at most {ACCOUNT_COMMANDS_MAX} are taken in one request"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) const fn must_be_new(command: &AccountCommand) -> bool {
+    matches!(command.command, Some(Command::Open(OpenAccount { must_be_new: true, .. })))
+}
+
+/// The partition that a command goes to, or why the command is invalid.
+pub(crate) fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, String> {
+    let account = command.account_number;
+    if account == 0 {
+        return Err("account_number is missing".to_owned());
+    }
+    if command.command.is_none() && command.identities.is_empty() {
+        return Err(
+            "no command: give open, subscribe, cancel, amend_settings, bind, unbind or identities"
+                .to_owned(),
+        );
+    }
+    let is_change = matches!(command.command, Some(Command::Bind(_) | Command::Unbind(_)));
+    if is_change && !command.identities.is_empty() {
+        return Err("bind and unbind name their identity: leave identities empty".to_owned());
+    }
+    for bound in &command.identities {
+        check_identity(bound)?;
+    }
+    let slot = table.slot_of(AccountNumber(account));
+    slot.and_then(|slot| table.at(slot)).map(|route| route.partition).ok_or_else(|| {
+        format!("no partition covers account {account}: turnpike status shows the ranges")
+    })
+}
+
+pub(crate) fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
+    let identity = Identity::parse_bound(&bound.identity).map_err(|error| error.to_string())?;
+    if bound.until_us.is_some_and(|until| until <= bound.from_us) {
+        return Err(format!("identity {identity}: until_us is not after from_us"));
+    }
+    if bound.from_us == i64::MAX {
+        return Err(format!("identity {identity}: from_us is the largest possible time"));
+    }
+    Ok(())
+}
+
+pub(crate) fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
+    Binding {
+        // `check_identity` has validated the spelling. The fallback keeps the spelling as given.
+        identity: Identity::parse(&bound.identity).map_or(bound.identity, String::from),
+        account,
+        from: Timestamp(bound.from_us),
+        until: bound.until_us.map_or(Timestamp::MAX, Timestamp),
+    }
+}

@@ -1,0 +1,7 @@
+//! Accounts: commands go to the owners, identities to the shared database.
+
+pub(crate) mod bindings;
+pub(crate) mod commands;
+pub(crate) mod results;
+pub(crate) mod service;
+pub(crate) mod subscribing;

@@ -1,0 +1,103 @@
+//! The suspense service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
+
+use crate::FrontError;
+use crate::core::Core;
+use crate::ingest::service::Ingest;
+use crate::routing::table::RouteTable;
+use crate::services::suspense::listing::{checked, list_into, list_one, note_listed, partitions};
+use crate::services::suspense::recycling::{CHUNK, recycle_chunk};
+
+/// The gRPC service `SuspenseService`.
+pub struct SuspenseApi {
+    core: Arc<Core>,
+    /// Ingests the records that belong elsewhere now.
+    ingest: Ingest,
+}
+
+impl SuspenseApi {
+    pub(crate) fn new(ingest: Ingest) -> Self {
+        Self { core: Arc::clone(&ingest.core), ingest }
+    }
+
+    async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
+        self.core.enter()?;
+        let wait = Instant::now() + self.core.config.suspicion();
+        let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
+        if table.len() == 0 { Err(FrontError::NoPartitions) } else { Ok(table) }
+    }
+
+    /// The routes, once look-ups of identities with them are valid for records that start now
+    /// (P28).
+    async fn table_for_look_ups(&self) -> Result<Arc<RouteTable>, FrontError> {
+        self.table().await?;
+        let wait = Instant::now() + self.core.config.attempt();
+        self.core.routes.for_look_ups(wait).await.ok_or(FrontError::NoRoutes)
+    }
+}
+
+#[tonic::async_trait]
+impl SuspenseService for SuspenseApi {
+    type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
+
+    async fn list(
+        &self,
+        request: Request<ListRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
+        let filter = checked(request.into_inner())?;
+        let table = self.table().await?;
+        let (sender, records) = mpsc::channel(256);
+        let core = Arc::clone(&self.core);
+        self.core.tasks.spawn(async move {
+            if let Err(error) = list_into(&core, &table, filter, &sender).await {
+                let _ = sender.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(records))))
+    }
+
+    async fn recycle(
+        &self,
+        request: Request<RecycleRequest>,
+    ) -> Result<Response<RecycleResponse>, Status> {
+        let RecycleRequest { reason, account_number, records_max, after } = request.into_inner();
+        let mut filter = checked(ListRequest { reason, account_number, records_max, after })?;
+        let table = self.table_for_look_ups().await?;
+        let mut tally = RecycleResponse::default();
+        for partition in partitions(&table, &filter) {
+            while filter.records_max > 0 {
+                let (records, more) = match list_one(&self.core, partition, &filter).await {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        tracing::warn!(%partition, %error, "suspended records can't be listed");
+                        tally.retry += 1;
+                        break;
+                    }
+                };
+                note_listed(&mut filter, partition, &records);
+                for chunk in records.chunks(CHUNK) {
+                    recycle_chunk(&self.ingest, &table, partition, chunk, &mut tally).await;
+                }
+                if filter.records_max == 0 {
+                    // The client continues after this position: later partitions may hold more
+                    // records, even if this one does not.
+                    tally.last = filter.after.clone();
+                }
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(Response::new(tally))
+    }
+}
