@@ -95,7 +95,7 @@ struct Watcher {
     sender: watch::Sender<Arc<RouteTable>>,
     highest: BTreeMap<PartitionId, HighestEpoch>,
     bindings: BindingsSeen,
-    /// The task that advances the mark of look-ups, if one runs.
+    /// The task that advances the mark of look-ups (P28) in the database, if one runs.
     advancing: Option<JoinHandle<()>>,
 }
 

@@ -89,7 +89,7 @@ pub struct ChildType {
     pub help: &'static str,
 }
 
-/// Every primitive type of this version, in the order of registration.
+/// Every primitive type of this version of Turnpike, in the order of registration.
 pub fn primitive_types() -> Vec<PrimitiveType> {
     ALL.iter().map(|definition| described(&definition.spec)).collect()
 }

@@ -72,10 +72,11 @@ pub(crate) struct Memory {
     pub(crate) amounts: BTreeMap<Part, i128>,
     /// The number of packages that began within each line.
     pub(crate) begun: BTreeMap<Part, i128>,
-    /// The number of units that reached each rater or threshold without a level, by index in the
-    /// order.
+    /// The number of units so far that reached each rater or threshold that reads no accumulator, by
+    /// the index of the primitive in topological order.
     counts: BTreeMap<usize, i128>,
-    /// The copies of each unit of the record that reached a `UsageIncrement`, by its id.
+    /// By the id of each `UsageIncrement`: the number of copies of each unit of the record that
+    /// reached it.
     anew: BTreeMap<String, Vec<i128>>,
     /// The numbers of the copies at each output, for the current unit.
     outputs: Outputs,

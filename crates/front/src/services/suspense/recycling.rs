@@ -306,7 +306,8 @@ async fn decide_records(
         match outcome {
             Decided::Accepted | Decided::Duplicate => tally.rated += 1,
             Decided::Result(result) if result.status() != RecordStatus::Suspended => {
-                // The first holder's partition rejected the record: it stays where it is.
+                // The partition of the first holder (P28) rejected the record: the record stays in
+                // suspense, in the partition that holds it now.
                 stays(tally, result.reason);
                 continue;
             }
