@@ -1,5 +1,5 @@
-//! The usage that an option rates is billed exactly once, whatever commands are given, for past or
-//! future dates, and however late records arrive (docs/plan-semantics.md section 6).
+//! The usage that an option rates is billed exactly once after any sequence of commands, for past or
+//! future dates, and also if records arrive late (docs/plan-semantics.md section 6).
 //!
 //! All plans charge the same price for a unit, and each record has a distinct power of two as its
 //! units. So the sum of the posted amounts shows which records were billed and how often, whichever

@@ -19,8 +19,8 @@ const CONSUMER_BYTES_MAX: usize = 128;
 /// A named consumer of the feed, with its cursors.
 ///
 /// A line before the cursors is not delivered again, so a page is acknowledged after it was stored.
-/// If the consumer ends between the two, the next pull delivers the page again: whoever stores lines
-/// recognizes them by partition, segment and row.
+/// If the consumer ends between the two, the next pull delivers the page again. The store of the
+/// lines recognizes a repeated line by its partition, segment and row.
 #[derive(Debug)]
 pub struct FeedConsumer {
     fronts: Fronts,

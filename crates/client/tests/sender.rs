@@ -32,7 +32,7 @@ impl Events {
     }
 }
 
-/// P30, I1, I2: whatever the fronts refuse and wherever streams break, each record is taken once,
+/// P30, I1, I2: with any refusals by the fronts and any breaks of streams, each record is taken once,
 /// the records of each account in their order, and each batch is answered once.
 #[tokio::test(start_paused = true)]
 async fn p30_every_record_is_taken_once_and_in_order_through_faults() {

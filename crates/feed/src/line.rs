@@ -194,7 +194,7 @@ mod tests {
         Segment::decode(&builder.seal(&context).unwrap().body).unwrap()
     }
 
-    /// A consumer who takes a missing duration for a zero would rate the call as free.
+    /// A consumer that takes a missing duration for a zero would rate the call as free.
     #[test]
     fn a_line_states_a_duration_only_if_its_record_does() {
         for (duration_us, measures, stated) in [

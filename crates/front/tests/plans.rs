@@ -106,7 +106,7 @@ async fn a_version_is_immutable_and_may_share_its_start_only_with_one_that_it_su
     publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
     let other = publish(&world, xml(1, "2026-04-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable", "next version"]);
-    // The same version with other content is refused as immutable, whatever its start.
+    // The same version with other content is refused as immutable, with any start.
     let other = publish(&world, xml(1, "2026-01-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable"]);
     let same = publish(&world, xml(2, "2026-04-01", "0.06")).await;

@@ -267,7 +267,7 @@ checks! {
     /// records is enough.
     EveryStart,
     /// P28: identities are bound only when their command is durable. With the check off, they are
-    /// bound whatever the result of the command.
+    /// bound even if the command is refused.
     BoundWhenDurable,
     /// P29: batch numbers are not used for deduplication. With the check off, a batch whose number
     /// is below the highest counts as accepted.

@@ -88,8 +88,7 @@ impl NodeConfig {
         self.suspicion() / 2
     }
 
-    /// The minimum time between two observations of the database, whatever the reason for the next
-    /// one.
+    /// The minimum time between two observations of the database, for any reason of the next one.
     pub fn round_gap(&self) -> Duration {
         self.heartbeat / 50
     }

@@ -316,10 +316,11 @@ async fn p28_a_record_that_starts_long_after_the_mark_of_its_look_up_is_refused(
     world.set(START + 30 * minute);
     tokio::time::sleep(4 * HEARTBEAT).await;
     let mut send = async |id: &str, guided: i64, start: i64| {
+        // A negative mark is sent as a number that is no instant.
+        let guided_us = guided.cast_unsigned();
         let (mut run, mut bytes) = (Vec::new(), Vec::new());
         encode(&UsageRecord { start: Timestamp(start), ..record(id) }, &mut bytes);
         push_record(&mut run, &bytes);
-        let guided_us = u64::try_from(guided).unwrap();
         let head = SubBatchHead { partition: 1, guided_us, ..SubBatchHead::default() };
         let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
         let mut answers = node.client.forward(stream).await.unwrap().into_inner();
@@ -328,6 +329,7 @@ async fn p28_a_record_that_starts_long_after_the_mark_of_its_look_up_is_refused(
     };
     let (now, old) = (START + 30 * minute, START + 15 * minute);
     assert_eq!(send("r0", old, now).await, (Verdict::Overloaded, 0, 0), "long after");
+    assert_eq!(send("r0", -1, now).await, (Verdict::Overloaded, 0, 0), "the mark is no instant");
     assert_eq!(send("r0", START + 20 * minute, now).await, (Verdict::Done, 1, 0));
     assert_eq!(send("r1", old, START + 25 * minute).await, (Verdict::Done, 1, 0), "covered");
     assert_eq!(send("r2", old, now + 60 * minute).await, (Verdict::Done, 0, 1), "in the future");

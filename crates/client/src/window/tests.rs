@@ -175,8 +175,8 @@ impl Model {
 proptest! {
     #![proptest_config(test_cases::cases(500))]
 
-    /// P30: whatever the front refuses and wherever the stream breaks, each account's batches are
-    /// taken in the order of the pushes, and each batch is answered exactly once.
+    /// P30: with any refusals by the front and any breaks of the stream, the batches of each account
+    /// are taken in the order of the pushes, and each batch is answered exactly once.
     #[test]
     fn p30_batches_of_an_account_are_taken_in_order_and_answered_once(
         size in 1..=6usize,

@@ -10,7 +10,7 @@
 //!        '------ NextTry ----- unreachable, failed           stale, failed
 //! ```
 //!
-//! A stale route is an outcome and no error: the answer says who owns the partition now.
+//! A stale route is an outcome and no error: the answer names the present owner of the partition.
 
 use std::time::Duration;
 

@@ -396,7 +396,8 @@ impl Owner {
 /// The latest start of a record for which the look-up of its identity is valid (P28); `None` if no
 /// identity was looked up.
 fn covered(head: SubBatchHead) -> Option<Timestamp> {
-    let mark = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
+    // A mark that is no instant covers no record: the front looks the identities up again.
+    let mark = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MIN));
     let covered = mark.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);
     (head.guided_us != 0).then_some(covered)
 }

@@ -1,5 +1,5 @@
 //! The machine that rates: object code, and what runs it. This folder knows neither the language's
-//! documents nor the primitives: it runs operations, whoever built them.
+//! documents nor the primitives: it runs operations of any origin.
 //!
 //! ```text
 //!  what is rated by     account.rs  settings      in_force.rs  plans, options, intervals
