@@ -18,6 +18,9 @@ use crate::{ui, values};
 use super::happened::Happened;
 use super::settings::RateSettings;
 
+/// The maximum number of rows from standard input or a pipe that are held in memory.
+const HELD_ROWS_MAX: usize = 1_000_000;
+
 /// Opens the usage, and determines the start of all subscriptions: `--plan-from`, else the start of
 /// the billing cycle of the earliest record.
 ///
@@ -41,7 +44,7 @@ pub(super) fn rows_and_start(
         (usage_file::rows(source)?, span)
     } else {
         // Standard input and pipes can be read once only.
-        let all: Vec<Result<Row<UsageRecord>, Fault>> = usage_file::rows(source)?.collect();
+        let all = held(usage_file::rows(source)?, HELD_ROWS_MAX)?;
         let span = Span::of(all.iter().flatten().map(|row| &row.content), happened);
         let rows: Rows = Box::new(all.into_iter());
         (rows, span)
@@ -73,6 +76,21 @@ pub(super) fn rows_and_start(
     Ok((rows, cycle.from))
 }
 
+/// Reads all rows into memory.
+///
+/// # Errors
+/// There are more than `rows_max` rows.
+fn held(rows: Rows, rows_max: usize) -> anyhow::Result<Vec<Result<Row<UsageRecord>, Fault>>> {
+    let all: Vec<_> = rows.take(rows_max.saturating_add(1)).collect();
+    if all.len() > rows_max {
+        return Err(usage(format!(
+            "more than {rows_max} rows of usage come from standard input or a pipe, which can be read \
+             once only: write them to a file first, or give --plan-from and leave --until out"
+        )));
+    }
+    Ok(all)
+}
+
 /// The ids and starts of the earliest and the latest record.
 struct Span {
     earliest: (String, Timestamp),
@@ -101,5 +119,21 @@ impl Span {
             }
         }
         span
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_pipe_are_held_up_to_a_maximum() {
+        let rows = |count: u64| -> Rows {
+            Box::new((1..=count).map(|line| Ok(Row { line, content: UsageRecord::default() })))
+        };
+        assert_eq!(held(rows(3), 3).unwrap().len(), 3);
+        let why = held(rows(4), 3).unwrap_err().to_string();
+        assert!(why.contains("more than 3 rows") && why.contains("--plan-from"), "{why}");
     }
 }
