@@ -9,6 +9,7 @@
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
 //!     names.rs           crates/*/src -> public types; no two may have the same name
+//!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
@@ -23,6 +24,8 @@ mod files;
 mod imports;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod patches;
 #[cfg(test)]
 mod references;
 #[cfg(test)]

@@ -165,7 +165,6 @@ impl Round<'_> {
             return Some(match to == self.me.node {
                 true if self.is_from_above(row, owner) => TakeoverCause::OwnerInTrouble,
                 true => TakeoverCause::Released,
-                false if is_ours && off(Check::TakesBack) => return None,
                 false if is_ours => TakeoverCause::TakenBack,
                 false => TakeoverCause::Abandoned,
             });
@@ -226,8 +225,9 @@ impl Round<'_> {
             // For two heartbeat intervals only the target of the release claims. Then this node
             // takes the partition back; then any member may claim it (P13).
             TakeoverCause::TakenBack => delta,
-            TakeoverCause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
-            TakeoverCause::Abandoned => delta.saturating_mul(rank) + delta,
+            TakeoverCause::Abandoned if !off(Check::TargetFirst) => {
+                delta.saturating_mul(rank) + delta
+            }
             // This node discarded its state and would have to load it: a member with a warm replica
             // goes first.
             TakeoverCause::SteppedDown => delta.saturating_mul(rank.min(1)),

@@ -245,10 +245,13 @@ impl Liveness {
     /// The owner is alive if a new heartbeat names the partition, or the log has grown (P9).
     fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
-        let next = if off(Check::CommitIsSign) { SegmentNumber(0) } else { row.next.next };
-        let place = (row.epoch, row.claim, next);
+        let (epoch, claim, next) = (row.epoch, row.claim, row.next.next);
+        let is_unchanged = |held: &ObservedOwner| {
+            (held.epoch, held.claim) == (epoch, claim)
+                && (held.next == next || off(Check::CommitIsSign))
+        };
         match self.partitions.get_mut(&row.spec.id) {
-            Some(held) if (held.epoch, held.claim, held.next) == place => match named {
+            Some(held) if is_unchanged(held) => match named {
                 Some(true) => (held.silent, held.disowned) = (Duration::ZERO, 0),
                 Some(false) => {
                     held.silent += counted;
@@ -257,7 +260,6 @@ impl Liveness {
                 None => held.silent += counted,
             },
             _ => {
-                let (epoch, claim, next) = place;
                 let fresh =
                     ObservedOwner { epoch, claim, next, silent: Duration::ZERO, disowned: 0 };
                 self.partitions.insert(row.spec.id, fresh);
@@ -311,8 +313,7 @@ impl Liveness {
     /// heartbeats name the partition before it claims, so at the latest the second heartbeat after
     /// the claim was observed names it.
     pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
-        let beats = if off(Check::TwoBeats) { 1 } else { 2 };
-        self.partitions.get(&partition).is_some_and(|held| held.disowned >= beats)
+        self.partitions.get(&partition).is_some_and(|held| held.disowned >= 2)
     }
 
     /// Whether a newer process runs under the owner's name (P11).

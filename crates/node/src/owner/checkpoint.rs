@@ -118,8 +118,7 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         let runs = &mut self.checkpoints.runs;
-        let is_mutant = off(Check::RunsKept) && forgotten > SegmentNumber(0);
-        runs.retain(|run| run.through() > forgotten && !is_mutant);
+        runs.retain(|run| run.through() > forgotten);
         names.extend(runs.iter().flat_map(|run| run.names().iter().cloned()));
         let run = self.state.key_run();
         let mut run_names = Vec::new();
@@ -173,15 +172,14 @@ impl Owner {
             metrics::histogram!("turnpike_checkpoint_seconds")
                 .record(began.elapsed().as_secs_f64());
             metrics::histogram!("turnpike_checkpoint_bytes").record(bytes as f64);
-            match written {
-                Ok(published) => CheckpointOutcome { sealed: sealed.filter(|_| published) },
-                // The next checkpoint tries again. A failure only makes loading slower.
-                Err(error) => {
-                    let partition = manifest.partition;
-                    tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    CheckpointOutcome { sealed: sealed.filter(|_| off(Check::RunPublished)) }
-                }
+            // The next checkpoint tries again. A failure only makes loading slower.
+            if let Err(error) = &written {
+                let partition = manifest.partition;
+                tracing::warn!(%partition, %error, "a checkpoint could not be written");
             }
+            let is_published = written.is_ok_and(|published| published);
+            let keeps_run = is_published || off(Check::RunPublished);
+            CheckpointOutcome { sealed: sealed.filter(|_| keeps_run) }
         }));
     }
 }

@@ -2,12 +2,11 @@
 //! do not show.
 
 use turnpike_account::PartitionState;
-use turnpike_mutants::off;
 use turnpike_plan::{AccountState, ChargeLine, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{ComponentIndex, NewLine, NewRecord};
 use turnpike_tariff::Tariff;
-use turnpike_types::{Outcome, SuspenseReason};
+use turnpike_types::SuspenseReason;
 
 use super::append::OpenSegment;
 use super::records::{NotRated, Wait};
@@ -54,9 +53,6 @@ impl OpenSegment {
             scratch.components.push(component);
         }
         untold(tariff, rated, state, &mut scratch.changes);
-        if off(turnpike_mutants::Check::DueMark) && record.outcome == Outcome::FellDue {
-            scratch.changes.clear();
-        }
         if !self.builder.has_room_for_variables(scratch.changes.len()) {
             return Err(no_room);
         }

@@ -387,10 +387,6 @@ impl Owner {
 
     /// Sends the answer once the open segment, or a write barrier, is committed (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        if off(Check::AnswerAfterCommit) {
-            let _ = reply.send((self.ownership.epoch, answer));
-            return;
-        }
         self.open.answers.push(append::WaitingAnswer::new(move |epoch| {
             // If the receiver has ended, the answer is dropped, and a retry gets the same answer.
             let _ = reply.send((epoch, answer));

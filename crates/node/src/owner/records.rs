@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting, WaitingKey};
+use turnpike_account::{Fingerprint, Location, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
@@ -178,9 +178,6 @@ impl Owner {
 
     fn take_record(&mut self, incoming: &Incoming<'_>, head: SubBatchHead) -> Result<Taken, Wait> {
         let print = incoming.fingerprint();
-        if off(Check::DedupFirst) && incoming.view.start < self.open.time.floor {
-            return Ok(Taken::Rejected(RejectReason::TooOld));
-        }
         // Deduplication comes before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
             return self.complete(incoming, taken);
@@ -219,7 +216,7 @@ impl Owner {
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
-        let time = if off(Check::OneClock) { self.own_time() } else { self.open.time };
+        let time = self.open.time;
         // A recycled record was inside the horizon when it first arrived (P35). But this partition
         // may have rated it since, upon another request. Once keys were forgotten, that can't be
         // excluded, so the record stays in suspense (I2).
@@ -236,13 +233,6 @@ impl Owner {
         is_ahead.then_some(RejectReason::InTheFuture)
     }
 
-    /// Time by this node's clock instead of logged time. Only for the mutant of P26.
-    fn own_time(&self) -> LoggedTime {
-        let spec = &self.ownership.spec;
-        let clock = self.shared.clock.now();
-        LoggedTime::default().advance(clock, spec.horizon_us, spec.accept_since)
-    }
-
     /// The earlier outcome, if the key was taken before, in a committed segment, in the one in
     /// flight (P5), or in the open one.
     pub(super) fn taken_before(
@@ -251,14 +241,8 @@ impl Owner {
         print: Fingerprint,
     ) -> Result<Option<Taken>, Wait> {
         for location in self.state.keys().find(print) {
-            if off(Check::PendingKeys) && location.segment() > self.state.last().0 {
-                continue;
-            }
             let row = self.record_at(location).map_err(Wait::Load)?;
             let Some(row) = row.filter(|row| incoming.has_key_of(row)) else { continue };
-            if off(Check::Replayed) && matches!(row.outcome, Outcome::Suspended(_)) {
-                return Ok(None);
-            }
             return Ok(Some(self.again(incoming, &row)));
         }
         // Keys of suspended records never expire (P35).

@@ -141,15 +141,6 @@ impl Replica {
         Ok(())
     }
 
-    /// A replica that claims to hold the log up to `end` without having read it. Only for the
-    /// mutants of P1.
-    pub(crate) fn skip_to(mut self, end: &SegmentPosition) -> Self {
-        let last = SegmentNumber(end.next.0.saturating_sub(1));
-        let time = self.state.time();
-        self.state.advance(last, end.last_hash, time);
-        self
-    }
-
     /// Takes over the keys that the retained checkpoints hold, see [`note_checkpoints`].
     pub(crate) fn note_checkpoints(&mut self, manifests: &[CheckpointManifest]) {
         note_checkpoints(&mut self.state, &mut self.runs, manifests);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
-use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
@@ -116,44 +115,18 @@ impl Candidate {
         told: oneshot::Receiver<ClaimOutcome>,
         queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
-        let early = match off(Check::ClaimBeforeReading) {
-            true => Some(self.read_now().await?),
-            false => None,
-        };
         let claimed = self.claim(told).await?;
         self.won = Some(claimed.epoch);
         let claimed_in = self.began.elapsed();
         failpoint::pass(Step::ClaimWon).await?;
-        let (replica, kind) = match early {
-            Some(replica) => (replica.skip_to(&claimed.position), "early"),
-            None => self.replica(&claimed).await?,
-        };
+        let (replica, kind) = self.replica(&claimed).await?;
         failpoint::pass(Step::ClaimLoaded).await?;
         let ownership =
             Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
-        let owner = |replica| {
-            let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
-            Owner::new(shared, ownership.clone(), ticks, replica)
-        };
         self.log_takeover(&claimed, kind, claimed_in);
         self.gates.set(self.spec.id, Gate::Open(self.requests.clone()));
-        let mut ended = owner(replica).serve(queue).await;
-        while off(Check::OwnAppend) && matches!(ended, Ended::Store(_)) {
-            ended = owner(self.read_now().await?).serve(queue).await;
-        }
-        Ok(ended)
-    }
-
-    /// The state as the log shows it now, although an earlier append may still commit. Only for
-    /// mutants: an owner must not start from it (P2).
-    async fn read_now(&self) -> Result<Replica, Ended> {
-        let (db, partition) = (self.shared.db.as_ref(), self.spec.id);
-        let seen = db.observe().await?;
-        let row = seen.partition(partition).ok_or(Ended::Lost)?;
-        let mut replica =
-            Replica::load(db, partition, row.next.next, &|| self.ticks.tick()).await?;
-        replica.catch_up(db, partition, &row.next, &|| self.ticks.tick()).await?;
-        Ok(replica)
+        let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
+        Ok(Owner::new(shared, ownership, ticks, replica).serve(queue).await)
     }
 
     async fn claim(&self, told: oneshot::Receiver<ClaimOutcome>) -> Result<Claimed, Ended> {
@@ -176,9 +149,6 @@ impl Candidate {
         if let Some(standby) = self.standby.take()
             && let Some(mut replica) = standby.take().await
         {
-            if off(Check::ReloadAfterClaim) {
-                return Ok((replica.skip_to(end), "warm"));
-            }
             match replica.catch_up(db, partition, end, &alive).await {
                 Ok(()) => return Ok((replica, "warm")),
                 Err(ReplicaError::Store(error)) => return Err(error.into()),
@@ -193,9 +163,6 @@ impl Candidate {
         }
         let _turn = self.shared.loads.acquire().await.map_err(|_| Ended::Stopped)?;
         let mut replica = Replica::load(db, partition, end.next, &alive).await?;
-        if off(Check::ReloadAfterClaim) {
-            return Ok((replica.skip_to(end), "cold"));
-        }
         replica.catch_up(db, partition, end, &alive).await?;
         Ok((replica, "cold"))
     }

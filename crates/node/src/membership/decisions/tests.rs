@@ -561,11 +561,6 @@ fn mutants_are_caught() {
             "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
             "OwnerStoodDown",
         ),
-        (
-            Check::TwoBeats,
-            "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
-            "OwnerStoodDown",
-        ),
         (Check::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
         (
             Check::ReadGaps,
@@ -591,11 +586,6 @@ fn mutants_are_caught() {
             Check::TargetFirst,
             "p13_a_released_partition_is_its_targets_first_and_then_anyones",
             "two intervals",
-        ),
-        (
-            Check::TakesBack,
-            "p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims",
-            "None",
         ),
         (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (

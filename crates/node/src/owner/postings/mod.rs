@@ -228,9 +228,6 @@ impl Owner {
     }
 
     fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
-        if off(Check::PostingsHaveNoHorizon) && line.start < self.open.time.floor {
-            return Ok(());
-        }
         let texts = line.texts();
         let attributes = texts.attributes();
         let mut id = line.id();
