@@ -8,6 +8,7 @@
 //!     references.rs      +-> test programs; each `--test NAME` in scripts and pages must be one
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
+//!     duplicates.rs      cargo tree -> no package in two versions
 //!     names.rs           crates/*/src -> public types; no two may have the same name
 //! ```
 //!
@@ -17,6 +18,8 @@
 //!
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
+#[cfg(test)]
+mod duplicates;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
