@@ -331,8 +331,8 @@ impl SegmentBuilder {
     }
 
     /// Removes the entry pushed last.
-    pub fn pop_entry(&mut self) {
-        self.entries.pop();
+    pub fn pop_entry(&mut self) -> Option<Entry> {
+        self.entries.pop()
     }
 
     /// The record in `row`, for the comparison with a retry (P5).
