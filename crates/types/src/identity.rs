@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::limits::IDENTITY_BYTES_MAX;
+use crate::must::Must;
 
 const IPV4_BITS: u8 = 32;
 const IPV6_BITS: u8 = 128;
@@ -226,6 +227,7 @@ impl Prefix {
     fn cut(self, length: u8) -> Self {
         let dropped = u32::from(self.width().saturating_sub(length));
         let bits = self.bits.checked_shr(dropped).and_then(|bits| bits.checked_shl(dropped));
+        // A shift by the whole width leaves no bits.
         Self { bits: bits.unwrap_or(0), length: length.min(self.length), ..self }
     }
 }
@@ -233,8 +235,7 @@ impl Prefix {
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_v4 {
-            // An IPv4 prefix has 32 bits.
-            let bits = u32::try_from(self.bits).unwrap_or(u32::MAX);
+            let bits = u32::try_from(self.bits).must("an IPv4 prefix has 32 bits");
             write!(f, "{}", Ipv4Addr::from_bits(bits))?;
         } else {
             write!(f, "{}", Ipv6Addr::from_bits(self.bits))?;
