@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use turnpike_types::Must;
 
 use super::rows::{Column, Faults, Kind, Row, required};
 
@@ -129,7 +130,7 @@ impl Kind for Rows {
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let network = row.read(NETWORK, Network::parse)?;
         let location = row.cell(LOCATION);
-        let next = u32::try_from(self.locations.len()).unwrap_or(u32::MAX);
+        let next = u32::try_from(self.locations.len()).must("a table has fewer than 2^32 rows");
         let location = match self.locations.get(location) {
             Some(&known) => known,
             None => *self.locations.entry(location.into()).or_insert(next),
