@@ -1,6 +1,7 @@
 //! A histogram of durations. The width of a bucket is 1/32 of its value.
 
 use std::time::Duration;
+use turnpike_types::capped;
 
 /// The number of bits of a value that are kept in addition to its order of magnitude.
 const BITS: u32 = 5;
@@ -15,7 +16,7 @@ pub(super) struct Histogram {
 impl Histogram {
     /// Counts a duration, in whole microseconds.
     pub(super) fn record(&mut self, duration: Duration) {
-        let place = bucket_index(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        let place = bucket_index(capped(duration.as_micros()));
         if place >= self.buckets.len() {
             self.buckets.resize(place + 1, 0);
         }
