@@ -9,6 +9,7 @@
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
 //!     names.rs           crates/*/src -> public types; no two may have the same name
+//!     defaults.rs        crates/*/src -> dropped errors and answers; each needs a reason
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
@@ -17,6 +18,8 @@
 //!
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
+#[cfg(test)]
+mod defaults;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
