@@ -11,6 +11,7 @@
 //!     duplicates.rs      cargo tree -> no package in two versions
 //!     names.rs           crates/*/src -> public types; no two may have the same name
 //!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
+//!     defaults.rs        crates/*/src -> dropped errors and answers; each needs a reason
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
@@ -19,6 +20,8 @@
 //!
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
+#[cfg(test)]
+mod defaults;
 #[cfg(test)]
 mod duplicates;
 #[cfg(test)]

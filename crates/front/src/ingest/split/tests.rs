@@ -253,3 +253,10 @@ fn mutants_are_caught() {
         "left: [150, 150",
     )]);
 }
+
+/// An owner takes a mark of 0 as the statement that no account was looked up, and checks nothing.
+#[test]
+fn p28_a_mark_before_1970_states_a_look_up_nevertheless() {
+    assert_eq!([-1, 0, 1, 9].map(|micros| stated_mark(Timestamp(micros))), [1, 1, 1, 9]);
+    assert_eq!(stated_mark(Timestamp::MIN), 1);
+}
