@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Plan, Table};
-use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, StoreResult};
+use turnpike_store::{
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, StoreError, StoreResult,
+};
 use turnpike_tariff::{ACCOUNT_INTERVALS_MAX, Catalogue, Notice, Tell, VersionHead};
 
 /// The maximum number of catalogue entries per read of the database.
@@ -26,7 +28,7 @@ pub(crate) async fn refreshed(
             let version = VersionHead {
                 id: &head.id,
                 version: head.version,
-                starts: head.starts.parse().unwrap_or(Date::MIN),
+                starts: start_of(&head)?,
                 published: head.catalogue_version,
             };
             match head.kind {
@@ -41,6 +43,19 @@ pub(crate) async fn refreshed(
             }
         }
     }
+}
+
+/// The first day of a version. A start was checked before it was published. One that can't be read
+/// must not be guessed, because it decides which version rates a record.
+fn start_of(head: &CatalogueHead) -> StoreResult<Date> {
+    head.starts.parse().map_err(|error| StoreError::Corrupt {
+        doing: "read the catalogue",
+        cause: format!(
+            "{} {} version {} starts on {:?}, which this program can't read: upgrade this node \
+             ({error})",
+            head.kind, head.id, head.version, head.starts
+        ),
+    })
 }
 
 /// Reports each version of the time-zone database other than the one of this program in the log,

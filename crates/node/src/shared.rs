@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use turnpike_segment::Segment;
 use turnpike_store::SharedDatabase;
 use turnpike_tariff::{Catalogue, CodeCache};
-use turnpike_types::{AccountRange, ClaimId, PartitionId, SegmentNumber, Timestamp};
+use turnpike_types::{AccountRange, ClaimId, PartitionId, SegmentNumber, Timestamp, capped};
 
 use crate::NodeConfig;
 
@@ -50,8 +50,7 @@ impl DatabaseClock {
     pub(crate) fn now(&self) -> Timestamp {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.map_or(Timestamp::MIN, |(at, since)| {
-            let elapsed = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
-            at.saturating_add(elapsed)
+            at.saturating_add(capped(since.elapsed().as_micros()))
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use turnpike_mutants::{Check, off};
 use turnpike_store::{Following, NodeBeat, Serving, StoreError};
-use turnpike_types::{Incarnation, PartitionId};
+use turnpike_types::{Incarnation, PartitionId, capped};
 
 use crate::owner::Ticks;
 use crate::shared::Shared;
@@ -121,7 +121,7 @@ impl Beater {
     pub(crate) async fn beat(&mut self, is_last: bool) -> Result<(), StoreError> {
         self.counter = if is_last { NodeBeat::GOODBYE } else { self.counter + 1 };
         let config = &self.shared.config;
-        let tick_max_ms = u64::try_from(config.tick_max().as_millis()).unwrap_or(u64::MAX);
+        let tick_max_ms = capped(config.tick_max().as_millis());
         let beat = NodeBeat {
             node: config.name.clone(),
             incarnation: self.incarnation,

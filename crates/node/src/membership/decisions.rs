@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use turnpike_mutants::{Check, off};
 use turnpike_store::{Member, Observation, PartitionRow};
-use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
+use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority, capped};
 
 use super::liveness::Liveness;
 use crate::NodeConfig;
@@ -218,7 +218,7 @@ impl Round<'_> {
                 && (is_warm(&member.node), self.priority(row, member))
                     > (am_warm, self.priority(row, mine))
         });
-        let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
+        let rank = capped(others.count());
         let delta = self.config.deferral();
         match cause {
             TakeoverCause::Released | TakeoverCause::OwnerInTrouble => Duration::ZERO,

@@ -149,6 +149,9 @@ impl Ownerships {
         silent: Duration,
     ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
         let row = seen.partition(partition)?;
+        // The epoch that the claim makes if it wins. Until then no other claim has this epoch. After
+        // the last epoch no claim can win.
+        let won = epoch.next()?;
         let claim = Claim {
             partition,
             seen: epoch,
@@ -175,9 +178,7 @@ impl Ownerships {
             silent,
             won: None,
         };
-        // The epoch that the claim makes if it wins. Until then no other claim has this epoch.
-        let epoch = epoch.next().unwrap_or(epoch);
-        let ownership = Serving { partition, epoch, claim: claim.claim };
+        let ownership = Serving { partition, epoch: won, claim: claim.claim };
         let task = tokio::spawn(candidate.run(told, queue));
         let running = Running { ownership, ticks, requests, began: Instant::now(), task };
         self.served.add(ownership, Arc::clone(&running.ticks));
@@ -210,6 +211,7 @@ impl Ownerships {
             }
             // New requests wait from now on. Those in the queue are finished first.
             gates.set(partition, Gate::Leaving);
+            // An owner that ended in between has nothing to release.
             let _ = requests.send(request).await;
         });
     }
@@ -228,9 +230,11 @@ impl Ownerships {
             let Some(owner) = self.owners.remove(&partition) else { continue };
             let lived = owner.began.elapsed();
             let exit = owner.task.await;
-            // A task that was aborted: the node stops.
-            let OwnerExit { ended, standby } =
-                exit.unwrap_or(OwnerExit { ended: Ended::Stopped, standby: None });
+            let OwnerExit { ended, standby } = match exit {
+                Ok(exit) => exit,
+                // The task was aborted: the node stops.
+                Err(_) => OwnerExit { ended: Ended::Stopped, standby: None },
+            };
             self.note_end(partition, &ended, lived);
             if matches!(ended, Ended::Store(_)) {
                 self.hand_on(owner.ownership, seen, liveness);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use turnpike_proto::dial::Dial;
 use turnpike_store::{Observation, PartitionRow, SharedDatabase, StoreError};
 use turnpike_tariff::{Catalogue, CodeCache};
-use turnpike_types::{AccountRange, Incarnation, SegmentNumber};
+use turnpike_types::{AccountRange, Incarnation, SegmentNumber, capped};
 
 use super::health::{NodeHealth, ObservedState};
 use super::measure;
@@ -120,11 +120,13 @@ impl Node {
     /// Waits until the node stops by itself, which happens when another process takes over its
     /// name.
     pub async fn stopped(&mut self) {
+        // The end of the task is the answer, also if it panicked.
         let _ = (&mut self.running).await;
     }
 
     /// Finishes all requests that were taken, releases every partition, and stops.
     pub async fn shutdown(self) {
+        // If the loop has ended already, there is nothing to stop and nothing to wait for.
         let _ = self.stop.send(true);
         let _ = self.running.await;
     }
@@ -140,9 +142,7 @@ struct Watched {
 fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) -> Shared {
     let segments = moka::sync::Cache::builder()
         .max_capacity(config.segment_cache_bytes)
-        .weigher(|_, segment: &Arc<turnpike_segment::Segment>| {
-            u32::try_from(segment.bytes()).unwrap_or(u32::MAX)
-        })
+        .weigher(|_, segment: &Arc<turnpike_segment::Segment>| capped(segment.bytes()))
         .build();
     let Watched { catalogue, ranges, outboxes } = watched;
     Shared {

@@ -76,7 +76,13 @@ impl Standby {
     /// Stops following, and returns the replica as far as it got.
     pub(crate) async fn take(self) -> Option<Replica> {
         self.asked.send_replace(Asked::Stop);
-        self.task.await.ok().flatten()
+        match self.task.await {
+            Ok(replica) => replica,
+            Err(error) => {
+                tracing::error!(%error, "the standby ended: loading a checkpoint instead");
+                None
+            }
+        }
     }
 }
 
@@ -164,6 +170,7 @@ impl Follower {
 
     async fn pause(&mut self) {
         let stop = self.told.wait_for(|asked| *asked == Asked::Stop);
+        // Both the end of the pause and a stop lead back to the loop.
         let _ = tokio::time::timeout(self.shared.config.heartbeat * 2, stop).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What this node answers when it does not take a request: the verdict, and the text for people.
 
 use turnpike_proto::node::v1::{Standing, Verdict};
-use turnpike_types::{Epoch, PartitionId};
+use turnpike_types::{Epoch, PartitionId, capped};
 
 use super::gates::Gates;
 use crate::owner::Refusal;
@@ -23,7 +23,7 @@ impl Gates {
         metrics::counter!("turnpike_refused_total", "reason" => "queue-full").increment(1);
         Standing {
             verdict: Verdict::Overloaded.into(),
-            retry_after_ms: u32::try_from(self.config.admission().as_millis()).unwrap_or(1000),
+            retry_after_ms: capped(self.config.admission().as_millis()),
             message: format!(
                 "node {} has {} bytes of requests waiting, its limit: send the request again later",
                 self.config.name, self.config.queue_bytes_max

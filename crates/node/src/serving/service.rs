@@ -18,7 +18,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::{Epoch, PartitionId, limits};
+use turnpike_types::{Epoch, PartitionId, capped, limits};
 
 use super::gates::{Gates, OwnerQueue, RequestOrigin};
 use super::refusals::invalid;
@@ -364,7 +364,7 @@ impl Gates {
     /// Acquires room in the queue within a bounded time. Returns `None` if too much is waiting.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let most = self.config.queue_bytes_max.min(u32::MAX as usize);
-        let bytes = u32::try_from(bytes.clamp(1, most)).unwrap_or(u32::MAX);
+        let bytes = capped(bytes.clamp(1, most));
         let room = Arc::clone(&self.room).acquire_many_owned(bytes);
         let room = tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()?;
         failpoint::pass(Step::NodeAdmitted).await.ok()?;

@@ -11,7 +11,7 @@ use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
 };
-use turnpike_types::{Epoch, NodeName};
+use turnpike_types::{Epoch, NodeName, capped};
 
 use crate::membership::TakeoverCause;
 use crate::owner::{Ended, Owner, Ownership, Queued, Ticks};
@@ -256,5 +256,5 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    capped(duration.as_millis())
 }

@@ -11,7 +11,7 @@ use turnpike_segment::head::Change;
 use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
-use super::commands::{amended, change_of};
+use super::commands::{amended, change_of, shown};
 use super::owner_core::{Job, OwnerCore};
 use super::wait::{Halt, Wait};
 
@@ -251,8 +251,9 @@ impl OwnerCore {
             .collect();
         let offers: Vec<(&str, OfferId)> = offers.into_iter().collect();
         let zone = profile.settings_at(self.log.now());
-        let zone = zone.and_then(|settings| Zone::parse(&settings.zone).ok());
-        let zone = zone.unwrap_or_else(Zone::utc);
+        let zone = zone.map(|settings| Zone::parse(&settings.zone));
+        // Only for words: a zone that a newer program set is shown as UTC.
+        let zone = zone.and_then(Result::ok).unwrap_or_else(Zone::utc);
         let reading = Reading { codes: &codes, offers: &offers, zone: &zone };
         let variable = |entry: &StateEntry| {
             let Remembered { name, period, value } = reading.words(entry);
@@ -352,11 +353,6 @@ fn note_of_staying(stays: &Subscription, at_us: i64) -> String {
         from = shown(stays.from_us),
         cancel = shown(cancel_us),
     )
-}
-
-fn shown(at_us: i64) -> String {
-    jiff::Timestamp::from_microsecond(at_us)
-        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

@@ -54,6 +54,12 @@ pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     }
 }
 
+/// The instant, for people.
+pub(super) fn shown(at_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(at_us)
+        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
+}
+
 /// The settings `base` with the changes of the command, after checks. `earlier` are the settings
 /// before the instant of the change.
 ///

@@ -20,6 +20,7 @@
 //! partition. If a partition covers the account when the posting is recycled, that partition's
 //! cursor has already passed it. Then the suspended copy is only removed.
 
+use std::num::ParseIntError;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -29,7 +30,8 @@ use turnpike_segment::head::{ComponentHead, PostingCursor};
 use turnpike_tariff::Profile;
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
-    Currency, Money, PartitionId, SegmentNumber, SuspenseReason, Suspension, Timestamp, UsageView,
+    Currency, Money, Must as _, PartitionId, SegmentNumber, SuspenseReason, Suspension, Timestamp,
+    UsageView,
 };
 
 use super::incoming::Incoming;
@@ -215,6 +217,7 @@ impl OwnerCore {
             return Err(Suspension::new(SuspenseReason::CurrencyMismatch, about));
         }
         let amount = text("amount").parse().map_err(|_| bad("amount"))?;
+        plan_version(view).map_err(|_| bad("plan-version"))?;
         Ok((amount, currency))
     }
 }
@@ -233,12 +236,17 @@ struct Totals {
     moves_dues: bool,
 }
 
+/// The version of the plan that posted; 0 if the posting names none.
+fn plan_version(view: &UsageView<'_>) -> Result<u32, ParseIntError> {
+    view.attribute("plan-version").map_or(Ok(0), str::parse)
+}
+
 /// The component of a posting, from its attributes.
 fn head_of(view: &UsageView<'_>, currency: Currency) -> ComponentHead {
     let text = |name| view.attribute(name).unwrap_or_default().to_owned();
     ComponentHead {
         plan_id: text("plan"),
-        plan_version: text("plan-version").parse().unwrap_or_default(),
+        plan_version: plan_version(view).must("a posting is checked before it is posted"),
         primitive: text("primitive"),
         component: text("component"),
         kind: LineKind::Posting.number(),

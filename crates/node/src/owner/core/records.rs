@@ -323,7 +323,7 @@ impl OwnerCore {
 /// identity was looked up.
 fn covered(head: SubBatchHead) -> Option<Timestamp> {
     // A mark that is no instant covers no record: the front looks the identities up again.
-    let mark = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MIN));
+    let mark = i64::try_from(head.guided_us).map_or_else(|_| Timestamp::MIN, Timestamp);
     let covered = mark.saturating_add(limits::GUIDED_MAX_US + limits::AHEAD_MAX_US);
     (head.guided_us != 0).then_some(covered)
 }

@@ -10,8 +10,9 @@ use turnpike_plan::{
 };
 use turnpike_segment::head::Change;
 use turnpike_tariff::{Profile, Settings, Subscription};
-use turnpike_types::{AccountNumber, Timestamp};
+use turnpike_types::{AccountNumber, Currency, Timestamp};
 
+use super::commands::shown;
 use super::owner_core::OwnerCore;
 
 impl OwnerCore {
@@ -42,8 +43,10 @@ impl OwnerCore {
         if old.currency == new.currency {
             return None;
         }
-        let zone = Zone::parse(&new.zone).ok()?;
-        let currency = new.currency.parse().ok()?;
+        let (zone, currency) = match readable(new) {
+            Ok(read) => read,
+            Err(why) => return Some(why),
+        };
         let settings = SubscriberSettings { zone: &zone, currency };
         let had = profile.subscriptions.iter().filter(|one| one.is_ever_in_force());
         let mut had_then = had.filter(|one| one.until_us > new.from_us);
@@ -125,7 +128,7 @@ impl OwnerCore {
             let is_posted = at_us < new.from_us && new.from_us < until_us && new.from_us <= now_us;
             is_posted && new.currency != before.currency
         })?;
-        let since = jiff::Timestamp::from_microsecond(changed.from_us).ok()?;
+        let since = shown(changed.from_us);
         Some(format!(
             "the account's currency changed from {} to {} at {since}, and the charges of {plan_id} \
              were posted in both: cancel it at {since} or later, and give earlier charges back by \
@@ -142,10 +145,13 @@ impl OwnerCore {
     ) -> Option<String> {
         let from = Timestamp(from_us);
         let settings = self.settings_at(account, from);
-        let zone = settings.and_then(|settings| Zone::parse(&settings.zone).ok());
-        let currency = settings.and_then(|settings| settings.currency.parse().ok());
-        let settings = zone.as_ref().zip(currency);
-        let settings = settings.map(|(zone, currency)| SubscriberSettings { zone, currency });
+        let read = match settings.map(readable).transpose() {
+            Ok(read) => read,
+            Err(why) => return Some(why),
+        };
+        let settings = read.as_ref();
+        let settings =
+            settings.map(|(zone, currency)| SubscriberSettings { zone, currency: *currency });
         let asked = SubscriptionAsked { plan_id, from, parameters, settings };
         self.check(&asked).err().map(|fault| fault.to_string())
     }
@@ -164,4 +170,16 @@ impl OwnerCore {
         let known = self.log.state().account(account)?;
         self.log.state().profiles().get(known.profile)?.settings_at(at)
     }
+}
+
+/// The time zone and the currency of settings. They were checked when they were set, so if one can't
+/// be read, a newer program set it.
+fn readable(settings: &Settings) -> Result<(Zone, Currency), String> {
+    let Settings { zone, currency, .. } = settings;
+    let unread = |what: &str, value: &str| {
+        format!("this program can't read the account's {what} {value:?}: upgrade this node")
+    };
+    let read = Zone::parse(zone).map_err(|_| unread("time zone", zone))?;
+    let currency = currency.parse().map_err(|_| unread("currency", currency))?;
+    Ok((read, currency))
 }

@@ -140,7 +140,7 @@ impl OwnerCore {
             usage_type: row.usage_type.to_owned(),
             start_us: row.start.0,
             // Of unreadable measures none is listed, so that nobody takes a lost duration for a zero.
-            duration_us: row.stated_duration_us().unwrap_or(None),
+            duration_us: row.stated_duration_us().ok().flatten(),
             quantity: row.quantity,
             reason: waiting.reason.word().to_owned(),
             segment: waiting.location.segment().0,

@@ -1,5 +1,6 @@
 //! Appends of segments, one in flight at a time (P4), and the answers that wait for them (P6, P17).
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -167,7 +168,12 @@ impl Appends {
     pub(super) async fn finished(&mut self) -> Result<Appended, Ended> {
         match &mut self.in_flight {
             // Dropping this future does not stop the append, which runs in its own task.
-            Some(append) => (&mut append.task).await.unwrap_or(Err(Ended::Stopped)),
+            Some(append) => match (&mut append.task).await {
+                Ok(done) => done,
+                // A broken invariant in the task is one of the owner.
+                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                Err(_) => Err(Ended::Stopped),
+            },
             None => std::future::pending().await,
         }
     }

@@ -417,7 +417,13 @@ async fn fetched(fetching: &mut Option<JoinHandle<Fetched>>) -> Fetched {
         Some(task) => {
             let fetched = task.await;
             *fetching = None;
-            fetched.unwrap_or(Fetched::Nothing)
+            match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    tracing::error!(%error, "the task that reads postings ended: reading again soon");
+                    Fetched::Failed
+                }
+            }
         }
         None => std::future::pending().await,
     }
