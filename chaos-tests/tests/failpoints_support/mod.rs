@@ -15,8 +15,8 @@ use chaos_tests::oracle::{
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use test_postgres::TestPostgres;
 use tokio::task::JoinHandle;
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
 use turnpike_types::{AccountNumber, Epoch, NodeName, PartitionId, Timestamp, UsageRecord};
 
@@ -33,12 +33,12 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct World {
     cluster: Cluster,
     db: Arc<dyn SharedDatabase>,
-    _postgres: Arc<TestPostgres>,
+    _postgres: Arc<PostgresServer>,
 }
 
 impl World {
     pub async fn start() -> Result<Self> {
-        let postgres = TestPostgres::shared()?;
+        let postgres = PostgresServer::shared()?;
         let database = postgres.create_database()?;
         let mut cluster = Cluster::new(database.clone())?;
         // With this size, a checkpoint is written about every second under this load.

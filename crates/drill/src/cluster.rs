@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use fault_proxy::Proxy;
+use turnpike_harness::proxy::Proxy;
 
 use crate::database::DatabaseAddress;
 use crate::process::{Process, ProcessParameters};
