@@ -11,11 +11,11 @@ use chaos_tests::accounts::apply_all;
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::dates::{Dues, MAY};
-use chaos_tests::oracle::{
-    SentKey, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use turnpike_harness::oracle::{
+    SentKey, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
 use turnpike_harness::postgres::PostgresServer;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, Offer, Subscribe};

@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{
-    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use turnpike_harness::oracle::{
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
 use turnpike_harness::postgres::PostgresServer;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
 use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{check_each_rated_once, pull_everything};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -14,6 +13,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use turnpike_harness::oracle::{check_each_rated_once, pull_everything};
 use turnpike_harness::postgres::PostgresServer;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_proto::frame::BatchFrame;

@@ -13,10 +13,10 @@ use chaos_tests::asked::{
 };
 use chaos_tests::asked_front::{self, FrontAnswer};
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{check_chain, log};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use turnpike_harness::oracle::{check_chain, log};
 use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 use turnpike_harness::proxy::Proxy;
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict};

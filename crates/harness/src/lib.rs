@@ -1,18 +1,27 @@
-//! The surroundings of a real cluster, for drills and tests: a PostgreSQL server, and network faults.
+//! The surroundings of a real cluster, for `turnpike up`, drills and tests: its processes, a
+//! PostgreSQL server, network faults, and checks from outside.
 //!
 //! ```text
-//!                       postgres/  a PostgreSQL server in a new directory
-//!                           ^
-//!  processes of a cluster --+
-//!                           |
-//!                       proxy/     a TCP proxy that delays, drops and cuts connections
+//!  clients --> [proxy/] --> front --> [proxy/] --> nodes       process/   starts, kills, freezes and
+//!     |                       |                      |                    stops these processes
+//!     | sent records          +------ [proxy/] ------+         proxy/     delays, drops and cuts
+//!     v                                  v                                their connections
+//!  oracle/ <---- rated output ----  postgres/                  postgres/  a PostgreSQL server in a
+//!          <---- stored log -------                                       new directory
+//!                                                              oracle/    is a record lost, or
+//!                                                                         doubled? does the log hold?
 //! ```
 //!
-//! Invariant: everything ends with the process that started it, however that process ends.
+//! Invariants:
+//! - Everything ends with the process that started it, however that process ends.
+//! - The oracle does not depend on the cluster: it compares what clients sent with what consumers
+//!   pull, by its own sums.
 //!
 //! Errors are messages for people, without types, as in `crates/turnpike`.
 //!
-//! The feature `tests` adds what only tests use.
+//! The feature `tests` adds what only tests use. The shipped program is built without it.
 
+pub mod oracle;
 pub mod postgres;
+pub mod process;
 pub mod proxy;

@@ -76,6 +76,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "open",
         ],
     ),
+    ("turnpike-harness", &["process", "postgres", "proxy", "oracle"]),
     (
         "turnpike-front",
         &["error", "config", "chance", "gauges", "routing", "core", "ingest", "services", "health"],

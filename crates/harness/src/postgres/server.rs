@@ -1,7 +1,6 @@
 //! Starts, stops and restarts a PostgreSQL server.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -12,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::binaries::{self, User};
+use crate::process::free_port;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
@@ -229,10 +229,6 @@ fn directory(user: &User) -> Result<TempDir> {
             .with_context(|| format!("chown {}", dir.path().display()))?;
     }
     Ok(dir)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Spawns the server from a thread that lives as long as the process. The kernel kills a "tied"
