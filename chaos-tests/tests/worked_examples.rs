@@ -286,7 +286,7 @@ async fn a_full_disk_is_reported_by_name_and_loses_nothing() -> Result<()> {
     let log = cluster.log("a");
     ensure!(log.contains("out of space") && !log.contains("panicked"), "{log}");
     // Without the quota, there is space again.
-    cluster.kill("a")?;
+    cluster.kill("a").await?;
     cluster.move_to(format!("sqlite:{}", path.display()));
     cluster.start_node("a")?;
     cluster.run(&["ingest", &usage])?;

@@ -76,7 +76,7 @@ impl World {
 
     /// Kills a process, and starts it again with this failpoint.
     pub async fn start_anew(&mut self, name: &str, failpoint: &str) -> Result<()> {
-        self.cluster.kill(name)?;
+        self.cluster.kill(name).await?;
         self.cluster.arm(failpoint);
         if name == "front" {
             self.cluster.start_front()?;

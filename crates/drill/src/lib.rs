@@ -41,7 +41,6 @@ mod observations;
 mod options;
 mod page;
 mod pause;
-mod process;
 mod report;
 mod run;
 mod scenario;
