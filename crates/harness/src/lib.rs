@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Invariants:
-//! - Everything ends with the process that started it, however that process ends.
+//! - Servers end with the process that started them, however that process ends; PostgreSQL where
+//!   `setpriv` is available.
 //! - The oracle does not depend on the cluster: it compares what clients sent with what consumers
 //!   pull, by its own sums.
 //!
