@@ -76,50 +76,23 @@ checks! {
     CursorRow,
 
     // The owner of a partition.
-    /// P6, I1: an answer is sent only after the data that it reports is committed.
-    AnswerAfterCommit,
     /// P17: an answer that needs no append waits for a barrier, a write that only the owner can
     /// commit.
     Barrier,
-    /// P2: an append that failed has an unknown outcome. With the check off, it counts as
-    /// committed.
-    UnknownOutcome,
-    /// P2, P4: after an append of unknown outcome the owner claims again. If the log is longer than
-    /// the owner expects (`AppendOutcome::Ahead`), the owner does not conclude that its append
-    /// committed. With the check off, the owner reads the log under its old claim, continues, and
-    /// draws this conclusion.
-    OwnAppend,
-    /// P1: after a claim the log is read to its end.
-    ReloadAfterClaim,
-    /// P2: the log is read after the claim, never before.
-    ClaimBeforeReading,
     /// P18: a checkpoint of another history is ignored.
     CheckpointHistory,
-    /// P5: a record is a duplicate if it first arrived in the segment that is being built, or in
-    /// the segment that is being appended.
-    PendingKeys,
     /// P6: a checkpoint holds only committed state.
     CommittedState,
     /// P22: a checkpoint holds the deduplication keys.
     CheckpointKeys,
-    /// I2, P22: a checkpoint names each published run of deduplication keys that has not passed the
-    /// acceptance horizon. With the check off, once any keys were forgotten, a checkpoint names no
-    /// earlier run.
-    RunsKept,
     /// I2, P22: a run of deduplication keys counts as published only when its checkpoint is
     /// published. With the check off, it also counts as published when its checkpoint failed.
     RunPublished,
     /// I2, P22: an owner writes no checkpoint before it has read which runs of deduplication keys
     /// the retained checkpoints name.
     ListedFirst,
-    /// P26: the age of records is judged by logged time. With the check off, it is judged by the
-    /// clock of the serving node.
-    OneClock,
     /// P26: logged time and the floor never go back.
     MonotoneTime,
-    /// P26: deduplication comes before the horizon check, so a retry of an old record is a
-    /// duplicate.
-    DedupFirst,
     /// P27: the same key with other content is a conflict.
     Content,
     /// P30: after a refusal a stream ends. With the check off, later batches on it are accepted.
@@ -127,18 +100,10 @@ checks! {
     /// P30: a refusal by the owner ends the stream. With the check off, sub-batches queued after it
     /// are accepted.
     OwnerEndsStream,
-    /// P31: a retry of a suspended record gets the same answer. With the check off, it is rated as
-    /// a new record.
-    Replayed,
     /// P32: accounts of another partition are refused.
     Range,
-    /// P33: postings are accepted whatever their age.
-    PostingsHaveNoHorizon,
     /// P33: the segment that logs received postings also logs the cursor after them.
     PostingCursor,
-    /// P33: if only a part of a segment's postings was received, the next fetch continues at the
-    /// cursor. With the check off, the first posting after the cursor is skipped.
-    ResumedPosting,
     /// P33: if a single segment fills a page of postings, the next page is read too. With the check
     /// off, later segments with postings count as absent.
     SegmentAlone,
@@ -146,8 +111,6 @@ checks! {
     CursorForward,
     /// P18, P33: a cursor of postings follows one history.
     CursorHistory,
-    /// P34: the time up to which charges are booked is logged in the segment that books them.
-    DueMark,
     /// docs/plan-semantics.md section 5: charges that are due are booked before a record that
     /// starts later.
     DueBefore,
@@ -190,9 +153,6 @@ checks! {
     NamedClaim,
     /// P9: a commit proves that the owner is alive.
     CommitIsSign,
-    /// P9: an owner loses a partition only after two heartbeats that did not name the partition,
-    /// because one of them may have been in flight.
-    TwoBeats,
     /// P10: between two of its reads of the database, an observer counts at most a fixed time as
     /// silence of a node. With the check off, a time in which the database was frozen counts in
     /// full.
@@ -202,17 +162,12 @@ checks! {
     /// P11: a starting process ends if the heartbeat counter of its predecessor advances. With the
     /// check off, it supersedes the live process.
     LivePredecessor,
-    /// P11: a refused connection alone does not prove that the predecessor ended. With the check
-    /// off, the new process does not wait for the predecessor.
-    RefusalProvesNothing,
     /// P11: a member without a warm replica lets a member with one claim first.
     WarmFirst,
     /// P12: a member lets another member claim first only if that member is live.
     DefersToLive,
     /// P13: the member for which an owner released the partition may claim it first.
     TargetFirst,
-    /// P13: an owner that released a partition for a member claims it again if the member does not.
-    TakesBack,
     /// P13: a pin overrides all priorities.
     PinAbove,
     /// P13: before a release the owner finishes the requests that it accepted.

@@ -2,16 +2,18 @@
 //! that the test suite can prove that a test fails without the check.
 //!
 //! ```text
-//!   the code      if !off(Check::PendingKeys) && ...    in a release, off(...) is always false
-//!   a test        all_caught(&[(Check::PendingKeys, "i2_...", "expected text")])
-//!                     runs the test i2_... in a separate process with the check off; it must
+//!   the code      if !off(Check::WaitingKeys) && ...    in a release, off(...) is always false
+//!   a test        all_caught(&[(Check::WaitingKeys, "p35_...", "expected text")])
+//!                     runs the test p35_... in a separate process with the check off; it must
 //!                     fail, and its output must contain "expected text"
-//!   by hand       TURNPIKE_MUTANT=PendingKeys cargo test -p simulation one -- --nocapture
+//!   by hand       TURNPIKE_MUTANT=Barrier cargo test -p simulation one -- --nocapture
 //!
 //!   check.rs      the list of the checks          suite.rs   `off`, `all_caught`
 //! ```
 //!
 //! Invariants:
+//! - Where a check is off, the code leaves out a condition, a bound or a step. Code that only a mutant
+//!   runs is not in the program: it is a patch in `chaos-tests/patches`.
 //! - At most one check is off in a process, from the start of the process to its end.
 //! - A release can't switch a check off. The feature `mutants` compiles the switch in, and only
 //!   dev-dependencies enable the feature. Without it, [`off`] is a constant.

@@ -817,16 +817,6 @@ async fn p18_a_checkpoint_of_another_history_is_left_alone() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Check::OwnAppend,
-            "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "acknowledged, but not in the log",
-        ),
-        (
-            Check::UnknownOutcome,
-            "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "the outcome is unknown",
-        ),
-        (
             Check::CheckpointHistory,
             "p18_a_checkpoint_of_another_history_is_left_alone",
             "did not become the owner",

@@ -350,16 +350,6 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Check::OneClock,
-            "p26_a_clock_that_goes_back_does_not_restore_forgotten_keys",
-            "rated twice",
-        ),
-        (
-            Check::DedupFirst,
-            "p26_a_duplicate_is_a_duplicate_past_the_horizon_too",
-            "the first answer",
-        ),
-        (
             Check::WaitingKeys,
             "p35_the_key_of_a_suspended_record_is_not_forgotten",
             "the first answer",
@@ -368,11 +358,6 @@ fn mutants_are_caught() {
             Check::FirstArrival,
             "p35_the_age_of_a_recycled_record_is_not_judged_again",
             "first arrived in time",
-        ),
-        (
-            Check::RunsKept,
-            "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
-            "several runs must be inside the horizon",
         ),
         (
             Check::RunPublished,

@@ -8,7 +8,9 @@
 //!     references.rs      +-> test programs; each `--test NAME` in scripts and pages must be one
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
+//!     duplicates.rs      cargo tree -> no package in two versions
 //!     names.rs           crates/*/src -> public types; no two may have the same name
+//!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
@@ -18,11 +20,15 @@
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
 #[cfg(test)]
+mod duplicates;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod patches;
 #[cfg(test)]
 mod references;
 #[cfg(test)]

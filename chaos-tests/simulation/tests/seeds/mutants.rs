@@ -42,26 +42,6 @@ fn falls(check: Check, seeds: &[u64], by: &[&str]) {
 }
 
 #[test]
-fn plain_an_answer_before_the_commit_is_taken_back() {
-    falls(Check::AnswerAfterCommit, &[1, 4, 5], &["P17", "I1", "I2", "I4", "I5"]);
-}
-
-#[test]
-fn plain_an_owner_that_does_not_read_the_log_after_its_claim_misses_records() {
-    falls(Check::ReloadAfterClaim, &[10, 15, 18], &["P17", "I2", "I4", "I5"]);
-}
-
-#[test]
-fn p2_an_unknown_outcome_taken_for_a_good_one_loses_records() {
-    falls(Check::UnknownOutcome, &[3, 5, 11], &["P17", "I1", "I3", "I4"]);
-}
-
-#[test]
-fn p5_without_pending_keys_records_are_taken_twice() {
-    falls(Check::PendingKeys, &[1, 2, 13], &["I2", "P17"]);
-}
-
-#[test]
 fn p6_a_checkpoint_of_uncommitted_changes_has_another_state() {
     falls(Check::CommittedState, &[1, 2, 9], &["I4"]);
 }
@@ -84,11 +64,6 @@ fn p27_other_content_under_the_same_key_is_taken_for_a_duplicate() {
 #[test]
 fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
     falls(Check::BatchNumbers, &[1, 2, 4], &["I1", "I5"]);
-}
-
-#[test]
-fn p31_a_retry_of_a_suspended_record_is_rated_as_a_new_one() {
-    falls(Check::Replayed, &[1, 2, 4], &["I2"]);
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn every_test_that_holds_a_rule_exists_and_does_something() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The mutants, each with the rules and invariants that its comment names.
+/// The mutants, each with the rules and invariants that its comment or the head of its patch names.
 fn mutants() -> BTreeMap<String, BTreeSet<String>> {
     let list = file("crates/mutants/src/check.rs").text;
     let list = list.split("\nchecks! {").nth(1).expect("the list of checks");
@@ -208,16 +208,28 @@ fn mutants() -> BTreeMap<String, BTreeSet<String>> {
     for line in list.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("/// ") {
             if rules.is_empty() {
-                let head = comment.split(": ").next().unwrap_or_default();
-                let names = head.split(", ").filter(|name| is_rule(name));
-                rules = names.map(str::to_owned).collect();
+                rules = rules_of(comment);
             }
         } else if let Some(name) = line.strip_suffix(',') {
             found.insert(name.to_owned(), std::mem::take(&mut rules));
         }
     }
-    assert!(found.len() > 50, "{} mutants", found.len());
+    let checks = found.len();
+    assert!(checks > 50, "{checks} checks");
+    for entry in std::fs::read_dir(root().join("chaos-tests/patches")).expect("the patches") {
+        let path = entry.expect("a patch").path();
+        let name = path.file_stem().expect("its name").to_string_lossy().into_owned();
+        let head = std::fs::read_to_string(&path).expect("its text");
+        assert!(found.insert(name.clone(), rules_of(&head)).is_none(), "{name} is a check too");
+    }
+    assert!(found.len() > checks + 10, "{} mutants, {checks} of them checks", found.len());
     found
+}
+
+/// The rules before the first colon.
+fn rules_of(comment: &str) -> BTreeSet<String> {
+    let head = comment.split(": ").next().unwrap_or_default();
+    head.split(", ").filter(|name| is_rule(name)).map(str::to_owned).collect()
 }
 
 fn is_rule(name: &str) -> bool {

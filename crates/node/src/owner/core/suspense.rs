@@ -1,0 +1,265 @@
+//! Lists and recycles suspended records (P35).
+
+use turnpike_account::{Waiting, WaitingKey};
+use turnpike_mutants::{Check, off};
+use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
+use turnpike_proto::record::{RecordBatch, extra_identity};
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_proto::wire::{put_bytes, put_number};
+use turnpike_segment::RecordRow;
+use turnpike_types::{AccountNumber, Suspension};
+
+use super::incoming::{Incoming, incoming};
+use super::owner_core::{Job, OwnerCore};
+use super::reassign::is_reassigned;
+use super::records::present;
+use super::wait::{Halt, NotRated};
+
+/// The default and the maximum number of listed records.
+const LISTED_MAX: usize = 10_000;
+
+/// Bytes at which a list is cut off, so that it fits a message.
+const LISTED_BYTES_MAX: usize = 16 << 20;
+
+/// The suspended records that a request selects.
+pub(crate) struct ListSuspense {
+    filter: ListRequest,
+    /// The selected records; `None` before the first run.
+    found: Option<Vec<(WaitingKey, Waiting)>>,
+    listed: Vec<SuspendedRecord>,
+    bytes: usize,
+    /// Whether more records match than were found.
+    is_cut: bool,
+}
+
+impl ListSuspense {
+    pub(crate) const fn new(filter: ListRequest) -> Self {
+        Self { filter, found: None, listed: Vec::new(), bytes: 0, is_cut: false }
+    }
+
+    /// The first records that match. The list is taken once, so that it stays the same while
+    /// segments are loaded.
+    fn select(&mut self, core: &OwnerCore) -> Vec<(WaitingKey, Waiting)> {
+        let filter = &self.filter;
+        let most = match filter.records_max as usize {
+            0 => LISTED_MAX,
+            asked => asked.min(LISTED_MAX),
+        };
+        let matches = |(key, waiting): &(&WaitingKey, &Waiting)| {
+            (filter.account_number == 0 || key.account.0 == filter.account_number)
+                && (filter.reason.is_empty() || waiting.reason.word() == filter.reason)
+        };
+        let after = filter.after.as_ref().map(|after| WaitingKey {
+            account: AccountNumber(after.account_number),
+            identity: after.identity.clone(),
+            record_id: after.record_id.clone(),
+        });
+        let behind = core.log.state().suspense().after(after.as_ref()).filter(matches);
+        let mut found: Vec<(WaitingKey, Waiting)> =
+            behind.take(most + 1).map(|(key, waiting)| (key.clone(), waiting.clone())).collect();
+        self.is_cut = found.len() > most;
+        found.truncate(most);
+        found
+    }
+}
+
+impl Job for ListSuspense {
+    /// The first records that the filter selects, and whether more match behind them.
+    type Answer = (Vec<SuspendedRecord>, bool);
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => self.select(core),
+        };
+        let found = self.found.insert(found);
+        while let Some((key, waiting)) = found.get(self.listed.len()) {
+            if self.bytes >= LISTED_BYTES_MAX {
+                self.is_cut = true;
+                break;
+            }
+            let row = core.suspended_row(key, waiting)?;
+            let record = core.suspended_record(key, waiting, &row);
+            self.bytes += 2 * record.record.len() + record.detail.len() + 128;
+            self.listed.push(record);
+        }
+        Ok((std::mem::take(&mut self.listed), self.is_cut))
+    }
+}
+
+/// Suspended records that are to be rated again, and refusals to be noted.
+pub(crate) struct Recycle {
+    keys: Vec<RecycleKey>,
+    refusals: Vec<NotedRefusal>,
+    /// The number of refusals that were noted.
+    noted: usize,
+    outcomes: Vec<RecycleOutcome>,
+}
+
+impl Recycle {
+    pub(crate) const fn new(keys: Vec<RecycleKey>, refusals: Vec<NotedRefusal>) -> Self {
+        Self { keys, refusals, noted: 0, outcomes: Vec::new() }
+    }
+}
+
+impl Job for Recycle {
+    type Answer = Vec<RecycleOutcome>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(refusal) = self.refusals.get(self.noted) {
+            core.log.room()?;
+            core.note_refusal(refusal)?;
+            self.noted += 1;
+        }
+        while let Some(key) = self.keys.get(self.outcomes.len()) {
+            core.log.room()?;
+            self.outcomes.push(core.recycle_one(key)?);
+        }
+        Ok(std::mem::take(&mut self.outcomes))
+    }
+}
+
+impl OwnerCore {
+    fn suspended_record(
+        &self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        row: &RecordRow<'_>,
+    ) -> SuspendedRecord {
+        // The key of a record with an account holds no identity. A front needs it for a record that
+        // waits for the account that holds the identity now (P28).
+        let identity = match key.account.0 {
+            0 => key.identity.clone(),
+            _ => extra_identity(row.extra).map_or_else(|_| String::new(), str::to_owned),
+        };
+        SuspendedRecord {
+            partition: self.partition.id.0,
+            account_number: key.account.0,
+            record_id: key.record_id.clone(),
+            identity,
+            usage_type: row.usage_type.to_owned(),
+            start_us: row.start.0,
+            // Of unreadable measures none is listed, so that nobody takes a lost duration for a zero.
+            duration_us: row.stated_duration_us().unwrap_or(None),
+            quantity: row.quantity,
+            reason: waiting.reason.word().to_owned(),
+            segment: waiting.location.segment().0,
+            revision: waiting.revision,
+            record: encoded(row).into(),
+            detail: present(waiting, row).detail.as_str().to_owned(),
+        }
+    }
+
+    fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Halt> {
+        let key = WaitingKey {
+            account: AccountNumber(asked.account_number),
+            identity: if asked.account_number == 0 {
+                asked.identity.clone()
+            } else {
+                String::new()
+            },
+            record_id: asked.record_id.clone(),
+        };
+        // As in a compare-and-set, the record must still be suspended, with the revision that the
+        // request names.
+        let waiting = self.log.state().suspense().get(&key).cloned();
+        let Some(waiting) =
+            waiting.filter(|waiting| waiting.revision == asked.revision || off(Check::Revision))
+        else {
+            return Ok(RecycleOutcome::default());
+        };
+        if is_reassigned(&key, waiting.reason) {
+            let present = self.present_of(&key, &waiting)?;
+            if !Self::may_recycle(&key, &present, asked.moved_to_account) {
+                return Ok(RecycleOutcome {
+                    rated: false,
+                    reason: present.reason.word().to_owned(),
+                    detail: present.detail.as_str().to_owned(),
+                });
+            }
+        }
+        if asked.moved_to_account != 0 {
+            self.log.move_away(&key, &waiting, AccountNumber(asked.moved_to_account));
+            return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
+        }
+        let bytes = encoded(&self.suspended_row(&key, &waiting)?);
+        self.rate_again(&key, &waiting, &bytes)
+    }
+
+    /// The logged row of a suspended record.
+    fn suspended_row(&self, key: &WaitingKey, waiting: &Waiting) -> Result<RecordRow<'_>, Halt> {
+        self.log.record_at(waiting.location)?.ok_or_else(|| {
+            let id = &key.record_id;
+            Halt::Damaged(format!("suspended record {id} is not at its logged position"))
+        })
+    }
+
+    pub(super) fn present_of(
+        &self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+    ) -> Result<Suspension, Halt> {
+        Ok(present(waiting, &self.suspended_row(key, waiting)?))
+    }
+
+    fn rate_again(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        bytes: &[u8],
+    ) -> Result<RecycleOutcome, Halt> {
+        let mut batch = RecordBatch::default();
+        batch.push_stored(bytes);
+        let Some(Ok(record)) = batch.records().first() else {
+            return Err(Halt::Damaged(format!("suspended record {} is malformed", key.record_id)));
+        };
+        match self.rate_suspended(key, waiting, &incoming(&batch, record)) {
+            Ok(()) => Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() }),
+            Err(NotRated::Suspended(now)) => {
+                let (reason, detail) = (now.reason.word().to_owned(), now.detail.to_string());
+                self.log.suspend_again(key, waiting, now);
+                Ok(RecycleOutcome { rated: false, reason, detail })
+            }
+            Err(NotRated::Wait(wait)) => Err(wait.into()),
+        }
+    }
+
+    /// Rates a suspended record, or leaves it in suspense as it is.
+    pub(super) fn rate_suspended(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        record: &Incoming<'_>,
+    ) -> Result<(), NotRated> {
+        self.book_due_before(record.view.account, record.view.start)?;
+        self.log.begin_to_leave(key, waiting);
+        match self.rate_new(record) {
+            Ok(_) => {
+                self.log.left(key);
+                Ok(())
+            }
+            Err(why) => {
+                self.log.stays();
+                Err(why)
+            }
+        }
+    }
+}
+
+/// The record in its wire form. Its extra fields are stored in that form.
+fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_number(&mut out, 1, row.account.0);
+    put_bytes(&mut out, 2, row.record_id.as_bytes());
+    put_bytes(&mut out, 3, row.usage_type.as_bytes());
+    turnpike_proto::record::put_start(&mut out, row.start);
+    // If the client stated a duration of zero, it is among the measures; otherwise it stated none.
+    if row.duration_us != 0 {
+        put_number(&mut out, 5, row.duration_us.cast_unsigned());
+    }
+    if let Some(quantity) = row.quantity {
+        put_number(&mut out, 6, quantity.cast_unsigned());
+    }
+    out.extend_from_slice(row.extra);
+    out
+}
