@@ -1,15 +1,17 @@
 //! A cluster of real processes.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rustix::process::{Pid, Signal, kill_process};
+use turnpike_harness::process::{
+    InheritedSettings, ServerCommand, ServerLog, ServerProcess, free_port, without_settings,
+};
 use turnpike_store::SharedDatabase;
 use turnpike_types::NodeName;
 
@@ -27,11 +29,12 @@ pub struct Ran {
 /// The processes of one cluster; dropping it kills them.
 pub struct Cluster {
     binary: PathBuf,
-    dir: tempfile::TempDir,
     database: String,
     front: String,
     failpoints: String,
-    processes: BTreeMap<String, Child>,
+    processes: BTreeMap<String, ServerProcess>,
+    // This field is the last one, so that the directory is removed after the processes were killed.
+    dir: tempfile::TempDir,
 }
 
 /// The configuration of all processes. Checkpoints are frequent, so that takeovers load them.
@@ -47,7 +50,7 @@ impl Cluster {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("turnpike.toml"), CONFIG)?;
         let (binary, failpoints, processes) = (binary()?, String::new(), BTreeMap::new());
-        Ok(Self { binary, dir, database, front, failpoints, processes })
+        Ok(Self { binary, database, front, failpoints, processes, dir })
     }
 
     /// Runs a command of the program, and returns its standard output.
@@ -130,14 +133,16 @@ impl Cluster {
         self.start(name, &["node", "--name", name, "--listen", &listen])
     }
 
-    /// Kills a process as a power cut would (SIGKILL).
+    /// Kills a process as a power cut would (SIGKILL), unless it has ended, and waits for its end.
     ///
     /// # Errors
-    /// No such process runs.
-    pub fn kill(&mut self, name: &str) -> Result<()> {
-        let mut child = self.processes.remove(name).context("no such process")?;
-        child.kill()?;
-        child.wait()?;
+    /// No such process was started.
+    pub async fn kill(&mut self, name: &str) -> Result<()> {
+        let mut process = self.processes.remove(name).context("no such process")?;
+        if !process.has_ended()? {
+            process.kill()?;
+        }
+        process.ended().await?;
         Ok(())
     }
 
@@ -146,7 +151,7 @@ impl Cluster {
     /// # Errors
     /// No such process runs.
     pub fn freeze(&self, name: &str) -> Result<()> {
-        self.signal(name, Signal::STOP)
+        self.process(name)?.freeze()
     }
 
     /// The process id.
@@ -154,7 +159,7 @@ impl Cluster {
     /// # Errors
     /// No such process runs.
     pub fn pid(&self, name: &str) -> Result<u32> {
-        Ok(self.processes.get(name).context("no such process")?.id())
+        Ok(self.process(name)?.pid())
     }
 
     /// Continues the process (SIGCONT).
@@ -162,7 +167,7 @@ impl Cluster {
     /// # Errors
     /// No such process runs.
     pub fn wake(&self, name: &str) -> Result<()> {
-        self.signal(name, Signal::CONT)
+        self.process(name)?.resume()
     }
 
     /// Whether the process ended without being killed.
@@ -170,14 +175,12 @@ impl Cluster {
     /// # Errors
     /// No such process was started.
     pub fn has_ended(&mut self, name: &str) -> Result<bool> {
-        let child = self.processes.get_mut(name).context("no such process")?;
-        Ok(child.try_wait()?.is_some())
+        let process = self.processes.get_mut(name).context("no such process")?;
+        Ok(process.has_ended()?)
     }
 
-    fn signal(&self, name: &str, signal: Signal) -> Result<()> {
-        let child = self.processes.get(name).context("no such process")?;
-        kill_process(Pid::from_child(child), signal)?;
-        Ok(())
+    fn process(&self, name: &str) -> Result<&ServerProcess> {
+        self.processes.get(name).context("no such process")
     }
 
     /// Kills the owner of a randomly chosen partition, and starts it again after a pause.
@@ -192,7 +195,7 @@ impl Cluster {
         let seen = db.observe().await?;
         let row = &seen.partitions[chance.random_range(0..seen.partitions.len())];
         let (owner, _) = row.owner.clone().context("the partition has no owner")?;
-        self.kill(&owner.0)?;
+        self.kill(&owner.0).await?;
         println!("killed {owner}, which owned partition {}", row.spec.id);
         tokio::time::sleep(Duration::from_millis(chance.random_range(500..2_500))).await;
         self.start_node(&owner.0)
@@ -238,35 +241,35 @@ impl Cluster {
         std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
     }
 
+    /// Starts a server, without waiting until it listens: a failpoint may end it before.
     fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join(name))?;
-        let child = self.command(arguments).stdout(Stdio::null()).stderr(log).spawn()?;
-        self.processes.insert(name.to_owned(), child);
+        let command = ServerCommand {
+            name: name.to_owned(),
+            program: self.binary.clone(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            inherits: InheritedSettings::None,
+            variables: self.variables().into(),
+            log: ServerLog::File(self.dir.path().join(name)),
+        };
+        self.processes.insert(name.to_owned(), command.spawn()?);
         Ok(())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command
-            .args(arguments)
-            .env("TURNPIKE_DATABASE", &self.database)
-            .env("TURNPIKE_FRONT", self.front())
-            .env("TURNPIKE_CONFIG", self.dir.path().join("turnpike.toml"))
-            .env("FAILPOINTS", &self.failpoints)
-            .stdin(Stdio::null());
+        without_settings(&mut command).args(arguments).envs(self.variables()).stdin(Stdio::null());
         command
     }
-}
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for child in self.processes.values_mut() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    /// The environment of all processes of the cluster.
+    fn variables(&self) -> [(String, OsString); 4] {
+        [
+            ("TURNPIKE_DATABASE", OsString::from(&self.database)),
+            ("TURNPIKE_FRONT", self.front().into()),
+            ("TURNPIKE_CONFIG", self.dir.path().join("turnpike.toml").into()),
+            ("FAILPOINTS", OsString::from(&self.failpoints)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
     }
 }
 
@@ -279,8 +282,4 @@ fn binary() -> Result<PathBuf> {
         bail!("{} does not exist: build it first (cargo build --workspace)", binary.display());
     }
     Ok(binary)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

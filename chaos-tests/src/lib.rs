@@ -4,7 +4,7 @@
 //!  tests/: kill.rs, kill_dues.rs, failpoints.rs, frozen.rs, soak.rs, worked_examples.rs
 //!     |  starts, kills, stops, restarts     sends, retries         compares with its own sums
 //!     v                                     v                      v
-//!  cluster.rs: turnpike processes       client.rs: ingest      oracle (of turnpike-drill): the
+//!  cluster.rs: turnpike processes       client.rs: ingest      oracle (of turnpike-harness): the
 //!     over PostgreSQL                      stream;                feed as consumers read it,
 //!                                          accounts.rs: commands  and the stored log
 //!                                       asked.rs, asked_front.rs:
@@ -30,4 +30,3 @@ pub mod asked_front;
 pub mod client;
 pub mod cluster;
 pub mod dates;
-pub use turnpike_drill::oracle;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::asked::{Answer, Rpc, TestPartition, answer_to, record, sub_batch};
-use fault_proxy::{Direction, Flow};
 use frozen_support::{Asked, World};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use turnpike_harness::proxy::{Direction, Flow};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::SubBatchAnswer;
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use chaos_tests::client::{AnswerCounts, send_all};
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{
-    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use test_postgres::TestPostgres;
+use turnpike_harness::oracle::{
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
 use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};
 
@@ -31,7 +31,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
     // The seed determines the records and the faults: TURNPIKE_SEED=7 cargo test -p chaos-tests
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
-    let postgres = TestPostgres::start()?;
+    let postgres = PostgresServer::start()?;
     let database = postgres.create_database()?;
     let mut cluster = Cluster::new(database.clone())?;
     let db = set_up(&mut cluster, &database).await?;

@@ -11,12 +11,12 @@ use chaos_tests::accounts::apply_all;
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::dates::{Dues, MAY};
-use chaos_tests::oracle::{
-    SentKey, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use test_postgres::TestPostgres;
+use turnpike_harness::oracle::{
+    SentKey, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, Offer, Subscribe};
 use turnpike_proto::feed::v1::ChargeLine;
@@ -36,7 +36,7 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     let _alone = crate::alone().await;
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
-    let postgres = TestPostgres::start()?;
+    let postgres = PostgresServer::start()?;
     let database = postgres.create_database()?;
     let mut cluster = Cluster::new(database.clone())?;
     set_up(&mut cluster).await?;

@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{
-    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use test_postgres::TestPostgres;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use turnpike_harness::oracle::{
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
 use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};
 
@@ -84,7 +84,7 @@ async fn nothing_grows_under_steady_load_and_i1_to_i4_hold() -> Result<()> {
     let seconds = std::env::var("SOAK_SECONDS").map(|text| text.parse());
     let seconds = seconds.unwrap_or(Ok(USUAL_SECONDS)).context("SOAK_SECONDS")?;
     println!("seed {seed}, {seconds} s");
-    let postgres = TestPostgres::start()?;
+    let postgres = PostgresServer::start()?;
     let database = postgres.create_database()?;
     let mut cluster = Cluster::new(database.clone())?;
     set_up(&mut cluster).await?;

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{check_each_rated_once, pull_everything};
-use test_postgres::TestPostgres;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -15,6 +13,8 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use turnpike_harness::oracle::{check_each_rated_once, pull_everything};
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchStatus;
@@ -66,7 +66,7 @@ fn sums(lines: &[ChargeLine]) -> BTreeMap<(String, String), (i128, i128)> {
 #[tokio::test]
 async fn fig_6b_is_rated_exactly_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
-    let postgres = TestPostgres::shared()?;
+    let postgres = PostgresServer::shared()?;
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", &example("plans/fig6b.xml")])?;
     let account = "account_number,zone,cycle_day,currency,plan,plan_from\n42,America/New_York,1,USD,fig6b,1970-01-01\n";
@@ -132,7 +132,7 @@ fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
 #[tokio::test]
 async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
-    let postgres = TestPostgres::shared()?;
+    let postgres = PostgresServer::shared()?;
     // The accounts of the client are in the first partition, those of the parties in the second.
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", SHARING])?;
@@ -184,7 +184,7 @@ this line is broken
 #[tokio::test]
 async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result<()> {
     let _beside = crate::beside().await;
-    let postgres = TestPostgres::shared()?;
+    let postgres = PostgresServer::shared()?;
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", &example("plans/octets.xml")])?;
     let log = cluster.file("access.log", LOG)?;
@@ -286,7 +286,7 @@ async fn a_full_disk_is_reported_by_name_and_loses_nothing() -> Result<()> {
     let log = cluster.log("a");
     ensure!(log.contains("out of space") && !log.contains("panicked"), "{log}");
     // Without the quota, there is space again.
-    cluster.kill("a")?;
+    cluster.kill("a").await?;
     cluster.move_to(format!("sqlite:{}", path.display()));
     cluster.start_node("a")?;
     cluster.run(&["ingest", &usage])?;

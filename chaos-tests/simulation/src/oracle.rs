@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use chaos_tests::oracle::{check_chain, check_replay, log};
+use turnpike_harness::oracle::{check_chain, check_replay, log, octets_price_nanos};
 use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{Outcome, PartitionId, UsageRecord};
@@ -135,14 +135,13 @@ fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
     Ok(())
 }
 
-/// Checks the charged amount of each account: the first 1,000 octets cost nothing, and each further
-/// octet costs 0.00005 USD.
+/// Checks the charged amount of each account, see [`octets_price_nanos`].
 fn check_amounts(nanos: &BTreeMap<u64, i128>, book: &Book) -> Result<()> {
     let mut accounts: Vec<u64> = book.records.keys().map(|(account, _)| *account).collect();
     accounts.dedup();
     for account in accounts {
         let (octets, _) = book.used(account);
-        let expected = (octets - 1_000).max(0) * 50_000;
+        let expected = octets_price_nanos(octets);
         let charged = nanos.get(&account).copied().unwrap_or_default();
         ensure!(charged == expected, "account {account}: {charged} charged, {expected} expected");
     }

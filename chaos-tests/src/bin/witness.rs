@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::send_all;
-use chaos_tests::oracle::{
-    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use turnpike_harness::oracle::{
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
 use turnpike_store::{OpenOptions, open};
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 

@@ -10,13 +10,13 @@ use anyhow::{Result, bail, ensure};
 use chaos_tests::client::send_all;
 use chaos_tests::cluster::Cluster;
 use chaos_tests::dates::MAY;
-use chaos_tests::oracle::{
-    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use test_postgres::TestPostgres;
 use tokio::task::JoinHandle;
+use turnpike_harness::oracle::{
+    SentKey, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
+use turnpike_harness::postgres::PostgresServer;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
 use turnpike_types::{AccountNumber, Epoch, NodeName, PartitionId, Timestamp, UsageRecord};
 
@@ -33,12 +33,12 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct World {
     cluster: Cluster,
     db: Arc<dyn SharedDatabase>,
-    _postgres: Arc<TestPostgres>,
+    _postgres: Arc<PostgresServer>,
 }
 
 impl World {
     pub async fn start() -> Result<Self> {
-        let postgres = TestPostgres::shared()?;
+        let postgres = PostgresServer::shared()?;
         let database = postgres.create_database()?;
         let mut cluster = Cluster::new(database.clone())?;
         // With this size, a checkpoint is written about every second under this load.
@@ -76,7 +76,7 @@ impl World {
 
     /// Kills a process, and starts it again with this failpoint.
     pub async fn start_anew(&mut self, name: &str, failpoint: &str) -> Result<()> {
-        self.cluster.kill(name)?;
+        self.cluster.kill(name).await?;
         self.cluster.arm(failpoint);
         if name == "front" {
             self.cluster.start_front()?;

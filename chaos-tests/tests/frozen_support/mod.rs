@@ -13,12 +13,12 @@ use chaos_tests::asked::{
 };
 use chaos_tests::asked_front::{self, FrontAnswer};
 use chaos_tests::cluster::Cluster;
-use chaos_tests::oracle::{check_chain, log};
-use fault_proxy::Proxy;
-use test_postgres::{ServerSettings, TestPostgres};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use turnpike_harness::oracle::{check_chain, log};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
+use turnpike_harness::proxy::Proxy;
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict};
 use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
@@ -42,15 +42,15 @@ pub struct World {
     pub a: Node,
     b: Node,
     front: Channel,
-    _postgres: TestPostgres,
+    _postgres: PostgresServer,
 }
 
 impl World {
     /// Starts the cluster: A owns every partition; in each, an account has used 100 octets, and a
     /// record is suspended.
     pub async fn start() -> Result<Self> {
-        let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
-        let postgres = TestPostgres::start_with(settings)?;
+        let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
+        let postgres = PostgresServer::start_with(settings)?;
         let database = postgres.create_database()?;
         let name = database.trim_start_matches("postgres:///").split('?').next();
         let tcp = postgres.tcp_url(name.unwrap_or_default()).context("no port")?;

@@ -1,12 +1,12 @@
 //! The audit: compares the sent records with the rated output, record by record, and computes the
 //! charges independently.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
+use turnpike_harness::oracle::{RatedOutput, RatedUnits, octets_price_nanos};
 use turnpike_proto::feed::v1::ChargeLine;
-use turnpike_types::Money;
 
 use crate::load::Sent;
 
@@ -34,15 +34,6 @@ impl Counts {
     }
 }
 
-/// The lines of a record in the feed: the sum of their units, the segment of the first, and whether
-/// another segment has lines of the record.
-#[derive(Debug)]
-struct Rated {
-    units: i128,
-    place: (u32, u64),
-    elsewhere: bool,
-}
-
 /// Whether the feed may have lines of other clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Others {
@@ -64,19 +55,9 @@ pub(crate) fn count(
     lines: &[ChargeLine],
     others: Others,
 ) -> Result<Counts> {
-    let mut rated: HashMap<u64, HashMap<&str, Rated>> = HashMap::new();
-    let mut charged: BTreeMap<u64, i128> = BTreeMap::new();
     let run = sent.first().map_or("", |(usage, _)| usage.run.as_str());
     let is_ours = |line: &&ChargeLine| others == Others::None || line.record_id.starts_with(run);
-    for line in lines.iter().filter(is_ours) {
-        let place = (line.partition, line.segment);
-        let fresh = || Rated { units: 0, place, elsewhere: false };
-        let account = rated.entry(line.account_number).or_default();
-        let record = account.entry(&line.record_id).or_insert_with(fresh);
-        record.units += line.units.parse::<i128>().context("units are a whole number")?;
-        record.elsewhere |= record.place != place;
-        *charged.entry(line.account_number).or_default() += line.amount.parse::<Money>()?.nanos();
-    }
+    let mut rated = RatedOutput::read(lines.iter().filter(is_ours))?;
     let mut counts = Counts { accepted, ..Counts::default() };
     let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
     for (usage, batches) in sent {
@@ -85,34 +66,27 @@ pub(crate) fn count(
                 (record.account.0, record.quantity.unwrap_or_default().into());
             counts.sent += 1;
             *octets.entry(account).or_default() += quantity;
-            let found =
-                rated.get_mut(&account).and_then(|all| all.remove(record.record_id.as_str()));
-            match found {
-                Some(rated) if rated.elsewhere || rated.units > quantity => counts.doubled += 1,
-                Some(rated) if rated.units == quantity => counts.rated += 1,
-                _ => counts.lost += 1,
+            match rated.take(account, &record.record_id, quantity) {
+                RatedUnits::Exact => counts.rated += 1,
+                RatedUnits::Missing | RatedUnits::Partial(_) => counts.lost += 1,
+                RatedUnits::Surplus(_) | RatedUnits::InTwoSegments => counts.doubled += 1,
             }
         }
     }
-    counts.doubled += rated.values().map(HashMap::len).sum::<usize>() as u64;
-    let is_wrong = |(account, octets): (&u64, &i128)| {
-        charged.get(account).copied().unwrap_or_default() != price_nanos(*octets)
-    };
+    counts.doubled += rated.untaken() as u64;
     if others == Others::Some {
         return Ok(counts);
     }
-    counts.wrong_accounts = octets.iter().filter(|account| is_wrong(*account)).count() as u64;
+    let is_wrong = |(account, octets): &(&u64, &i128)| {
+        rated.charged_nanos(**account) != octets_price_nanos(**octets)
+    };
+    counts.wrong_accounts = octets.iter().filter(is_wrong).count() as u64;
     Ok(counts)
-}
-
-/// 1,000 octets are free; each further one costs 50,000 nano-dollars.
-fn price_nanos(octets: i128) -> i128 {
-    (octets - 1_000).max(0) * 50_000
 }
 
 #[cfg(test)]
 mod tests {
-    use turnpike_types::Timestamp;
+    use turnpike_types::{Money, Timestamp};
 
     use super::*;
     use crate::usage::Usage;
@@ -131,7 +105,7 @@ mod tests {
         let mut octets = 0;
         let line = |record: turnpike_types::UsageRecord| {
             let quantity = i128::from(record.quantity.unwrap_or_default());
-            let amount = price_nanos(octets + quantity) - price_nanos(octets);
+            let amount = octets_price_nanos(octets + quantity) - octets_price_nanos(octets);
             octets += quantity;
             ChargeLine {
                 partition: 1,

@@ -10,13 +10,22 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use fault_proxy::Proxy;
+use anyhow::{Context as _, Result, ensure};
+use turnpike_harness::process::{
+    InheritedSettings, ListeningServer, ServerCommand, ServerLog, ServerProcess, StopRequest,
+};
+use turnpike_harness::proxy::Proxy;
 
 use crate::database::DatabaseAddress;
-use crate::process::{Process, ProcessParameters};
+
+/// The maximum time until a process listens.
+const START_MAX: Duration = Duration::from_secs(60);
+/// The maximum time until a process ends after SIGTERM.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// The parts of a cluster.
 #[derive(Clone, Debug)]
@@ -44,8 +53,8 @@ impl Default for ClusterLayout {
 #[derive(Debug)]
 struct Member {
     kind: Kind,
-    parameters: ProcessParameters,
-    running: Option<Process>,
+    command: ServerCommand,
+    running: Option<ListeningServer>,
     /// The proxy for incoming connections.
     incoming_proxy: Option<Proxy>,
     /// The proxy for connections to the database.
@@ -125,7 +134,7 @@ impl DrillCluster {
     /// The process is not running.
     pub fn kill(&mut self, name: &str) -> Result<()> {
         let running = self.member(name)?.running.take();
-        running.with_context(|| format!("{name} is not running"))?.kill()
+        running.with_context(|| format!("{name} is not running"))?.process.kill()
     }
 
     /// Restarts a process.
@@ -142,11 +151,8 @@ impl DrillCluster {
     /// The process does not end with success.
     pub async fn stop(&mut self, name: &str) -> Result<()> {
         let running = self.member(name)?.running.take();
-        running
-            .with_context(|| format!("{name} is not running"))?
-            .stop()
-            .await
-            .context(name.to_owned())
+        let running = running.with_context(|| format!("{name} is not running"))?;
+        stop(running).await.context(name.to_owned())
     }
 
     /// Freezes a process with SIGSTOP.
@@ -188,19 +194,26 @@ impl DrillCluster {
         self.members.get_mut(name).with_context(|| format!("there is no {name}"))
     }
 
-    fn running(&mut self, name: &str) -> Result<&Process> {
+    fn running(&mut self, name: &str) -> Result<&ServerProcess> {
         let running = self.member(name)?.running.as_ref();
-        running.with_context(|| format!("{name} is not running"))
+        Ok(&running.with_context(|| format!("{name} is not running"))?.process)
     }
 
     /// Stops all running processes, fronts first.
     pub(crate) async fn end(mut self) {
         for kind in [Kind::Front, Kind::Node] {
             let members = self.members.values_mut().filter(|member| member.kind == kind);
-            let ends = members.filter_map(|member| member.running.take()).map(Process::stop);
+            let ends = members.filter_map(|member| member.running.take()).map(stop);
             futures::future::join_all(ends).await;
         }
     }
+}
+
+/// Stops a process with SIGTERM, and waits for its end.
+async fn stop(mut server: ListeningServer) -> Result<()> {
+    let status = server.process.stop(StopRequest::Terminate, STOP_MAX).await?;
+    ensure!(status.success(), "the process ended with {status}");
+    Ok(())
 }
 
 /// The parameters for creating members.
@@ -235,32 +248,36 @@ impl Making<'_> {
         if let (Kind::Node, Some(incoming_proxy)) = (kind, &incoming_proxy) {
             arguments.extend(["--advertise".to_owned(), incoming_proxy.address().to_string()]);
         }
-        arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
-        let (binary, config) = (self.binary.to_owned(), self.config.clone());
-        let parameters = ProcessParameters {
-            binary,
+        let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
+        arguments.extend(["--config".into(), self.config.into()]);
+        arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
+        let command = ServerCommand {
+            name: name.to_owned(),
+            program: self.binary.to_owned(),
             arguments,
-            config,
-            log: self.dir.join(format!("{name}.log")),
+            // Settings of the drill's environment must not change the cluster under test.
+            inherits: InheritedSettings::None,
+            variables: Vec::new(),
+            log: ServerLog::File(self.dir.join(format!("{name}.log"))),
         };
-        Ok(Member { kind, parameters, running: None, incoming_proxy, to_database })
+        Ok(Member { kind, command, running: None, incoming_proxy, to_database })
     }
 }
 
 impl Member {
     async fn start(&mut self) -> Result<()> {
-        let process = self.parameters.start().await?;
+        let server = self.command.start(START_MAX).await?;
         if let Some(incoming_proxy) = &self.incoming_proxy {
-            incoming_proxy.set_upstream(process.address.to_string());
+            incoming_proxy.set_upstream(server.address.to_string());
         }
         if self.kind == Kind::Front
-            && let Some(listen) = self.parameters.arguments.last_mut()
+            && let Some(listen) = self.command.arguments.last_mut()
         {
             // A front must listen at the same address after a restart, because clients keep the
             // address.
-            *listen = process.address.to_string();
+            *listen = server.address.to_string().into();
         }
-        self.running = Some(process);
+        self.running = Some(server);
         Ok(())
     }
 

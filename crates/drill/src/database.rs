@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 
 /// The kinds of databases.
 #[derive(Clone)]
 pub enum Database {
     /// A PostgreSQL server that the drill starts in a temporary directory.
-    Own(Arc<Mutex<TestPostgres>>),
+    Own(Arc<Mutex<PostgresServer>>),
     /// A file per scenario.
     Sqlite,
     /// A database whose address the caller gave. It must be empty at first, and all scenarios share
@@ -48,9 +48,9 @@ impl Database {
             Some(url) => Ok((Self::Given(url), None)),
             None => {
                 let start = || {
-                    TestPostgres::start_with(ServerSettings {
+                    PostgresServer::start_with(PostgresSettings {
                         port: Some(0),
-                        ..ServerSettings::default()
+                        ..PostgresSettings::default()
                     })
                 };
                 match tokio::task::spawn_blocking(start).await? {

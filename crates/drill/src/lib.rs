@@ -4,7 +4,7 @@
 //!  scenario/*.rs  the faults             run.rs       from an empty database to a report
 //!        |                                 |
 //!        v                                 v
-//!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; proxies between them
+//!  world.rs --> cluster.rs               nodes and fronts, real processes; proxies between them
 //!        |      database.rs              a PostgreSQL of the drill, SQLite, or a given database
 //!        |      setup.rs                 partitions, a plan, accounts
 //!        +----> load.rs, load_stream.rs  clients that send usage.rs on a schedule;
@@ -13,8 +13,8 @@
 //!                    |
 //!                    v
 //!  pause.rs   how long each fault delays clients  audit.rs    compares sent and rated records
-//!  oracle.rs  the feed, the log (I3, I4)          report.rs   table, JSON      page/  HTML
-//!  clock.rs   microseconds since the start        options.rs  the user's options
+//!  clock.rs   microseconds since the start        report.rs   table, JSON      page/  HTML
+//!                                                 options.rs  the user's options
 //! ```
 //!
 //! Invariants:
@@ -39,10 +39,8 @@ mod load;
 mod load_stream;
 mod observations;
 mod options;
-pub mod oracle;
 mod page;
 mod pause;
-mod process;
 mod report;
 mod run;
 mod scenario;

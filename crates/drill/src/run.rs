@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tonic::transport::Endpoint;
+use turnpike_harness::oracle;
 use turnpike_proto::feed::v1::Cursor;
 use turnpike_store::{OpenOptions, PartitionRow, SharedDatabase, open};
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
@@ -20,7 +21,6 @@ use crate::database::Database;
 use crate::load::{Load, LoadParameters, Sent};
 use crate::observations::ClientObservations;
 use crate::options::{Options, RunningCluster};
-use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
 use crate::report::{Report, TargetReport, Timeline, Verdict};
 use crate::scenario::{Guarantee, Needs, Quantile, Scenario, Size};
@@ -33,6 +33,9 @@ use crate::world::World;
 const SERVES_WITHIN: Micros = 5_000_000;
 /// The time limit for unanswered batches at the end.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The name of the consumer as which the audit pulls.
+const CONSUMER: &str = "turnpike-drill";
 
 /// The callback for progress messages.
 pub type OnProgress = Arc<dyn Fn(&str) + Send + Sync>;
@@ -269,7 +272,7 @@ impl Checking {
 
     async fn count(&self, sent: &Sent, accepted: u64) -> Result<Counts> {
         let cursors = self.begin.iter().map(Begin::cursor).collect();
-        let lines = oracle::pull_behind(&self.front, cursors).await?;
+        let lines = oracle::pull(&self.front, CONSUMER, cursors).await?;
         audit::count(sent, accepted, &lines, self.others)
     }
 

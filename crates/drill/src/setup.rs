@@ -19,7 +19,7 @@ use turnpike_types::limits::{HORIZON_DEFAULT_US, MESSAGE_BYTES_MAX};
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
 /// The plan of the drill: 1,000 octets per month are free; each further one costs 0.00005 USD.
-/// `price_nanos` of audit.rs computes with the same prices.
+/// The audit computes with the same prices (`octets_price_nanos` of crates/harness).
 const PLAN: &str = include_str!("../plans/octets.xml");
 const PLAN_ID: &str = "turnpike-drill";
 const COMMANDS: usize = 5_000;

@@ -7,13 +7,13 @@ use crate::support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fault_proxy::{Flow, Proxy};
 use support::{HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets};
 use tokio::net::TcpListener;
 use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use turnpike_account::PartitionState;
+use turnpike_harness::proxy::{Flow, Proxy};
 use turnpike_mutants::{Check, all_caught};
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::UNREACHABLE;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
-use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
 };
@@ -26,8 +26,8 @@ async fn raw(url: &str) -> PgConnection {
 }
 
 /// A new, empty database on the shared server, and its address.
-fn fresh() -> (Arc<TestPostgres>, String) {
-    let server = TestPostgres::shared().unwrap();
+fn fresh() -> (Arc<PostgresServer>, String) {
+    let server = PostgresServer::shared().unwrap();
     let url = server.create_database().unwrap();
     (server, url)
 }
@@ -320,8 +320,8 @@ async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_r
 /// Idle connections are found broken and replaced; no committed segment is lost.
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
-    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
-    let mut server = TestPostgres::start_with(settings).unwrap();
+    let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
+    let mut server = PostgresServer::start_with(settings).unwrap();
     let url = server.tcp_url("postgres").unwrap();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
@@ -407,8 +407,8 @@ async fn a_node_that_writes_heartbeats_has_open_connections_for_a_takeover() {
 
 #[tokio::test]
 async fn a_database_that_would_lose_commits_is_refused() {
-    let settings = ServerSettings { fsync: false, ..ServerSettings::default() };
-    let lossy = TestPostgres::start_with(settings).unwrap();
+    let settings = PostgresSettings { fsync: false, ..PostgresSettings::default() };
+    let lossy = PostgresServer::start_with(settings).unwrap();
     let error =
         turnpike_store::open(&lossy.url("postgres"), &OpenOptions::default()).await.err().unwrap();
     assert!(matches!(&error, StoreError::Refused(why) if why.contains("fsync")), "{error:?}");
@@ -455,7 +455,7 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_used_says_what_to_do_and_hides_the_password() {
-    let server = TestPostgres::shared().unwrap();
+    let server = PostgresServer::shared().unwrap();
     let missing = format!("{}&password=s3cret", server.url("nowhere"));
     let nobody = server.url("postgres").replace("user=postgres", "user=nobody&password=s3cret");
     let malformed = "postgres://u:s3cret@host:notaport/db".to_owned();

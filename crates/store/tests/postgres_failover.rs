@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, query, query_as};
-use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreResult};
 use turnpike_store_conformance::{Dice, TestOwner, check_chain, read_all, spec};
 use turnpike_types::{PartitionId, SegmentNumber};
@@ -21,15 +21,15 @@ async fn raw(url: &str) -> PgConnection {
     url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
 }
 
-fn server() -> (TestPostgres, String) {
-    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
-    let server = TestPostgres::start_with(settings).unwrap();
+fn server() -> (PostgresServer, String) {
+    let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
+    let server = PostgresServer::start_with(settings).unwrap();
     let url = server.tcp_url("postgres").unwrap();
     (server, url)
 }
 
 /// Crashes the server and restarts it as a standby, which answers reads.
-fn demote(server: &mut TestPostgres) {
+fn demote(server: &mut PostgresServer) {
     let signal = "DO $$ BEGIN EXECUTE format('COPY (SELECT) TO %L', \
          current_setting('data_directory') || '/standby.signal'); END $$";
     server.psql(signal).unwrap();

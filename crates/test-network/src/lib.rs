@@ -11,7 +11,7 @@
 //!
 //! Invariant: the network loses, delays and reorders no bytes.
 //!
-//! Not provided: faults. `fault-proxy` injects faults into real sockets, and
+//! Not provided: faults. `crates/harness` injects faults into real sockets, and
 //! `chaos-tests/simulation` into a simulated network.
 
 use std::collections::HashMap;

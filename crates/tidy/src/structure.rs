@@ -8,12 +8,12 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use crate::imports::{Import, imports};
-use crate::workspace::{Package, packages, root};
+use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 
 /// The packages in the order of their dependencies: the product code of a package depends only on
 /// packages of earlier lines. Packages of one line do not depend on each other.
 const PACKAGES: &[&[&str]] = &[
-    &["turnpike-mutants", "turnpike-types", "fault-proxy", "test-cases", "test-postgres"],
+    &["turnpike-mutants", "turnpike-types", "test-cases"],
     &["turnpike-proto"],
     &["turnpike-plan", "turnpike-client", "test-network"],
     &["turnpike-tariff"],
@@ -23,6 +23,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-collect"],
     &["turnpike-trial"],
     &["turnpike-node", "turnpike-front", "turnpike-feed"],
+    &["turnpike-harness"],
     &["turnpike-drill"],
     &["turnpike"],
     &["chaos-tests", "protocol-model", "tidy"],
@@ -75,6 +76,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "open",
         ],
     ),
+    ("turnpike-harness", &["process", "postgres", "proxy", "oracle"]),
     (
         "turnpike-node",
         &[
@@ -239,6 +241,19 @@ fn a_package_depends_only_on_packages_before_it() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_shipped_program_contains_nothing_that_only_tests_use() {
+    let tree = dependencies_of_the_program();
+    let names: BTreeSet<&str> = tree.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.len() > 100, "{} packages were found", names.len());
+    assert!(names.contains("turnpike-node"), "packages of the workspace are missing");
+    let only_tests = |(name, features): &&(String, String)| {
+        name.starts_with("test-") || features.split(',').any(|feature| feature == "tests")
+    };
+    let faults: Vec<_> = tree.iter().filter(only_tests).collect();
+    assert!(faults.is_empty(), "crates/turnpike needs these packages (features): {faults:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The packages of the workspace and their targets, from `cargo metadata`.
+//! The packages of the workspace and their targets, from `cargo metadata`, and the packages that the
+//! shipped program is built from, from `cargo tree`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,14 +41,39 @@ pub(crate) fn root() -> PathBuf {
 
 /// Every package of the workspace.
 pub(crate) fn packages() -> Vec<Package> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"];
-    let output = Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
+    let metadata: Value = serde_json::from_slice(&cargo(&arguments)).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 15, "the packages of the workspace: {}", packages.len());
     packages.iter().map(package).collect()
+}
+
+/// The packages that the product code of the program `turnpike` is built from, of this workspace and
+/// of others: the name and the features of each. A package is listed once for each user.
+pub(crate) fn dependencies_of_the_program() -> Vec<(String, String)> {
+    let arguments = ["tree", "--package", "turnpike", "--edges", "normal", "--prefix", "none"];
+    let listed = cargo(&[&arguments[..], &["--format", "{p}\t{f}"]].concat());
+    let listed = String::from_utf8(listed).unwrap();
+    let package = |line: &str| {
+        let (package, features) = line.split_once('\t').unwrap();
+        let name = package.split(' ').next().unwrap();
+        // cargo marks a package whose dependencies it has listed before.
+        (name.to_owned(), features.trim_end_matches("(*)").trim_end().to_owned())
+    };
+    listed.lines().filter(|line| !line.is_empty()).map(package).collect()
+}
+
+/// The output of cargo, without access to the network.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .args(["--offline", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 fn package(value: &Value) -> Package {

@@ -6,23 +6,31 @@
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
+use turnpike_harness::process::{
+    InheritedSettings, ListeningServer, ServerCommand, ServerLog, StopRequest,
+};
 use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
 use turnpike_types::{AccountRange, Must};
 
-use crate::children::{ChildCommand, RunningChild};
 use crate::client::Front;
 use crate::context::Context;
 use crate::partitions::{Acceptance, rotated, specs, split};
 use crate::settings::Setting;
 use crate::telemetry::LogSettings;
 use crate::ui::{self, LogOutput};
+
+/// The maximum time until a child listens.
+pub(crate) const START_MAX: Duration = Duration::from_secs(30);
+/// The maximum time until a child ends after a request to stop.
+const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// The parameters of an embedded cluster.
 #[derive(Clone, Debug)]
@@ -57,8 +65,8 @@ impl ChildSettings {
 pub(crate) struct LocalCluster {
     /// The first account and the number of accounts that the log suggests for `turnpike load`.
     pub(crate) accounts_for_load: (u64, u64),
-    pub(crate) front: RunningChild,
-    pub(crate) nodes: Vec<RunningChild>,
+    pub(crate) front: ListeningServer,
+    pub(crate) nodes: Vec<ListeningServer>,
 }
 
 impl LocalCluster {
@@ -74,19 +82,20 @@ impl LocalCluster {
         // From here on only the children access the file.
         drop(database);
         let front = ["front", "--database", &url, "--listen", &plan.listen.value];
-        let front = recipe("front", &front, &plan.children).start().await?;
-        ui::print_stderr(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
+        let front = command("front", &front, &plan.children)?.start(START_MAX).await?;
+        let pid = front.process.pid();
+        ui::print_stderr(format_args!("front (pid {pid}) at http://{}", front.address));
         // Started concurrently, so that each node claims its preferred partitions while they are
         // vacant.
         let starts = names.iter().map(|name| {
             let node = ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
-            let node = recipe(name, &node, &plan.children);
-            async move { node.start().await }
+            let node = command(name, &node, &plan.children);
+            async move { node?.start(START_MAX).await }
         });
         let nodes = futures::future::try_join_all(starts).await?;
         for node in &nodes {
-            let name = &node.recipe.name;
-            ui::print_stderr(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
+            let (name, pid) = (&node.command.name, node.process.pid());
+            ui::print_stderr(format_args!("{name} (pid {pid}) at {}", node.address));
         }
         let cluster = Self { accounts_for_load, front, nodes };
         cluster.served().await?;
@@ -123,8 +132,8 @@ impl LocalCluster {
 
     /// Stops the front, then the nodes.
     pub(crate) async fn stop(self) {
-        self.front.stop().await;
-        let stops: JoinSet<()> = self.nodes.into_iter().map(RunningChild::stop).collect();
+        stop(self.front).await;
+        let stops: JoinSet<()> = self.nodes.into_iter().map(stop).collect();
         stops.join_all().await;
     }
 }
@@ -183,14 +192,42 @@ fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
 }
 
 /// The command line of a child, with the parent's configuration file and log settings.
-fn recipe(name: &str, arguments: &[&str], settings: &ChildSettings) -> ChildCommand {
-    let mut recipe = ChildCommand::server(name, arguments, settings.shows_logs);
+fn command(
+    name: &str,
+    arguments: &[&str],
+    settings: &ChildSettings,
+) -> anyhow::Result<ServerCommand> {
+    let program = std::env::current_exe().context("the path of this program is not known")?;
+    let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
     if let Some(path) = &settings.config_path {
-        recipe.arguments.extend(["--config".into(), path.into()]);
+        arguments.extend(["--config".into(), path.into()]);
     }
-    recipe.arguments.extend(["--log-level".into(), settings.log.filter.clone().into()]);
+    arguments.extend(["--log-level".into(), settings.log.filter.clone().into()]);
     if settings.log.format == LogOutput::Json {
-        recipe.arguments.extend(["--log".into(), "json".into()]);
+        arguments.extend(["--log".into(), "json".into()]);
     }
-    recipe
+    Ok(ServerCommand {
+        name: name.to_owned(),
+        program,
+        arguments,
+        // These settings are for the parent; if inherited, all children would use the same port.
+        inherits: InheritedSettings::AllExcept(&[
+            "TURNPIKE_LISTEN",
+            "TURNPIKE_METRICS",
+            "TURNPIKE_ADVERTISE",
+            "TURNPIKE_NODE_NAME",
+        ]),
+        variables: Vec::new(),
+        log: if settings.shows_logs { ServerLog::Shown } else { ServerLog::Discarded },
+    })
+}
+
+/// Requests that a child stops, and kills it after [`STOP_MAX`].
+pub(crate) async fn stop(mut child: ListeningServer) {
+    if child.process.stop(StopRequest::InputEnd, STOP_MAX).await.is_err() {
+        let name = child.command.name;
+        tracing::warn!(name, "the process did not stop in time; killing it");
+        let _ = child.process.kill();
+        let _ = child.process.ended().await;
+    }
 }

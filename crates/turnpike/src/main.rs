@@ -10,7 +10,7 @@
 //!    |        +-- servers   server.rs     listener, health, reflection, shutdown
 //!    |                      database.rs   opening the shared database, waiting for it
 //!    |                      data_dir.rs   the lock of a data directory
-//!    |                      children.rs   child processes;  local_cluster.rs  a cluster of them
+//!    |                      local_cluster.rs  a cluster of child processes
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
 //!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
 //!                                         as messages
@@ -47,7 +47,6 @@ mod apply;
 mod batches;
 mod catalogue;
 mod charge_row;
-mod children;
 mod cli;
 mod client;
 mod commands;

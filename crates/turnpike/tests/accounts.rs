@@ -7,57 +7,35 @@
 use crate::support;
 
 use std::fs;
-use std::process::Child;
 
-use support::{Ran, free_port, run, turnpike};
-use tempfile::TempDir;
+use support::Ran;
+use support::cluster::UpCluster;
 
 const PLAN: &str = include_str!("../../node/tests/support/octets.xml");
 
 /// A cluster with the accounts 1 to 10,000 that accepts records since 2026-01-01.
-struct Up {
-    process: Child,
-    front: String,
-    dir: TempDir,
-}
+struct Up(UpCluster);
 
 impl Up {
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
-        let data = dir.path().join("data").display().to_string();
-        let line = ["up", "--data", &data, "--nodes", "1", "--partitions", "2"];
-        let more = ["--accounts", "1-10000", "--accept-since", "2026-01-01", "--listen", &address];
-        let mut command = turnpike(&[&line[..], &more[..]].concat());
-        let process = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-        let up = Self { process, front: format!("http://{address}"), dir };
-        for _ in 0..60 {
-            if up.run(&["status"]).code == 0 {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(500));
-        }
-        let plan = up.file("octets.xml", &PLAN.replace("USD", "EUR"));
-        up.done(&["plan", "publish", &plan]);
-        up
+        let options = ["--nodes", "1", "--partitions", "2", "--accounts", "1-10000"];
+        let cluster = UpCluster::start(&[&options[..], &["--accept-since", "2026-01-01"]].concat());
+        let plan = cluster.write("octets.xml", &PLAN.replace("USD", "EUR"));
+        cluster.done(&["plan", "publish", &plan]);
+        Self(cluster)
     }
 
     fn file(&self, name: &str, text: &str) -> String {
-        let path = self.dir.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.display().to_string()
+        self.0.write(name, text)
     }
 
     fn run(&self, line: &[&str]) -> Ran {
-        run(&[line, &["--front", &self.front]].concat())
+        self.0.run(line)
     }
 
-    /// Runs a command that must succeed, and returns its standard output.
     #[track_caller]
     fn done(&self, line: &[&str]) -> String {
-        let ran = self.run(line);
-        assert_eq!(ran.code, 0, "{line:?}\n{}\n{}", ran.out, ran.err);
-        ran.out
+        self.0.done(line)
     }
 
     #[track_caller]
@@ -72,14 +50,6 @@ impl Up {
     /// An account as `account show --json` shows it.
     fn shown(&self, account: &str) -> serde_json::Value {
         serde_json::from_str(&self.done(&["account", "show", account, "--json"])).unwrap()
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let pid = self.process.id().to_string();
-        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-        let _ = self.process.wait();
     }
 }
 

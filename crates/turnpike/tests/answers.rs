@@ -5,57 +5,13 @@
 use crate::support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use support::{Ran, file, free_port, run, turnpike};
+use support::cluster::UpCluster;
+use support::{Ran, file, run};
 
-struct Cluster {
-    dir: tempfile::TempDir,
-    url: String,
-    process: Child,
-}
-
-impl Cluster {
-    #[expect(clippy::disallowed_methods, reason = "another process follows no virtual time")]
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listen = format!("127.0.0.1:{}", free_port());
-        let data = dir.path().join("data").display().to_string();
-        let up = ["up", "--data", &data, "--listen", &listen, "--nodes", "1", "--partitions", "1"];
-        let process = turnpike(&[&up[..], &["--accept-since", "1999-01-01"]].concat())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let cluster = Self { dir, url: format!("http://{listen}"), process };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while cluster.run(&["status"]).code != 0 {
-            assert!(Instant::now() < deadline, "no cluster within a minute");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        cluster
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        run(&[arguments, &["--front", &self.url]].concat())
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path: PathBuf = self.dir.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.display().to_string()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // On SIGTERM, `turnpike up` ends its child processes before it ends.
-        let pid = self.process.id().to_string();
-        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-        let _ = self.process.wait();
-    }
+fn started() -> UpCluster {
+    UpCluster::start(&["--nodes", "1", "--partitions", "1", "--accept-since", "1999-01-01"])
 }
 
 fn says(ran: &Ran, words: &[&str]) {
@@ -92,7 +48,7 @@ fn first_line(path: &Path) -> String {
 
 #[test]
 fn everyday_mistakes_are_reported_with_their_cause() {
-    let cluster = Cluster::start();
+    let cluster = started();
     let plans = [file("tests/data/points.xml"), cluster.write("priced.xml", PRICED)];
     let published = cluster.run(&["plan", "publish", &plans[0], &plans[1]]);
     assert_eq!(published.code, 0, "{}", published.err);
@@ -123,7 +79,7 @@ fn everyday_mistakes_are_reported_with_their_cause() {
     a_further_version_says_what_subscribed_accounts_lose(&cluster);
 }
 
-fn a_further_version_says_what_subscribed_accounts_lose(cluster: &Cluster) {
+fn a_further_version_says_what_subscribed_accounts_lose(cluster: &UpCluster) {
     let further = PRICED.replace("version=\"1\" starts=\"2000", "version=\"2\" starts=\"2999");
     let euro = cluster.write("euro.xml", &further.replace("USD", "EUR"));
     let refused = cluster.run(&["plan", "publish", &euro]);
@@ -146,7 +102,7 @@ fn a_further_version_says_what_subscribed_accounts_lose(cluster: &Cluster) {
 }
 
 /// `load --setup` opens no account if one of the accounts is open with other settings.
-fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
+fn a_load_leaves_the_accounts_of_others_alone(cluster: &UpCluster) {
     let theirs = cluster.run(&["account", "open", "990007", "--currency", "EUR"]);
     assert_eq!(theirs.code, 0, "{}", theirs.err);
     let load = |first: &str| {
@@ -166,7 +122,7 @@ fn a_load_leaves_the_accounts_of_others_alone(cluster: &Cluster) {
 }
 
 /// Sending the file again has the same result, because its records are still suspended.
-fn usage_waits_with_its_cause(cluster: &Cluster) {
+fn usage_waits_with_its_cause(cluster: &UpCluster) {
     let usage = cluster.write("usage.csv", USAGE);
     for time in ["first", "second"] {
         let sent = cluster.run(&["ingest", &usage]);
@@ -184,7 +140,7 @@ fn usage_waits_with_its_cause(cluster: &Cluster) {
     suspense_lists_the_requested_records_or_reports_the_limit(cluster);
 }
 
-fn suspense_lists_the_requested_records_or_reports_the_limit(cluster: &Cluster) {
+fn suspense_lists_the_requested_records_or_reports_the_limit(cluster: &UpCluster) {
     let rows = |ran: &Ran| ran.out.lines().count();
     let all = cluster.run(&["suspense", "list", "--json"]);
     let count = rows(&all);
@@ -229,8 +185,8 @@ fn suspense_lists_the_requested_records_or_reports_the_limit(cluster: &Cluster) 
     assert_eq!(cluster.run(&["plan", "list", "--plan", "points"]).code, 0);
 }
 
-fn messages_about_the_cluster(cluster: &Cluster) {
-    let lines = cluster.dir.path().join("lines.csv");
+fn messages_about_the_cluster(cluster: &UpCluster) {
+    let lines = cluster.dir().join("lines.csv");
     let output = lines.display().to_string();
     let pulled = cluster.run(&["pull", "--consumer", "me", "--output", &output]);
     assert_eq!(pulled.code, 0, "{}", pulled.err);
@@ -250,8 +206,8 @@ fn messages_about_the_cluster(cluster: &Cluster) {
 }
 
 /// A cluster with three charge lines of one account.
-fn cluster_with_lines() -> Cluster {
-    let cluster = Cluster::start();
+fn cluster_with_lines() -> UpCluster {
+    let cluster = started();
     let published = cluster.run(&["plan", "publish", &file("tests/data/points.xml")]);
     assert_eq!(published.code, 0, "{}", published.err);
     let accounts = "account_number,zone,currency,plan,plan_from\n1,UTC,USD,points,2000-01-01\n";
@@ -273,7 +229,7 @@ fn pull_appends_to_a_file_of_this_feed_and_refuses_any_other() {
     let pull = |consumer: &str, output: &str, more: &[&str]| {
         cluster.run(&[&["pull", "--consumer", consumer, "--output", output], more].concat())
     };
-    let path = |name: &str| cluster.dir.path().join(name).display().to_string();
+    let path = |name: &str| cluster.dir().join(name).display().to_string();
     let lines = path("lines.csv");
     let pulled = pull("first", &lines, &[]);
     assert_eq!(pulled.code, 0, "{}", pulled.err);
@@ -299,7 +255,7 @@ fn pull_appends_to_a_file_of_this_feed_and_refuses_any_other() {
     }
     let pipe = path("pipe.csv");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let directory = cluster.dir.path().display().to_string();
+    let directory = cluster.dir().display().to_string();
     for output in ["/dev/full", "/dev/null", &pipe, &directory] {
         let refused = pull("second", output, &[]);
         assert_eq!(refused.code, 1, "{output}: {}", refused.err);

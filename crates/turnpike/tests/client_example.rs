@@ -1,16 +1,14 @@
 //! The example of the Rust client against a cluster of this program, and the page that shows it.
 
-// Processes of the real binary run on the real clock.
-#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use turnpike_client::Fronts;
 
-use crate::support::{file, free_port, run, turnpike};
+use crate::support::cluster::UpCluster;
+use crate::support::file;
 
 #[allow(dead_code, missing_docs, unreachable_pub)]
 #[path = "../../client/examples/send_usage.rs"]
@@ -18,42 +16,20 @@ mod send_usage;
 
 use send_usage::Outcomes;
 
-/// A cluster that ends with the test.
-struct Cluster(Child);
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn started(data: &str) -> (Cluster, String) {
-    let address = format!("127.0.0.1:{}", free_port());
-    let url = format!("http://{address}");
-    let line = ["up", "--data", data, "--nodes", "1", "--accept-since", "2026-01-01"];
-    let mut command = turnpike(&[&line[..], &["--listen", &address]].concat());
-    let cluster = Cluster(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
-    for _ in 0..120 {
-        if run(&["status", "--front", &url]).code == 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
+fn started() -> UpCluster {
+    let cluster = UpCluster::start(&["--nodes", "1", "--accept-since", "2026-01-01"]);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
     for (command, name) in [("plan publish", "plan.xml"), ("account import", "accounts.csv")] {
         let path = format!("{root}/{name}");
-        let line: Vec<&str> = command.split(' ').chain([&path[..], "--front", &url]).collect();
-        let ran = run(&line);
-        assert_eq!(ran.code, 0, "{line:?}: {}", ran.err);
+        cluster.done(&command.split(' ').chain([&path[..]]).collect::<Vec<_>>());
     }
-    (cluster, url)
+    cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_the_client_sends_each_record_once_and_pulls_each_line_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_cluster, url) = started(&dir.path().join("data").display().to_string());
+    let cluster = started();
+    let url = cluster.url.clone();
     let (outcomes, lines) = send_usage::run(vec![url.clone()]).await.unwrap();
     assert_eq!(outcomes, Outcomes { accepted: 100, ..Outcomes::default() });
     let rated: BTreeSet<&str> = lines.iter().map(|line| line.record_id.as_str()).collect();

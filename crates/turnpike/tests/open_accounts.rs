@@ -2,66 +2,33 @@
 //! before anything is changed, and a second run changes nothing.
 
 #![allow(clippy::unwrap_used)]
-// The tests wait for real processes, which do not follow virtual time.
-#![allow(clippy::disallowed_methods)]
 
 use crate::support;
 
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use support::cluster::UpCluster;
+use support::{Ran, file};
 
-use support::{Ran, file, free_port, run, turnpike};
-
-/// A cluster of `turnpike up`; stopped when it goes out of scope.
-struct Up {
-    dir: tempfile::TempDir,
-    child: Child,
-    front: String,
-}
+/// A cluster with the accounts 1 to 1,000 and the plan `octets`.
+struct Up(UpCluster);
 
 impl Up {
     fn start(more: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data").display().to_string();
-        let listen = format!("127.0.0.1:{}", free_port());
-        let mut arguments =
-            vec!["up", "--data", &data, "--nodes", "1", "--partitions", "2", "--listen", &listen];
-        arguments.extend(["--accounts", "1-1000"]);
-        arguments.extend(more);
-        let child =
-            turnpike(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let up = Self { dir, child, front: format!("http://{listen}") };
-        let is_up = (0..300).any(|_| {
-            std::thread::sleep(Duration::from_millis(200));
-            up.run(&["plan", "publish", &file("plans/octets.xml")]).code == 0
-        });
-        assert!(is_up, "the cluster does not come up");
-        up
+        let options = ["--nodes", "1", "--partitions", "2", "--accounts", "1-1000"];
+        let cluster = UpCluster::start(&[&options[..], more].concat());
+        cluster.done(&["plan", "publish", &file("plans/octets.xml")]);
+        Self(cluster)
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
-        let mut all = arguments.to_vec();
-        all.extend(["--front", &self.front]);
-        run(&all)
+        self.0.run(arguments)
     }
 
     fn write(&self, name: &str, text: &str) -> String {
-        let path: PathBuf = self.dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
+        self.0.write(name, text)
     }
 
     fn is_open(&self, account: &str) -> bool {
         self.run(&["account", "show", account]).code == 0
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-        let _ = self.child.wait();
     }
 }
 

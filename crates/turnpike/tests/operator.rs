@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use support::server::{Server, http, until_status};
 use support::{free_port, ran, run, turnpike};
 use tempfile::TempDir;
-use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 
 /// A new database in a directory of its own, with partitions of nodes a and b.
 fn database() -> (TempDir, String) {
@@ -151,8 +151,8 @@ fn a_second_node_of_one_name_ends_with_the_reason_and_the_first_serves_on() {
 
 #[test]
 fn a_node_and_a_front_wait_for_a_database_that_is_not_there_yet() {
-    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
-    let mut postgres = TestPostgres::start_with(settings).unwrap();
+    let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
+    let mut postgres = PostgresServer::start_with(settings).unwrap();
     postgres.create_database().unwrap();
     let url = postgres.tcp_url("test_1").unwrap();
     create_partitions(&url);
@@ -186,7 +186,7 @@ fn a_node_and_a_front_wait_for_a_database_that_is_not_there_yet() {
 
 #[test]
 fn a_permanent_fault_ends_a_server_with_the_reason() {
-    let postgres = TestPostgres::shared().unwrap();
+    let postgres = PostgresServer::shared().unwrap();
     let no_database = postgres.url("no_such_database");
     let no_user = postgres.create_database().unwrap().replace("user=postgres", "user=stranger");
     for (url, words) in
@@ -199,9 +199,11 @@ fn a_permanent_fault_ends_a_server_with_the_reason() {
             assert!(!log.contains("waiting"), "{log}");
         }
     }
-    let no_fsync =
-        TestPostgres::start_with(ServerSettings { fsync: false, ..ServerSettings::default() })
-            .unwrap();
+    let no_fsync = PostgresServer::start_with(PostgresSettings {
+        fsync: false,
+        ..PostgresSettings::default()
+    })
+    .unwrap();
     let (code, log) = node(&no_fsync.create_database().unwrap(), &[]).ended();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("fsync = off"), "{log}");

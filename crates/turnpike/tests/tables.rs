@@ -6,10 +6,10 @@ use crate::support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use support::{Ran, file, free_port, run, turnpike};
+use support::server::Server;
+use support::{Ran, file, run};
 
 const ROWS: &str = "prefix,destination,price,per,setup\n1,US,0.02,1 min,\n44,Britain,0.03,1 min,\n";
 
@@ -21,37 +21,19 @@ fn dial_plan(version: u32, starts: &str) -> String {
 /// them.
 struct Front {
     url: String,
-    process: Child,
+    _process: Server,
 }
 
 impl Front {
-    #[expect(clippy::disallowed_methods, reason = "another process follows no virtual time")]
     fn start(dir: &Path) -> Self {
-        let listen = format!("127.0.0.1:{}", free_port());
         let database = format!("sqlite:{}", dir.join("turnpike.db").display());
-        let process = turnpike(&["front", "--database", &database, "--listen", &listen])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let front = Self { url: format!("http://{listen}"), process };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while front.run(&["table", "list"]).code != 0 {
-            assert!(Instant::now() < deadline, "no front within 30 s");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        front
+        let listen = ["front", "--database", &database, "--listen", "127.0.0.1:0"];
+        let mut process = Server::start(&listen);
+        Self { url: format!("http://{}", process.address()), _process: process }
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
         run(&[arguments, &["--front", &self.url]].concat())
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fault_proxy::{Direction, Flow, Proxy};
+use turnpike_harness::proxy::{Direction, Flow, Proxy};
 
 use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;

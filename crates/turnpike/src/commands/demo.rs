@@ -12,16 +12,16 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use tokio::time::Instant;
 use turnpike_collect::UsageCsv;
+use turnpike_harness::process::ListeningServer;
 use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_types::{AccountRange, Timestamp};
 
 use crate::account_setup::{publish, settings, subscription, succeeded};
-use crate::children::RunningChild;
 use crate::client::Front;
 use crate::context::Context;
 use crate::exit::Finish;
-use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster};
+use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::Acceptance;
 use crate::settings::Setting;
 use crate::tally::FileReport;
@@ -216,11 +216,12 @@ async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> 
     chapter("4. A node is killed in the middle of it")?;
     let victim = served_by(front).await?.into_iter().find(|(id, _)| *id == 1);
     let (_, victim) = victim.context("the front does not know account 42's partition")?;
-    let node = cluster.nodes.iter_mut().find(|node| node.recipe.name == victim);
-    let node: &mut RunningChild = node.context("no node serves account 42's partition")?;
-    let (pid, killed) = (node.pid(), Instant::now());
+    let node = cluster.nodes.iter_mut().find(|node| node.command.name == victim);
+    let node: &mut ListeningServer = node.context("no node serves account 42's partition")?;
+    let (pid, killed) = (node.process.pid(), Instant::now());
     let taken = ui::count(traffic.answered.load(Ordering::Relaxed));
-    node.kill().await?;
+    node.process.kill().with_context(|| format!("{victim} can't be killed"))?;
+    node.process.ended().await?;
     say(&format!(
         "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} accepted so far)"
     ))?;
@@ -243,8 +244,8 @@ async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> 
         ))?;
     }
     let restarted = Instant::now();
-    *node = node.recipe.clone().start().await?;
-    say(&format!("{victim} is started again (pid {})", node.pid()))?;
+    *node = node.command.clone().start(START_MAX).await?;
+    say(&format!("{victim} is started again (pid {})", node.process.pid()))?;
     regained(front, &victim).await?;
     say(&format!("it has control of its partitions back after {:.1?}", restarted.elapsed()))?;
     let answers = traffic.answers();

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::task::JoinSet;
+use turnpike_harness::process::ListeningServer;
 use turnpike_types::AccountRange;
 
-use crate::children::RunningChild;
 use crate::context::Context;
 use crate::data_dir::DataDir;
 use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster};
+use crate::local_cluster::{self, ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::{AcceptanceArgs, split};
 use crate::settings::Setting;
 use crate::{server, ui, values};
@@ -199,31 +199,34 @@ fn log_settings(data: &Path, plan: &ClusterPlan, config_shown: &str) {
 
 /// Restarts one child whenever it ends, until the stop signal.
 async fn keep(
-    mut child: RunningChild,
+    mut child: ListeningServer,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     loop {
-        let (name, pid) = (child.recipe.name.clone(), child.pid());
+        let (name, pid) = (child.command.name.clone(), child.process.pid());
         let how = tokio::select! {
-            how = child.ended() => how,
+            ended = child.process.ended() => match ended {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            },
             () = wait_for_stop(&mut stopping) => {
-                child.stop().await;
+                local_cluster::stop(child).await;
                 return Ok(());
             }
         };
         ui::print_stderr(format_args!("{name} (pid {pid}) ended ({how}); restarting it"));
-        let recipe = child.recipe.clone();
+        let command = child.command;
         child = loop {
             tokio::select! {
                 () = tokio::time::sleep(RESTART_AFTER) => {}
                 () = wait_for_stop(&mut stopping) => return Ok(()),
             }
-            match recipe.start().await {
+            match command.start(START_MAX).await {
                 Ok(child) => break child,
                 Err(error) => ui::print_stderr(format_args!("{error:#}; retrying")),
             }
         };
-        ui::print_stderr(format_args!("{name} is running again (pid {})", child.pid()));
+        ui::print_stderr(format_args!("{name} is running again (pid {})", child.process.pid()));
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use turnpike_harness::process::{free_port, without_settings};
 
 use super::markdown::{file, root};
 
@@ -48,19 +49,14 @@ impl Walkthrough {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy(&root().join("examples"), &dir.path().join("examples"));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        Self { dir, cluster: None, port }
+        Self { dir, cluster: None, port: free_port().unwrap() }
     }
 
     fn shell(&self, script: &str) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_turnpike")).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("sh");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TURNPIKE_")) {
-            command.env_remove(name);
-        }
-        command
+        without_settings(&mut command)
             .arg("-c")
             .arg(script)
             .current_dir(self.dir.path())

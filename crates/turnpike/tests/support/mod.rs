@@ -2,10 +2,13 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod cluster;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use turnpike_harness::process::without_settings;
 
 /// The result of a run of the binary.
 #[derive(Debug)]
@@ -18,10 +21,7 @@ pub(crate) struct Ran {
 /// The binary, in a clean environment.
 pub(crate) fn turnpike(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnpike"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TURNPIKE_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::null());
+    without_settings(&mut command).args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -49,6 +49,5 @@ pub(crate) fn file(path: &str) -> String {
 
 /// A port on which no process listens.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    turnpike_harness::process::free_port().unwrap()
 }

@@ -1,13 +1,11 @@
 //! A server starts, keeps committed data across a crash, and is removed when it is dropped.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
-use test_postgres::{ServerSettings, TestPostgres};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 
 #[test]
 fn committed_data_survives_a_hard_restart_on_the_same_port() {
-    let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
-    let mut server = TestPostgres::start_with(settings).unwrap();
+    let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
+    let mut server = PostgresServer::start_with(settings).unwrap();
     let port = server.port().unwrap();
     server.psql("CREATE TABLE t (n INT); INSERT INTO t VALUES (7)").unwrap();
     server.restart().unwrap();
@@ -19,7 +17,7 @@ fn committed_data_survives_a_hard_restart_on_the_same_port() {
 
 #[test]
 fn a_dropped_server_is_gone_with_its_files() {
-    let server = TestPostgres::start().unwrap();
+    let server = PostgresServer::start().unwrap();
     let first = server.create_database().unwrap();
     assert_ne!(first, server.create_database().unwrap());
     let pid = server.pid().unwrap();

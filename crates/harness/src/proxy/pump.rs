@@ -9,8 +9,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::flow::Flow;
-use crate::postgres::ServerBytes;
+use super::flow::Flow;
+use super::postgres::ServerBytes;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;

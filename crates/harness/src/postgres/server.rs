@@ -1,22 +1,21 @@
-//! Starts, stops and restarts a PostgreSQL server for tests.
+//! Starts, stops and restarts a PostgreSQL server.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::binaries::{self, User};
+use super::binaries::{self, User};
+use crate::process::free_port;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
-pub struct ServerSettings {
+pub struct PostgresSettings {
     /// Memory for cached pages, in the syntax of PostgreSQL's setting `shared_buffers`.
     pub shared_buffers: String,
     /// A port of 127.0.0.1 to listen on besides the unix socket. `Some(0)` selects a free port,
@@ -29,20 +28,19 @@ pub struct ServerSettings {
     pub extra: Vec<String>,
 }
 
-impl Default for ServerSettings {
+impl Default for PostgresSettings {
     fn default() -> Self {
         Self { shared_buffers: "64MB".to_owned(), port: None, fsync: true, extra: Vec::new() }
     }
 }
 
 /// A running server. Dropping it stops the server and removes its files.
-pub struct TestPostgres {
+pub struct PostgresServer {
     bin: PathBuf,
     user: User,
-    settings: ServerSettings,
+    settings: PostgresSettings,
     port: Option<u16>,
     running: Option<Child>,
-    databases: AtomicU32,
     // This field is the last one, so that the directory is removed after the server has stopped.
     dir: TempDir,
 }
@@ -53,36 +51,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// bytes, and the name of the socket is a part of the path.
 const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.65535".len();
 
-impl TestPostgres {
+impl PostgresServer {
     /// Starts a server on a unix socket.
     ///
     /// # Errors
     /// PostgreSQL is not installed, or does not start; the message holds the server's log.
     pub fn start() -> Result<Self> {
-        Self::start_with(ServerSettings::default())
-    }
-
-    /// Returns the server that the tests of this process share. The first call starts the server,
-    /// and it stops when the last handle is dropped. Each test creates a database of its own on it.
-    ///
-    /// # Errors
-    /// As [`TestPostgres::start`].
-    pub fn shared() -> Result<Arc<Self>> {
-        static SHARED: Mutex<Weak<TestPostgres>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = shared.upgrade() {
-            return Ok(running);
-        }
-        let started = Arc::new(Self::start()?);
-        *shared = Arc::downgrade(&started);
-        Ok(started)
+        Self::start_with(PostgresSettings::default())
     }
 
     /// Starts a server with these settings.
     ///
     /// # Errors
-    /// As [`TestPostgres::start`].
-    pub fn start_with(settings: ServerSettings) -> Result<Self> {
+    /// As [`PostgresServer::start`].
+    pub fn start_with(settings: PostgresSettings) -> Result<Self> {
         let bin = binaries::find()?;
         let user = User::choose()?;
         let dir = directory(&user)?;
@@ -90,8 +72,7 @@ impl TestPostgres {
             Some(0) => Some(free_port()?),
             port => port,
         };
-        let mut server =
-            Self { bin, user, settings, port, running: None, databases: AtomicU32::new(0), dir };
+        let mut server = Self { bin, user, settings, port, running: None, dir };
         server.initdb()?;
         server.restart()?;
         Ok(server)
@@ -156,17 +137,6 @@ impl TestPostgres {
     /// The address of `database` on 127.0.0.1; `None` if no port was requested.
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         self.port.map(|port| format!("postgres://postgres@127.0.0.1:{port}/{database}"))
-    }
-
-    /// Creates an empty database. Returns its address on the unix socket.
-    ///
-    /// # Errors
-    /// The server does not answer.
-    pub fn create_database(&self) -> Result<String> {
-        let number = self.databases.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = format!("test_{number}");
-        self.psql(&format!("CREATE DATABASE {name}"))?;
-        Ok(self.url(&name))
     }
 
     /// Runs a statement in the database `postgres`. Returns the output of psql, without headings.
@@ -242,7 +212,7 @@ impl TestPostgres {
     }
 }
 
-impl Drop for TestPostgres {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         self.stop();
     }
@@ -259,10 +229,6 @@ fn directory(user: &User) -> Result<TempDir> {
             .with_context(|| format!("chown {}", dir.path().display()))?;
     }
     Ok(dir)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Spawns the server from a thread that lives as long as the process. The kernel kills a "tied"

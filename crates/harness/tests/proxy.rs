@@ -1,13 +1,12 @@
 //! Tests the proxy between a client and an echo server.
-#![allow(clippy::unwrap_used)]
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use fault_proxy::{Direction, Flow, Proxy, QUEUED_BYTES_MAX};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
+use turnpike_harness::proxy::{Direction, Flow, Proxy, QUEUED_BYTES_MAX};
 
 const A_WHILE: Duration = Duration::from_millis(100);
 

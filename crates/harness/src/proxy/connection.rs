@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::flow::{Direction, Flow};
-use crate::postgres::{Conversation, Losses, ServerBytes};
-use crate::pump::Pump;
+use super::flow::{Direction, Flow};
+use super::postgres::{Conversation, Losses, ServerBytes};
+use super::pump::Pump;
 
 /// The controls that all connections of a proxy share.
 #[derive(Clone)]

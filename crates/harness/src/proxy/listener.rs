@@ -9,9 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::connection::{self, Orders};
-use crate::flow::{Direction, Flow};
-use crate::postgres::Losses;
+use super::connection::{self, Orders};
+use super::flow::{Direction, Flow};
+use super::postgres::Losses;
 
 /// A proxy in front of one listener. Dropping it ends it and all its connections.
 #[derive(Debug)]

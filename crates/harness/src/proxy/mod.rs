@@ -5,7 +5,7 @@
 //!  client --> 127.0.0.1:PORT --> [ to server: flow ] --> upstream
 //!         <--                <-- [ to client: flow ] <--
 //!
-//!  proxy.rs       the listener, the controls         flow.rs   the treatment of bytes
+//!  listener.rs    the listener, the controls         flow.rs   the treatment of bytes
 //!  connection.rs  one client, one upstream           pump.rs   one of its directions
 //!  postgres.rs    finds the answer to a statement, to drop it
 //! ```
@@ -23,10 +23,10 @@
 
 mod connection;
 mod flow;
+mod listener;
 mod postgres;
-mod proxy;
 mod pump;
 
 pub use flow::{Direction, Flow};
-pub use proxy::Proxy;
+pub use listener::Proxy;
 pub use pump::QUEUED_BYTES_MAX;
