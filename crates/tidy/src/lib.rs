@@ -9,6 +9,7 @@
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
 //!     names.rs           crates/*/src -> public types; no two may have the same name
+//!     checks.rs          crates/*/src -> calls of `off`; each must leave a check out, and add no code
 //!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
 //! ```
 //!
@@ -18,6 +19,8 @@
 //!
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
+#[cfg(test)]
+mod checks;
 #[cfg(test)]
 mod files;
 #[cfg(test)]

@@ -243,13 +243,3 @@ proptest! {
         prop_assert!(seen.into_iter().all(|seen| seen));
     }
 }
-
-#[test]
-fn mutants_are_caught() {
-    let test = "ingest::split::tests::an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place";
-    turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Check::GuidedByStart,
-        test,
-        "left: [150, 150",
-    )]);
-}
