@@ -1,18 +1,16 @@
 //! A rating node: owns partitions, rates their records, and takes over partitions of failed nodes.
 //!
 //! ```text
-//!   service.rs   gRPC from fronts --> gates.rs, per partition -+
-//!   relay.rs     relays requests to the owner on another node  v   bounded queue
-//!   beat.rs      the heartbeat, a task of its own
-//!   predecessor.rs   at the start: wait until the last process of this name has ended
-//!   peers.rs     connections: peer exited or unreachable?    owner/  one task per partition:
-//!   node.rs      one loop: observe, decide                    rate:   decode, dedup, price
-//!     |            liveness.rs    silence, local clock        append: one fenced segment at a time
-//!     |            membership.rs  pure decisions              answer: when it is durable
-//!     |            node/ownerships.rs  start and end owners      ^
-//!     +-- takeover.rs  claim one or many; load the state; serve -+
-//!     +-- standby.rs   follows the log with a warm replica (replica.rs): checkpoint, then segments
-//!     +-- catalogue.rs reads published plans and tables, for turnpike_tariff::Catalogue
+//!   serving/     gRPC from fronts, the gate of each partition --> bounded queue
+//!                                                                    v
+//!   owner/       one task per partition: decode, dedup, price, log, append, answer
+//!                                                                    ^
+//!   node/        one loop: observe, decide, start and end owners     |
+//!     +-- membership/   heartbeats, liveness, the rules for claiming |
+//!     +-- takeover/     claim one or many; load the state; serve ----+
+//!     +-- replica/      the state from checkpoint and log; warm replicas
+//!   catalogue.rs reads published plans and tables, for turnpike_tariff::Catalogue
+//!   shared.rs    what all owners of a process share
 //! ```
 //!
 //! Invariants:
@@ -36,23 +34,18 @@
 //! config.rs has the settings. docs/metrics.md lists the metrics; gauges.rs, node/measure.rs and
 //! the measured steps themselves record them.
 
-mod beat;
 mod catalogue;
 mod config;
-mod gates;
 mod gauges;
-mod liveness;
 mod membership;
 mod node;
 mod owner;
-mod peers;
-mod predecessor;
-mod relay;
 mod replica;
-mod service;
-mod standby;
+mod serving;
+mod shared;
 mod takeover;
 
 pub use config::NodeConfig;
-pub use node::{Node, NodeHealth, StartError};
-pub use service::Service;
+pub use membership::StartError;
+pub use node::{Node, NodeHealth};
+pub use serving::Service;

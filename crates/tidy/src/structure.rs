@@ -76,6 +76,21 @@ const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "turnpike-node",
+        &[
+            "config",
+            "gauges",
+            "catalogue",
+            "shared",
+            "replica",
+            "owner",
+            "membership",
+            "serving",
+            "takeover",
+            "node",
+        ],
+    ),
+    (
         "turnpike-front",
         &["error", "config", "chance", "gauges", "routing", "core", "ingest", "services", "health"],
     ),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use turnpike_store::Observation;
-use turnpike_types::{NodeName, PartitionId};
+use turnpike_store::{Member, Observation};
+use turnpike_types::NodeName;
 
-use super::Runner;
+use super::ownerships::PartitionNumbers;
 
 /// The node's state at its last successful observation of the database.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +18,7 @@ pub(super) struct ObservedState {
     stopped: bool,
     /// Partitions that name this node as a member.
     member_of: usize,
-    serves: usize,
-    /// Partitions that are being claimed or loaded here.
-    opening: usize,
-    /// Warm replicas, and replicas that still lack segments.
-    warm: usize,
-    behind: usize,
+    numbers: PartitionNumbers,
 }
 
 impl ObservedState {
@@ -32,11 +27,31 @@ impl ObservedState {
         draining: false,
         stopped: false,
         member_of: 0,
-        serves: 0,
-        opening: 0,
-        warm: 0,
-        behind: 0,
+        numbers: PartitionNumbers { serves: 0, opening: 0, warm: 0, behind: 0 },
     };
+
+    /// The state of the node after an observation.
+    pub(super) fn of(
+        name: &NodeName,
+        seen: &Observation,
+        numbers: PartitionNumbers,
+        at: Instant,
+    ) -> Self {
+        let is_member = |members: &[Member]| members.iter().any(|member| member.node == *name);
+        let mine = seen.nodes.iter().find(|row| row.beat.node == *name);
+        Self {
+            at: Some(at),
+            draining: mine.is_some_and(|row| row.drain_asked),
+            stopped: false,
+            member_of: seen.partitions.iter().filter(|row| is_member(&row.spec.members)).count(),
+            numbers,
+        }
+    }
+
+    /// From now on the node is not ready.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
 }
 
 /// Reports whether a node is ready. Clones report on the same node, also after it has ended.
@@ -73,59 +88,25 @@ impl NodeHealth {
                 age.as_millis()
             ));
         }
+        let PartitionNumbers { serves, opening, warm, behind } = now.numbers;
         if now.draining {
             return Err(format!(
-                "node {node} is being drained; it still serves {} partitions",
-                now.serves
+                "node {node} is being drained; it still serves {serves} partitions"
             ));
         }
         if now.member_of == 0 {
             return Err(format!("no partition names node {node} as a member"));
         }
-        if now.opening > 0 || now.behind > 0 {
+        if opening > 0 || behind > 0 {
             return Err(format!(
-                "node {node} loads {} partitions and {} warm replicas; it serves {} and keeps {} \
-                 warm replicas",
-                now.opening, now.behind, now.serves, now.warm
+                "node {node} loads {opening} partitions and {behind} warm replicas; it serves \
+                 {serves} and keeps {warm} warm replicas"
             ));
         }
         Ok(format!(
-            "node {node} serves {} partitions and keeps {} warm replicas, as a member of {}",
-            now.serves, now.warm, now.member_of
+            "node {node} serves {serves} partitions and keeps {warm} warm replicas, as a member of \
+             {}",
+            now.member_of
         ))
-    }
-}
-
-impl Runner {
-    /// Records the state of the node after this round's observation.
-    pub(super) fn note_health(&self, seen: &Observation, now: Instant) {
-        let name = &self.shared.config.name;
-        let is_member =
-            |members: &[turnpike_store::Member]| members.iter().any(|member| member.node == *name);
-        let is_opening =
-            |id: &PartitionId| !self.gates.is_open(*id) && !self.releasing.contains(id);
-        let opening = self.owners.keys().filter(|id| is_opening(id)).count();
-        let is_warm = |id: &PartitionId| {
-            let followed = self.standbys.get(id);
-            let reached = followed.and_then(|followed| followed.standby.reached());
-            reached.is_some_and(|copy| self.liveness.is_near(*id, copy.segment))
-        };
-        let warm = self.standbys.keys().filter(|id| is_warm(id)).count();
-        let mine = seen.nodes.iter().find(|row| row.beat.node == *name);
-        self.health.send_replace(ObservedState {
-            at: Some(now),
-            draining: mine.is_some_and(|row| row.drain_asked),
-            stopped: false,
-            member_of: seen.partitions.iter().filter(|row| is_member(&row.spec.members)).count(),
-            serves: self.owners.keys().filter(|id| self.gates.is_open(**id)).count(),
-            opening,
-            warm,
-            behind: self.standbys.len() - warm,
-        });
-    }
-
-    /// From now on the node is not ready: it is stopping, or another process has its name.
-    pub(super) fn note_stopped(&self) {
-        self.health.send_modify(|state| state.stopped = true);
     }
 }

@@ -1,9 +1,8 @@
-//! The node's gauges, set once per suspicion time: once a second at the default heartbeat.
+//! The node's counters and gauges.
 
-use tokio::time::Instant;
 use turnpike_store::{Observation, PartitionRow};
 
-use super::Runner;
+use super::ownerships::Ownerships;
 use crate::membership::TakeoverCause;
 
 const CAUSES: [TakeoverCause; 11] = [
@@ -36,62 +35,52 @@ pub(super) fn begin_counters() {
     }
 }
 
-impl Runner {
-    pub(super) fn note_metrics(&mut self, seen: &Observation, now: Instant) {
-        let pause = self.shared.config.suspicion();
-        if self.measured.is_some_and(|measured| now - measured < pause) {
-            return;
-        }
-        self.measured = Some(now);
-        let name = &self.shared.config.name;
-        metrics::gauge!("turnpike_partitions_owned").set(self.owners.len() as f64);
-        metrics::gauge!("turnpike_partitions_followed").set(self.standbys.len() as f64);
-        metrics::gauge!("turnpike_catalogue_version").set(self.catalogue.borrow().version() as f64);
-        self.note_queues();
-        for row in &seen.partitions {
-            if row.spec.members.iter().any(|member| member.node == *name) {
-                self.note_partition(row);
-            }
+/// Sets the gauges from the last observation.
+pub(super) fn note(ownerships: &Ownerships, seen: &Observation, catalogue_version: u64) {
+    let name = &ownerships.shared.config.name;
+    metrics::gauge!("turnpike_partitions_owned").set(ownerships.owners().len() as f64);
+    metrics::gauge!("turnpike_partitions_followed").set(ownerships.followed_count() as f64);
+    metrics::gauge!("turnpike_catalogue_version").set(catalogue_version as f64);
+    note_queues(ownerships);
+    for row in &seen.partitions {
+        if row.spec.members.iter().any(|member| member.node == *name) {
+            note_partition(ownerships, row);
         }
     }
+}
 
-    /// Sets both roles, since a gauge keeps its value when a node stops being the owner or the
-    /// standby.
-    fn note_partition(&self, row: &PartitionRow) {
-        let id = row.spec.id;
-        let label = || id.to_string();
-        let owner = self.owners.get(&id).filter(|owner| owner.ownership.claim == row.claim);
-        let serves = owner.is_some() && self.gates.is_open(id);
-        let followed = self.standbys.get(&id).map(|followed| followed.standby.reached());
-        let end = row.next.next.0;
-        let lag = followed.map_or(0, |reached| {
-            // A replica that holds no segment yet lacks all of them.
-            end.saturating_sub(1 + reached.map_or(0, |reached| reached.segment.0))
-        });
-        let is_warm = followed.flatten().is_some();
-        metrics::gauge!("turnpike_partition_role", "partition" => label(), "role" => "owner")
-            .set(f64::from(u8::from(serves)));
-        metrics::gauge!("turnpike_partition_role", "partition" => label(), "role" => "standby")
-            .set(f64::from(u8::from(is_warm)));
-        metrics::gauge!("turnpike_partition_epoch", "partition" => label())
-            .set(row.epoch.number() as f64);
-        metrics::gauge!("turnpike_partition_segments", "partition" => label())
-            .set(end.saturating_sub(1) as f64);
-        metrics::gauge!("turnpike_standby_lag_segments", "partition" => label()).set(lag as f64);
-    }
+/// Sets both roles, since a gauge keeps its value when a node stops being the owner or the standby.
+fn note_partition(ownerships: &Ownerships, row: &PartitionRow) {
+    let id = row.spec.id;
+    let label = || id.to_string();
+    let serves = ownerships.owner(row).is_some() && ownerships.gates.is_open(id);
+    let followed = ownerships.replica(id);
+    let end = row.next.next.0;
+    let lag = followed.map_or(0, |reached| {
+        // A replica that holds no segment yet lacks all of them.
+        end.saturating_sub(1 + reached.map_or(0, |reached| reached.segment.0))
+    });
+    let is_warm = followed.flatten().is_some();
+    metrics::gauge!("turnpike_partition_role", "partition" => label(), "role" => "owner")
+        .set(f64::from(u8::from(serves)));
+    metrics::gauge!("turnpike_partition_role", "partition" => label(), "role" => "standby")
+        .set(f64::from(u8::from(is_warm)));
+    metrics::gauge!("turnpike_partition_epoch", "partition" => label())
+        .set(row.epoch.number() as f64);
+    metrics::gauge!("turnpike_partition_segments", "partition" => label())
+        .set(end.saturating_sub(1) as f64);
+    metrics::gauge!("turnpike_standby_lag_segments", "partition" => label()).set(lag as f64);
+}
 
-    /// The load of the owners' queues in this process, and its limits.
-    fn note_queues(&self) {
-        let config = &self.shared.config;
-        let free = self.gates.room.available_permits();
-        let waiting = self
-            .owners
-            .values()
-            .map(|owner| owner.requests.max_capacity().saturating_sub(owner.requests.capacity()));
-        metrics::gauge!("turnpike_queue_bytes")
-            .set(config.queue_bytes_max.saturating_sub(free) as f64);
-        metrics::gauge!("turnpike_queue_bytes_max").set(config.queue_bytes_max as f64);
-        metrics::gauge!("turnpike_queue_requests").set(waiting.sum::<usize>() as f64);
-        metrics::gauge!("turnpike_dedup_keys_max").set(config.keys_max as f64);
-    }
+/// The load of the owners' queues in this process, and its limits.
+fn note_queues(ownerships: &Ownerships) {
+    let config = &ownerships.shared.config;
+    let free = ownerships.gates.room.available_permits();
+    let waiting = ownerships
+        .owners()
+        .map(|owner| owner.requests.max_capacity().saturating_sub(owner.requests.capacity()));
+    metrics::gauge!("turnpike_queue_bytes").set(config.queue_bytes_max.saturating_sub(free) as f64);
+    metrics::gauge!("turnpike_queue_bytes_max").set(config.queue_bytes_max as f64);
+    metrics::gauge!("turnpike_queue_requests").set(waiting.sum::<usize>() as f64);
+    metrics::gauge!("turnpike_dedup_keys_max").set(config.keys_max as f64);
 }

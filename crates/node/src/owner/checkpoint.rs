@@ -12,27 +12,12 @@ use tokio::time::Instant;
 use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
-use turnpike_types::SegmentNumber;
 
 use super::{Ended, Owner};
-use crate::replica::note_checkpoints;
+use crate::replica::{SealedKeyRun, note_checkpoints};
 
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
-
-/// A sealed run (group) of deduplication keys: its parts, and the last segment whose keys it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SealedKeyRun {
-    names: Vec<String>,
-    through: SegmentNumber,
-}
-
-impl SealedKeyRun {
-    /// The last segment whose keys are in the run.
-    pub(crate) const fn through(&self) -> SegmentNumber {
-        self.through
-    }
-}
 
 /// The stored runs of keys, and the tasks that list and write checkpoints.
 pub(super) struct Checkpoints {
@@ -59,30 +44,6 @@ impl Checkpoints {
 pub(crate) struct CheckpointOutcome {
     /// The run of deduplication keys that the published checkpoint sealed.
     sealed: Option<SealedKeyRun>,
-}
-
-/// A part of a checkpoint, by its name.
-pub(crate) struct PartName<'a> {
-    name: &'a str,
-}
-
-impl<'a> PartName<'a> {
-    pub(crate) const fn name(&self) -> &'a str {
-        self.name
-    }
-
-    /// The run (group) of deduplication keys to which the part belongs; `None` for a part of the
-    /// account state.
-    pub(crate) fn run(&self) -> Option<SealedKeyRun> {
-        // The form of the name: keys-AFTER-THROUGH-CLAIM-INDEX.
-        let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
-        Some(SealedKeyRun { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
-    }
-}
-
-/// The parts of a checkpoint, in order.
-pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = PartName<'_>> {
-    manifest.parts.iter().map(|name| PartName { name })
 }
 
 impl Owner {
@@ -132,7 +93,7 @@ impl Owner {
         let Some(done) = task.now_or_never() else { return };
         self.checkpoints.writing = None;
         if let Ok(CheckpointOutcome { sealed: Some(run) }) = done {
-            self.state.seal_keys(run.through);
+            self.state.seal_keys(run.through());
             self.checkpoints.runs.push(run);
         }
     }
@@ -156,8 +117,8 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         let runs = &mut self.checkpoints.runs;
-        runs.retain(|run| run.through > forgotten);
-        names.extend(runs.iter().flat_map(|run| run.names.iter().cloned()));
+        runs.retain(|run| run.through() > forgotten);
+        names.extend(runs.iter().flat_map(|run| run.names().iter().cloned()));
         let run = self.state.key_run();
         let mut run_names = Vec::new();
         for (index, body) in run.parts.into_iter().enumerate() {
@@ -167,7 +128,7 @@ impl Owner {
         }
         names.extend(run_names.iter().cloned());
         let sealed = (run.keys >= self.shared.config.run_keys)
-            .then_some(SealedKeyRun { names: run_names, through: segment });
+            .then_some(SealedKeyRun::new(run_names, segment));
         let manifest = CheckpointManifest {
             partition: self.ownership.spec.id,
             segment,

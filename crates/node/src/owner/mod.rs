@@ -24,7 +24,6 @@ mod lines;
 mod postings;
 mod reassign;
 mod records;
-mod shared;
 mod standing;
 mod subscribing;
 mod suspense;
@@ -53,10 +52,8 @@ use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 use crate::NodeConfig;
 use crate::gauges::Holdings;
 use crate::replica::{Replica, ReplicaError};
+use crate::shared::Shared;
 use append::{InFlight, OpenSegment};
-pub(crate) use checkpoint::{SealedKeyRun, parts_of};
-pub(crate) use postings::Outboxes;
-pub(crate) use shared::{DatabaseClock, LastDatabaseError, Shared};
 
 /// The sweep and postings stop filling the open segment at this many bytes.
 const SLACK_BYTES: usize = 1 << 20;

@@ -49,9 +49,6 @@ const TURN_POSTINGS: usize = 2_000;
 /// The cursor is logged after this many segments without postings for this partition.
 const PASSED_MAX: u32 = 64;
 
-/// Each partition that has postings, and its newest segment with postings, as last observed.
-pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
-
 /// The progress of the owner in taking postings, as far as it is not in the log.
 #[derive(Debug)]
 pub(super) struct Postings {

@@ -7,7 +7,7 @@ use turnpike_store::{
 use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
 
 use super::*;
-use crate::liveness::Complaint;
+use crate::membership::liveness::Complaint;
 
 const P: PartitionId = PartitionId(1);
 const CLAIM: ClaimId = ClaimId([1; 16]);
@@ -610,6 +610,6 @@ fn mutants_are_caught() {
         ),
     ];
     for (line, test, how) in mutants {
-        all_caught(&[(line, &format!("membership::tests::{test}"), how)]);
+        all_caught(&[(line, &format!("membership::decisions::tests::{test}"), how)]);
     }
 }

@@ -21,16 +21,37 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::WatchRequest;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
-use turnpike_store::{NodeBeat, NodeRow, StoreResult, TopologyStore};
-use turnpike_types::Incarnation;
+use turnpike_store::{NodeBeat, NodeRow, StoreError, StoreResult, TopologyStore};
+use turnpike_types::{Incarnation, NodeName};
 
+use super::peers::is_refused;
 use crate::NodeConfig;
-use crate::node::StartError;
-use crate::peers::is_refused;
 
 /// The number of advances of the counter that prove that a process is alive. Fewer prove nothing,
 /// since a killed process may have left heartbeats in flight.
 const ADVANCES_MIN: u32 = 3;
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The shared database refused an operation, or did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another process writes heartbeats under this name (P11).
+    #[error(
+        "another process runs as node {node}, at {address}: its heartbeat went on for {} ms while \
+         this one waited. Give this process another name, or stop the other one first",
+        watched.as_millis()
+    )]
+    NameInUse {
+        /// The node's name.
+        node: NodeName,
+        /// The address at which fronts reach the other process.
+        address: String,
+        /// How long its heartbeat was watched.
+        watched: Duration,
+    },
+}
 
 /// Waits until the predecessor has ended or is silent.
 ///
@@ -166,7 +187,6 @@ impl Watch {
 mod tests {
     use super::*;
     use turnpike_mutants::all_caught;
-    use turnpike_types::NodeName;
 
     const BEAT: Duration = Duration::from_millis(250);
 

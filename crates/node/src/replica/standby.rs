@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use turnpike_store::{Following, SegmentPosition};
 use turnpike_types::PartitionId;
 
+use super::copy::{Replica, ReplicaError};
 use crate::gauges::Sizes;
-use crate::owner::Shared;
-use crate::replica::{Replica, ReplicaError};
+use crate::shared::Shared;
 
 /// The order to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use turnpike_mutants::{Check, off};
 use turnpike_store::{Following, NodeBeat, Serving, StoreError};
 use turnpike_types::{Incarnation, PartitionId};
 
-use crate::owner::{Shared, Ticks};
+use crate::owner::Ticks;
+use crate::shared::Shared;
 
 /// The contents of a heartbeat: the served partitions, the replicas, and the state of the node.
 #[derive(Debug, Default)]

@@ -1,65 +1,33 @@
 //! The node: writes heartbeats, observes, decides, and runs an owner for each partition that it
 //! holds.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_proto::dial::Dial;
-use turnpike_store::{Observation, PartitionRow, Serving, SharedDatabase, StoreError};
+use turnpike_store::{Observation, PartitionRow, SharedDatabase, StoreError};
 use turnpike_tariff::{Catalogue, CodeCache};
-use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountRange, Incarnation, SegmentNumber};
 
+use super::health::{NodeHealth, ObservedState};
+use super::measure;
+use super::ownerships::Ownerships;
 use crate::NodeConfig;
-use crate::beat::{Beater, Served};
 use crate::catalogue::{log_notices, refreshed};
-use crate::gates::{Gate, Gates};
-use crate::liveness::Liveness;
-use crate::membership::{Decision, TakeoverCause, ThisNode, Vacancies};
-use crate::owner::{DatabaseClock, LastDatabaseError, Outboxes, Queued, Request, Shared, Ticks};
-use crate::peers::{Peers, Reach};
-use crate::predecessor;
-use crate::service::Service;
-use crate::standby::Standby;
-use crate::takeover::{OwnerExit, claim_all};
+use crate::membership::{
+    Beater, Decision, Liveness, Peers, Reach, Served, StartError, TakeoverCause, ThisNode,
+    Vacancies, predecessor,
+};
+use crate::serving::{Gates, Service};
+use crate::shared::{DatabaseClock, LastDatabaseError, Outboxes, Shared};
+use crate::takeover::claim_all;
 
-/// The most requests in one owner's queue.
-const QUEUE_REQUESTS: usize = 1024;
 /// The most partitions that load a checkpoint at the same time.
 const LOADS_MAX: usize = 4;
-
-mod health;
-mod measure;
-mod ownerships;
-
-pub use health::NodeHealth;
-
-/// Why a node can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The shared database refused an operation, or did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Another process writes heartbeats under this name (P11).
-    #[error(
-        "another process runs as node {node}, at {address}: its heartbeat went on for {} ms while \
-         this one waited. Give this process another name, or stop the other one first",
-        watched.as_millis()
-    )]
-    NameInUse {
-        /// The node's name.
-        node: NodeName,
-        /// The address at which fronts reach the other process.
-        address: String,
-        /// How long its heartbeat was watched.
-        watched: Duration,
-    },
-}
 
 /// A running rating node.
 pub struct Node {
@@ -103,7 +71,7 @@ impl Node {
             reach.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
-        let (health_tx, state) = watch::channel(health::ObservedState::BEFORE);
+        let (health_tx, state) = watch::channel(ObservedState::BEFORE);
         // One observation may take as long as the suspicion time.
         let stale_after = config.suspicion() * 2;
         let health = NodeHealth { node: config.name.clone(), state, stale_after };
@@ -120,21 +88,16 @@ impl Node {
             vacancies: Vacancies::default(),
             liveness: Liveness::new(&config),
             peers: Peers::new(dial, config.name.clone(), config.heartbeat, wake, reach),
-            standbys: HashMap::new(),
-            origin: Instant::now(),
-            owners: HashMap::new(),
+            ownerships: Ownerships::new(&shared, &gates, &served, incarnation, chance),
             gates: Arc::clone(&gates),
             served: Arc::clone(&served),
             reading: None,
-            releasing: HashSet::new(),
-            troubled: HashMap::new(),
             catalogue: catalogue_tx,
             ranges: ranges_tx,
             outboxes: outboxes_tx,
             seen: seen_tx,
             incarnation,
             shared,
-            chance,
             measured: None,
             health: health_tx,
         };
@@ -197,21 +160,6 @@ fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) ->
     }
 }
 
-/// An owner task, and the sender of its queue.
-struct Running {
-    ownership: Serving,
-    ticks: Arc<Ticks>,
-    requests: mpsc::Sender<Queued>,
-    began: Instant,
-    task: JoinHandle<OwnerExit>,
-}
-
-/// A warm replica, and when a decision last asked for it.
-struct Followed {
-    standby: Standby,
-    wanted: Instant,
-}
-
 /// The node's loop.
 struct Runner {
     shared: Arc<Shared>,
@@ -220,14 +168,7 @@ struct Runner {
     served: Arc<Served>,
     /// The task that reads the catalogue, if one runs.
     reading: Option<JoinHandle<()>>,
-    origin: Instant,
-    owners: HashMap<PartitionId, Running>,
-    standbys: HashMap<PartitionId, Followed>,
-    /// Partitions whose owner was requested to release them.
-    releasing: HashSet<PartitionId>,
-    /// Partitions whose owners ended with errors: how many owners in a row, and when to claim
-    /// again.
-    troubled: HashMap<PartitionId, (u32, Instant)>,
+    ownerships: Ownerships,
     liveness: Liveness,
     peers: Peers,
     vacancies: Vacancies,
@@ -235,10 +176,9 @@ struct Runner {
     ranges: watch::Sender<Arc<Vec<AccountRange>>>,
     outboxes: watch::Sender<Arc<Outboxes>>,
     seen: watch::Sender<Option<Arc<Observation>>>,
-    chance: StdRng,
     /// When the gauges were last set.
     measured: Option<Instant>,
-    health: watch::Sender<health::ObservedState>,
+    health: watch::Sender<ObservedState>,
 }
 
 impl Runner {
@@ -260,7 +200,7 @@ impl Runner {
                 _ = taken.changed() => {
                     // The newer process has the name (P11). This process owns nothing any more.
                     self.note_stopped();
-                    self.abandon();
+                    self.ownerships.abandon();
                     return;
                 }
                 changed = stop.changed() => {
@@ -283,7 +223,8 @@ impl Runner {
         }
         let goodbye = self.shared.config.suspicion();
         self.note_stopped();
-        self.leave().await;
+        let seen = self.seen.borrow().clone();
+        self.ownerships.leave(seen.as_deref(), &self.liveness).await;
         // If the last heartbeat can't be written in time, the silence of this node is noticed
         // later.
         if tokio::time::timeout(goodbye, &mut beating).await.is_err() {
@@ -293,7 +234,8 @@ impl Runner {
 
     /// One round: observe, decide, act.
     async fn round(&mut self) -> Result<(), StoreError> {
-        self.reap().await;
+        let last = self.seen.borrow().clone();
+        self.ownerships.reap(last.as_deref(), &self.liveness).await;
         let seen = Arc::new(self.shared.db.observe().await?);
         let now = Instant::now();
         self.liveness.observe(&seen, now);
@@ -301,7 +243,7 @@ impl Runner {
         self.liveness.complain(self.peers.reach().unreachable(), self.gates.complaints(now));
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
-        self.end_superseded(&seen);
+        self.ownerships.end_superseded(&seen);
         self.gates.set_quiet(
             seen.nodes.iter().map(|row| &row.beat.node).filter(|node| self.liveness.is_quiet(node)),
         );
@@ -310,42 +252,33 @@ impl Runner {
         for decision in decisions {
             match decision {
                 Decision::Claim { partition, seen: epoch, cause } => {
-                    let waits =
-                        self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
-                    if !waits {
+                    if !self.ownerships.waits_to_claim(partition, now) {
                         let owner = seen.partition(partition).and_then(|row| row.owner.as_ref());
                         if let (TakeoverCause::OwnerUnreachable, Some((owner, _))) = (cause, owner)
                         {
                             self.liveness.note_cut_off(owner.clone());
                         }
-                        claims.extend(self.claim(&seen, partition, epoch, cause));
+                        let silent = self.liveness.silence(partition);
+                        claims.extend(self.ownerships.claim(
+                            &seen,
+                            (partition, epoch),
+                            cause,
+                            silent,
+                        ));
                     }
                 }
-                Decision::Release { partition, to } => self.release(partition, Some(to)),
-                Decision::Follow { partition } => self.follow(&seen, partition, now),
+                Decision::Release { partition, to } => {
+                    self.ownerships.release(partition, Some(to));
+                }
+                Decision::Follow { partition } => self.ownerships.follow(&seen, partition, now),
             }
         }
         claim_all(Arc::clone(&self.shared.db), claims);
-        self.forget_unwanted(now);
-        self.note_metrics(&seen, now);
-        self.note_health(&seen, now);
+        self.ownerships.forget_unwanted(now);
+        self.note_gauges(&seen, now);
+        let numbers = self.ownerships.numbers(&self.liveness);
+        self.health.send_replace(ObservedState::of(&self.shared.config.name, &seen, numbers, now));
         Ok(())
-    }
-
-    /// Ends owners of partitions that other nodes have claimed. The fence never refuses an owner
-    /// with nothing to append, and such an owner would keep this node from following the partition.
-    fn end_superseded(&self, seen: &Observation) {
-        for row in &seen.partitions {
-            let Some(owner) = self.owners.get(&row.spec.id) else { continue };
-            let Serving { epoch, claim, .. } = owner.ownership;
-            // While this node's claim is in progress, the observed epoch is still the one before
-            // it.
-            if row.epoch > epoch || (row.epoch == epoch && row.claim != claim) {
-                let request = Queued { request: Request::Superseded, _room: None };
-                // An owner with a full queue appends soon, and the fence refuses that append.
-                let _ = owner.requests.try_send(request);
-            }
-        }
     }
 
     fn decide(&mut self, seen: &Observation, now: Instant) -> Vec<Decision> {
@@ -353,12 +286,8 @@ impl Runner {
         let mine = seen.nodes.iter().find(|row| row.beat.node == *name);
         let draining = mine.is_some_and(|row| row.drain_asked);
         self.served.drain(draining);
-        let busy: HashSet<PartitionId> = self.owners.keys().copied().collect();
-        let is_warm = |row: &&PartitionRow| {
-            let followed = self.standbys.get(&row.spec.id);
-            let reached = followed.and_then(|followed| followed.standby.reached());
-            reached.is_some_and(|copy| self.liveness.is_near(row.spec.id, copy.segment))
-        };
+        let busy = self.ownerships.partitions().collect();
+        let is_warm = |row: &&PartitionRow| self.ownerships.is_warm(row.spec.id, &self.liveness);
         let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
         let me = ThisNode {
             node: name,
@@ -370,37 +299,20 @@ impl Runner {
         self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
     }
 
-    /// Keeps a warm replica of the partition, up to the observed end of its log.
-    fn follow(&mut self, seen: &Observation, partition: PartitionId, now: Instant) {
-        let Some(row) = seen.partition(partition) else { return };
-        // A claim of this round has taken the replica over.
-        if self.owners.contains_key(&partition) {
+    /// Sets the gauges once per suspicion time: once a second at the default heartbeat.
+    fn note_gauges(&mut self, seen: &Observation, now: Instant) {
+        let pause = self.shared.config.suspicion();
+        if self.measured.is_some_and(|measured| now - measured < pause) {
             return;
         }
-        let followed = self.standbys.entry(partition).or_insert_with(|| Followed {
-            standby: Standby::start(&self.shared, partition, row.next, None),
-            wanted: now,
-        });
-        followed.wanted = now;
-        followed.standby.follow(row.next);
-        let ours = row.owner.as_ref().is_some_and(|(_, process)| *process == self.incarnation);
-        self.gates.set_warm(partition, true, !ours);
+        self.measured = Some(now);
+        let catalogue_version = self.catalogue.borrow().version();
+        measure::note(&self.ownerships, seen, catalogue_version);
     }
 
-    /// Drops replicas that no decision has asked for within the stability time. Without the delay,
-    /// a member that fails and returns repeatedly would make others load again and again.
-    fn forget_unwanted(&mut self, now: Instant) {
-        let kept = self.shared.config.stability();
-        let gates = &self.gates;
-        self.standbys.retain(|&partition, followed| {
-            let stays = now - followed.wanted < kept;
-            if !stays {
-                gates.set_warm(partition, false, true);
-            }
-            stays
-        });
-        let reached = self.standbys.values().filter_map(|followed| followed.standby.reached());
-        self.served.follow(reached.collect());
+    /// From now on the node is not ready: it is stopping, or another process has its name.
+    fn note_stopped(&self) {
+        self.health.send_modify(ObservedState::stop);
     }
 
     /// Reads new catalogue entries in a background task, so that rounds continue meanwhile.
@@ -417,16 +329,6 @@ impl Runner {
                 Err(error) => tracing::warn!(%error, "the catalogue could not be read"),
             }
         }));
-    }
-
-    /// Ends all owners at once, since another process has taken over this node's name.
-    fn abandon(&mut self) {
-        for (&partition, owner) in &self.owners {
-            self.gates.set(partition, Gate::Shut);
-            self.served.remove(partition);
-            owner.task.abort();
-        }
-        self.gates.end_watches();
     }
 
     fn note_topology(&mut self, seen: &Arc<Observation>) {

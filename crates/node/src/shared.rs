@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use turnpike_segment::Segment;
 use turnpike_store::SharedDatabase;
 use turnpike_tariff::{Catalogue, CodeCache};
-use turnpike_types::{AccountRange, ClaimId, SegmentNumber, Timestamp};
+use turnpike_types::{AccountRange, ClaimId, PartitionId, SegmentNumber, Timestamp};
 
-use super::Outboxes;
 use crate::NodeConfig;
+
+/// Each partition that has postings, and its newest segment with postings, as last observed.
+pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
 
 /// State that all owners of a process share.
 pub(crate) struct Shared {

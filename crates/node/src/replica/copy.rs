@@ -7,7 +7,7 @@ use turnpike_segment::Segment;
 use turnpike_store::{CheckpointManifest, SegmentPosition, SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 
-use crate::owner::{SealedKeyRun, parts_of};
+use super::parts::{SealedKeyRun, parts_of};
 
 /// Bytes of log per read.
 const READ_BYTES: usize = 16 << 20;

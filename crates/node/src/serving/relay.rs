@@ -11,7 +11,7 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_types::{PartitionId, limits};
 
-use crate::gates::{Gates, RequestOrigin};
+use super::gates::{Gates, RequestOrigin};
 
 /// The most sub-batches that wait to be relayed.
 const STREAM_DEPTH: usize = 64;

@@ -10,11 +10,11 @@ use turnpike_store::{
 };
 use turnpike_types::{Epoch, NodeName};
 
-use crate::gates::{Gate, Gates, OwnerQueue};
 use crate::membership::TakeoverCause;
-use crate::owner::{Ended, Owner, Ownership, Queued, Shared, Ticks};
-use crate::replica::{Replica, ReplicaError};
-use crate::standby::Standby;
+use crate::owner::{Ended, Owner, Ownership, Queued, Ticks};
+use crate::replica::{Replica, ReplicaError, Standby};
+use crate::serving::{Gate, Gates, OwnerQueue};
+use crate::shared::Shared;
 
 /// A claimant, and later the owner, of one partition.
 pub(crate) struct Candidate {

@@ -9,7 +9,7 @@ use turnpike_types::{SegmentHash, SegmentNumber};
 
 use super::*;
 use crate::NodeConfig;
-use crate::owner::{DatabaseClock, LastDatabaseError};
+use crate::shared::{DatabaseClock, LastDatabaseError};
 
 fn shared() -> Arc<Shared> {
     let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());

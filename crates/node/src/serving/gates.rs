@@ -15,9 +15,9 @@ use turnpike_store::Observation;
 use turnpike_types::{Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
-use crate::liveness::Complaint;
-use crate::owner::{Queued, Shared};
-use crate::peers::Reach;
+use crate::membership::{Complaint, Reach};
+use crate::owner::Queued;
+use crate::shared::Shared;
 
 /// The sender of an owner's queue of requests.
 pub(crate) type OwnerQueue = mpsc::Sender<Queued>;

@@ -8,8 +8,8 @@ use turnpike_mutants::{Check, off};
 use turnpike_store::{Member, Observation, PartitionRow};
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 
+use super::liveness::Liveness;
 use crate::NodeConfig;
-use crate::liveness::Liveness;
 
 /// Flaps beyond this many do not lengthen the wait for an owner that is live but does not serve.
 /// The wait ends well before an owner that can't load the partition tries again, and leaves time

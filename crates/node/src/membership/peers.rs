@@ -5,7 +5,7 @@
 //! the suspicion time.
 //!
 //! A suspicion makes the node observe the shared database and claim there. A wrong suspicion is
-//! safe because of the fence, and [`crate::liveness`] then ignores further ones for a while.
+//! safe because of the fence, and [`super::liveness`] then ignores further ones for a while.
 //!
 //! An unreachable node is not suspected, since its connection to the database may be intact. But
 //! while a node is unreachable from here, this node believes a front's complaint that it can't

@@ -20,9 +20,9 @@ use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
-use crate::gates::{Gates, OwnerQueue, RequestOrigin};
+use super::gates::{Gates, OwnerQueue, RequestOrigin};
+use super::relay::{OwnerClient, pass_on};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
-use crate::relay::{OwnerClient, pass_on};
 
 /// The most sub-batches of one stream in flight.
 const STREAM_DEPTH: usize = 64;
