@@ -24,7 +24,7 @@
 //!   it and reads the log only after the claim (P2).
 //! - No record, charge or posting is rated or booked with a catalogue that is older than the
 //!   newest one used in the partition's log. The close of an option's cycle compares every
-//!   alternative that was published before the option was offered (P36, owner/fresh.rs).
+//!   alternative that was published before the option was offered (P36, owner/core/view.rs).
 //! - Time comes from `tokio::time` and from the database's clock, random numbers from a seed: the
 //!   same code runs on virtual time.
 //!

@@ -159,7 +159,7 @@ impl Ownerships {
         };
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (tell, told) = oneshot::channel();
-        let ticks = Arc::new(Ticks::new(self.origin));
+        let ticks = Arc::new(Ticks::new(self.origin, self.shared.config.tick_max()));
         self.gates.set(partition, Gate::Opening);
         let candidate = Candidate {
             shared: Arc::clone(&self.shared),

@@ -141,27 +141,27 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes over the keys that the retained checkpoints hold, see [`note_checkpoints`].
+    /// Takes over the keys that the retained checkpoints hold, see [`stored_runs`].
     pub(crate) fn note_checkpoints(&mut self, manifests: &[CheckpointManifest]) {
-        note_checkpoints(&mut self.state, &mut self.runs, manifests);
+        if let Some(runs) = stored_runs(self.last().0, manifests) {
+            if let Some(run) = runs.last() {
+                self.state.seal_keys(run.through());
+            }
+            self.runs = runs;
+        }
         self.log_bytes = 0;
     }
 }
 
-/// Takes over the runs (groups) of deduplication keys that the newest checkpoint stores. These keys
-/// need not be written again, and the parts of older runs may have been deleted (P22). `manifests`
-/// are newest first, of this history.
-pub(crate) fn note_checkpoints(
-    state: &mut PartitionState,
-    runs: &mut Vec<SealedKeyRun>,
+/// The runs (groups) of deduplication keys that the newest checkpoint stores. These keys need not be
+/// written again, and the parts of older runs may have been deleted (P22). `None` if no checkpoint
+/// ends at `last` or before. `manifests` are newest first, of this history.
+pub(crate) fn stored_runs(
+    last: SegmentNumber,
     manifests: &[CheckpointManifest],
-) {
-    let newest = manifests.iter().find(|manifest| manifest.segment <= state.last().0);
-    let Some(newest) = newest else { return };
-    *runs = parts_of(newest).filter_map(|part| part.run()).collect();
-    if let Some(run) = runs.last() {
-        state.seal_keys(run.through());
-    }
+) -> Option<Vec<SealedKeyRun>> {
+    let newest = manifests.iter().find(|manifest| manifest.segment <= last)?;
+    Some(parts_of(newest).filter_map(|part| part.run()).collect())
 }
 
 /// Reads a checkpoint. Returns `None` when it is unusable, which only costs time, since the log

@@ -10,6 +10,6 @@ mod copy;
 mod parts;
 mod standby;
 
-pub(crate) use copy::{Replica, ReplicaError, note_checkpoints};
+pub(crate) use copy::{Replica, ReplicaError, stored_runs};
 pub(crate) use parts::SealedKeyRun;
 pub(crate) use standby::Standby;

@@ -28,8 +28,9 @@ use turnpike_proto::record::RecordBatch;
 use turnpike_types::{AccountNumber, Detail, SuspenseReason, Suspension};
 
 use super::incoming::{Incoming, incoming};
-use super::records::{Taken, Wait, note};
-use super::{Ended, Owner, Reply};
+use super::owner_core::{Job, OwnerCore};
+use super::records::{Taken, note};
+use super::wait::{Halt, Wait};
 
 /// The decision on a record.
 enum Decision {
@@ -47,30 +48,40 @@ pub(super) fn is_reassigned(key: &WaitingKey, reason: SuspenseReason) -> bool {
     key.account.0 != 0 && reason == SuspenseReason::UnboundIdentity
 }
 
-impl Owner {
-    pub(super) async fn reassign(
-        &mut self,
-        asked: &[Reassignment],
-        recycled: bool,
-        reply: Reply<Vec<ReassignOutcome>>,
-    ) -> Result<(), Ended> {
-        let mut outcomes = Vec::new();
-        for one in asked {
-            self.cut_if_full().await?;
-            // The front sends the rest again.
-            let Some(outcome) = self.reassign_one(one, recycled).await? else { break };
-            outcomes.push(outcome);
-        }
-        self.answer(reply, outcomes);
-        Ok(())
-    }
+/// The records of one request, each to be decided.
+pub(crate) struct Reassign {
+    records: Vec<Reassignment>,
+    is_recycled: bool,
+    outcomes: Vec<ReassignOutcome>,
+}
 
+impl Reassign {
+    pub(crate) const fn new(records: Vec<Reassignment>, is_recycled: bool) -> Self {
+        Self { records, is_recycled, outcomes: Vec::new() }
+    }
+}
+
+impl Job for Reassign {
+    type Answer = Vec<ReassignOutcome>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(one) = self.records.get(self.outcomes.len()) {
+            core.log.room()?;
+            // The front sends the rest again.
+            let Some(outcome) = core.reassign_one(one, self.is_recycled)? else { break };
+            self.outcomes.push(outcome);
+        }
+        Ok(std::mem::take(&mut self.outcomes))
+    }
+}
+
+impl OwnerCore {
     /// Returns `None` if the record can't be decided here now.
-    async fn reassign_one(
+    fn reassign_one(
         &mut self,
         asked: &Reassignment,
         recycled: bool,
-    ) -> Result<Option<ReassignOutcome>, Ended> {
+    ) -> Result<Option<ReassignOutcome>, Wait> {
         let mut batch = RecordBatch::default();
         batch.push(&asked.record);
         let record = match batch.records().first() {
@@ -79,34 +90,30 @@ impl Owner {
             None => return Ok(None),
         };
         let account = record.fixed.account;
-        let is_ours = self.ownership.spec.range.contains(account) || !self.is_covered(account);
+        let is_ours = self.partition.range.contains(account) || !self.around.is_covered(account);
         if account.0 == 0 || !is_ours {
             return Ok(None);
         }
         let (record, to) = (incoming(&batch, record), AccountNumber(asked.to_account));
-        loop {
-            match self.decide(&record, to, recycled) {
-                Ok(Decision::Answered(taken)) => return Ok(Some(outcome(taken))),
-                Ok(Decision::RateFor(account, revision)) => {
-                    return Ok(Some(ReassignOutcome {
-                        to_account: account.0,
-                        waits: revision.is_some(),
-                        revision: revision.unwrap_or(0),
-                        ..ReassignOutcome::default()
-                    }));
-                }
-                Err(Wait::Keys) if !self.make_room_for_keys() => return Ok(None),
-                Err(wait) => self.resolve(wait).await?,
-            }
+        match self.decide(&record, to, recycled)? {
+            Some(Decision::Answered(taken)) => Ok(Some(outcome(taken))),
+            Some(Decision::RateFor(account, revision)) => Ok(Some(ReassignOutcome {
+                to_account: account.0,
+                waits: revision.is_some(),
+                revision: revision.unwrap_or(0),
+                ..ReassignOutcome::default()
+            })),
+            None => Ok(None),
         }
     }
 
+    /// Returns `None` if there is no room for the record's key.
     fn decide(
         &mut self,
         record: &Incoming<'_>,
         to: AccountNumber,
         recycled: bool,
-    ) -> Result<Decision, Wait> {
+    ) -> Result<Option<Decision>, Wait> {
         let print = record.fingerprint();
         let taken = match self.taken_before(record, print)? {
             // A record that waits for a reason of the first holder's.
@@ -114,17 +121,21 @@ impl Owner {
             None => None,
         };
         match taken {
-            Some(Taken::Replayed(then, now)) => Ok(self.decided(record, then, now, to)),
-            Some(taken) => Ok(Decision::Answered(taken)),
+            Some(Taken::Replayed(then, now)) => Ok(Some(self.decided(record, then, now, to))),
+            Some(taken) => Ok(Some(Decision::Answered(taken))),
             None => {
                 if let Some(reason) = self.refused_by_time(record, recycled) {
-                    return Ok(Decision::Answered(Taken::Rejected(reason)));
+                    return Ok(Some(Decision::Answered(Taken::Rejected(reason))));
                 }
                 if to == record.view.account {
-                    return Ok(Decision::RateFor(to, None));
+                    return Ok(Some(Decision::RateFor(to, None)));
                 }
-                if self.state.keys().len() >= self.shared.config.keys_max {
-                    return Err(Wait::Keys);
+                if !self.has_room_for_keys() {
+                    // Keys may be forgotten now: the record is judged again.
+                    return match self.make_room_for_keys() {
+                        true => self.decide(record, to, recycled),
+                        false => Ok(None),
+                    };
                 }
                 let detail = match to.0 {
                     0 => Detail::new(record.identity),
@@ -132,11 +143,11 @@ impl Owner {
                 };
                 let undecided = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
                 let taken = self.suspend(record, print, undecided)?;
-                Ok(if to.0 == 0 {
+                Ok(Some(if to.0 == 0 {
                     Decision::Answered(taken)
                 } else {
                     Decision::RateFor(to, Some(0))
-                })
+                }))
             }
         }
     }
@@ -155,14 +166,14 @@ impl Owner {
             return Decision::Answered(Taken::Replayed(then, now));
         }
         let decided = last.detail.reassigned_to().filter(|_| !off(Check::DecisionStays));
-        match (decided, self.state.suspense().get(&key).cloned()) {
+        match (decided, self.log.state().suspense().get(&key).cloned()) {
             (Some(account), waiting) => {
                 Decision::RateFor(account, waiting.map(|waiting| waiting.revision))
             }
             (None, Some(waiting)) if to.0 != 0 => {
                 let detail = Detail::reassigned(to);
                 let now = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
-                self.stay(&key, &waiting, now);
+                self.log.suspend_again(&key, &waiting, now);
                 Decision::RateFor(to, Some(waiting.revision + 1))
             }
             // The record waits undecided, or it was undecided at first and has left suspense since.
@@ -171,25 +182,25 @@ impl Owner {
     }
 
     /// Notes that the account of a decision refused the record. The decision stays.
-    pub(super) async fn note_refusal(&mut self, asked: &NotedRefusal) -> Result<(), Ended> {
+    pub(super) fn note_refusal(&mut self, asked: &NotedRefusal) -> Result<(), Halt> {
         let key = WaitingKey {
             account: AccountNumber(asked.account_number),
             identity: String::new(),
             record_id: asked.record_id.clone(),
         };
-        let waiting = self.state.suspense().get(&key).cloned();
+        let waiting = self.log.state().suspense().get(&key).cloned();
         let Some(waiting) = waiting.filter(|waiting| {
             waiting.revision == asked.revision && is_reassigned(&key, waiting.reason)
         }) else {
             return Ok(());
         };
-        let present = self.present_of(&key, &waiting).await?;
+        let present = self.present_of(&key, &waiting)?;
         let refused_by = AccountNumber(asked.refused_by);
         let detail = Detail::refused(refused_by, &asked.reason);
         // A refusal that is noted already does not make the log longer.
         if present.detail.reassigned_to() == Some(refused_by) && present.detail != detail {
             let now = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
-            self.stay(&key, &waiting, now);
+            self.log.suspend_again(&key, &waiting, now);
         }
         Ok(())
     }

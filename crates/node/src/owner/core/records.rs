@@ -1,8 +1,6 @@
 //! Takes records: decodes, finds duplicates, rates, logs.
 
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location, Waiting, WaitingKey};
+use turnpike_account::{Fingerprint, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
@@ -11,14 +9,13 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::RecordBatch;
 use turnpike_proto::tally::tally;
 use turnpike_segment::{NewRecord, RecordRow};
-use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{
-    AccountNumber, Detail, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension,
-    Timestamp, limits,
+    Detail, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension, Timestamp, limits,
 };
 
 use super::incoming::{Incoming, incoming};
-use super::{Ended, Owner, Refusal, StreamEnd, lines};
+use super::owner_core::{Job, OwnerCore};
+use super::wait::{Halt, NotRated, Wait};
 
 /// The outcome of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,69 +30,64 @@ pub(crate) enum Taken {
     Replayed(Suspension, Option<Suspension>),
 }
 
-/// Why a record can't be taken yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// The open segment is full.
-    Full,
-    /// A segment must be loaded for a comparison.
-    Load(SegmentNumber),
-    /// A plan is unknown: it may have been published since the last heartbeat.
-    Catalogue,
+/// Why a sub-batch was refused before rating.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The sub-batch holds an account of another partition: the front's route was stale (P32).
+    WrongPartition,
+    /// The sub-batch is malformed.
+    Invalid(String),
     /// The partition holds the maximum number of keys.
-    Keys,
-    /// Many charges fell due before the record: other work runs in between.
-    Turn,
+    KeysFull,
+    /// The accounts of its records were looked up too long ago (P28).
+    GuidedLongAgo,
 }
 
-impl Owner {
-    pub(super) async fn take_records(
-        &mut self,
-        frame: &SubBatchFrame,
-        stream: &StreamEnd,
-        reply: oneshot::Sender<(Epoch, Result<SubBatchAnswer, Refusal>)>,
-    ) -> Result<(), Ended> {
-        if stream.is_ended() {
-            // The service has ended this stream too, so no client waits for the answer.
-            return Ok(());
-        }
-        let began = Instant::now();
-        let mut batch = RecordBatch::default();
-        let answer = match self.admit(frame, &mut batch) {
-            Err(refusal) => Err(refusal),
-            Ok(head) => self.take_all(&batch, head).await?,
-        };
-        metrics::histogram!("turnpike_rating_seconds").record(began.elapsed().as_secs_f64());
-        failpoint::pass(Step::Rated).await?;
-        if answer.is_err() {
-            stream.end();
-        }
-        self.answer(reply, answer);
-        Ok(())
-    }
+/// The records of one sub-batch.
+pub(crate) struct RateSubBatch<'a> {
+    batch: RecordBatch<'a>,
+    head: SubBatchHead,
+    /// The index of the next record.
+    next: usize,
+    answer: SubBatchAnswer,
+}
 
-    async fn take_all(
-        &mut self,
-        batch: &RecordBatch<'_>,
-        head: SubBatchHead,
-    ) -> Result<Result<SubBatchAnswer, Refusal>, Ended> {
-        let mut answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
-        for (index, record) in (0u32..).zip(batch.records()) {
-            self.cut_if_full().await?;
+impl<'a> RateSubBatch<'a> {
+    /// Decodes the sub-batch and checks that it belongs here (P32), before anything is changed.
+    pub(crate) fn admit(core: &OwnerCore, frame: &'a SubBatchFrame) -> Result<Self, Refusal> {
+        let mut batch = RecordBatch::default();
+        let head = core.admit(frame, &mut batch)?;
+        let answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
+        Ok(Self { batch, head, next: 0, answer })
+    }
+}
+
+impl Job for RateSubBatch<'_> {
+    type Answer = Result<SubBatchAnswer, Refusal>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(record) = self.batch.records().get(self.next) {
+            core.log.room()?;
             let taken = match record {
-                Ok(record) => self.take_until_done(incoming(batch, record), head).await?,
+                Ok(record) => core.take_record(&incoming(&self.batch, record), self.head)?,
                 Err(reason) => Some(Taken::Rejected(*reason)),
             };
-            match taken {
-                Some(taken) => note(&mut answer, index, taken),
+            let Some(taken) = taken else {
                 // The records taken so far are logged. Retries of them are answered as duplicates.
-                None => return Ok(Err(Refusal::KeysFull)),
-            }
+                return Ok(Err(Refusal::KeysFull));
+            };
+            let Ok(index) = u32::try_from(self.next) else {
+                unreachable!("a sub-batch holds fewer records than a batch may hold");
+            };
+            note(&mut self.answer, index, taken);
+            self.next += 1;
         }
-        count(&answer);
-        Ok(Ok(answer))
+        count(&self.answer);
+        Ok(Ok(std::mem::take(&mut self.answer)))
     }
+}
 
+impl OwnerCore {
     /// Decodes the sub-batch and checks that it belongs here (P32), before anything is changed.
     fn admit<'a>(
         &self,
@@ -109,90 +101,49 @@ impl Owner {
                 "the sub-batch holds more records than a batch may hold".to_owned(),
             ));
         }
-        let ours = self.ownership.spec.range;
+        let ours = self.partition.range;
         let strangers = batch.records().iter().flatten().any(|record| {
             let account = record.fixed.account;
-            account.0 != 0 && !ours.contains(account) && self.is_covered(account)
+            account.0 != 0 && !ours.contains(account) && self.around.is_covered(account)
         });
         if strangers && !off(Check::Range) {
             return Err(Refusal::WrongPartition);
         }
         // The look-up of an identity is valid for records that start at `covered` or earlier.
         // Before a later start, the identity may have moved to another account.
-        let latest = self.open.time.now.saturating_add(limits::AHEAD_MAX_US);
+        let latest = self.log.now().saturating_add(limits::AHEAD_MAX_US);
         let mut starts = batch.records().iter().flatten().map(|record| record.fixed.start);
         let is_late = covered(head)
             .is_some_and(|covered| starts.any(|start| covered < start && start <= latest));
         if is_late && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
-    /// Whether any partition covers the account.
-    pub(super) fn is_covered(&self, account: AccountNumber) -> bool {
-        self.shared.ranges.borrow().iter().any(|range| range.contains(account))
-    }
-
     /// Takes a record. Returns `None` if there is no room for its key.
-    async fn take_until_done(
+    fn take_record(
         &mut self,
-        incoming: Incoming<'_>,
+        incoming: &Incoming<'_>,
         head: SubBatchHead,
-    ) -> Result<Option<Taken>, Ended> {
-        loop {
-            match self.take_record(&incoming, head) {
-                Ok(taken) => return Ok(Some(taken)),
-                Err(Wait::Keys) if !self.make_room_for_keys() => return Ok(None),
-                Err(wait) => self.resolve(wait).await?,
-            }
-        }
-    }
-
-    /// Carries out the step that the record waits for.
-    pub(super) async fn resolve(&mut self, wait: Wait) -> Result<(), Ended> {
-        match wait {
-            Wait::Full => self.cut().await,
-            Wait::Load(segment) => self.load(segment).await,
-            Wait::Catalogue => self.ask_catalogue().await.map(|_| ()),
-            Wait::Keys => Ok(()),
-            Wait::Turn => {
-                self.tick();
-                tokio::task::yield_now().await;
-                self.cut_if_full().await
-            }
-        }
-    }
-
-    /// Makes room for keys by forgetting keys older than the horizon. If nothing advances logged
-    /// time, a segment is logged for its time alone. Returns whether there is room now.
-    pub(super) fn make_room_for_keys(&mut self) -> bool {
-        self.state.sweep();
-        if self.state.keys().len() < self.shared.config.keys_max {
-            return true;
-        }
-        let pause = self.shared.config.heartbeat * 20;
-        if self.time_logged_at.is_none_or(|logged| logged.elapsed() >= pause) {
-            self.time_logged_at = Some(Instant::now());
-            self.open.logs_time = true;
-        }
-        false
-    }
-
-    fn take_record(&mut self, incoming: &Incoming<'_>, head: SubBatchHead) -> Result<Taken, Wait> {
+    ) -> Result<Option<Taken>, Wait> {
         let print = incoming.fingerprint();
         // Deduplication comes before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
-            return self.complete(incoming, taken);
+            return self.complete(incoming, taken).map(Some);
         }
         if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
-            return Ok(Taken::Rejected(reason));
+            return Ok(Some(Taken::Rejected(reason)));
         }
         // Logged time may have advanced since the sub-batch was admitted, when this record still
         // started in the future.
         let is_uncovered = covered(head).is_some_and(|covered| incoming.view.start > covered);
         if is_uncovered && !off(Check::GuidedRecently) {
-            return Ok(Taken::Rejected(RejectReason::InTheFuture));
+            return Ok(Some(Taken::Rejected(RejectReason::InTheFuture)));
         }
-        if self.state.keys().len() >= self.shared.config.keys_max {
-            return Err(Wait::Keys);
+        if !self.has_room_for_keys() {
+            // Keys may be forgotten now: the record is judged again.
+            return match self.make_room_for_keys() {
+                true => self.take_record(incoming, head),
+                false => Ok(None),
+            };
         }
         let rated = match self.book_due_before(incoming.view.account, incoming.view.start) {
             Ok(()) => self.rate_new(incoming),
@@ -200,12 +151,13 @@ impl Owner {
         };
         match rated {
             Ok(row) => {
-                let location = Location::new(self.open.number, row);
-                self.state.take_fingerprint(print, location);
-                Ok(Taken::Rated)
+                self.log.take_key(print, row);
+                Ok(Some(Taken::Rated))
             }
             Err(NotRated::Wait(wait)) => Err(wait),
-            Err(NotRated::Suspended(suspension)) => self.suspend(incoming, print, suspension),
+            Err(NotRated::Suspended(suspension)) => {
+                self.suspend(incoming, print, suspension).map(Some)
+            }
         }
     }
 
@@ -216,12 +168,12 @@ impl Owner {
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
-        let time = self.open.time;
+        let time = self.log.time();
         // A recycled record was inside the horizon when it first arrived (P35). But this partition
         // may have rated it since, upon another request. Once keys were forgotten, that can't be
         // excluded, so the record stays in suspense (I2).
-        let keys_are_complete =
-            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Check::CompleteKeys);
+        let keys_are_complete = self.log.state().keys().forgotten_through() == SegmentNumber(0)
+            || off(Check::CompleteKeys);
         let was_judged = recycled && keys_are_complete && !off(Check::FirstArrival);
         if incoming.view.start < time.floor && !was_judged {
             return Some(RejectReason::TooOld);
@@ -240,20 +192,20 @@ impl Owner {
         incoming: &Incoming<'_>,
         print: Fingerprint,
     ) -> Result<Option<Taken>, Wait> {
-        for location in self.state.keys().find(print) {
-            let row = self.record_at(location).map_err(Wait::Load)?;
+        for location in self.log.state().keys().find(print) {
+            let row = self.log.record_at(location)?;
             let Some(row) = row.filter(|row| incoming.has_key_of(row)) else { continue };
             return Ok(Some(self.again(incoming, &row)));
         }
         // Keys of suspended records never expire (P35).
-        let waiting = if self.state.suspense().is_empty() || off(Check::WaitingKeys) {
+        let waiting = if self.log.state().suspense().is_empty() || off(Check::WaitingKeys) {
             None
         } else {
-            self.state.suspense().get(&incoming.waiting_key())
+            self.log.state().suspense().get(&incoming.waiting_key())
         };
         match waiting {
             Some(waiting) => {
-                let row = self.record_at(waiting.location).map_err(Wait::Load)?;
+                let row = self.log.record_at(waiting.location)?;
                 Ok(row.map(|row| self.again(incoming, &row)))
             }
             None => Ok(None),
@@ -285,13 +237,13 @@ impl Owner {
         incoming: &Incoming<'_>,
     ) -> Result<Option<(WaitingKey, Waiting)>, Wait> {
         let key = incoming.waiting_key();
-        let waiting = self.state.suspense().get(&key);
+        let waiting = self.log.state().suspense().get(&key);
         let Some(waiting) =
             waiting.filter(|waiting| waiting.reason == SuspenseReason::MissingInput)
         else {
             return Ok(None);
         };
-        let row = self.record_at(waiting.location).map_err(Wait::Load)?;
+        let row = self.log.record_at(waiting.location)?;
         let is_completed = row.is_some_and(|row| incoming.supplies_duration_of(&row));
         Ok(is_completed.then(|| (key, waiting.clone())))
     }
@@ -305,7 +257,7 @@ impl Owner {
                 Taken::Duplicate
             }
             Outcome::Suspended(reason) => {
-                let now = self.state.suspense().get(&incoming.waiting_key());
+                let now = self.log.state().suspense().get(&incoming.waiting_key());
                 let then = Suspension::new(reason, row.detail);
                 Taken::Replayed(then, now.map(|waiting| present(waiting, row)))
             }
@@ -318,21 +270,12 @@ impl Owner {
         print: Fingerprint,
         suspension: Suspension,
     ) -> Result<Taken, Wait> {
-        let record = NewRecord {
-            view: incoming.view,
-            identity: incoming.identity,
-            outcome: Outcome::Suspended(suspension.reason),
-        };
-        let row = self.open.builder.push_record(&record).ok_or(Wait::Full)?;
-        self.open.builder.push_detail(&suspension.detail);
-        let location = Location::new(self.open.number, row);
-        self.state.take_fingerprint(print, location);
-        self.state.suspend(incoming.waiting_key(), location, suspension.reason);
+        self.log.suspend(incoming, print, &suspension)?;
         Ok(Taken::Suspended(suspension))
     }
 
     /// Rates a record, logs it with its lines, and returns its row. The charges that fell due
-    /// before the record starts are booked already ([`Owner::book_due_before`]). A suspended
+    /// before the record starts are booked already ([`OwnerCore::book_due_before`]). A suspended
     /// posting is posted (P33).
     pub(super) fn rate_new(&mut self, incoming: &Incoming<'_>) -> Result<u32, NotRated> {
         if incoming.view.usage_type == limits::POSTING_USAGE_TYPE {
@@ -343,23 +286,23 @@ impl Owner {
             let identity = incoming.identity;
             return Err(Suspension::new(SuspenseReason::UnboundIdentity, identity).into());
         }
-        if !self.ownership.spec.range.contains(account) {
+        if !self.partition.range.contains(account) {
             return Err(Suspension::new(SuspenseReason::NoPartition, account).into());
         }
-        let Some(known) = self.state.account(account) else {
+        let Some(known) = self.log.state().account(account) else {
             return Err(Suspension::new(SuspenseReason::UnknownAccount, account).into());
         };
-        let profiles = self.state.profiles();
-        let tariff = match self.tariffs.at(profiles, known.profile, incoming.view.start) {
+        let profiles = self.log.state().profiles();
+        let tariff = match self.view.tariffs.at(profiles, known.profile, incoming.view.start) {
             Err(Suspension { reason: SuspenseReason::UnknownPlan, .. })
-                if !self.catalogue_asked =>
+                if !self.view.is_asked() =>
             {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
             resolved => resolved?,
         };
         let plans = tariff.in_force();
-        let now = self.open.time.now;
+        let now = self.log.now();
         let rated =
             match self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view, now) {
                 Ok(rated) => rated,
@@ -367,9 +310,8 @@ impl Owner {
             };
         let outcome = if rated.late { Outcome::RatedLate } else { Outcome::Rated };
         let record = NewRecord { view: incoming.view, identity: incoming.identity, outcome };
-        let row = self.open.log(&record, &tariff, rated, &known.state, &mut self.scratch)?;
         let is_due_elsewhere = self.dues.is_moved_by(rated, &known.state);
-        lines::apply(&mut self.state, &record, &tariff, rated, &self.scratch, self.open.time.floor);
+        let row = self.log.rate(&record, &tariff, rated)?;
         if is_due_elsewhere {
             self.note_changed(account);
         }
@@ -399,30 +341,6 @@ pub(super) fn present(waiting: &Waiting, row: &RecordRow<'_>) -> Suspension {
 /// The rater's refusal with its detail.
 pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
     NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
-}
-
-/// Why a record is not rated, or not yet.
-pub(super) enum NotRated {
-    Suspended(Suspension),
-    Wait(Wait),
-}
-
-impl From<SuspenseReason> for NotRated {
-    fn from(reason: SuspenseReason) -> Self {
-        Self::Suspended(reason.into())
-    }
-}
-
-impl From<Suspension> for NotRated {
-    fn from(suspension: Suspension) -> Self {
-        Self::Suspended(suspension)
-    }
-}
-
-impl From<Wait> for NotRated {
-    fn from(wait: Wait) -> Self {
-        Self::Wait(wait)
-    }
 }
 
 pub(super) fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {

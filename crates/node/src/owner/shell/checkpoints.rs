@@ -13,14 +13,27 @@ use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 
-use super::{Ended, Owner};
-use crate::replica::{SealedKeyRun, note_checkpoints};
+use crate::owner::core::OwnerCore;
+use crate::owner::ended::Ended;
+use crate::owner::request::Ownership;
+use crate::owner::ticks::Ticks;
+use crate::replica::{SealedKeyRun, stored_runs};
+use crate::shared::Shared;
 
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
+/// The outcome of writing a checkpoint.
+struct CheckpointOutcome {
+    /// The run of deduplication keys that the published checkpoint sealed.
+    sealed: Option<SealedKeyRun>,
+}
+
 /// The stored runs of keys, and the tasks that list and write checkpoints.
 pub(super) struct Checkpoints {
+    shared: Arc<Shared>,
+    ownership: Ownership,
+    ticks: Arc<Ticks>,
     /// Sealed runs, which need not be written again.
     runs: Vec<SealedKeyRun>,
     /// The task that lists the retained checkpoints. The owner's state may come from a replica that
@@ -31,80 +44,90 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(runs: Vec<SealedKeyRun>) -> Self {
-        Self { runs, listing: None, writing: None }
+    /// `runs`: the sealed runs of the checkpoint from which the state comes.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        ownership: &Ownership,
+        ticks: &Arc<Ticks>,
+        runs: Vec<SealedKeyRun>,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            ownership: ownership.clone(),
+            ticks: Arc::clone(ticks),
+            runs,
+            listing: None,
+            writing: None,
+        }
     }
 
-    pub(super) fn runs(&mut self) -> Vec<SealedKeyRun> {
-        std::mem::take(&mut self.runs)
+    /// The sealed runs.
+    pub(super) fn into_runs(self) -> Vec<SealedKeyRun> {
+        self.runs
     }
-}
 
-/// The outcome of writing a checkpoint.
-pub(crate) struct CheckpointOutcome {
-    /// The run of deduplication keys that the published checkpoint sealed.
-    sealed: Option<SealedKeyRun>,
-}
-
-impl Owner {
-    /// Whether a checkpoint is due, and none is being listed or written.
-    pub(super) fn checkpoint_due(&self) -> bool {
-        self.checkpoints.writing.is_none()
-            && (self.checkpoints.listing.is_none() || off(Check::ListedFirst))
-            && self.log_bytes >= self.shared.config.checkpoint_log_bytes
+    /// Whether a checkpoint is due after `log_bytes` of log, and none is being listed or written.
+    pub(super) fn is_due(&self, log_bytes: u64) -> bool {
+        self.writing.is_none()
+            && (self.listing.is_none() || off(Check::ListedFirst))
+            && log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 
     /// Lists the retained checkpoints in a background task.
-    pub(super) fn list_checkpoints(&mut self) {
+    pub(super) fn list(&mut self) {
         let (shared, partition) = (Arc::clone(&self.shared), self.ownership.spec.id);
         let list = async move { shared.db.checkpoints(partition).await };
-        self.checkpoints.listing = Some(tokio::spawn(list));
+        self.listing = Some(tokio::spawn(list));
     }
 
     /// Starts a checkpoint when one is due and the state holds only what is committed (P6).
-    pub(super) fn checkpoint_if_due(&mut self) {
-        self.note_listed();
-        self.note_checkpoint();
-        let is_committed = self.in_flight.is_none()
-            && self.open.builder.is_empty()
-            && self.open.answers.is_empty();
-        if self.checkpoint_due() && (is_committed || off(Check::CommittedState)) {
-            self.start_checkpoint();
+    pub(super) fn write_if_due(&mut self, core: &mut OwnerCore, has_answers: bool) {
+        self.note_listed(core);
+        self.note_written(core);
+        let is_committed = core.log().is_committed() && !has_answers;
+        let is_due = self.is_due(core.log().log_bytes());
+        if is_due && (is_committed || off(Check::CommittedState)) {
+            self.start(core);
         }
     }
 
-    fn note_listed(&mut self) {
-        let Some(listing) = &mut self.checkpoints.listing else { return };
+    fn note_listed(&mut self, core: &mut OwnerCore) {
+        let Some(listing) = &mut self.listing else { return };
         let Some(listed) = listing.now_or_never() else { return };
-        self.checkpoints.listing = None;
+        self.listing = None;
         match listed {
             Ok(Ok(manifests)) => {
-                let runs = &mut self.checkpoints.runs;
-                note_checkpoints(&mut self.state, runs, &manifests);
+                if let Some(runs) = stored_runs(core.log().last().0, &manifests) {
+                    if let Some(run) = runs.last() {
+                        core.log_mut().seal_keys(run.through());
+                    }
+                    self.runs = runs;
+                }
             }
             // No checkpoint is written before the list is known. The log holds everything
             // meanwhile.
-            Ok(Err(_)) | Err(_) => self.list_checkpoints(),
+            Ok(Err(_)) | Err(_) => self.list(),
         }
     }
 
-    fn note_checkpoint(&mut self) {
-        let Some(task) = &mut self.checkpoints.writing else { return };
+    fn note_written(&mut self, core: &mut OwnerCore) {
+        let Some(task) = &mut self.writing else { return };
         let Some(done) = task.now_or_never() else { return };
-        self.checkpoints.writing = None;
+        self.writing = None;
         if let Ok(CheckpointOutcome { sealed: Some(run) }) = done {
-            self.state.seal_keys(run.through());
-            self.checkpoints.runs.push(run);
+            core.log_mut().seal_keys(run.through());
+            self.runs.push(run);
         }
     }
 
-    fn start_checkpoint(&mut self) {
-        self.state.sweep();
-        self.log_bytes = 0;
-        let (segment, hash) = self.state.last();
+    fn start(&mut self, core: &mut OwnerCore) {
+        let log = core.log_mut();
+        log.forget_old_keys();
+        let (segment, hash) = log.last();
+        let forgotten = log.state().keys().forgotten_through();
         let tag = format!("{segment}-{}", self.ownership.claim);
         let ticks = Arc::clone(&self.ticks);
-        let snapshot = self.state.snapshot(&|| ticks.tick()).bytes;
+        let (snapshot, run) = log.checkpoint(&|| ticks.tick());
         let mut parts: Vec<CheckpointPart> = snapshot
             .chunks(PART_BYTES)
             .enumerate()
@@ -115,11 +138,9 @@ impl Owner {
             })
             .collect();
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
-        let forgotten = self.state.keys().forgotten_through();
-        let runs = &mut self.checkpoints.runs;
+        let runs = &mut self.runs;
         runs.retain(|run| run.through() > forgotten);
         names.extend(runs.iter().flat_map(|run| run.names().iter().cloned()));
-        let run = self.state.key_run();
         let mut run_names = Vec::new();
         for (index, body) in run.parts.into_iter().enumerate() {
             let name = format!("keys-{}-{segment}-{}-{index}", run.after, self.ownership.claim);
@@ -136,10 +157,10 @@ impl Owner {
             parts: names,
             summary: bytes::Bytes::new(),
         };
-        self.spawn_checkpoint(manifest, parts, sealed);
+        self.spawn(manifest, parts, sealed);
     }
 
-    fn spawn_checkpoint(
+    fn spawn(
         &mut self,
         manifest: CheckpointManifest,
         parts: Vec<CheckpointPart>,
@@ -148,7 +169,7 @@ impl Owner {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
         let bytes: usize = parts.iter().map(|part| part.body.len()).sum();
-        self.checkpoints.writing = Some(tokio::spawn(async move {
+        self.writing = Some(tokio::spawn(async move {
             let began = Instant::now();
             let written = async {
                 failpoint::pass(Step::CheckpointBefore).await?;

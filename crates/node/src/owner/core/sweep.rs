@@ -5,70 +5,59 @@
 //! module logs it (`OwnerBooks`), and sweeps in passes between requests, bounded in accounts, time
 //! and bytes of the open segment.
 
-use tokio::time::Instant;
-use turnpike_account::PartitionState;
 use turnpike_plan::{DUE_USAGE_TYPE, Rated};
 use turnpike_segment::NewRecord;
 use turnpike_tariff::{AccountEntry, Books, FallingDue, Profiles, Stop, Sweep, is_swept};
 use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Suspension, Timestamp, UsageView};
 
-use super::append::{InFlight, OpenSegment};
-use super::lines::LineScratch;
-use super::records::{NotRated, Wait};
-use super::{Ended, Owner, Ticks, lines};
-use crate::NodeConfig;
+use super::owner_core::OwnerCore;
+use super::partition::Pulse;
+use super::state_log::StateLog;
+use super::wait::{NotRated, Wait};
 
 /// The most accounts that the sweep visits before the owner serves other requests.
 const TURN_ACCOUNTS: usize = 2_000;
 
 /// The state and the open segment, in which an owner books charges.
 struct OwnerBooks<'a> {
-    state: &'a mut PartitionState,
-    open: &'a mut OpenSegment,
-    scratch: &'a mut LineScratch,
-    ticks: &'a Ticks,
-    in_flight: Option<&'a InFlight>,
-    config: &'a NodeConfig,
+    log: &'a mut StateLog,
+    pulse: &'a dyn Pulse,
 }
 
 impl Books for OwnerBooks<'_> {
     type Wait = Wait;
 
     fn alive(&self) {
-        super::tick(self.ticks, self.in_flight, self.config);
+        self.pulse.alive();
     }
 
     fn now(&self) -> Timestamp {
-        self.open.time.now
+        self.log.now()
     }
 
     fn profiles(&self) -> &Profiles {
-        self.state.profiles()
+        self.log.state().profiles()
     }
 
     fn account(&self, account: AccountNumber) -> Option<AccountEntry<'_>> {
-        let known = self.state.account(account)?;
+        let known = self.log.state().account(account)?;
         Some(AccountEntry { profile: known.profile, state: &known.state })
     }
 
     /// A full segment is appended first. Each charge is booked within one segment.
     fn room(&self) -> Result<(), Wait> {
-        match self.open.builder.bytes() >= self.config.segment_bytes_max {
-            true => Err(Wait::Full),
-            false => Ok(()),
-        }
+        self.log.room()
     }
 
     fn book(&mut self, falling: &FallingDue<'_>, rated: &Rated) -> Result<(), Stop<Wait>> {
         let FallingDue { account, due, tariff, .. } = *falling;
-        let known = self.state.account(account);
-        let known = known.ok_or_else(|| Stop::Stuck(SuspenseReason::UnknownAccount.into()))?;
+        if self.log.state().account(account).is_none() {
+            return Err(Stop::Stuck(SuspenseReason::UnknownAccount.into()));
+        }
         let id = format!("due:{}", tariff.context.zone.date_at(due.at));
         let view = nothing(&id, account, due.at);
         let record = NewRecord { view, identity: "", outcome: Outcome::FellDue };
-        self.open.log(&record, tariff, rated, &known.state, self.scratch)?;
-        let floor = self.open.time.floor;
-        lines::apply(self.state, &record, tariff, rated, self.scratch, floor);
+        self.log.rate(&record, tariff, rated)?;
         metrics::counter!("turnpike_due_total", "what" => due.word()).increment(1);
         Ok(())
     }
@@ -84,37 +73,11 @@ impl Books for OwnerBooks<'_> {
     }
 }
 
-impl From<NotRated> for Stop<Wait> {
-    fn from(why: NotRated) -> Self {
-        match why {
-            NotRated::Suspended(suspension) => Self::Stuck(suspension),
-            NotRated::Wait(wait) => Self::Wait(wait),
-        }
-    }
-}
-
-impl From<Stop<Wait>> for NotRated {
-    fn from(stop: Stop<Wait>) -> Self {
-        match stop {
-            Stop::Stuck(suspension) => Self::Suspended(suspension),
-            Stop::Wait(wait) => Self::Wait(wait),
-            Stop::Turn => Self::Wait(Wait::Turn),
-        }
-    }
-}
-
-impl Owner {
+impl OwnerCore {
     /// Books what falls due in this owner's state and open segment, by `with`.
     fn booking<T>(&mut self, with: impl FnOnce(&mut Sweep<'_, OwnerBooks<'_>>) -> T) -> T {
-        let mut books = OwnerBooks {
-            state: &mut self.state,
-            open: &mut self.open,
-            scratch: &mut self.scratch,
-            ticks: &self.ticks,
-            in_flight: self.in_flight.as_ref(),
-            config: &self.shared.config,
-        };
-        let (tariffs, rater, dues) = (&mut self.tariffs, &mut self.rater, &mut self.dues);
+        let mut books = OwnerBooks { log: &mut self.log, pulse: self.pulse.as_ref() };
+        let (tariffs, rater, dues) = (&mut self.view.tariffs, &mut self.rater, &mut self.dues);
         with(&mut Sweep { tariffs, rater, dues, books: &mut books })
     }
 
@@ -133,35 +96,33 @@ impl Owner {
     }
 
     /// One pass of the sweep, between requests. Returns whether there is more to do now.
-    pub(super) async fn sweep(&mut self) -> Result<bool, Ended> {
-        if !self.has_slack() {
-            return Ok(false);
-        }
-        self.open_anew();
+    ///
+    /// # Errors
+    /// What the sweep waits for. The next pass continues with the same account.
+    pub(crate) fn sweep(&mut self) -> Result<bool, Wait> {
         // A plan that this owner does not know may have come into force (P36).
         if self.is_stale() {
             return Ok(false);
         }
         self.list_accounts();
-        let began = Instant::now();
-        let turn = self.shared.config.heartbeat / 50;
+        let began = self.pulse.now();
         for _ in 0..TURN_ACCOUNTS {
-            let now = self.open.time.now;
+            let now = self.log.now();
             let Some(account) = self.dues.pop(now) else { return Ok(false) };
             let booked = self.booking(|sweep| sweep.book_due(account, now));
             match booked.map_err(NotRated::from) {
                 Ok(()) | Err(NotRated::Suspended(_)) => {}
                 Err(NotRated::Wait(wait)) => {
                     self.dues.visit(account);
-                    self.resolve(wait).await?;
-                    return Ok(true);
+                    return Err(wait);
                 }
             }
-            if !self.has_slack() || began.elapsed() >= turn {
+            let worked = self.pulse.now().saturating_duration_since(began);
+            if !self.log.has_slack() || worked >= self.limits.sweep_turn {
                 break;
             }
         }
-        Ok(self.has_slack())
+        Ok(self.log.has_slack())
     }
 
     /// Lists every account for which something can fall due, after a takeover and after a change of
@@ -170,8 +131,9 @@ impl Owner {
         if self.dues.is_listed() {
             return;
         }
-        let (tariffs, profiles) = (&mut self.tariffs, self.state.profiles());
-        let swept = self.state.accounts().filter(|(_, account)| {
+        let (tariffs, state) = (&mut self.view.tariffs, self.log.state());
+        let profiles = state.profiles();
+        let swept = state.accounts().filter(|(_, account)| {
             let (profile, state) = (account.profile, &account.state);
             is_swept(tariffs, profiles, AccountEntry { profile, state })
         });

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use tokio::sync::oneshot;
 use turnpike_account::{Account, AccountChange};
 use turnpike_plan::{ObjectCode, OfferId, Period, Reading, Remembered, StateEntry, Zone};
 use turnpike_proto::account::v1 as wire;
@@ -10,68 +9,79 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
 use turnpike_segment::head::Change;
 use turnpike_tariff::{Profile, Settings, Subscription};
-use turnpike_types::{AccountNumber, Epoch, Timestamp};
+use turnpike_types::{AccountNumber, Timestamp};
 
 use super::commands::{amended, change_of};
-use super::{Ended, Owner};
+use super::owner_core::{Job, OwnerCore};
+use super::wait::{Halt, Wait};
 
 /// The answer to a command whose plan does not fit this owner's catalogue while the newest
 /// catalogue can't be read: a fitting version may have been published since (P36).
 const NOT_READ: &str = "a plan does not fit this node's catalogue, and the newest catalogue could \
                         not be read: send the command again";
 
-impl Owner {
-    pub(super) async fn take_commands(
-        &mut self,
-        commands: &[AccountCommand],
-        reply: oneshot::Sender<(Epoch, Vec<AccountResult>)>,
-    ) -> Result<(), Ended> {
-        let mut results = Vec::with_capacity(commands.len());
-        let mut is_read = false;
-        // Accounts with a command that the client must send again. Later commands for the same
-        // account may build on it, so they get the same answer.
-        let mut waiting: HashSet<u64> = HashSet::new();
-        for command in commands {
-            self.cut_if_full().await?;
-            if !is_read && !self.catalogue_asked && self.is_doubtful(command) {
-                is_read = self.ask_catalogue().await?;
+/// The account commands of one request.
+pub(crate) struct Apply {
+    commands: Vec<AccountCommand>,
+    results: Vec<AccountResult>,
+    /// Accounts with a command that the client must send again. Later commands for the same account
+    /// may build on it, so they get the same answer.
+    waiting: HashSet<u64>,
+}
+
+impl Apply {
+    pub(crate) fn new(commands: Vec<AccountCommand>) -> Self {
+        let results = Vec::with_capacity(commands.len());
+        Self { commands, results, waiting: HashSet::new() }
+    }
+}
+
+impl Job for Apply {
+    type Answer = Vec<AccountResult>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(command) = self.commands.get(self.results.len()) {
+            core.log.room()?;
+            if !core.view.is_asked() && core.is_doubtful(command) {
+                return Err(Wait::Catalogue.into());
             }
-            let result = if waiting.contains(&command.account_number) {
+            let result = if self.waiting.contains(&command.account_number) {
                 result(AccountOutcome::Retry, NOT_READ.to_owned())
             } else {
-                self.take_command(command, is_read)
+                core.take_command(command, core.view.is_read())
             };
             if result.outcome() == AccountOutcome::Retry {
-                waiting.insert(command.account_number);
+                self.waiting.insert(command.account_number);
             }
-            results.push(result);
+            self.results.push(result);
         }
-        self.answer(reply, results);
-        Ok(())
+        Ok(std::mem::take(&mut self.results))
     }
+}
 
+impl OwnerCore {
     /// Carries out one command. `is_read`: the catalogue was read after the command arrived.
     fn take_command(&mut self, command: &AccountCommand, is_read: bool) -> AccountResult {
         let account = AccountNumber(command.account_number);
-        if !self.ownership.spec.range.contains(account) {
+        if !self.partition.range.contains(account) {
             return refused(format!(
                 "account {account} is not in partition {} ({})",
-                self.ownership.spec.id, self.ownership.spec.range
+                self.partition.id, self.partition.range
             ));
         }
         if let Some(Command::AmendSettings(asked)) = &command.command {
             return self.amend_settings(account, asked, is_read);
         }
         let change = match change_of(command) {
-            Ok(change) => self.state.as_logged(account, change),
+            Ok(change) => self.log.state().as_logged(account, change),
             Err(why) => return refused(why),
         };
         let request_id = request_id(command);
-        if self.state.was_opened_by(account, request_id) {
+        if self.log.state().was_opened_by(account, request_id) {
             // The answer to an earlier attempt was lost.
             return result(AccountOutcome::Applied, String::new());
         }
-        match self.state.judge(account, &change) {
+        match self.log.state().judge(account, &change) {
             AccountChange::Already if must_be_new(command) => refused(format!(
                 "account {account} is open already, and the command asks for a new one: choose \
                  another number"
@@ -102,7 +112,7 @@ impl Owner {
     fn note_of_end(&self, account: AccountNumber, plan_id: &str, at_us: i64) -> String {
         let stays = self.staying(account, plan_id, at_us);
         let mut notes = Vec::new();
-        if at_us < self.open.time.now.0 {
+        if at_us < self.log.now().0 {
             let waits = "waits as no-plan or goes to another plan";
             let later = match stays.map(|stays| stays.from_us) {
                 None => format!(", and usage from then on {waits}"),
@@ -132,8 +142,8 @@ impl Owner {
     /// The first subscription to the plan that is in force at the instant or later, once those that
     /// a cancellation ends have ended.
     fn staying(&self, account: AccountNumber, plan_id: &str, at_us: i64) -> Option<&Subscription> {
-        let known = self.state.account(account)?;
-        let profile = self.state.profiles().get(known.profile)?;
+        let known = self.log.state().account(account)?;
+        let profile = self.log.state().profiles().get(known.profile)?;
         let of_plan = profile.subscriptions.iter().filter(|one| one.plan_id == plan_id);
         let in_force = of_plan.filter(|one| one.is_ever_in_force() && at_us < one.until_us);
         in_force.min_by_key(|one| one.from_us)
@@ -164,7 +174,7 @@ impl Owner {
         asked: &wire::AmendSettings,
     ) -> (AccountChange, Option<Change>) {
         let amend = |base: &Settings, earlier: &Settings| amended(base, earlier, asked);
-        self.state.judge_amendment(account, asked.from_us, amend)
+        self.log.state().judge_amendment(account, asked.from_us, amend)
     }
 
     /// Carries out a valid change, unless a plan would not fit the account afterwards.
@@ -187,9 +197,7 @@ impl Owner {
         change: Change,
         request_id: u64,
     ) -> AccountResult {
-        self.state.change(account, &change);
-        self.state.note_opening(account, request_id);
-        self.open.builder.push_requested(account, change, request_id);
+        self.log.change(account, change, request_id);
         self.note_changed(account);
         result(AccountOutcome::Applied, String::new())
     }
@@ -201,8 +209,8 @@ impl Owner {
             Some(Command::AmendSettings(asked)) => self.judge_amendment(account, asked),
             _ => match change_of(command) {
                 Ok(change) => {
-                    let change = self.state.as_logged(account, change);
-                    (self.state.judge(account, &change), Some(change))
+                    let change = self.log.state().as_logged(account, change);
+                    (self.log.state().judge(account, &change), Some(change))
                 }
                 Err(_) => return false,
             },
@@ -211,19 +219,19 @@ impl Owner {
             && change.is_some_and(|change| self.plan_fault(account, &change).is_some())
     }
 
-    pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
+    pub(crate) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
         let options = self.standings(number);
         let number = AccountNumber(number);
-        let account = self.state.account(number)?;
-        let profile = self.state.profiles().get(account.profile)?;
+        let account = self.log.state().account(number)?;
+        let profile = self.log.state().profiles().get(account.profile)?;
         Some(wire::ShowResponse {
             account_number: number.0,
-            partition: self.ownership.spec.id.0,
-            epoch: self.ownership.epoch.number(),
+            partition: self.partition.id.0,
+            epoch: self.partition.epoch.number(),
             settings: profile.settings.iter().map(dated_settings).collect(),
             subscriptions: profile.subscriptions.iter().flat_map(subscription).collect(),
             variables: self.variables(account, profile),
-            suspended: self.state.suspense().of(number).count() as u64,
+            suspended: self.log.state().suspense().of(number).count() as u64,
             options,
             // The front adds the bindings.
             bindings: Vec::new(),
@@ -234,16 +242,15 @@ impl Owner {
     /// The variables of the account, each with its meaning in words.
     fn variables(&self, account: &Account, profile: &Profile) -> Vec<wire::Variable> {
         let nothing = BTreeMap::new();
-        let plans = self.tariffs.catalogue().plans();
-        let codes: Vec<_> =
-            plans.filter_map(|plan| self.shared.codes.code(plan, &nothing)).collect();
+        let plans = self.view.tariffs.catalogue().plans();
+        let codes: Vec<_> = plans.filter_map(|plan| self.view.codes.code(plan, &nothing)).collect();
         let codes: Vec<&ObjectCode> = codes.iter().map(AsRef::as_ref).collect();
         let offered = profile.subscriptions.iter().filter(|one| !one.option.is_empty());
         let offers: BTreeSet<(&str, OfferId)> = offered
             .map(|one| (&*one.option, OfferId::of(&one.option, Timestamp(one.from_us))))
             .collect();
         let offers: Vec<(&str, OfferId)> = offers.into_iter().collect();
-        let zone = profile.settings_at(self.open.time.now);
+        let zone = profile.settings_at(self.log.now());
         let zone = zone.and_then(|settings| Zone::parse(&settings.zone).ok());
         let zone = zone.unwrap_or_else(Zone::utc);
         let reading = Reading { codes: &codes, offers: &offers, zone: &zone };

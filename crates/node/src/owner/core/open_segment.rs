@@ -1,15 +1,16 @@
-//! Logs a rated record: the record, its charge lines, and those changes of variables that the lines
-//! do not show.
+//! The open segment. It logs a rated record as the record, its charge lines, and those changes of
+//! variables that the lines do not show.
 
-use turnpike_account::PartitionState;
+use std::collections::HashMap;
+
+use turnpike_account::LoggedTime;
 use turnpike_plan::{AccountState, ChargeLine, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{ComponentIndex, NewLine, NewRecord};
+use turnpike_segment::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
 use turnpike_tariff::Tariff;
-use turnpike_types::SuspenseReason;
+use turnpike_types::{Currency, Money, Outcome, Posting, SegmentNumber, SuspenseReason, UsageView};
 
-use super::append::OpenSegment;
-use super::records::{NotRated, Wait};
+use super::wait::{NotRated, Wait};
 
 /// Buffers that are reused for each record.
 #[derive(Debug, Default)]
@@ -18,10 +19,43 @@ pub(crate) struct LineScratch {
     changes: Vec<StateEntry>,
 }
 
+/// The segment that is being filled.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) number: SegmentNumber,
+    pub(crate) time: LoggedTime,
+    pub(crate) builder: SegmentBuilder,
+    /// Whether the segment is logged even if it is empty, for its logged time.
+    pub(crate) logs_time: bool,
+    /// Indexes into the segment's table of components, by the slot of the compiled plan and by
+    /// component.
+    components: Vec<Vec<Option<ComponentIndex>>>,
+    /// Indexes into the segment's table of components, for postings from other accounts.
+    posted: HashMap<ComponentHead, ComponentIndex>,
+}
+
 impl OpenSegment {
+    pub(crate) fn new(number: SegmentNumber, time: LoggedTime) -> Self {
+        Self {
+            number,
+            time,
+            builder: SegmentBuilder::new(),
+            logs_time: false,
+            components: Vec::new(),
+            posted: HashMap::new(),
+        }
+    }
+
+    /// Clears the tables of a segment that holds no record.
+    pub(crate) fn clear_tables(&mut self) {
+        self.builder = SegmentBuilder::new();
+        self.components.clear();
+        self.posted.clear();
+    }
+
     /// The error for a record that does not fit the open segment. If the segment is empty, the
     /// record fits no segment, and is suspended.
-    pub(super) fn no_room(&self) -> NotRated {
+    fn no_room(&self) -> NotRated {
         match self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty() {
             true => SuspenseReason::Overflow.into(),
             false => NotRated::Wait(Wait::Full),
@@ -72,30 +106,76 @@ impl OpenSegment {
                 row: line.row,
             });
         }
-        for change in &scratch.changes {
-            // The room for these changes was checked above.
-            let _ = self.builder.push_change(change.variable.0, change.period.0, change.value);
-        }
+        self.push_changes(&scratch.changes);
         Ok(row)
+    }
+
+    /// Logs a posting with its line and the changes of its account's totals, completely or not at
+    /// all. Returns its row in the open segment.
+    pub(super) fn log_posting(
+        &mut self,
+        view: &UsageView<'_>,
+        head: ComponentHead,
+        (amount, currency): (Money, Currency),
+        totals: &[StateEntry],
+    ) -> Result<u32, NotRated> {
+        let no_room = self.no_room();
+        let component = match self.posted.get(&head) {
+            Some(&known) => known,
+            None => {
+                let added = self.builder.add_component(head.clone(), currency);
+                let Some(added) = added else { return Err(no_room) };
+                self.posted.insert(head, added);
+                added
+            }
+        };
+        if !self.builder.fits(component, amount.nanos().unsigned_abs())
+            || !self.builder.has_room_for_variables(totals.len())
+        {
+            return Err(no_room);
+        }
+        let record = NewRecord { view: *view, identity: "", outcome: Outcome::Posted };
+        let Some(row) = self.builder.push_record(&record) else { return Err(no_room) };
+        self.builder.push_line(&NewLine {
+            component,
+            quantity: 0,
+            first_unit: 0,
+            period: i32::MIN,
+            level_before: 0,
+            level_after: 0,
+            amount,
+            of: None,
+            posting: Posting::Account,
+            row: None,
+        });
+        self.push_changes(totals);
+        Ok(row)
+    }
+
+    /// Logs changes of variables of the record that was pushed last. Their room was checked before
+    /// the record was pushed.
+    fn push_changes(&mut self, changes: &[StateEntry]) {
+        for change in changes {
+            let pushed = self.builder.push_change(change.variable.0, change.period.0, change.value);
+            assert!(pushed.is_some(), "a change without its log entry would not be replayed (I4)");
+        }
     }
 }
 
-/// Changes the account exactly as a replay of the logged record does, so that both give the same
-/// bytes (I4).
-pub(super) fn apply(
-    to: &mut PartitionState,
-    record: &NewRecord<'_>,
-    tariff: &Tariff,
-    rated: &Rated,
-    scratch: &LineScratch,
-    floor: turnpike_types::Timestamp,
-) {
-    let shown = rated.lines.iter().filter_map(|line| {
-        let variable = tariff.level_of(line)?;
-        Some(StateEntry { variable, period: line.period, value: line.level_after })
-    });
-    let entries = shown.chain(scratch.changes.iter().copied());
-    to.set_variables(record.view.account, entries, record.view.start, floor);
+impl LineScratch {
+    /// The values that a replay of the record that was logged last sets, in the same order, so that
+    /// state and replay give the same bytes (I4).
+    pub(super) fn entries(
+        &self,
+        tariff: &Tariff,
+        rated: &Rated,
+    ) -> impl Iterator<Item = StateEntry> {
+        let shown = rated.lines.iter().filter_map(|line| {
+            let variable = tariff.level_of(line)?;
+            Some(StateEntry { variable, period: line.period, value: line.level_after })
+        });
+        shown.chain(self.changes.iter().copied())
+    }
 }
 
 /// The index of the line's component in the open segment's table. It is added on first use.

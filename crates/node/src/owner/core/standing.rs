@@ -10,22 +10,23 @@ use turnpike_plan::{
 };
 use turnpike_proto::account::v1::{Alternative, OptionStanding};
 
-use super::Owner;
 use super::accounts::date_of;
+use super::owner_core::OwnerCore;
 
 /// The most cycles shown of one option. An account has two or three open cycles.
 const CYCLES_MAX: usize = 24;
 
-impl Owner {
+impl OwnerCore {
     /// The account's options, each in every open cycle that has amounts or a picked alternative.
     pub(super) fn standings(&mut self, account: u64) -> Vec<OptionStanding> {
         let account = turnpike_types::AccountNumber(account);
-        let Some(Account { profile, state }) = self.state.account(account) else {
+        let Some(Account { profile, state }) = self.log.state().account(account) else {
             return Vec::new();
         };
-        let now = self.open.time.now;
-        let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
-        let intervals = self.tariffs.due_intervals(self.state.profiles(), *profile, &alive);
+        let now = self.log.now();
+        let alive = || self.pulse.alive();
+        let profiles = self.log.state().profiles();
+        let intervals = self.view.tariffs.due_intervals(profiles, *profile, &alive);
         let mut shown: BTreeSet<OfferId> = BTreeSet::new();
         let mut standings = Vec::new();
         // The loop begins with the last interval, so that an offer is shown with the alternatives

@@ -1,20 +1,19 @@
 //! Lists and recycles suspended records (P35).
 
-use tokio::sync::oneshot;
-use turnpike_account::{Location, Waiting, WaitingKey};
+use turnpike_account::{Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
 use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
-use turnpike_segment::head::{Change, SuspenseKey};
-use turnpike_types::{AccountNumber, Epoch, Suspension};
+use turnpike_types::{AccountNumber, Suspension};
 
 use super::incoming::{Incoming, incoming};
+use super::owner_core::{Job, OwnerCore};
 use super::reassign::is_reassigned;
-use super::records::{NotRated, present};
-use super::{Ended, Owner};
+use super::records::present;
+use super::wait::{Halt, NotRated};
 
 /// The default and the maximum number of listed records.
 const LISTED_MAX: usize = 10_000;
@@ -22,12 +21,26 @@ const LISTED_MAX: usize = 10_000;
 /// Bytes at which a list is cut off, so that it fits a message.
 const LISTED_BYTES_MAX: usize = 16 << 20;
 
-impl Owner {
-    /// The first records that `filter` selects, and whether more match behind them.
-    pub(super) async fn list_suspense(
-        &mut self,
-        filter: &ListRequest,
-    ) -> Result<(Vec<SuspendedRecord>, bool), Ended> {
+/// The suspended records that a request selects.
+pub(crate) struct ListSuspense {
+    filter: ListRequest,
+    /// The selected records; `None` before the first run.
+    found: Option<Vec<(WaitingKey, Waiting)>>,
+    listed: Vec<SuspendedRecord>,
+    bytes: usize,
+    /// Whether more records match than were found.
+    is_cut: bool,
+}
+
+impl ListSuspense {
+    pub(crate) const fn new(filter: ListRequest) -> Self {
+        Self { filter, found: None, listed: Vec::new(), bytes: 0, is_cut: false }
+    }
+
+    /// The first records that match. The list is taken once, so that it stays the same while
+    /// segments are loaded.
+    fn select(&mut self, core: &OwnerCore) -> Vec<(WaitingKey, Waiting)> {
+        let filter = &self.filter;
         let most = match filter.records_max as usize {
             0 => LISTED_MAX,
             asked => asked.min(LISTED_MAX),
@@ -41,27 +54,72 @@ impl Owner {
             identity: after.identity.clone(),
             record_id: after.record_id.clone(),
         });
-        let behind = self.state.suspense().after(after.as_ref()).filter(matches);
+        let behind = core.log.state().suspense().after(after.as_ref()).filter(matches);
         let mut found: Vec<(WaitingKey, Waiting)> =
             behind.take(most + 1).map(|(key, waiting)| (key.clone(), waiting.clone())).collect();
-        let mut more = found.len() > most;
+        self.is_cut = found.len() > most;
         found.truncate(most);
-        let mut listed = Vec::with_capacity(found.len());
-        let mut bytes = 0;
-        for (key, waiting) in found {
-            if bytes >= LISTED_BYTES_MAX {
-                more = true;
+        found
+    }
+}
+
+impl Job for ListSuspense {
+    /// The first records that the filter selects, and whether more match behind them.
+    type Answer = (Vec<SuspendedRecord>, bool);
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => self.select(core),
+        };
+        let found = self.found.insert(found);
+        while let Some((key, waiting)) = found.get(self.listed.len()) {
+            if self.bytes >= LISTED_BYTES_MAX {
+                self.is_cut = true;
                 break;
             }
-            self.bring(waiting.location).await?;
-            let record =
-                self.suspended_record(&key, &waiting, &self.suspended_row(&key, &waiting)?);
-            bytes += 2 * record.record.len() + record.detail.len() + 128;
-            listed.push(record);
+            let row = core.suspended_row(key, waiting)?;
+            let record = core.suspended_record(key, waiting, &row);
+            self.bytes += 2 * record.record.len() + record.detail.len() + 128;
+            self.listed.push(record);
         }
-        Ok((listed, more))
+        Ok((std::mem::take(&mut self.listed), self.is_cut))
     }
+}
 
+/// Suspended records that are to be rated again, and refusals to be noted.
+pub(crate) struct Recycle {
+    keys: Vec<RecycleKey>,
+    refusals: Vec<NotedRefusal>,
+    /// The number of refusals that were noted.
+    noted: usize,
+    outcomes: Vec<RecycleOutcome>,
+}
+
+impl Recycle {
+    pub(crate) const fn new(keys: Vec<RecycleKey>, refusals: Vec<NotedRefusal>) -> Self {
+        Self { keys, refusals, noted: 0, outcomes: Vec::new() }
+    }
+}
+
+impl Job for Recycle {
+    type Answer = Vec<RecycleOutcome>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(refusal) = self.refusals.get(self.noted) {
+            core.log.room()?;
+            core.note_refusal(refusal)?;
+            self.noted += 1;
+        }
+        while let Some(key) = self.keys.get(self.outcomes.len()) {
+            core.log.room()?;
+            self.outcomes.push(core.recycle_one(key)?);
+        }
+        Ok(std::mem::take(&mut self.outcomes))
+    }
+}
+
+impl OwnerCore {
     fn suspended_record(
         &self,
         key: &WaitingKey,
@@ -75,7 +133,7 @@ impl Owner {
             _ => extra_identity(row.extra).map_or_else(|_| String::new(), str::to_owned),
         };
         SuspendedRecord {
-            partition: self.ownership.spec.id.0,
+            partition: self.partition.id.0,
             account_number: key.account.0,
             record_id: key.record_id.clone(),
             identity,
@@ -92,34 +150,7 @@ impl Owner {
         }
     }
 
-    /// Loads the segment of the record at `location`, if it is not in memory.
-    async fn bring(&mut self, location: Location) -> Result<(), Ended> {
-        match self.record_at(location) {
-            Ok(_) => Ok(()),
-            Err(segment) => self.load(segment).await,
-        }
-    }
-
-    pub(super) async fn recycle(
-        &mut self,
-        keys: &[RecycleKey],
-        refusals: &[NotedRefusal],
-        reply: oneshot::Sender<(Epoch, Vec<RecycleOutcome>)>,
-    ) -> Result<(), Ended> {
-        for refusal in refusals {
-            self.cut_if_full().await?;
-            self.note_refusal(refusal).await?;
-        }
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for key in keys {
-            self.cut_if_full().await?;
-            outcomes.push(self.recycle_one(key).await?);
-        }
-        self.answer(reply, outcomes);
-        Ok(())
-    }
-
-    async fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Ended> {
+    fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Halt> {
         let key = WaitingKey {
             account: AccountNumber(asked.account_number),
             identity: if asked.account_number == 0 {
@@ -131,14 +162,14 @@ impl Owner {
         };
         // As in a compare-and-set, the record must still be suspended, with the revision that the
         // request names.
-        let waiting = self.state.suspense().get(&key).cloned();
+        let waiting = self.log.state().suspense().get(&key).cloned();
         let Some(waiting) =
             waiting.filter(|waiting| waiting.revision == asked.revision || off(Check::Revision))
         else {
             return Ok(RecycleOutcome::default());
         };
         if is_reassigned(&key, waiting.reason) {
-            let present = self.present_of(&key, &waiting).await?;
+            let present = self.present_of(&key, &waiting)?;
             if !Self::may_recycle(&key, &present, asked.moved_to_account) {
                 return Ok(RecycleOutcome {
                     rated: false,
@@ -148,56 +179,52 @@ impl Owner {
             }
         }
         if asked.moved_to_account != 0 {
-            let moved = suspense_key(&key, &waiting, 0, asked.moved_to_account);
-            self.open.builder.push_entry(key.account, Change::MovedAway(moved));
-            self.state.leave_suspense(&key);
+            self.log.move_away(&key, &waiting, AccountNumber(asked.moved_to_account));
             return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
         }
-        self.bring(waiting.location).await?;
         let bytes = encoded(&self.suspended_row(&key, &waiting)?);
-        self.rate_again(&key, &waiting, &bytes).await
+        self.rate_again(&key, &waiting, &bytes)
     }
 
-    /// The row of a suspended record, whose segment is loaded.
-    fn suspended_row(&self, key: &WaitingKey, waiting: &Waiting) -> Result<RecordRow<'_>, Ended> {
-        let row = self.record_at(waiting.location).ok().flatten();
-        row.ok_or_else(|| {
+    /// The logged row of a suspended record.
+    fn suspended_row(&self, key: &WaitingKey, waiting: &Waiting) -> Result<RecordRow<'_>, Halt> {
+        self.log.record_at(waiting.location)?.ok_or_else(|| {
             let id = &key.record_id;
-            Ended::Damaged(format!("suspended record {id} is not at its logged position"))
+            Halt::Damaged(format!("suspended record {id} is not at its logged position"))
         })
     }
 
-    pub(super) async fn present_of(
-        &mut self,
+    pub(super) fn present_of(
+        &self,
         key: &WaitingKey,
         waiting: &Waiting,
-    ) -> Result<Suspension, Ended> {
-        self.bring(waiting.location).await?;
+    ) -> Result<Suspension, Halt> {
         Ok(present(waiting, &self.suspended_row(key, waiting)?))
     }
 
-    async fn rate_again(
+    fn rate_again(
         &mut self,
         key: &WaitingKey,
         waiting: &Waiting,
         bytes: &[u8],
-    ) -> Result<RecycleOutcome, Ended> {
+    ) -> Result<RecycleOutcome, Halt> {
         let mut batch = RecordBatch::default();
         batch.push_stored(bytes);
         let Some(Ok(record)) = batch.records().first() else {
-            return Err(Ended::Damaged(format!("suspended record {} is malformed", key.record_id)));
+            return Err(Halt::Damaged(format!("suspended record {} is malformed", key.record_id)));
         };
-        loop {
-            match self.rate_suspended(key, waiting, &incoming(&batch, record)) {
-                Ok(()) => return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() }),
-                Err(NotRated::Suspended(now)) => return Ok(self.stay(key, waiting, now)),
-                Err(NotRated::Wait(wait)) => self.resolve(wait).await?,
+        match self.rate_suspended(key, waiting, &incoming(&batch, record)) {
+            Ok(()) => Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() }),
+            Err(NotRated::Suspended(now)) => {
+                let (reason, detail) = (now.reason.word().to_owned(), now.detail.to_string());
+                self.log.suspend_again(key, waiting, now);
+                Ok(RecycleOutcome { rated: false, reason, detail })
             }
+            Err(NotRated::Wait(wait)) => Err(wait.into()),
         }
     }
 
-    /// Rates a suspended record. The record with its lines and the entry by which it leaves suspense
-    /// are in one segment, so that both are durable or neither is.
+    /// Rates a suspended record, or leaves it in suspense as it is.
     pub(super) fn rate_suspended(
         &mut self,
         key: &WaitingKey,
@@ -205,53 +232,17 @@ impl Owner {
         record: &Incoming<'_>,
     ) -> Result<(), NotRated> {
         self.book_due_before(record.view.account, record.view.start)?;
-        // The log entry that takes the record out of suspense precedes the rated record. The entry
-        // is removed again if the record can't be rated.
-        let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
-        let is_logged = !off(Check::RecycledEntry);
-        if is_logged {
-            self.open.builder.push_entry(key.account, entry);
-        }
+        self.log.begin_to_leave(key, waiting);
         match self.rate_new(record) {
             Ok(_) => {
-                self.state.leave_suspense(key);
+                self.log.left(key);
                 Ok(())
             }
             Err(why) => {
-                if is_logged {
-                    self.open.builder.pop_entry();
-                }
+                self.log.stays();
                 Err(why)
             }
         }
-    }
-
-    pub(super) fn stay(
-        &mut self,
-        key: &WaitingKey,
-        waiting: &Waiting,
-        now: Suspension,
-    ) -> RecycleOutcome {
-        let Suspension { reason, ref detail } = now;
-        let detail = detail.as_str().to_owned();
-        let entry = SuspenseKey {
-            detail: detail.clone(),
-            ..suspense_key(key, waiting, u32::from(reason.code()), 0)
-        };
-        self.open.builder.push_entry(key.account, Change::StillSuspended(entry));
-        self.state.suspend_again(key, now);
-        RecycleOutcome { rated: false, reason: reason.word().to_owned(), detail }
-    }
-}
-
-fn suspense_key(key: &WaitingKey, waiting: &Waiting, reason: u32, moved_to: u64) -> SuspenseKey {
-    SuspenseKey {
-        record_id: key.record_id.clone(),
-        identity: key.identity.clone(),
-        revision: waiting.revision,
-        reason,
-        moved_to,
-        detail: String::new(),
     }
 }
 

@@ -1,220 +1,41 @@
 //! Reads a sender's log for postings, in a task beside the owner's.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use turnpike_mutants::{Check, off};
+use turnpike_segment::Segment;
 use turnpike_segment::head::PostingCursor;
-use turnpike_segment::{ComponentInfo, LineKind, Segment};
 use turnpike_store::{SegmentRow, SharedDatabase, StoreError};
-use turnpike_types::{
-    AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
-};
+use turnpike_types::SegmentNumber;
+
+use crate::owner::core::{Fetched, Scope, SenderSegment, page};
 
 /// The maximum number of segments that one query of a fetch reads.
 const FETCH_SEGMENTS: usize = 64;
 
-/// The outcome of a fetch.
-#[derive(Debug)]
-pub(in crate::owner) enum Fetched {
-    Page(Page),
-    Nothing,
-    /// The database did not answer.
-    Failed(StoreError),
-    /// The sender's log lacks the cursor's segment, or has it with another hash (P18), or can't be
-    /// read.
-    Diverged {
-        sender: PartitionId,
-        why: String,
-    },
-}
-
-/// The sender and the accounts whose postings are fetched.
-#[derive(Debug)]
-pub(super) struct Scope {
-    pub(super) sender: PartitionId,
-    pub(super) ours: AccountRange,
-    /// Whether the sender is the receiver's own partition, which also takes postings to accounts
-    /// that no partition covers.
-    pub(super) is_own: bool,
-    pub(super) ranges: Arc<Vec<AccountRange>>,
-}
-
-impl Scope {
-    fn takes(&self, account: AccountNumber) -> bool {
-        let is_covered = || self.ranges.iter().any(|range| range.contains(account));
-        self.ours.contains(account) || (self.is_own && !is_covered())
-    }
-}
-
-/// Segments of one sender, in order, whose postings are being taken.
-#[derive(Debug)]
-pub(in crate::owner) struct Page {
-    sender: PartitionId,
-    segments: VecDeque<Fresh>,
-    cursor: PostingCursor,
-    /// Whether a posting was taken since the cursor was logged.
-    unlogged: bool,
-    /// The number of segments that were passed over since the cursor was logged.
-    passed: u32,
-}
-
-/// One segment, with its postings to accounts of this partition.
-#[derive(Debug)]
-struct Fresh {
-    number: SegmentNumber,
-    hash: SegmentHash,
-    segment: Arc<Segment>,
-    /// The number of postings to any account.
-    total: u32,
-    /// The ordinal and the row of each posting to an account of this partition.
-    ours: VecDeque<(u32, u32)>,
-}
-
-impl Page {
-    pub(super) const fn sender(&self) -> PartitionId {
-        self.sender
-    }
-
-    /// The cursor after all postings that were taken, and all segments that were passed over.
-    pub(super) fn cursor(&self) -> PostingCursor {
-        self.cursor.clone()
-    }
-
-    /// The next posting to this partition. Segments without such a posting are passed over.
-    pub(super) fn next(&mut self) -> Option<PostedLine<'_>> {
-        while self.segments.front().is_some_and(|fresh| fresh.ours.is_empty()) {
-            let Some(fresh) = self.segments.pop_front() else { break };
-            self.move_to(&fresh, fresh.total);
-            self.passed += 1;
-        }
-        let fresh = self.segments.front()?;
-        let &(_, row) = fresh.ours.front()?;
-        posted(self.sender, fresh, row)
-    }
-
-    /// Moves the cursor past the posting that [`Page::next`] returned.
-    pub(super) fn step(&mut self) {
-        let Some(mut fresh) = self.segments.pop_front() else { return };
-        if let Some((ordinal, _)) = fresh.ours.pop_front() {
-            self.move_to(&fresh, ordinal + 1);
-            self.unlogged = true;
-        }
-        self.segments.push_front(fresh);
-    }
-
-    fn move_to(&mut self, fresh: &Fresh, ordinal: u32) {
-        self.cursor = PostingCursor {
-            sender: self.sender.0,
-            segment: fresh.number.0,
-            ordinal,
-            hash: fresh.hash.0.to_vec(),
-        };
-    }
-
-    pub(super) fn take_unlogged(&mut self) -> bool {
-        std::mem::take(&mut self.unlogged)
-    }
-
-    pub(super) fn take_passed(&mut self) -> u32 {
-        std::mem::take(&mut self.passed)
-    }
-}
-
-/// A charge line that is posted to an account of this partition.
-#[derive(Debug)]
-pub(super) struct PostedLine<'a> {
-    pub(super) account: AccountNumber,
-    pub(super) start: Timestamp,
-    place: (PartitionId, SegmentNumber, u32),
-    from: AccountNumber,
-    amount: Money,
-    component: &'a ComponentInfo,
-}
-
-/// The attribute that marks a posting as a bonus.
-pub(super) const KIND: &str = "kind";
-pub(super) const BONUS: &str = "bonus";
-
-/// The contents of a posting, as text.
-pub(super) struct Texts<'a> {
-    amount: String,
-    currency: String,
-    from: String,
-    version: String,
-    component: &'a ComponentInfo,
-    /// Whether the posting grants a bonus to the account.
-    is_bonus: bool,
-}
-
-impl<'a> PostedLine<'a> {
-    /// A record id that is made of the posting's position in the sender's log.
-    pub(super) fn id(&self) -> String {
-        let (sender, segment, row) = self.place;
-        format!("{sender}/{segment}/{row}")
-    }
-
-    pub(super) fn texts(&self) -> Texts<'a> {
-        Texts {
-            amount: self.amount.to_string(),
-            currency: self.component.currency.to_string(),
-            from: self.from.to_string(),
-            version: self.component.plan_version.to_string(),
-            component: self.component,
-            is_bonus: self.component.kind == LineKind::Bonus && self.amount < Money::ZERO,
-        }
-    }
-}
-
-impl Texts<'_> {
-    /// The attributes, sorted by name. They suffice to post the posting later.
-    pub(super) fn attributes(&self) -> impl AsRef<[(&str, &str)]> {
-        let mut attributes = SmallVec::<[(&str, &str); 10]>::new();
-        attributes.extend([
-            ("amount", self.amount.as_str()),
-            ("component", &self.component.component),
-            ("currency", &self.currency),
-            ("from", &self.from),
-        ]);
-        // Only bonuses need a mark: they are set off against charges in the receiver's cycle.
-        attributes.extend(self.is_bonus.then_some((KIND, BONUS)));
-        attributes.extend([
-            ("plan", self.component.plan_id.as_str()),
-            ("plan-version", &self.version),
-            ("price", &self.component.price),
-            ("primitive", &self.component.primitive),
-            ("unit", &self.component.unit),
-        ]);
-        attributes
-    }
-}
-
-fn posted(sender: PartitionId, fresh: &Fresh, row: u32) -> Option<PostedLine<'_>> {
-    let line = fresh.segment.line(row as usize)?;
-    let record = fresh.segment.record(line.record)?;
-    let Posting::Second(account) = line.posting else { return None };
-    Some(PostedLine {
-        account,
-        start: record.start,
-        place: (sender, fresh.number, row),
-        from: record.account,
-        amount: line.amount,
-        component: line.component,
-    })
-}
-
 /// Reads the sender's log after `from`.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     db: Arc<dyn SharedDatabase>,
     scope: Scope,
     from: PostingCursor,
 ) -> Fetched {
     match rows(db.as_ref(), &scope, &from).await {
-        Ok(Ok(rows)) => page(&scope, from, &rows),
+        Ok(Ok(rows)) => match rows.iter().map(decoded).collect::<Result<Vec<_>, _>>() {
+            Ok(segments) => page(&scope, from, segments).map_or(Fetched::Nothing, Fetched::Page),
+            Err(why) => Fetched::Diverged { sender: scope.sender, why },
+        },
         Ok(Err(why)) => Fetched::Diverged { sender: scope.sender, why },
-        Err(error) => Fetched::Failed(error),
+        Err(error) => {
+            tracing::warn!(%error, "a sender's postings could not be read: reading again soon");
+            Fetched::Failed
+        }
     }
+}
+
+fn decoded(row: &SegmentRow) -> Result<SenderSegment, String> {
+    let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
+        .map_err(|error| format!("segment {}: {error}", row.segment))?;
+    Ok(SenderSegment { number: row.segment, hash: row.hash, segment })
 }
 
 /// The segments after the cursor. The cursor's own segment comes first, since some of its postings
@@ -246,54 +67,17 @@ async fn rows(
     Ok(Ok(rows))
 }
 
-fn page(scope: &Scope, from: PostingCursor, rows: &[SegmentRow]) -> Fetched {
-    let sender = scope.sender;
-    let mut segments = VecDeque::with_capacity(rows.len());
-    for row in rows {
-        let done = if row.segment.0 == from.segment { from.ordinal } else { 0 };
-        match fresh(scope, row, done) {
-            Ok(fresh) if fresh.total > done => segments.push_back(fresh),
-            Ok(_) => {}
-            Err(error) => {
-                let why = format!("segment {}: {error}", row.segment);
-                return Fetched::Diverged { sender, why };
-            }
-        }
-    }
-    if segments.is_empty() {
-        return Fetched::Nothing;
-    }
-    Fetched::Page(Page { sender, segments, cursor: from, unlogged: false, passed: 0 })
-}
-
-fn fresh(
-    scope: &Scope,
-    row: &SegmentRow,
-    done: u32,
-) -> Result<Fresh, turnpike_segment::SegmentError> {
-    let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
-    let (mut ours, mut total) = (VecDeque::new(), 0u32);
-    for at in segment.posting_rows() {
-        let second = segment.line(at as usize).map(|line| line.posting);
-        if let Some(Posting::Second(account)) = second
-            && total >= done
-            && scope.takes(account)
-        {
-            ours.push_back((total, at));
-        }
-        total += 1;
-    }
-    let (number, hash) = (row.segment, row.hash);
-    Ok(Fresh { number, hash, segment: Arc::new(segment), total, ours })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use turnpike_segment::LineKind;
     use turnpike_segment::head::ComponentHead;
     use turnpike_segment::{NewLine, NewRecord, SealContext, SealedSegment, SegmentBuilder};
     use turnpike_store::memory::MemoryDatabase;
     use turnpike_store::{AppendOutcome, AppendSegment, Claim, POSTING_BYTES_MAX, PartitionSpec};
+    use turnpike_types::{
+        AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, Timestamp,
+    };
     use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, Outcome, UsageView};
 
     use super::*;
@@ -327,27 +111,12 @@ mod tests {
 
     #[test]
     fn mutants_are_caught() {
-        let here = |test| format!("owner::postings::fetch::tests::{test}");
+        let here = |test| format!("owner::shell::fetch::tests::{test}");
         turnpike_mutants::all_caught(&[(
             Check::SegmentAlone,
             &here("p33_a_segment_that_fills_a_page_by_itself_does_not_hide_those_behind_it"),
             "left: [(1, 1)]",
         )]);
-    }
-
-    #[test]
-    fn a_posting_to_an_account_of_no_partition_stays_with_the_sender() {
-        let (ours, theirs) = (AccountRange::new(1, 10), AccountRange::new(11, 20));
-        let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
-        let scope = |is_own| Scope {
-            sender: PartitionId(1),
-            ours,
-            is_own,
-            ranges: Arc::new(vec![ours, theirs]),
-        };
-        let takes = |is_own| [5, 15, 25].map(|account| scope(is_own).takes(AccountNumber(account)));
-        assert_eq!(takes(true), [true, false, true]);
-        assert_eq!(takes(false), [true, false, false]);
     }
 
     /// A segment with one line for each element of `accounts`: posted to that account, or, for 0,

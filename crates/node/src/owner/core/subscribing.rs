@@ -12,9 +12,9 @@ use turnpike_segment::head::Change;
 use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
-use super::Owner;
+use super::owner_core::OwnerCore;
 
-impl Owner {
+impl OwnerCore {
     /// Why the plans of a change can't rate the account, by this owner's catalogue.
     pub(super) fn plan_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
         let nothing = BTreeMap::new();
@@ -36,8 +36,8 @@ impl Owner {
     /// `new` comes into force or later, posts in another currency. The usage of the account would
     /// be suspended, and its fees would not be booked.
     fn currency_fault(&self, account: AccountNumber, new: &Settings) -> Option<String> {
-        let known = self.state.account(account)?;
-        let profile = self.state.profiles().get(known.profile)?;
+        let known = self.log.state().account(account)?;
+        let profile = self.log.state().profiles().get(known.profile)?;
         let old = profile.settings_at(Timestamp(new.from_us))?;
         if old.currency == new.currency {
             return None;
@@ -86,9 +86,10 @@ impl Owner {
     /// Why a subscription can't have its new start or end, by the charges that are booked. A newer
     /// catalogue does not change that.
     pub(super) fn date_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
-        let known = self.state.account(account)?;
-        let profile = self.state.profiles().get(known.profile)?;
-        let why_not = |new: &Subscription| self.tariffs.why_not_from(profile, &known.state, new);
+        let known = self.log.state().account(account)?;
+        let profile = self.log.state().profiles().get(known.profile)?;
+        let why_not =
+            |new: &Subscription| self.view.tariffs.why_not_from(profile, &known.state, new);
         match change {
             Change::Subscribed(new) => why_not(new),
             Change::Offered(offer) => alternatives(offer).find_map(|new| why_not(&new)),
@@ -115,11 +116,11 @@ impl Owner {
     ) -> Option<String> {
         let of_plan = profile.subscriptions.iter().filter(|one| one.plan_id == plan_id);
         let until_us = of_plan.filter(is_ended).map(|one| one.until_us).max()?;
-        if !self.tariffs.catalogue().versions(plan_id).any(|plan| plan.converts_to_account()) {
+        if !self.view.tariffs.catalogue().versions(plan_id).any(|plan| plan.converts_to_account()) {
             return None;
         }
         let before = profile.settings_at(Timestamp(at_us))?;
-        let now_us = self.open.time.now.0;
+        let now_us = self.log.now().0;
         let changed = profile.settings.iter().rev().find(|new| {
             let is_posted = at_us < new.from_us && new.from_us < until_us && new.from_us <= now_us;
             is_posted && new.currency != before.currency
@@ -150,17 +151,17 @@ impl Owner {
     }
 
     fn check(&self, asked: &SubscriptionAsked<'_>) -> Result<(), SubscriptionFault> {
-        let catalogue = self.tariffs.catalogue();
+        let catalogue = self.view.tariffs.catalogue();
         let versions = catalogue.published(asked.plan_id);
         let mut compile = |plan: &turnpike_plan::Plan, parameters: &BTreeMap<String, String>| {
-            let compiled = self.shared.codes.compiled(plan, parameters);
+            let compiled = self.view.codes.compiled(plan, parameters);
             compiled.map(|code| code.posts()).map_err(|why| why.to_string())
         };
         check_subscription(asked, &versions, catalogue.plan_ids(), &mut compile)
     }
 
     fn settings_at(&self, account: AccountNumber, at: Timestamp) -> Option<&Settings> {
-        let known = self.state.account(account)?;
-        self.state.profiles().get(known.profile)?.settings_at(at)
+        let known = self.log.state().account(account)?;
+        self.log.state().profiles().get(known.profile)?.settings_at(at)
     }
 }
