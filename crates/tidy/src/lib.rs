@@ -8,6 +8,7 @@
 //!     references.rs      +-> test programs; each `--test NAME` in scripts and pages must be one
 //!     structure.rs       +-> imports (imports.rs); crates, modules and files must import each
 //!                            other in one direction
+//!     duplicates.rs      cargo tree -> no package in two versions
 //!     names.rs           crates/*/src -> public types; no two may have the same name
 //!     checks.rs          crates/*/src -> calls of `off`; each must leave a check out, and add no code
 //!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
@@ -21,6 +22,8 @@
 
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+mod duplicates;
 #[cfg(test)]
 mod files;
 #[cfg(test)]

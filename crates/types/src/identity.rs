@@ -11,8 +11,11 @@
 //! equal. Code must compare canonical spellings only.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::iter::successors;
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 use crate::limits::IDENTITY_BYTES_MAX;
 
@@ -35,18 +38,10 @@ pub struct Identity {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
-    /// A prefix. With full length it is a single address.
-    Ip(Prefix),
+    /// A prefix without host bits. With full length it is a single address.
+    Ip(IpNet),
     User,
     Tel,
-}
-
-/// A prefix without host bits. The bits of an IPv4 prefix are the lowest 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Prefix {
-    is_v4: bool,
-    bits: u128,
-    length: u8,
 }
 
 /// Text that is not an identity, with the problem and the remedy.
@@ -142,11 +137,15 @@ impl Identity {
 
     /// The identity of an address.
     pub fn of_address(address: IpAddr) -> Self {
-        Self::of_prefix(Prefix::of_address(address))
+        Self::of_prefix(IpNet::from(address.to_canonical()))
     }
 
-    fn of_prefix(prefix: Prefix) -> Self {
-        Self { text: format!("ip:{prefix}"), kind: Kind::Ip(prefix) }
+    fn of_prefix(prefix: IpNet) -> Self {
+        let text = match is_address(&prefix) {
+            true => format!("ip:{}", prefix.addr()),
+            false => format!("ip:{prefix}"),
+        };
+        Self { text, kind: Kind::Ip(prefix) }
     }
 
     /// The canonical spelling.
@@ -156,13 +155,13 @@ impl Identity {
 
     /// Whether this is a prefix of more than one address.
     pub fn is_prefix(&self) -> bool {
-        matches!(self.kind, Kind::Ip(prefix) if prefix.length < prefix.width())
+        matches!(&self.kind, Kind::Ip(prefix) if !is_address(prefix))
     }
 
     /// Whether the prefix is IPv4, and its length; `None` if this is not a prefix.
     pub fn prefix_length(&self) -> Option<(bool, u8)> {
         match self.kind {
-            Kind::Ip(prefix) if self.is_prefix() => Some((prefix.is_v4, prefix.length)),
+            Kind::Ip(prefix) if self.is_prefix() => Some((is_v4(&prefix), prefix.prefix_len())),
             _ => None,
         }
     }
@@ -179,11 +178,10 @@ impl Identity {
             Kind::Ip(prefix) => Some(prefix),
             Kind::User | Kind::Tel => None,
         };
-        prefix.into_iter().flat_map(move |prefix| {
-            let shorter = (0..prefix.length).rev();
-            let known = shorter.filter(move |&length| lengths.has(prefix.is_v4, length));
-            known.map(move |length| Self::of_prefix(prefix.cut(length)))
-        })
+        successors(prefix, IpNet::supernet)
+            .skip(1)
+            .filter(move |outer| lengths.has(is_v4(outer), outer.prefix_len()))
+            .map(Self::of_prefix)
     }
 }
 
@@ -207,80 +205,48 @@ impl From<Identity> for String {
     }
 }
 
-impl Prefix {
-    fn of_address(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => {
-                Self { is_v4: true, bits: u128::from(v4.to_bits()), length: IPV4_BITS }
-            }
-            IpAddr::V6(v6) => Self { is_v4: false, bits: v6.to_bits(), length: IPV6_BITS },
-        }
-    }
-
-    const fn width(&self) -> u8 {
-        if self.is_v4 { IPV4_BITS } else { IPV6_BITS }
-    }
-
-    /// The prefix of this length that contains this prefix; the same prefix if `length` is not
-    /// shorter.
-    fn cut(self, length: u8) -> Self {
-        let dropped = u32::from(self.width().saturating_sub(length));
-        let bits = self.bits.checked_shr(dropped).and_then(|bits| bits.checked_shl(dropped));
-        Self { bits: bits.unwrap_or(0), length: length.min(self.length), ..self }
-    }
+fn is_address(prefix: &IpNet) -> bool {
+    prefix.prefix_len() == prefix.max_prefix_len()
 }
 
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_v4 {
-            // An IPv4 prefix has 32 bits.
-            let bits = u32::try_from(self.bits).unwrap_or(u32::MAX);
-            write!(f, "{}", Ipv4Addr::from_bits(bits))?;
-        } else {
-            write!(f, "{}", Ipv6Addr::from_bits(self.bits))?;
-        }
-        if self.length < self.width() { write!(f, "/{}", self.length) } else { Ok(()) }
-    }
+const fn is_v4(prefix: &IpNet) -> bool {
+    matches!(prefix, IpNet::V4(_))
 }
 
 /// Parses the part after `ip:`.
-fn prefix(text: &str, address: &str) -> Result<Prefix, IdentityError> {
+fn prefix(text: &str, address: &str) -> Result<IpNet, IdentityError> {
     let (address, length) = match address.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (address, None),
     };
-    let parsed: IpAddr = address.parse().map_err(|_| no_address(text, address))?;
-    let whole = Prefix::of_address(parsed);
-    let Some(length) = length else { return Ok(whole) };
-    let width = if parsed.is_ipv4() { IPV4_BITS } else { IPV6_BITS };
+    let written: IpAddr = address.parse().map_err(|_| no_address(text, address))?;
+    let Some(length) = length else { return Ok(IpNet::from(written.to_canonical())) };
     let digits = length.bytes().all(|byte| byte.is_ascii_digit()) && length.len() <= 3;
     let plain = digits && (length == "0" || !length.starts_with('0'));
-    let length: u8 =
-        length.parse().ok().filter(|&length| plain && length <= width).ok_or_else(|| {
-            wrong(format!("{} has no prefix length", shown(text)), format!("write /0 to /{width}"))
-        })?;
-    // In the IPv6 form of an IPv4 address, the length includes the 96 leading bits.
-    let is_mapped = whole.is_v4 && parsed.is_ipv6();
-    let whole = match length.checked_sub(MAPPED_BITS) {
-        Some(length) if is_mapped => return without_host_bits(text, whole, length),
-        None if is_mapped => {
-            let IpAddr::V6(v6) = parsed else { return Ok(whole) };
-            Prefix { is_v4: false, bits: v6.to_bits(), length: IPV6_BITS }
-        }
-        _ => whole,
-    };
-    without_host_bits(text, whole, length)
-}
-
-fn without_host_bits(text: &str, whole: Prefix, length: u8) -> Result<Prefix, IdentityError> {
-    let cut = whole.cut(length);
-    if cut.bits == whole.bits {
+    let length = length.parse().ok().filter(|_| plain);
+    let prefix = length.and_then(|length| prefix_of(written, length)).ok_or_else(|| {
+        let width = IpNet::from(written).max_prefix_len();
+        wrong(format!("{} has no prefix length", shown(text)), format!("write /0 to /{width}"))
+    })?;
+    let cut = prefix.trunc();
+    if cut == prefix {
         return Ok(cut);
     }
     Err(wrong(
-        format!("{} has bits set after its prefix of {length} bits", shown(text)),
-        format!("write ip:{cut} for the prefix, or ip:{whole} for the address"),
+        format!("{} has bits set after its prefix of {} bits", shown(text), prefix.prefix_len()),
+        format!("write ip:{cut} for the prefix, or ip:{} for the address", prefix.addr()),
     ))
+}
+
+/// The prefix of this length of an address as it is written, with the host bits; `None` if the
+/// length is greater than that of an address.
+fn prefix_of(written: IpAddr, length: u8) -> Option<IpNet> {
+    // In the IPv6 form of an IPv4 address, the length includes the 96 leading bits.
+    let (address, length) = match (written.to_canonical(), length.checked_sub(MAPPED_BITS)) {
+        (canonical @ IpAddr::V4(_), Some(length)) if written.is_ipv6() => (canonical, length),
+        _ => (written, length),
+    };
+    IpNet::new(address, length).ok()
 }
 
 fn no_address(text: &str, address: &str) -> IdentityError {
@@ -396,8 +362,8 @@ impl PrefixLengths {
     /// Whether no prefix of these lengths can contain the identity.
     pub fn is_empty_for(&self, identity: &Identity) -> bool {
         match identity.kind {
-            Kind::Ip(prefix) if prefix.is_v4 => self.v4 == 0,
-            Kind::Ip(_) => self.v6 == 0,
+            Kind::Ip(IpNet::V4(_)) => self.v4 == 0,
+            Kind::Ip(IpNet::V6(_)) => self.v6 == 0,
             Kind::User | Kind::Tel => true,
         }
     }

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::rc::Rc;
 
-use super::networks::{Network, TableWriter};
+use ipnet::IpNet;
+
+use super::networks::{self, TableWriter};
 use super::places::{Columns, Places, number};
 use super::table::{AddressTableHead, ImportError, Imported, Level};
 use crate::fault::{Problem, shown};
@@ -61,9 +63,9 @@ fn block<'p, R: Read>(
     columns: &Columns<3>,
     rows: &CsvRows<R>,
     places: &'p Places,
-) -> Result<(Network, Option<&'p Rc<str>>), Problem> {
+) -> Result<(IpNet, Option<&'p Rc<str>>), Problem> {
     let text = columns.cell(0, rows);
-    let network = Network::parse(text).ok_or_else(|| {
+    let network = networks::parse(text).ok_or_else(|| {
         let problem = format!("{} is not a network", shown(text));
         Problem::field(
             NAMES[0],

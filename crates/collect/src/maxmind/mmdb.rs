@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use maxminddb::{LookupResult, Reader, WithinOptions, geoip2};
 
-use super::networks::{Network, TableWriter};
+use super::networks::{self, TableWriter};
 use super::places::location;
 use super::table::{AddressTableHead, ImportError, Imported, Level};
 
@@ -31,7 +31,7 @@ pub fn import_maxmind_mmdb<W: Write>(
     for found in networks.map_err(|error| unreadable(file, error))? {
         let found = found.map_err(|error| unreadable(file, error))?;
         let range = found.network().map_err(|error| unreadable(file, error))?;
-        let network = Network::new(range.ip(), range.prefix())
+        let network = networks::network(range.ip(), range.prefix())
             .ok_or_else(|| unreadable(file, format!("{range} is not a network")))?;
         let place = match found.offset().and_then(|offset| known.get(&offset)) {
             Some(place) => place.clone(),

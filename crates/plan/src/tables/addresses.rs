@@ -1,7 +1,9 @@
 //! Locations of networks (docs/plan-semantics.md section 8).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
 
 use super::rows::{Column, Faults, Kind, Row, required};
 
@@ -39,81 +41,51 @@ impl Addresses {
     }
 }
 
-/// A network; an IPv4 address is in the low 32 bits. Networks are ordered by address, and an outer
-/// network comes before the networks within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Network {
-    start: u128,
-    /// The length of the prefix in bits, from 0 to `width`.
-    prefix: u8,
-    /// The length of an address in bits: 32 for IPv4, 128 for IPv6.
-    width: u8,
+/// Reads `192.0.2.0/24`, `2001:db8::/32`, or a single address. An IPv4-mapped IPv6 network becomes an
+/// IPv4 network.
+fn network(text: &str) -> Result<IpNet, String> {
+    let wrong =
+        || format!("\"{text}\" is not a network: write one such as 192.0.2.0/24 or 2001:db8::/32");
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let width = IpNet::from(address).max_prefix_len();
+    let prefix = match prefix {
+        None => width,
+        Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => return Err(wrong()),
+        Some(text) => text.parse().map_err(|_| wrong())?,
+    };
+    let network = IpNet::new(address, prefix)
+        .map_err(|_| format!("\"{text}\" has a prefix of {prefix} bits: write {width} at most"))?;
+    let clean = network.trunc();
+    if clean != network {
+        return Err(format!("\"{text}\" has bits set after its prefix: write {clean}"));
+    }
+    Ok(without_mapping(network))
 }
 
-impl Network {
-    /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a single address.
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("\"{text}\" is not a network: write one such as 192.0.2.0/24 or 2001:db8::/32")
-        };
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let (start, width) = match address.parse().map_err(|_| wrong())? {
-            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-            IpAddr::V6(address) => (address.to_bits(), 128),
-        };
-        let prefix = match prefix {
-            None => width,
-            Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => return Err(wrong()),
-            Some(text) => text.parse().map_err(|_| wrong())?,
-        };
-        if prefix > width {
-            return Err(format!("\"{text}\" has a prefix of {prefix} bits: write {width} at most"));
-        }
-        let network = Self { start, prefix, width };
-        let clean = Self { start: start & !network.hosts(), ..network };
-        if clean != network {
-            return Err(format!("\"{text}\" has bits set after its prefix: write {clean}"));
-        }
-        Ok(network.without_mapping())
-    }
-
-    /// Converts an IPv4-mapped IPv6 network to an IPv4 network.
-    fn without_mapping(self) -> Self {
-        let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
-        match self.prefix.checked_sub(96) {
-            Some(prefix) if self.width == 128 && self.start >> 32 == mapped >> 32 => {
-                Self { start: self.start & u128::from(u32::MAX), prefix, width: 32 }
-            }
-            _ => self,
-        }
-    }
-
-    /// A mask of the bits after the prefix.
-    fn hosts(&self) -> u128 {
-        let bits = u32::from(self.width.saturating_sub(self.prefix));
-        1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)
-    }
-
-    fn last(&self) -> u128 {
-        self.start | self.hosts()
+/// Converts an IPv4-mapped IPv6 network to an IPv4 network.
+fn without_mapping(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
+        (Some(address), Some(prefix)) => Ipv4Net::new_assert(address, prefix).into(),
+        _ => network,
     }
 }
 
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match u32::try_from(self.start) {
-            Ok(start) if self.width == 32 => Ipv4Addr::from_bits(start).fmt(f)?,
-            _ => Ipv6Addr::from_bits(self.start).fmt(f)?,
-        }
-        write!(f, "/{}", self.prefix)
+/// The bits of an address; those of an IPv4 address are the lowest 32.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
-/// A network, the index of its location, and its line in the file.
-type Placed = (Network, u32, u32);
+/// A network, the index of its location, and its line in the file. Networks are ordered by address,
+/// and an outer network comes before the networks within it.
+type Placed = (IpNet, u32, u32);
 
 /// The rows in the order of reading.
 #[derive(Debug, Default)]
@@ -127,7 +99,7 @@ impl Kind for Rows {
     type Content = Addresses;
 
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
-        let network = row.read(NETWORK, Network::parse)?;
+        let network = row.read(NETWORK, network)?;
         let location = row.cell(LOCATION);
         let next = u32::try_from(self.locations.len()).unwrap_or(u32::MAX);
         let location = match self.locations.get(location) {
@@ -142,7 +114,7 @@ impl Kind for Rows {
         let mut networks = self.networks;
         networks.sort_unstable_by_key(|&(network, _, line)| (network, line));
         let (v4, v6): (Vec<Placed>, Vec<Placed>) =
-            networks.into_iter().partition(|(network, ..)| network.width == 32);
+            networks.into_iter().partition(|(network, ..)| matches!(network, IpNet::V4(_)));
         for networks in [&v4, &v6] {
             faults.refuse_doubles(
                 networks,
@@ -169,13 +141,13 @@ fn flatten(networks: &[Placed], max: u128) -> Vec<(u128, Option<u32>)> {
     let mut open: Vec<(u128, u32)> = Vec::new();
     for &(network, location, _) in networks {
         while let Some(&(last, _)) = open.last()
-            && last < network.start
+            && last < bits(network.network())
         {
             open.pop();
             flat.after(last, open.last().map(|&(_, outer)| outer));
         }
-        flat.from(network.start, Some(location));
-        open.push((network.last(), location));
+        flat.from(bits(network.network()), Some(location));
+        open.push((bits(network.broadcast()), location));
     }
     while let Some((last, _)) = open.pop() {
         flat.after(last, open.last().map(|&(_, outer)| outer));
