@@ -1,5 +1,7 @@
 //! The byte encoding of numbers and texts in a checkpoint.
 
+use turnpike_types::Must;
+
 /// Why a checkpoint can't be read. A checkpoint is a cache: the log can always be replayed instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
@@ -31,7 +33,7 @@ impl Writer {
     }
 
     pub(crate) fn len(&mut self, len: usize) {
-        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        self.u32(u32::try_from(len).must("no list of a partition's state has 2^32 entries"));
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {

@@ -4,11 +4,11 @@ use turnpike_mutants::{Check, off};
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Change, PostingCursor};
 use turnpike_tariff::{Profile, Settings, Subscription};
-use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
+use turnpike_types::{AccountNumber, Must, PartitionId, SegmentHash, Timestamp};
 
 use crate::judgement::{AccountChange, instant};
 use crate::options;
-use crate::state::{Account, PartitionState};
+use crate::state::{Account, HELD, PartitionState};
 use crate::subscriptions::{self, judge_cancellation, judge_end_move, judge_subscription};
 
 impl PartitionState {
@@ -83,6 +83,7 @@ impl PartitionState {
         let Some(base) = profile.settings_at(Timestamp(from_us)) else {
             return refused(format!("account {number} has no settings at that instant"));
         };
+        // Before the first settings there are none that they could differ from.
         let earlier = profile.settings.iter().rev().find(|settings| settings.from_us < from_us);
         let amended = match amend(base, earlier.unwrap_or(base)) {
             Ok(amended) => Settings { from_us, ..amended },
@@ -112,9 +113,8 @@ impl PartitionState {
             Change::Picked(pick) => {
                 // Choices for earlier cycles are kept, because such a cycle may still be open, and
                 // it is billed by its choice.
-                if let Some(account) = self.accounts.get_mut(&account)
-                    && let Some(profile) = self.profiles.get(account.profile)
-                {
+                if let Some(account) = self.accounts.get_mut(&account) {
+                    let profile = self.profiles.get(account.profile).must(HELD);
                     let choices = options::choices(profile, pick);
                     choices.for_each(|choice| account.state.set(choice));
                 }
@@ -127,7 +127,7 @@ impl PartitionState {
                 Profile { settings: vec![settings.clone()], subscriptions: Vec::new() }
             }
             (_, Some(known)) => {
-                let Some(profile) = self.profiles.get(known.profile) else { return };
+                let profile = self.profiles.get(known.profile).must(HELD);
                 changed(profile.clone(), change)
             }
             (_, None) => return,

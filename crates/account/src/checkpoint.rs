@@ -6,12 +6,12 @@ use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
 use turnpike_segment::head::PostingCursor;
 use turnpike_tariff::{Profile, ProfileId, Settings, Subscription};
 use turnpike_types::{
-    AccountNumber, Detail, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
+    AccountNumber, Detail, Must, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
 };
 
 use crate::bytes::{CheckpointError, Reader, Writer};
 use crate::keys::{Fingerprint, Hour, Key, Location};
-use crate::state::{Account, LoggedTime, PartitionState};
+use crate::state::{Account, HELD, LoggedTime, PartitionState};
 use crate::suspense::{Waiting, WaitingKey};
 
 /// Format 1 ends after the suspended records.
@@ -124,18 +124,19 @@ impl PartitionState {
         accounts.sort_unstable_by_key(|(number, _)| **number);
         // Profile ids depend on the order in which profiles were created. Numbering them in the
         // order of the accounts that use them makes the bytes independent of that order.
-        let mut renumbered = vec![u32::MAX; self.profiles.len()];
+        let mut renumbered = vec![None; self.profiles.len()];
         let mut used = Vec::new();
         for (_, account) in &accounts {
-            let Some(place) = renumbered.get_mut(account.profile.0 as usize) else { continue };
-            if *place == u32::MAX {
-                *place = u32::try_from(used.len()).unwrap_or(u32::MAX);
+            let place = renumbered.get_mut(account.profile.0 as usize).must(HELD);
+            if place.is_none() {
+                let next = u32::try_from(used.len());
+                *place = Some(next.must("there are at most as many profiles as ids"));
                 used.push(account.profile);
             }
         }
         out.len(used.len());
-        for profile in used.iter().filter_map(|&id| self.profiles.get(id)) {
-            write_profile(out, profile);
+        for &id in &used {
+            write_profile(out, self.profiles.get(id).must(HELD));
         }
         out.len(accounts.len());
         for (at, (number, account)) in accounts.into_iter().enumerate() {
@@ -143,7 +144,8 @@ impl PartitionState {
                 progress();
             }
             out.u64(number.0);
-            out.u32(renumbered.get(account.profile.0 as usize).copied().unwrap_or(u32::MAX));
+            let renumbered = renumbered.get(account.profile.0 as usize).copied().flatten();
+            out.u32(renumbered.must("the profile of each account was numbered"));
             out.len(account.state.entries().len());
             for entry in account.state.entries() {
                 out.u64(entry.variable.0);

@@ -13,6 +13,8 @@ pub enum AccountChange {
 
 /// The text of an instant in a message.
 pub(crate) fn instant(at_us: i64) -> String {
-    jiff::Timestamp::from_microsecond(at_us)
-        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
+    match jiff::Timestamp::from_microsecond(at_us) {
+        Ok(at) => at.to_string(),
+        Err(_) => format!("{at_us} us"),
+    }
 }

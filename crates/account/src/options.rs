@@ -90,6 +90,9 @@ pub(crate) fn judge_offer(
 }
 
 pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -> AccountChange {
+    if let Some(why) = unreadable(profile) {
+        return AccountChange::Refused(why);
+    }
     let first_date =
         || date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string());
     let Some((cycle, day)) = cycle_of(profile, Period(pick.cycle)) else {
@@ -232,6 +235,11 @@ fn why_closed<'a>(
 ) -> Option<String> {
     let offers: BTreeSet<(&str, OfferId)> =
         alternatives.into_iter().map(|s| (s.option.as_str(), offer_of(s))).collect();
+    if !offers.is_empty()
+        && let Some(why) = unreadable(profile)
+    {
+        return Some(why);
+    }
     let mut earliest = at_us;
     let mut closed = None;
     for _ in 0..TURNS_MAX {
@@ -248,6 +256,22 @@ fn why_closed<'a>(
     Some(format!(
         "the cycle of option {name} at that time is closed and was billed: choose {} or later",
         instant(earliest)
+    ))
+}
+
+/// Why the billing cycles of an account are not known; `None` if they are. A program with a newer
+/// tz database may have stored a zone that this one does not know.
+fn unreadable(profile: &Profile) -> Option<String> {
+    let fault = profile.settings.iter().find_map(|settings| match Zone::parse(&settings.zone) {
+        Err(error) => Some(error.to_string()),
+        Ok(_) if u8::try_from(settings.cycle_day).is_err() => {
+            Some(format!("cycle day {} is no day of a month", settings.cycle_day))
+        }
+        Ok(_) => None,
+    })?;
+    Some(format!(
+        "this node can't read the account's billing cycles: {fault}; if a newer release stored \
+         them, bring all nodes to that release, then send the command again"
     ))
 }
 
@@ -294,7 +318,8 @@ fn no_alternative<'a>(
 }
 
 /// The billing cycle of the account whose first date is `first`, and the day of the month on which
-/// billing cycles begin; `None` if the account has no such cycle.
+/// billing cycles begin; `None` if the account has no such cycle among those that can be read
+/// ([`unreadable`]).
 fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
     let settings = profile.settings.iter().enumerate();
     // Settings may change within a cycle, so each of the settings in force during the cycle is

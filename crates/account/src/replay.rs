@@ -134,8 +134,10 @@ impl PartitionState {
                 let reason = u8::try_from(key.reason).ok().and_then(SuspenseReason::from_code);
                 let reason = reason.ok_or(nonsense("an unknown suspense reason"))?;
                 let suspension = Suspension::new(reason, &key.detail);
-                self.suspend_again(&waiting_key(account, key), suspension);
-                Ok(())
+                let is_known = self.suspend_again(&waiting_key(account, key), suspension);
+                is_known
+                    .then_some(())
+                    .ok_or(nonsense("a record that was not in suspense stayed there"))
             }
             Some(Change::PostingsTaken(cursor)) => {
                 self.replay_cursor(account, cursor).map_err(nonsense)

@@ -15,6 +15,9 @@ use turnpike_types::{
 use crate::keys::{KeyIndex, Location, fingerprint};
 use crate::suspense::{Suspense, Waiting, WaitingKey};
 
+/// Why an account has a profile.
+pub(crate) const HELD: &str = "an account refers to a profile of its partition";
+
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -196,13 +199,14 @@ impl PartitionState {
         self.suspense.remove(key)
     }
 
-    /// Notes that a suspended record was recycled and stays in suspense.
-    pub fn suspend_again(&mut self, key: &WaitingKey, suspension: Suspension) {
-        if let Some(waiting) = self.suspense.get_mut(key) {
-            waiting.reason = suspension.reason;
-            waiting.detail = suspension.detail;
-            waiting.revision = waiting.revision.saturating_add(1);
-        }
+    /// Notes that a suspended record was recycled and stays in suspense. Returns whether the record
+    /// was in suspense.
+    pub fn suspend_again(&mut self, key: &WaitingKey, suspension: Suspension) -> bool {
+        let Some(waiting) = self.suspense.get_mut(key) else { return false };
+        waiting.reason = suspension.reason;
+        waiting.detail = suspension.detail;
+        waiting.revision = waiting.revision.saturating_add(1);
+        true
     }
 
     /// Sets variables of an account for a record that starts at `start`, in a segment with this

@@ -279,3 +279,24 @@ fn an_opt_out_is_the_choice_for_its_cycle_and_later_picks_are_refused() {
     let picked = |offered| account.state.get(phone(offered).choice(), Period(JULY));
     assert_eq!(picked(JULY + 6), Some(turnpike_plan::plan_number("small")));
 }
+
+/// The tz database of another release may have zones that this one does not know.
+#[test]
+fn options_of_an_account_whose_zone_is_unknown_do_not_change_instead_of_counting_as_not_billed() {
+    let mut state = opened();
+    assert_eq!(done(&mut state, &offer(&["a", "b"], midnight(JULY))), AccountChange::Changes);
+    let opt_out = opt_out("a", midnight(JULY + 3));
+    assert_eq!(state.judge(ACCOUNT, &opt_out), AccountChange::Changes, "in a known zone");
+    let moved = Settings {
+        from_us: midnight(JULY + 1),
+        zone: "Mars/Base".to_owned(),
+        cycle_day: 15,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    state.change(ACCOUNT, &Change::SettingsChanged(moved));
+    for change in [opt_out, pick("a", JULY)] {
+        let why = why(&state, &change);
+        assert!(why.contains("Mars/Base") && why.contains("newer release"), "{why}");
+    }
+}

@@ -136,11 +136,8 @@ fn context(profile: &Profile, at: Timestamp) -> AccountContext {
 fn plans(profile: &Profile, at: Timestamp) -> Vec<PlanInForce<'_>> {
     let in_force = profile.subscriptions_at(at).map(|s: &Subscription| {
         let code = &CODES[PLANS.iter().position(|plan| *plan == s.plan_id).unwrap()];
-        let option = OptionInForce::new(
-            &s.option,
-            s.fee.parse().unwrap_or(Money::ZERO),
-            Timestamp(s.from_us),
-        );
+        let fee = if s.fee.is_empty() { Money::ZERO } else { s.fee.parse().unwrap() };
+        let option = OptionInForce::new(&s.option, fee, Timestamp(s.from_us));
         let kept = s.kept_from_us.map_or(Timestamp::MAX, Timestamp);
         PlanInForce {
             code,

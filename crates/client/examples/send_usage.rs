@@ -7,6 +7,7 @@
 //! The records are of account 1001 in March 2026: `turnpike up --accept-since 2026-01-01`, then
 //! publish `examples/plan.xml` and import `examples/accounts.csv`.
 
+use std::env::VarError;
 use std::error::Error;
 use std::time::Duration;
 
@@ -102,7 +103,10 @@ pub async fn run(urls: Vec<String>) -> Result<(Outcomes, Vec<ChargeLine>), Box<d
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let urls = std::env::var("TURNPIKE_FRONT").unwrap_or("http://127.0.0.1:7070".to_owned());
+    let urls = match std::env::var("TURNPIKE_FRONT") {
+        Err(VarError::NotPresent) => "http://127.0.0.1:7070".to_owned(),
+        given => given?,
+    };
     let (outcomes, lines) = run(urls.split(',').map(str::to_owned).collect()).await?;
     let Outcomes { accepted, duplicates, exceptions } = &outcomes;
     println!("{accepted} accepted, {duplicates} duplicates, {} others", exceptions.len());

@@ -151,6 +151,7 @@ impl Fronts {
                 Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
                     if is_unavailable(&status) {
                         let moving = self.move_on();
+                        // With or without another front, the call is tried again in the time left.
                         let _ = tokio::time::timeout(patience.left(), moving).await;
                     }
                     tokio::time::sleep(patience.backoff()).await;

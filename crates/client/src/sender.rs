@@ -223,6 +223,7 @@ impl<T> BatchSender<T> {
         self.window.stream_broke();
         self.events.extend(self.window.batches().map(PendingBatch::retried));
         let moving = self.fronts.move_on();
+        // With or without another front, the batches are sent again in the time left.
         let _ = tokio::time::timeout(self.patience.left(), moving).await;
         tokio::time::sleep(self.patience.backoff()).await;
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use turnpike_segment::Segment;
 use turnpike_store::{LogStore, SegmentRow};
-use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, capped};
 
 use crate::position::FeedPosition;
 use crate::{FeedConfig, FeedError};
@@ -34,7 +34,7 @@ impl Log {
     pub(crate) fn new(db: Arc<dyn LogStore>, config: &FeedConfig) -> Self {
         let decoded = Cache::builder()
             .max_capacity(config.cache_bytes)
-            .weigher(|_, segment: &Arc<Segment>| u32::try_from(segment.bytes()).unwrap_or(u32::MAX))
+            .weigher(|_, segment: &Arc<Segment>| capped(segment.bytes()))
             .build();
         Self { db, decoded, read_bytes: config.read_bytes }
     }

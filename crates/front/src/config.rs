@@ -2,6 +2,7 @@
 //! and a seed.
 
 use std::time::Duration;
+use turnpike_types::capped;
 
 use crate::FrontError;
 
@@ -128,5 +129,5 @@ impl FrontConfig {
 
 /// Whole milliseconds for the wire, at least 1.
 pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
+    capped::<u32>(duration.as_millis()).max(1)
 }

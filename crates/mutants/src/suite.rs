@@ -110,19 +110,22 @@ fn run(check: Check, test: &str) -> Result<String, String> {
     let mut errors = running.stderr.take().expect("the output is piped");
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
+        // What could be read is shown; whether a test failed is read from the exit code.
         let _ = errors.read_to_string(&mut text);
         text
     });
     std::thread::spawn(move || {
         let mut text = String::new();
+        // As above; and if no receiver is left, the time is over.
         let _ = out.read_to_string(&mut text);
         let _ = tell.send(text);
     });
     let text = told.recv_timeout(HANGS);
+    // Both fail only if the program has ended already.
     let _ = running.kill();
     let _ = running.wait();
     let text = text.map_err(|_| "the test does not end within two minutes".to_owned())?;
-    Ok(text + &reading.join().unwrap_or_default())
+    Ok(text + &reading.join().expect("the reader of errors ends"))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod horizon;
 mod late;
 mod options;
 mod owner;
+mod owner_faults;
 mod postings;
 mod reach;
 mod reassign;

@@ -8,7 +8,7 @@ use crate::support;
 use proptest::prelude::*;
 use support::due::{Contract, Ledger, Subscription, at, period, plan_of, sums};
 use support::{event, session};
-use turnpike_plan::{OptionInForce, comparison};
+use turnpike_plan::{OptionInForce, StateEntry, comparison};
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
 /// A plan of calls at a price per hour, with a monthly fee and a one-time fee.
@@ -82,6 +82,20 @@ fn of_two_alternatives_the_cheaper_one_is_billed() {
     // February has no calls, so the saver is cheaper in that month.
     ledger.sweep(&contract, "2026-03-10");
     assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 2", "2026-03-03 fee 0.5"]);
+}
+
+/// As the sum of nothing, it would be the cheapest, and be billed.
+#[test]
+fn a_stored_sum_that_is_no_amount_stops_the_close() {
+    let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
+    let contract = offered(&[&talker, &saver], "2026-01-01", "0.5");
+    let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 10)]);
+    let mut sums = ledger.state.iter().filter(|entry| entry.value == 52_000_000_000);
+    let of_saver = *sums.next().unwrap();
+    ledger.state.apply(&[StateEntry { value: i128::MAX, ..of_saver }]);
+    let booked = ledger.book_due(&contract, at("2026-02-03"), at("2026-02-03"));
+    assert_eq!(booked.unwrap_err(), SuspenseReason::Overflow);
+    assert_eq!(ledger.posted(), Vec::<String>::new());
 }
 
 /// docs/plan-semantics.md section 6: the cheapest of three alternatives wins; of equally cheap

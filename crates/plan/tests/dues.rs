@@ -8,8 +8,8 @@ use crate::support;
 use proptest::prelude::*;
 use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
 use support::{plan, session};
-use turnpike_plan::{Cause, PlanErrors, parse};
-use turnpike_types::{Money, Timestamp};
+use turnpike_plan::{Cause, PlanErrors, StateEntry, parse};
+use turnpike_types::{Money, SuspenseReason, Timestamp};
 
 /// A plan whose only charge is a primitive of the given type.
 fn charging(kind: &str, properties: &str) -> String {
@@ -54,6 +54,23 @@ fn a_monthly_charge_falls_due_when_the_month_begins_without_usage() {
     ];
     assert_eq!(due, months.map(|(due, of)| (at(due), period(of))));
     assert!(ledger.lines.iter().all(|line| line.amount.nanos() == 20_000_000_000));
+}
+
+/// Without the date, the charges since the start would be booked a second time.
+#[test]
+fn a_stored_date_that_is_none_stops_the_charge_instead_of_booking_it_again() {
+    let contract =
+        zurich(Subscription::to(&monthly(r#"amount="20""#), "2026-01-01T00:00:00+01:00"));
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-02-15T00:00:00Z");
+    assert_eq!(ledger.lines.len(), 2);
+    let next = i128::from(period("2026-03-01").0);
+    let mut booked = ledger.state.iter().filter(|entry| entry.value == next);
+    let of_fee = *booked.next().unwrap();
+    ledger.state.apply(&[StateEntry { value: i128::MAX, ..of_fee }]);
+    let now = at("2026-04-15T00:00:00Z");
+    assert_eq!(ledger.book_due(&contract, now, now), Err(SuspenseReason::Overflow));
+    assert_eq!(ledger.lines.len(), 2);
 }
 
 /// docs/plan-semantics.md section 4: with cycle day 31, a cycle of a shorter month starts on the

@@ -145,6 +145,23 @@ fn a_petabyte_held_is_exact() {
     assert_eq!(account.rate(&next), Err(SuspenseReason::Overflow));
 }
 
+/// With another instant, another time of the level would be billed.
+#[test]
+fn a_stored_instant_that_is_none_refuses_the_record() {
+    for name in ["m/since", "m/billed"] {
+        let mut account = meter("average");
+        account.rate(&event("t", "2026-02-01T00:00:00Z", GB)).unwrap();
+        account.closed("2026-03-03T00:00:00Z");
+        let variable = account.code.variables().iter().find(|v| v.primitive == name).unwrap().id;
+        let entries = account.state.iter().filter(|entry| entry.variable == variable);
+        let broken: Vec<_> = entries.map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
+        assert!(!broken.is_empty(), "{name}");
+        broken.into_iter().for_each(|entry| account.state.set(entry));
+        let next = event("t", "2026-03-20T00:00:00Z", GB);
+        assert_eq!(account.rate(&next), Err(SuspenseReason::Overflow), "{name}");
+    }
+}
+
 #[test]
 fn a_meter_with_bounded_steps_or_an_invalid_property_is_refused() {
     let meter = |attributes: &str, step: &str| {

@@ -2,7 +2,7 @@
 //! record once, borrowing from the received bytes.
 
 use turnpike_types::{
-    AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
+    AccountNumber, Must, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
 };
 
 use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
@@ -156,7 +156,7 @@ impl<'a> RecordBatch<'a> {
 
     /// The number of measures without the one that only states a duration of zero.
     fn measures_sent(&self, measures: (usize, usize)) -> usize {
-        let all = self.measures.get(measures.0..measures.1).unwrap_or_default();
+        let all = self.measures.get(measures.0..measures.1).must("the record's measures were read");
         all.iter().filter(|&&measure| measure != (ZERO_DURATION, 0)).count()
     }
 

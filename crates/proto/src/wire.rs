@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
             }
             value |= bits << (7 * at);
             if byte & 0x80 == 0 {
-                self.rest = self.rest.get(at + 1..).unwrap_or_default();
+                self.rest = &self.rest[at + 1..];
                 return Ok(value);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use turnpike_proto::record::encode_extra;
 use turnpike_types::{
-    AccountNumber, Currency, Detail, Money, Outcome, Posting, Timestamp, UsageView,
+    AccountNumber, Currency, Detail, Money, Must, Outcome, Posting, Timestamp, UsageView,
 };
 
 use crate::head::{Change, ComponentHead, Entry, SuspenseDetail};
@@ -101,15 +101,17 @@ impl Strings {
 
     /// Ends the string that was just written into `bytes`.
     fn end(&mut self) {
-        // The size of a segment is bounded far below 2 GiB, see `SegmentBuilder::bytes`.
-        self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
+        // See `SegmentBuilder::bytes`.
+        let end = i32::try_from(self.bytes.len()).must("a segment is far smaller than 2 GiB");
+        self.ends.push(end);
     }
 
     fn get(&self, row: usize) -> &[u8] {
-        let end = self.ends.get(row).copied().unwrap_or_default();
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let range = start.unwrap_or_default().unsigned_abs() as usize..end.unsigned_abs() as usize;
-        self.bytes.get(range).unwrap_or_default()
+        let end = *self.ends.get(row).must("the row was pushed");
+        // The first string begins at 0.
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let range = start.unsigned_abs() as usize..end.unsigned_abs() as usize;
+        self.bytes.get(range).must("ends only grow, up to the number of bytes")
     }
 }
 
@@ -153,7 +155,7 @@ impl SegmentBuilder {
 
     /// The number of lines pushed so far, which is the index of the next one (see [`NewLine::of`]).
     pub fn line_count(&self) -> u32 {
-        u32::try_from(self.lines.records.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.lines.records.len()).must("a segment has fewer than 2^32 lines")
     }
 
     /// Whether any line posts to another account (P33).
@@ -227,8 +229,9 @@ impl SegmentBuilder {
 
     fn detail(&self, row: u32) -> &str {
         let found = self.detail_rows.binary_search_by_key(&row, |(row, _)| *row).ok();
-        let place = found.and_then(|at| self.detail_rows.get(at)).map(|(_, place)| *place);
-        place.and_then(|place| self.details.get(place)).map_or("", |detail| detail.text.as_str())
+        // Most records have no detail.
+        let Some(&(_, place)) = found.and_then(|at| self.detail_rows.get(at)) else { return "" };
+        &self.details.get(place).must("a row refers to a detail of this segment").text
     }
 
     /// Adds a component to the table. The caller keeps the index, so that a line needs no lookup.
@@ -255,10 +258,16 @@ impl SegmentBuilder {
     /// with a sum of absolute amounts of `more` billionths are added. If so, the total also keeps
     /// at most 38 digits after each of these lines, whatever their signs and order.
     pub fn fits(&self, component: ComponentIndex, more: u128) -> bool {
-        let sum = self.component_currencies.get(usize::from(component.0));
-        let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);
+        let total = self.amounts[self.total_of(component)].1;
+        // A sum beyond 128 bits does not fit either.
         let most = total.unsigned_abs().saturating_add(more);
         i128::try_from(most).is_ok_and(|most| Money::from_nanos(most).is_some())
+    }
+
+    /// The place in `amounts` of the total to which lines of the component count.
+    fn total_of(&self, component: ComponentIndex) -> usize {
+        let place = self.component_currencies.get(usize::from(component.0));
+        *place.must("the component was added to this segment")
     }
 
     /// Adds a line to the record pushed last. The caller has checked [`SegmentBuilder::fits`].
@@ -278,10 +287,10 @@ impl SegmentBuilder {
         if !is_counted(line.posting) {
             return;
         }
-        let sum = self.component_currencies.get(usize::from(line.component.0));
-        if let Some((_, total)) = sum.and_then(|&sum| self.amounts.get_mut(sum)) {
-            *total = total.saturating_add(line.amount.nanos());
-        }
+        let place = self.total_of(line.component);
+        let total = &mut self.amounts[place].1;
+        // A total that does not fit stays beyond 38 digits, so that `seal` refuses the segment.
+        *total = total.saturating_add(line.amount.nanos());
     }
 
     /// Adds the additional data (see [`Mark`]) of the line that is pushed next.
@@ -323,7 +332,7 @@ impl SegmentBuilder {
     /// As [`SegmentBuilder::push_entry`], for a change that a request with a number asked for.
     pub fn push_requested(&mut self, account: AccountNumber, change: Change, request_id: u64) {
         self.entries.push(Entry {
-            before_record: u32::try_from(self.accounts.len()).unwrap_or(u32::MAX),
+            before_record: u32::try_from(self.accounts.len()).must(FEWER),
             account: account.0,
             change: Some(change),
             request_id,
@@ -331,8 +340,8 @@ impl SegmentBuilder {
     }
 
     /// Removes the entry pushed last.
-    pub fn pop_entry(&mut self) {
-        self.entries.pop();
+    pub fn pop_entry(&mut self) -> Option<Entry> {
+        self.entries.pop()
     }
 
     /// The record in `row`, for the comparison with a retry (P5).
@@ -369,6 +378,10 @@ impl SegmentBuilder {
 /// starts the next one.
 const USAGE_TYPES_MAX: usize = 1024;
 
+/// Why the number of records fits 32 bits: [`SegmentBuilder::push_record`] checks it.
+const FEWER: &str = "a segment has fewer than 2^32 records";
+
 fn last_row(records: usize) -> u32 {
-    u32::try_from(records.saturating_sub(1)).unwrap_or(u32::MAX)
+    let last = records.checked_sub(1).must("lines and changes follow their record");
+    u32::try_from(last).must(FEWER)
 }

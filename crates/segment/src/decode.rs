@@ -210,6 +210,7 @@ impl Segment {
             level_before: columns.before.value(row),
             level_after: columns.after.value(row),
             amount: Money::from_nanos(columns.amount.value(row))?,
+            // A line without a mark is posted to the account of its record.
             of: mark.and_then(|mark| mark.of),
             posting: mark.map(|mark| mark.posting).unwrap_or_default(),
             row: mark.and_then(|mark| mark.row),

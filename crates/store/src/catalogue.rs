@@ -245,7 +245,8 @@ pub(crate) fn judge(
             )));
         }
     }
-    // A first version may start on any date, so the clock does not limit it.
+    // A first version may start on any date, so the clock does not limit it; nor does it limit the
+    // last date of the calendar.
     let before = if heads.is_empty() { None } else { begins(starts) };
     Ok(Judgement::GoesIn { before: before.unwrap_or(Timestamp::MAX) })
 }

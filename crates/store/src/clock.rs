@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use turnpike_types::Timestamp;
+use turnpike_types::{Timestamp, capped};
 
 /// A source of the present time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -12,7 +12,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the system's clock")]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        Timestamp(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => capped(since.as_micros()),
+            Err(before) => -capped::<i64>(before.duration().as_micros()),
+        })
     })
 }

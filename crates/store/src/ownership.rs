@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use turnpike_types::{
     ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
+    capped,
 };
 
 use crate::{SegmentPosition, StoreError, StoreResult};
@@ -216,7 +217,8 @@ pub(crate) fn check_claims(claims: &[Claim]) -> StoreResult<()> {
 /// [`FLAPS_HALVE_US`]. The SQL of the claims computes the same with a shift.
 pub(crate) fn decayed_flaps(flaps: u32, flapped_at: Timestamp, now: Timestamp) -> u32 {
     let passed = now.micros().saturating_sub(flapped_at.micros()).max(0);
-    let halvings = u32::try_from(passed / FLAPS_HALVE_US).unwrap_or(u32::MAX);
+    let halvings = capped((passed / FLAPS_HALVE_US).unsigned_abs());
+    // Nothing is left after 32 halvings.
     flaps.checked_shr(halvings).unwrap_or(0)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, Priority, SegmentNumber,
-    Timestamp,
+    Timestamp, capped,
 };
 
 use crate::{NodeBeat, SegmentPosition, StoreError, StoreResult};
@@ -239,7 +239,7 @@ pub(crate) const fn not_pinned(partitions: i64, names_a_member: bool) -> PinOutc
 
 /// A duration in microseconds, capped so that adding it to a present-day instant does not overflow.
 pub(crate) fn duration_us(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
+    capped::<i64>(duration.as_micros()).min(i64::MAX / 2)
 }
 
 #[cfg(test)]

@@ -154,6 +154,21 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     assert_eq!((plans.len(), &plans[0].head.tz_database), (1, &None));
 }
 
+/// A count of flaps decides how long a claim waits. A wrong row must not count as a calm partition,
+/// or as one that flapped for ever.
+#[tokio::test]
+async fn a_count_of_flaps_that_is_none_is_reported_and_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("turnpike.sqlite");
+    let db = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
+    db.create_partitions(&[spec(7, 1, 10)]).await.unwrap();
+    assert_eq!(db.observe().await.unwrap().partitions[0].flaps, 0);
+    query("UPDATE partitions SET flaps = -3").execute(&mut raw(&path).await).await.unwrap();
+    let error = db.observe().await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("partition 7 has -3 flaps"), "{error}");
+}
+
 #[tokio::test]
 async fn an_address_that_cannot_be_used_says_what_to_write() {
     for (url, word) in [

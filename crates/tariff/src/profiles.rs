@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use turnpike_types::Timestamp;
+use turnpike_types::{Must, Timestamp};
 
 use crate::settings::{Settings, Subscription};
 
@@ -76,9 +76,9 @@ impl Profiles {
         if let Some(&known) = self.index.get(&profile) {
             return known;
         }
-        // There are at most as many profiles as accounts, and memory can't hold a partition of 2^32
-        // accounts.
-        let id = ProfileId(u32::try_from(self.profiles.len()).unwrap_or(u32::MAX));
+        // There are at most as many profiles as accounts.
+        let next = u32::try_from(self.profiles.len());
+        let id = ProfileId(next.must("memory can't hold a partition of 2^32 accounts"));
         self.profiles.push(profile.clone());
         self.index.insert(profile, id);
         id

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use turnpike_plan::{
     AccountContext, AccountState, ObjectCode, OfferId, Period, Plan, Table, VariableId, Zone,
-    first_instant_of,
+    ZoneError, first_instant_of,
 };
-use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
+use turnpike_types::{Money, Must, SuspenseReason, Suspension, Timestamp};
 
 use crate::catalogue::{Catalogue, InForce};
 use crate::codes::{CodeCache, parameters_of};
@@ -91,7 +91,9 @@ impl Resolver {
     }
 
     fn slot(&mut self, code: Arc<ObjectCode>) -> (CodeSlot, Arc<ObjectCode>) {
-        let next = CodeSlot(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        // The map grows beyond SLOTS_MAX only while one segment is open.
+        let next =
+            CodeSlot(u32::try_from(self.slots.len()).must("memory holds less than 2^32 plans"));
         let entry = self.slots.entry(Arc::as_ptr(&code).addr()).or_insert((next, code));
         (entry.0, Arc::clone(&entry.1))
     }
@@ -129,8 +131,11 @@ impl Resolver {
     /// same minute, nothing was booked when it was taken ([`Self::why_not_from`]), and the charges
     /// are its own.
     fn resolve_never_begun(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueTariff> {
-        let starts: Vec<(&Subscription, Timestamp)> =
-            profile.subscriptions.iter().map(|one| (one, self.since(profile, one))).collect();
+        // While the zone can't be read, nothing is charged, and nothing is given back.
+        let Ok(opened) = Self::opened_in(profile) else { return Vec::new() };
+        let starts =
+            profile.subscriptions.iter().map(|one| (one, self.since(opened.as_ref(), one)));
+        let starts: Vec<(&Subscription, Timestamp)> = starts.collect();
         let key = |(one, since): &(&Subscription, Timestamp)| {
             (one.plan_id.clone(), Period::of_subscription(since.0))
         };
@@ -159,9 +164,13 @@ impl Resolver {
         alive: &dyn Fn(),
         credits: &mut Vec<DueTariff>,
     ) {
-        let zones = || profile.settings.iter().filter_map(|one| Zone::parse(&one.zone).ok());
-        let Some(date) = zones().map(|zone| zone.date_at(since)).min() else { return };
-        let Some(at) = zones().map(|zone| first_instant_of(&zone, date)).min() else { return };
+        let zones: Result<Vec<Zone>, _> =
+            profile.settings.iter().map(|one| Zone::parse(&one.zone)).collect();
+        // The charges are given back once all zones can be read: without one of them, the credits
+        // could follow other charges of their dates.
+        let Ok(zones) = zones else { return };
+        let Some(date) = zones.iter().map(|zone| zone.date_at(since)).min() else { return };
+        let Some(at) = zones.iter().map(|zone| first_instant_of(zone, date)).min() else { return };
         let begun = Subscription { until_us: i64::MAX, ..subscription.clone() };
         let alone = Profile { settings: profile.settings.clone(), subscriptions: vec![begun] };
         let mut charged: HashSet<VariableId> = HashSet::new();
@@ -207,10 +216,14 @@ impl Resolver {
         state: &AccountState,
         new: &Subscription,
     ) -> Option<String> {
-        let since = self.since(profile, new);
+        let opened = match Self::opened_in(profile) {
+            Ok(opened) => opened,
+            Err(error) => return Some(error.to_string()),
+        };
+        let since = self.since(opened.as_ref(), new);
         let minute = Period::of_subscription(since.0);
         let mut alike = profile.subscriptions.iter().filter(|old| {
-            let old_since = self.since(profile, old);
+            let old_since = self.since(opened.as_ref(), old);
             let is_alike = Period::of_subscription(old_since.0) == minute;
             let has_begun = || old_since.0 < old.until_us;
             let is_booked = |plan: &Arc<Plan>| {
@@ -223,9 +236,9 @@ impl Resolver {
         });
         alike.next()?;
         let next = since.0.div_euclid(MINUTE_US).saturating_add(1).saturating_mul(MINUTE_US);
-        let show = |at_us: i64| {
-            jiff::Timestamp::from_microsecond(at_us)
-                .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
+        let show = |at_us: i64| match jiff::Timestamp::from_microsecond(at_us) {
+            Ok(at) => at.to_string(),
+            Err(_) => format!("{at_us} us"),
         };
         Some(format!(
             "charges of a subscription to {plan} from {from} on were booked, and are not booked again \
@@ -254,7 +267,7 @@ impl Resolver {
     }
 
     /// The tariff of an interval with the tables in force at `at`.
-    pub(crate) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> TariffInterval {
+    pub(crate) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> DueTariff {
         let mut around = Around { at, from: interval.from, until: interval.until };
         let Tariff { context, plans } = interval.tariff.as_ref();
         let plans = plans.iter().map(|plan| {
@@ -262,7 +275,7 @@ impl Resolver {
             Subscribed { tables, ..plan.clone() }
         });
         let tariff = Tariff { context: context.clone(), plans: plans.collect() };
-        TariffInterval { from: around.from, until: around.until, tariff: Ok(Arc::new(tariff)) }
+        DueTariff { from: around.from, until: around.until, tariff: Arc::new(tariff) }
     }
 
     /// The tables in force that a compiled plan names.
@@ -289,12 +302,14 @@ impl Resolver {
         let at = around.at;
         let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
         // The zone and the currency were checked by the command that set them.
-        let zone = Zone::parse(&settings.zone)
-            .map_err(|error| Suspension::new(SuspenseReason::UnknownAccount, error))?;
+        let unknown = |error: ZoneError| Suspension::new(SuspenseReason::UnknownAccount, error);
+        let zone = Zone::parse(&settings.zone).map_err(unknown)?;
+        let opened = Self::opened_in(profile).map_err(unknown)?;
         let currency = settings
             .currency
             .parse()
             .map_err(|_| Suspension::new(SuspenseReason::CurrencyMismatch, &settings.currency))?;
+        let cycle_day = cycle_day(settings)?;
         let mut plans: Vec<Subscribed> = Vec::new();
         let mut unreadable: Vec<&str> = Vec::new();
         let mut is_subscribed = false;
@@ -303,7 +318,7 @@ impl Resolver {
             let found = self.catalogue.plan(&subscription.plan_id, &zone, at);
             around.cut_by(&found);
             let (plan, has_begun) = (found.content.map(Arc::clone), found.from.is_some());
-            let since = self.since(profile, subscription);
+            let since = self.since(opened.as_ref(), subscription);
             let subscribed =
                 plan.and_then(|plan| self.subscribed(&plan, settings, (subscription, since), at));
             match subscribed {
@@ -331,7 +346,6 @@ impl Resolver {
         if whom != For::Postings && (!is_subscribed || plans.is_empty()) {
             return Err(SuspenseReason::NoPlan.into());
         }
-        let cycle_day = u8::try_from(settings.cycle_day).unwrap_or(1);
         let attributes = settings.attributes.clone();
         let context = AccountContext { zone, cycle_day, currency, attributes };
         Ok(Arc::new(Tariff { context, plans }))
@@ -353,8 +367,11 @@ impl Resolver {
         match (found.content, found.from, found.until) {
             (Some(plan), ..) => {
                 let parameters = parameters_of(plan, Some(settings), subscription);
-                let why = self.codes.compiled(plan, &parameters).err();
-                let why = why.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+                let faults = match self.codes.compiled(plan, &parameters) {
+                    Err(faults) => faults.to_string(),
+                    Ok(_) => fee_of(subscription).err().must("a plan without a fault rates"),
+                };
+                let why = faults.lines().next().unwrap_or(&faults);
                 about(format_args!(" version {}: {why}", plan.version()))
             }
             (None, Some(_), _) => about(format_args!(": a newer program published it")),
@@ -365,16 +382,25 @@ impl Resolver {
         }
     }
 
-    /// When the subscription took effect, in the zone that the account was opened with. One-time
-    /// charges are identified by this instant, so it must not move when the account changes its
-    /// zone.
-    fn since(&self, profile: &Profile, subscription: &Subscription) -> Timestamp {
-        let zone = profile.settings.first().and_then(|opened| Zone::parse(&opened.zone).ok());
-        let first = zone.and_then(|zone| self.catalogue.first_start(&subscription.plan_id, &zone));
+    /// The zone that the account was opened with; `None` for an account without settings.
+    ///
+    /// # Errors
+    /// This program does not know the zone.
+    fn opened_in(profile: &Profile) -> Result<Option<Zone>, ZoneError> {
+        profile.settings.first().map(|opened| Zone::parse(&opened.zone)).transpose()
+    }
+
+    /// When the subscription took effect, in the zone that the account was opened with
+    /// ([`Self::opened_in`]). One-time charges are identified by this instant, so it must not move
+    /// when the account changes its zone.
+    fn since(&self, opened: Option<&Zone>, subscription: &Subscription) -> Timestamp {
+        let first = opened.and_then(|zone| self.catalogue.first_start(&subscription.plan_id, zone));
+        // A plan without a first version does not delay the subscription.
         Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN))
     }
 
-    /// The subscription's compiled plan. `None` if the parameters do not fit it.
+    /// The subscription's compiled plan. `None` if the parameters do not fit it, or if the fee of
+    /// its option can't be read; the operator is told.
     fn subscribed(
         &mut self,
         plan: &Plan,
@@ -383,6 +409,14 @@ impl Resolver {
         at: Timestamp,
     ) -> Option<Subscribed> {
         let code = self.codes.code(plan, &parameters_of(plan, Some(settings), subscription))?;
+        let option = match offered(subscription, at) {
+            Ok(option) => option,
+            Err(errors) => {
+                let (plan, version) = (plan.id(), plan.version());
+                self.codes.tell().tell(&Notice::Unfit { plan, version, errors: &errors });
+                return None;
+            }
+        };
         let (slot, code) = self.slot(code);
         Some(Subscribed {
             slot,
@@ -390,21 +424,46 @@ impl Resolver {
             tables: Box::default(),
             since,
             until: Timestamp(subscription.until_us),
-            option: offered(subscription, at),
+            option,
         })
     }
 }
 
+/// The day on which the account's cycles begin. Commands check it, but a newer program may have
+/// stored the settings.
+fn cycle_day(settings: &Settings) -> Result<u8, Suspension> {
+    let day = u8::try_from(settings.cycle_day).ok().filter(|day| (1..=31).contains(day));
+    day.ok_or_else(|| {
+        let about = format_args!("cycle day {}", settings.cycle_day);
+        Suspension::new(SuspenseReason::UnknownAccount, about)
+    })
+}
+
 /// The option of a subscription, as it is at `at`.
-fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
+///
+/// # Errors
+/// Why the fee can't be read.
+fn offered(subscription: &Subscription, at: Timestamp) -> Result<Option<Offered>, String> {
     if subscription.option.is_empty() {
-        return None;
+        return Ok(None);
     }
-    Some(Offered {
+    Ok(Some(Offered {
         name: subscription.option.as_str().into(),
-        fee: subscription.fee.parse().unwrap_or(Money::ZERO),
+        fee: fee_of(subscription)?,
         offer: OfferId::of(&subscription.option, Timestamp(subscription.from_us)),
         kept_from: subscription.kept_from_us.map_or(Timestamp::MAX, Timestamp),
         is_kept: !subscription.is_alternative_at(at.micros()),
-    })
+    }))
+}
+
+/// The fee of the subscription's option. Commands check it, but a newer program may have stored the
+/// subscription.
+///
+/// # Errors
+/// Why the fee can't be read.
+fn fee_of(Subscription { option, fee, .. }: &Subscription) -> Result<Money, String> {
+    if fee.is_empty() {
+        return Ok(Money::ZERO);
+    }
+    fee.parse().map_err(|error| format!("the fee of option {option} can't be read: {error}"))
 }

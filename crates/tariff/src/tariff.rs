@@ -110,3 +110,9 @@ pub struct DueTariff {
     /// The settings and plans, without tables ([`crate::Tariffs::booking`]).
     pub tariff: Arc<Tariff>,
 }
+
+impl DueTariff {
+    pub(crate) fn holds(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+}

@@ -37,7 +37,7 @@ pub struct Tariffs {
     due: HashMap<ProfileId, Arc<[DueTariff]>>,
     due_count: usize,
     /// By profile, the tariff that last booked a charge, with the interval in which it holds.
-    booking: HashMap<ProfileId, TariffInterval>,
+    booking: HashMap<ProfileId, DueTariff>,
     /// By profile, whether anything falls due without usage.
     swept: Vec<Option<bool>>,
 }
@@ -216,13 +216,13 @@ impl Tariffs {
         }
         // Charges of one profile mostly fall due at one instant, for thousands of accounts.
         let known = self.booking.get(&id).filter(|known| known.holds(at));
-        if let Some(TariffInterval { tariff: Ok(tariff), .. }) = known {
-            return Arc::clone(tariff);
+        if let Some(known) = known {
+            return Arc::clone(&known.tariff);
         }
         let booking = self.resolver.with_tables(interval, at);
-        let tariff = booking.tariff.clone();
+        let tariff = Arc::clone(&booking.tariff);
         self.booking.insert(id, booking);
-        tariff.unwrap_or_else(|_| Arc::clone(&interval.tariff))
+        tariff
     }
 
     /// Why a new subscription can't have its start. Charges are booked once for each start of a

@@ -12,6 +12,7 @@
 //!     names.rs           crates/*/src -> public types; no two may have the same name
 //!     checks.rs          crates/*/src -> calls of `off`; each must leave a check out, and add no code
 //!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
+//!     defaults.rs        crates/*/src -> dropped errors and answers; each needs a reason
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
@@ -22,6 +23,8 @@
 
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+mod defaults;
 #[cfg(test)]
 mod duplicates;
 #[cfg(test)]

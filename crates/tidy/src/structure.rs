@@ -128,7 +128,11 @@ fn names_between<'a>(
 /// The imports of all files of a package, with paths relative to the workspace.
 fn relative_imports(package: &Package) -> Vec<Import> {
     let root = root();
-    let short = |file: PathBuf| file.strip_prefix(&root).map(Path::to_owned).unwrap_or(file);
+    // Files that a package includes from elsewhere keep their whole path.
+    let short = |file: PathBuf| match file.strip_prefix(&root) {
+        Ok(short) => short.to_owned(),
+        Err(_) => file,
+    };
     let found = package.product_roots().flat_map(imports);
     found.map(|one| Import { from: short(one.from), to: short(one.to), ..one }).collect()
 }

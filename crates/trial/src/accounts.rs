@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use turnpike_collect::AccountRow;
 use turnpike_plan::{AccountContext, Zone};
 use turnpike_tariff::{Profile, Settings, Subscription};
-use turnpike_types::{AccountNumber, Identity, Money, PrefixLengths, Timestamp};
+use turnpike_types::{AccountNumber, Identity, Money, PrefixLengths, Timestamp, capped};
 
 use crate::error::TrialError;
 
@@ -218,7 +218,7 @@ impl TrialAccounts {
                 currency: row.currency,
                 attributes: row.attributes,
             };
-            let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
+            let priorities = (1..=capped::<u32>(row.plans.len())).rev();
             let subscriptions = row.plans.into_iter().zip(priorities);
             let account =
                 subscriptions.fold(TrialAccount::new(settings), |account, (plan, priority)| {

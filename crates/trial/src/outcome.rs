@@ -136,6 +136,6 @@ impl FellDue {
 
     /// Whether the item has lines or an error to report.
     pub(crate) fn tells(&self) -> bool {
-        self.rated.as_ref().map_or(true, |rated| !rated.lines.is_empty())
+        !self.rated.as_ref().is_ok_and(|rated| rated.lines.is_empty())
     }
 }

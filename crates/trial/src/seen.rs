@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use turnpike_types::{AccountNumber, UsageRecord};
+use turnpike_types::{AccountNumber, UsageRecord, capped};
 
 use crate::error::TrialError;
 use crate::outcome::TrialOutcome;
@@ -53,7 +53,7 @@ impl Seen {
 /// length.
 fn content(record: &UsageRecord) -> Content {
     let mut hasher = blake3::Hasher::new();
-    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let count = |count: usize| capped::<i64>(count);
     let numbers = [
         record.start.micros(),
         record.duration_us,

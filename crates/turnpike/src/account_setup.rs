@@ -5,7 +5,7 @@ use turnpike_proto::account::v1::{Settings, Subscribe};
 use turnpike_proto::plan::v1::PublishRequest;
 
 use crate::apply::Applied;
-use crate::client::Front;
+use crate::client::{Front, stated};
 use crate::ui;
 
 /// Publishes a plan and returns its id.
@@ -17,7 +17,7 @@ pub(crate) async fn publish(front: &Front, xml: &str) -> anyhow::Result<String> 
             async move { plans.publish(request).await }
         })
         .await?;
-    Ok(answer.plan.unwrap_or_default().plan_id)
+    Ok(stated(answer.plan, "the published plan")?.plan_id)
 }
 
 pub(crate) fn settings(zone: &str, currency: &str) -> Settings {

@@ -106,6 +106,7 @@ impl RunningChild {
         drop(self.stdin.take());
         if tokio::time::timeout(STOP_MAX, self.child.wait()).await.is_err() {
             tracing::warn!(name = self.recipe.name, "the process did not stop in time; killing it");
+            // An error means that the process has ended by now.
             let _ = self.child.kill().await;
         }
     }

@@ -211,6 +211,19 @@ pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
     told(ClientError::from_status(url, status))
 }
 
+/// A field that each answer of a front has.
+///
+/// # Errors
+/// The answer lacks the field, because the front runs another release.
+pub(crate) fn stated<T>(field: Option<T>, what: &str) -> anyhow::Result<T> {
+    field.with_context(|| {
+        format!(
+            "the front's answer lacks {what}: it runs another release; use the `turnpike` of the \
+             cluster's release"
+        )
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

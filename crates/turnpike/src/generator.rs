@@ -5,6 +5,7 @@ use turnpike_client::Batch;
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
 use turnpike_proto::wire::{put_bytes, put_number, put_varint};
+use turnpike_types::Must;
 
 /// The kind of usage to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -115,7 +116,7 @@ impl Generator {
             push_record(&mut body, &self.record);
         }
         self.body_bytes = body.len();
-        let records = u32::try_from(records).unwrap_or(self.batch_records);
+        let records = u32::try_from(records).must("at most `batch_records` were made");
         Some(Batch { number: self.batches, records, frame: BatchFrame::from(body), tag: () })
     }
 
@@ -156,7 +157,7 @@ impl Generator {
     fn record_id(&self) -> [u8; 10] {
         let (mut digits, mut number) = ([b'0'; 10], self.made);
         for digit in digits.iter_mut().rev() {
-            *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            *digit = b'0' + u8::try_from(number % 10).must("the last digit is less than 10");
             number /= 10;
         }
         digits

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
-use turnpike_types::AccountRange;
+use turnpike_types::{AccountRange, Must};
 
 use crate::children::{ChildCommand, RunningChild};
 use crate::client::Front;
@@ -167,7 +167,7 @@ async fn create_partitions(
 /// existing database.
 fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
     let mut options = Vec::new();
-    let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(specs.len()).must("partitions have numbers of 32 bits");
     let partitions = &plan.partitions;
     if partitions.is_given() && partitions.value != count {
         options.push(partitions.as_given());

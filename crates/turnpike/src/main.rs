@@ -75,6 +75,7 @@ mod ui;
 mod usage_file;
 mod values;
 
+use std::env::VarError;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -102,6 +103,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// The value of an environment variable; `None` if it is unset or empty.
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(value)) => Err(exit::usage(format!(
+            "{name} is {value:?}, which is not UTF-8: correct or unset it"
+        ))),
+    }
+}
+
 fn run(cli: Cli) -> anyhow::Result<Finish> {
     let path = cli.config.as_deref();
     let config = Config::load(path).inspect_err(|_| {
@@ -109,8 +121,7 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
             ui::set_stderr_format(LogOutput::Json);
         }
     })?;
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (filter, level) = (variable("TURNPIKE_LOG"), variable("TURNPIKE_LOG_LEVEL"));
+    let (filter, level) = (variable("TURNPIKE_LOG")?, variable("TURNPIKE_LOG_LEVEL")?);
     let default = cli.command.log_default();
     let variables = (filter.as_deref(), level.as_deref());
     let log = LogSettings::resolve(&cli.log, variables, &config.log, default)?;

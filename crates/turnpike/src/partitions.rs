@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use turnpike_store::{Member, PartitionSpec};
-use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp};
+use turnpike_types::{AccountRange, Must, NodeName, PartitionId, Priority, Timestamp, capped};
 
 use crate::defaults::HORIZON;
 use crate::exit::usage;
@@ -71,8 +71,8 @@ pub(crate) fn split(accounts: AccountRange, count: u32) -> anyhow::Result<Vec<Ac
     }
     let bound = |part: u128| -> u64 {
         let before = part * (total / parts) + part.min(total % parts);
-        // The largest bound is `last - first + 1`; it fits, because account numbers start at 1.
-        u64::try_from(before).unwrap_or(u64::MAX)
+        // The largest bound is `last - first + 1`.
+        u64::try_from(before).must("account numbers start at 1, so there are fewer than 2^64")
     };
     let ranges = (0..parts).map(|part| {
         let (from, next) = (bound(part), bound(part + 1));
@@ -108,7 +108,7 @@ pub(crate) fn specs(
 /// members has the highest priority; the members after it follow in order.
 pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
     let count = names.len();
-    let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();
+    let ranks = (1..=capped::<u32>(count)).rev();
     names
         .iter()
         .cycle()

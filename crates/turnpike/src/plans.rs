@@ -61,7 +61,7 @@ pub(crate) fn example_file(plan_file: &Path, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     // Reads up to one byte more than the limit of all files together, so that an excess is
     // detected.
-    let bytes_max = u64::try_from(EXAMPLES_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let bytes_max = EXAMPLES_BYTES_MAX as u64 + 1;
     file.take(bytes_max).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

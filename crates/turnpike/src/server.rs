@@ -102,9 +102,11 @@ pub(crate) fn signals() -> anyhow::Result<Signals> {
 async fn stdin_end() {
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
+        // An error ends standard input like its end.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         drop(ended);
     });
+    // The sender is dropped at the end of input, which is the only message.
     let _ = end.await;
 }
 
@@ -145,6 +147,7 @@ impl Listener {
             stop.await;
             // From here on, load balancers send requests to other servers.
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            // An error means that the server has ended already.
             let _ = stopped.send(());
         };
         let server = Server::builder()

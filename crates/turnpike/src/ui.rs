@@ -27,6 +27,7 @@ static STDERR_FORMAT: OnceLock<LogOutput> = OnceLock::new();
 /// Sets the format of messages on standard error to that of the log. Only the first call has
 /// effect.
 pub(crate) fn set_stderr_format(format: LogOutput) {
+    // A later call returns an error and has no effect.
     let _ = STDERR_FORMAT.set(format);
 }
 
@@ -64,6 +65,7 @@ fn print_stderr_json(level: &str, message: &str, exit_code: Option<u8>) {
         "fields": fields,
         "target": "turnpike",
     });
+    // There is no other place to report that standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

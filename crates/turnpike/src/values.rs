@@ -131,8 +131,10 @@ pub(crate) fn member(text: &str) -> Result<(String, u32), String> {
 
 /// The text of an instant: RFC 3339 in UTC, or `always` if it is outside the range of the calendar.
 pub(crate) fn show_instant(micros: i64) -> String {
-    jiff::Timestamp::from_microsecond(micros)
-        .map_or_else(|_| "always".to_owned(), |instant| instant.to_string())
+    match jiff::Timestamp::from_microsecond(micros) {
+        Ok(instant) => instant.to_string(),
+        Err(_) => "always".to_owned(),
+    }
 }
 
 /// The candidate with the fewest edits from `word`; `None` if none is near.

@@ -306,6 +306,11 @@ fn the_log_variables_say_the_format_and_the_filter() {
     assert_eq!(refused.code, 2, "{}", refused.err);
     assert!(refused.err.contains("TURNPIKE_LOG_LEVEL \"wran\""), "{}", refused.err);
     assert!(!refused.err.contains("--log-level"), "{}", refused.err);
+    let not_text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"warn\xff");
+    let mut command = turnpike(&["status", "--front", "http://127.0.0.1:1"]);
+    let refused = ran(command.env("TURNPIKE_LOG", not_text).output().unwrap());
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("TURNPIKE_LOG is") && refused.err.contains("not UTF-8"));
     let refused = of(&[("TURNPIKE_LOG_FORMAT", "yaml")]);
     assert_eq!(refused.code, 2, "{}", refused.err);
     // Up to version 0.1, TURNPIKE_LOG named the format; this is still accepted.

@@ -13,6 +13,8 @@
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  of records and lines
 //!  csv_line.rs CsvLine                               splits a line into cells
 //!  detail.rs   Detail, Suspension                    details of suspense reasons
+//!  must.rs     Must                                 assertion of an internal invariant
+//!  capped.rs   capped                               counts as narrower integers
 //!  limits.rs   limits that both ends of a connection must agree on
 //! ```
 //!
@@ -24,6 +26,7 @@
 //! Not checked here: that an account, partition or node exists, and that input respects the limits
 //! of limits.rs. The crates that read input check this.
 
+mod capped;
 mod csv_line;
 mod detail;
 mod identity;
@@ -32,18 +35,21 @@ pub mod limits;
 mod line_kind;
 mod log;
 mod money;
+mod must;
 mod outcome;
 mod owner;
 mod place;
 mod record;
 mod time;
 
+pub use capped::{Count, Largest, capped};
 pub use csv_line::{CsvLine, CsvLineError};
 pub use detail::{Detail, Suspension};
 pub use identity::{Identity, IdentityError, PrefixLengths};
 pub use line_kind::LineKind;
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
+pub use must::Must;
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::iso_4217;
+use crate::must::Must;
 
 /// An amount in billionths (10^-9) of its currency's unit, the same scale as the `Decimal128(38,
 /// 9)` columns of rated output.
@@ -136,7 +137,7 @@ impl Currency {
 
     /// The three letters.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("???")
+        std::str::from_utf8(&self.0).must("a currency has three capital letters")
     }
 
     /// The three letters as bytes.
@@ -197,8 +198,8 @@ mod tests {
     #[test]
     fn money_past_38_digits_is_refused_not_wrapped() {
         assert_eq!(Money::from_nanos(i128::MAX), None);
-        let most = Money::from_nanos(NANOS_MAX).unwrap_or(Money::ZERO);
-        assert_eq!(most.checked_add(Money::from_nanos(1).unwrap_or(Money::ZERO)), None);
+        let most = Money::from_nanos(NANOS_MAX).unwrap();
+        assert_eq!(most.checked_add(Money::from_nanos(1).unwrap()), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-use turnpike_types::Timestamp;
+use turnpike_types::{Must, Timestamp};
 
 use super::fields::{Time, size, status};
 
@@ -68,13 +68,13 @@ pub struct BadFormat {
 
 impl LogFormat {
     /// `HOST IDENT USER [TIME] "REQUEST" STATUS SIZE`, followed by any text.
-    pub(super) fn combined() -> Option<Self> {
-        COMBINED.parse().ok()
+    pub(super) fn combined() -> Self {
+        COMBINED.parse().must("COMBINED is a format")
     }
 
     /// `VHOST:PORT`, followed by a line in the format `combined`.
-    pub(super) fn vhost_combined() -> Option<Self> {
-        VHOST_COMBINED.parse().ok()
+    pub(super) fn vhost_combined() -> Self {
+        VHOST_COMBINED.parse().must("VHOST_COMBINED is a format")
     }
 
     /// The name of the format if it has one, else the pattern.

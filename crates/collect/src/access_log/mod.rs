@@ -89,7 +89,7 @@ impl<R: Read> AccessLog<R> {
         let candidates = match &options.format {
             Some(_) => Vec::new(),
             None => {
-                [LogFormat::combined(), LogFormat::vhost_combined()].into_iter().flatten().collect()
+                vec![LogFormat::combined(), LogFormat::vhost_combined()]
             }
         };
         Ok(Self {

@@ -3,6 +3,7 @@
 use std::io::{self, Chain, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
+use turnpike_types::capped;
 
 use crate::Fault;
 use crate::fault::{Problem, unreadable};
@@ -99,7 +100,7 @@ pub fn read_text(file: &str, reader: impl Read, bytes_max: usize) -> Result<Stri
     let input = Input::open(reader).map_err(|error| unreadable(file, 1, &error))?;
     let input = input.map_err(|wrong| wrong.fatal_at(file, 1))?;
     let mut bytes = Vec::new();
-    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let bound = capped::<u64>(bytes_max).saturating_add(1);
     let read = input.take(bound).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(file, 1, &error))?;
     if bytes.len() > bytes_max {

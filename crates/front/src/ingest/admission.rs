@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use turnpike_types::capped;
 
 /// The byte budget of the process.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Admission {
     /// be refused.
     pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<AdmissionShare> {
         // An empty batch reserves a byte too, so that it can't bypass a full budget.
-        let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
+        let bytes = capped(bytes.max(1));
         if self.refusing.load(Ordering::Relaxed) {
             if self.budget.available_permits() < self.bytes_max / 4 {
                 return None;

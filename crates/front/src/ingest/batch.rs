@@ -125,6 +125,7 @@ impl UnansweredBatch {
             // not send a rejected batch again, so later batches must not wait for it.
             self.stall.lock().forget(self.turn.number());
         }
+        // A send error means that the client has disconnected: no answer is needed.
         let _ = self.acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 }
@@ -247,13 +248,13 @@ impl Ticket {
             && answer.exceptions.iter().map(|result| result.index).all(within)
     }
 
-    /// Settles the part with its durable answer.
+    /// Settles the part with its durable answer, which [`fits`](Self::fits).
     pub(crate) fn done(mut self, answer: SubBatchAnswer) {
         let Some(batch) = self.batch.take() else { return };
         let indexes = self.indexes.take();
         let map = |index: u32| match &indexes {
             None => index,
-            Some(indexes) => indexes.get(index as usize).copied().unwrap_or(index),
+            Some(indexes) => indexes[index as usize],
         };
         batch.settle(|ack| {
             ack.accepted += answer.accepted;

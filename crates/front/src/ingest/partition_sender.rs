@@ -45,7 +45,7 @@ use crate::ingest::batch::Acks;
 use crate::ingest::stall::Stall;
 use crate::ingest::sub_batch::{Arrival, PendingSubBatch};
 use crate::routing::search::{NextTry, OwnerReply, OwnerSearch, OwnerTarget};
-use crate::routing::table::RouteTable;
+use crate::routing::table::{RouteTable, stated_mark};
 
 /// The sending end of a sender's queue. When it is dropped, the sender ends once everything is
 /// answered.
@@ -285,7 +285,7 @@ impl PartitionSender {
             };
             let guided_us = match self.arrival {
                 Arrival::First => sub.guided_us,
-                Arrival::Recycled { mark } => u64::try_from(mark.micros()).unwrap_or(0),
+                Arrival::Recycled { mark } => stated_mark(mark),
             };
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,
@@ -316,6 +316,7 @@ impl PartitionSender {
             None if session.sent == 0 => return Some(Next::Now),
             None => return Some(self.failed(format!("{} ended the stream", session.address))),
         };
+        // Without a standing, an answer can't be read: the default names no kind of standing.
         let standing = answer.standing.take().unwrap_or_default();
         let is_next = answer.sequence == session.oldest || off(Check::AnswersInOrder);
         if session.sent == 0 || !is_next {

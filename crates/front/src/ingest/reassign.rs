@@ -33,7 +33,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
-use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp, limits};
+use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, Timestamp, limits};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -434,11 +434,11 @@ async fn ingest_decided(
     let (acks, mut answers) = mpsc::unbounded_channel();
     let mut dispatch = Dispatch::new(core, arrival, acks);
     let unanswered = Unanswered::of_another();
-    // The stream is new, so its list of refused batches can't be full.
-    let _ = match Splitter::default().split(frame, &core.routes.table(), None) {
+    let taken = match Splitter::default().split(frame, &core.routes.table(), None) {
         Ok((head, split)) => dispatch.push(head, split, None, deadline, unanswered),
         Err(stop) => dispatch.refuse(head_of(frame), stop.into(), unanswered),
     };
+    taken.must("the list of refused batches of a new stream has room");
     // The senders end once everything is answered.
     drop(dispatch);
     let answer = answers.recv().await.and_then(Result::ok);

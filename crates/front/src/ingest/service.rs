@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+use turnpike_types::Must;
 
 use crate::FrontError;
 use crate::core::Core;
@@ -71,8 +72,8 @@ impl Ingest {
         let (acks, mut answers) = mpsc::unbounded_channel();
         let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks);
         let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
-        // The stream is new, so its list of refused batches can't be full.
-        let _ = stream.take(frame, unanswered).await;
+        let taken = stream.take(frame, unanswered).await;
+        taken.must("the list of refused batches of a new stream has room");
         // The senders end once everything is answered.
         drop(stream);
         let answer = answers.recv().await.and_then(Result::ok);

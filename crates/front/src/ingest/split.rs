@@ -18,12 +18,12 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
-use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
+use turnpike_types::{AccountNumber, Must, PartitionId, RejectReason, Timestamp, limits};
 
 use crate::ingest::decided::Decided;
 use crate::ingest::sub_batch::TRAILER_BYTES;
 use crate::routing::guiding::{HistoryBySpelling, IdentityKey, bound_at};
-use crate::routing::table::RouteTable;
+use crate::routing::table::{RouteTable, stated_mark};
 
 /// The result of splitting a batch.
 #[derive(Debug, Default)]
@@ -82,6 +82,11 @@ pub(crate) struct Splitter {
     part_of: Vec<u32>,
     guided: Vec<u8>,
 }
+
+/// Why the number of records fits 32 bits.
+const FEW: &str = "a batch has at most BATCH_RECORDS_MAX records";
+/// Why a slot to which a record was added has a part.
+const HAS_PART: &str = "the first record of a partition makes its part";
 
 struct SplitState<'a> {
     table: &'a RouteTable,
@@ -159,7 +164,7 @@ impl Splitter {
 
     /// Adds one record to the part of its partition.
     fn place(&mut self, run: &mut SplitState<'_>, record: &[u8]) {
-        let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
+        let index = u32::try_from(run.records - 1).must(FEW);
         if run.split.decided.binary_search_by_key(&index, |(index, _)| *index).is_ok() {
             return;
         }
@@ -226,11 +231,12 @@ impl Splitter {
     /// clock, in the part of this slot. The part now holds a record whose account was looked up.
     /// The mark comes from the routes, which were read before the look-up.
     fn note_guided(&self, run: &mut SplitState<'_>, slot: Option<usize>) {
-        let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
-        let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
-        if let Some(part) = part.filter(|_| !off(Check::MarkStated)) {
-            part.guided_us = u64::try_from(run.table.guided_through().micros()).unwrap_or(0);
+        if run.stop.is_some() || off(Check::MarkStated) {
+            return;
         }
+        let known = slot.and_then(|slot| self.part_of.get(slot)).copied();
+        let part = run.split.parts.get_mut(known.must(HAS_PART) as usize - 1).must(HAS_PART);
+        part.guided_us = stated_mark(run.table.guided_through());
     }
 
     fn push(&mut self, run: &mut SplitState<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
@@ -247,9 +253,10 @@ impl Splitter {
                 indexes: Some(Vec::new()),
                 guided_us: 0,
             });
-            *known = u32::try_from(run.split.parts.len()).unwrap_or(u32::MAX);
+            *known =
+                u32::try_from(run.split.parts.len()).must("partitions have numbers of 32 bits");
         }
-        let Some(part) = run.split.parts.get_mut(*known as usize - 1) else { return };
+        let part = run.split.parts.get_mut(*known as usize - 1).must(HAS_PART);
         push_record(&mut part.records, record);
         part.count += 1;
         if let Some(indexes) = &mut part.indexes {
@@ -283,7 +290,7 @@ impl SplitState<'_> {
 
     fn finish(self) -> Split {
         let mut split = self.split;
-        split.records = u32::try_from(self.records).unwrap_or(u32::MAX);
+        split.records = u32::try_from(self.records).must(FEW);
         if split.refused.is_empty()
             && split.decided.is_empty()
             && let [whole] = split.parts.as_mut_slice()
@@ -321,10 +328,14 @@ pub(crate) fn head_of(frame: &BatchFrame) -> BatchId {
     let mut head = BatchId::default();
     let mut fields = turnpike_proto::wire::Fields::new(frame.body());
     while let Ok(Some((field, value))) = fields.next_field() {
-        match field {
-            1 => head.source = value.text(1).unwrap_or_default().to_owned(),
-            2 => head.batch_number = value.varint(2).unwrap_or_default(),
-            _ => {}
+        if field == 1
+            && let Ok(source) = value.text(1)
+        {
+            head.source = source.to_owned();
+        } else if field == 2
+            && let Ok(number) = value.varint(2)
+        {
+            head.batch_number = number;
         }
     }
     head.source.truncate(head.source.floor_char_boundary(limits::SOURCE_BYTES_MAX));

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::limits;
+use turnpike_types::{capped, limits};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -103,7 +103,7 @@ impl ClientStream {
     /// answered.
     async fn end(&self, why: Status) {
         tracing::debug!(status = %why, "a client's stream ends early");
-        let all = u32::try_from(self.core.config.stream_batches_max).unwrap_or(u32::MAX);
+        let all = capped(self.core.config.stream_batches_max);
         let given_up = async {
             // Outstanding batches are being answered RETRY. A client that does not read its answers
             // is abandoned.

@@ -61,7 +61,7 @@ impl PendingSubBatch {
             Body::Fresh(records) => records,
             Body::Sent(sent) => {
                 let mut again = Vec::with_capacity(self.records_bytes + TRAILER_BYTES);
-                again.extend_from_slice(sent.get(..self.records_bytes).unwrap_or_default());
+                again.extend_from_slice(&sent[..self.records_bytes]);
                 again
             }
         };

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use turnpike_mutants::{Check, off};
 use turnpike_store::{Binding, IdentityHistory, IdentityStore, StoreResult};
-use turnpike_types::{AccountNumber, Identity, Timestamp};
+use turnpike_types::{AccountNumber, Identity, Timestamp, capped};
 
 use crate::routing::routes::Routes;
 
@@ -99,7 +99,7 @@ impl Guide {
                 let in_prefixes = prefixes.iter().map(Vec::len).sum::<usize>();
                 let rows = bindings.len() + in_prefixes + first_holders.len();
                 let bytes = 128 + (identity.len() + 64) * (1 + rows);
-                u32::try_from(bytes).unwrap_or(u32::MAX)
+                capped(bytes)
             })
             .build();
         Self { db, cache, routes: None }

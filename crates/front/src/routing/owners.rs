@@ -196,6 +196,7 @@ impl Owners {
         address: &str,
         mut answer: Resp,
     ) -> Tried<Resp> {
+        // Without a standing, an answer can't be read: the default names no kind of standing.
         let standing = answer.standing().unwrap_or_default();
         match search.read(&self.routes.table(), address, standing) {
             OwnerReply::Owner => Tried::Answer(answer),

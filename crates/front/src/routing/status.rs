@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use turnpike_proto::cluster::v1::{Member, Node, Partition, StatusResponse};
 use turnpike_store::{NodeRow, PartitionRow, Serving};
-use turnpike_types::{NodeName, Timestamp};
+use turnpike_types::{NodeName, Timestamp, capped};
 
 use crate::routing::table::RouteTable;
 
@@ -21,7 +21,7 @@ pub(crate) fn status(suspicion: Duration, table: &RouteTable) -> StatusResponse 
                 name: beat.node.to_string(),
                 address: beat.address.clone(),
                 incarnation: beat.incarnation.to_string(),
-                silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+                silent_ms: capped(silent.as_millis()),
                 live: *silent < suspicion,
                 draining: beat.draining,
                 serving: beat.serving.iter().map(|serving| serving.partition.0).collect(),
@@ -70,7 +70,7 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
         pinned_ms: row
             .pin
             .as_ref()
-            .map_or(0, |pin| u64::try_from(pin.until.0.saturating_sub(now.0) / 1_000).unwrap_or(0)),
+            .map_or(0, |pin| pin.until.0.saturating_sub(now.0).max(0).unsigned_abs() / 1_000),
         accepts_from_us: Some(accepts_from(spec.accept_since, spec.horizon_us, now).0),
     }
 }

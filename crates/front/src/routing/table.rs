@@ -75,6 +75,12 @@ impl Route {
     }
 }
 
+/// A mark of look-ups as a sub-batch states it, in microseconds. At least 1, with which an owner
+/// refuses the sub-batch as too old: 0 would state that no account was looked up.
+pub(crate) fn stated_mark(mark: Timestamp) -> u64 {
+    mark.micros().max(1).unsigned_abs()
+}
+
 impl RouteTable {
     /// The mark of look-ups (P28). Look-ups that begin after this table was read are valid for
     /// records that start no later than the sum of this instant, [`GUIDED_MAX_US`], and
@@ -95,7 +101,8 @@ impl RouteTable {
             return Duration::ZERO;
         }
         let age = self.observation.now.micros().saturating_sub(self.guided_through().micros());
-        Duration::from_micros(u64::try_from(age).unwrap_or(0))
+        // The mark may be ahead of the last read of the clock.
+        Duration::from_micros(age.max(0).unsigned_abs())
     }
 
     /// The table before the first read.

@@ -625,7 +625,9 @@ impl World {
         let mut cluster = ClusterServiceClient::new(self.channel.clone());
         loop {
             let seen = cluster.status(turnpike_proto::cluster::v1::StatusRequest {}).await;
-            let seen = seen.map(|seen| seen.into_inner().partitions).unwrap_or_default();
+            // Until the front has read routes, it has no status.
+            let seen = seen.into_iter().flat_map(|seen| seen.into_inner().partitions);
+            let seen: Vec<_> = seen.collect();
             let same = |row: &turnpike_store::PartitionRow| {
                 let id = row.spec.id.0;
                 seen.iter().any(|p| p.id == id && p.epoch == row.epoch.number())

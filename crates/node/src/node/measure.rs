@@ -18,8 +18,8 @@ const CAUSES: [TakeoverCause; 11] = [
     TakeoverCause::TakenBack,
     TakeoverCause::SteppedDown,
 ];
-const ENDS: [&str; 7] =
-    ["fenced", "lost", "released", "rolled-back", "database", "damaged", "stopped"];
+const ENDS: [&str; 8] =
+    ["fenced", "lost", "released", "rolled-back", "database", "damaged", "panicked", "stopped"];
 
 /// Creates each counter with value zero. A counter that first appears with its first event shows no
 /// increase for that event.

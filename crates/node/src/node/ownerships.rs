@@ -228,6 +228,7 @@ impl Ownerships {
             let Some(owner) = self.owners.remove(&partition) else { continue };
             let lived = owner.began.elapsed();
             let exit = owner.task.await;
+            // A task that was aborted: the node stops.
             let OwnerExit { ended, standby } =
                 exit.unwrap_or(OwnerExit { ended: Ended::Stopped, standby: None });
             self.note_end(partition, &ended, lived);
@@ -309,7 +310,11 @@ impl Ownerships {
     fn note_end(&mut self, partition: PartitionId, ended: &Ended, lived: Duration) {
         let is_trouble = matches!(
             ended,
-            Ended::Store(_) | Ended::Damaged(_) | Ended::RolledBack | Ended::Stopped
+            Ended::Store(_)
+                | Ended::Damaged(_)
+                | Ended::RolledBack
+                | Ended::Panicked(_)
+                | Ended::Stopped
         );
         if !is_trouble {
             self.troubled.remove(&partition);

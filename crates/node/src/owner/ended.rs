@@ -26,6 +26,9 @@ pub(crate) enum Ended {
     /// The log or a checkpoint can't be read.
     #[error("{0}")]
     Damaged(String),
+    /// An invariant of the owner did not hold. Another owner reads the log.
+    #[error("the owner panicked: {0}")]
+    Panicked(String),
     /// The node stops.
     #[error("the node stops")]
     Stopped,
@@ -41,6 +44,7 @@ impl Ended {
             Self::RolledBack => "rolled-back",
             Self::Store(_) => "database",
             Self::Damaged(_) => "damaged",
+            Self::Panicked(_) => "panicked",
             Self::Stopped => "stopped",
         }
     }

@@ -2,7 +2,7 @@
 //! the last few segments.
 //!
 //! ```text
-//!   node.rs, each round: the log's observed end --watch--> follow: read, apply, report position
+//!   node/runner.rs, each round: the log's observed end --watch--> follow: read, apply, report position
 //!   a claim that won:    take() --> the replica becomes the owner's state
 //!   an owner that released the partition returns its state, to be followed from there (P13)
 //! ```

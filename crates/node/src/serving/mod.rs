@@ -3,10 +3,12 @@
 //! ```text
 //!   service.rs   the gRPC service
 //!   gates.rs     per partition: is it served here, must the request wait, or who serves it?
+//!   refusals.rs  the verdicts and texts of refused requests
 //!   relay.rs     relays requests to the owner on another node
 //! ```
 
 mod gates;
+mod refusals;
 mod relay;
 mod service;
 

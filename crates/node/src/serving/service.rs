@@ -21,6 +21,7 @@ use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
 use super::gates::{Gates, OwnerQueue, RequestOrigin};
+use super::refusals::invalid;
 use super::relay::{OwnerClient, pass_on};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
 
@@ -369,66 +370,4 @@ impl Gates {
         failpoint::pass(Step::NodeAdmitted).await.ok()?;
         Some(room)
     }
-
-    fn not_owner(&self, partition: PartitionId) -> Standing {
-        let message = self.shared.database_error.get().unwrap_or_else(|| {
-            format!("node {} does not serve partition {partition}", self.config.name)
-        });
-        Standing {
-            verdict: Verdict::NotOwner.into(),
-            owner_address: self.owner_address(partition),
-            message,
-            ..Standing::default()
-        }
-    }
-
-    fn overloaded(&self) -> Standing {
-        metrics::counter!("turnpike_refused_total", "reason" => "queue-full").increment(1);
-        Standing {
-            verdict: Verdict::Overloaded.into(),
-            retry_after_ms: u32::try_from(self.config.admission().as_millis()).unwrap_or(1000),
-            message: format!(
-                "node {} has {} bytes of requests waiting, its limit: send the request again later",
-                self.config.name, self.config.queue_bytes_max
-            ),
-            ..Standing::default()
-        }
-    }
-
-    fn refused(&self, partition: PartitionId, epoch: Epoch, why: &Refusal) -> Standing {
-        match why {
-            Refusal::WrongPartition => Standing {
-                message: format!("an account is not in partition {partition}: the route is stale"),
-                ..self.not_owner(partition)
-            },
-            Refusal::Invalid(message) => invalid(message.clone()),
-            // The front answers RETRY to the client in the end. When the client sends the records
-            // again, their identities are looked up again.
-            Refusal::GuidedLongAgo => Standing {
-                verdict: Verdict::Overloaded.into(),
-                epoch: epoch.number(),
-                retry_after_ms: 1_000,
-                message: "the identities of these records were looked up too long ago".to_owned(),
-                ..Standing::default()
-            },
-            Refusal::KeysFull => {
-                metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
-                Standing {
-                    verdict: Verdict::Overloaded.into(),
-                    epoch: epoch.number(),
-                    retry_after_ms: 10_000,
-                    message: format!(
-                        "partition {partition} holds {} keys, its limit: give it a shorter \
-                         horizon, or spread its accounts over more partitions",
-                        self.config.keys_max
-                    ),
-                    ..Standing::default()
-                }
-            }
-        }
-    }
-}
-
-fn invalid(message: String) -> Standing {
-    Standing { verdict: Verdict::Invalid.into(), message, ..Standing::default() }
 }

@@ -1,7 +1,10 @@
 //! A takeover: claim the partition, load its state, and serve it.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 use turnpike_store::failpoint::{self, Step};
@@ -86,8 +89,11 @@ impl Candidate {
     ) -> OwnerExit {
         let partition = self.spec.id;
         self.log_claim();
-        let ended = match self.serve(told, &mut queue).await {
-            Ok(ended) | Err(ended) => ended,
+        let served = AssertUnwindSafe(self.serve(told, &mut queue)).catch_unwind().await;
+        let ended = match served {
+            Ok(Ok(ended) | Err(ended)) => ended,
+            // The state is dropped with the owner, so that nothing of it is seen again.
+            Err(panic) => Ended::Panicked(text_of(panic.as_ref())),
         };
         let gate = match &ended {
             Ended::Released { to, .. } => Gate::Left(to.clone()),
@@ -103,7 +109,9 @@ impl Candidate {
         }
         match &ended {
             Ended::Store(error) => self.shared.database_error.set(Some(error.to_string())),
-            Ended::Damaged(what) => self.shared.database_error.set(Some(what.clone())),
+            Ended::Damaged(what) | Ended::Panicked(what) => {
+                self.shared.database_error.set(Some(what.clone()))
+            }
             _ => {}
         }
         self.gates.wake.notify_one();
@@ -238,6 +246,13 @@ impl Candidate {
     fn owner_before(&self) -> Option<&str> {
         self.owner_before.as_ref().map(|owner| owner.0.as_str())
     }
+}
+
+/// The message of a panic.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
 }
 
 fn millis(duration: Duration) -> u64 {

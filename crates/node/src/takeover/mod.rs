@@ -1,4 +1,5 @@
-//! A takeover: claim the partition, load its state, and serve it.
+//! A takeover: claim the partition, load its state, and serve it. Whether and when to claim is
+//! decided in `membership/decisions.rs`.
 
 mod candidate;
 

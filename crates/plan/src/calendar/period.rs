@@ -15,7 +15,9 @@ impl Period {
     /// The period that identifies a subscription: its start in minutes since 1970, independent of
     /// the zone, which may change. [`Period::EVER`] when the start is unknown.
     pub fn of_subscription(since: i64) -> Self {
-        let minutes = i32::try_from(since.div_euclid(60_000_000));
-        minutes.map_or(Self::EVER, Self)
+        match i32::try_from(since.div_euclid(60_000_000)) {
+            Ok(minutes) => Self(minutes),
+            Err(_) => Self::EVER,
+        }
     }
 }

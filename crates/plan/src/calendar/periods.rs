@@ -9,7 +9,7 @@
 mod tests;
 
 use jiff::civil::Date;
-use turnpike_types::Timestamp;
+use turnpike_types::{Must, Timestamp};
 
 use crate::calendar::period::Period;
 use crate::calendar::zone::{Zone, first_instant_of};
@@ -216,7 +216,8 @@ impl Calendar {
 
 fn instant(at: i64) -> jiff::Timestamp {
     let last = INSTANTS.end - 1;
-    jiff::Timestamp::from_microsecond(at.clamp(INSTANTS.start, last)).unwrap_or_default()
+    let at = jiff::Timestamp::from_microsecond(at.clamp(INSTANTS.start, last));
+    at.must("INSTANTS lies within the calendar")
 }
 
 fn look_up_interval(zone: &Zone, at: i64) -> OffsetInterval {
@@ -266,7 +267,7 @@ fn first_of(calendared: Calendared, cycle_day: u8, date: Date) -> Date {
             if this <= date {
                 return this;
             }
-            let before = date.first_of_month().yesterday().unwrap_or(Date::MIN);
+            let before = date_or(date.first_of_month().yesterday(), Date::MIN);
             on_cycle_day(before.first_of_month(), cycle_day)
         }
     }
@@ -290,31 +291,41 @@ fn next_first(calendared: Calendared, cycle_day: u8, first: Date) -> Date {
 /// year, and 31 March again (docs/plan-semantics.md section 4).
 fn on_cycle_day(first_of_month: Date, cycle_day: u8) -> Date {
     let last = first_of_month.days_in_month();
-    let day = i8::try_from(cycle_day).unwrap_or(last).clamp(1, last);
-    Date::new(first_of_month.year(), first_of_month.month(), day).unwrap_or(first_of_month)
+    let day = cycle_day.clamp(1, last.unsigned_abs()).cast_signed();
+    let date = Date::new(first_of_month.year(), first_of_month.month(), day);
+    date.must("the day lies within the month")
+}
+
+/// The date; `edge` if it would be outside the calendar.
+fn date_or(date: Result<Date, jiff::Error>, edge: Date) -> Date {
+    match date {
+        Ok(date) => date,
+        Err(_) => edge,
+    }
 }
 
 /// The date plus a number of days. Returns the date itself if the result is outside the calendar.
 pub(crate) fn days_on(date: Date, days: i32) -> Date {
-    date.checked_add(jiff::Span::new().days(days)).unwrap_or(date)
+    date_or(date.checked_add(jiff::Span::new().days(days)), date)
 }
 
+/// The first date of the next month; `first` itself in the last month of the calendar.
 fn next_month(first: Date) -> Date {
     let (year, month) = (first.year(), first.month());
     let next = if month == 12 { Date::new(year + 1, 1, 1) } else { Date::new(year, month + 1, 1) };
-    next.unwrap_or(first)
+    date_or(next, first)
 }
 
-/// The first date of a period.
+/// The first date of a period; [`Date::MIN`] if its number is no date.
 pub(crate) fn date_of(period: Period) -> Date {
     let days = jiff::Span::new().try_days(period.0);
     let date = days.and_then(|days| Date::constant(1970, 1, 1).checked_add(days));
-    date.unwrap_or(Date::MIN)
+    date_or(date, Date::MIN)
 }
 
 /// The period that starts on a local date.
 pub(crate) fn period_of(first: Date) -> Period {
     let epoch = Date::constant(1970, 1, 1);
-    let days = first.since(epoch).map_or(0, |span| span.get_days());
-    Period(days)
+    let since = first.since(epoch).must("days between two dates fit a span");
+    Period(since.get_days())
 }

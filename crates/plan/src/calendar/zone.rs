@@ -57,8 +57,10 @@ impl Zone {
     /// range.
     pub fn date_at(&self, at: Timestamp) -> Date {
         let edge = if at.micros() < 0 { Date::MIN } else { Date::MAX };
-        let at = jiff::Timestamp::from_microsecond(at.micros());
-        at.map_or(edge, |at| self.rules().to_datetime(at).date())
+        match jiff::Timestamp::from_microsecond(at.micros()) {
+            Ok(at) => self.rules().to_datetime(at).date(),
+            Err(_) => edge,
+        }
     }
 
     pub(crate) fn rules(&self) -> &TimeZone {

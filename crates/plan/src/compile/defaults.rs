@@ -160,7 +160,11 @@ fn candidates(document: &Document, parameter: &Parameter) -> Vec<String> {
 
 /// Quantities between, above and below those that the plan contains.
 fn quantities(document: &Document, parameter: &Parameter) -> Vec<String> {
-    let default = Quantity::parse(&parameter.value).map_or(Unit::One, |quantity| quantity.unit);
+    let default = match Quantity::parse(&parameter.value) {
+        Ok(quantity) => quantity.unit,
+        // A value without a unit counts single things.
+        Err(_) => Unit::One,
+    };
     let written = all_properties(document).filter_map(|(_, text)| {
         Quantity::parse(text).ok().filter(|quantity| quantity.unit == default)
     });

@@ -1,6 +1,7 @@
 //! Units, decimals and quantities in the syntax of plans: `100 h`, `0.05`, `1 GB`.
 
 use std::fmt;
+use turnpike_types::Must;
 
 use crate::language::nearest::hint;
 
@@ -65,7 +66,10 @@ impl Decimal {
             .bytes()
             .chain(part.bytes())
             .fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-        Ok(Self { digits, scale: u32::try_from(part.len()).unwrap_or(0) })
+        Ok(Self {
+            digits,
+            scale: u32::try_from(part.len()).must("there are at most DIGITS_MAX digits"),
+        })
     }
 }
 

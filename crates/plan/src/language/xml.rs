@@ -8,7 +8,7 @@ use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, ResolveResult};
 use quick_xml::reader::NsReader;
-use turnpike_types::limits::PLAN_XML_BYTES_MAX;
+use turnpike_types::{Must, limits::PLAN_XML_BYTES_MAX};
 
 use crate::language::findings::{Cause, Findings};
 
@@ -48,6 +48,9 @@ impl Element {
     }
 }
 
+/// Why a position in a plan's text is an index of memory.
+const IN_TEXT: &str = "the parser reads a text in memory";
+
 /// The root element; `None`, with findings, when the text is not one well-formed document.
 pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     if xml.len() > PLAN_XML_BYTES_MAX {
@@ -61,12 +64,12 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     let mut reader = NsReader::from_str(xml);
     let mut tree = Tree { lines: Lines::of(xml), open: Vec::new(), root: None };
     loop {
-        let start = usize::try_from(reader.buffer_position()).unwrap_or(0);
+        let start = usize::try_from(reader.buffer_position()).must(IN_TEXT);
         let line = tree.lines.at(start);
         let read = match reader.read_resolved_event() {
             Ok((space, event)) => tree.take(&space, event, line),
             Err(error) => {
-                let at = usize::try_from(reader.error_position()).unwrap_or(start);
+                let at = usize::try_from(reader.error_position()).must(IN_TEXT);
                 let message = format!("not well-formed XML: {error}");
                 findings.error(tree.lines.at(at), None, Cause::Malformed, message);
                 return None;
@@ -94,7 +97,7 @@ impl Lines {
 
     fn at(&self, byte: usize) -> u32 {
         let before = self.0.partition_point(|&end| end < byte);
-        u32::try_from(before + 1).unwrap_or(u32::MAX)
+        u32::try_from(before + 1).must("a plan has fewer than 2^32 lines")
     }
 }
 

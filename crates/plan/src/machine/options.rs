@@ -76,15 +76,31 @@ impl Comparison {
     pub const NOTHING: Self = Self { running: Money::ZERO, once: Money::ZERO };
 }
 
-/// The sums of the alternative `plan` so far in the cycle that begins with `cycle`.
+/// The sums of the alternative `plan` so far in the cycle that begins with `cycle`. Sums that are
+/// no amounts count as zero here; the cycle can't be billed with them ([`Rater::post_winner`]).
 pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -> Comparison {
-    let Some([running, once]) = sums_of(plan) else { return Comparison::NOTHING };
+    match stored_sums(plan, state, cycle) {
+        Ok(sums) => sums,
+        Err(_) => Comparison::NOTHING,
+    }
+}
+
+/// As [`comparison`].
+///
+/// # Errors
+/// A stored sum is no amount. Sums are checked before they are stored, but another release may have
+/// stored them.
+fn stored_sums(
+    plan: &PlanInForce<'_>,
+    state: &AccountState,
+    cycle: Period,
+) -> Result<Comparison, SuspenseReason> {
+    let Some([running, once]) = sums_of(plan) else { return Ok(Comparison::NOTHING) };
     let sum = |variable| {
         let nanos = state.get(variable, cycle).unwrap_or(0);
-        // Sums are checked before they are stored.
-        Money::from_nanos(nanos).unwrap_or(Money::ZERO)
+        Money::from_nanos(nanos).ok_or(SuspenseReason::Overflow)
     };
-    Comparison { running: sum(running), once: sum(once) }
+    Ok(Comparison { running: sum(running)?, once: sum(once)? })
 }
 
 /// The variables that hold an alternative's sums: of usage and recurring charges, and of one-time
@@ -155,9 +171,12 @@ impl Rater {
         let plans = interval.plans.iter().enumerate();
         let alternatives: Vec<(usize, &PlanInForce<'_>)> =
             plans.filter(|(_, plan)| plan.is_of(option.offer)).collect();
+        for (_, plan) in &alternatives {
+            stored_sums(plan, state, cycle.period)?;
+        }
         let Some(place) = winner(&alternatives, state, Cycle::of(cycle)) else { return Ok(()) };
         let plan = &interval.plans[place];
-        let comes_to = comparison(plan, state, cycle.period);
+        let comes_to = stored_sums(plan, state, cycle.period)?;
         let tentative = plan.code.tentative;
         // After an opt-out the plan of the cycle is fixed: the option's fee is not due.
         let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));

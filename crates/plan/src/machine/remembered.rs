@@ -221,8 +221,10 @@ fn instant(micros: i128, zone: &Zone) -> String {
 }
 
 fn date(days: i128) -> String {
-    let period = i32::try_from(days).map(Period);
-    period.map_or_else(|_| days.to_string(), first_date)
+    match i32::try_from(days) {
+        Ok(days) => first_date(Period(days)),
+        Err(_) => days.to_string(),
+    }
 }
 
 /// The first date of a period in ISO format; the number if the period is not a date; empty for
@@ -233,7 +235,10 @@ fn first_date(period: Period) -> String {
     }
     let days = jiff::Span::new().try_days(period.0);
     let date = days.and_then(|days| Date::constant(1970, 1, 1).checked_add(days));
-    date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
+    match date {
+        Ok(date) => date.to_string(),
+        Err(_) => period.0.to_string(),
+    }
 }
 
 #[cfg(test)]

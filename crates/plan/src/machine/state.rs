@@ -39,6 +39,7 @@ impl Keep {
     }
 
     /// The oldest period to retain when records from `floor` on are accepted.
+    #[expect(clippy::disallowed_methods, reason = "before the first floor nothing is too old")]
     fn oldest(self, floor: Timestamp) -> i32 {
         const INTERVAL_US: i64 = 300_000_000;
         // A period of at most 31 days may have begun before the floor; the local date of an instant

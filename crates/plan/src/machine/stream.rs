@@ -6,6 +6,8 @@
 //! a Weigher makes copies, and so do two paths that meet. When a rater divides the copies of one
 //! unit between two tiers, `skip` is the number of copies before these that belong to another tier.
 
+use turnpike_types::Must;
+
 /// Units `first <= k < end` of a record, each `copies` times (at least once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -143,7 +145,11 @@ impl UnitFlow {
             return self.start;
         }
         let offset = i128::from(unit) * i128::from(self.duration) / i128::from(self.quantity);
-        self.start.saturating_add(i64::try_from(offset).unwrap_or(i64::MAX))
+        match i64::try_from(offset) {
+            Ok(offset) => self.start.saturating_add(offset),
+            // The unit lies behind the last instant.
+            Err(_) => i64::MAX,
+        }
     }
 
     /// The number of units before an instant T, `ceil((T-start)*Q/D)`, where D is the duration and
@@ -170,7 +176,7 @@ impl UnitFlow {
         let (whole, part) =
             (product / i128::from(self.duration), product % i128::from(self.duration));
         let units = whole + i128::from(part != 0);
-        i64::try_from(units).unwrap_or(self.quantity).min(self.quantity)
+        i64::try_from(units).must("the instant lies within the record").min(self.quantity)
     }
 }
 

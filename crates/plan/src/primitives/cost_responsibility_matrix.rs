@@ -5,7 +5,7 @@
 //! failed transfer has no payer, unless a row has a condition on its status.
 
 use smallvec::SmallVec;
-use turnpike_types::{LineKind, Money, Posting, SuspenseReason};
+use turnpike_types::{LineKind, Money, Must, Posting, SuspenseReason};
 
 use crate::compile::build::Builder;
 use crate::compile::definition::Definition;
@@ -246,7 +246,7 @@ impl Op for Matrix {
             if payers.is_none() {
                 payers = Some(self.payers(run)?);
             }
-            self.share(run, number, payers.as_deref().unwrap_or_default())
+            self.share(run, number, payers.as_deref().must("they were read"))
         })
     }
 }

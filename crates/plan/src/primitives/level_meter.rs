@@ -200,7 +200,7 @@ impl LevelMeter {
             return Err(too_early(run, at, stated));
         }
         run.set(self.stated, Period::EVER, at.into())?;
-        let billed = self.billed_before(run);
+        let billed = self.billed_before(run)?;
         // The time of the record is billed already, so its level replaces the level that the close
         // copied into the open piece.
         if at < billed
@@ -219,7 +219,7 @@ impl LevelMeter {
     /// Bills the periods that end with a cycle, and copies the last level into the part of time
     /// that follows.
     fn close(&self, run: &mut Evaluation<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
-        let billed = self.billed_before(run);
+        let billed = self.billed_before(run)?;
         let open = cycle.from.max(billed);
         let mut reached = open;
         while reached < cycle.to {
@@ -292,7 +292,8 @@ impl LevelMeter {
             let level = before.map_or(0, |before| run.value(self.level, before));
             return Ok(Metered { level, since: begins, sum: 0, peak: 0 });
         };
-        let since = i64::try_from(run.value(self.since, piece)).unwrap_or(begins).max(begins);
+        let since = i64::try_from(run.value(self.since, piece));
+        let since = since.map_err(|_| SuspenseReason::Overflow)?.max(begins);
         let (sum, peak) = (run.value(self.sum, piece), run.value(self.peak, piece));
         Ok(Metered { level, since, sum, peak })
     }
@@ -304,9 +305,10 @@ impl LevelMeter {
         known.last().map(|entry| entry.period)
     }
 
-    fn billed_before(&self, run: &Evaluation<'_>) -> i64 {
-        let billed = run.state.get(self.billed, Period::EVER);
-        billed.and_then(|billed| i64::try_from(billed).ok()).unwrap_or(i64::MIN)
+    /// The instant up to which the level was billed; the beginning of time if it was not yet.
+    fn billed_before(&self, run: &Evaluation<'_>) -> Result<i64, SuspenseReason> {
+        let Some(billed) = run.state.get(self.billed, Period::EVER) else { return Ok(i64::MIN) };
+        i64::try_from(billed).map_err(|_| SuspenseReason::Overflow)
     }
 
     fn keep(
@@ -326,9 +328,10 @@ impl LevelMeter {
 /// Refuses a record that states a level for an instant before that of the last such record.
 #[cold]
 fn too_early(run: &Evaluation<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
-    let stated = stated.and_then(|stated| i64::try_from(stated).ok()).unwrap_or(i64::MAX);
-    let [at, stated] = [at, stated].map(|at| run.account.zone.show(Timestamp(at)));
-    let about = format_args!("{at} is before the last statement, {stated}");
+    let show = |at| run.account.zone.show(Timestamp(at));
+    let stated = stated.and_then(|stated| i64::try_from(stated).ok()).map(show);
+    let stated = stated.as_deref().map_or(String::new(), |stated| format!(", {stated}"));
+    let about = format_args!("{} is before the last statement{stated}", show(at));
     run.refuse(SuspenseReason::OutOfOrder, about)
 }
 

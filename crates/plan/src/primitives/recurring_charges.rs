@@ -245,6 +245,8 @@ struct Prorated {
 enum Falls {
     Charge(Date),
     Credit,
+    /// The stored date up to which the charge is booked is none, so no charge can be booked.
+    Unreadable,
 }
 
 impl Op for InAdvance {
@@ -255,6 +257,7 @@ impl Op for InAdvance {
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
             Some((due, Falls::Credit)) if due == at => self.credit(run),
+            Some((due, Falls::Unreadable)) if due == at => Err(SuspenseReason::Overflow),
             _ => Ok(()),
         }
     }
@@ -274,9 +277,15 @@ impl InAdvance {
     fn next_charge(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
         let (since, cancelled, from) = (query.since, query.cancelled, query.from);
         let subscription = Period::of_subscription(since);
-        let booked = query.state.get(self.next, subscription);
-        let booked = booked.and_then(|days| i32::try_from(days).ok());
-        let booked = booked.map(|days| date_of(Period(days)));
+        let booked = match query.state.get(self.next, subscription).map(i32::try_from) {
+            None => None,
+            Some(Ok(days)) => Some(date_of(Period(days))),
+            // Without the date, charges would be booked again or left out.
+            Some(Err(_)) => {
+                let at = since.max(from);
+                return (at < query.until).then_some((at, Falls::Unreadable));
+            }
+        };
         let begins_here = since > i64::MIN && since >= from;
         let date = match booked {
             Some(booked) => self.to_be_booked(booked, query)?,

@@ -188,7 +188,7 @@ fn step(
         Mode::Package => (steps::price(child, 1, builder)?, steps::per(child, base, builder)?),
         _ => (builder.price(child.line, amount, per)?, 1),
     };
-    let (small, shown) = small_record(builder.unit(), base(per).unwrap_or(1));
+    let (small, shown) = small_record(builder.unit(), builder.read(child.line, "per", base(per))?);
     if mode != Mode::Package && price.is_coarse_for(small) && !builder.rounds_running() {
         let comes_to = price.of(small).map_or_else(String::new, |money| money.to_string());
         let message = format!(

@@ -7,7 +7,7 @@
 //! These are exact fractions, each rounded once, and the net amount is G less the taxes.
 
 use smallvec::SmallVec;
-use turnpike_types::{LineKind, Money, SuspenseReason};
+use turnpike_types::{LineKind, Money, Must, SuspenseReason};
 
 use crate::compile::definition::Definition;
 use crate::language::price::half_even;
@@ -106,7 +106,7 @@ impl Op for TaxCalculator {
             if taxes.is_none() {
                 taxes = Some(self.taxes(run)?);
             }
-            let taxes = taxes.as_deref().unwrap_or_default();
+            let taxes = taxes.as_deref().must("they were read");
             match self.net {
                 Some(net) if !taxes.is_empty() => self.take_out(run, number, taxes, net),
                 _ => self.add(run, number, taxes),

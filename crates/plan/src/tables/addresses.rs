@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
+use turnpike_types::Must;
 
 use super::rows::{Column, Faults, Kind, Row, required};
 
@@ -101,7 +102,7 @@ impl Kind for Rows {
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let network = row.read(NETWORK, network)?;
         let location = row.cell(LOCATION);
-        let next = u32::try_from(self.locations.len()).unwrap_or(u32::MAX);
+        let next = u32::try_from(self.locations.len()).must("a table has fewer than 2^32 rows");
         let location = match self.locations.get(location) {
             Some(&known) => known,
             None => *self.locations.entry(location.into()).or_insert(next),

@@ -1,6 +1,8 @@
 //! Dial plans: prefixes of telephone numbers and the prices of calls to them
 //! (docs/plan-semantics.md section 8).
 
+use turnpike_types::Must;
+
 use super::countries::DIGITS_MAX;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
 use crate::language::measure::{Decimal, Quantity, Unit};
@@ -68,6 +70,7 @@ impl DialPlan {
 impl Key {
     fn begins(&self, number: u64) -> bool {
         let other = 64 - 4 * u32::from(self.digits);
+        // A key without digits begins every number.
         (self.packed ^ number).checked_shr(other).unwrap_or(0) == 0
     }
 }
@@ -148,18 +151,21 @@ impl Kind for Rows {
     }
 }
 
+/// Why the digits of a prefix can be packed.
+const SHORT: &str = "a prefix has at most DIGITS_MAX digits";
+
 /// The keys of rows in order of prefixes.
 fn keys(rows: &[DialRow]) -> Vec<Key> {
     let mut keys = Vec::with_capacity(rows.len());
     // The prefixes with which the previous prefix begins, itself included, shortest first.
     let mut open: Vec<(Key, u32)> = Vec::new();
     for row in rows {
-        let packed = pack(&row.prefix).unwrap_or(0);
+        let packed = pack(&row.prefix).must(SHORT);
         while open.last().is_some_and(|(key, _)| !key.begins(packed)) {
             open.pop();
         }
         let within = open.last().map(|&(_, index)| index);
-        let digits = u8::try_from(row.prefix.len()).unwrap_or(0);
+        let digits = u8::try_from(row.prefix.len()).must(SHORT);
         let key = Key { packed, digits, within };
         open.push((key, row.index));
         keys.push(key);

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use smallvec::SmallVec;
+use turnpike_types::Must;
 
 use super::countries::{DIGITS_MAX, begins_with_zero, country};
 
@@ -114,7 +115,7 @@ impl Digits {
 
     /// The digits, without `+`.
     pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).must("digits are ASCII")
     }
 
     fn as_bytes(&self) -> &[u8] {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use smallvec::SmallVec;
+use turnpike_types::Must;
 
 use super::place;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
@@ -54,7 +55,7 @@ impl TaxTable {
         for name in place::lineage(place) {
             let Some(range) = self.places.get(name) else { continue };
             let taxes: &mut SmallVec<_> = known.get_or_insert_with(SmallVec::new);
-            let rows = self.rows.get(range.clone()).unwrap_or_default();
+            let rows = &self.rows[range.clone()];
             let bears = |row: &&TaxRow| row.category.is_empty() || *row.category == *category;
             taxes.extend(rows.iter().filter(bears));
         }
@@ -115,7 +116,8 @@ impl Kind for Rows {
         for (at, (row, _)) in lined.into_iter().enumerate() {
             let range = table.places.entry(row.place.clone()).or_insert(at..at);
             range.end = at + 1;
-            table.rows.push(TaxRow { index: u32::try_from(at).unwrap_or(u32::MAX), ..row });
+            let index = u32::try_from(at).must("a table has fewer than 2^32 rows");
+            table.rows.push(TaxRow { index, ..row });
         }
         table
     }

@@ -1,7 +1,7 @@
 //! The catalogue in memory.
 
 use async_trait::async_trait;
-use turnpike_types::Timestamp;
+use turnpike_types::{Timestamp, capped};
 
 use super::database::MemoryDatabase;
 use super::state::{State, within};
@@ -48,7 +48,7 @@ impl State {
 
     /// The entries after catalogue version `after`. Version `n` has index `n - 1`.
     fn published_after(&self, after: u64) -> impl Iterator<Item = &CatalogueEntry> {
-        self.catalogue.iter().skip(usize::try_from(after).unwrap_or(usize::MAX))
+        self.catalogue.iter().skip(capped(after))
     }
 
     fn catalogue_since(&self, after: u64, most: usize) -> Vec<CatalogueEntry> {

@@ -35,7 +35,8 @@ impl CheckpointStore for MemoryDatabase {
 
     async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
         let state = self.state();
-        Ok(state.partition(partition).map_or(Vec::new(), |p| p.manifests.clone()))
+        // As in a table, a partition that does not exist has no checkpoints.
+        Ok(state.partitions.get(&partition).map(|p| p.manifests.clone()).unwrap_or_default())
     }
 
     async fn checkpoint_part(
@@ -44,7 +45,7 @@ impl CheckpointStore for MemoryDatabase {
         name: &str,
     ) -> StoreResult<Option<Bytes>> {
         let state = self.state();
-        let part = state.partition(partition).ok().and_then(|p| p.parts.get(name));
+        let part = state.partitions.get(&partition).and_then(|p| p.parts.get(name));
         Ok(part.map(|part| part.body.clone()))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use turnpike_types::{PartitionId, SegmentNumber};
+use turnpike_types::{PartitionId, SegmentNumber, capped};
 
 use super::database::MemoryDatabase;
 use super::state::{Partition, State, within};
@@ -31,7 +31,9 @@ impl LogStore for MemoryDatabase {
         bytes_max: usize,
     ) -> StoreResult<Vec<SegmentRow>> {
         let state = self.state();
-        Ok(state.partition(partition).map_or(Vec::new(), |p| p.read_segments(after, bytes_max)))
+        let known = state.partitions.get(&partition);
+        // As in a table, a partition that does not exist has no segments.
+        Ok(known.map(|p| p.read_segments(after, bytes_max)).unwrap_or_default())
     }
 
     async fn posting_segments(
@@ -41,7 +43,8 @@ impl LogStore for MemoryDatabase {
         most: usize,
     ) -> StoreResult<Vec<SegmentRow>> {
         let state = self.state();
-        Ok(state.partition(partition).map_or(Vec::new(), |p| p.posting_segments(after, most)))
+        let known = state.partitions.get(&partition);
+        Ok(known.map(|p| p.posting_segments(after, most)).unwrap_or_default())
     }
 }
 
@@ -63,7 +66,7 @@ impl Drop for InFlight<'_> {
 
 impl Partition {
     fn read_segments(&self, after: SegmentNumber, bytes_max: usize) -> Vec<SegmentRow> {
-        let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let skip = capped(after.0);
         let bytes = |row: &SegmentRow| row.body.len();
         within(bytes_max, bytes, self.segments.iter().skip(skip))
     }

@@ -2,6 +2,7 @@
 //! purposes.
 
 use tokio::sync::Semaphore;
+use turnpike_types::capped;
 
 use super::connections::{Broken, DedicatedPool};
 use super::database::{APPEND_LIMIT, BEAT_LIMIT, BULK_LIMIT, LOCK_LIMIT, PostgresDatabase};
@@ -23,7 +24,7 @@ impl PostgresDatabase {
     pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Self> {
         let servers = session::servers(url)?;
         session::prepare(url, &servers).await?;
-        let connections = match usize::try_from(options.connections_max).unwrap_or(usize::MAX) {
+        let connections = match capped(options.connections_max) {
             0 => CONNECTIONS_DEFAULT,
             some => some.max(CONNECTIONS_MIN),
         };

@@ -23,11 +23,15 @@ pub(crate) fn classify(doing: &'static str, error: &sqlx::Error) -> StoreError {
 }
 
 fn classify_database(doing: &'static str, error: &dyn DatabaseError, cause: String) -> StoreError {
+    // An error without a code is none of those that are known below.
     let code = error.code().unwrap_or_default();
     if error.try_downcast_ref::<PgDatabaseError>().is_some() {
         by_sqlstate(doing, &code, cause)
     } else if error.try_downcast_ref::<SqliteError>().is_some() {
-        by_sqlite_code(doing, code.parse().unwrap_or_default(), cause)
+        match code.parse() {
+            Ok(code) => by_sqlite_code(doing, code, cause),
+            Err(_) => StoreError::Corrupt { doing, cause },
+        }
     } else {
         StoreError::Corrupt { doing, cause }
     }

@@ -124,16 +124,21 @@ fn partition_row(
 ) -> StoreResult<PartitionRow> {
     let (_, owner, released_to, pinned, id, epoch, started, next, posting, flaps, flapped_at, ..) =
         row;
-    let id = partition_id(id.unwrap_or(-1), doing)?;
+    let id =
+        id.ok_or_else(|| corrupt(doing, "the row of a partition lacks the partition's number"))?;
+    let id = partition_id(id, doing)?;
     let (Some(epoch), Some(next), Some(posting), Some(flaps), Some(flapped_at)) =
         (epoch, next, posting, flaps, flapped_at)
     else {
         return Err(corrupt(doing, format!("the row of partition {id} lacks a number")));
     };
-    let (claim, last_hash) = (row.12.unwrap_or_default(), row.13.unwrap_or_default());
+    let (Some(claim), Some(last_hash)) = (row.12, row.13) else {
+        return Err(corrupt(doing, format!("the row of partition {id} lacks its claim or a hash")));
+    };
     let spec =
         specs.get(&id).ok_or_else(|| corrupt(doing, format!("partition {id} has no settings")))?;
-    let flaps = u32::try_from(flaps).unwrap_or(u32::MAX);
+    let flaps = u32::try_from(flaps)
+        .map_err(|_| corrupt(doing, format!("partition {id} has {flaps} flaps")))?;
     let pin = pinned.zip(row.11);
     let pin = pin.map(|(node, until)| Pin { member: NodeName(node), until: Timestamp(until) });
     Ok(PartitionRow {

@@ -45,6 +45,7 @@ fn fence(row: &FenceTuple, doing: &'static str) -> StoreResult<(Fence, Option<Se
         claim: ClaimId(fixed(claim, doing)?),
         position: position(*next, last_hash, doing)?,
     };
+    // The column is -1 while there is no checkpoint.
     let checkpoint = u64::try_from(*checkpoint).ok().map(SegmentNumber);
     Ok((fence, checkpoint))
 }

@@ -1,6 +1,6 @@
 //! Columns, and their conversion to the types of the model.
 
-use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, capped};
 
 use super::errors::corrupt;
 use crate::{SegmentPosition, StoreResult};
@@ -45,5 +45,5 @@ pub(crate) fn position(
 
 /// The number of a limit, for a LIMIT clause or a sum of bytes.
 pub(crate) fn stored_limit(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
+    capped(most)
 }

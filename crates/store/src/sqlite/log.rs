@@ -13,7 +13,7 @@ use crate::sql::ownership::fence_of;
 use crate::sql::values::{stored, stored_partition};
 use crate::{AppendOutcome, AppendSegment, LogStore, SegmentRow, StoreError, StoreResult};
 
-const FENCE: &str = include_str!("fence.sql");
+const FENCE: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
 const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
 const INSERT_SEGMENT: &str = "INSERT INTO segments (partition, segment, epoch, prev_hash, hash, body, postings) \

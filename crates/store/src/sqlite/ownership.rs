@@ -169,10 +169,13 @@ fn json(claims: &[Claim]) -> String {
         let (id, seen) = (stored_partition(claim.partition), stored(claim.seen.number()));
         let (incarnation, forced) = (stored(claim.incarnation.0), i32::from(claim.forced));
         let comma = if list.len() == 1 { "" } else { "," };
+        // Writing to a string can't fail.
         let _ = write!(list, "{comma}[{id},{seen},\"");
         for byte in claim.node.0.bytes() {
+            // As above.
             let _ = write!(list, "{byte:02x}");
         }
+        // As above.
         let _ = write!(list, "\",{incarnation},\"{}\",{forced}]", claim.claim);
     }
     list.push(']');

@@ -145,6 +145,7 @@ impl Connection {
         // After most errors the transaction is still open. After some, such as a full disk, SQLite
         // has rolled back already and ROLLBACK itself fails, which does not matter.
         if outcome.is_err() {
+            // Its error adds nothing to that of the work.
             let _ = query("ROLLBACK").execute(&mut connection).await;
             if !matches!(
                 outcome,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
+use std::sync::Mutex;
 
 use jiff::civil::date;
 use turnpike_plan::Zone;
@@ -314,4 +315,73 @@ fn mutants_are_caught() {
         "tariffs::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
         "the fee of version 2",
     )]);
+}
+
+/// The tariffs of one account whose stored profile is changed by `change`, and what they told.
+fn stored(change: impl FnOnce(&mut Profile)) -> (Tariffs, Profiles, Arc<Mutex<Vec<String>>>) {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&told);
+    let tell = Tell::new(move |notice| heard.lock().unwrap().push(notice.to_string()));
+    let catalogue = Arc::new(catalogue_of(&[CONVERTED], rates(DAYS)));
+    let mut profile = profiles(1).get(ProfileId(0)).unwrap().clone();
+    change(&mut profile);
+    let mut changed = Profiles::default();
+    changed.intern(profile);
+    (Tariffs::new(catalogue, CodeCache::new(10, tell)), changed, told)
+}
+
+/// A newer program may store what this one can't read.
+#[test]
+fn an_option_whose_stored_fee_can_not_be_read_rates_nothing_and_is_not_free() {
+    let (mut tariffs, profiles, told) = stored(|profile| {
+        profile.subscriptions[0].option = "summer".to_owned();
+        profile.subscriptions[0].fee = "2.5e0".to_owned();
+    });
+    let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+    assert_eq!(refused.reason, SuspenseReason::UnknownPlan);
+    let detail = refused.detail.as_str();
+    assert!(detail.contains("fee of option summer can't be read"), "{detail}");
+    assert!(tariffs.due_intervals(&profiles, ProfileId(0), &|| ()).is_empty());
+    assert!(told.lock().unwrap().iter().all(|notice| notice.contains("2.5e0")));
+    assert!(!told.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_option_without_a_fee_is_free() {
+    let (mut tariffs, profiles, _) =
+        stored(|profile| profile.subscriptions[0].option = "summer".to_owned());
+    let tariff = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap();
+    assert_eq!(tariff.plans[0].option.as_ref().unwrap().fee, turnpike_types::Money::ZERO);
+}
+
+#[test]
+fn a_stored_cycle_day_that_is_no_day_of_a_month_suspends_instead_of_counting_as_the_first() {
+    for day in [0, 32, 257, 300] {
+        let (mut tariffs, profiles, _) = stored(|profile| profile.settings[0].cycle_day = day);
+        let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+        assert_eq!(refused.reason, SuspenseReason::UnknownAccount, "{day}");
+        assert_eq!(refused.detail.as_str(), format!("cycle day {day}"));
+    }
+}
+
+/// Charges are identified by the start in the zone of the opening. With another start they would be
+/// booked a second time.
+#[test]
+fn an_unknown_zone_of_the_opening_suspends_instead_of_moving_the_start_of_subscriptions() {
+    let (mut tariffs, profiles, _) = stored(|profile| {
+        let opened = Settings { zone: "Mars/Base".to_owned(), ..profile.settings[0].clone() };
+        profile.settings[0].from_us = BEGIN;
+        profile.settings.insert(0, opened);
+    });
+    let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+    assert_eq!(refused.reason, SuspenseReason::UnknownAccount);
+    assert!(refused.detail.as_str().contains("Mars/Base"), "{}", refused.detail.as_str());
+    assert!(tariffs.due_intervals(&profiles, ProfileId(0), &|| ()).is_empty());
+    let subscription = profiles.get(ProfileId(0)).unwrap().subscriptions[0].clone();
+    let why = tariffs.why_not_from(
+        profiles.get(ProfileId(0)).unwrap(),
+        &AccountState::default(),
+        &subscription,
+    );
+    assert!(why.unwrap().contains("Mars/Base"));
 }

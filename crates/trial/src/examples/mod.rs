@@ -196,7 +196,10 @@ fn take_due(
     report: &mut ExampleReport,
 ) {
     for due in trial.take_due() {
-        report.lines += due.charges().map_or(0, |charges| charges.rated().lines.len());
+        // An item that could not be rated has no lines; `fell_due` notes why.
+        if let Ok(charges) = due.charges() {
+            report.lines += charges.rated().lines.len();
+        }
         found.fell_due(&due, case.example.line);
     }
 }

@@ -316,5 +316,8 @@ fn period(period: Period) -> String {
     // The period of a subscription is a number outside the range of the calendar.
     let days = jiff::Span::new().try_days(period.0);
     let date = days.and_then(|days| first.checked_add(days));
-    date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
+    match date {
+        Ok(date) => date.to_string(),
+        Err(_) => period.0.to_string(),
+    }
 }

@@ -215,7 +215,7 @@ async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Res
 async fn drill(cluster: &mut LocalCluster, front: &Front, traffic: &Traffic) -> anyhow::Result<()> {
     chapter("4. A node is killed in the middle of it")?;
     let victim = served_by(front).await?.into_iter().find(|(id, _)| *id == 1);
-    let victim = victim.map(|(_, owner)| owner).unwrap_or_default();
+    let (_, victim) = victim.context("the front does not know account 42's partition")?;
     let node = cluster.nodes.iter_mut().find(|node| node.recipe.name == victim);
     let node: &mut RunningChild = node.context("no node serves account 42's partition")?;
     let (pid, killed) = (node.pid(), Instant::now());

@@ -108,12 +108,14 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(feed.server());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.serve("front", routes, async move {
+        // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
     let ending = async {
         let why = stop_asked.await?;
         tracing::info!(why, "stopping: answering accepted requests");
         front.shutdown().await;
+        // An error means that the server has ended already.
         let _ = stop.send(());
         Ok(())
     };

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use turnpike_proto::cluster::v1::{
     DrainRequest, ForgetRequest, HandoverRequest, StatusRequest, StatusResponse,
 };
+use turnpike_types::capped;
 
 use crate::client::{ClientArgs, ClientSettings, Front};
 use crate::context::Context;
@@ -61,8 +62,8 @@ pub(crate) struct HandoverSettings {
 
 impl HandoverArgs {
     pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<HandoverSettings> {
-        let for_ms = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
-        // The parser requires one of --to and --cancel.
+        let for_ms = capped(self.within.as_millis());
+        // The parser requires one of --to and --cancel; without a node the request cancels.
         let to = self.to.unwrap_or_default();
         Ok(HandoverSettings {
             request: HandoverRequest { partition: self.partition, to, for_ms },

@@ -9,7 +9,7 @@ use tonic::service::Routes;
 use turnpike_node::{Node, NodeConfig, StartError};
 use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
-use turnpike_types::NodeName;
+use turnpike_types::{NodeName, capped};
 
 use crate::config::NodeSection;
 use crate::context::Context;
@@ -97,7 +97,7 @@ impl NodeSettings {
             advertise = self.advertise.as_deref().unwrap_or("the listening address"),
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
             log = self.log_filter,
-            heartbeat_ms = u64::try_from(self.node.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            heartbeat_ms = capped::<u64>(self.node.heartbeat.as_millis()),
             queue_bytes_max = self.node.queue_bytes_max,
             keys_max = self.node.keys_max,
             warm_standbys = self.node.warm_standbys,
@@ -139,6 +139,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
     let serving = listener.serve(&what, routes, async move {
+        // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
     let ending = async {
@@ -147,6 +148,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
                 tracing::info!(why = why?, "stopping: handing partitions over");
                 // The listener stays open during the handover: the node still answers requests.
                 node.shutdown().await;
+                // An error means that the server has ended already.
                 let _ = stop.send(());
                 Ok(())
             }

@@ -12,7 +12,7 @@ use turnpike_proto::plan::v1::{
     GetTableRequest, ListTablesRequest, PublishTableRequest, TableVersion,
 };
 
-use crate::client::{ClientArgs, ClientSettings};
+use crate::client::{ClientArgs, ClientSettings, stated};
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::tables::{parse, read_text};
@@ -184,7 +184,7 @@ async fn publish(settings: TablePublishSettings) -> anyhow::Result<Finish> {
             ui::print_stderr(format_args!("{}: warning: {warning}", file.display()));
         }
         let TableVersion { table_id, version, starts, kind, rows, .. } =
-            answer.table.unwrap_or_default();
+            stated(answer.table, "the published table")?;
         let what = if answer.already { "was in the catalogue already" } else { "published" };
         let rows = ui::count(rows);
         ui::print(format_args!(

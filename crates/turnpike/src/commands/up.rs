@@ -145,15 +145,21 @@ pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut front => {
+            // An error means that all keepers have ended.
             let _ = stop.send(true);
             while keepers.join_next().await.is_some() {}
             return ended?.map(|()| Finish::Done);
         }
     }
     ui::print_stderr("stopping; press Ctrl-C again to kill the remaining processes");
+    // An error means that all keepers have ended.
     let _ = stop.send(true);
     tokio::select! {
-        _ = async { while keepers.join_next().await.is_some() {} let _ = front.await; } => {}
+        _ = async {
+            while keepers.join_next().await.is_some() {}
+            // An error means that the keeper panicked, which was printed.
+            let _ = front.await;
+        } => {}
         _ = interrupt.recv() => {}
     }
     // The directory stays locked until the last child has ended.
@@ -223,6 +229,7 @@ async fn keep(
 
 /// Waits for the stop signal.
 async fn wait_for_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    // An error means that the sender is gone: the program ends.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

@@ -94,6 +94,7 @@ async fn exchange(stream: TcpStream, metrics: PrometheusHandle, probe: Probe) {
         .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
+    // The client notices a broken or slow exchange, and asks again.
     let _ = tokio::time::timeout(EXCHANGE_TIME_MAX, connection).await;
 }
 

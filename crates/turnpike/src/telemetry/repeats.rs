@@ -172,11 +172,14 @@ impl Line {
         if name == "message" {
             self.text.insert_str(0, &format!("{shown}{}", if gap.is_empty() { "" } else { " " }));
         } else {
+            // A value that can't be shown must not stop the program.
             let _ = write!(self.text, "{gap}{name}={shown}");
         }
         if SUBJECTS.contains(&name) {
+            // As above.
             let _ = write!(self.key, "{name}={shown};");
         } else if words {
+            // As above.
             let _ = write!(self.key, "{name}={};", without_numbers(&shown));
         }
     }

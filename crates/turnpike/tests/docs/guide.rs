@@ -55,7 +55,7 @@ impl Walkthrough {
 
     fn shell(&self, script: &str) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_turnpike")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("sh");
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TURNPIKE_")) {
             command.env_remove(name);

@@ -184,7 +184,8 @@ fn every_test_that_holds_a_rule_exists_and_does_something() {
         for test in rule.named("Fails without it") {
             tried += 1;
             let (path, name) = test.split_once("::").expect("file::test");
-            let text = fs::read_to_string(root().join(path)).unwrap_or_default();
+            let text = fs::read_to_string(root().join(path));
+            let text = text.unwrap_or_else(|error| panic!("{}: {path}: {error}", rule.name));
             let cases = conformance_cases(path, &text);
             let cases = cases.iter().map(|(case, body)| (case.as_str(), body.clone()));
             match tests_in(&text).into_iter().chain(cases).find(|(found, _)| *found == name) {

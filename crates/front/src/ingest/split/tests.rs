@@ -243,3 +243,10 @@ proptest! {
         prop_assert!(seen.into_iter().all(|seen| seen));
     }
 }
+
+/// An owner takes a mark of 0 as the statement that no account was looked up, and checks nothing.
+#[test]
+fn p28_a_mark_before_1970_states_a_look_up_nevertheless() {
+    assert_eq!([-1, 0, 1, 9].map(|micros| stated_mark(Timestamp(micros))), [1, 1, 1, 9]);
+    assert_eq!(stated_mark(Timestamp::MIN), 1);
+}

@@ -61,8 +61,12 @@ pub(crate) fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
 
 pub(crate) fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
     Binding {
-        // `check_identity` has validated the spelling. The fallback keeps the spelling as given.
-        identity: Identity::parse(&bound.identity).map_or(bound.identity, String::from),
+        // `check_identity` refuses a new binding of text that is no identity. An older release may
+        // have bound such text, which is its own spelling.
+        identity: match Identity::parse(&bound.identity) {
+            Ok(identity) => identity.into(),
+            Err(_) => bound.identity,
+        },
         account,
         from: Timestamp(bound.from_us),
         until: bound.until_us.map_or(Timestamp::MAX, Timestamp),

@@ -141,6 +141,8 @@ fn interval(binding: &Binding) -> String {
 }
 
 fn instant(at: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(at.0)
-        .map_or_else(|_| format!("{} us", at.0), |instant| instant.to_string())
+    match jiff::Timestamp::from_microsecond(at.0) {
+        Ok(instant) => instant.to_string(),
+        Err(_) => format!("{} us", at.0),
+    }
 }

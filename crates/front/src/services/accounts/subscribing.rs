@@ -17,7 +17,7 @@ use turnpike_plan::{
 };
 use turnpike_proto::account::v1::AccountCommand;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_store::{CatalogueHead, CatalogueKind, CatalogueStore, StoreResult};
+use turnpike_store::{CatalogueHead, CatalogueKind, CatalogueStore, StoreError, StoreResult};
 use turnpike_types::{Currency, Timestamp};
 
 /// How many plan versions are kept in memory. Beyond this limit the cache is cleared.
@@ -88,7 +88,12 @@ impl Known {
                 return Ok(());
             }
             for CatalogueHead { id, version, starts, catalogue_version, .. } in page {
-                let starts = starts.parse().unwrap_or(Date::MIN);
+                let starts = starts.parse().map_err(|_| StoreError::Corrupt {
+                    doing: "read the catalogue",
+                    cause: format!(
+                        "plan {id} version {version} starts on {starts:?}, which is no date"
+                    ),
+                })?;
                 let head = Head { starts, published: catalogue_version, version };
                 let versions = self.versions.entry(id).or_default();
                 let place = versions.partition_point(|known| *known < head);

@@ -12,7 +12,7 @@ use turnpike_proto::plan::v1::{
     ListTablesRequest, ListTablesResponse, PlanVersion, PublishRequest, PublishResponse,
     PublishTableRequest, PublishTableResponse,
 };
-use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
+use turnpike_store::{CatalogueHead, CatalogueKind, Publish, StoreError};
 use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
 use crate::FrontError;
@@ -81,7 +81,7 @@ impl Plans {
         if heads.iter().any(|head| head.version == version) {
             return Ok(Vec::new());
         }
-        let Some(before) = version_before(&heads, plan.starts()) else {
+        let Some(before) = version_before(&heads, plan.starts())? else {
             return Ok(Vec::new());
         };
         let old = before.version;
@@ -115,11 +115,28 @@ impl Plans {
 
 /// The version in force when a further version `starts`; if none is, the first one after. Among
 /// versions with the same start, the one published last is in force.
-fn version_before(heads: &[CatalogueHead], starts: Date) -> Option<&CatalogueHead> {
-    let start_of = |head: &CatalogueHead| head.starts.parse::<Date>().unwrap_or(Date::MIN);
-    let order = |head: &&CatalogueHead| (start_of(head), head.catalogue_version);
-    let begun = heads.iter().filter(|head| start_of(head) <= starts).max_by_key(order);
-    begun.or_else(|| heads.iter().min_by_key(order))
+///
+/// # Errors
+/// A stored start is no date.
+fn version_before(
+    heads: &[CatalogueHead],
+    starts: Date,
+) -> Result<Option<&CatalogueHead>, StoreError> {
+    let dated = heads.iter().map(|head| {
+        let start = head.starts.parse::<Date>().map_err(|_| StoreError::Corrupt {
+            doing: "read the catalogue",
+            cause: format!(
+                "{} {} version {} starts on {:?}, which is no date",
+                head.kind, head.id, head.version, head.starts
+            ),
+        })?;
+        Ok((start, head.catalogue_version, head))
+    });
+    let mut dated = dated.collect::<Result<Vec<_>, StoreError>>()?;
+    dated.sort_unstable_by_key(|(start, published, _)| (*start, *published));
+    let begun = dated.partition_point(|(start, ..)| *start <= starts);
+    let before = begun.checked_sub(1).map_or_else(|| dated.first(), |last| dated.get(last));
+    Ok(before.map(|(.., head)| *head))
 }
 
 fn to_publish(plan: &Plan, xml: String) -> Publish {
@@ -208,5 +225,54 @@ impl PlanService for Plans {
     ) -> Result<Response<GetTableResponse>, Status> {
         let GetTableRequest { table_id, version } = request.into_inner();
         Ok(Response::new(tables::table(&self.core, &table_id, version).await?))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use turnpike_types::Timestamp;
+
+    use super::*;
+
+    fn head(version: u32, starts: &str) -> CatalogueHead {
+        CatalogueHead {
+            catalogue_version: version.into(),
+            kind: CatalogueKind::Plan,
+            id: "calls".to_owned(),
+            version,
+            starts: starts.to_owned(),
+            content_hash: [0; 32],
+            form: "USD".to_owned(),
+            rows: 0,
+            bytes: 1,
+            published_at: Timestamp(0),
+            tz_database: None,
+        }
+    }
+
+    #[test]
+    fn the_version_before_is_the_last_published_of_those_in_force_or_else_the_first_after() {
+        let heads = [
+            head(1, "2026-03-01"),
+            head(2, "2026-01-01"),
+            head(3, "2026-01-01"),
+            head(4, "2026-05-01"),
+        ];
+        let before = |starts: &str| {
+            let found = version_before(&heads, starts.parse().unwrap()).unwrap();
+            found.map(|head| head.version)
+        };
+        assert_eq!(before("2026-02-01"), Some(3));
+        assert_eq!(before("2026-03-01"), Some(1));
+        assert_eq!(before("2025-01-01"), Some(2));
+        assert_eq!(version_before(&[], Date::MIN).unwrap(), None);
+    }
+
+    #[test]
+    fn a_stored_start_that_is_no_date_is_an_error_and_not_the_first_date() {
+        let heads = [head(1, "2026-03-01"), head(2, "soon")];
+        let error = version_before(&heads, Date::MIN).unwrap_err();
+        assert!(error.to_string().contains("plan calls version 2 starts on \"soon\""), "{error}");
     }
 }

@@ -80,8 +80,7 @@ pub(crate) async fn missing_tables(core: &Core, plan: &Plan) -> Result<Vec<Strin
         }
         // If there are more tables than can be listed, the warning has no hint.
         let all = versions::list(db, CatalogueKind::Table, "").await;
-        let heads = all.as_deref().unwrap_or(&[]);
-        let of_kind = heads.iter().filter(|head| head.form == kind);
+        let of_kind = all.iter().flatten().filter(|head| head.form == kind);
         let hint = turnpike_plan::hint(&name.id, of_kind.map(|head| head.id.as_str()));
         warnings.push(format!(
             "no {kind} table {} is published{hint}: usage waits as no-table until it is",

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use turnpike_proto::node::v1::NodeSuspenseRequest;
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord, SuspensePosition};
-use turnpike_types::{AccountNumber, PartitionId, SuspenseReason};
+use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, capped};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -20,7 +20,7 @@ pub(crate) fn note_listed(
     partition: PartitionId,
     listed: &[SuspendedRecord],
 ) {
-    let count = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+    let count = capped(listed.len());
     filter.records_max = filter.records_max.saturating_sub(count);
     if let Some(last) = listed.last() {
         filter.after = Some(position(partition, last));
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(homes.len(), 3, "{homes:?}");
         let mut elsewhere = BTreeSet::new();
         for account in 1..=300 {
-            let covers = PartitionId(u32::try_from((account - 1) / 100 + 1).unwrap_or(0));
+            let covers = PartitionId(u32::try_from((account - 1) / 100 + 1).unwrap());
             let home = table.home_of_account(AccountNumber(account)).and_then(|at| table.at(at));
             let home = home.map(|route| route.partition);
             let found = found(account);

@@ -60,6 +60,7 @@ impl SuspenseService for SuspenseApi {
         let core = Arc::clone(&self.core);
         self.core.tasks.spawn(async move {
             if let Err(error) = list_into(&core, &table, filter, &sender).await {
+                // A send error means that the client has disconnected: no reason is needed.
                 let _ = sender.send(Err(error.into())).await;
             }
         });

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use turnpike_account::LoggedTime;
 use turnpike_plan::{AccountState, ChargeLine, PORTIONS_MAX, Rated, StateEntry};
-use turnpike_segment::head::ComponentHead;
+use turnpike_segment::head::{Change, ComponentHead};
 use turnpike_segment::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
 use turnpike_tariff::Tariff;
-use turnpike_types::{Currency, Money, Outcome, Posting, SegmentNumber, SuspenseReason, UsageView};
+use turnpike_types::{
+    AccountNumber, Currency, Money, Outcome, Posting, SegmentNumber, SuspenseReason, UsageView,
+};
 
 use super::wait::{NotRated, Wait};
 
@@ -27,6 +29,8 @@ pub(crate) struct OpenSegment {
     pub(crate) builder: SegmentBuilder,
     /// Whether the segment is logged even if it is empty, for its logged time.
     pub(crate) logs_time: bool,
+    /// Whether the segment holds nothing but the entry by which the present record leaves suspense.
+    holds_only_leaving: bool,
     /// Indexes into the segment's table of components, by the slot of the compiled plan and by
     /// component.
     components: Vec<Vec<Option<ComponentIndex>>>,
@@ -41,6 +45,7 @@ impl OpenSegment {
             time,
             builder: SegmentBuilder::new(),
             logs_time: false,
+            holds_only_leaving: false,
             components: Vec::new(),
             posted: HashMap::new(),
         }
@@ -53,10 +58,32 @@ impl OpenSegment {
         self.posted.clear();
     }
 
+    /// Logs the entry by which a record leaves suspense, before the record is rated.
+    pub(super) fn begin_to_leave(&mut self, account: AccountNumber, entry: Change) {
+        self.holds_only_leaving = self.is_clear();
+        self.builder.push_entry(account, entry);
+    }
+
+    /// The record was rated, or was not: then its entry is removed again.
+    pub(super) fn end_to_leave(&mut self, is_rated: bool) {
+        self.holds_only_leaving = false;
+        if !is_rated {
+            let entry = self.builder.pop_entry().and_then(|entry| entry.change);
+            assert!(
+                matches!(entry, Some(Change::Recycled(_))),
+                "the last entry is that of the record that stays suspended (I4)"
+            );
+        }
+    }
+
+    fn is_clear(&self) -> bool {
+        self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty()
+    }
+
     /// The error for a record that does not fit the open segment. If the segment is empty, the
     /// record fits no segment, and is suspended.
     fn no_room(&self) -> NotRated {
-        match self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty() {
+        match self.is_clear() || self.holds_only_leaving {
             true => SuspenseReason::Overflow.into(),
             false => NotRated::Wait(Wait::Full),
         }

@@ -9,7 +9,7 @@ use turnpike_plan::Rater;
 use turnpike_tariff::{Catalogue, CodeCache, Dues};
 
 use super::partition::{Partition, Pulse, Surroundings};
-use super::posting_progress::Postings;
+use super::posting_progress::PostingProgress;
 use super::state_log::StateLog;
 use super::view::CatalogueView;
 use super::wait::Halt;
@@ -57,7 +57,8 @@ pub(crate) trait Job {
     /// Runs the job, or continues it.
     ///
     /// # Errors
-    /// What the job waits for. What it has taken so far is in the open segment.
+    /// What the job waits for; or that the log does not fit the state. What the job has taken so far
+    /// is logged, and is not taken again when it runs again.
     fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt>;
 }
 
@@ -71,7 +72,7 @@ pub(crate) struct OwnerCore {
     pub(super) view: CatalogueView,
     pub(super) rater: Rater,
     pub(super) dues: Dues,
-    pub(super) postings: Postings,
+    pub(super) postings: PostingProgress,
     /// When a segment was last logged only for its time, so that old keys can be forgotten.
     pub(super) time_logged_at: Option<Instant>,
 }
@@ -95,7 +96,7 @@ impl OwnerCore {
             pulse,
             rater: Rater::new(),
             dues: Dues::default(),
-            postings: Postings::default(),
+            postings: PostingProgress::default(),
             time_logged_at: None,
         }
     }
@@ -111,7 +112,7 @@ impl OwnerCore {
     }
 
     /// The progress of the owner in taking postings.
-    pub(crate) const fn postings_mut(&mut self) -> &mut Postings {
+    pub(crate) const fn postings_mut(&mut self) -> &mut PostingProgress {
         &mut self.postings
     }
 
@@ -125,6 +126,11 @@ impl OwnerCore {
     /// A pass over postings begins.
     pub(crate) const fn begin_postings(&mut self) {
         self.view.begin();
+    }
+
+    /// Renews the surroundings alone, after a wait within a request.
+    pub(crate) fn look(&mut self, around: Surroundings) {
+        self.around = around;
     }
 
     /// Renews the surroundings; and logged time and the catalogue, if nothing in the open segment

@@ -17,12 +17,13 @@ pub(crate) struct Partition {
     pub(crate) accept_since: Option<Timestamp>,
 }
 
-/// What the node knows at the start of a request or a pass. The shell renews it.
+/// What the node knows at the start of a request or a pass, and after each wait. The shell renews
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     /// The database's time (P26).
     pub(crate) clock: Timestamp,
-    /// The local clock.
+    /// The local clock when these surroundings were sampled.
     pub(crate) now: Instant,
     /// The newest catalogue that the node has read.
     pub(crate) catalogue: Arc<Catalogue>,
@@ -43,6 +44,6 @@ impl Surroundings {
 pub(crate) trait Pulse: Debug + Send + Sync {
     /// The task is at work (P9).
     fn alive(&self);
-    /// The local clock.
+    /// The local clock at this moment.
     fn now(&self) -> Instant;
 }

@@ -29,7 +29,7 @@ pub(crate) enum Fetched {
 
 /// The progress in taking postings, as far as it is not in the log.
 #[derive(Debug, Default)]
-pub(crate) struct Postings {
+pub(crate) struct PostingProgress {
     /// Fetched postings that are not taken yet.
     page: Option<Page>,
     /// Positions in senders' logs that are beyond the logged cursors, each with the number of
@@ -46,7 +46,7 @@ pub(crate) struct Postings {
     not_before: Option<Instant>,
 }
 
-impl Postings {
+impl PostingProgress {
     /// Whether fetched postings wait to be taken.
     pub(crate) const fn has_page(&self) -> bool {
         self.page.is_some()

@@ -244,37 +244,44 @@ impl StateLog {
     }
 
     /// Logs the entry by which a record leaves suspense, before the record is rated: both are in one
-    /// segment, so that both are durable or neither is. [`StateLog::left`] or [`StateLog::stays`] must
-    /// follow before any other change.
+    /// segment, so that both are durable or neither is. The rating of the record must follow, and
+    /// then [`StateLog::leave`] or [`StateLog::stay`].
     pub(crate) fn begin_to_leave(&mut self, key: &WaitingKey, waiting: &Waiting) {
         if !off(Check::RecycledEntry) {
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
-            self.open.builder.push_entry(key.account, entry);
+            self.open.begin_to_leave(key.account, entry);
         }
     }
 
-    /// The record was rated, and has left suspense.
-    pub(crate) fn left(&mut self, key: &WaitingKey) {
-        let left = self.state.leave_suspense(key);
-        assert!(left.is_some(), "a record that leaves suspense was suspended (I4)");
+    /// The record was rated, and leaves suspense.
+    pub(crate) fn leave(&mut self, key: &WaitingKey) {
+        self.open.end_to_leave(true);
+        self.remove(key);
     }
 
     /// The record was not rated: it stays suspended, and the entry is removed again.
-    pub(crate) fn stays(&mut self) {
+    pub(crate) fn stay(&mut self) {
         if !off(Check::RecycledEntry) {
-            self.open.builder.pop_entry();
+            self.open.end_to_leave(false);
         }
+    }
+
+    fn remove(&mut self, key: &WaitingKey) {
+        let removed = self.state.leave_suspense(key);
+        assert!(removed.is_some(), "a record that leaves suspense was suspended (I4)");
     }
 
     /// Takes a record out of suspense that another account's partition has rated.
     pub(crate) fn move_away(&mut self, key: &WaitingKey, waiting: &Waiting, to: AccountNumber) {
         let moved = suspense_key(key, waiting, 0, to.0);
         self.open.builder.push_entry(key.account, Change::MovedAway(moved));
-        self.left(key);
+        self.remove(key);
     }
 
     /// Logs another reason for which a suspended record waits.
     pub(crate) fn suspend_again(&mut self, key: &WaitingKey, waiting: &Waiting, now: Suspension) {
+        let is_suspended = self.state.suspense().get(key).is_some();
+        assert!(is_suspended, "a record that waits again was suspended (I4)");
         let entry = SuspenseKey {
             detail: now.detail.as_str().to_owned(),
             ..suspense_key(key, waiting, u32::from(now.reason.code()), 0)

@@ -235,11 +235,11 @@ impl OwnerCore {
         self.log.begin_to_leave(key, waiting);
         match self.rate_new(record) {
             Ok(_) => {
-                self.log.left(key);
+                self.log.leave(key);
                 Ok(())
             }
             Err(why) => {
-                self.log.stays();
+                self.log.stay();
                 Err(why)
             }
         }

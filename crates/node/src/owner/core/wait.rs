@@ -22,7 +22,8 @@ pub(crate) enum Wait {
 pub(crate) enum Halt {
     /// The job goes on once the shell has provided this.
     Wait(Wait),
-    /// The log lacks a record that the state refers to. The owner must end.
+    /// The log does not fit the state: a record that the state refers to is missing or malformed,
+    /// or a cursor does not follow the one before it. The owner must end.
     Damaged(String),
 }
 

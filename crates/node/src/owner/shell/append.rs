@@ -67,6 +67,11 @@ impl Appends {
         self.in_flight.is_some()
     }
 
+    /// Whether nothing is in flight, and no answer waits.
+    pub(super) const fn is_idle(&self) -> bool {
+        !self.is_in_flight() && !self.has_answers()
+    }
+
     /// Whether answers wait for the next append.
     pub(super) const fn has_answers(&self) -> bool {
         !self.answers.is_empty()

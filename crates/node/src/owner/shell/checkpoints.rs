@@ -81,10 +81,12 @@ impl Checkpoints {
     }
 
     /// Starts a checkpoint when one is due and the state holds only what is committed (P6).
-    pub(super) fn write_if_due(&mut self, core: &mut OwnerCore, has_answers: bool) {
+    /// `is_idle`: no append and no write barrier is in flight, and no answer waits for one. The
+    /// snapshot takes a while, and must not delay answers.
+    pub(super) fn write_if_due(&mut self, core: &mut OwnerCore, is_idle: bool) {
         self.note_listed(core);
         self.note_written(core);
-        let is_committed = core.log().is_committed() && !has_answers;
+        let is_committed = core.log().is_committed() && is_idle;
         let is_due = self.is_due(core.log().log_bytes());
         if is_due && (is_committed || off(Check::CommittedState)) {
             self.start(core);

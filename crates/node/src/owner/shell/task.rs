@@ -84,8 +84,8 @@ impl Owner {
         loop {
             if let Err(ended) = self.round(requests, &mut tick).await {
                 return match ended {
-                    Stop::Ended(ended) => ended,
-                    Stop::Release { to } => self.release(to).await,
+                    RoundEnd::Ended(ended) => ended,
+                    RoundEnd::Release { to } => self.release(to).await,
                 };
             }
         }
@@ -95,11 +95,11 @@ impl Owner {
         &mut self,
         requests: &mut mpsc::Receiver<Queued>,
         tick: &mut tokio::time::Interval,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RoundEnd> {
         self.ticks.tick();
         let log = self.core.log();
         self.holdings.note(self.shared.config.heartbeat, log.state(), log.log_bytes());
-        self.checkpoints.write_if_due(&mut self.core, self.appends.has_answers());
+        self.checkpoints.write_if_due(&mut self.core, self.appends.is_idle());
         if !self.appends.is_in_flight() {
             self.drain(requests).await?;
             // Waiting requests come before the sweep and postings.
@@ -125,7 +125,7 @@ impl Owner {
     }
 
     /// Takes the requests that are waiting already, so that one append commits them all.
-    async fn drain(&mut self, requests: &mut mpsc::Receiver<Queued>) -> Result<(), Stop> {
+    async fn drain(&mut self, requests: &mut mpsc::Receiver<Queued>) -> Result<(), RoundEnd> {
         while self.has_room() {
             match requests.try_recv() {
                 Ok(queued) => self.take(queued).await?,
@@ -135,10 +135,11 @@ impl Owner {
         Ok(())
     }
 
-    async fn take(&mut self, queued: Queued) -> Result<(), Stop> {
+    async fn take(&mut self, queued: Queued) -> Result<(), RoundEnd> {
         self.core.begin(surroundings(&self.shared));
         if rates(&queued.request) && self.core.is_stale() {
             self.read_catalogue().await?;
+            self.core.look(surroundings(&self.shared));
         }
         match queued.request {
             Request::Records { frame, stream, reply } => {
@@ -164,7 +165,7 @@ impl Owner {
                 let outcomes = self.carry_out(Reassign::new(records, recycled)).await?;
                 self.appends.answer(reply, outcomes);
             }
-            Request::Release { to } => return Err(Stop::Release { to }),
+            Request::Release { to } => return Err(RoundEnd::Release { to }),
             Request::Superseded => return Err(Ended::Fenced.into()),
         }
         Ok(())
@@ -207,15 +208,16 @@ impl Owner {
 
     async fn provide(&mut self, wait: Wait) -> Result<(), Ended> {
         match wait {
-            Wait::Full => self.cut().await,
-            Wait::Load(segment) => self.load(segment).await,
-            Wait::Catalogue => self.read_catalogue_for_request().await,
+            Wait::Full => self.cut().await?,
+            Wait::Load(segment) => self.load(segment).await?,
+            Wait::Catalogue => self.read_catalogue_for_request().await?,
             Wait::Turn => {
                 self.ticks.tick();
                 tokio::task::yield_now().await;
-                Ok(())
             }
         }
+        self.core.look(surroundings(&self.shared));
+        Ok(())
     }
 
     /// One pass of the sweep. Returns whether there is more to do now.
@@ -256,6 +258,8 @@ impl Owner {
             return;
         }
         let outboxes = Arc::clone(&self.shared.outboxes.borrow());
+        // The ranges must not be older than the outboxes.
+        self.core.look(surroundings(&self.shared));
         if let Some((scope, from)) = self.core.next_fetch(&outboxes) {
             let db = Arc::clone(&self.shared.db);
             self.fetching = Some(tokio::spawn(fetch::fetch(db, scope, from)));
@@ -393,7 +397,7 @@ impl Owner {
 }
 
 /// Why the loop ends.
-enum Stop {
+enum RoundEnd {
     Ended(Ended),
     /// The partition is to be released.
     Release {
@@ -401,7 +405,7 @@ enum Stop {
     },
 }
 
-impl From<Ended> for Stop {
+impl From<Ended> for RoundEnd {
     fn from(ended: Ended) -> Self {
         Self::Ended(ended)
     }

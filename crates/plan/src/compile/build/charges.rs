@@ -1,7 +1,7 @@
 //! Compile-time routing of charges: the buffer ("slot") that collects the charges of each output,
 //! and the accounts whose charges reach an input.
 
-use turnpike_types::Currency;
+use turnpike_types::{Currency, Must};
 
 use super::builder::Builder;
 use crate::compile::check::{Checked, LinkSource};
@@ -53,7 +53,7 @@ impl Builder<'_> {
         let node = &self.checked.wiring.nodes[self.place];
         let output = node.spec.output(name);
         let out = output.and_then(|output| self.charges[self.place].get(output));
-        out.copied().unwrap_or(ChargeOut::Account)
+        *out.must("the primitive declares the output")
     }
 
     /// The charge slots whose lines reach an input, directly or through adders.
@@ -127,7 +127,7 @@ impl Builder<'_> {
 
     /// The currency of the charges that leave the primitive.
     pub(crate) fn charged(&self) -> Currency {
-        self.checked.charged.get(self.place).copied().unwrap_or(self.document.currency)
+        self.checked.charged[self.place]
     }
 
     /// The currency of the charges that the primitive creates from usage or time alone: its

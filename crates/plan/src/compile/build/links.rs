@@ -31,7 +31,7 @@ impl Builder<'_> {
         let ends = index.and_then(|index| node.inputs.get(index));
         let slots = ends.into_iter().flatten().map(|end| self.slot(end)).collect();
         let flows = &self.checked.flows.inputs[place];
-        let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
+        let flow = index.map_or(0, |index| flows[index]);
         UsageInput { slots, flow }
     }
 

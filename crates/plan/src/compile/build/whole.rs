@@ -1,6 +1,6 @@
 //! Parts of the object code that belong to the whole plan, not to one primitive.
 
-use turnpike_types::{Currency, LineKind};
+use turnpike_types::{Currency, LineKind, Must};
 
 use crate::compile::check::{Checked, LinkSource};
 use crate::language::document::Document;
@@ -27,7 +27,7 @@ pub(super) fn tentative_parts(
             level: None,
             currency: posts,
         });
-        u16::try_from(components.len() - 1).unwrap_or(0)
+        number_of_last(components)
     };
     let (sum, one_time) = (
         component("sum", "sum of its trial lines"),
@@ -47,6 +47,10 @@ pub(super) fn tentative_parts(
     }
 }
 
+fn number_of_last(components: &[Component]) -> u16 {
+    u16::try_from(components.len() - 1).must("there are few more than COMPONENTS_MAX components")
+}
+
 /// The components for bonus offsets. Every plan has them, because any plan may be in force when a
 /// bonus is carried into the next cycle.
 pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> BonusParts {
@@ -60,7 +64,7 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
             level: None,
             currency: posts,
         });
-        u16::try_from(components.len() - 1).unwrap_or(0)
+        number_of_last(components)
     };
     BonusParts {
         credits: Vec::new(),

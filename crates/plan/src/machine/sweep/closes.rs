@@ -124,7 +124,7 @@ impl Rater {
         first: Period,
     ) -> PeriodSpan {
         let calendar = &mut self.scratch.calendar;
-        let day = u8::try_from(date_of(first).day()).unwrap_or(1);
+        let day = date_of(first).day().unsigned_abs();
         let mut longest: Option<PeriodSpan> = None;
         let mut last: Option<(&Zone, u8)> = None;
         for AccountContext { zone, cycle_day, .. } in intervals.iter().map(|s| s.account) {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use jiff::civil::Date;
 use smallvec::SmallVec;
-use turnpike_types::{DAY_US, SuspenseReason};
+use turnpike_types::{DAY_US, Must, SuspenseReason};
 
 use crate::calendar::period::Period;
 use crate::calendar::periods::{Calendared, date_of, days_on, period_of};
@@ -116,7 +116,7 @@ impl<'b> Drawing<'b> {
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
         if stream.zero_quantity {
-            self.open(run, flow.start, flow.start);
+            self.open(run, flow.start, flow.start)?;
             // A record of quantity zero takes the output that a first unit would take.
             if self.lots.is_empty() {
                 rest.zero_quantity = true
@@ -131,7 +131,7 @@ impl<'b> Drawing<'b> {
             while unit < span.end {
                 let at = flow.instant(unit);
                 if at >= until {
-                    until = self.open(run, at, last);
+                    until = self.open(run, at, last)?;
                 }
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 self.take(Span { first: unit, end, ..*span }, covered, rest)?;
@@ -176,23 +176,28 @@ impl<'b> Drawing<'b> {
     /// Finds the lots (the valid grants with the units left) at the instant `at`, in the order of
     /// their use. Returns the instant up to which the list holds. The caller needs no instant after
     /// `last`.
-    fn open(&mut self, run: &mut Evaluation<'_>, at: i64, last: i64) -> i64 {
+    fn open(
+        &mut self,
+        run: &mut Evaluation<'_>,
+        at: i64,
+        last: i64,
+    ) -> Result<i64, SuspenseReason> {
         let day = run.period(Calendared::Day, at);
         let today = date_of(day.period);
         let mut lots = std::mem::take(&mut self.lots);
         lots.clear();
         let mut holds = Date::MAX;
         for place in 0..self.buckets.len() {
-            holds = holds.min(self.open_bucket(place, run, today, &mut lots));
+            holds = holds.min(self.open_bucket(place, run, today, &mut lots)?);
         }
         lots.sort_unstable_by_key(|lot| (lot.expires, lot.priority, lot.granted, lot.place));
         let soonest = lots.first().map_or(Date::MAX, |lot| date_of(Period(lot.expires)));
         self.lots = lots;
         let holds = holds.min(soonest);
         if last < day.to || holds == Date::MAX {
-            return i64::MAX;
+            return Ok(i64::MAX);
         }
-        run.scratch.calendar.first_instant(holds)
+        Ok(run.scratch.calendar.first_instant(holds))
     }
 
     /// Adds to `lots` the grants of a bucket that are valid on a date. Returns the next date on
@@ -203,7 +208,7 @@ impl<'b> Drawing<'b> {
         run: &mut Evaluation<'_>,
         today: Date,
         lots: &mut Lots,
-    ) -> Date {
+    ) -> Result<Date, SuspenseReason> {
         let bucket = &self.buckets[place];
         let mut add = |granted: Date, expires: Date, period, left| {
             if left > 0 {
@@ -212,7 +217,7 @@ impl<'b> Drawing<'b> {
                 lots.push(Lot { expires, priority, granted, place, period, left });
             }
         };
-        match bucket.kind {
+        Ok(match bucket.kind {
             Kind::Every { calendared, rollover } => {
                 let dates = firsts_around(run, calendared, today, rollover);
                 for valid in dates.windows(rollover + 2) {
@@ -223,13 +228,14 @@ impl<'b> Drawing<'b> {
                         add(granted, expires, period, bucket.grant.saturating_sub(drawn));
                     }
                 }
+                // `None` at the end of the calendar.
                 dates.get(rollover + 1).copied().unwrap_or(Date::MAX)
             }
             Kind::Once { valid } => {
                 let period = Period::of_subscription(run.since);
                 let left = bucket.grant.saturating_sub(self.value(run, bucket.variable, period));
                 if left <= 0 {
-                    return Date::MAX;
+                    return Ok(Date::MAX);
                 }
                 let granted = match run.since {
                     i64::MIN => Date::MIN,
@@ -253,7 +259,8 @@ impl<'b> Drawing<'b> {
                 for entry in known.chain(fresh) {
                     let left = self.value(run, bucket.variable, entry.period);
                     let granted = self.value(run, since, entry.period);
-                    let granted = date_of(Period(i32::try_from(granted).unwrap_or(i32::MAX)));
+                    let granted = i32::try_from(granted).map_err(|_| SuspenseReason::Overflow)?;
+                    let granted = date_of(Period(granted));
                     // The units were bought after the instant of the record, because the record
                     // arrived late.
                     if granted > today {
@@ -264,7 +271,7 @@ impl<'b> Drawing<'b> {
                 }
                 later
             }
-        }
+        })
     }
 
     /// Uses the valid grants for the units of a span, and assigns the units to `covered` or `rest`.
@@ -291,7 +298,8 @@ impl<'b> Drawing<'b> {
             }
             if within == 0 && unit < run.end {
                 let fit = if run.copies == 1 { lot.left } else { lot.left / run.copies };
-                let whole = i64::try_from(fit).unwrap_or(i64::MAX).min(run.end - unit);
+                let wanted = run.end - unit;
+                let whole = i64::try_from(fit.min(wanted.into())).must("at most the wanted units");
                 if whole > 0 {
                     covered.push(Span { first: unit, end: unit + whole, ..run });
                     (unit, lot.left) = (unit + whole, lot.left - i128::from(whole) * run.copies);

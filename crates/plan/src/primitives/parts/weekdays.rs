@@ -1,5 +1,7 @@
 //! Days of the week, in the syntax that all time windows share.
 
+use turnpike_types::Must;
+
 use crate::calendar::periods::Calendared;
 use crate::language::graph::Primitive;
 use crate::language::spec::{Value, ValueType};
@@ -17,8 +19,9 @@ pub(crate) fn week_of(primitive: &Primitive) -> Calendared {
 
 /// Weeks that begin on `day`; for `None`, weeks of ISO 8601.
 pub(crate) fn week_from(day: Option<&str>) -> Calendared {
+    // A week of ISO 8601 begins on Monday, which is the first.
     let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
-    Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
+    Calendared::Week(i8::try_from(place + 1).must("a week has seven days"))
 }
 
 /// The value type of a property that lists days.
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
 
     fn days(text: &str) -> Vec<i64> {
-        Weekdays::parse(text).map(|days| days.iter().collect()).unwrap_or_default()
+        Weekdays::parse(text).unwrap().iter().collect()
     }
 
     #[test]

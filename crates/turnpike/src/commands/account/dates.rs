@@ -11,7 +11,7 @@ use turnpike_types::Timestamp;
 
 use super::one::{plain, print_outcome};
 use crate::apply;
-use crate::client::{ClientSettings, Front};
+use crate::client::{ClientSettings, Front, stated};
 use crate::exit::{Finish, usage};
 use crate::values;
 
@@ -89,7 +89,7 @@ impl<'a> Dates<'a> {
             })
             .await?;
         let zone = |dated: DatedSettings| {
-            let name = dated.settings.unwrap_or_default().zone;
+            let name = stated(dated.settings, "the account's settings")?.zone;
             let zone = values::zone(&name).map_err(|why| anyhow!("account {account}: {why}"))?;
             Ok((dated.from_us, zone))
         };
@@ -159,7 +159,9 @@ mod tests {
 
     fn zones(all: &[(&str, &str)]) -> Vec<(i64, TimeZone)> {
         let of = |&(from, zone): &(&str, &str)| {
-            let from = from.parse::<jiff::Timestamp>().map_or(i64::MIN, |at| at.as_microsecond());
+            let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+            // The first zone is in force from the beginning of time.
+            let from = if from.is_empty() { i64::MIN } else { at(from) };
             (from, TimeZone::get(zone).unwrap())
         };
         all.iter().map(of).collect()

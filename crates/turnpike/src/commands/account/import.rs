@@ -10,7 +10,7 @@ use turnpike_collect::{AccountRow, AccountsCsv, Fault};
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, Settings, Subscribe, Subscription,
 };
-use turnpike_types::Timestamp;
+use turnpike_types::{Timestamp, capped};
 
 use crate::accounts_file::warn_of_begin;
 use crate::apply::{self, Applied};
@@ -422,7 +422,7 @@ fn subscribes<'a>(
     now: Timestamp,
 ) -> impl Iterator<Item = Subscribe> + 'a {
     // The first plan is tried first, so it gets the highest priority.
-    let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
+    let priorities = (1..=capped::<u32>(row.plans.len())).rev();
     row.plans.iter().zip(priorities).filter_map(move |(plan, priority)| {
         let is_as_stated = |one: &&Subscription| {
             let parameters = one.parameters.iter().eq(row.parameters.iter());

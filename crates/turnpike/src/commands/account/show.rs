@@ -8,7 +8,7 @@ use turnpike_proto::account::v1::{
     IdentityBinding, OptionStanding, Settings, ShowRequest, ShowResponse,
 };
 
-use crate::client::{ClientArgs, ClientSettings};
+use crate::client::{ClientArgs, ClientSettings, stated};
 use crate::context::Context;
 use crate::exit::Finish;
 use crate::{ui, values};
@@ -142,7 +142,7 @@ pub(super) async fn run(settings: AccountShowSettings) -> anyhow::Result<Finish>
             async move { accounts.show(request).await }
         })
         .await?;
-    let account = Account::from(shown);
+    let account = Account::try_from(shown)?;
     if settings.json {
         ui::print_json(&account)?
     } else {
@@ -151,14 +151,16 @@ pub(super) async fn run(settings: AccountShowSettings) -> anyhow::Result<Finish>
     Ok(Finish::Done)
 }
 
-impl From<ShowResponse> for Account {
-    fn from(shown: ShowResponse) -> Self {
+impl TryFrom<ShowResponse> for Account {
+    type Error = anyhow::Error;
+
+    fn try_from(shown: ShowResponse) -> anyhow::Result<Self> {
         let settings = shown.settings.into_iter().map(|dated| {
             let Settings { zone, cycle_day, currency, attributes } =
-                dated.settings.unwrap_or_default();
+                stated(dated.settings, "the account's settings")?;
             let (from, attributes) =
                 (values::show_instant(dated.from_us), attributes.into_iter().collect());
-            Dated { from, zone, cycle_day, currency, attributes }
+            anyhow::Ok(Dated { from, zone, cycle_day, currency, attributes })
         });
         let subscriptions = shown.subscriptions.into_iter().map(|subscription| Subscribed {
             plan: subscription.plan_id,
@@ -170,12 +172,12 @@ impl From<ShowResponse> for Account {
             fee: Some(subscription.fee).filter(|fee| !fee.is_empty()),
         });
         let variables = shown.variables.into_iter();
-        Self {
+        Ok(Self {
             account_number: shown.account_number,
             partition: shown.partition,
             epoch: shown.epoch,
             suspended: shown.suspended,
-            settings: settings.collect(),
+            settings: settings.collect::<Result<_, _>>()?,
             subscriptions: subscriptions.collect(),
             bindings: shown.bindings.into_iter().map(Bound::from).collect(),
             more_bindings: shown.more_bindings,
@@ -189,7 +191,7 @@ impl From<ShowResponse> for Account {
                     period_words: v.period_words,
                 })
                 .collect(),
-        }
+        })
     }
 }
 
@@ -300,4 +302,23 @@ fn print_options(options: &[OptionComparison]) -> anyhow::Result<()> {
     ui::print_table(&["OPTION", "CYCLE", "PLAN", "SO FAR", "ONCE", "WOULD BE"], &rows)?;
     ui::print("")?;
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use turnpike_proto::account::v1::DatedSettings;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_without_settings_is_an_error_and_no_account_without_zone_and_currency() {
+        let settings = |settings| ShowResponse {
+            settings: vec![DatedSettings { from_us: 0, settings }],
+            ..ShowResponse::default()
+        };
+        assert!(Account::try_from(settings(Some(Settings::default()))).is_ok());
+        let error = Account::try_from(settings(None)).err().unwrap().to_string();
+        assert!(error.contains("lacks the account's settings") && error.contains("release"));
+    }
 }

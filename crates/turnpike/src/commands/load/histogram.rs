@@ -1,6 +1,7 @@
 //! Quantiles of durations, without keeping each duration.
 
 use std::time::Duration;
+use turnpike_types::capped;
 
 use hdrhistogram::Histogram as Counts;
 
@@ -25,7 +26,7 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts a duration.
     pub(super) fn record(&mut self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let micros = capped(duration.as_micros());
         let counted = self.counts.record(micros);
         assert!(counted.is_ok(), "a histogram without a limit has no place for {micros} us");
         self.max = self.max.max(duration);

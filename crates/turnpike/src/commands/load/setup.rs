@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use turnpike_proto::account::v1::Settings;
+use turnpike_types::capped;
 
 use crate::account_setup::{publish, settings, subscription, succeeded};
 use crate::apply;
@@ -79,7 +80,7 @@ impl Setup<'_> {
         let (first, accounts) = (self.first, self.accounts);
         let distance = accounts.div_ceil(LOOKED_UP_MAX).max(1);
         let last = (!(accounts - 1).is_multiple_of(distance)).then_some(accounts - 1);
-        let step = usize::try_from(distance).unwrap_or(usize::MAX);
+        let step = capped(distance);
         let places = (0..accounts).step_by(step).chain(last);
         places.map(move |place| first.saturating_add(place))
     }

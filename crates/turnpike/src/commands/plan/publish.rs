@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use turnpike_proto::plan::v1::{PlanVersion, PublishRequest};
 
-use crate::client::{ClientArgs, ClientSettings};
+use crate::client::{ClientArgs, ClientSettings, stated};
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{plans, ui};
@@ -60,7 +60,7 @@ pub(super) async fn run(settings: PlanPublishSettings) -> anyhow::Result<Finish>
         for example in &answer.examples {
             ui::print_stderr(format_args!("{}: example {example}", file.display()));
         }
-        let plan = answer.plan.unwrap_or_default();
+        let plan = stated(answer.plan, "the published plan")?;
         let what = if answer.already { "was in the catalogue already" } else { "published" };
         let PlanVersion { plan_id, version, starts, .. } = plan;
         ui::print(format_args!("plan {plan_id} version {version}, from {starts}: {what}"))?;

@@ -242,5 +242,8 @@ fn period(period: Period) -> Cow<'static, str> {
     }
     let first = Date::constant(1970, 1, 1);
     let date = first.checked_add(jiff::Span::new().days(period.0));
-    date.map_or(Cow::Borrowed("?"), |date| Cow::Owned(date.to_string()))
+    match date {
+        Ok(date) => Cow::Owned(date.to_string()),
+        Err(_) => Cow::Borrowed("?"),
+    }
 }
