@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
 use turnpike_segment::head::PostingCursor;
 use turnpike_tariff::{Profile, ProfileId, Settings, Subscription};
@@ -159,10 +158,7 @@ impl PartitionState {
     /// The deduplication keys that no published checkpoint contains yet (see
     /// [`PartitionState::seal_keys`]).
     pub fn key_run(&self) -> KeyRun {
-        let (after, keys) = match (off(Check::CheckpointKeys), self.keys.sorted_fresh()) {
-            (true, (after, _)) => (after, Vec::new()),
-            (false, fresh) => fresh,
-        };
+        let (after, keys) = self.keys.sorted_fresh();
         let parts = match keys.as_slice() {
             [] => vec![encode_keys(&[])],
             keys => keys.chunks(PART_KEYS).map(encode_keys).collect(),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
-use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, StateEntry};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
@@ -59,9 +58,6 @@ impl LoggedTime {
     /// horizon.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
-        if off(Check::MonotoneTime) {
-            return Self { now: clock, floor: Timestamp(clock.0.saturating_sub(horizon_us)) };
-        }
         let now = self.now.max(clock);
         let horizon = Timestamp(now.0.saturating_sub(horizon_us));
         let floor = since.map_or(horizon, |since| since.min(horizon));

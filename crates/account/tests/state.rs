@@ -363,10 +363,5 @@ fn mutants_are_caught() {
     all_caught(&[
         (Check::ReplayGap, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Gap"),
         (Check::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
-        (
-            Check::MonotoneTime,
-            "p26_logged_time_never_goes_back_and_a_backfill_keeps_its_floor",
-            "Timestamp(50)",
-        ),
     ]);
 }

@@ -755,10 +755,5 @@ fn mutants_are_caught() {
     all_caught(&[
         (Check::EpochFloor, "an_answer_of_a_superseded_epoch_is_not_passed_on", "left: Done"),
         (Check::Turn, "p30_nothing_passes_a_batch_that_was_refused_whole", "left: (Done"),
-        (
-            Check::ExpireBehind,
-            "p30_nothing_passes_a_batch_that_expired_after_it_was_sent",
-            "left: (Done, 1)",
-        ),
     ]);
 }

@@ -501,11 +501,6 @@ fn mutants_are_caught() {
             "the guided record",
         ),
         (
-            Check::MarkBeforeLookUp,
-            "p28_the_mark_that_a_record_carries_was_read_before_its_look_up",
-            "the mark before the look-up",
-        ),
-        (
             Check::WholeAnswer,
             "i1_an_answer_that_leaves_a_record_out_is_not_accepted",
             "believed: BatchAck",
@@ -524,11 +519,6 @@ fn mutants_are_caught() {
             Check::UnboundAskedAgain,
             "p28_an_unbound_identity_is_looked_up_again",
             "it was bound since",
-        ),
-        (
-            Check::BatchNumbers,
-            "p29_batch_numbers_are_not_used_for_deduplication",
-            "acknowledged and not taken",
         ),
         (
             Check::MovedWhenDurable,

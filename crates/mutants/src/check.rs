@@ -25,9 +25,6 @@ macro_rules! checks {
 
 checks! {
     // The database (in memory).
-    /// P1: an append locks its partition's row from the check of the fence to its commit. With the
-    /// check off, a claim can run in between, and the append commits after it.
-    RowLock,
     /// P1: the fence of an append compares epoch and claim.
     FenceOwner,
     /// P1: the fence compares the epoch, even if the claim is right.
@@ -41,9 +38,6 @@ checks! {
     /// P20: a call of many claims reports a partition whose row is locked as busy, and does not
     /// claim it.
     BusyRow,
-    /// P6: readers see only committed segments. With the check off, the feed shows an append in
-    /// flight.
-    ReadCommitted,
     /// P17: a barrier succeeds for the owner only.
     BarrierOwner,
     /// P18: a barrier succeeds only if the log ends at the position that the owner knows.
@@ -72,8 +66,6 @@ checks! {
     RecordedAtMark,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
-    /// P38: the comparison of cursors includes the row within the segment.
-    CursorRow,
 
     // The owner of a partition.
     /// P17: an answer that needs no append waits for a barrier, a write that only the owner can
@@ -83,16 +75,12 @@ checks! {
     CheckpointHistory,
     /// P6: a checkpoint holds only committed state.
     CommittedState,
-    /// P22: a checkpoint holds the deduplication keys.
-    CheckpointKeys,
     /// I2, P22: a run of deduplication keys counts as published only when its checkpoint is
     /// published. With the check off, it also counts as published when its checkpoint failed.
     RunPublished,
     /// I2, P22: an owner writes no checkpoint before it has read which runs of deduplication keys
     /// the retained checkpoints name.
     ListedFirst,
-    /// P26: logged time and the floor never go back.
-    MonotoneTime,
     /// P27: the same key with other content is a conflict.
     Content,
     /// P30: after a refusal a stream ends. With the check off, later batches on it are accepted.
@@ -192,15 +180,9 @@ checks! {
     StandIn,
     /// P17: an answer with an epoch below the highest seen is dropped.
     EpochFloor,
-    /// P28: an identity is resolved by the start of the record. With the check off, its binding at
-    /// the arrival of the record is used.
-    GuidedByStart,
     /// P28: an identity is looked up again if the cached history has no binding at the start of a
     /// record.
     UnboundAskedAgain,
-    /// P28: a binding does not hold at its end. With the check off, a record that starts then
-    /// belongs to the former holder.
-    BindingEnds,
     /// P28: the partition of the account that look-ups found first decides about a record whose
     /// identity changed hands. With the check off, the record is sent to the present holder at
     /// once.
@@ -211,24 +193,12 @@ checks! {
     /// P28: a front looks identities up only if the mark of look-ups is recent. With the check off,
     /// it also does so with an old mark.
     RecentMark,
-    /// P28: the mark that a front states was read before the look-up. With the check off, the front
-    /// states the mark that it knows after the look-up.
-    MarkBeforeLookUp,
     /// P28: after a gap in reading the version of the bindings, the bindings count as changed. With
     /// the check off, they count as changed only if the version differs.
     GapIsChange,
-    /// P28: the cached history of an identity is used only if it has a binding at the start of
-    /// every record of the request. With the check off, a binding at the start of one of the
-    /// records is enough.
-    EveryStart,
     /// P28: identities are bound only when their command is durable. With the check off, they are
     /// bound even if the command is refused.
     BoundWhenDurable,
-    /// P29: batch numbers are not used for deduplication. With the check off, a batch whose number
-    /// is below the highest counts as accepted.
-    BatchNumbers,
-    /// P30: if a batch expires, later batches for the same partition expire too.
-    ExpireBehind,
     /// P30: while a batch must be retried, later ones are refused.
     Turn,
     /// P30: a front accepts the answers on a stream only in the order of its sub-batches.

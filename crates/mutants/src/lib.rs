@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - Where a check is off, the code leaves out a condition, a bound or a step. Code that only a mutant
-//!   runs is not in the program: it is a patch in `chaos-tests/patches`.
+//! - Where a check is off, the code leaves out a condition, a bound or a step, so `off` is negated or
+//!   an operand of `||` (a test of `crates/tidy` reads the calls). Code that only a mutant runs is not
+//!   in the program: it is a patch in `chaos-tests/patches`.
 //! - At most one check is off in a process, from the start of the process to its end.
 //! - A release can't switch a check off. The feature `mutants` compiles the switch in, and only
 //!   dev-dependencies enable the feature. Without it, [`off`] is a constant.

@@ -265,11 +265,6 @@ fn mutants_are_caught() {
             "index out of bounds",
         ),
         (
-            Check::CheckpointKeys,
-            "i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes",
-            "failed: I4",
-        ),
-        (
             Check::RecycledEntry,
             "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "told.suspense().is_empty()",

@@ -134,11 +134,6 @@ async fn an_append_is_shown_when_it_is_committed() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (
-            Check::RowLock,
-            "an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log",
-            "outside the claimed position",
-        ),
         (Check::FenceOwner, "an_append_of_a_stale_epoch_is_fenced", "Fenced"),
         (
             Check::FenceEpoch,
@@ -161,7 +156,6 @@ fn mutants_are_caught() {
             "of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won",
             "Won",
         ),
-        (Check::ReadCommitted, "an_append_is_shown_when_it_is_committed", "shown before"),
         (Check::BarrierOwner, "a_barrier_holds_only_for_the_owner", "db.barrier"),
         (
             Check::BarrierPosition,
@@ -177,11 +171,6 @@ fn mutants_are_caught() {
         (
             Check::CursorCompared,
             "a_consumer_begins_everywhere_and_moves_by_compare_and_set",
-            "Moved",
-        ),
-        (
-            Check::CursorRow,
-            "p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves",
             "Moved",
         ),
         (

@@ -10,6 +10,7 @@
 //!                            other in one direction
 //!     duplicates.rs      cargo tree -> no package in two versions
 //!     names.rs           crates/*/src -> public types; no two may have the same name
+//!     checks.rs          crates/*/src -> calls of `off`; each must leave a check out, and add no code
 //!     patches.rs         chaos-tests/patches -> each applies, and is in the table with its tests
 //!     defaults.rs        crates/*/src -> dropped errors and answers; each needs a reason
 //! ```
@@ -20,6 +21,8 @@
 //!
 //! Not checked: that a filter in a command matches a test, and the names of anything but types.
 
+#[cfg(test)]
+mod checks;
 #[cfg(test)]
 mod defaults;
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn public_types(text: &str) -> Vec<&str> {
 }
 
 /// The source files of the crates, except generated code and tests.
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in dir.read_dir().unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -227,6 +227,7 @@ pub(crate) async fn stop(mut child: ListeningServer) {
     if child.process.stop(StopRequest::InputEnd, STOP_MAX).await.is_err() {
         let name = child.command.name;
         tracing::warn!(name, "the process did not stop in time; killing it");
+        // Errors mean that the process has ended by now.
         let _ = child.process.kill();
         let _ = child.process.ended().await;
     }

@@ -52,18 +52,8 @@ fn p17_without_the_barrier_an_account_shows_less_than_was_acknowledged() {
 }
 
 #[test]
-fn p22_a_checkpoint_without_keys_has_another_state() {
-    falls(Check::CheckpointKeys, &[2, 4, 1], &["I4", "I5"]);
-}
-
-#[test]
 fn p27_other_content_under_the_same_key_is_taken_for_a_duplicate() {
     falls(Check::Content, &[1, 2, 3], &["I5"]);
-}
-
-#[test]
-fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
-    falls(Check::BatchNumbers, &[1, 2, 4], &["I1", "I5"]);
 }
 
 #[test]

@@ -205,16 +205,6 @@ pub(crate) fn retry_ack(batch_number: u64, after: Duration, message: String) -> 
     }
 }
 
-/// An acknowledgement that reports every record as a duplicate.
-pub(crate) fn taken_ack(batch_number: u64, records: u32) -> BatchAck {
-    BatchAck {
-        batch_number,
-        status: BatchStatus::Done.into(),
-        duplicates: (0..records).collect(),
-        ..BatchAck::default()
-    }
-}
-
 /// An acknowledgement with status REJECTED: the batch must be corrected.
 pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
     BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }

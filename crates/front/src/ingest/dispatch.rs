@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_types::PartitionId;
 
 use crate::core::Core;
 use crate::ingest::admission::AdmissionShare;
 use crate::ingest::batch::{
-    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack, taken_ack,
+    Acks, Ticket, Unanswered, UnansweredBatch, first_ack, reject_ack, retry_ack,
 };
 use crate::ingest::partition_sender::{self, SenderQueue};
 use crate::ingest::refusal::{BatchRefusal, in_turn};
@@ -27,9 +26,6 @@ pub(crate) struct Dispatch {
     acks: Acks,
     stall: Arc<Stall>,
     senders: BTreeMap<PartitionId, SenderQueue>,
-    /// The highest batch number received. It must not decide anything (P29); only a mutant reads
-    /// it.
-    highest: Option<u64>,
 }
 
 impl Dispatch {
@@ -40,7 +36,6 @@ impl Dispatch {
             acks,
             stall: Arc::default(),
             senders: BTreeMap::new(),
-            highest: None,
         }
     }
 
@@ -110,16 +105,6 @@ impl Dispatch {
             drop(order);
             return self.refuse(head, refusal, unanswered);
         }
-        if off(Check::BatchNumbers) && self.highest >= Some(head.batch_number) {
-            order.forget(head.batch_number);
-            UnansweredBatch::refuse(
-                taken_ack(head.batch_number, split.records),
-                &self.acks,
-                unanswered,
-            );
-            return Ok(());
-        }
-        self.highest = self.highest.max(Some(head.batch_number));
         let turn = order.push(head.batch_number);
         let parts = split.parts.len();
         let ack = first_ack(head.batch_number, &split.refused, split.decided);

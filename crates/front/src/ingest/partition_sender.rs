@@ -421,12 +421,11 @@ impl PartitionSender {
         while let Ok(sub) = self.queue.try_recv() {
             self.pending.push_back(sub);
         }
-        let most = if off(Check::ExpireBehind) { 1 } else { self.pending.len() };
-        for turn in self.pending.iter().take(most).filter_map(|sub| sub.ticket.turn()) {
+        for turn in self.pending.iter().filter_map(|sub| sub.ticket.turn()) {
             order.refuse_pushed(turn, &why);
         }
         drop(order);
-        for sub in self.pending.drain(..most) {
+        for sub in self.pending.drain(..) {
             metrics::counter!("turnpike_front_expired_total").increment(1);
             sub.ticket.retry(&why);
         }

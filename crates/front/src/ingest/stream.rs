@@ -20,7 +20,6 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
-use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{capped, limits};
@@ -210,7 +209,6 @@ impl ClientStream {
             }
         };
         let decided = self.decide(frame, &histories).await?;
-        let table = if off(Check::MarkBeforeLookUp) { self.core.routes.table() } else { table };
         Ok(self.splitter.split_rest(frame, &table, Some(&histories), decided))
     }
 

@@ -51,9 +51,6 @@ impl<'a> IdentityKey<'a> {
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &IdentityHistory, start: Timestamp) -> Option<AccountNumber> {
-    if off(Check::GuidedByStart) {
-        return history.bindings.last().map(|binding| binding.account);
-    }
     let mut prefixes = history.prefixes.iter();
     holder(&history.bindings, start)
         .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
@@ -74,8 +71,7 @@ pub(crate) fn first_holder_at(
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;
-    let holds = start < binding.until || (start == binding.until && off(Check::BindingEnds));
-    holds.then_some(binding.account)
+    (start < binding.until).then_some(binding.account)
 }
 
 /// A cache of identity histories, bounded by bytes.
@@ -138,9 +134,7 @@ impl Guide {
             match known.map(|known| known.history) {
                 Some(history)
                     if off(Check::UnboundAskedAgain)
-                        || starts.iter().all(|at| bound_at(&history, *at).is_some())
-                        || (off(Check::EveryStart)
-                            && starts.iter().any(|at| bound_at(&history, *at).is_some())) =>
+                        || starts.iter().all(|at| bound_at(&history, *at).is_some()) =>
                 {
                     found.insert(identity, history);
                 }

@@ -28,9 +28,10 @@ pub(crate) fn find() -> Result<PathBuf> {
     }
 }
 
-fn version_of(bin: &Path) -> u32 {
+/// The major version that the folder's name states. A folder without one comes before all others.
+fn version_of(bin: &Path) -> Option<u32> {
     let version = bin.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
-    version.and_then(|name| name.parse().ok()).unwrap_or_default()
+    version.and_then(|name| name.parse().ok())
 }
 
 /// Whether this process runs as root, under which PostgreSQL refuses to run.

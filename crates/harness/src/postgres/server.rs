@@ -109,11 +109,13 @@ impl PostgresServer {
         };
         // SIGQUIT is PostgreSQL's "immediate shutdown": all backends end, and no buffer is flushed.
         let pid = child.id().to_string();
+        // If the signal can't be sent, the server is killed below.
         let _ = Command::new("kill").args(["-QUIT", &pid]).status();
         let until = Instant::now() + PATIENCE;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
         }
+        // Errors mean that the process has ended by now.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -240,6 +242,7 @@ fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
         let (requests, received) = mpsc::channel::<Request>();
         thread::spawn(move || {
             for (mut command, reply) in received {
+                // A caller that panicked meanwhile needs no answer.
                 let _ = reply.send(command.spawn());
             }
         });

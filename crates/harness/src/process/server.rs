@@ -45,8 +45,8 @@ impl ServerProcess {
     /// The process has ended already.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
-        // This lets the runtime reap the process.
-        self.child.start_kill().ok();
+        // This lets the runtime reap the process. It fails if the process has ended by now.
+        let _ = self.child.start_kill();
         Ok(())
     }
 

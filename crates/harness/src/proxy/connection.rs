@@ -22,6 +22,7 @@ pub(crate) struct Orders {
 
 /// Runs one connection to its end.
 pub(crate) async fn run(mut client: TcpStream, mut orders: Orders) {
+    // A connection that is closed by now has no options: the copying below notices.
     let _ = client.set_nodelay(true);
     orders.resets.mark_unchanged();
     let mut resets = orders.resets.clone();
@@ -30,10 +31,12 @@ pub(crate) async fn run(mut client: TcpStream, mut orders: Orders) {
         _ = resets.changed() => None,
     };
     let Some(mut server) = server else {
+        // A connection that is closed by now needs no reset.
         let _ = client.set_zero_linger();
         return;
     };
     if !carry(&mut client, &mut server, &mut orders).await {
+        // As above.
         let _ = client.set_zero_linger();
         let _ = server.set_zero_linger();
     }

@@ -145,6 +145,7 @@ async fn listen(
                     Gate::Open if listener.is_some() => Ok(()),
                     Gate::Open => TcpListener::bind(address).await.map(|new| listener = Some(new)),
                 };
+                // A caller that was dropped meanwhile needs no answer.
                 let _ = done.send(turned);
             }
             client = accept(listener.as_ref()) => {

@@ -184,11 +184,8 @@ impl Liveness {
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let Some(complaint) = self.complaints.get(&row.spec.id) else { return false };
         let is_meant = complaint.epoch == row.epoch.number() && !off(Check::Complaint);
-        let is_witnessed = match self.unreachable.get(owner) {
-            Some(met) => *met || complaint.insists,
-            None => off(Check::SecondWitness),
-        };
-        is_meant && is_witnessed && !self.is_quiet(owner)
+        let is_witnessed = self.unreachable.get(owner).is_some_and(|met| *met || complaint.insists);
+        is_meant && (is_witnessed || off(Check::SecondWitness)) && !self.is_quiet(owner)
     }
 
     /// Whether the node is unreachable from here.
@@ -199,7 +196,7 @@ impl Liveness {
     /// Updates the knowledge about nodes and partitions from a successful read of the database.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
         let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
-        let counted = if off(Check::ReadGaps) { since } else { since.min(self.counted_max) };
+        let counted = if !off(Check::ReadGaps) { since.min(self.counted_max) } else { since };
         self.last_read = Some(now);
         for node in &seen.nodes {
             self.observe_node(node, counted);

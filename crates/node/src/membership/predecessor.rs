@@ -153,7 +153,7 @@ impl Watch {
         now: Instant,
     ) -> Sight {
         let since = now - self.last_read;
-        let counted = if off(Check::ReadGaps) { since } else { since.min(config.heartbeat) };
+        let counted = if !off(Check::ReadGaps) { since.min(config.heartbeat) } else { since };
         self.last_read = now;
         if beat.incarnation != self.incarnation {
             // A third process took over the name: the watch starts again.

@@ -70,8 +70,8 @@ impl Histories {
 /// ([`BindingsMark::guided_through`](crate::BindingsMark::guided_through)). The clock may have been
 /// set back, so `now` may be earlier than both.
 pub(crate) fn recording_instant(last: Timestamp, now: Timestamp, mark: Timestamp) -> Timestamp {
-    let mark = if off(Check::RecordedAtMark) { now } else { mark };
-    now.max(mark).max(last.saturating_add(1))
+    let now = now.max(last.saturating_add(1));
+    if !off(Check::RecordedAtMark) { now.max(mark) } else { now }
 }
 
 fn by_from(binding: &Binding) -> (Timestamp, &str) {

@@ -48,9 +48,7 @@ impl State {
         let Some(cursor) = self.cursors.get_mut(&(from.name.clone(), from.partition)) else {
             return Ok(CursorAck::Unknown);
         };
-        let is_same = cursor == from
-            || (off(Check::CursorRow) && *cursor == Consumer { row: cursor.row, ..from.clone() });
-        if !is_same && !off(Check::CursorCompared) {
+        if cursor != from && !off(Check::CursorCompared) {
             return Ok(CursorAck::Elsewhere(cursor.clone()));
         }
         cursor.clone_from(to);

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use turnpike_mutants::{Check, off};
 use turnpike_types::{PartitionId, SegmentNumber, capped};
 
 use super::database::MemoryDatabase;
@@ -16,19 +15,11 @@ use crate::{
 #[async_trait]
 impl LogStore for MemoryDatabase {
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
-        let _row = match off(Check::RowLock) {
-            true => None,
-            false => Some(self.row_lock(append.partition).await?),
-        };
+        let _row = self.row_lock(append.partition).await?;
         if let Some(outcome) = self.state().partition(append.partition)?.fence().judge(append) {
             return Ok(outcome);
         }
         let _in_flight = InFlight::new(&self.at_gate);
-        if off(Check::ReadCommitted) {
-            let outcome = self.state().append(append);
-            let _open = self.gate.read().await;
-            return outcome;
-        }
         let _open = self.gate.read().await;
         self.state().append(append)
     }
@@ -90,12 +81,7 @@ impl Partition {
 impl State {
     fn append(&mut self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         let partition = self.partition_mut(append.partition)?;
-        // With the check `RowLock` off, only the segment number is compared: the primary key of the
-        // real table would still refuse the same number twice.
-        let is_next = partition.row.next.next == append.segment;
-        if let Some(outcome) = partition.fence().judge(append)
-            && !(off(Check::RowLock) && is_next)
-        {
+        if let Some(outcome) = partition.fence().judge(append) {
             return Ok(outcome);
         }
         partition.segments.push(SegmentRow {

@@ -244,16 +244,6 @@ proptest! {
     }
 }
 
-#[test]
-fn mutants_are_caught() {
-    let test = "ingest::split::tests::an_identity_is_resolved_at_the_start_of_the_record_and_keeps_its_place";
-    turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Check::GuidedByStart,
-        test,
-        "left: [150, 150",
-    )]);
-}
-
 /// An owner takes a mark of 0 as the statement that no account was looked up, and checks nothing.
 #[test]
 fn p28_a_mark_before_1970_states_a_look_up_nevertheless() {

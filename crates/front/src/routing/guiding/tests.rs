@@ -71,23 +71,6 @@ async fn p28_every_start_that_a_cached_history_does_not_cover_is_looked_up() {
     }
 }
 
-#[test]
-fn mutants_are_caught() {
-    let here = |test| format!("routing::guiding::tests::{test}");
-    turnpike_mutants::all_caught(&[
-        (
-            Check::BindingEnds,
-            &here("p28_a_binding_holds_from_its_beginning_to_just_before_its_end"),
-            "a record that starts at 300",
-        ),
-        (
-            Check::EveryStart,
-            &here("p28_every_start_that_a_cached_history_does_not_cover_is_looked_up"),
-            "together with [150]",
-        ),
-    ]);
-}
-
 /// P28: each of many identities requested together gets its own history, cached or not.
 #[tokio::test]
 async fn p28_each_identity_is_guided_by_its_own_history() {
