@@ -56,6 +56,18 @@ pub(crate) fn imports(root: &Path) -> Vec<Import> {
     imports.into_iter().collect()
 }
 
+/// The paths that each file of the package with this root file names, with their first word: a crate,
+/// `crate`, `self`, `super`, or a name in scope.
+pub(crate) fn named_paths(root: &Path) -> BTreeMap<PathBuf, BTreeSet<Vec<String>>> {
+    let mut modules = BTreeMap::new();
+    read(root, root.parent().unwrap(), Vec::new(), &mut modules);
+    let mut named: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for module in modules.into_values() {
+        named.entry(module.file).or_default().extend(module.paths);
+    }
+    named
+}
+
 /// Reads a file and the files that it declares as modules.
 fn read(
     file: &Path,
@@ -154,6 +166,10 @@ impl Paths {
 impl<'ast> Visit<'ast> for Paths {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         self.use_tree(&[], &item.tree);
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        self.named.insert(vec![item.ident.to_string()]);
     }
 
     /// A visibility such as `pub(crate)` holds a path that is no import.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
-use crate::imports::{Import, imports};
+use crate::imports::{Import, imports, named_paths};
 use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 
 /// The packages in the order of their dependencies: the product code of a package depends only on
@@ -97,6 +97,14 @@ const MODULES: &[(&str, &[&str])] = &[
         &["error", "config", "chance", "gauges", "routing", "core", "ingest", "services", "health"],
     ),
 ];
+
+/// Folders and files whose product code decides without I/O: the package, the path in its `src`, and
+/// the least number of its files.
+const WITHOUT_IO: &[(&str, &str, usize)] =
+    &[("turnpike-node", "owner/core", 15), ("turnpike-tariff", "", 9)];
+
+/// The crates that such code must not name.
+const IO_CRATES: &[&str] = &["tokio", "futures", "sqlx", "turnpike_store"];
 
 /// Files that may import each other: two files and the reason.
 const CYCLES: &[(&str, &str, &str)] = &[];
@@ -241,6 +249,38 @@ fn a_package_depends_only_on_packages_before_it() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The files below `dir` in the package's `src`, each with the crates of [`IO_CRATES`] that it names.
+fn io_crates_of(package: &Package, dir: &str) -> BTreeMap<PathBuf, BTreeSet<&'static str>> {
+    let below = package.dir.join("src").join(dir);
+    let files = package.product_roots().flat_map(named_paths);
+    let files = files.filter(|(file, _)| file.starts_with(&below));
+    let crates_of = |paths: BTreeSet<Vec<String>>| {
+        let is_named = |name: &&&str| paths.iter().any(|path| path[0] == **name);
+        IO_CRATES.iter().filter(is_named).copied().collect()
+    };
+    files.map(|(file, paths)| (file, crates_of(paths))).collect()
+}
+
+#[test]
+fn the_core_of_an_owner_and_the_tariff_name_no_crate_that_does_io() {
+    let packages = packages();
+    let package = |name: &str| packages.iter().find(|package| package.name == name).unwrap();
+    let mut faults = Vec::new();
+    for (name, dir, files_min) in WITHOUT_IO {
+        let files = io_crates_of(package(name), dir);
+        assert!(files.len() >= *files_min, "{name} {dir}: {} files", files.len());
+        for (file, crates) in files {
+            let file = file.strip_prefix(root()).unwrap().display().to_string();
+            faults.extend(crates.iter().map(|io| format!("{file} names {io}: it must do no I/O")));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // The search finds these crates where they are used.
+    let shell = io_crates_of(package("turnpike-node"), "owner/shell");
+    let found: BTreeSet<&str> = shell.into_values().flatten().collect();
+    assert!(found.contains("tokio") && found.contains("turnpike_store"), "{found:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //!
 //!   owner_core.rs  the parts of the core        view.rs   the catalogue by which it rates (P36)
 //!   partition.rs   what the shell tells it      wait.rs   what it waits for
+//!   tests/         properties over random histories, with a shell that does no I/O
 //! ```
 
 mod accounts;
@@ -30,6 +31,9 @@ mod state_log;
 mod subscribing;
 mod suspense;
 mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
 mod view;
 mod wait;
 
