@@ -285,7 +285,7 @@ impl PartitionSender {
             };
             let guided_us = match self.arrival {
                 Arrival::First => sub.guided_us,
-                Arrival::Recycled { mark } => stated_mark(mark),
+                Arrival::Recycled { mark } => mark.map_or(0, stated_mark),
             };
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,

@@ -52,7 +52,7 @@ const _: () = assert!(CHUNK <= limits::DECIDED_MAX);
 const PARTITIONS_AT_ONCE: usize = 16;
 
 /// Records that a first holder decided: later changes of bindings do not matter to them.
-const DECIDED: Arrival = Arrival::Recycled { mark: Timestamp(0) };
+const DECIDED: Arrival = Arrival::Recycled { mark: None };
 
 /// A record whose identity changed hands.
 pub(crate) struct MovedRecord {

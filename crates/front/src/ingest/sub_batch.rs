@@ -18,8 +18,8 @@ pub(crate) enum Arrival {
     First,
     /// From the suspense of another partition. That partition checked the age of the records when
     /// they first arrived. `mark`: an instant, by the database's clock, before the look-up of their
-    /// accounts; zero if a first holder's partition decided their accounts (P28).
-    Recycled { mark: Timestamp },
+    /// accounts; `None` if a first holder's partition decided their accounts (P28).
+    Recycled { mark: Option<Timestamp> },
 }
 
 /// The part of a batch that goes to one partition.

@@ -92,6 +92,8 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
     let (listener, front, feed) = tokio::select! {
+        // Polled first, so that signals are handled before anything is logged.
+        biased;
         why = &mut stop_asked => {
             tracing::info!(why = why?, "stopped before the front served");
             return Ok(Finish::Done);

@@ -127,6 +127,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
     let (listener, mut node) = tokio::select! {
+        // Polled first, so that signals are handled before anything is logged.
+        biased;
         why = &mut stop_asked => {
             tracing::info!(why = why?, "stopped before the node served");
             return Ok(Finish::Done);

@@ -113,7 +113,7 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_relays_total" Counter, Count, []
         "Streams and requests relayed to an owner that the front can't reach";
     "turnpike_ownerships_ended_total" Counter, Count, ["reason"]
-        "Claims and ownerships that ended: `released`, `lost`, `fenced`, `database`, `rolled-back`, `damaged`, `stopped`";
+        "Claims and ownerships that ended: `released`, `lost`, `fenced`, `database`, `rolled-back`, `damaged`, `panicked`, `stopped`";
     "turnpike_heartbeats_total" Counter, Count, ["result"]
         "Heartbeats, `written` or `failed`";
     "turnpike_heartbeat_seconds" WAIT, Seconds, []

@@ -245,7 +245,7 @@ async fn move_records(
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match ingest.once(frame, Arrival::Recycled { mark }).await {
+    let ack = match ingest.once(frame, Arrival::Recycled { mark: Some(mark) }).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
