@@ -7,8 +7,12 @@ use anyhow::Result;
 use serde::Serialize;
 use turnpike_harness::oracle::{RatedOutput, RatedUnits, octets_price_nanos};
 use turnpike_proto::feed::v1::ChargeLine;
+use turnpike_types::Must as _;
 
 use crate::load::Sent;
+
+/// Why a record of the load has a quantity.
+const STATED: &str = "each record of the load states its octets";
 
 /// The outcomes of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -62,8 +66,7 @@ pub(crate) fn count(
     let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
     for (usage, batches) in sent {
         for record in (0..*batches).flat_map(|batch| usage.records(batch)) {
-            let (account, quantity) =
-                (record.account.0, record.quantity.unwrap_or_default().into());
+            let (account, quantity) = (record.account.0, record.quantity.must(STATED).into());
             counts.sent += 1;
             *octets.entry(account).or_default() += quantity;
             match rated.take(account, &record.record_id, quantity) {

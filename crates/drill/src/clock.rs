@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use turnpike_types::capped;
 
 /// Microseconds since the drill began.
 pub(crate) type Micros = u64;
@@ -19,7 +20,7 @@ impl LoadClock {
 
     /// The present time.
     pub(crate) fn now(self) -> Micros {
-        Micros::try_from(self.0.elapsed().as_micros()).unwrap_or(Micros::MAX)
+        capped(self.0.elapsed().as_micros())
     }
 
     /// The instant of a time on this clock.

@@ -28,9 +28,6 @@
 //!
 //! Errors are messages for people, without types, as in `crates/turnpike`.
 
-// Real processes need the real clock.
-#![allow(clippy::disallowed_methods)]
-
 mod audit;
 mod clock;
 mod cluster;

@@ -16,7 +16,7 @@ use turnpike_proto::plan::v1::PublishRequest;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_store::{Member, PartitionSpec, SharedDatabase};
 use turnpike_types::limits::{HORIZON_DEFAULT_US, MESSAGE_BYTES_MAX};
-use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
+use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, capped};
 
 /// The plan of the drill: 1,000 octets per month are free; each further one costs 0.00005 USD.
 /// The audit computes with the same prices (`octets_price_nanos` of crates/harness).
@@ -88,7 +88,7 @@ impl DrillAccounts {
             let ranked = nodes.iter().cycle().skip(shift).take(nodes.len());
             let member = |(rank, node): (usize, &&str)| Member {
                 node: NodeName((*node).to_owned()),
-                priority: Priority(100 * u32::try_from(nodes.len() - rank).unwrap_or(1)),
+                priority: Priority(capped::<u32>(nodes.len() - rank).saturating_mul(100)),
             };
             specs.push(PartitionSpec {
                 id: PartitionId(*id),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_store::{Following, Observation, PartitionRow};
+use turnpike_types::capped;
 
 use crate::clock::{LoadClock, Micros};
 use crate::cluster::DrillCluster;
@@ -159,7 +160,7 @@ impl World {
         }
         let now = self.clock.now();
         self.answered_since(&self.partitions, now).await?;
-        let interval = u64::try_from(self.interval.as_millis()).unwrap_or(1_000);
+        let interval = capped::<u64>(self.interval.as_millis());
         self.pass_by_chance(200..400 + interval).await;
         Ok(())
     }

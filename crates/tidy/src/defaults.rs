@@ -27,8 +27,7 @@ const DEFAULTS: &[&str] = &[
 const UNJUDGED: &[(&str, usize)] = &[];
 
 /// The packages that only serve tests and measurements.
-const OF_TESTS: &[&str] =
-    &["fault-proxy", "test-cases", "test-network", "test-postgres", "tidy", "turnpike-drill"];
+const OF_TESTS: &[&str] = &["test-cases", "test-network", "tidy"];
 
 /// The text of a source file without the unit tests at its end.
 fn product(text: &str) -> &str {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use turnpike_types::Must as _;
+
 use crate::clock::{Micros, millis};
 use crate::report::{Timeline, show_ms};
 use crate::watch::ObservedOwnership;
 
-use super::html::escaped;
+use super::html::{IN_MEMORY, escaped};
 
 const LEFT: f64 = 92.0;
 const WIDTH: f64 = 1_100.0;
@@ -77,10 +79,11 @@ impl<'a> Chart<'a> {
         let bottom = bands_top + band * self.ownerships.len() as f64;
         let mut out = String::new();
         let height = bottom + 44.0;
-        let _ = writeln!(
+        writeln!(
             out,
             "<div class=\"scroll\"><svg viewBox=\"0 0 {WIDTH} {height:.1}\" role=\"img\">"
-        );
+        )
+        .must(IN_MEMORY);
         self.bands(&mut out, window, bands_top, band);
         axis(&mut out, window, bottom);
         // The bar of a fault ends above the bands, so that the colours of the bands stay visible.
@@ -97,22 +100,23 @@ impl<'a> Chart<'a> {
         for fault in self.timeline.faults.iter().filter(|fault| seen(fault.at, fault.until)) {
             let (x, end) = (window.x(fault.at), window.x(fault.until));
             let what = escaped(&fault.what);
-            let _ = writeln!(
+            writeln!(
                 out,
                 "<g class=\"fault\"><rect x=\"{x:.1}\" y=\"{FAULTS_HEIGHT}\" width=\"{:.1}\" \
                  height=\"{:.1}\"/><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{FAULTS_HEIGHT}\" \
                  y2=\"{bottom:.1}\"/>",
                 (end - x).max(0.5),
                 bars_bottom - FAULTS_HEIGHT
-            );
+            )
+            .must(IN_MEMORY);
             // The approximate width of a character.
             let width = fault.what.chars().count() as f64 * 6.2;
             if x >= free_from && x + width < WIDTH {
-                let _ = write!(out, "<text x=\"{x:.1}\" y=\"12\">{what}</text>");
+                write!(out, "<text x=\"{x:.1}\" y=\"12\">{what}</text>").must(IN_MEMORY);
                 free_from = x + width + 8.0;
             }
             let from = millis(fault.at.saturating_sub(self.timeline.from));
-            let _ = writeln!(out, "<title>{what}, at {}</title></g>", show_ms(from));
+            writeln!(out, "<title>{what}, at {}</title></g>", show_ms(from)).must(IN_MEMORY);
         }
     }
 
@@ -137,12 +141,14 @@ impl<'a> Chart<'a> {
             let x = window.x(window.from + place * slice);
             let width = window.x(window.from + (place + 1) * slice) - x;
             let high = ANSWERS_HEIGHT * f64::from(count) / f64::from(most);
-            let _ = write!(bars, "M{x:.1} {answers_bottom}v-{high:.1}h{width:.2}v{high:.1}z");
+            write!(bars, "M{x:.1} {answers_bottom}v-{high:.1}h{width:.2}v{high:.1}z")
+                .must(IN_MEMORY);
             let high = WAITS_HEIGHT * log(wait, longest);
-            let _ = write!(waits, "M{x:.1} {waits_bottom}v-{high:.1}h{width:.2}v{high:.1}z");
+            write!(waits, "M{x:.1} {waits_bottom}v-{high:.1}h{width:.2}v{high:.1}z")
+                .must(IN_MEMORY);
         }
-        let _ = writeln!(out, "<path class=\"answers\" d=\"{bars}\"/>");
-        let _ = writeln!(out, "<path class=\"waits\" d=\"{waits}\"/>");
+        writeln!(out, "<path class=\"answers\" d=\"{bars}\"/>").must(IN_MEMORY);
+        writeln!(out, "<path class=\"waits\" d=\"{waits}\"/>").must(IN_MEMORY);
         let per = show_ms(millis(slice));
         label(out, answers_top + 10.0, "answers");
         label(out, answers_top + 24.0, &format!("per {per}"));
@@ -151,10 +157,10 @@ impl<'a> Chart<'a> {
         for ms in [1_000_000_u64, 100_000, 10_000, 1_000, 100, 10] {
             if ms * 1_000 <= longest {
                 let y = waits_bottom - WAITS_HEIGHT * log(ms * 1_000, longest);
-                let _ = writeln!(
+                writeln!(
                     out,
                     "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
-                );
+                ).must(IN_MEMORY);
                 if y > waits_top + 14.0 {
                     label(out, y + 4.0, &show_ms(ms as f64));
                 }
@@ -178,18 +184,19 @@ impl<'a> Chart<'a> {
                 let colour = self.colours.get(ownership.owner.as_str()).copied().unwrap_or(0);
                 let high = if band > 3.0 { band - 1.0 } else { band };
                 let (owner, epoch) = (escaped(&ownership.owner), ownership.epoch);
-                let _ = writeln!(
+                writeln!(
                     out,
                     "<rect class=\"node-{colour}\" x=\"{x:.1}\" y=\"{y:.2}\" width=\"{:.1}\" \
                      height=\"{high:.2}\"><title>partition {partition}: {owner}, epoch {epoch}</title></rect>",
                     (end - x).max(0.3)
-                );
+                ).must(IN_MEMORY);
                 if band >= 10.0 && end - x > 30.0 {
                     let (x, y) = (x + 4.0, y + band - 4.0);
-                    let _ = writeln!(
+                    writeln!(
                         out,
                         "<text class=\"epoch\" x=\"{x:.1}\" y=\"{y:.1}\">{owner} {epoch}</text>"
-                    );
+                    )
+                    .must(IN_MEMORY);
                 }
             }
         }
@@ -203,12 +210,13 @@ impl<'a> Chart<'a> {
         let mut x = LEFT;
         for (name, colour) in &self.colours {
             let (name, top) = (escaped(name), y - 9.0);
-            let _ = writeln!(
+            writeln!(
                 out,
                 "<rect class=\"node-{colour}\" x=\"{x}\" y=\"{top}\" width=\"10\" height=\"10\"/>\
                  <text x=\"{}\" y=\"{y}\">node {name}</text>",
                 x + 14.0
-            );
+            )
+            .must(IN_MEMORY);
             x += 40.0 + 7.0 * name.len() as f64 + 30.0;
         }
     }
@@ -223,7 +231,7 @@ fn log(wait: Micros, longest: Micros) -> f64 {
 fn label(out: &mut String, y: f64, text: &str) {
     let x = LEFT - 8.0;
     let text = escaped(text);
-    let _ = writeln!(out, "<text class=\"label\" x=\"{x}\" y=\"{y:.1}\">{text}</text>");
+    writeln!(out, "<text class=\"label\" x=\"{x}\" y=\"{y:.1}\">{text}</text>").must(IN_MEMORY);
 }
 
 /// Draws ticks at round numbers of seconds.
@@ -236,11 +244,11 @@ fn axis(out: &mut String, window: Window, bottom: f64) {
     while at <= window.until && window.x(at) < WIDTH - 12.0 {
         let (x, y) = (window.x(at), bottom + 14.0);
         let seconds = at as f64 / 1e6;
-        let _ = writeln!(
+        writeln!(
             out,
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{FAULTS_HEIGHT}\" y2=\"{bottom:.1}\"/>\
              <text class=\"tick\" x=\"{x:.1}\" y=\"{y:.1}\">{seconds} s</text>"
-        );
+        ).must(IN_MEMORY);
         at += step;
     }
 }

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use crate::report::{Report, Verdict, show_ms};
 use chart::{Chart, Window};
-use html::escaped;
+use html::{IN_MEMORY, escaped};
+use turnpike_types::Must as _;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -15,9 +16,9 @@ const STYLE: &str = include_str!("style.css");
 pub fn page(reports: &[Report], seed: u64) -> String {
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width\">\n");
-    let _ = writeln!(out, "<title>Turnpike drills</title>\n<style>{STYLE}</style>");
-    let _ =
-        writeln!(out, "<header><h1>Turnpike drills</h1><p>{}</p></header>", summary(reports, seed));
+    writeln!(out, "<title>Turnpike drills</title>\n<style>{STYLE}</style>").must(IN_MEMORY);
+    writeln!(out, "<header><h1>Turnpike drills</h1><p>{}</p></header>", summary(reports, seed))
+        .must(IN_MEMORY);
     out.push_str(&overview(reports));
     reports.iter().for_each(|report| section(&mut out, report));
     out.push_str(LEGEND);
@@ -48,9 +49,11 @@ fn overview(reports: &[Report]) -> String {
     );
     for report in reports {
         let name = report.scenario;
-        let _ = write!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{}", chip(report.verdict));
+        write!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{}", chip(report.verdict))
+            .must(IN_MEMORY);
         if report.verdict == Verdict::LeftOut {
-            let _ = writeln!(out, "<td colspan=\"9\">{}</tr>", escaped(&report.why.join("; ")));
+            writeln!(out, "<td colspan=\"9\">{}</tr>", escaped(&report.why.join("; ")))
+                .must(IN_MEMORY);
             continue;
         }
         let (pauses, records) = (&report.pauses, &report.records);
@@ -62,12 +65,12 @@ fn overview(reports: &[Report]) -> String {
         };
         let targets: Vec<String> = report.targets.iter().map(target).collect();
         let crate::Counts { sent, rated, lost, doubled, .. } = *records;
-        let _ = writeln!(
+        writeln!(
             out,
             "<td>{}<td>{p50}<td>{p99}<td>{max}<td>{}<td>{sent}<td>{rated}<td>{lost}<td>{doubled}</tr>",
             report.faults.len(),
             targets.join(", "),
-        );
+        ).must(IN_MEMORY);
     }
     out + "</table></div>\n"
 }
@@ -86,16 +89,17 @@ fn section(out: &mut String, report: &Report) {
     let Report { scenario, help, holds, proves, .. } = report;
     let (help, holds) = (escaped(help), escaped(holds));
     let verdict = chip(report.verdict);
-    let _ = writeln!(out, "<section id=\"{scenario}\"><h2>{scenario} {verdict}</h2>");
-    let _ = writeln!(out, "<p>The drill {help}. Must hold: {holds}. <small>({proves})</small></p>");
+    writeln!(out, "<section id=\"{scenario}\"><h2>{scenario} {verdict}</h2>").must(IN_MEMORY);
+    writeln!(out, "<p>The drill {help}. Must hold: {holds}. <small>({proves})</small></p>")
+        .must(IN_MEMORY);
     if !report.why.is_empty() {
         let why: Vec<String> =
             report.why.iter().map(|why| format!("<li>{}", escaped(why))).collect();
-        let _ = writeln!(out, "<ul class=\"why\">{}</ul>", why.join("\n"));
+        writeln!(out, "<ul class=\"why\">{}</ul>", why.join("\n")).must(IN_MEMORY);
     }
     if report.verdict != Verdict::LeftOut {
         let Report { waits, records, .. } = report;
-        let _ = writeln!(
+        writeln!(
             out,
             "<p>{} records accepted in {:.0} s, {} refused; a batch waited {} (p50), {} (p99); \
              clients sent {} batches again and saw {} streams break; partitions changed hands {} \
@@ -108,7 +112,8 @@ fn section(out: &mut String, report: &Report) {
             report.retries,
             report.broken_streams,
             report.takeovers,
-        );
+        )
+        .must(IN_MEMORY);
         charts(out, report);
     }
     out.push_str("</section>\n");
@@ -117,22 +122,20 @@ fn section(out: &mut String, report: &Report) {
 fn charts(out: &mut String, report: &Report) {
     let chart = Chart::new(&report.timeline);
     let whole = Window { from: report.timeline.from, until: report.timeline.until };
-    let _ = writeln!(
-        out,
-        "<figure><figcaption>The whole run</figcaption>{}</figure>",
-        chart.draw(whole)
-    );
+    writeln!(out, "<figure><figcaption>The whole run</figcaption>{}</figure>", chart.draw(whole))
+        .must(IN_MEMORY);
     let Some((fault, pause)) = report.timeline.worst() else { return };
     let begin = fault.at.saturating_sub(300_000);
     let end = fault.until.max(fault.at + pause) + (pause / 2).clamp(300_000, 3_000_000);
     let window = Window { from: begin, until: end.min(whole.until) };
-    let _ = writeln!(
+    writeln!(
         out,
         "<figure><figcaption>The longest pause, {}, closer: {}</figcaption>{}</figure>",
         show_ms(crate::clock::millis(pause)),
         escaped(&fault.what),
         chart.draw(window)
-    );
+    )
+    .must(IN_MEMORY);
 }
 
 const LEGEND: &str = "<footer><p>Each chart, from the top: the faults, as bars across the chart \

@@ -33,7 +33,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
-use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, Timestamp, limits};
+use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, limits};
 
 use crate::FrontError;
 use crate::core::Core;

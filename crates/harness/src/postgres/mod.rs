@@ -18,9 +18,6 @@
 //!
 //! Not guaranteed: that the server's directory is removed when that process is killed.
 
-// A real server needs the real clock.
-#![allow(clippy::disallowed_methods)]
-
 mod binaries;
 mod server;
 #[cfg(feature = "tests")]

@@ -93,7 +93,8 @@ impl PostgresServer {
                 None => true,
             };
             if ended || Instant::now() > until {
-                let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+                let log = fs::read_to_string(self.dir.path().join("log"))
+                    .unwrap_or_else(|error| format!("its log can't be read: {error}"));
                 self.stop();
                 bail!("PostgreSQL does not start:\n{log}");
             }

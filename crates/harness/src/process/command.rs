@@ -135,7 +135,8 @@ impl ServerCommand {
             ServerLog::Shown => "; its error is shown above".to_owned(),
             ServerLog::Discarded => String::new(),
             ServerLog::File(path) => {
-                let log = std::fs::read_to_string(path).unwrap_or_default();
+                let log = std::fs::read_to_string(path)
+                    .unwrap_or_else(|error| format!("its log can't be read: {error}"));
                 let lines: Vec<&str> = log.lines().collect();
                 let last = lines.len().saturating_sub(LAST_LINES);
                 format!(": {}", lines.get(last..).unwrap_or_default().join("\n"))

@@ -17,9 +17,6 @@
 //!   then stops the servers in order.
 //! - A server never blocks because nothing reads its standard output.
 
-// Real processes need the real clock.
-#![allow(clippy::disallowed_methods)]
-
 mod command;
 mod port;
 mod server;

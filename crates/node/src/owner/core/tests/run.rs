@@ -301,7 +301,7 @@ impl Run {
         }
         match self.moved.get(&(key.account.0, key.record_id.clone())) {
             Some(&to) if to != key.account.0 => to,
-            None if key.account.0 == 0 && salt % 3 == 0 => 3,
+            None if key.account.0 == 0 && salt.is_multiple_of(3) => 3,
             _ => 0,
         }
     }
@@ -379,7 +379,7 @@ fn first_content(sent: &Sent, now: i64) -> UsageRecord {
         start: Timestamp(now - sent.age_us),
         ..UsageRecord::default()
     };
-    if sent.account == 0 || sent.number % 5 == 0 {
+    if sent.account == 0 || sent.number.is_multiple_of(5) {
         record.identity = format!("user:u{}", sent.number);
     }
     let octets = if amount % 97 == 1 { -1 } else { amount };
