@@ -8,8 +8,7 @@
 //!      `let _ =`                        an answer is dropped: the line above says why
 //! ```
 
-use std::path::{Path, PathBuf};
-
+use crate::names::sources;
 use crate::workspace::{packages, root};
 
 /// What may not follow a conversion of a `Result` to an `Option`, without spaces.
@@ -81,19 +80,6 @@ fn dropped(text: &str) -> Vec<(usize, String)> {
     }
     found.sort();
     found
-}
-
-/// The source files of a directory, except unit tests.
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in dir.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && name != "tests" {
-            sources(&path, found);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            found.push(path);
-        }
-    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl<'a> RatedOutput<'a> {
     }
 
     /// The number of records that have lines and were not taken. After all sent records were taken:
-    /// those that nobody sent.
+    /// those that were not sent.
     pub fn untaken(&self) -> usize {
         self.records.values().map(HashMap::len).sum()
     }

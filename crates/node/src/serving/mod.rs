@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   service.rs   the gRPC service
-//!   gates.rs     per partition: is it served here, must the request wait, or who serves it?
+//!   gates.rs     per partition: is it served here, must the request wait, or which node serves it?
 //!   refusals.rs  the verdicts and texts of refused requests
 //!   relay.rs     relays requests to the owner on another node
 //! ```

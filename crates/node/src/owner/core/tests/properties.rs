@@ -238,9 +238,9 @@ fn i1_the_log_charges_each_record_its_price_and_each_posting_once() {
         contents.assert_prices();
         seen.add("sent postings", contents.assert_posted_once());
         let has_orders = steps.iter().any(|step| matches!(step, Step::Apply(_)));
-        // Not every record that was rated was answered so: a sub-batch that is refused for its keys
-        // may have been taken in part, and a retry past the horizon is too old, whoever lost the
-        // first answer.
+        // Not every record that was rated was answered as rated: a sub-batch that is refused for its
+        // keys may have been taken in part, and a retry past the horizon is too old, although the
+        // record was rated and its first answer was lost.
         let is_all_told = setup.keys_max == MANY_KEYS
             && (run.driver.counts.owners == 0 || run.known.tally.too_old == 0);
         if !has_orders && is_all_told {
