@@ -11,6 +11,7 @@
 //!              |                        catalogue.rs    plans and tables
 //!              |                        identities.rs   the accounts that hold identities
 //!              |                        cursors.rs      consumers
+//!              |                        access.rs       grants, keys and tokens
 //!     /        |          \             error.rs        errors, by what the caller has to do
 //!  memory    sqlite     postgres
 //!  (tests,   (one file, (production)    interpose.rs    a hook around the calls, used by tests and
@@ -40,6 +41,7 @@
 //! Not guaranteed: that a read returns the newest commit of another process (readers poll); that
 //! other processes can write to a SQLite file while a process is frozen inside a write (P7).
 
+mod access;
 mod address;
 mod catalogue;
 mod checkpoints;
@@ -60,6 +62,10 @@ mod sql;
 pub mod sqlite;
 mod topology;
 
+pub use access::{
+    AccessChange, AccessForget, AccessGrant, AccessKey, AccessRead, AccessStore, AccessTables,
+    AccessToken, AccessWrite,
+};
 pub use address::{OpenOptions, redacted};
 pub use catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
