@@ -64,6 +64,8 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Duration of calls to the shared database, including failed calls";
     "turnpike_database_errors_total" Counter, Count, ["call", "kind"]
         "Failed calls: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
+    "turnpike_access_refused_total" Counter, Count, ["cause"]
+        "Requests that were refused because of who sent them, by cause";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";

@@ -143,6 +143,7 @@ fn the_dashboard_shows_metrics_that_exist() {
 
 /// Metrics without a panel, for queries during an investigation.
 const UNSHOWN: &[&str] = &[
+    "turnpike_access_refused_total",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
