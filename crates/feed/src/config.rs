@@ -1,5 +1,7 @@
 //! The configuration of the feed.
 
+use turnpike_access::Guarded;
+
 /// Configuration of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedConfig {
@@ -13,6 +15,8 @@ pub struct FeedConfig {
     pub read_bytes: usize,
     /// The size in bytes of the cache of decoded segments.
     pub cache_bytes: u64,
+    /// Whether requests come through a guard, which decides what they may do.
+    pub guarded: Guarded,
 }
 
 impl Default for FeedConfig {
@@ -23,6 +27,7 @@ impl Default for FeedConfig {
             pages_ahead: 2,
             read_bytes: 4 * 1024 * 1024,
             cache_bytes: 128 * 1024 * 1024,
+            guarded: Guarded::Yes,
         }
     }
 }

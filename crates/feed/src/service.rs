@@ -47,6 +47,11 @@ impl FeedService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Refuses a consumer that is not the sender's own.
+    fn check_reach<T>(&self, request: &Request<T>, consumer: &str) -> Result<(), Status> {
+        self.config.guarded.permit(request.extensions())?.check_consumer(consumer)
+    }
+
     /// The cursors of a registered consumer, including those of partitions created since the
     /// registration.
     async fn consumer(&self, name: &str, seen: &Observation) -> Result<Vec<Consumer>, FeedError> {
@@ -200,6 +205,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         Ok(Response::new(self.register_name(&request.into_inner().consumer).await?))
     }
 
@@ -207,6 +213,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
         tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
@@ -217,6 +224,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         Ok(Response::new(self.move_cursor(request.into_inner()).await?))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use tonic::{Code, Request, Status};
+use turnpike_access::Guarded;
 use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_proto::feed::v1::feed_service_server::FeedService as _;
 use turnpike_proto::feed::v1::{
@@ -30,6 +31,7 @@ struct World {
 impl World {
     async fn new(config: FeedConfig) -> Self {
         let db = Arc::new(MemoryDatabase::new());
+        let config = FeedConfig { guarded: Guarded::No, ..config };
         let feed = FeedService::new(db.clone(), config);
         let world = Self { db, feed };
         world.partition(1).await;

@@ -164,6 +164,8 @@ reasons! {
         /// The identity of the record is not a valid address or telephone number, or names several
         /// addresses.
         BadIdentity = 11, "bad-identity";
+        /// The sender may not send records of this account, or from this source.
+        NotPermitted = 12, "not-permitted";
     }
 }
 

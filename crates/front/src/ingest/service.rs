@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use turnpike_access::Permit;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -41,8 +42,9 @@ impl IngestService for Ingest {
         request: Request<Streaming<BatchFrame>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
+        let permit = self.core.permit(&request)?;
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks);
+        let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks, permit);
         self.core.tasks.spawn(stream.run(request.into_inner()));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
@@ -55,7 +57,8 @@ impl IngestService for Ingest {
         request: Request<BatchFrame>,
     ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
-        Ok(Response::new(self.once(request.into_inner(), Arrival::First).await?))
+        let permit = self.core.permit(&request)?;
+        Ok(Response::new(self.once(request.into_inner(), Arrival::First, permit).await?))
     }
 }
 
@@ -68,9 +71,10 @@ impl Ingest {
         &self,
         frame: BatchFrame,
         arrival: Arrival,
+        permit: Permit,
     ) -> Result<BatchAck, FrontError> {
         let (acks, mut answers) = mpsc::unbounded_channel();
-        let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks);
+        let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks, permit);
         let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
         let taken = stream.take(frame, unanswered).await;
         taken.must("the list of refused batches of a new stream has room");

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use turnpike_access::Permit;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
@@ -245,7 +246,10 @@ async fn move_records(
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match ingest.once(frame, Arrival::Recycled { mark: Some(mark) }).await {
+    let ack = match ingest
+        .once(frame, Arrival::Recycled { mark: Some(mark) }, Permit::internal())
+        .await
+    {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
