@@ -9,6 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 use turnpike_proto::dial::Dial;
 
+use crate::channel::{ClientToken, FrontChannel};
 use crate::error::{ClientError, is_transient, is_unavailable};
 use crate::patience::Patience;
 
@@ -24,6 +25,8 @@ pub struct Fronts {
     limit: Duration,
     /// `None`: through TCP.
     dial: Option<Dial>,
+    /// Authenticates each request.
+    token: Option<ClientToken>,
     urls: Arc<[String]>,
     current: Arc<Mutex<CurrentFront>>,
 }
@@ -49,7 +52,19 @@ impl Fronts {
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
     pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
-        Self::open(None, urls, limit).await
+        Self::open(None, None, urls, limit).await
+    }
+
+    /// As [`Self::connect`]; each request is authenticated by `token`.
+    ///
+    /// # Errors
+    /// An address is invalid, or no front accepts a connection.
+    pub async fn connect_with_token(
+        token: ClientToken,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(None, Some(token), urls, limit).await
     }
 
     /// As [`Self::connect`], through `dial`, which determines the transport: for tests and
@@ -62,11 +77,12 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Some(dial), urls, limit).await
+        Self::open(Some(dial), None, urls, limit).await
     }
 
     async fn open(
         dial: Option<Dial>,
+        token: Option<ClientToken>,
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
@@ -81,7 +97,7 @@ impl Fronts {
             match connect_one(dial.as_ref(), url).await {
                 Ok(channel) => {
                     let current = Arc::new(Mutex::new(CurrentFront { at, channel }));
-                    return Ok(Self { limit, dial, urls: urls.into(), current });
+                    return Ok(Self { limit, dial, token, urls: urls.into(), current });
                 }
                 Err(cause) => failures.push(format!("{url} ({cause})")),
             }
@@ -96,7 +112,7 @@ impl Fronts {
     pub async fn again(&self) -> Result<Self, ClientError> {
         let mut urls = self.urls.to_vec();
         urls.rotate_left(self.current().at);
-        Self::open(self.dial.clone(), urls, self.limit).await
+        Self::open(self.dial.clone(), self.token.clone(), urls, self.limit).await
     }
 
     /// The addresses of all fronts.
@@ -116,8 +132,8 @@ impl Fronts {
     }
 
     /// The connection to the front in use, for requests that this crate does not wrap.
-    pub fn channel(&self) -> Channel {
-        self.current().channel.clone()
+    pub fn channel(&self) -> FrontChannel {
+        FrontChannel::new(self.current().channel.clone(), self.token.clone())
     }
 
     /// Switches to the next front that accepts a connection. If none does, or there is only one
@@ -140,7 +156,10 @@ impl Fronts {
     ///
     /// # Errors
     /// The front refuses the call, or does not answer within the time limit.
-    pub async fn call<T, F>(&self, mut call: impl FnMut(Channel) -> F) -> Result<T, ClientError>
+    pub async fn call<T, F>(
+        &self,
+        mut call: impl FnMut(FrontChannel) -> F,
+    ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
