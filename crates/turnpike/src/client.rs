@@ -1,13 +1,17 @@
 //! The connection to a front, and the translation of its errors into messages for the user.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::Uri;
 use tonic::{Code, Response, Status};
-use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
+use turnpike_client::{
+    Batch, BatchSender, ClientError, ClientToken, FrontChannel, Fronts, SendEvent,
+};
+use turnpike_proto::access::v1::access_service_client::AccessServiceClient;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
@@ -32,6 +36,9 @@ pub(crate) struct ClientArgs {
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
     #[arg(value_parser = values::patience)]
     pub(crate) timeout: Option<Duration>,
+    /// A file with the token of `turnpike access token issue` that authenticates the requests
+    #[arg(long, env = "TURNPIKE_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// A connection to one of several fronts; clones share it.
@@ -50,6 +57,8 @@ pub(crate) struct ClientSettings {
     pub(crate) fronts: Setting<Vec<String>>,
     /// The maximum time without progress.
     pub(crate) timeout: Duration,
+    /// The file with the token that authenticates requests.
+    pub(crate) token_file: Option<Setting<PathBuf>>,
 }
 
 impl ClientArgs {
@@ -71,14 +80,24 @@ impl ClientArgs {
             }
             (None, None) => defaults::TIMEOUT,
         };
-        Ok(ClientSettings { fronts, timeout })
+        let token_file = Setting::given(
+            ("--token-file", self.token_file),
+            ("client.token-file", file.token_file.clone()),
+        );
+        Ok(ClientSettings { fronts, timeout, token_file })
     }
 }
 
 impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
-        Front::connect_any(self.fronts.value.clone(), self.timeout).await
+        let urls = self.fronts.value.clone();
+        let Some(file) = &self.token_file else {
+            return Front::connect_any(urls, self.timeout).await;
+        };
+        let token = ClientToken::from_file(&file.value).map_err(|why| file.refused(why))?;
+        let connected = Fronts::connect_with_token(token, urls, self.timeout).await;
+        connected.map(Front::from).map_err(told)
     }
 }
 
@@ -108,7 +127,7 @@ impl Front {
     }
 
     /// The connection to the front in use.
-    pub(crate) fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> FrontChannel {
         self.fronts.channel()
     }
 
@@ -123,21 +142,26 @@ impl Front {
         sender.send_all(next, on_event).await.map_err(told)
     }
 
-    pub(crate) fn accounts(&self) -> AccountServiceClient<Channel> {
+    pub(crate) fn access(&self) -> AccessServiceClient<FrontChannel> {
+        AccessServiceClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn accounts(&self) -> AccountServiceClient<FrontChannel> {
         AccountServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn plans(&self) -> PlanServiceClient<Channel> {
+    pub(crate) fn plans(&self) -> PlanServiceClient<FrontChannel> {
         PlanServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {
+    pub(crate) fn suspense(&self) -> SuspenseServiceClient<FrontChannel> {
         SuspenseServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
+    pub(crate) fn cluster(&self) -> ClusterServiceClient<FrontChannel> {
         ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
@@ -190,6 +214,9 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
         ClientError::NoAnswer { url, limit } => {
             anyhow!("{url} did not answer within {limit:?}").context("look at `turnpike status`")
         }
+        ClientError::Refused { code: Code::Unauthenticated, .. } => anyhow!(
+            "the front does not know who sends this: give a token that is valid (--token-file)"
+        ),
         error => error.into(),
     }
 }

@@ -58,6 +58,7 @@ impl AddressList {
 pub(crate) struct ClientConfig {
     pub(crate) front: Option<AddressList>,
     pub(crate) timeout: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// The log on standard error.
@@ -105,7 +106,7 @@ pub(crate) struct UpSection {
 /// Every key of the file, by section; the empty section holds the top-level keys.
 pub(crate) const KEYS: [(&str, &[&str]); 6] = [
     ("", &["database", "client", "log", "node", "front", "up"]),
-    ("client", &["front", "timeout"]),
+    ("client", &["front", "timeout", "token-file"]),
     ("log", &["format", "level"]),
     (
         "node",

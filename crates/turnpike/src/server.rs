@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use turnpike_access::{Access, GuardLayer};
 use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 
 use crate::settings::Setting;
@@ -129,12 +130,13 @@ async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Serves `routes`, health and reflection until `stop` completes. Then requests in flight may
+    /// Serves `routes`, health and reflection to those whom `access` admits, until `stop` completes. Then requests in flight may
     /// finish within [`GRACE`].
     pub(crate) async fn serve(
         self,
         what: &str,
         routes: Routes,
+        access: Access,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -157,6 +159,7 @@ impl Listener {
             .http2_keepalive_interval(Some(Duration::from_secs(10)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .tcp_keepalive(Some(Duration::from_secs(10)))
+            .layer(GuardLayer::new(access))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop);
         // A parent process reads the address from this line.

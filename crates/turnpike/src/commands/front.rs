@@ -1,14 +1,17 @@
 //! `turnpike front`: accepts usage, commands and queries, and serves rated output.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
-use turnpike_feed::FeedService;
+use turnpike_access::AccessApi;
+use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_front::{Dial, FrontConfig, FrontServer};
-use turnpike_store::metered;
+use turnpike_store::{SharedDatabase, metered};
 
+use crate::access;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
@@ -91,7 +94,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     settings.log_settings();
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
-    let (listener, front, feed) = tokio::select! {
+    let (listener, front, database) = tokio::select! {
         // Polled first, so that signals are handled before anything is logged.
         biased;
         why = &mut stop_asked => {
@@ -100,6 +103,8 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         }
         started = start(&settings, &probe) => started?,
     };
+    let access = access::of_front(&database, listener.address).await;
+    let feed = FeedService::new(Arc::clone(&database), FeedConfig::default());
     let health = front.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(front.ingest())
@@ -107,9 +112,10 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.plans())
         .add_service(front.cluster())
         .add_service(front.suspense())
-        .add_service(feed.server());
+        .add_service(feed.server())
+        .add_service(AccessApi::new(access.clone(), database).server());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
-    let serving = listener.serve("front", routes, async move {
+    let serving = listener.serve("front", routes, access, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
@@ -129,7 +135,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
 async fn start(
     settings: &FrontSettings,
     probe: &Probe,
-) -> anyhow::Result<(Listener, FrontServer, FeedService)> {
+) -> anyhow::Result<(Listener, FrontServer, Arc<dyn SharedDatabase>)> {
     // An unusable address is an error at once, before the wait for the database.
     drop(server::listen(&settings.listen.listen).await?);
     if let Some(metrics) = settings.listen.metrics {
@@ -137,7 +143,6 @@ async fn start(
     }
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen).await?;
-    let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front = FrontServer::start(settings.front.clone(), database, Dial::default());
-    Ok((listener, front.context("the front can't start")?, feed))
+    let front = FrontServer::start(settings.front.clone(), Arc::clone(&database), Dial::default());
+    Ok((listener, front.context("the front can't start")?, database))
 }

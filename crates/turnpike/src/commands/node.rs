@@ -11,6 +11,7 @@ use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
 use turnpike_types::{NodeName, capped};
 
+use crate::access;
 use crate::config::NodeSection;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
@@ -140,7 +141,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let routes = Routes::new(node.service());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
-    let serving = listener.serve(&what, routes, async move {
+    let access = access::of_node(listener.address);
+    let serving = listener.serve(&what, routes, access, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
