@@ -56,7 +56,14 @@ impl Access {
         let authenticated = self.authenticate(headers, peer);
         let rule = rule_of(path).ok_or_else(|| unknown(AccessRefusal::UnknownMethod))?;
         if rule.allows == Allows::Everyone {
-            let principal = authenticated.unwrap_or_else(|_| Principal::Anonymous);
+            let principal = authenticated.unwrap_or_else(|refusal| {
+                tracing::debug!(
+                    cause = refusal.cause(),
+                    path,
+                    "not authenticated, and need not be"
+                );
+                Principal::Anonymous
+            });
             return Ok(Permit::new(self, principal, peer, rule, PermitScope::Everything));
         }
         let principal = authenticated.map_err(unknown)?;
