@@ -278,8 +278,8 @@ const EXPECTED: &str = "
 Apply inside          desk chief
 Apply outside         chief
 Apply move            chief
-Check inside          desk chief
-Check outside         chief
+AccountService/Check inside          desk chief
+AccountService/Check outside         chief
 AccountService/Show inside           desk chief alice auditor
 AccountService/Show outside          chief auditor
 Resolve all           chief auditor

@@ -20,6 +20,7 @@ it, and retire the old one when its tokens are no longer used.
 
 Examples:
   turnpike access key new --key-file turnpike.key
+  turnpike access key add --key-file turnpike.key     if `new` could not register it
   turnpike access key list
   turnpike access key retire 8d3f1a2b4c5d6e7f";
 
