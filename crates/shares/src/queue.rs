@@ -24,8 +24,13 @@ pub fn fair_queue<T>(length_max: usize) -> (FairSender<T>, FairReceiver<T>) {
 }
 
 /// The sending end; clones share it.
-#[derive(Debug)]
 pub struct FairSender<T>(Arc<SenderHandle<T>>);
+
+impl<T> std::fmt::Debug for FairSender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FairSender").field("length", &self.len()).finish_non_exhaustive()
+    }
+}
 
 impl<T> Clone for FairSender<T> {
     fn clone(&self) -> Self {
@@ -34,7 +39,6 @@ impl<T> Clone for FairSender<T> {
 }
 
 /// The receiving end. When it is dropped, the requests in the queue are dropped too.
-#[derive(Debug)]
 pub struct FairReceiver<T>(Arc<Inner<T>>);
 
 /// The receiver is gone.
@@ -42,10 +46,8 @@ pub struct FairReceiver<T>(Arc<Inner<T>>);
 pub struct Closed;
 
 /// Tells the receiver when the last sender is gone.
-#[derive(Debug)]
 struct SenderHandle<T>(Arc<Inner<T>>);
 
-#[derive(Debug)]
 struct Inner<T> {
     queue: Mutex<Queue<T>>,
     places: Arc<Shares>,
@@ -53,7 +55,6 @@ struct Inner<T> {
     closed: Notify,
 }
 
-#[derive(Debug)]
 struct Queue<T> {
     /// The clock of served cost.
     clock: u64,
@@ -89,7 +90,6 @@ impl<T> Default for Queue<T> {
 }
 
 /// The requests of one client, oldest first.
-#[derive(Debug)]
 struct Waiting<T> {
     requests: VecDeque<(u64, T, Share)>,
     /// The start of the oldest request; without one, the end of the last request.
@@ -153,6 +153,16 @@ impl<T> FairSender<T> {
         drop(queue);
         self.0.0.pushed.notify_one();
         Ok(())
+    }
+
+    /// The number of requests in the queue, but for urgent ones and the last one.
+    pub fn len(&self) -> usize {
+        self.0.0.places.bytes_max() - self.0.0.places.free()
+    }
+
+    /// Whether no request is in the queue.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Whether the receiver is gone.
@@ -245,7 +255,11 @@ impl<T> Queue<T> {
         // With a cost of zero, a client would be served for ever.
         waiting.start = start.saturating_add(cost.max(1));
         let next = (waiting.start, client);
-        if waiting.requests.is_empty() { self.ends.insert(next) } else { self.starts.insert(next) };
+        if waiting.requests.is_empty() {
+            self.ends.insert(next)
+        } else {
+            self.starts.insert(next)
+        };
         self.forget_ends();
         Some(request)
     }

@@ -77,6 +77,16 @@ impl Shares {
         self.lock().free
     }
 
+    /// The bytes that the client holds.
+    pub fn held(&self, client: ClientKey) -> usize {
+        self.lock().held(client)
+    }
+
+    /// The bytes that the client may hold at present.
+    pub fn share(&self, client: ClientKey) -> usize {
+        self.lock().share(client, self.bytes_max)
+    }
+
     /// Whether another client than this one holds or wants room.
     pub fn is_contended(&self, client: ClientKey) -> bool {
         self.lock().clients.keys().any(|other| *other != client)
@@ -156,11 +166,18 @@ impl Drop for Asked<'_> {
 
 impl State {
     fn may_take(&self, client: ClientKey, bytes: usize, bytes_max: usize) -> bool {
-        let known = self.clients.get(&client);
-        let held = known.map_or(0, |holding| holding.held);
-        let clients = self.clients.len() + usize::from(known.is_none());
-        let share = bytes_max / (clients + 1);
-        bytes <= self.free && (held == 0 || held + bytes <= share)
+        let held = self.held(client);
+        let is_within = held == 0 || held + bytes <= self.share(client, bytes_max);
+        bytes <= self.free && is_within
+    }
+
+    fn held(&self, client: ClientKey) -> usize {
+        self.clients.get(&client).map_or(0, |holding| holding.held)
+    }
+
+    fn share(&self, client: ClientKey, bytes_max: usize) -> usize {
+        let clients = self.clients.len() + usize::from(!self.clients.contains_key(&client));
+        bytes_max / (clients + 1)
     }
 
     fn take(&mut self, client: ClientKey, bytes: usize) {
@@ -187,7 +204,10 @@ impl State {
 
     /// Takes room for the oldest wish of the client that holds least, if that wish fits. If it only
     /// lacks free room, no other client gets that room.
-    fn next_grant(&mut self, bytes_max: usize) -> Option<(ClientKey, usize, oneshot::Sender<Share>)> {
+    fn next_grant(
+        &mut self,
+        bytes_max: usize,
+    ) -> Option<(ClientKey, usize, oneshot::Sender<Share>)> {
         let wishing = self.clients.iter().filter(|(_, holding)| !holding.wishes.is_empty());
         let (client, _) = wishing.min_by_key(|(client, holding)| (holding.held, **client))?;
         let client = *client;
