@@ -11,6 +11,7 @@ mod bonus;
 mod dates;
 mod details;
 mod due;
+mod fair;
 mod fresh;
 mod guards;
 mod horizon;

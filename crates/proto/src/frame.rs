@@ -128,6 +128,8 @@ pub struct SubBatchHead {
     /// An instant before the look-up of the records' identities, in microseconds; 0: no identity
     /// was looked up (P28).
     pub guided_us: u64,
+    /// The key of the client that sent the records; 0: none.
+    pub client: u64,
 }
 
 impl SubBatchHead {
@@ -142,13 +144,16 @@ impl SubBatchHead {
         if self.guided_us != 0 {
             put_number(run, 5, self.guided_us);
         }
+        if self.client != 0 {
+            put_number(run, 6, self.client);
+        }
     }
 }
 
 impl SubBatchFrame {
     /// A sub-batch of records collected by [`push_record`].
     pub fn build(head: SubBatchHead, records: &[u8]) -> Self {
-        let mut body = Vec::with_capacity(records.len() + 24);
+        let mut body = Vec::with_capacity(records.len() + 40);
         head.put(&mut body);
         body.extend_from_slice(records);
         body.into()
@@ -171,7 +176,8 @@ impl SubBatchFrame {
                 (2, WireValue::Varint(sequence)) => head.sequence = sequence,
                 (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
                 (5, WireValue::Varint(guided)) => head.guided_us = guided,
-                (1..=5, _) => return Err(WireError::WrongType(field)),
+                (6, WireValue::Varint(client)) => head.client = client,
+                (1..=6, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 /// packages of earlier lines. Packages of one line do not depend on each other.
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "test-cases"],
-    &["turnpike-proto"],
+    &["turnpike-proto", "turnpike-shares"],
     &["turnpike-plan", "turnpike-client", "test-network"],
     &["turnpike-tariff"],
     &["turnpike-segment"],

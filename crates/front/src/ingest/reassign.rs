@@ -33,6 +33,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
+use turnpike_shares::ClientKey;
 use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, limits};
 
 use crate::FrontError;
@@ -432,7 +433,7 @@ async fn ingest_decided(
     deadline: Instant,
 ) -> BatchAck {
     let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut dispatch = Dispatch::new(core, arrival, acks);
+    let mut dispatch = Dispatch::new(core, ClientKey::NONE, arrival, acks);
     let unanswered = Unanswered::of_another();
     let taken = match Splitter::default().split(frame, &core.routes.table(), None) {
         Ok((head, split)) => dispatch.push(head, split, None, deadline, unanswered),

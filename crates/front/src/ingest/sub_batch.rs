@@ -9,7 +9,7 @@ use crate::gauges::GaugeGuard;
 use crate::ingest::batch::Ticket;
 
 /// Space for the fields that a sender appends after the records.
-pub(crate) const TRAILER_BYTES: usize = 24;
+pub(crate) const TRAILER_BYTES: usize = 40;
 
 /// Whether the records of a stream arrive for the first time (P35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

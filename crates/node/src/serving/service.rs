@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
 use turnpike_mutants::{Check, off};
@@ -17,8 +17,9 @@ use turnpike_proto::node::v1::{
     WatchRequest,
 };
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
+use turnpike_shares::{ClientKey, Share};
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::{Epoch, PartitionId, capped, limits};
+use turnpike_types::{Epoch, PartitionId, limits};
 
 use super::gates::{Gates, OwnerQueue, RequestOrigin};
 use super::refusals::invalid;
@@ -326,12 +327,13 @@ impl Gates {
                 None => return refused(self.not_owner(partition)),
             },
         };
-        let Some(room) = self.room(frame.body().len()).await else {
+        let (client, bytes) = (ClientKey(head.client), frame.body().len());
+        let Some(room) = self.room(client, bytes).await else {
             return refused(self.overloaded());
         };
         let (reply, pending) = oneshot::channel();
         let request = Request::Records { frame, stream: end.clone(), reply };
-        match queue.send(Queued { request, _room: Some(room) }).await {
+        match queue.send(client, bytes, Queued { client, request, _room: Some(room) }).await {
             Ok(()) => SubBatchState::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),
         }
@@ -349,10 +351,13 @@ impl Gates {
         let Some(queue) = self.owner_queue(partition, origin).await else {
             return (self.not_owner(partition), None);
         };
-        let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };
+        let client = ClientKey::NONE;
+        let Some(room) = self.room(client, bytes).await else {
+            return (self.overloaded(), None);
+        };
         let (reply, pending) = oneshot::channel();
-        let queued = Queued { request: request(reply), _room: Some(room) };
-        if queue.send(queued).await.is_err() {
+        let queued = Queued { client, request: request(reply), _room: Some(room) };
+        if queue.send(client, bytes, queued).await.is_err() {
             return (self.not_owner(partition), None);
         }
         match pending.await {
@@ -362,11 +367,9 @@ impl Gates {
     }
 
     /// Acquires room in the queue within a bounded time. Returns `None` if too much is waiting.
-    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let most = self.config.queue_bytes_max.min(u32::MAX as usize);
-        let bytes = capped(bytes.clamp(1, most));
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
-        let room = tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()?;
+    async fn room(&self, client: ClientKey, bytes: usize) -> Option<Share> {
+        let room = self.room.take(client, bytes);
+        let room = tokio::time::timeout(self.config.admission(), room).await.ok()?;
         failpoint::pass(Step::NodeAdmitted).await.ok()?;
         Some(room)
     }

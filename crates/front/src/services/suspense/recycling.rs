@@ -24,6 +24,7 @@ use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey};
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::{RecycleResponse, SuspendedRecord};
+use turnpike_shares::ClientKey;
 use turnpike_types::limits::{self, POSTING_USAGE_TYPE};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
@@ -245,7 +246,10 @@ async fn move_records(
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match ingest.once(frame, Arrival::Recycled { mark: Some(mark) }).await {
+    let ack = match ingest
+        .once(frame, ClientKey::NONE, Arrival::Recycled { mark: Some(mark) })
+        .await
+    {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
