@@ -1,0 +1,1 @@
+//! Raw clients against the transport: what a client may not do, and that others are served.
