@@ -15,6 +15,9 @@ use crate::lock;
 
 const MIB: usize = 1 << 20;
 /// The smallest budget with which the largest message (a reference table) can be received.
+pub const TRANSPORT_MIN: usize = 96 * MIB;
+/// The smallest memory of a process for requests: the budget of the transport, and what the front or
+/// node itself holds.
 pub const MEMORY_MIN: usize = 128 * MIB;
 const MEMORY_DEFAULT: usize = 1024 * MIB;
 

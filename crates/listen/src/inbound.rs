@@ -317,3 +317,45 @@ where
         SizeHint::default()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+    use crate::methods::method_limits;
+
+    fn message(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+        bytes.extend((0..length).map(|at| (at % 251) as u8));
+        bytes
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_whole_wherever_the_stream_is_cut() {
+        let messages = [0, 1, 5_000, 3, 20_000, 0, 4_091].map(message);
+        let bytes = messages.concat();
+        let limits = method_limits("/turnpike.ingest.v1.IngestService/Ingest");
+        let sizes = (1..40).chain([4_095, 4_096, 4_097, 9_000, usize::MAX]);
+        for size in sizes {
+            let chunks: Vec<_> = bytes.chunks(size).map(Bytes::copy_from_slice).collect();
+            let chunks = chunks.into_iter().map(|chunk| Ok::<_, Status>(Frame::data(chunk)));
+            let body = StreamBody::new(tokio_stream::iter(chunks));
+            let (budget, charge) = (Budget::new(1 << 20), Arc::default());
+            let deadline = Duration::from_secs(60);
+            let mut inbound =
+                Inbound::new(body, limits, budget.clone(), Arc::clone(&charge), deadline);
+            for expected in &messages {
+                let frame = inbound.frame().await.unwrap().unwrap();
+                assert_eq!(frame.into_data().unwrap(), expected, "cut by {size}");
+                let used = budget.used(MemoryPart::Messages);
+                assert!((expected.len()..=expected.len().max(BUFFER_BYTES_MIN)).contains(&used));
+            }
+            assert!(inbound.frame().await.is_none());
+            drop((inbound, charge));
+            assert_eq!(budget.used(MemoryPart::Messages), 0);
+        }
+    }
+}

@@ -50,7 +50,9 @@ where
     };
     let mut answer = None;
     if limits.answer_bytes > 0 {
-        let (bytes, wait) = (limits.answer_bytes, context.deadlines.room);
+        // A small budget has room for a large answer too, but only for one or two at once.
+        let bytes = limits.answer_bytes.min(context.budget.max(MemoryPart::Answers) / 2);
+        let wait = context.deadlines.room;
         match context.budget.reserve_within(MemoryPart::Answers, bytes, wait).await {
             None => return refused("answers"),
             room => answer = room,
