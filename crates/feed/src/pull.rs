@@ -169,7 +169,8 @@ impl<'a> Puller<'a> {
     /// Takes room for `bytes` more of the page. Without room, the page ends here, and the next one
     /// waits. Returns `false` when the consumer has disconnected.
     async fn make_room(&mut self, bytes: usize) -> Result<bool, FeedError> {
-        let lacking = |share: &BudgetShare, used| (used + bytes).saturating_sub(share.bytes());
+        let lacking =
+            |share: &BudgetShare, used: usize| (used + bytes).saturating_sub(share.bytes());
         if let Some(share) = &mut self.share {
             let lacking = lacking(share, self.share_used);
             // One page takes at most a quarter, so that a few pulls proceed side by side.

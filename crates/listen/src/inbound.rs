@@ -102,7 +102,8 @@ impl<B> Inbound<B> {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if flag != 0 {
             refused("encoding");
-            let why = format!("a message with the flag {flag}: send messages uncompressed (flag 0)");
+            let why =
+                format!("a message with the flag {flag}: send messages uncompressed (flag 0)");
             return Err(Status::unimplemented(why));
         }
         let max = self.limits.request_bytes_max;
@@ -310,7 +311,8 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || (self.chunk.is_empty() && self.partial.is_none() && self.body.is_end_stream())
+        self.is_over
+            || (self.chunk.is_empty() && self.partial.is_none() && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

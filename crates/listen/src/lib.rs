@@ -45,9 +45,7 @@ mod table;
 mod tls;
 
 pub use accept::serve;
-pub use budget::{
-    Budget, BudgetShare, MEMORY_MIN, MemoryPart, TRANSPORT_MIN, default_memory,
-};
+pub use budget::{Budget, BudgetShare, MEMORY_MIN, MemoryPart, TRANSPORT_MIN, default_memory};
 pub use config::{Deadlines, ListenConfig};
 pub use methods::{METHODS, MethodLimits, method_limits};
 pub use peer::Peer;

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use crate::budget::{Budget, BudgetShare, MemoryPart};
 use crate::inbound::MessageCharge;
-use crate::progress::Answering;
+use crate::progress::{OpenRequest, Progress};
 
 /// A client must take this many bytes within [`crate::Deadlines::reading`].
 const PIECE_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub(crate) struct Outbound {
     body: tonic::body::Body,
     budget: Budget,
     held: Held,
-    answering: Answering,
+    open: OpenRequest,
     rest: Bytes,
 }
 
@@ -52,9 +52,9 @@ impl Outbound {
         body: tonic::body::Body,
         budget: Budget,
         held: Held,
-        answering: Answering,
+        open: OpenRequest,
     ) -> Self {
-        Self { body, budget, held, answering, rest: Bytes::new() }
+        Self { body, budget, held, open, rest: Bytes::new() }
     }
 
     fn counted(&mut self, bytes: Bytes) -> Bytes {
@@ -77,8 +77,6 @@ impl Body for Outbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        // The transport asks for more only once the client has taken what came before.
-        this.answering.taken();
         if this.rest.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -89,8 +87,7 @@ impl Body for Outbound {
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
-        this.answering.offered();
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(Progress::hand_over(this.open.progress(), piece)))))
     }
 
     fn is_end_stream(&self) -> bool {

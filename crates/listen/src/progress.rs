@@ -1,10 +1,12 @@
-//! What a connection does: since when it is idle, and since when a client has not taken an answer.
+//! What a connection does: since when it is idle, and since when a client has not taken a
+//! piece of an answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use turnpike_types::capped;
 
@@ -41,10 +43,9 @@ impl Moment {
 /// The state of a connection that its requests share.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    start: Instant,
     requests: Mutex<Requests>,
-    /// For each answer: since when its last piece has not been taken.
-    answers: Mutex<(u64, HashMap<u64, Arc<Moment>>)>,
+    /// The pieces of answers that were given to the HTTP/2 library and are not written yet, by age.
+    unwritten: Mutex<(u64, BTreeMap<u64, Instant>)>,
 }
 
 #[derive(Debug)]
@@ -58,22 +59,20 @@ struct Requests {
 #[derive(Debug)]
 pub(crate) struct OpenRequest(Arc<Progress>);
 
-/// An answer that is being sent.
-#[derive(Debug)]
-pub(crate) struct Answering {
-    request: OpenRequest,
+/// A piece of an answer, until it is written.
+struct Piece {
+    bytes: Bytes,
+    progress: Arc<Progress>,
     number: u64,
-    waiting: Arc<Moment>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        let start = Instant::now();
-        let requests = Mutex::new(Requests { open: 0, served: 0, idle_since: start });
-        Self { start, requests, answers: Mutex::default() }
+        let requests = Requests { open: 0, served: 0, idle_since: Instant::now() };
+        Self { requests: Mutex::new(requests), unwritten: Mutex::default() }
     }
 
-    /// Since when no request is open, and whether there has been one; `None` if one is open.
+    /// Whether there has been a request, and since when none is open; `None` if one is open.
     pub(crate) fn idle(&self) -> Option<(bool, Instant)> {
         let requests = lock(&self.requests);
         (requests.open == 0).then_some((requests.served > 0, requests.idle_since))
@@ -86,21 +85,26 @@ impl Progress {
         OpenRequest(Arc::clone(self))
     }
 
-    /// The longest time for which an answer has not been taken.
+    /// The same bytes, whose owner notes until when they are not written. The library drops them
+    /// after it has written them.
+    pub(crate) fn hand_over(this: &Arc<Self>, bytes: Bytes) -> Bytes {
+        let mut unwritten = lock(&this.unwritten);
+        let number = unwritten.0;
+        unwritten.0 += 1;
+        unwritten.1.insert(number, Instant::now());
+        drop(unwritten);
+        Bytes::from_owner(Piece { bytes, progress: Arc::clone(this), number })
+    }
+
+    /// For how long the oldest piece of an answer has not been written.
     pub(crate) fn longest_unread(&self) -> Option<Duration> {
-        lock(&self.answers).1.values().filter_map(|waiting| waiting.age()).max()
+        lock(&self.unwritten).1.first_key_value().map(|(_, since)| since.elapsed())
     }
 }
 
 impl OpenRequest {
-    pub(crate) fn answering(self) -> Answering {
-        let waiting = Arc::new(Moment::none(self.0.start));
-        let mut answers = lock(&self.0.answers);
-        let number = answers.0;
-        answers.0 += 1;
-        answers.1.insert(number, Arc::clone(&waiting));
-        drop(answers);
-        Answering { request: self, number, waiting }
+    pub(crate) const fn progress(&self) -> &Arc<Progress> {
+        &self.0
     }
 }
 
@@ -114,20 +118,14 @@ impl Drop for OpenRequest {
     }
 }
 
-impl Answering {
-    /// A piece was given to the transport.
-    pub(crate) fn offered(&self) {
-        self.waiting.set();
-    }
-
-    /// The transport has room for the next piece.
-    pub(crate) fn taken(&self) {
-        self.waiting.clear();
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-impl Drop for Answering {
+impl Drop for Piece {
     fn drop(&mut self) {
-        lock(&self.request.0.answers).1.remove(&self.number);
+        lock(&self.progress.unwritten).1.remove(&self.number);
     }
 }

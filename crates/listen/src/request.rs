@@ -39,7 +39,7 @@ pub(crate) async fn handle<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>,
 {
-    let answering = context.progress.open().answering();
+    let open = context.progress.open();
     let limits = method_limits(request.uri().path());
     let refused = |part: &'static str| {
         metrics::counter!("turnpike_requests_refused_total", "cause" => part).increment(1);
@@ -89,7 +89,7 @@ where
         Err(never) => match never {},
     };
     let held = Held { request: share, answer, message };
-    response.map(|body| Body::new(Outbound::new(body, budget, held, answering)))
+    response.map(|body| Body::new(Outbound::new(body, budget, held, open)))
 }
 
 /// The time-out in the header `grpc-timeout`: at most eight digits and a unit. `None` if it is not

@@ -149,9 +149,11 @@ impl Table {
     /// free; a quarter of it, and a sixteenth, while three and two eighths are free; then the
     /// smallest one. So many connections that come early leave room for those that come late.
     fn window(&self) -> Option<BudgetShare> {
-        let (used, max) = (self.budget.used(MemoryPart::Windows), self.budget.max(MemoryPart::Windows));
+        let (used, max) =
+            (self.budget.used(MemoryPart::Windows), self.budget.max(MemoryPart::Windows));
         let large = self.config.connection_window_bytes;
-        for (bytes, used_max) in [(large, max / 2), (large / 4, max / 8 * 5), (large / 16, max / 4 * 3)]
+        for (bytes, used_max) in
+            [(large, max / 2), (large / 4, max / 8 * 5), (large / 16, max / 4 * 3)]
         {
             let bytes = bytes.max(WINDOW_MIN) as usize;
             if used.saturating_add(bytes) <= used_max

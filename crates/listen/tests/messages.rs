@@ -5,7 +5,9 @@ use std::time::Duration;
 use tonic::Code;
 use turnpike_listen::MemoryPart;
 
-use crate::support::{ANSWER_BYTES, Client, INGEST, MIB, SHOW, Server, claim, config, message, until};
+use crate::support::{
+    ANSWER_BYTES, Client, INGEST, MIB, SHOW, Server, claim, config, message, until,
+};
 
 #[tokio::test]
 async fn w1_a_claimed_length_takes_no_memory_and_others_are_served() {
@@ -94,6 +96,11 @@ async fn a_message_above_the_limit_of_its_method_is_refused_at_its_prefix() {
     let limit = 4 * MIB + 64 * 1024;
     assert!(end.message.contains("5242880 bytes") && end.message.contains(&limit.to_string()));
     assert!(end.message.contains(INGEST), "{end:?}");
+    // Up to the limit, a batch that is too large reaches the service, which refuses it by name.
+    let mut call = client.open(INGEST).await;
+    call.send(&message(limit), true).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
     // A method that is not in the table has the smallest limit.
     let mut call = client.open("/turnpike.none.v1.None/None").await;
     call.send(&claim(64 * 1024 + 1), false).await.unwrap();
@@ -117,7 +124,8 @@ async fn w1_a_message_that_never_ends_is_refused_and_a_pause_between_messages_is
     let mut patient = client.open(INGEST).await;
     patient.send(&message(5_000), false).await.unwrap();
     patient.answers(1).await;
-    for (path, part) in [(INGEST, &[0, 0][..]), (INGEST, &claim(9_000)), (SHOW, &claim(10)), (SHOW, &[])]
+    for (path, part) in
+        [(INGEST, &[0, 0][..]), (INGEST, &claim(9_000)), (SHOW, &claim(10)), (SHOW, &[])]
     {
         let mut call = client.open(path).await;
         call.send(part, false).await.unwrap();
@@ -135,11 +143,14 @@ async fn w3_an_answer_that_is_not_taken_ends_the_connection_and_frees_its_room()
     let mut config = config();
     config.deadlines.reading = Duration::from_millis(100);
     let server = Server::start(config, 16 * MIB).await;
-    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let client = Client::on(stream, 0).await.unwrap();
-    let mut call = client.open(SHOW).await;
-    call.send(&message(1), true).await.unwrap();
-    assert!(call.end().await.is_err(), "the connection is cut");
+    // A client that takes nothing, and one that takes a single byte.
+    for window in [0, 1] {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let client = Client::on(stream, window).await.unwrap();
+        let mut call = client.open(SHOW).await;
+        call.send(&message(1), true).await.unwrap();
+        assert!(call.unread().await.is_err(), "the connection is cut");
+    }
     until("its room is free", || server.budget.used(MemoryPart::Answers) == 0).await;
     until("its request is over", || server.budget.used(MemoryPart::Requests) == 0).await;
     // Who reads is served.

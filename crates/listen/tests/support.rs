@@ -211,6 +211,15 @@ impl Call {
         assert_eq!(bytes, 6 * count);
     }
 
+    /// Waits for the end without taking any byte of the answer.
+    pub(crate) async fn unread(mut self) -> Result<(), h2::Error> {
+        let body = self.body().await?;
+        while let Some(data) = body.data().await {
+            data?;
+        }
+        body.trailers().await.map(drop)
+    }
+
     /// Reads to the end.
     pub(crate) async fn end(mut self) -> Result<End, h2::Error> {
         if let Some(answer) = self.answer.take() {

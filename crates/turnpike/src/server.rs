@@ -245,7 +245,12 @@ mod tests {
         for own in [1000 << 20, usize::MAX] {
             let told = settings.own_bytes("node.x", Some(own), 0).unwrap_err().to_string();
             let at_most = (1 << 30) - TRANSPORT_MIN;
-            assert!(told.contains(&format!("node.x in the configuration file, {own}: at most {at_most}")), "{told}");
+            assert!(
+                told.contains(&format!(
+                    "node.x in the configuration file, {own}: at most {at_most}"
+                )),
+                "{told}"
+            );
         }
     }
 

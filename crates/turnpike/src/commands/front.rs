@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Limits, Listener};
+use crate::server::{self, Limits, ListenArgs, ListenKeys, ListenSettings, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -63,11 +63,7 @@ impl FrontArgs {
         Ok(FrontSettings {
             database: self.database.resolve(&context.config)?,
             listen,
-            front: FrontConfig {
-                seed: rand::random(),
-                admitted_bytes_max,
-                ..default
-            },
+            front: FrontConfig { seed: rand::random(), admitted_bytes_max, ..default },
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
         })
