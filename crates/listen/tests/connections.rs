@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use turnpike_listen::MemoryPart;
 
-use crate::support::{Call, Client, INGEST, MIB, Server, closed, config, message};
+use crate::support::{Call, Client, INGEST, MIB, Server, closed, config, message, until};
 
 /// A client with an open stream on which a message was answered.
 async fn busy(server: &Server) -> (Client, Call) {
@@ -55,6 +55,7 @@ async fn w7_a_connection_beyond_the_maximum_is_refused_and_open_requests_go_on()
         call.answers(1).await;
     }
     drop(open);
+    until("their requests are over", || server.budget.used(MemoryPart::Requests) == 0).await;
     busy(&server).await;
 }
 
@@ -87,6 +88,7 @@ async fn windows_shrink_and_end_with_their_part_of_the_budget() {
     closed(&mut TcpStream::connect(server.address).await.unwrap()).await;
     // A connection that ends makes room.
     open.pop();
+    until("its window is free", || used() < server.budget.max(MemoryPart::Windows)).await;
     busy(&server).await;
 }
 
