@@ -23,7 +23,7 @@ use crate::log::Log;
 use crate::position::FeedPosition;
 use crate::pull::{Limits, PageRoom, Pages, PullEnd, Puller, SegmentRange};
 use crate::request::check_name;
-use crate::slots::{PageStream, Slots};
+use crate::slots::{PageStream, PullSlots};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -33,14 +33,14 @@ pub struct FeedService {
     log: Log,
     config: FeedConfig,
     budget: Budget,
-    slots: Slots,
+    slots: PullSlots,
 }
 
 impl FeedService {
     /// A feed of the committed segments in `db`.
     pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
         let log = Log::new(db.clone(), &config);
-        Self { db, log, config, budget: Budget::unlimited(), slots: Slots::default() }
+        Self { db, log, config, budget: Budget::unlimited(), slots: PullSlots::default() }
     }
 
     /// The same feed, whose pages take room in `budget`.

@@ -18,15 +18,15 @@ pub(crate) type HeldPage = (FeedPage, Option<BudgetShare>);
 
 /// The pulls in progress, by consumer.
 #[derive(Clone, Default)]
-pub(crate) struct Slots(Arc<Mutex<HashMap<String, usize>>>);
+pub(crate) struct PullSlots(Arc<Mutex<HashMap<String, usize>>>);
 
 /// A pull in progress.
 pub(crate) struct PullSlot {
-    slots: Slots,
+    slots: PullSlots,
     consumer: String,
 }
 
-impl Slots {
+impl PullSlots {
     /// Enters a pull of `consumer`.
     pub(crate) fn enter(&self, consumer: &str, config: &FeedConfig) -> Result<PullSlot, FeedError> {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use tonic::codegen::Service;
 use crate::budget::Budget;
 use crate::config::ListenConfig;
 use crate::connection::{Listening, run};
-use crate::table::{Refusal, Table};
+use crate::table::{ConnectionRefusal, ConnectionTable};
 use crate::tls::{Handshakes, Transport};
 
 /// The pause after a failed accept: the cause, such as used-up file descriptors, lasts.
@@ -43,7 +43,7 @@ where
         + 'static,
     S::Future: Send,
 {
-    let table = Arc::new(Table::new(config, budget.clone()));
+    let table = Arc::new(ConnectionTable::new(config, budget.clone()));
     let all = Arc::new(Listening {
         config,
         budget,
@@ -98,7 +98,7 @@ where
 async fn admit<S>(
     stream: TcpStream,
     address: SocketAddr,
-    table: &Arc<Table>,
+    table: &Arc<ConnectionTable>,
     all: &Arc<Listening<S>>,
     connections: &mut JoinSet<()>,
 ) where
@@ -118,7 +118,7 @@ async fn admit<S>(
 }
 
 /// Handles an accept that failed. Only one kind of failure concerns a single connection.
-async fn failed(error: &Error, table: &Table) {
+async fn failed(error: &Error, table: &ConnectionTable) {
     let is_of_client = matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
@@ -126,7 +126,7 @@ async fn failed(error: &Error, table: &Table) {
     if is_of_client {
         return;
     }
-    table.refused(Refusal::Files, &format!("accept: {error}"));
+    table.refused(ConnectionRefusal::Files, &format!("accept: {error}"));
     table.close_idle(None);
     tokio::time::sleep(PAUSE).await;
 }

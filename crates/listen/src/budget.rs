@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use turnpike_types::capped;
 
-use crate::lock;
+use crate::locking::lock;
 
 const MIB: usize = 1 << 20;
 /// The smallest budget with which the largest message (a reference table) can be received.

@@ -12,8 +12,9 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use crate::budget::{Budget, BudgetShare, Evict, Incomplete, MemoryPart};
+use crate::locking::lock;
 use crate::methods::MethodLimits;
-use crate::{exhausted, lock};
+use crate::refusal::exhausted;
 
 /// The prefix of a message: a flag and the length.
 const PREFIX_BYTES: usize = 5;

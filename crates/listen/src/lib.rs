@@ -15,7 +15,8 @@
 //!                  the service, whose answers leave through outbound.rs
 //!
 //!  budget.rs   the bytes of the process, in parts    config.rs   limits and deadlines
-//!  peer.rs     who sent a request: address, certificates
+//!  peer.rs     who sent a request: address, certificates    refusal.rs   "try again in a second"
+//!  locking.rs  mutexes after a panic
 //! ```
 //!
 //! Invariants:
@@ -36,10 +37,12 @@ mod config;
 mod connection;
 mod frames;
 mod inbound;
+mod locking;
 mod methods;
 mod outbound;
 mod peer;
 mod progress;
+mod refusal;
 mod request;
 mod table;
 mod tls;
@@ -49,22 +52,5 @@ pub use budget::{Budget, BudgetShare, MEMORY_MIN, MemoryPart, TRANSPORT_MIN, def
 pub use config::{Deadlines, ListenConfig};
 pub use methods::{METHODS, MethodLimits, method_limits};
 pub use peer::Peer;
+pub use refusal::{RETRY_AFTER, exhausted};
 pub use tls::{TlsSource, Transport};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The metadata key under which a refusal states after how many milliseconds to try again.
-pub const RETRY_AFTER: &str = "grpc-retry-pushback-ms";
-
-/// Locks a mutex whose data is valid after every statement, so also after a panic.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The refusal of a request for which there is no room now.
-pub fn exhausted(why: &str) -> tonic::Status {
-    let mut status = tonic::Status::resource_exhausted(format!("{why}; try again in a second"));
-    let after = tonic::metadata::MetadataValue::from_static("1000");
-    status.metadata_mut().insert(RETRY_AFTER, after);
-    status
-}

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use turnpike_types::capped;
 
-use crate::lock;
+use crate::locking::lock;
 
 /// Instants as milliseconds since the connection began, plus 1; 0 stands for none.
 #[derive(Debug)]

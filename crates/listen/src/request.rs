@@ -11,12 +11,12 @@ use tonic::codegen::Service;
 
 use crate::budget::{Budget, MemoryPart};
 use crate::config::Deadlines;
-use crate::exhausted;
 use crate::inbound::{Inbound, MessageCharge};
 use crate::methods::method_limits;
 use crate::outbound::{Held, Outbound};
 use crate::peer::Peer;
 use crate::progress::Progress;
+use crate::refusal::exhausted;
 
 /// What an open request takes without its messages: its state in the transport, and its tasks.
 const REQUEST_BYTES: usize = 16 * 1024;

@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::ListenConfig;
 use crate::budget::{Budget, BudgetShare, MemoryPart};
-use crate::config::WINDOW_MIN;
-use crate::lock;
+use crate::config::{ListenConfig, WINDOW_MIN};
+use crate::locking::lock;
 use crate::progress::Progress;
 
 /// How long a new connection waits for a closed one to be gone.
@@ -23,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Refusal {
+pub(crate) enum ConnectionRefusal {
     /// The process has its maximum of connections.
     Connections,
     /// The address has its maximum.
@@ -34,7 +33,7 @@ pub(crate) enum Refusal {
     Files,
 }
 
-impl Refusal {
+impl ConnectionRefusal {
     const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -58,7 +57,7 @@ impl Refusal {
 
 /// The connections of a listener.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct ConnectionTable {
     config: ListenConfig,
     budget: Budget,
     present: Mutex<Present>,
@@ -71,7 +70,7 @@ pub(crate) struct Table {
 struct Present {
     connections: HashMap<u64, Connected>,
     by_address: HashMap<IpAddr, usize>,
-    last_refused: HashMap<Refusal, Instant>,
+    last_refused: HashMap<ConnectionRefusal, Instant>,
 }
 
 #[derive(Debug)]
@@ -86,7 +85,7 @@ struct Connected {
 /// An admitted connection.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    table: Arc<Table>,
+    table: Arc<ConnectionTable>,
     number: u64,
     pub(crate) progress: Arc<Progress>,
     close: Arc<Notify>,
@@ -94,7 +93,7 @@ pub(crate) struct Admitted {
     window: Option<BudgetShare>,
 }
 
-impl Table {
+impl ConnectionTable {
     pub(crate) fn new(config: ListenConfig, budget: Budget) -> Self {
         let (present, next, ended) = (Mutex::default(), AtomicU64::new(0), Notify::new());
         Self { config, budget, present, next, ended }
@@ -102,7 +101,10 @@ impl Table {
 
     /// Admits a connection from `address`; the one that is idle longest is closed if that makes the
     /// room for it.
-    pub(crate) async fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refusal> {
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+    ) -> Result<Admitted, ConnectionRefusal> {
         let address = network(address);
         let deadline = Instant::now() + CLOSING;
         loop {
@@ -113,7 +115,7 @@ impl Table {
                 Ok(admitted) => return Ok(admitted),
                 Err(refusal) => refusal,
             };
-            let among = (refusal == Refusal::Address).then_some(address);
+            let among = (refusal == ConnectionRefusal::Address).then_some(address);
             let has_closing = self.close_idle(among);
             if !has_closing || tokio::time::timeout_at(deadline, ended).await.is_err() {
                 return Err(refusal);
@@ -121,16 +123,16 @@ impl Table {
         }
     }
 
-    fn try_admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refusal> {
+    fn try_admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, ConnectionRefusal> {
         let mut present = lock(&self.present);
         if present.connections.len() >= self.config.connections_max {
-            return Err(Refusal::Connections);
+            return Err(ConnectionRefusal::Connections);
         }
         let of_address = present.by_address.get(&address).copied().unwrap_or(0);
         if of_address >= self.config.connections_per_address_max {
-            return Err(Refusal::Address);
+            return Err(ConnectionRefusal::Address);
         }
-        let window = self.window().ok_or(Refusal::Memory)?;
+        let window = self.window().ok_or(ConnectionRefusal::Memory)?;
         present.by_address.insert(address, of_address + 1);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (progress, close) = (Arc::new(Progress::new()), Arc::new(Notify::new()));
@@ -189,7 +191,7 @@ impl Table {
     }
 
     /// Counts a refused connection, and logs the first one of a series.
-    pub(crate) fn refused(&self, why: Refusal, from: &str) {
+    pub(crate) fn refused(&self, why: ConnectionRefusal, from: &str) {
         metrics::counter!("turnpike_connections_refused_total", "cause" => why.name()).increment(1);
         let now = Instant::now();
         let mut present = lock(&self.present);

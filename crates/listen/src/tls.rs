@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::lock;
+use crate::locking::lock;
 
 /// How connections are protected.
 #[derive(Clone, Debug)]

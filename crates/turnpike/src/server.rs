@@ -56,7 +56,7 @@ pub(crate) struct ListenKeys<'a> {
 }
 
 /// What serves the requests of a listener: the limits, and the memory of the transport.
-pub(crate) struct Limits {
+pub(crate) struct ServingLimits {
     pub(crate) config: ListenConfig,
     pub(crate) budget: Budget,
 }
@@ -171,7 +171,7 @@ impl Listener {
         self,
         what: &str,
         routes: Routes,
-        limits: Limits,
+        limits: ServingLimits,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -185,7 +185,7 @@ impl Listener {
         };
         // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
-        let Limits { config, budget } = limits;
+        let ServingLimits { config, budget } = limits;
         let routes = routes.prepare();
         let serving =
             turnpike_listen::serve(self.incoming, Transport::Plain, routes, config, budget, stop);

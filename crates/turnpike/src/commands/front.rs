@@ -110,7 +110,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.cluster())
         .add_service(front.suspense())
         .add_service(feed.server());
-    let limits = Limits { config: ListenConfig::front(), budget };
+    let limits = ServingLimits { config: ListenConfig::front(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.serve("front", routes, limits, async move {
         // An error means that the sender is gone, which also ends the server.

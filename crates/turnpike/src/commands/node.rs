@@ -146,7 +146,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     probe.set_check(move || health.ready());
     let routes = Routes::new(node.service());
     let budget = settings.listen.budget(settings.node.queue_bytes_max);
-    let limits = Limits { config: ListenConfig::node(), budget };
+    let limits = ServingLimits { config: ListenConfig::node(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
     let serving = listener.serve(&what, routes, limits, async move {
