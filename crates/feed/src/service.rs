@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::Stream;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use turnpike_listen::Budget;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
@@ -21,8 +21,9 @@ use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::log::Log;
 use crate::position::FeedPosition;
-use crate::pull::{Limits, Pages, PullEnd, Puller, SegmentRange};
+use crate::pull::{Limits, PageRoom, Pages, PullEnd, Puller, SegmentRange};
 use crate::request::check_name;
+use crate::slots::{PageStream, PullSlots};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -31,13 +32,21 @@ pub struct FeedService {
     db: Arc<dyn SharedDatabase>,
     log: Log,
     config: FeedConfig,
+    budget: Budget,
+    slots: PullSlots,
 }
 
 impl FeedService {
     /// A feed of the committed segments in `db`.
     pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
         let log = Log::new(db.clone(), &config);
-        Self { db, log, config }
+        Self { db, log, config, budget: Budget::unlimited(), slots: PullSlots::default() }
+    }
+
+    /// The same feed, whose pages take room in `budget`.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The tonic service with its message size limits.
@@ -176,9 +185,15 @@ impl FeedService {
     }
 }
 
-async fn pull_all(log: Log, ranges: Vec<SegmentRange>, mut limits: Limits, pages: Pages) {
+async fn pull_all(
+    log: Log,
+    ranges: Vec<SegmentRange>,
+    mut limits: Limits,
+    pages: Pages,
+    room: PageRoom,
+) {
     for range in ranges {
-        let puller = Puller::new(&log, &pages, &mut limits, range.from);
+        let puller = Puller::new(&log, (&pages, &room), &mut limits, range.from);
         match puller.run(&range).await {
             Ok(PullEnd::Whole) => {}
             Ok(PullEnd::Stopped) => return,
@@ -207,10 +222,14 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
-        let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
+        let request = request.into_inner();
+        check_name(&request.consumer)?;
+        let slot = self.slots.enter(&request.consumer, &self.config)?;
+        let (ranges, limits) = self.plan_pull(&request).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let room = PageRoom { budget: self.budget.clone(), wait: self.config.room_wait };
+        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages, room));
+        Ok(Response::new(Box::pin(PageStream::new(stream, slot))))
     }
 
     async fn acknowledge(

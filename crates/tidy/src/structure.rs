@@ -15,7 +15,7 @@ use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "test-cases"],
     &["turnpike-proto", "turnpike-shares"],
-    &["turnpike-plan", "turnpike-client", "test-network"],
+    &["turnpike-plan", "turnpike-client", "turnpike-listen", "test-network"],
     &["turnpike-tariff"],
     &["turnpike-segment"],
     &["turnpike-store"],

@@ -76,6 +76,7 @@ pub(crate) struct NodeSection {
     pub(crate) listen: Option<String>,
     pub(crate) advertise: Option<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) memory: Option<usize>,
     pub(crate) queue_bytes_max: Option<usize>,
     pub(crate) keys_max: Option<usize>,
     pub(crate) warm_standbys: Option<usize>,
@@ -89,6 +90,7 @@ pub(crate) struct NodeSection {
 pub(crate) struct FrontSection {
     pub(crate) listen: Option<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) memory: Option<usize>,
     pub(crate) admitted_bytes_max: Option<usize>,
 }
 
@@ -114,6 +116,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 6] = [
             "listen",
             "advertise",
             "metrics",
+            "memory",
             "queue-bytes-max",
             "keys-max",
             "warm-standbys",
@@ -121,7 +124,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 6] = [
             "checkpoint-log-bytes",
         ],
     ),
-    ("front", &["listen", "metrics", "admitted-bytes-max"]),
+    ("front", &["listen", "metrics", "memory", "admitted-bytes-max"]),
     ("up", &["data", "listen", "nodes", "partitions"]),
 ];
 

@@ -2,23 +2,17 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use turnpike_listen::{Budget, ListenConfig, MEMORY_MIN, TRANSPORT_MIN, Transport};
 
+use crate::exit::usage;
 use crate::settings::Setting;
 use crate::ui;
-
-/// The time during a shutdown, from when the accepted requests are answered, until the streams that
-/// clients keep open are cut.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The options for the addresses of a server.
 #[derive(Clone, Debug, Default, Args)]
@@ -29,6 +23,9 @@ pub(crate) struct ListenArgs {
     /// The address for Prometheus metrics and health: /metrics, /healthz, /readyz [default: none]
     #[arg(long, env = "TURNPIKE_METRICS", value_name = "ADDRESS")]
     metrics: Option<String>,
+    /// The memory for requests, in bytes [default: 1 GiB, or a quarter of what there is if less]
+    #[arg(long, env = "TURNPIKE_MEMORY", value_name = "BYTES")]
+    memory: Option<usize>,
     /// Stop when standard input ends, as well as at SIGTERM
     #[arg(long, hide = true)]
     stop_at_stdin_end: bool,
@@ -46,6 +43,8 @@ pub(crate) struct ListenSettings {
     pub(crate) listen: Setting<String>,
     /// The address for metrics and health, if any.
     pub(crate) metrics: Option<SocketAddr>,
+    /// The memory for requests in bytes, with what the front or the node itself holds of them.
+    pub(crate) memory: Setting<usize>,
     stops_at_stdin_end: bool,
 }
 
@@ -53,6 +52,13 @@ pub(crate) struct ListenSettings {
 pub(crate) struct ListenKeys<'a> {
     pub(crate) listen: (&'static str, &'a Option<String>),
     pub(crate) metrics: (&'static str, &'a Option<String>),
+    pub(crate) memory: (&'static str, Option<usize>),
+}
+
+/// What serves the requests of a listener: the limits, and the memory of the transport.
+pub(crate) struct ServingLimits {
+    pub(crate) config: ListenConfig,
+    pub(crate) budget: Budget,
 }
 
 impl ListenArgs {
@@ -74,11 +80,41 @@ impl ListenArgs {
             given.value.parse().map_err(wrong)
         });
         let metrics = metrics.transpose()?;
-        Ok(ListenSettings { listen, metrics, stops_at_stdin_end: self.stop_at_stdin_end })
+        let default = turnpike_listen::default_memory();
+        let memory = Setting::resolve(("--memory", self.memory), keys.memory, default);
+        if memory.value < MEMORY_MIN {
+            return Err(memory.refused(format!("write at least {MEMORY_MIN}, in bytes")));
+        }
+        Ok(ListenSettings { listen, metrics, memory, stops_at_stdin_end: self.stop_at_stdin_end })
     }
 }
 
 impl ListenSettings {
+    /// The part of the memory that the front or node itself uses: `given` under the key `key`, or
+    /// `default`, or a quarter of the memory if that is less.
+    pub(crate) fn own_bytes(
+        &self,
+        key: &str,
+        given: Option<usize>,
+        default: usize,
+    ) -> anyhow::Result<usize> {
+        let memory = self.memory.value;
+        let Some(own) = given else { return Ok(default.min(memory / 4)) };
+        match memory.checked_sub(own) {
+            Some(rest) if rest >= TRANSPORT_MIN => Ok(own),
+            _ => Err(usage(format!(
+                "{key} in the configuration file, {own}: at most {} of the {memory} bytes of \
+                 --memory; lower one or raise the other",
+                memory - TRANSPORT_MIN
+            ))),
+        }
+    }
+
+    /// The budget of the transport: the memory without `own` bytes.
+    pub(crate) fn budget(&self, own: usize) -> Budget {
+        Budget::new(self.memory.value.saturating_sub(own))
+    }
+
     /// Waits for a stop request: a signal or the end of standard input. Returns its source.
     pub(crate) async fn stop_asked(&self) -> anyhow::Result<&'static str> {
         let (mut interrupt, mut terminate) = signals()?;
@@ -130,50 +166,34 @@ async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
 
 impl Listener {
     /// Serves `routes`, health and reflection until `stop` completes. Then requests in flight may
-    /// finish within [`GRACE`].
+    /// finish within the grace of `limits`.
     pub(crate) async fn serve(
         self,
         what: &str,
         routes: Routes,
+        limits: ServingLimits,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
         let v1 = reflection().build_v1().context("reflection")?;
         let v1alpha = reflection().build_v1alpha().context("reflection")?;
         let routes = routes.add_service(health_service).add_service(v1).add_service(v1alpha);
-        let incoming = TcpIncoming::from(self.incoming).with_nodelay(Some(true));
-        let (stopped, stopping) = tokio::sync::oneshot::channel();
         let stop = async move {
             stop.await;
             // From here on, load balancers send requests to other servers.
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-            // An error means that the server has ended already.
-            let _ = stopped.send(());
         };
-        let server = Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(100_000)
-            .http2_keepalive_interval(Some(Duration::from_secs(10)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .tcp_keepalive(Some(Duration::from_secs(10)))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop);
         // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
-        tokio::select! {
-            served = server => served.context("the server failed"),
-            () = async {
-                if stopping.await.is_ok() {
-                    tokio::time::sleep(GRACE).await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            } => {
-                tracing::info!("connections that clients kept open were closed");
-                Ok(())
-            }
+        let ServingLimits { config, budget } = limits;
+        let routes = routes.prepare();
+        let serving =
+            turnpike_listen::serve(self.incoming, Transport::Plain, routes, config, budget, stop);
+        let cut = serving.await;
+        if cut > 0 {
+            tracing::info!(connections = cut, "connections that clients kept open were closed");
         }
+        Ok(())
     }
 }
 
@@ -194,8 +214,11 @@ mod tests {
         (listen_key, metrics_key): (Option<&str>, Option<&str>),
     ) -> anyhow::Result<ListenSettings> {
         let [listen, metrics] = [listen_key, metrics_key].map(|key| key.map(str::to_owned));
-        let keys =
-            ListenKeys { listen: ("node.listen", &listen), metrics: ("node.metrics", &metrics) };
+        let keys = ListenKeys {
+            listen: ("node.listen", &listen),
+            metrics: ("node.metrics", &metrics),
+            memory: ("node.memory", None),
+        };
         options::<ListenArgs>(words, variables).resolve(&keys, "default:1")
     }
 
@@ -208,6 +231,27 @@ mod tests {
         assert_eq!(of(&[], variable, Some("file:1")), "turnpike");
         assert_eq!(of(&[], &[], Some("file:1")), "file:1");
         assert_eq!(of(&[], &[], None), "default:1");
+    }
+
+    #[test]
+    fn the_memory_for_requests_is_divided_or_refused() {
+        let of = |memory: &str| resolved((&["--memory", memory], &[]), (None, None));
+        let told = of("1000").unwrap_err().to_string();
+        assert_eq!(told, format!("--memory 1000: write at least {MEMORY_MIN}, in bytes"));
+        let settings = of("1073741824").unwrap();
+        assert_eq!(settings.own_bytes("node.x", None, 64 << 20).unwrap(), 64 << 20);
+        assert_eq!(settings.own_bytes("node.x", None, usize::MAX).unwrap(), 256 << 20);
+        assert_eq!(settings.own_bytes("node.x", Some(900 << 20), 0).unwrap(), 900 << 20);
+        for own in [1000 << 20, usize::MAX] {
+            let told = settings.own_bytes("node.x", Some(own), 0).unwrap_err().to_string();
+            let at_most = (1 << 30) - TRANSPORT_MIN;
+            assert!(
+                told.contains(&format!(
+                    "node.x in the configuration file, {own}: at most {at_most}"
+                )),
+                "{told}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -7,13 +7,14 @@ use clap::Args;
 use tonic::service::Routes;
 use turnpike_feed::FeedService;
 use turnpike_front::{Dial, FrontConfig, FrontServer};
+use turnpike_listen::{Budget, ListenConfig};
 use turnpike_store::metered;
 
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{self, Limits, ListenArgs, ListenKeys, ListenSettings, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -54,15 +55,15 @@ impl FrontArgs {
         let keys = ListenKeys {
             listen: ("front.listen", &file.listen),
             metrics: ("front.metrics", &file.metrics),
+            memory: ("front.memory", file.memory),
         };
+        let listen = self.listen.resolve(&keys, FRONT_LISTEN)?;
+        let (key, given) = ("front.admitted-bytes-max", file.admitted_bytes_max);
+        let admitted_bytes_max = listen.own_bytes(key, given, default.admitted_bytes_max)?;
         Ok(FrontSettings {
             database: self.database.resolve(&context.config)?,
-            listen: self.listen.resolve(&keys, FRONT_LISTEN)?,
-            front: FrontConfig {
-                seed: rand::random(),
-                admitted_bytes_max: file.admitted_bytes_max.unwrap_or(default.admitted_bytes_max),
-                ..default
-            },
+            listen,
+            front: FrontConfig { seed: rand::random(), admitted_bytes_max, ..default },
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
         })
@@ -81,6 +82,7 @@ impl FrontSettings {
             listen = self.listen.listen.value,
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
             log = self.log_filter,
+            memory = self.listen.memory.value,
             admitted_bytes_max = self.front.admitted_bytes_max,
             "front starts"
         );
@@ -91,7 +93,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     settings.log_settings();
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
-    let (listener, front, feed) = tokio::select! {
+    let (listener, front, feed, budget) = tokio::select! {
         // Polled first, so that signals are handled before anything is logged.
         biased;
         why = &mut stop_asked => {
@@ -108,8 +110,9 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.cluster())
         .add_service(front.suspense())
         .add_service(feed.server());
+    let limits = ServingLimits { config: ListenConfig::front(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
-    let serving = listener.serve("front", routes, async move {
+    let serving = listener.serve("front", routes, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
@@ -129,7 +132,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
 async fn start(
     settings: &FrontSettings,
     probe: &Probe,
-) -> anyhow::Result<(Listener, FrontServer, FeedService)> {
+) -> anyhow::Result<(Listener, FrontServer, FeedService, Budget)> {
     // An unusable address is an error at once, before the wait for the database.
     drop(server::listen(&settings.listen.listen).await?);
     if let Some(metrics) = settings.listen.metrics {
@@ -137,7 +140,9 @@ async fn start(
     }
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen).await?;
+    let budget = settings.listen.budget(settings.front.admitted_bytes_max);
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
+    let feed = feed.with_budget(budget.clone());
     let front = FrontServer::start(settings.front.clone(), database, Dial::default());
-    Ok((listener, front.context("the front can't start")?, feed))
+    Ok((listener, front.context("the front can't start")?, feed, budget))
 }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_listen::ListenConfig;
 use turnpike_node::{Node, NodeConfig, StartError};
 use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
@@ -16,7 +17,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::NODE_LISTEN;
 use crate::exit::{EXIT_CODES, Finish, in_use, usage};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{self, Limits, ListenArgs, ListenKeys, ListenSettings, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -71,12 +72,17 @@ impl NodeArgs {
         let keys = ListenKeys {
             listen: ("node.listen", &file.listen),
             metrics: ("node.metrics", &file.metrics),
+            memory: ("node.memory", file.memory),
         };
+        let listen = self.listen.resolve(&keys, NODE_LISTEN)?;
+        let mut node = config(name, file);
+        let (key, default) = ("node.queue-bytes-max", node.queue_bytes_max);
+        node.queue_bytes_max = listen.own_bytes(key, file.queue_bytes_max, default)?;
         Ok(NodeSettings {
             database: self.database.resolve(&context.config)?,
-            listen: self.listen.resolve(&keys, NODE_LISTEN)?,
+            listen,
             advertise: self.advertise.or_else(|| file.advertise.clone()),
-            node: config(name, file),
+            node,
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
         })
@@ -98,6 +104,7 @@ impl NodeSettings {
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
             log = self.log_filter,
             heartbeat_ms = capped::<u64>(self.node.heartbeat.as_millis()),
+            memory = self.listen.memory.value,
             queue_bytes_max = self.node.queue_bytes_max,
             keys_max = self.node.keys_max,
             warm_standbys = self.node.warm_standbys,
@@ -138,9 +145,11 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let health = node.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(node.service());
+    let budget = settings.listen.budget(settings.node.queue_bytes_max);
+    let limits = ServingLimits { config: ListenConfig::node(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
-    let serving = listener.serve(&what, routes, async move {
+    let serving = listener.serve(&what, routes, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });

@@ -64,6 +64,18 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Duration of calls to the shared database, including failed calls";
     "turnpike_database_errors_total" Counter, Count, ["call", "kind"]
         "Failed calls: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
+    "turnpike_connections" Gauge, Count, []
+        "Open connections";
+    "turnpike_connections_refused_total" Counter, Count, ["cause"]
+        "Connections refused: `connections`, `address`, `memory`, `files`";
+    "turnpike_connections_closed_total" Counter, Count, ["cause"]
+        "Connections closed by the server: `idle` (to make room), `deadline`, `slow-reader`, `handshake`, `handshakes` (too many at once)";
+    "turnpike_requests_refused_total" Counter, Count, ["cause"]
+        "Requests refused by the transport: `requests`, `answers`, `memory`, `evicted` (each: no room in the budget), `size`, `deadline`, `encoding`";
+    "turnpike_memory_bytes" Gauge, Bytes, ["part"]
+        "Use of the budget for requests: `windows`, `requests`, `messages`, `answers`";
+    "turnpike_memory_bytes_max" Gauge, Bytes, ["part"]
+        "The limit of `turnpike_memory_bytes`; above it connections or requests are refused";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";
