@@ -8,6 +8,7 @@
 
 mod adversary;
 mod bonus;
+mod bounds;
 mod dates;
 mod details;
 mod due;

@@ -8,7 +8,7 @@ use turnpike_types::{
 use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
 
 /// The largest number of bytes that a front appends to a record: the account field.
-const FRONT_BYTES: usize = 11;
+pub const FRONT_BYTES: usize = 11;
 
 /// The fields of a record that a front needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

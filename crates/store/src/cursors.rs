@@ -1,7 +1,7 @@
 //! Cursors of consumers in the partitions' output (P38).
 
 use async_trait::async_trait;
-use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, text};
 
 use crate::{StoreError, StoreResult};
 
@@ -62,10 +62,10 @@ pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
 /// Refuses a malformed name of a consumer.
 ///
 /// # Errors
-/// `Refused` when it is empty or longer than 128 bytes.
+/// `Refused` when it is empty, longer than 128 bytes, or has a control character.
 pub(crate) fn check_consumer_name(name: &str) -> StoreResult<()> {
-    if (1..=128).contains(&name.len()) {
-        return Ok(());
+    if name.is_empty() {
+        return Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()));
     }
-    Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()))
+    text::CONSUMER.check(name).map_err(|why| StoreError::Refused(why.to_string()))
 }

@@ -153,6 +153,8 @@ pub(crate) fn check_bindings<'a>(
         let length = binding.identity.len();
         let why = if length == 0 || length > IDENTITY_BYTES_MAX {
             format!("an identity has 1 to {IDENTITY_BYTES_MAX} bytes, not {length}")
+        } else if binding.identity.contains('\0') {
+            "an identity holds no NUL".to_owned()
         } else if binding.from >= binding.until {
             format!("its interval {}..{} is empty", binding.from.micros(), binding.until.micros())
         } else if binding.account.0 == 0 {

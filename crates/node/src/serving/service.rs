@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
 use turnpike_mutants::{Check, off};
+use turnpike_proto::bounds::{noted_refusal_fault, recycle_key_fault};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -16,6 +17,7 @@ use turnpike_proto::node::v1::{
     NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
     WatchRequest,
 };
+use turnpike_proto::record::FRONT_BYTES;
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, capped, limits};
@@ -158,6 +160,9 @@ impl NodeService for Service {
     ) -> Result<Response<NodeRecycleResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
         check_count("keys and refusals", request.keys.len() + request.refusals.len())?;
+        let keys = request.keys.iter().find_map(recycle_key_fault);
+        let fault = keys.or_else(|| request.refusals.iter().find_map(noted_refusal_fault));
+        fault.map_or(Ok(()), |why| Err(Status::invalid_argument(why)))?;
         let asked = |mut owner: OwnerClient, call| async move { owner.recycle(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
@@ -178,6 +183,7 @@ impl NodeService for Service {
     ) -> Result<Response<NodeReassignResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
         check_count("records to decide", request.records.len())?;
+        check_sizes(&request)?;
         let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
@@ -210,6 +216,18 @@ fn check_count(items: &str, count: usize) -> Result<(), Status> {
         return Err(Status::invalid_argument(format!(
             "{count} {items} in one request: send at most {}",
             limits::DECIDED_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a request to decide a record that no client can have sent, before it is relayed or queued.
+fn check_sizes(request: &NodeReassignRequest) -> Result<(), Status> {
+    let bytes_max = limits::RECORD_BYTES_MAX + FRONT_BYTES;
+    let largest = request.records.iter().map(|one| one.record.len()).max().unwrap_or(0);
+    if largest > bytes_max {
+        return Err(Status::invalid_argument(format!(
+            "a record to decide has {largest} bytes: a record has at most {bytes_max}"
         )));
     }
     Ok(())

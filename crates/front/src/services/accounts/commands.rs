@@ -2,6 +2,7 @@
 
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, IdentityBinding, OpenAccount};
+use turnpike_proto::bounds::command_fault;
 use turnpike_store::Binding;
 use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
@@ -25,6 +26,9 @@ pub(crate) const fn must_be_new(command: &AccountCommand) -> bool {
 
 /// The partition that a command goes to, or why the command is invalid.
 pub(crate) fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, String> {
+    if let Some(why) = command_fault(command) {
+        return Err(why);
+    }
     let account = command.account_number;
     if account == 0 {
         return Err("account_number is missing".to_owned());

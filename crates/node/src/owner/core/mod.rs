@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  a request --Job--> records.rs   reassign.rs   suspense.rs   accounts.rs
-//!                     (incoming.rs: keys)                      (commands.rs subscribing.rs standing.rs)
+//!                     (incoming.rs: keys)                      (commands.rs bounds.rs subscribing.rs standing.rs)
 //!  in between ------> sweep.rs: charges that fall due           postings.rs: from other accounts
 //!                          |                                    (page.rs posting_progress.rs)
 //!                          v
@@ -16,6 +16,7 @@
 //! ```
 
 mod accounts;
+mod bounds;
 mod commands;
 mod incoming;
 mod open_segment;

@@ -124,7 +124,7 @@ impl OwnerCore {
             Some(Taken::Replayed(then, now)) => Ok(Some(self.decided(record, then, now, to))),
             Some(taken) => Ok(Some(Decision::Answered(taken))),
             None => {
-                if let Some(reason) = self.refused_by_time(record, recycled) {
+                if let Some(reason) = self.refused_on_arrival(record, recycled) {
                     return Ok(Some(Decision::Answered(Taken::Rejected(reason))));
                 }
                 if to == record.view.account {

@@ -129,7 +129,7 @@ impl OwnerCore {
         if let Some(taken) = self.taken_before(incoming, print)? {
             return self.complete(incoming, taken).map(Some);
         }
-        if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
+        if let Some(reason) = self.refused_on_arrival(incoming, head.recycled) {
             return Ok(Some(Taken::Rejected(reason)));
         }
         // Logged time may have advanced since the sub-batch was admitted, when this record still
@@ -161,13 +161,17 @@ impl OwnerCore {
         }
     }
 
-    /// Checks the start and the end of a record whose key is new (P26). Returns the reason for a
-    /// rejection.
-    pub(super) fn refused_by_time(
+    /// Checks the texts, the start and the end (P26) of a record whose key is new. Returns the reason
+    /// for a rejection. A retry of a record that an earlier release took is answered before.
+    pub(super) fn refused_on_arrival(
         &self,
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
+        // An earlier release may have suspended a recycled record with such a text.
+        if !recycled && incoming.has_illegal_text() {
+            return Some(RejectReason::BadText);
+        }
         let time = self.log.time();
         // A recycled record was inside the horizon when it first arrived (P35). But this partition
         // may have rated it since, upon another request. Once keys were forgotten, that can't be
