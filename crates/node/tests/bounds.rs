@@ -6,13 +6,16 @@ use crate::support;
 use std::sync::Arc;
 
 use support::{OCTETS, Running, config, create_partition, database, octets, publish, start};
+use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, AmendSettings, Cancel, ChangeSettings, Settings,
     Subscribe,
 };
 use turnpike_proto::ingest::v1::RecordStatus;
-use turnpike_proto::node::v1::{NodeApplyRequest, NodeRecycleRequest, NotedRefusal, RecycleKey};
+use turnpike_proto::node::v1::{
+    NodeApplyRequest, NodeRecycleRequest, NotedRefusal, RecycleKey, Verdict,
+};
 use turnpike_store::SharedDatabase;
 use turnpike_types::dates::{CHANGE_AHEAD_MAX_US, DATE_END, DATE_MIN};
 use turnpike_types::{Timestamp, UsageRecord};
@@ -141,4 +144,33 @@ async fn a_key_that_no_record_can_have_is_refused_before_it_is_queued() {
     let request = NodeRecycleRequest { partition: 1, keys: Vec::new(), refusals };
     let refused = node.client.recycle(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+}
+
+/// Suspended records took memory of the owner without bound. A record is refused before it is taken,
+/// so that its client keeps it.
+#[tokio::test(start_paused = true)]
+async fn a_record_for_which_suspense_has_no_room_is_refused_and_taken_later() {
+    let (db, node) = running().await;
+    node.node.shutdown().await;
+    let small = NodeConfig { suspended_max: 2, ..config("b") };
+    let mut node = start(small, &db).await;
+    let unknown = |id: &str| octets(8, id, 5);
+    let two = [unknown("r1"), unknown("r2")];
+    assert_eq!(node.send(&two).await.exceptions.len(), 2);
+    let full = node.try_send(&[unknown("r3")]).await.unwrap().standing.unwrap();
+    assert_eq!(full.verdict(), Verdict::Overloaded);
+    assert!(full.message.contains("2 suspended records"), "{}", full.message);
+    let again = node.send(&two).await;
+    assert!(again.exceptions.iter().all(|one| one.replayed), "a retry is answered: {again:?}");
+    assert_eq!(node.send(&[octets(ACCOUNT, "good", 5)]).await.accepted, 1);
+    let keys = ["r1", "r2"].map(|id| RecycleKey {
+        account_number: 8,
+        record_id: id.to_owned(),
+        ..RecycleKey::default()
+    });
+    node.open_account(8).await;
+    let request = NodeRecycleRequest { partition: 1, keys: keys.into(), refusals: Vec::new() };
+    let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
+    assert!(outcomes.iter().all(|one| one.rated), "{outcomes:?}");
+    assert_eq!(node.send(&[octets(9, "r3", 5)]).await.exceptions[0].reason, "unknown-account");
 }

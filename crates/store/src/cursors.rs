@@ -1,6 +1,7 @@
 //! Cursors of consumers in the partitions' output (P38).
 
 use async_trait::async_trait;
+use turnpike_types::limits::CONSUMERS_MAX;
 use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, text};
 
 use crate::{StoreError, StoreResult};
@@ -56,6 +57,21 @@ pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
     Err(StoreError::Refused(format!(
         "a cursor keeps its consumer and partition: {}/{} is not {}/{}",
         from.name, from.partition, to.name, to.partition
+    )))
+}
+
+/// Refuses a new consumer when there are `others` already. Each has a cursor in every partition,
+/// for ever.
+///
+/// # Errors
+/// `Refused`, with the number.
+pub(crate) fn check_consumers(name: &str, others: u64) -> StoreResult<()> {
+    if others < CONSUMERS_MAX as u64 {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "consumer {name} can't be registered: there are {others} consumers, and at most \
+         {CONSUMERS_MAX} are possible; use one of their names"
     )))
 }
 

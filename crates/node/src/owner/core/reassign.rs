@@ -107,7 +107,7 @@ impl OwnerCore {
         }
     }
 
-    /// Returns `None` if there is no room for the record's key.
+    /// Returns `None` if there is no room for the record's key, or none for it in suspense.
     fn decide(
         &mut self,
         record: &Incoming<'_>,
@@ -136,6 +136,9 @@ impl OwnerCore {
                         true => self.decide(record, to, recycled),
                         false => Ok(None),
                     };
+                }
+                if !self.has_room_in_suspense() {
+                    return Ok(None);
                 }
                 let detail = match to.0 {
                     0 => Detail::new(record.identity),

@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// The partition holds the maximum number of keys.
     KeysFull,
+    /// A record would be suspended, and the partition holds the maximum number of suspended records.
+    SuspenseFull,
     /// The accounts of its records were looked up too long ago (P28).
     GuidedLongAgo,
 }
@@ -74,7 +76,10 @@ impl Job for RateSubBatch<'_> {
             };
             let Some(taken) = taken else {
                 // The records taken so far are logged. Retries of them are answered as duplicates.
-                return Ok(Err(Refusal::KeysFull));
+                return Ok(Err(match core.has_room_for_keys() {
+                    true => Refusal::SuspenseFull,
+                    false => Refusal::KeysFull,
+                }));
             };
             let Ok(index) = u32::try_from(self.next) else {
                 unreachable!("a sub-batch holds fewer records than a batch may hold");
@@ -118,7 +123,7 @@ impl OwnerCore {
         if is_late && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
-    /// Takes a record. Returns `None` if there is no room for its key.
+    /// Takes a record. Returns `None` if there is no room for its key, or none for it in suspense.
     fn take_record(
         &mut self,
         incoming: &Incoming<'_>,
@@ -155,10 +160,17 @@ impl OwnerCore {
                 Ok(Some(Taken::Rated))
             }
             Err(NotRated::Wait(wait)) => Err(wait),
+            Err(NotRated::Suspended(_)) if !self.has_room_in_suspense() => Ok(None),
             Err(NotRated::Suspended(suspension)) => {
                 self.suspend(incoming, print, suspension).map(Some)
             }
         }
+    }
+
+    /// Whether one more record can be suspended. Beyond the limit records are refused before they
+    /// are taken, and their clients keep them.
+    pub(super) fn has_room_in_suspense(&self) -> bool {
+        self.log.state().suspense().len() < self.limits.suspended_max
     }
 
     /// Checks the texts, the start and the end (P26) of a record whose key is new. Returns the reason
