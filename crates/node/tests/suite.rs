@@ -9,6 +9,7 @@
 mod adversary;
 mod bonus;
 mod bounds;
+mod confirm;
 mod dates;
 mod details;
 mod due;

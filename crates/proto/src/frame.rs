@@ -128,6 +128,9 @@ pub struct SubBatchHead {
     /// An instant before the look-up of the records' identities, in microseconds; 0: no identity
     /// was looked up (P28).
     pub guided_us: u64,
+    /// With `recycled`: the partition in whose suspense the records wait; 0 from a front of an
+    /// earlier release.
+    pub recycled_from: u32,
 }
 
 impl SubBatchHead {
@@ -141,6 +144,9 @@ impl SubBatchHead {
         }
         if self.guided_us != 0 {
             put_number(run, 5, self.guided_us);
+        }
+        if self.recycled_from != 0 {
+            put_number(run, 6, u64::from(self.recycled_from));
         }
     }
 }
@@ -171,7 +177,11 @@ impl SubBatchFrame {
                 (2, WireValue::Varint(sequence)) => head.sequence = sequence,
                 (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
                 (5, WireValue::Varint(guided)) => head.guided_us = guided,
-                (1..=5, _) => return Err(WireError::WrongType(field)),
+                (6, WireValue::Varint(partition)) => {
+                    head.recycled_from =
+                        u32::try_from(partition).map_err(|_| WireError::WrongType(6))?;
+                }
+                (1..=6, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

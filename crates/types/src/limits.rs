@@ -44,8 +44,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 2_000;
 pub const OFFERS_MAX: usize = 500;
 /// The maximum size of the settings and subscriptions of an account, encoded, in bytes.
 pub const ACCOUNT_BYTES_MAX: usize = 1024 * 1024;
-/// The maximum number of changes of an account's settings, its opening included.
-pub const SETTINGS_CHANGES_MAX: usize = 1_000;
+/// The maximum number of changes of an account's settings, its opening included: one a day for ten
+/// years.
+pub const SETTINGS_CHANGES_MAX: usize = 4_000;
 /// The maximum number of consumers of the feed. Each has a cursor in every partition.
 pub const CONSUMERS_MAX: usize = 1_000;
 /// The maximum number of records in suspense of one partition. Each takes some 300 bytes of its

@@ -12,10 +12,10 @@ use turnpike_proto::bounds::{noted_refusal_fault, recycle_key_fault};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
-    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
-    NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
-    WatchRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeConfirmRequest, NodeConfirmResponse,
+    NodeReassignRequest, NodeReassignResponse, NodeRecycleRequest, NodeRecycleResponse,
+    NodeShowRequest, NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing,
+    SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::record::FRONT_BYTES;
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
@@ -169,11 +169,26 @@ impl NodeService for Service {
         {
             return Ok(answer);
         }
-        let NodeRecycleRequest { partition, keys, refusals } = request;
+        let NodeRecycleRequest { partition, mut keys, refusals } = request;
+        let mut stay = match self.gates.not_moved(partition, origin, &keys).await {
+            Ok(stay) => stay,
+            Err(standing) => {
+                let standing = Some(standing);
+                return Ok(Response::new(NodeRecycleResponse { standing, outcomes: Vec::new() }));
+            }
+        };
+        let mut places = stay.iter();
+        keys.retain(|_| places.next().is_some_and(Option::is_none));
         let room = (keys.len() + refusals.len()) * 256;
         let asked = |reply| Request::Recycle { keys, refusals, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
-        let outcomes = outcomes.unwrap_or_default();
+        let Some(outcomes) = outcomes else {
+            let standing = Some(standing);
+            return Ok(Response::new(NodeRecycleResponse { standing, outcomes: Vec::new() }));
+        };
+        let mut judged = outcomes.into_iter();
+        let outcomes = stay.iter_mut().map_while(|stays| stays.take().or_else(|| judged.next()));
+        let outcomes = outcomes.collect();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }
 
@@ -190,13 +205,33 @@ impl NodeService for Service {
         {
             return Ok(answer);
         }
-        let NodeReassignRequest { partition, records, recycled } = request;
+        let NodeReassignRequest { partition, records, recycled, recycled_from } = request;
+        let recycled = match recycled && self.gates.is_open(PartitionId(partition)) {
+            true => {
+                let encoded: Vec<&[u8]> = records.iter().map(|one| &*one.record).collect();
+                self.gates.wait_in((recycled_from, partition), &encoded).await
+            }
+            false => Some(false),
+        };
+        let Some(recycled) = recycled else {
+            let standing = Some(self.gates.overloaded());
+            return Ok(Response::new(NodeReassignResponse { standing, outcomes: Vec::new() }));
+        };
         let room = records.iter().map(|one| one.record.len() + 64).sum();
         let asked = |reply| Request::Reassign { records, recycled, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         // Without an answer of the owner there are no outcomes; the standing gives the reason.
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
+    }
+
+    async fn confirm(
+        &self,
+        call: Call<NodeConfirmRequest>,
+    ) -> Result<Response<NodeConfirmResponse>, Status> {
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        check_count("records to confirm", request.records.len())?;
+        Ok(Response::new(self.gates.confirm(origin, request).await))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -344,6 +379,11 @@ impl Gates {
                 None => return refused(self.not_owner(partition)),
             },
         };
+        let frame = match head.recycled {
+            true => self.checked(head, frame).await,
+            false => Some(frame),
+        };
+        let Some(frame) = frame else { return refused(self.overloaded()) };
         let Some(room) = self.room(frame.body().len()).await else {
             return refused(self.overloaded());
         };
@@ -356,7 +396,7 @@ impl Gates {
     }
 
     /// Passes a request to the owner, and waits for the durable answer.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         partition: u32,
         origin: RequestOrigin,

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::generator::{Generator, GeneratorOptions, LONGEST_US, UsageKind, share};
 use crate::tally::Tally;
-use crate::{ui, values};
+use crate::{plans, ui, values};
 
 use histogram::Histogram;
 
@@ -209,12 +209,13 @@ impl LoadArgs {
 }
 
 pub(crate) async fn run(settings: LoadSettings) -> anyhow::Result<Finish> {
+    let plan = settings.plan.as_deref().map(plans::read_xml).transpose()?;
     let front = settings.client.connect().await?;
     let hidden = settings.hidden;
     if settings.setup {
         let setup = setup::Setup {
             kind: settings.kind,
-            plan: settings.plan.as_deref(),
+            plan,
             first: settings.first_account,
             accounts: settings.accounts,
         };

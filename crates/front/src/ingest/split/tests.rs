@@ -169,7 +169,9 @@ fn a_record_that_can_never_be_accepted_is_named() {
 #[test]
 fn a_built_sub_batch_decodes_to_its_inputs() {
     for recycled in [false, true] {
-        let head = SubBatchHead { partition: 3, sequence: 5, recycled, guided_us: 9 };
+        let recycled_from = u32::from(recycled) * 7;
+        let head =
+            SubBatchHead { partition: 3, sequence: 5, recycled, guided_us: 9, recycled_from };
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));

@@ -13,7 +13,7 @@ use turnpike_types::dates::{date_fault, is_in_range};
 use turnpike_types::limits::{
     ACCOUNT_BYTES_MAX, OFFERS_MAX, SETTINGS_CHANGES_MAX, SUBSCRIPTIONS_MAX,
 };
-use turnpike_types::{AccountNumber, Timestamp, text};
+use turnpike_types::{AccountNumber, DAY_US, Timestamp, text};
 
 use super::owner_core::OwnerCore;
 
@@ -51,8 +51,8 @@ impl OwnerCore {
                 end_fault(profile, end.until_us).and_then(|at| date("at_us", at))
             }
             Change::OptedOut(end) => date("at_us", end.at_us),
-            Change::Picked(_)
-            | Change::Recycled(_)
+            Change::Picked(pick) => date("the cycle", i64::from(pick.cycle).saturating_mul(DAY_US)),
+            Change::Recycled(_)
             | Change::StillSuspended(_)
             | Change::MovedAway(_)
             | Change::PostingsTaken(_) => None,
@@ -143,7 +143,7 @@ mod tests {
         assert!(too_many_offers(&offers).is_some_and(|told| told.contains("500 times")));
         let settings = vec![Settings::default(); SETTINGS_CHANGES_MAX];
         let changed = Profile { settings, subscriptions: Vec::new() };
-        assert!(too_many_settings(&changed).is_some_and(|told| told.contains("1000 settings")));
+        assert!(too_many_settings(&changed).is_some_and(|told| told.contains("4000 settings")));
         let note = [("note".to_owned(), "x".repeat(16_000))];
         let new = Settings { attributes: note.clone().into(), ..Settings::default() };
         let full = with(66, |_| Subscription {

@@ -18,6 +18,7 @@
 mod accounts;
 mod bounds;
 mod commands;
+mod confirm;
 mod incoming;
 mod open_segment;
 mod owner_core;
@@ -39,6 +40,7 @@ mod view;
 mod wait;
 
 pub(crate) use accounts::Apply;
+pub(crate) use confirm::Confirm;
 pub(crate) use owner_core::{CoreLimits, Job, OwnerCore};
 pub(crate) use page::{Scope, SenderSegment, page};
 pub(crate) use partition::{Partition, Pulse, Surroundings};
@@ -47,5 +49,5 @@ pub(crate) use postings::PostingsPass;
 pub(crate) use reassign::Reassign;
 pub(crate) use records::{RateSubBatch, Refusal};
 pub(crate) use state_log::ClosedSegment;
-pub(crate) use suspense::{ListSuspense, Recycle};
+pub(crate) use suspense::{ListSuspense, ReadWaiting, Recycle};
 pub(crate) use wait::{Halt, Wait};
