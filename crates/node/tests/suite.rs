@@ -8,6 +8,8 @@
 
 mod adversary;
 mod bonus;
+mod bounds;
+mod confirm;
 mod dates;
 mod details;
 mod due;

@@ -130,6 +130,9 @@ pub struct SubBatchHead {
     pub guided_us: u64,
     /// The key of the client that sent the records; 0: none.
     pub client: u64,
+    /// With `recycled`: the partition in whose suspense the records wait; 0 from a front of an
+    /// earlier release.
+    pub recycled_from: u32,
 }
 
 impl SubBatchHead {
@@ -144,8 +147,11 @@ impl SubBatchHead {
         if self.guided_us != 0 {
             put_number(run, 5, self.guided_us);
         }
+        if self.recycled_from != 0 {
+            put_number(run, 6, u64::from(self.recycled_from));
+        }
         if self.client != 0 {
-            put_number(run, 6, self.client);
+            put_number(run, 7, self.client);
         }
     }
 }
@@ -176,8 +182,12 @@ impl SubBatchFrame {
                 (2, WireValue::Varint(sequence)) => head.sequence = sequence,
                 (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
                 (5, WireValue::Varint(guided)) => head.guided_us = guided,
-                (6, WireValue::Varint(client)) => head.client = client,
-                (1..=6, _) => return Err(WireError::WrongType(field)),
+                (6, WireValue::Varint(partition)) => {
+                    head.recycled_from =
+                        u32::try_from(partition).map_err(|_| WireError::WrongType(6))?;
+                }
+                (7, WireValue::Varint(client)) => head.client = client,
+                (1..=7, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

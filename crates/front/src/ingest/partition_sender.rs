@@ -343,14 +343,19 @@ impl PartitionSender {
             }
             let guided_us = match self.arrival {
                 Arrival::First => sub.guided_us,
-                Arrival::Recycled { mark } => mark.map_or(0, stated_mark),
+                Arrival::Recycled { mark, .. } => mark.map_or(0, stated_mark),
+            };
+            let recycled_from = match self.arrival {
+                Arrival::First => None,
+                Arrival::Recycled { from, .. } => Some(from.0),
             };
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,
                 sequence: session.oldest + session.sent as u64,
-                recycled: matches!(self.arrival, Arrival::Recycled { .. }),
+                recycled: recycled_from.is_some(),
                 guided_us,
                 client: self.client.0,
+                recycled_from: recycled_from.unwrap_or(0),
             }));
             session.sent += 1;
             session.sent_bytes = bytes;

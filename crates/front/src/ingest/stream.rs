@@ -227,8 +227,11 @@ impl ClientStream {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let is_recycled = matches!(self.dispatch.arrival(), Arrival::Recycled { .. });
-        let deciding = reassign::reassign_all(&self.core, &candidates, is_recycled);
+        let waits_in = match self.dispatch.arrival() {
+            Arrival::First => None,
+            Arrival::Recycled { from, .. } => Some(from),
+        };
+        let deciding = reassign::reassign_all(&self.core, &candidates, waits_in);
         let outcomes = Box::pin(deciding).await.map_err(BatchRefusal::Retry)?;
         Ok(indexes.into_iter().zip(outcomes).collect())
     }

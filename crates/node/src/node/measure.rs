@@ -81,4 +81,5 @@ fn note_queues(ownerships: &Ownerships) {
     metrics::gauge!("turnpike_queue_bytes_max").set(config.queue_bytes_max as f64);
     metrics::gauge!("turnpike_queue_requests").set(waiting.sum::<usize>() as f64);
     metrics::gauge!("turnpike_dedup_keys_max").set(config.keys_max as f64);
+    metrics::gauge!("turnpike_suspense_records_max").set(config.suspended_max as f64);
 }

@@ -14,7 +14,7 @@ use turnpike_proto::dial::Dial;
 use turnpike_shares::Shares;
 use turnpike_shares::queue::FairSender;
 use turnpike_store::Observation;
-use turnpike_types::{Incarnation, NodeName, PartitionId};
+use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
 use crate::membership::{Complaint, Reach};
@@ -192,6 +192,13 @@ impl Gates {
             is_there.then(|| node.beat.address.clone())
         });
         address.unwrap_or_default()
+    }
+
+    /// The accounts of each partition, as last observed.
+    pub(super) fn ranges(&self) -> Vec<(PartitionId, AccountRange)> {
+        let seen = self.seen.borrow();
+        let rows = seen.iter().flat_map(|seen| &seen.partitions);
+        rows.map(|row| (row.spec.id, row.spec.range)).collect()
     }
 
     /// From now on fronts are not referred to these nodes.

@@ -48,6 +48,22 @@ impl Gates {
                 message: "the identities of these records were looked up too long ago".to_owned(),
                 ..Standing::default()
             },
+            Refusal::SuspenseFull => {
+                let reason = "suspense-full";
+                metrics::counter!("turnpike_refused_total", "reason" => reason).increment(1);
+                Standing {
+                    verdict: Verdict::Overloaded.into(),
+                    epoch: epoch.number(),
+                    retry_after_ms: 10_000,
+                    message: format!(
+                        "partition {partition} holds {} suspended records, its limit, and these \
+                         can't be rated either: remove the causes (turnpike suspense list), then \
+                         recycle the suspended records",
+                        self.config.suspended_max
+                    ),
+                    ..Standing::default()
+                }
+            }
             Refusal::KeysFull => {
                 metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
                 Standing {

@@ -92,9 +92,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_queue_requests" Gauge, Count, []
         "Requests in the queues of this node's owners";
     "turnpike_refused_total" Counter, Count, ["reason"]
-        "Requests refused temporarily: `queue-full`, `keys-full`";
+        "Requests refused temporarily: `queue-full`, `keys-full`, `suspense-full`";
     "turnpike_suspense_records" Gauge, Count, ["partition"]
         "Records in suspense, reported by the partition's owner";
+    "turnpike_suspense_records_max" Gauge, Count, []
+        "The limit of records in suspense per partition; above it records that can't be rated are refused";
     "turnpike_due_total" Counter, Count, ["what"]
         "Due items booked: `charge`, `close`, `option`, `offset` (of bonuses)";
     "turnpike_sweep_stuck_total" Counter, Count, []

@@ -19,8 +19,8 @@ use super::turns::Turns;
 use crate::catalogue::refreshed;
 use crate::gauges::Holdings;
 use crate::owner::core::{
-    Apply, CoreLimits, Fetched, Halt, Job, ListSuspense, OwnerCore, Partition, PostingsPass, Pulse,
-    RateSubBatch, Reassign, Recycle, Surroundings, Wait,
+    Apply, Confirm, CoreLimits, Fetched, Halt, Job, ListSuspense, OwnerCore, Partition,
+    PostingsPass, Pulse, RateSubBatch, ReadWaiting, Reassign, Recycle, Surroundings, Wait,
 };
 use crate::owner::ended::Ended;
 use crate::owner::request::{Ownership, Queued, Reply, Request, StreamEnd};
@@ -167,6 +167,14 @@ impl Owner {
             Request::Recycle { keys, refusals, reply } => {
                 let outcomes = self.carry_out(Recycle::new(keys, refusals)).await?;
                 self.appends.answer(reply, outcomes);
+            }
+            Request::Confirm { records, reply } => {
+                let found = self.carry_out(Confirm::new(records)).await?;
+                self.appends.answer(reply, found);
+            }
+            Request::ReadWaiting { keys, reply } => {
+                let found = self.carry_out(ReadWaiting::new(keys)).await?;
+                self.appends.answer(reply, found);
             }
             Request::Reassign { records, recycled, reply } => {
                 let outcomes = self.carry_out(Reassign::new(records, recycled)).await?;
@@ -449,6 +457,8 @@ const fn rates(request: &Request) -> bool {
         Request::Apply { .. }
         | Request::Show { .. }
         | Request::Suspense { .. }
+        | Request::Confirm { .. }
+        | Request::ReadWaiting { .. }
         | Request::Release { .. }
         | Request::Superseded => false,
     }
