@@ -1,9 +1,15 @@
 //! Connects to nodes: makes a channel from an address.
 
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper::rt::{Read, Write};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower_service::Service;
 
 /// No channel can be made from the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +47,50 @@ impl Default for Dial {
     /// Connects through TCP.
     fn default() -> Self {
         Self::new(tcp)
+    }
+}
+
+/// A connection to a server, below HTTP/2.
+pub trait Wire: Read + Write + Send + Unpin {}
+
+impl<W: Read + Write + Send + Unpin> Wire for W {}
+
+/// The outcome of an attempt to connect.
+pub type WireResult = Result<Box<dyn Wire>, Box<dyn Error + Send + Sync>>;
+
+type WireFuture = Pin<Box<dyn Future<Output = WireResult> + Send>>;
+
+/// Opens the connections below HTTP/2, such as those of TLS.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Fn(Uri) -> WireFuture + Send + Sync>);
+
+impl Connector {
+    /// Opens each connection with `connect`.
+    pub fn new<F>(connect: impl Fn(Uri) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = WireResult> + Send + 'static,
+    {
+        Self(Arc::new(move |uri| Box::pin(connect(uri))))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Box<dyn Wire>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = WireFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        (self.0)(uri)
     }
 }
 
