@@ -5,4 +5,3 @@
 //! `cargo test -p turnpike-access --test suite certificates::` runs those of `certificates.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-

@@ -106,6 +106,12 @@ const PING_ANSWER: Duration = Duration::from_millis(600);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {
+    if address.starts_with("https://") {
+        return Err(DialError {
+            address: address.to_owned(),
+            cause: "it requires TLS, and this process has no certificates".to_owned(),
+        });
+    }
     Ok(endpoint(address)?.connect_lazy())
 }
 

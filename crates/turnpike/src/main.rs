@@ -12,6 +12,8 @@
 //!    |                      data_dir.rs   the lock of a data directory
 //!    |                      local_cluster.rs  a cluster of child processes
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
+//!    |                      tls_incoming.rs  connections with TLS
+//!    |    tls.rs  the certificates of servers and clients
 //!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
 //!                                         as messages
 //!                           apply.rs      account commands, retried until decided
@@ -70,6 +72,8 @@ mod settings;
 mod tables;
 mod tally;
 mod telemetry;
+mod tls;
+mod tls_incoming;
 mod ui;
 mod usage_file;
 mod values;

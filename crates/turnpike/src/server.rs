@@ -11,9 +11,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use turnpike_access::certificates::{CertificateUse, Certificates};
 use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 
+use turnpike_proto::dial::Dial;
+
+use crate::config::TlsSection;
+use crate::exit::usage;
 use crate::settings::Setting;
+use crate::tls::{TlsArgs, TlsSettings};
+use crate::tls_incoming::incoming;
 use crate::ui;
 
 /// The time during a shutdown, from when the accepted requests are answered, until the streams that
@@ -32,11 +39,21 @@ pub(crate) struct ListenArgs {
     /// Stop when standard input ends, as well as at SIGTERM
     #[arg(long, hide = true)]
     stop_at_stdin_end: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Accept connections without TLS from other machines too, where everybody can read and change
+    /// them
+    #[arg(long, help_heading = "TLS")]
+    insecure_plaintext: bool,
+    /// Use no TLS, whatever the variables and the file say: `turnpike up` is a cluster on loopback
+    #[arg(long, hide = true)]
+    without_tls: bool,
 }
 
 /// A bound listener that does not serve yet.
 pub(crate) struct Listener {
     incoming: TcpListener,
+    transport: Transport,
     pub(crate) address: SocketAddr,
 }
 
@@ -47,12 +64,64 @@ pub(crate) struct ListenSettings {
     /// The address for metrics and health, if any.
     pub(crate) metrics: Option<SocketAddr>,
     stops_at_stdin_end: bool,
+    tls: Option<TlsSettings>,
+    insecure_plaintext: bool,
+}
+
+/// How a server is reached, and how it reaches nodes.
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    /// Without TLS.
+    Plaintext {
+        /// Whether other machines may connect.
+        is_open: bool,
+    },
+    /// With TLS.
+    Tls {
+        /// The certificates in force.
+        certificates: Certificates,
+        /// Whether connections without TLS are accepted and made too, while a cluster changes to
+        /// TLS.
+        also_plaintext: bool,
+    },
+}
+
+impl Transport {
+    /// Connects to nodes.
+    pub(crate) fn dial(&self) -> Dial {
+        match self {
+            Self::Plaintext { .. } => Dial::default(),
+            Self::Tls { certificates, also_plaintext } => certificates.dial(*also_plaintext),
+        }
+    }
+
+    /// Whether other members must use TLS to reach this server.
+    pub(crate) const fn requires_tls(&self) -> bool {
+        matches!(self, Self::Tls { also_plaintext: false, .. })
+    }
+
+    /// Reports a server that accepts connections without TLS from other machines. To be called when
+    /// the metrics are recorded.
+    pub(crate) fn report(&self) {
+        let is_open = match self {
+            Self::Plaintext { is_open } => *is_open,
+            Self::Tls { also_plaintext, .. } => *also_plaintext,
+        };
+        metrics::gauge!("turnpike_insecure_plaintext").set(if is_open { 1.0 } else { 0.0 });
+        if is_open {
+            tracing::warn!(
+                "--insecure-plaintext: everybody who reaches the port can read and change all that \
+                 is sent; use certificates (`turnpike cert --help`)"
+            );
+        }
+    }
 }
 
 /// The keys of a server's addresses in the configuration file, each with its name and value.
 pub(crate) struct ListenKeys<'a> {
     pub(crate) listen: (&'static str, &'a Option<String>),
     pub(crate) metrics: (&'static str, &'a Option<String>),
+    pub(crate) tls: &'a TlsSection,
 }
 
 impl ListenArgs {
@@ -74,11 +143,47 @@ impl ListenArgs {
             given.value.parse().map_err(wrong)
         });
         let metrics = metrics.transpose()?;
-        Ok(ListenSettings { listen, metrics, stops_at_stdin_end: self.stop_at_stdin_end })
+        let tls = match self.without_tls {
+            true => None,
+            false => self.tls.resolve(keys.tls, true)?,
+        };
+        let of_file = keys.tls.insecure_plaintext.filter(|_| !self.without_tls);
+        Ok(ListenSettings {
+            listen,
+            metrics,
+            stops_at_stdin_end: self.stop_at_stdin_end,
+            tls,
+            insecure_plaintext: self.insecure_plaintext || of_file == Some(true),
+        })
     }
 }
 
 impl ListenSettings {
+    /// Loads the certificates; `name` is the name that they must contain.
+    pub(crate) fn transport(
+        &self,
+        usage_of: CertificateUse,
+        name: Option<&str>,
+    ) -> anyhow::Result<Transport> {
+        match &self.tls {
+            None => Ok(Transport::Plaintext { is_open: self.insecure_plaintext }),
+            Some(tls) => Ok(Transport::Tls {
+                certificates: tls.open(usage_of, name)?,
+                also_plaintext: self.insecure_plaintext,
+            }),
+        }
+    }
+
+    /// The transport, for the first line of the log.
+    pub(crate) fn transport_shown(&self) -> String {
+        match (&self.tls, self.insecure_plaintext) {
+            (None, false) => "none (loopback only)".to_owned(),
+            (None, true) => "none (--insecure-plaintext)".to_owned(),
+            (Some(tls), false) => tls.shown(),
+            (Some(tls), true) => format!("{} (--insecure-plaintext)", tls.shown()),
+        }
+    }
+
     /// Waits for a stop request: a signal or the end of standard input. Returns its source.
     pub(crate) async fn stop_asked(&self) -> anyhow::Result<&'static str> {
         let (mut interrupt, mut terminate) = signals()?;
@@ -111,10 +216,25 @@ async fn stdin_end() {
 }
 
 /// Binds a listener at `listen`, without serving yet.
-pub(crate) async fn listen(listen: &Setting<String>) -> anyhow::Result<Listener> {
+///
+/// # Errors
+/// The address can't be used; or other machines could reach it without TLS.
+pub(crate) async fn listen(
+    listen: &Setting<String>,
+    transport: &Transport,
+) -> anyhow::Result<Listener> {
     let incoming = bind(listen).await?;
     let address = incoming.local_addr().context("the listener has no address")?;
-    Ok(Listener { incoming, address })
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    if let (Transport::Plaintext { is_open: false }, false) = (transport, is_loopback) {
+        return Err(usage(format!(
+            "other machines can reach {address}, and without TLS everybody there could read and \
+             change usage, accounts and prices: use certificates (--certificate, --key, --ca), \
+             which `turnpike cert --help` shows how to make, or listen on 127.0.0.1; \
+             --insecure-plaintext does without"
+        )));
+    }
+    Ok(Listener { incoming, transport: transport.clone(), address })
 }
 
 async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
@@ -141,7 +261,6 @@ impl Listener {
         let v1 = reflection().build_v1().context("reflection")?;
         let v1alpha = reflection().build_v1alpha().context("reflection")?;
         let routes = routes.add_service(health_service).add_service(v1).add_service(v1alpha);
-        let incoming = TcpIncoming::from(self.incoming).with_nodelay(Some(true));
         let (stopped, stopping) = tokio::sync::oneshot::channel();
         let stop = async move {
             stop.await;
@@ -157,12 +276,27 @@ impl Listener {
             .http2_keepalive_interval(Some(Duration::from_secs(10)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .tcp_keepalive(Some(Duration::from_secs(10)))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop);
+            .add_routes(routes);
+        let source = match &self.transport {
+            Transport::Tls { certificates, .. } => certificates.source(),
+            Transport::Plaintext { .. } => None,
+        };
+        let serving = async move {
+            match source {
+                Some(source) => {
+                    let incoming = incoming(self.incoming, source, !self.transport.requires_tls());
+                    server.serve_with_incoming_shutdown(incoming, stop).await
+                }
+                None => {
+                    let incoming = TcpIncoming::from(self.incoming).with_nodelay(Some(true));
+                    server.serve_with_incoming_shutdown(incoming, stop).await
+                }
+            }
+        };
         // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
         tokio::select! {
-            served = server => served.context("the server failed"),
+            served = serving => served.context("the server failed"),
             () = async {
                 if stopping.await.is_ok() {
                     tokio::time::sleep(GRACE).await;
@@ -194,8 +328,11 @@ mod tests {
         (listen_key, metrics_key): (Option<&str>, Option<&str>),
     ) -> anyhow::Result<ListenSettings> {
         let [listen, metrics] = [listen_key, metrics_key].map(|key| key.map(str::to_owned));
-        let keys =
-            ListenKeys { listen: ("node.listen", &listen), metrics: ("node.metrics", &metrics) };
+        let keys = ListenKeys {
+            listen: ("node.listen", &listen),
+            metrics: ("node.metrics", &metrics),
+            tls: &TlsSection::default(),
+        };
         options::<ListenArgs>(words, variables).resolve(&keys, "default:1")
     }
 
@@ -222,7 +359,11 @@ mod tests {
             (&[], Some("nowhere"), "node.listen in the configuration file, \"nowhere\": write"),
         ] {
             let settings = resolved((words, &[]), (key, None)).unwrap();
-            let told = listen(&settings.listen).await.err().unwrap().to_string();
+            let told = listen(&settings.listen, &Transport::Plaintext { is_open: false })
+                .await
+                .err()
+                .unwrap()
+                .to_string();
             assert!(told.starts_with(source), "{told}");
         }
     }

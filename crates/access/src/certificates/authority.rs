@@ -58,8 +58,10 @@ pub enum AuthorityError {
         why: String,
     },
     /// The authority is no longer valid, or not yet.
-    #[error("the authority in {file} can't issue certificates: {fault}; make another with \
-             `turnpike cert ca`")]
+    #[error(
+        "the authority in {file} can't issue certificates: {fault}; make another with \
+             `turnpike cert ca`"
+    )]
     NotValid {
         /// The file.
         file: String,
@@ -129,7 +131,8 @@ impl Authority {
         (key_file, key): (&Path, &[u8]),
     ) -> Result<Self, AuthorityError> {
         let name = file.display().to_string();
-        let foreign = |why: &str| AuthorityError::Foreign { file: name.clone(), why: why.to_owned() };
+        let foreign =
+            |why: &str| AuthorityError::Foreign { file: name.clone(), why: why.to_owned() };
         let certificates = certificates_in(file, certificate)?;
         let [certificate] = &certificates[..] else {
             return Err(foreign("it contains several certificates"));
@@ -265,7 +268,8 @@ impl CertificateFacts {
     /// # Errors
     /// It has expired, or is not valid yet.
     pub fn check_dates(&self, now: UnixTime) -> Result<(), PeerFault> {
-        let (not_before_s, not_after_s, now_s) = (self.not_before_s, self.not_after_s, now.as_secs());
+        let (not_before_s, not_after_s, now_s) =
+            (self.not_before_s, self.not_after_s, now.as_secs());
         if now > instant(not_after_s) {
             return Err(PeerFault::Expired { not_after_s, now_s });
         }

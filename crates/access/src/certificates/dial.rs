@@ -1,10 +1,12 @@
 //! Connects with TLS.
 
 use std::io;
+use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncBufReadExt as _;
 use tokio_rustls::TlsConnector;
 use tonic::transport::Uri;
 use tower_service::Service as _;
@@ -12,6 +14,9 @@ use turnpike_proto::dial::{Connector, Dial, DialError, Wire, WireResult, endpoin
 
 use super::in_force::Certificates;
 use super::verify::peer_fault;
+
+/// The wait for the first bytes of a server, which show that it has accepted the certificate.
+const ACCEPTED_MAX: Duration = Duration::from_millis(500);
 
 impl Certificates {
     /// Opens connections with TLS, with the certificates that are in force at that moment.
@@ -57,12 +62,27 @@ async fn connect(certificates: Certificates, uri: Uri) -> WireResult {
     tcp.set_nodelay(true);
     let stream = tcp.call(uri.clone()).await?.into_inner();
     let connected = TlsConnector::from(certificates.client()).connect(name, stream).await;
-    let stream = connected.map_err(|error| match peer_fault(&error) {
+    let mut stream = connected.map_err(|error| match peer_fault(&error) {
         Some(fault) => {
             tracing::warn!(address = %uri, cause = %fault, "a server's certificate was refused");
             io::Error::other(format!("the server's certificate was refused: {fault}"))
         }
         None => error,
     })?;
+    // With TLS 1.3 the server checks the client's certificate after the client's part of the
+    // handshake. A server of HTTP/2 begins with its settings, so an alert can be told from silence.
+    // A server that waits for the client is given the benefit of the doubt.
+    let refusal = match tokio::time::timeout(ACCEPTED_MAX, stream.fill_buf()).await {
+        Ok(Ok([])) => Some("it closed the connection".to_owned()),
+        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Ok(_)) | Err(_) => None,
+    };
+    if let Some(refusal) = refusal {
+        return Err(io::Error::other(format!(
+            "the server refused this process's certificate, or requires one; its log says why \
+             ({refusal})"
+        ))
+        .into());
+    }
     Ok(Box::new(TokioIo::new(stream)) as Box<dyn Wire>)
 }

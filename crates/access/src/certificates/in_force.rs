@@ -176,7 +176,9 @@ impl Certificates {
             ticks.tick().await;
             let this = self.clone();
             // A file system may block.
-            let Ok(outcome) = tokio::task::spawn_blocking(move || this.poll()).await else { return };
+            let Ok(outcome) = tokio::task::spawn_blocking(move || this.poll()).await else {
+                return;
+            };
             match outcome {
                 Reloaded::Unchanged | Reloaded::Changing => (is_kept, told) = (false, None),
                 Reloaded::Renewed => {

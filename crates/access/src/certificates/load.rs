@@ -98,8 +98,10 @@ pub enum LoadError {
         file: PathBuf,
     },
     /// The key is not that of the certificate.
-    #[error("the key in {key} does not belong to the certificate in {certificate}: use the two \
-             files that were issued together, or issue both again with `turnpike cert issue`")]
+    #[error(
+        "the key in {key} does not belong to the certificate in {certificate}: use the two \
+             files that were issued together, or issue both again with `turnpike cert issue`"
+    )]
     OtherKey {
         /// The file of the key.
         key: PathBuf,
@@ -115,8 +117,10 @@ pub enum LoadError {
         cause: String,
     },
     /// The file of authorities contains another certificate.
-    #[error("{file} contains {subject:?}, which is not an authority's certificate: name the file \
-             with the certificate of the authority, such as ca.crt")]
+    #[error(
+        "{file} contains {subject:?}, which is not an authority's certificate: name the file \
+             with the certificate of the authority, such as ca.crt"
+    )]
     NotAuthority {
         /// The file.
         file: PathBuf,
@@ -160,8 +164,10 @@ impl Contents {
         reader: &CertificateReader,
     ) -> Result<Self, LoadError> {
         let read = |file: &Path| {
-            let unreadable =
-                |cause: io::Error| LoadError::Unreadable { file: file.into(), cause: cause.to_string() };
+            let unreadable = |cause: io::Error| LoadError::Unreadable {
+                file: file.into(),
+                cause: cause.to_string(),
+            };
             let contents = reader(file).map_err(unreadable)?;
             if contents.len() > FILE_BYTES_MAX {
                 return Err(LoadError::TooLarge { file: file.into() });
@@ -211,9 +217,13 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let trust = authorities(&files.authorities, &contents.authorities)?;
         let own = match &files.own {
-            Some((certificate, key)) => {
-                Some(own((certificate, key), contents, expected, (&trust, &files.authorities), now)?)
-            }
+            Some((certificate, key)) => Some(own(
+                (certificate, key),
+                contents,
+                expected,
+                (&trust, &files.authorities),
+                now,
+            )?),
             None => None,
         };
         let cluster = expected.cluster.clone();
@@ -312,8 +322,11 @@ fn check_holder(
     uri: &CertificateUri,
     expected: &Expectation,
 ) -> Result<(), LoadError> {
-    let other =
-        |needed: String| LoadError::OtherHolder { file: file.into(), found: uri.to_string(), needed };
+    let other = |needed: String| LoadError::OtherHolder {
+        file: file.into(),
+        found: uri.to_string(),
+        needed,
+    };
     if let Some(cluster) = expected.cluster.as_ref().filter(|cluster| **cluster != uri.cluster) {
         return Err(other(format!("the cluster is {cluster}: use a certificate of that cluster")));
     }

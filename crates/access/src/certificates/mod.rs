@@ -40,7 +40,9 @@ pub use facts::CertificateFacts;
 pub use in_force::{
     CertificateClock, Certificates, POLL, Reloaded, TlsSource, system_clock, system_reader,
 };
-pub use key_file::{FileExists, create_directory, replace_file, write_new};
+pub use key_file::{
+    CERTIFICATE_MODE, FileExists, KEY_MODE, create_directory, replace_file, write_new,
+};
 pub use load::{
     CertificateFiles, CertificateReader, CertificateUse, Expectation, LoadError, certificates_in,
 };

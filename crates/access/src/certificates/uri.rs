@@ -116,9 +116,19 @@ mod tests {
     #[test]
     fn text_that_names_no_holder_is_refused() {
         for text in [
-            "", "spiffe://", "spiffe://c", "spiffe://c/node", "spiffe://c/node/", "spiffe:///node/a",
-            "spiffe://c/node/a/b", "spiffe://c/nodes/a", "spiffe://c/Node/a", "https://c/node/a",
-            "spiffe://c/node/a b", "spiffe://c/node/a\0", "SPIFFE://c/node/a",
+            "",
+            "spiffe://",
+            "spiffe://c",
+            "spiffe://c/node",
+            "spiffe://c/node/",
+            "spiffe:///node/a",
+            "spiffe://c/node/a/b",
+            "spiffe://c/nodes/a",
+            "spiffe://c/Node/a",
+            "https://c/node/a",
+            "spiffe://c/node/a b",
+            "spiffe://c/node/a\0",
+            "SPIFFE://c/node/a",
         ] {
             assert!(text.parse::<CertificateUri>().is_err(), "{text:?}");
         }

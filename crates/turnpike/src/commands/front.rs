@@ -5,8 +5,9 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_access::certificates::CertificateUse;
 use turnpike_feed::FeedService;
-use turnpike_front::{Dial, FrontConfig, FrontServer};
+use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_store::metered;
 
 use crate::context::Context;
@@ -54,6 +55,7 @@ impl FrontArgs {
         let keys = ListenKeys {
             listen: ("front.listen", &file.listen),
             metrics: ("front.metrics", &file.metrics),
+            tls: &context.config.tls,
         };
         Ok(FrontSettings {
             database: self.database.resolve(&context.config)?,
@@ -80,6 +82,7 @@ impl FrontSettings {
             database = turnpike_store::redacted(&self.database),
             listen = self.listen.listen.value,
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            certificate = self.listen.transport_shown(),
             log = self.log_filter,
             admitted_bytes_max = self.front.admitted_bytes_max,
             "front starts"
@@ -131,13 +134,15 @@ async fn start(
     probe: &Probe,
 ) -> anyhow::Result<(Listener, FrontServer, FeedService)> {
     // An unusable address is an error at once, before the wait for the database.
-    drop(server::listen(&settings.listen.listen).await?);
+    let transport = settings.listen.transport(CertificateUse::Front, None)?;
+    drop(server::listen(&settings.listen.listen, &transport).await?);
     if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;
     }
+    transport.report();
     let database = metered(database::open_when_there(&settings.database, probe).await?);
-    let listener = server::listen(&settings.listen.listen).await?;
+    let listener = server::listen(&settings.listen.listen, &transport).await?;
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front = FrontServer::start(settings.front.clone(), database, Dial::default());
+    let front = FrontServer::start(settings.front.clone(), database, transport.dial());
     Ok((listener, front.context("the front can't start")?, feed))
 }
