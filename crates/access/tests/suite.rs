@@ -2,6 +2,10 @@
 //! tests.
 //!
 //! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
-//! `cargo test -p turnpike-access --test suite certificates::` runs those of `certificates.rs`.
+//! `cargo test -p turnpike-access --test suite handshakes::` runs those of `handshakes.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+mod handshakes;
+mod loading;
+mod pki;
+mod strangers;

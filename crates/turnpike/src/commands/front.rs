@@ -24,7 +24,7 @@ the front waits for a database that does not answer yet.
 Examples:
   turnpike front --database sqlite:turnpike.db
   turnpike front --database postgres://turnpike@db/turnpike --listen 0.0.0.0:7070 \\
-      --metrics 127.0.0.1:9465
+      --metrics 127.0.0.1:9465 --certificate front-f1.crt --key front-f1.key --ca ca.crt
   turnpike --config turnpike.toml front";
 
 /// Options of `front`.

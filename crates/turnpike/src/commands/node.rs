@@ -28,7 +28,8 @@ refusing records, and ends. At its start, the node waits for a database that doe
 Examples:
   turnpike node --name a --database sqlite:turnpike.db
   turnpike node --name b --database postgres://turnpike@db/turnpike \\
-      --listen 0.0.0.0:7071 --advertise 10.0.0.12:7071 --metrics 127.0.0.1:9464
+      --listen 0.0.0.0:7071 --advertise 10.0.0.12:7071 --metrics 127.0.0.1:9464 \\
+      --certificate node-b.crt --key node-b.key --ca ca.crt
   turnpike --config turnpike.toml node";
 
 /// Options of `node`.

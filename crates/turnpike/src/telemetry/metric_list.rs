@@ -64,6 +64,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Duration of calls to the shared database, including failed calls";
     "turnpike_database_errors_total" Counter, Count, ["call", "kind"]
         "Failed calls: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
+    "turnpike_certificate_expires_seconds" Gauge, Seconds, []
+        "The end of the validity of the process's certificate, in seconds since 1970";
+    "turnpike_certificate_reload_refused" Gauge, Count, []
+        "1 while the files of the certificate have changed and can't be used; the certificate before stays in force";
+    "turnpike_insecure_plaintext" Gauge, Count, []
+        "1 if the process accepts connections without TLS from other machines";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";
