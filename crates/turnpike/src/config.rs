@@ -22,6 +22,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) client: ClientConfig,
     #[serde(default)]
+    pub(crate) tls: TlsSection,
+    #[serde(default)]
     pub(crate) log: LogConfig,
     #[serde(default)]
     pub(crate) node: NodeSection,
@@ -60,6 +62,17 @@ impl AddressList {
 pub(crate) struct ClientConfig {
     pub(crate) front: Option<AddressList>,
     pub(crate) timeout: Option<String>,
+}
+
+/// The certificates of this process, as a server and as a client.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TlsSection {
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) insecure_plaintext: Option<bool>,
 }
 
 /// The log on standard error.
@@ -107,9 +120,10 @@ pub(crate) struct UpSection {
 }
 
 /// Every key of the file, by section; the empty section holds the top-level keys.
-pub(crate) const KEYS: [(&str, &[&str]); 6] = [
-    ("", &["database", "client", "log", "node", "front", "up"]),
+pub(crate) const KEYS: [(&str, &[&str]); 7] = [
+    ("", &["database", "client", "tls", "log", "node", "front", "up"]),
     ("client", &["front", "timeout"]),
+    ("tls", &["certificate", "key", "ca", "cluster", "insecure-plaintext"]),
     ("log", &["format", "level"]),
     (
         "node",

@@ -171,8 +171,7 @@ fn a_built_sub_batch_decodes_to_its_inputs() {
     for (recycled, client) in [(false, 0), (true, u64::MAX)] {
         let (guided_us, recycled_from) = (9, u32::from(recycled) * 7);
         let (partition, sequence) = (3, 5);
-        let head =
-            SubBatchHead { partition, sequence, recycled, guided_us, client, recycled_from };
+        let head = SubBatchHead { partition, sequence, recycled, guided_us, client, recycled_from };
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
