@@ -157,7 +157,7 @@ impl Gates {
         let (standing, records) = self.ask(partition, origin, room, read).await;
         let records = records.ok_or(standing)?;
         let judged = self.judged(PartitionId(partition), &asked, &records).await;
-        let judged = judged.ok_or_else(|| self.overloaded())?;
+        let judged = judged.ok_or_else(|| self.unconfirmed())?;
         let mut by_partition: BTreeMap<PartitionId, Vec<(usize, Bytes)>> = BTreeMap::new();
         let mut stays = Vec::new();
         for (at, judged) in judged.into_iter().enumerate() {
@@ -169,7 +169,7 @@ impl Gates {
         }
         for (to, waiting) in by_partition {
             let (places, asked): (Vec<usize>, Vec<Bytes>) = waiting.into_iter().unzip();
-            let known = self.confirmed(to, &asked).await.ok_or_else(|| self.overloaded())?;
+            let known = self.confirmed(to, &asked).await.ok_or_else(|| self.unconfirmed())?;
             let unknown = places.into_iter().zip(known).filter(|(_, known)| !known.taken);
             stays.extend(unknown.map(|(at, _)| at));
         }

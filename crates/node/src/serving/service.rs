@@ -215,7 +215,7 @@ impl NodeService for Service {
             false => Some(false),
         };
         let Some(recycled) = recycled else {
-            let standing = Some(self.gates.overloaded());
+            let standing = Some(self.gates.unconfirmed());
             return Ok(Response::new(NodeReassignResponse { standing, outcomes: Vec::new() }));
         };
         let room = records.iter().map(|one| one.record.len() + 64).sum();
@@ -384,7 +384,7 @@ impl Gates {
             true => self.checked(head, frame).await,
             false => Some(frame),
         };
-        let Some(frame) = frame else { return refused(self.overloaded()) };
+        let Some(frame) = frame else { return refused(self.unconfirmed()) };
         let (client, bytes) = (ClientKey(head.client), frame.body().len());
         let Some(room) = self.room(client, bytes).await else {
             return refused(self.overloaded());

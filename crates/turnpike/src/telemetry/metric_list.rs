@@ -98,7 +98,7 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_queue_requests" Gauge, Count, []
         "Requests in the queues of this node's owners";
     "turnpike_refused_total" Counter, Count, ["reason"]
-        "Requests refused temporarily: `queue-full`, `keys-full`, `suspense-full`";
+        "Requests refused temporarily: `queue-full`, `keys-full`, `suspense-full`, `not-confirmed`";
     "turnpike_suspense_records" Gauge, Count, ["partition"]
         "Records in suspense, reported by the partition's owner";
     "turnpike_suspense_records_max" Gauge, Count, []
