@@ -34,7 +34,14 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) fn new(cluster: &str) -> Self {
-        let made = Authority::create(cluster, HOUR * 100, at(now_s() - 36_000)).unwrap();
+        Self::until(cluster, now_s() + 324_000)
+    }
+
+    /// An authority that ends at this second.
+    pub(crate) fn until(cluster: &str, end_s: u64) -> Self {
+        let from_s = now_s() - 36_000;
+        let validity = Duration::from_secs(end_s - from_s);
+        let made = Authority::create(cluster, validity, at(from_s)).unwrap();
         let authority = Authority::read(
             (Path::new("ca.crt"), made.certificate.as_bytes()),
             (Path::new("ca.key"), made.key.as_bytes()),

@@ -53,7 +53,7 @@ pub(crate) struct ListenArgs {
 /// A bound listener that does not serve yet.
 pub(crate) struct Listener {
     incoming: TcpListener,
-    transport: Transport,
+    transport: ServerTransport,
     pub(crate) address: SocketAddr,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct ListenSettings {
 
 /// How a server is reached, and how it reaches nodes.
 #[derive(Clone, Debug)]
-pub(crate) enum Transport {
+pub(crate) enum ServerTransport {
     /// Without TLS.
     Plaintext {
         /// Whether other machines may connect.
@@ -86,7 +86,7 @@ pub(crate) enum Transport {
     },
 }
 
-impl Transport {
+impl ServerTransport {
     /// Connects to nodes.
     pub(crate) fn dial(&self) -> Dial {
         match self {
@@ -164,10 +164,10 @@ impl ListenSettings {
         &self,
         usage_of: CertificateUse,
         name: Option<&str>,
-    ) -> anyhow::Result<Transport> {
+    ) -> anyhow::Result<ServerTransport> {
         match &self.tls {
-            None => Ok(Transport::Plaintext { is_open: self.insecure_plaintext }),
-            Some(tls) => Ok(Transport::Tls {
+            None => Ok(ServerTransport::Plaintext { is_open: self.insecure_plaintext }),
+            Some(tls) => Ok(ServerTransport::Tls {
                 certificates: tls.open(usage_of, name)?,
                 also_plaintext: self.insecure_plaintext,
             }),
@@ -221,12 +221,12 @@ async fn stdin_end() {
 /// The address can't be used; or other machines could reach it without TLS.
 pub(crate) async fn listen(
     listen: &Setting<String>,
-    transport: &Transport,
+    transport: &ServerTransport,
 ) -> anyhow::Result<Listener> {
     let incoming = bind(listen).await?;
     let address = incoming.local_addr().context("the listener has no address")?;
     let is_loopback = address.ip().to_canonical().is_loopback();
-    if let (Transport::Plaintext { is_open: false }, false) = (transport, is_loopback) {
+    if let (ServerTransport::Plaintext { is_open: false }, false) = (transport, is_loopback) {
         return Err(usage(format!(
             "other machines can reach {address}, and without TLS everybody there could read and \
              change usage, accounts and prices: use certificates (--certificate, --key, --ca), \
@@ -278,8 +278,8 @@ impl Listener {
             .tcp_keepalive(Some(Duration::from_secs(10)))
             .add_routes(routes);
         let source = match &self.transport {
-            Transport::Tls { certificates, .. } => certificates.source(),
-            Transport::Plaintext { .. } => None,
+            ServerTransport::Tls { certificates, .. } => certificates.source(),
+            ServerTransport::Plaintext { .. } => None,
         };
         let serving = async move {
             match source {
@@ -359,7 +359,7 @@ mod tests {
             (&[], Some("nowhere"), "node.listen in the configuration file, \"nowhere\": write"),
         ] {
             let settings = resolved((words, &[]), (key, None)).unwrap();
-            let told = listen(&settings.listen, &Transport::Plaintext { is_open: false })
+            let told = listen(&settings.listen, &ServerTransport::Plaintext { is_open: false })
                 .await
                 .err()
                 .unwrap()

@@ -41,6 +41,7 @@ pub(crate) enum Accepted {
 }
 
 /// The other end of a connection. An extension of each request.
+#[expect(dead_code, reason = "the roles read it")]
 #[derive(Clone, Debug)]
 pub(crate) struct AcceptedFrom {
     /// The address of the client.

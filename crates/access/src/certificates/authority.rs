@@ -43,6 +43,13 @@ pub struct IssuedCertificate {
     pub facts: CertificateFacts,
 }
 
+impl std::fmt::Debug for IssuedCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key.
+        f.debug_struct("IssuedCertificate").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {

@@ -20,6 +20,8 @@ use super::verify::{ClientVerifier, ServerVerifier};
 
 /// How often the files are read. Changed files are in force after two reads.
 pub const POLL: Duration = Duration::from_secs(2);
+/// Files that differ at each of so many reads in a row, a minute, are reported.
+const CHANGES_MAX: u32 = 30;
 /// The application protocol: HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
 
@@ -36,19 +38,24 @@ pub fn system_reader() -> CertificateReader {
     Arc::new(|file: &Path| read_bounded(file))
 }
 
-/// What a listener uses for TLS: always the certificates in force. Clones are cheap.
+/// What a listener uses for TLS: always the certificates in force. Clones share it.
 #[derive(Clone)]
-pub struct TlsSource(Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>);
+pub struct TlsSource(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl TlsSource {
-    /// A source of configurations.
-    pub fn new(current: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(current))
+    /// A source of this configuration, until it is replaced.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(RwLock::new(config)))
     }
 
     /// The present configuration. A listener asks for it for each connection.
     pub fn current(&self) -> Arc<ServerConfig> {
-        (self.0)()
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the configuration. Open connections keep the old one.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 }
 
@@ -60,7 +67,6 @@ impl std::fmt::Debug for TlsSource {
 
 /// What is derived from one set of files.
 struct InForce {
-    server: Option<Arc<ServerConfig>>,
     client: Arc<ClientConfig>,
     uri: Option<CertificateUri>,
     not_after_s: Option<u64>,
@@ -76,6 +82,8 @@ struct Inner {
     reader: CertificateReader,
     clock: CertificateClock,
     in_force: RwLock<Arc<InForce>>,
+    /// `None` for a client. The use does not change, so a server always has a configuration.
+    source: Option<TlsSource>,
     seen: Mutex<Seen>,
 }
 
@@ -87,6 +95,8 @@ struct Seen {
     next: Option<Contents>,
     /// Whether `next` has been tried, and refused.
     is_refused: bool,
+    /// The number of reads in a row that found other contents than the read before.
+    changes: u32,
 }
 
 /// The outcome of one read of the files.
@@ -127,9 +137,10 @@ impl Certificates {
         let cluster = loaded.cluster.clone();
         let name = loaded.own.as_ref().map(|own| own.uri.name.clone());
         let expected = Expectation { cluster, name: expected.name.or(name), ..expected };
-        let in_force = RwLock::new(Arc::new(InForce::new(loaded, &files, &expected)?));
-        let seen = Mutex::new(Seen { good, next: None, is_refused: false });
-        Ok(Self(Arc::new(Inner { files, expected, reader, clock, in_force, seen })))
+        let (in_force, server) = InForce::new(loaded, &files, &expected)?;
+        let (in_force, source) = (RwLock::new(Arc::new(in_force)), server.map(TlsSource::new));
+        let seen = Mutex::new(Seen { good, next: None, is_refused: false, changes: 0 });
+        Ok(Self(Arc::new(Inner { files, expected, reader, clock, in_force, source, seen })))
     }
 
     /// Reads the files once more. Changed files come into force when two reads in a row find them
@@ -142,21 +153,27 @@ impl Certificates {
             Err(error) => return Reloaded::Kept(error),
         };
         if contents == seen.good {
-            (seen.next, seen.is_refused) = (None, false);
+            (seen.next, seen.is_refused, seen.changes) = (None, false, 0);
             return Reloaded::Unchanged;
         }
         if seen.next.as_ref() != Some(&contents) {
             (seen.next, seen.is_refused) = (Some(contents), false);
+            seen.changes = seen.changes.saturating_add(1);
+            if seen.changes >= CHANGES_MAX {
+                let file = inner.files.authorities.clone();
+                return Reloaded::Kept(LoadError::Restless { file });
+            }
             return Reloaded::Changing;
         }
+        seen.changes = 0;
         if seen.is_refused {
             return Reloaded::StillKept;
         }
         let loaded = Loaded::new(&inner.files, &contents, &inner.expected, (inner.clock)());
         match loaded.and_then(|loaded| InForce::new(loaded, &inner.files, &inner.expected)) {
-            Ok(in_force) => {
-                inner.replace(in_force);
-                *seen = Seen { good: contents, next: None, is_refused: false };
+            Ok((in_force, server)) => {
+                inner.replace(in_force, server);
+                *seen = Seen { good: contents, next: None, is_refused: false, changes: 0 };
                 Reloaded::Renewed
             }
             Err(error) => {
@@ -176,8 +193,12 @@ impl Certificates {
             ticks.tick().await;
             let this = self.clone();
             // A file system may block.
-            let Ok(outcome) = tokio::task::spawn_blocking(move || this.poll()).await else {
-                return;
+            let outcome = match tokio::task::spawn_blocking(move || this.poll()).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    tracing::error!(%error, "the certificates could not be read again");
+                    continue;
+                }
             };
             match outcome {
                 Reloaded::Unchanged | Reloaded::Changing => (is_kept, told) = (false, None),
@@ -229,12 +250,7 @@ impl Certificates {
 
     /// What a listener uses; `None` for a client.
     pub fn source(&self) -> Option<TlsSource> {
-        let first = self.0.in_force().server.clone()?;
-        let this = self.clone();
-        Some(TlsSource::new(move || {
-            // The use does not change, so a server always has a configuration.
-            this.0.in_force().server.clone().unwrap_or_else(|| Arc::clone(&first))
-        }))
+        self.0.source.clone()
     }
 
     /// What a dial uses.
@@ -254,17 +270,21 @@ impl Inner {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, in_force: InForce) {
+    fn replace(&self, in_force: InForce, server: Option<Arc<ServerConfig>>) {
+        if let (Some(source), Some(server)) = (&self.source, server) {
+            source.replace(server);
+        }
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 }
 
 impl InForce {
+    /// What a client uses, and for a server its configuration.
     fn new(
         loaded: Loaded,
         files: &CertificateFiles,
         expected: &Expectation,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<(Self, Option<Arc<ServerConfig>>), LoadError> {
         // No version or cipher is missing in the provider, so this names a fault of the program.
         let wrong = |error: rustls::Error| LoadError::Damaged {
             file: files.authorities.clone(),
@@ -307,6 +327,6 @@ impl InForce {
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.resumption = Resumption::disabled();
         let (uri, not_after_s) = own.map(|own| (own.uri, own.facts.not_after_s)).unzip();
-        Ok(Self { server, client: Arc::new(client), uri, not_after_s })
+        Ok((Self { client: Arc::new(client), uri, not_after_s }, server))
     }
 }

@@ -127,6 +127,21 @@ pub enum LoadError {
         /// The subject of the certificate.
         subject: String,
     },
+    /// No authority is valid any more.
+    #[error(
+        "all authorities in {file} have expired: make another with `turnpike cert ca`, and let \
+             it issue new certificates"
+    )]
+    AuthoritiesExpired {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The files are not the same at two reads in a row, for a long time.
+    #[error("{file} and the files beside it change all the time: write a file only once")]
+    Restless {
+        /// The file.
+        file: PathBuf,
+    },
     /// The certificate would be refused by the other members.
     #[error("the certificate in {file} can't be used: {fault}; {remedy}")]
     Refused {
@@ -215,7 +230,7 @@ impl Loaded {
         expected: &Expectation,
         now: UnixTime,
     ) -> Result<Self, LoadError> {
-        let trust = authorities(&files.authorities, &contents.authorities)?;
+        let trust = authorities(&files.authorities, &contents.authorities, now)?;
         let own = match &files.own {
             Some((certificate, key)) => Some(own(
                 (certificate, key),
@@ -263,7 +278,7 @@ pub(crate) fn key_in(file: &Path, contents: &[u8]) -> Result<PrivateKeyDer<'stat
     })
 }
 
-fn authorities(file: &Path, contents: &[u8]) -> Result<Trust, LoadError> {
+fn authorities(file: &Path, contents: &[u8], now: UnixTime) -> Result<Trust, LoadError> {
     let damaged = |cause: String| LoadError::Damaged { file: file.into(), cause };
     let mut anchors: Vec<TrustAnchor<'static>> = Vec::new();
     for certificate in certificates_in(file, contents)? {
@@ -271,8 +286,17 @@ fn authorities(file: &Path, contents: &[u8]) -> Result<Trust, LoadError> {
         if !facts.is_authority {
             return Err(LoadError::NotAuthority { file: file.into(), subject: facts.subject });
         }
+        // The check of a chain does not look at the dates of its authority.
+        if facts.not_after_s < now.as_secs() {
+            tracing::warn!(file = %file.display(), authority = facts.subject,
+                "an authority has expired, and is not trusted any more");
+            continue;
+        }
         let anchor = webpki::anchor_from_trusted_cert(&certificate);
         anchors.push(anchor.map_err(|error| damaged(error.to_string()))?.to_owned());
+    }
+    if anchors.is_empty() {
+        return Err(LoadError::AuthoritiesExpired { file: file.into() });
     }
     Ok(Trust::new(anchors))
 }

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::NODE_LISTEN;
 use crate::exit::{EXIT_CODES, Finish, in_use, usage};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener, Transport};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener, ServerTransport};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -111,7 +111,7 @@ impl NodeSettings {
     }
 
     /// The address at which fronts reach a node that listens at `address`.
-    fn address(&self, address: SocketAddr, transport: &Transport) -> anyhow::Result<String> {
+    fn address(&self, address: SocketAddr, transport: &ServerTransport) -> anyhow::Result<String> {
         let address = self.plain_address(address)?;
         // The scheme tells the other members to use TLS. While a cluster changes to TLS, members
         // without certificates have to reach this node too.

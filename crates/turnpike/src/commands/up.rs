@@ -21,7 +21,7 @@ use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::local_cluster::{self, ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::{AcceptanceArgs, split};
-use crate::server::Transport;
+use crate::server::ServerTransport;
 use crate::settings::Setting;
 use crate::{server, ui, values};
 
@@ -175,7 +175,7 @@ pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
 
 /// Checks the address, and locks the data directory. Nothing is created if they can't be used.
 async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
-    let transport = Transport::Plaintext { is_open: plan.insecure_plaintext };
+    let transport = ServerTransport::Plaintext { is_open: plan.insecure_plaintext };
     // If both the directory and the address are in use, the error is about the directory.
     if DataDir::was_used(data) {
         let held = DataDir::lock(data)?;
