@@ -11,8 +11,8 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, SanTy
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use turnpike_access::certificates::{
-    Authority, CertificateClock, CertificateFiles, CertificateReader, CertificateRequest,
-    CertificateUse, Certificates, Expectation, IssuedCertificate, LoadError,
+    Authority, CertificateClock, CertificateExpectation, CertificateFiles, CertificateReader,
+    CertificateRequest, CertificateUse, Certificates, IssuedCertificate, LoadError,
 };
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -172,7 +172,12 @@ impl Disk {
         name: Option<&str>,
     ) -> Result<Certificates, LoadError> {
         let (cluster, name) = (cluster.map(str::to_owned), name.map(str::to_owned));
-        Certificates::open(files, Expectation { usage, cluster, name }, self.reader(), self.clock())
+        Certificates::open(
+            files,
+            CertificateExpectation { usage, cluster, name },
+            self.reader(),
+            self.clock(),
+        )
     }
 
     pub(crate) fn of_use(&self, usage: CertificateUse) -> Certificates {

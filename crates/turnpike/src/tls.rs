@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use turnpike_access::certificates::{
-    CertificateFiles, CertificateUse, Certificates, Expectation, LoadError, system_clock,
-    system_reader,
+    CertificateExpectation, CertificateFiles, CertificateUse, Certificates, LoadError,
+    system_clock, system_reader,
 };
 
 use crate::config::TlsSection;
@@ -84,7 +84,7 @@ impl TlsSettings {
         usage_of: CertificateUse,
         name: Option<&str>,
     ) -> anyhow::Result<Certificates> {
-        let expected = Expectation {
+        let expected = CertificateExpectation {
             usage: usage_of,
             cluster: self.cluster.clone(),
             name: name.map(str::to_owned),

@@ -12,8 +12,8 @@ use rustls_pki_types::UnixTime;
 use tokio::time::MissedTickBehavior;
 
 use super::load::{
-    CertificateFiles, CertificateReader, CertificateUse, Contents, Expectation, LoadError, Loaded,
-    read_bounded,
+    CertificateExpectation, CertificateFiles, CertificateReader, CertificateUse, Contents,
+    LoadError, LoadedCertificates, read_bounded,
 };
 use super::uri::{CertificateHolder, CertificateUri};
 use super::verify::{ClientVerifier, ServerVerifier};
@@ -78,7 +78,7 @@ pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     files: CertificateFiles,
-    expected: Expectation,
+    expected: CertificateExpectation,
     reader: CertificateReader,
     clock: CertificateClock,
     in_force: RwLock<Arc<InForce>>,
@@ -127,16 +127,16 @@ impl Certificates {
     /// The files can't be used.
     pub fn open(
         files: CertificateFiles,
-        expected: Expectation,
+        expected: CertificateExpectation,
         reader: CertificateReader,
         clock: CertificateClock,
     ) -> Result<Self, LoadError> {
         let good = Contents::read(&files, &reader)?;
-        let loaded = Loaded::new(&files, &good, &expected, clock())?;
+        let loaded = LoadedCertificates::new(&files, &good, &expected, clock())?;
         // Later files must be of the same cluster, and under the same name.
         let cluster = loaded.cluster.clone();
         let name = loaded.own.as_ref().map(|own| own.uri.name.clone());
-        let expected = Expectation { cluster, name: expected.name.or(name), ..expected };
+        let expected = CertificateExpectation { cluster, name: expected.name.or(name), ..expected };
         let (in_force, server) = InForce::new(loaded, &files, &expected)?;
         let (in_force, source) = (RwLock::new(Arc::new(in_force)), server.map(TlsSource::new));
         let seen = Mutex::new(Seen { good, next: None, is_refused: false, changes: 0 });
@@ -169,7 +169,8 @@ impl Certificates {
         if seen.is_refused {
             return Reloaded::StillKept;
         }
-        let loaded = Loaded::new(&inner.files, &contents, &inner.expected, (inner.clock)());
+        let loaded =
+            LoadedCertificates::new(&inner.files, &contents, &inner.expected, (inner.clock)());
         match loaded.and_then(|loaded| InForce::new(loaded, &inner.files, &inner.expected)) {
             Ok((in_force, server)) => {
                 inner.replace(in_force, server);
@@ -281,9 +282,9 @@ impl Inner {
 impl InForce {
     /// What a client uses, and for a server its configuration.
     fn new(
-        loaded: Loaded,
+        loaded: LoadedCertificates,
         files: &CertificateFiles,
-        expected: &Expectation,
+        expected: &CertificateExpectation,
     ) -> Result<(Self, Option<Arc<ServerConfig>>), LoadError> {
         // No version or cipher is missing in the provider, so this names a fault of the program.
         let wrong = |error: rustls::Error| LoadError::Damaged {
@@ -292,7 +293,7 @@ impl InForce {
         };
         let crypto = Arc::new(provider::default_provider());
         let versions = &[&rustls::version::TLS13];
-        let Loaded { own, trust, cluster } = loaded;
+        let LoadedCertificates { own, trust, cluster } = loaded;
         let server = match (&own, &cluster, expected.usage) {
             (Some(own), Some(cluster), CertificateUse::Node | CertificateUse::Front) => {
                 let members_only = expected.usage == CertificateUse::Node;
