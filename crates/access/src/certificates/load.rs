@@ -316,9 +316,11 @@ fn own(
         let remedy = remedy(&fault, authorities);
         LoadError::Refused { file: file.into(), fault, remedy }
     };
-    trust.check_own(&chain, expected.usage != CertificateUse::Client, now).map_err(refused)?;
+    trust.check_own(&chain, false, now).map_err(refused)?;
     let uri = super::verify::uri_of(&chain[0]).map_err(refused)?;
+    // Before the key usage, which follows from the holder.
     check_holder(file, &uri, expected)?;
+    trust.check_own(&chain, expected.usage != CertificateUse::Client, now).map_err(refused)?;
     let certified = CertifiedKey::from_der(chain, key, &provider::default_provider());
     let certified = certified.map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
