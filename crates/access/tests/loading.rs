@@ -173,6 +173,36 @@ fn a_bad_change_leaves_the_certificates_in_force_and_is_reported_once() {
 }
 
 #[test]
+fn an_authority_that_has_expired_is_trusted_no_more() {
+    let (ca, old) = (Ca::new("c"), Ca::until("c", now_s() - 60));
+    // The old authority's key signs, after its end, a certificate that does not end with it.
+    let late = old.odd(|params| {
+        params.subject_alt_names =
+            vec![rcgen::SanType::URI("spiffe://c/node/a".try_into().unwrap())];
+        params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    });
+    let told = Disk::of(&late, &[&old]).load(Node, None, None).unwrap_err().to_string();
+    assert!(told.contains("all authorities in ca.crt have expired"), "{told}");
+    let told = Disk::of(&late, &[&ca, &old]).load(Node, None, None).unwrap_err().to_string();
+    assert!(told.contains("no trusted authority issued it"), "{told}");
+}
+
+#[test]
+fn files_that_change_at_each_read_are_reported() {
+    let ca = Ca::new("c");
+    let disk = Disk::of(&ca.issue("spiffe://c/node/a"), &[&ca]);
+    let certificates = disk.of_use(Node);
+    let outcomes: Vec<Reloaded> = (0..40)
+        .map(|_| {
+            disk.set_own(&ca.issue("spiffe://c/node/a"));
+            certificates.poll()
+        })
+        .collect();
+    assert_eq!(outcomes[0], Reloaded::Changing);
+    assert!(matches!(outcomes[39], Reloaded::Kept(_)), "{:?}", outcomes[39]);
+}
+
+#[test]
 fn an_authority_issues_nothing_outside_its_validity_and_nothing_that_outlives_it() {
     let ca = Ca::new("c");
     let end_s = ca.made.facts.not_after_s;

@@ -11,8 +11,8 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, SanTy
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use turnpike_access::certificates::{
-    Authority, CertificateClock, CertificateFiles, CertificateReader, CertificateRequest,
-    CertificateUse, Certificates, Expectation, IssuedCertificate, LoadError,
+    Authority, CertificateClock, CertificateExpectation, CertificateFiles, CertificateReader,
+    CertificateRequest, CertificateUse, Certificates, IssuedCertificate, LoadError,
 };
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -34,7 +34,14 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) fn new(cluster: &str) -> Self {
-        let made = Authority::create(cluster, HOUR * 100, at(now_s() - 36_000)).unwrap();
+        Self::until(cluster, now_s() + 324_000)
+    }
+
+    /// An authority that ends at this second.
+    pub(crate) fn until(cluster: &str, end_s: u64) -> Self {
+        let from_s = now_s() - 36_000;
+        let validity = Duration::from_secs(end_s - from_s);
+        let made = Authority::create(cluster, validity, at(from_s)).unwrap();
         let authority = Authority::read(
             (Path::new("ca.crt"), made.certificate.as_bytes()),
             (Path::new("ca.key"), made.key.as_bytes()),
@@ -165,7 +172,12 @@ impl Disk {
         name: Option<&str>,
     ) -> Result<Certificates, LoadError> {
         let (cluster, name) = (cluster.map(str::to_owned), name.map(str::to_owned));
-        Certificates::open(files, Expectation { usage, cluster, name }, self.reader(), self.clock())
+        Certificates::open(
+            files,
+            CertificateExpectation { usage, cluster, name },
+            self.reader(),
+            self.clock(),
+        )
     }
 
     pub(crate) fn of_use(&self, usage: CertificateUse) -> Certificates {

@@ -1,11 +1,12 @@
 //! The settings of TLS, and the certificates of this process.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use turnpike_access::certificates::{
-    CertificateFiles, CertificateUse, Certificates, Expectation, LoadError, system_clock,
-    system_reader,
+    CertificateExpectation, CertificateFiles, CertificateUse, Certificates, LoadError,
+    system_clock, system_reader,
 };
 
 use crate::config::TlsSection;
@@ -83,7 +84,7 @@ impl TlsSettings {
         usage_of: CertificateUse,
         name: Option<&str>,
     ) -> anyhow::Result<Certificates> {
-        let expected = Expectation {
+        let expected = CertificateExpectation {
             usage: usage_of,
             cluster: self.cluster.clone(),
             name: name.map(str::to_owned),
@@ -91,6 +92,9 @@ impl TlsSettings {
         let opened =
             Certificates::open(self.files.clone(), expected, system_reader(), system_clock());
         let certificates = opened.map_err(|error: LoadError| usage(error.to_string()))?;
+        if let Some((_, key)) = &self.files.own {
+            warn_if_public(key);
+        }
         tokio::spawn(certificates.clone().watch());
         Ok(certificates)
     }
@@ -101,6 +105,18 @@ impl TlsSettings {
             Some((certificate, _)) => certificate.display().to_string(),
             None => self.files.authorities.display().to_string(),
         }
+    }
+}
+
+/// Reports a private key that every user of the machine can read.
+fn warn_if_public(key: &Path) {
+    match std::fs::metadata(key) {
+        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => tracing::warn!(
+            file = %key.display(),
+            "every user of this machine can read the private key: chmod o= FILE"
+        ),
+        // A key that can't be read is an error elsewhere.
+        Ok(_) | Err(_) => {}
     }
 }
 

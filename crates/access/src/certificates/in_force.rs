@@ -13,14 +13,16 @@ use tokio::time::MissedTickBehavior;
 use turnpike_listen::TlsSource;
 
 use super::load::{
-    CertificateFiles, CertificateReader, CertificateUse, Contents, Expectation, LoadError, Loaded,
-    read_bounded,
+    CertificateExpectation, CertificateFiles, CertificateReader, CertificateUse, Contents,
+    LoadError, LoadedCertificates, read_bounded,
 };
 use super::uri::{CertificateHolder, CertificateUri};
 use super::verify::{ClientVerifier, ServerVerifier, peer_fault};
 
 /// How often the files are read. Changed files are in force after two reads.
 pub const POLL: Duration = Duration::from_secs(2);
+/// Files that differ at each of so many reads in a row, a minute, are reported.
+const CHANGES_MAX: u32 = 30;
 /// The application protocol: HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
 
@@ -55,7 +57,7 @@ pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     files: CertificateFiles,
-    expected: Expectation,
+    expected: CertificateExpectation,
     reader: CertificateReader,
     clock: CertificateClock,
     in_force: RwLock<Arc<InForce>>,
@@ -72,6 +74,8 @@ struct Seen {
     next: Option<Contents>,
     /// Whether `next` has been tried, and refused.
     is_refused: bool,
+    /// The number of reads in a row that found other contents than the read before.
+    changes: u32,
 }
 
 /// The outcome of one read of the files.
@@ -102,19 +106,19 @@ impl Certificates {
     /// The files can't be used.
     pub fn open(
         files: CertificateFiles,
-        expected: Expectation,
+        expected: CertificateExpectation,
         reader: CertificateReader,
         clock: CertificateClock,
     ) -> Result<Self, LoadError> {
         let good = Contents::read(&files, &reader)?;
-        let loaded = Loaded::new(&files, &good, &expected, clock())?;
+        let loaded = LoadedCertificates::new(&files, &good, &expected, clock())?;
         // Later files must be of the same cluster, and under the same name.
         let cluster = loaded.cluster.clone();
         let name = loaded.own.as_ref().map(|own| own.uri.name.clone());
-        let expected = Expectation { cluster, name: expected.name.or(name), ..expected };
+        let expected = CertificateExpectation { cluster, name: expected.name.or(name), ..expected };
         let (in_force, server) = InForce::new(loaded, &files, &expected)?;
         let (in_force, source) = (RwLock::new(Arc::new(in_force)), server.map(source_of));
-        let seen = Mutex::new(Seen { good, next: None, is_refused: false });
+        let seen = Mutex::new(Seen { good, next: None, is_refused: false, changes: 0 });
         Ok(Self(Arc::new(Inner { files, expected, reader, clock, in_force, source, seen })))
     }
 
@@ -128,21 +132,28 @@ impl Certificates {
             Err(error) => return Reloaded::Kept(error),
         };
         if contents == seen.good {
-            (seen.next, seen.is_refused) = (None, false);
+            (seen.next, seen.is_refused, seen.changes) = (None, false, 0);
             return Reloaded::Unchanged;
         }
         if seen.next.as_ref() != Some(&contents) {
             (seen.next, seen.is_refused) = (Some(contents), false);
+            seen.changes = seen.changes.saturating_add(1);
+            if seen.changes >= CHANGES_MAX {
+                let file = inner.files.authorities.clone();
+                return Reloaded::Kept(LoadError::Restless { file });
+            }
             return Reloaded::Changing;
         }
+        seen.changes = 0;
         if seen.is_refused {
             return Reloaded::StillKept;
         }
-        let loaded = Loaded::new(&inner.files, &contents, &inner.expected, (inner.clock)());
+        let loaded =
+            LoadedCertificates::new(&inner.files, &contents, &inner.expected, (inner.clock)());
         match loaded.and_then(|loaded| InForce::new(loaded, &inner.files, &inner.expected)) {
             Ok((in_force, server)) => {
                 inner.replace(in_force, server);
-                *seen = Seen { good: contents, next: None, is_refused: false };
+                *seen = Seen { good: contents, next: None, is_refused: false, changes: 0 };
                 Reloaded::Renewed
             }
             Err(error) => {
@@ -162,8 +173,12 @@ impl Certificates {
             ticks.tick().await;
             let this = self.clone();
             // A file system may block.
-            let Ok(outcome) = tokio::task::spawn_blocking(move || this.poll()).await else {
-                return;
+            let outcome = match tokio::task::spawn_blocking(move || this.poll()).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    tracing::error!(%error, "the certificates could not be read again");
+                    continue;
+                }
             };
             match outcome {
                 Reloaded::Unchanged | Reloaded::Changing => (is_kept, told) = (false, None),
@@ -246,9 +261,9 @@ impl Inner {
 impl InForce {
     /// What a client uses, and for a server its configuration.
     fn new(
-        loaded: Loaded,
+        loaded: LoadedCertificates,
         files: &CertificateFiles,
-        expected: &Expectation,
+        expected: &CertificateExpectation,
     ) -> Result<(Self, Option<Arc<ServerConfig>>), LoadError> {
         // No version or cipher is missing in the provider, so this names a fault of the program.
         let wrong = |error: rustls::Error| LoadError::Damaged {
@@ -257,7 +272,7 @@ impl InForce {
         };
         let crypto = Arc::new(provider::default_provider());
         let versions = &[&rustls::version::TLS13];
-        let Loaded { own, trust, cluster } = loaded;
+        let LoadedCertificates { own, trust, cluster } = loaded;
         let server = match (&own, &cluster, expected.usage) {
             (Some(own), Some(cluster), CertificateUse::Node | CertificateUse::Front) => {
                 let members_only = expected.usage == CertificateUse::Node;

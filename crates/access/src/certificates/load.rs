@@ -45,7 +45,7 @@ pub enum CertificateUse {
 
 /// What the files must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expectation {
+pub struct CertificateExpectation {
     /// What the certificate is used for.
     pub usage: CertificateUse,
     /// The name of the cluster; `None`: that of the process's own certificate.
@@ -208,7 +208,7 @@ pub(crate) fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Certificates that fit together.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedCertificates {
     pub(crate) own: Option<Own>,
     pub(crate) trust: Trust,
     /// The cluster's name; `None` for a client that checks the name of the host instead.
@@ -222,12 +222,12 @@ pub(crate) struct Own {
     pub(crate) facts: CertificateFacts,
 }
 
-impl Loaded {
+impl LoadedCertificates {
     /// Checks the contents of the files.
     pub(crate) fn new(
         files: &CertificateFiles,
         contents: &Contents,
-        expected: &Expectation,
+        expected: &CertificateExpectation,
         now: UnixTime,
     ) -> Result<Self, LoadError> {
         let trust = authorities(&files.authorities, &contents.authorities, now)?;
@@ -304,7 +304,7 @@ fn authorities(file: &Path, contents: &[u8], now: UnixTime) -> Result<Trust, Loa
 fn own(
     (file, key_file): (&Path, &Path),
     contents: &Contents,
-    expected: &Expectation,
+    expected: &CertificateExpectation,
     (trust, authorities): (&Trust, &Path),
     now: UnixTime,
 ) -> Result<Own, LoadError> {
@@ -316,9 +316,11 @@ fn own(
         let remedy = remedy(&fault, authorities);
         LoadError::Refused { file: file.into(), fault, remedy }
     };
-    trust.check_own(&chain, expected.usage != CertificateUse::Client, now).map_err(refused)?;
+    trust.check_own(&chain, false, now).map_err(refused)?;
     let uri = super::verify::uri_of(&chain[0]).map_err(refused)?;
+    // Before the key usage, which follows from the holder.
     check_holder(file, &uri, expected)?;
+    trust.check_own(&chain, expected.usage != CertificateUse::Client, now).map_err(refused)?;
     let certified = CertifiedKey::from_der(chain, key, &provider::default_provider());
     let certified = certified.map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
@@ -344,7 +346,7 @@ fn remedy(fault: &PeerFault, authorities: &Path) -> String {
 fn check_holder(
     file: &Path,
     uri: &CertificateUri,
-    expected: &Expectation,
+    expected: &CertificateExpectation,
 ) -> Result<(), LoadError> {
     let other = |needed: String| LoadError::OtherHolder {
         file: file.into(),

@@ -42,7 +42,8 @@ pub use key_file::{
     CERTIFICATE_MODE, FileExists, KEY_MODE, create_directory, replace_file, write_new,
 };
 pub use load::{
-    CertificateFiles, CertificateReader, CertificateUse, Expectation, LoadError, certificates_in,
+    CertificateExpectation, CertificateFiles, CertificateReader, CertificateUse, LoadError,
+    certificates_in,
 };
 pub use uri::{CertificateHolder, CertificateUri};
 pub use verify::{PeerFault, peer_fault};
