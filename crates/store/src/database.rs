@@ -1,7 +1,7 @@
 //! The shared database as a whole.
 
 use crate::{
-    CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore, OwnershipStore,
+    AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore, OwnershipStore,
     TopologyStore,
 };
 
@@ -15,6 +15,7 @@ pub trait SharedDatabase:
     + CatalogueStore
     + IdentityStore
     + CursorStore
+    + AuditStore
 {
 }
 
@@ -26,5 +27,6 @@ impl<T> SharedDatabase for T where
         + CatalogueStore
         + IdentityStore
         + CursorStore
+    + AuditStore
 {
 }

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
+    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
+    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry,
     CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
     CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
     HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation, OwnerToken,
@@ -155,5 +156,11 @@ interposed! {
         RegisterConsumer = register_consumer(name: &str) -> (),
         Consumer = consumer(name: &str) -> Vec<Consumer>,
         Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
+    }
+    AuditStore {
+        AuditHead = audit_head() -> AuditHead,
+        AppendAudit = append_audit(append: &AuditAppend) -> AuditAppended,
+        ReadAudit = read_audit(selection: &AuditSelection) -> Vec<AuditRow>,
+        TrimAudit = trim_audit(through: u64, hash: AuditHash) -> u64,
     }
 }
