@@ -111,7 +111,8 @@ impl AuditAppend {
     /// # Errors
     /// `Refused` when the rows are no piece of a chain, or too many, or too large.
     pub(crate) fn checked(&self) -> StoreResult<(u64, AuditHash, Timestamp)> {
-        let refused = |why: String| Err(StoreError::Refused(format!("append to the audit log: {why}")));
+        let refused =
+            |why: String| Err(StoreError::Refused(format!("append to the audit log: {why}")));
         let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else {
             return refused("no entry".to_owned());
         };
@@ -126,7 +127,9 @@ impl AuditAppend {
             }
             if row.body.len() > AUDIT_ENTRY_BYTES_MAX {
                 let bytes = row.body.len();
-                return refused(format!("{bytes} bytes; at most {AUDIT_ENTRY_BYTES_MAX} are taken"));
+                return refused(format!(
+                    "{bytes} bytes; at most {AUDIT_ENTRY_BYTES_MAX} are taken"
+                ));
             }
             prev = row.hash;
         }

@@ -1,8 +1,8 @@
 //! The shared database as a whole.
 
 use crate::{
-    AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore, OwnershipStore,
-    TopologyStore,
+    AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
+    OwnershipStore, TopologyStore,
 };
 
 /// The shared database: all its areas. Dropping the future of a call never leaves the database
@@ -27,6 +27,6 @@ impl<T> SharedDatabase for T where
         + CatalogueStore
         + IdentityStore
         + CursorStore
-    + AuditStore
+        + AuditStore
 {
 }

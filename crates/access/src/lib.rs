@@ -1,0 +1,21 @@
+//! Who may do what, and who did what.
+//!
+//! ```text
+//!  actor.rs        who sent a request: an extension of each request
+//!  request_id.rs   the id of a request, which all its log lines and errors carry
+//!  audit/          the audit log: entries, their chain of hashes, writing, reading, verifying
+//! ```
+//!
+//! Invariants:
+//! - An audited change is made only after its intent is durable in the audit log. Its outcome is
+//!   durable before the answer, unless the database failed in between: then the intent has no
+//!   outcome, and is found by that.
+//! - An entry is never changed. Entries leave the log only by trimming, which an entry records.
+//!
+//! Not guaranteed: that a change was made because its intent is in the log; the outcome says that.
+
+pub mod actor;
+pub mod audit;
+pub mod request_id;
+
+pub use actor::Actor;
