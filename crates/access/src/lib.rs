@@ -3,6 +3,7 @@
 //! ```text
 //!  actor.rs        who sent a request: an extension of each request
 //!  request_id.rs   the id of a request, which all its log lines and errors carry
+//!  request_layer.rs  the layer that gives each request its id, and counts refusals
 //!  audit/          the audit log: entries, their chain of hashes, writing, reading, verifying
 //! ```
 //!
@@ -17,5 +18,7 @@
 pub mod actor;
 pub mod audit;
 pub mod request_id;
+mod request_layer;
 
 pub use actor::Actor;
+pub use request_layer::RequestIdLayer;

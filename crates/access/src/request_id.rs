@@ -13,9 +13,10 @@ tokio::task_local! {
     static CURRENT: String;
 }
 
-/// Whether a client's id is used as it is: 1 to 64 letters, digits, dots, hyphens and underscores.
+/// Whether a client's id is used as it is: 1 to 64 letters, digits, dots, colons, hyphens and
+/// underscores.
 pub fn is_valid(id: &str) -> bool {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     (1..=BYTES_MAX).contains(&id.len()) && id.bytes().all(is_fine)
 }
 

@@ -8,6 +8,9 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use turnpike_access::audit::{Action, AuditLog, Intent};
+use turnpike_access::{Actor, request_id};
+use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
@@ -31,13 +34,14 @@ pub struct FeedService {
     db: Arc<dyn SharedDatabase>,
     log: Log,
     config: FeedConfig,
+    audit: AuditLog,
 }
 
 impl FeedService {
-    /// A feed of the committed segments in `db`.
-    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
+    /// A feed of the committed segments in `db`. Registrations are recorded in `audit`.
+    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig, audit: AuditLog) -> Self {
         let log = Log::new(db.clone(), &config);
-        Self { db, log, config }
+        Self { db, log, config, audit }
     }
 
     /// The tonic service with its message size limits.
@@ -64,9 +68,27 @@ impl FeedService {
         Ok(self.db.consumer(name).await?)
     }
 
-    async fn register_name(&self, name: &str) -> Result<RegisterResponse, FeedError> {
+    async fn register_name(
+        &self,
+        actor: &Actor,
+        name: &str,
+    ) -> Result<RegisterResponse, FeedError> {
         check_name(name)?;
-        self.db.register_consumer(name).await?;
+        // Registering again changes nothing if the consumer has all cursors.
+        let seen = self.db.observe().await?;
+        let known = self.db.consumer(name).await?;
+        if known.len() < seen.partitions.len() {
+            let intent = Intent::of(format!("consumer {name}"));
+            let operation = self.audit.begin(actor, Action::ConsumerRegister, &intent).await?;
+            let done = self.db.register_consumer(name).await;
+            let (outcome, detail) = match &done {
+                Ok(()) => (AuditOutcome::Applied, String::new()),
+                Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
+                Err(error) => (AuditOutcome::Refused, error.to_string()),
+            };
+            operation.end(outcome, &detail, &[]).await;
+            done?;
+        }
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {
             return Err(FeedError::NoPartitions);
@@ -200,7 +222,8 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        Ok(Response::new(self.register_name(&request.into_inner().consumer).await?))
+        let actor = Actor::of(&request);
+        Ok(Response::new(self.register_name(&actor, &request.into_inner().consumer).await?))
     }
 
     async fn pull(
@@ -209,7 +232,7 @@ impl FeedServiceTrait for FeedService {
     ) -> Result<Response<Self::PullStream>, Status> {
         let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
+        tokio::spawn(request_id::carried(pull_all(self.log.clone(), ranges, limits, pages)));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

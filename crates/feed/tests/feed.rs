@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use tonic::{Code, Request, Status};
+use turnpike_access::audit::AuditLog;
 use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_proto::feed::v1::feed_service_server::FeedService as _;
 use turnpike_proto::feed::v1::{
@@ -30,7 +31,7 @@ struct World {
 impl World {
     async fn new(config: FeedConfig) -> Self {
         let db = Arc::new(MemoryDatabase::new());
-        let feed = FeedService::new(db.clone(), config);
+        let feed = FeedService::new(db.clone(), config, AuditLog::start(db.clone(), 1));
         let world = Self { db, feed };
         world.partition(1).await;
         world

@@ -22,6 +22,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-account", "turnpike-store-conformance"],
     &["turnpike-collect"],
     &["turnpike-trial"],
+    &["turnpike-access"],
     &["turnpike-node", "turnpike-front", "turnpike-feed"],
     &["turnpike-harness"],
     &["turnpike-drill"],

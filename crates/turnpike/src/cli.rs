@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, drill, front, handover, ingest, load, node, partition, plan, pull,
-    rate, status, suspense, table, up,
+    account, audit, collect, demo, drill, front, handover, ingest, load, node, partition, plan,
+    pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -143,6 +143,9 @@ pub(crate) enum Command {
     /// Lists and recycles records that can't be rated yet
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
+    /// Lists, verifies, exports and trims the audit log: who changed what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Shows which node serves which partition
     Status(status::StatusArgs),
     /// Moves a partition to another member; no record is refused
@@ -184,6 +187,7 @@ impl Command {
             Self::Rate(args) => rate::run(args),
             Self::Pull(args) => pull::run(args.resolve(context)?).await,
             Self::Suspense(command) => suspense::run(command, context).await,
+            Self::Audit(command) => audit::run(command, context).await,
             Self::Status(args) => status::run(args.resolve(context)?).await,
             Self::Handover(args) => handover::handover(args.resolve(context)?).await,
             Self::Drain(args) => handover::drain(args.resolve(context)?).await,

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use turnpike_access::RequestIdLayer;
 use turnpike_client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 
 use crate::settings::Setting;
@@ -157,6 +158,7 @@ impl Listener {
             .http2_keepalive_interval(Some(Duration::from_secs(10)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .tcp_keepalive(Some(Duration::from_secs(10)))
+            .layer(RequestIdLayer)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop);
         // A parent process reads the address from this line.

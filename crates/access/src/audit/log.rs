@@ -118,7 +118,7 @@ impl Operation {
         let (action, request_id) = (intent.action.clone(), intent.request_id.clone());
         let entry = outcome(intent, result, detail);
         if let Err(error) = self.log.append_parts(&entry, done).await {
-            metrics::counter!("turnpike_audit_outcomes_missing_total").increment(1);
+            metrics::counter!("turnpike_front_audit_outcomes_missing_total").increment(1);
             tracing::error!(
                 %error, action, request_id,
                 "the outcome of a change is not in the audit log; its intent is"
@@ -135,7 +135,7 @@ impl Drop for Operation {
         let (reply, _) = oneshot::channel();
         let deadline = Instant::now() + APPEND_LIMIT;
         if self.log.queue.try_send(Submission { entry, deadline, reply }).is_err() {
-            metrics::counter!("turnpike_audit_outcomes_missing_total").increment(1);
+            metrics::counter!("turnpike_front_audit_outcomes_missing_total").increment(1);
             tracing::warn!("the outcome of a cancelled change is not in the audit log");
         }
     }
@@ -186,7 +186,7 @@ async fn append_batch(
         let error = match attempt(db, entries, &mut unknown).await {
             Ok(AuditAppended::Appended) => return Ok(()),
             Ok(AuditAppended::Overtaken) => {
-                metrics::counter!("turnpike_audit_appends_overtaken_total").increment(1);
+                metrics::counter!("turnpike_front_audit_overtaken_total").increment(1);
                 if Instant::now() < deadline {
                     continue;
                 }

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use turnpike_access::request_id;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -43,7 +44,7 @@ impl IngestService for Ingest {
         self.core.enter()?;
         let (acks, answers) = mpsc::unbounded_channel();
         let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks);
-        self.core.tasks.spawn(stream.run(request.into_inner()));
+        self.core.tasks.spawn(request_id::carried(stream.run(request.into_inner())));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
             UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));

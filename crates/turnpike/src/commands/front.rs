@@ -107,6 +107,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.plans())
         .add_service(front.cluster())
         .add_service(front.suspense())
+        .add_service(front.audit())
         .add_service(feed.server());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.serve("front", routes, async move {
@@ -137,7 +138,9 @@ async fn start(
     }
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen).await?;
-    let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front = FrontServer::start(settings.front.clone(), database, Dial::default());
-    Ok((listener, front.context("the front can't start")?, feed))
+    let front = FrontServer::start(settings.front.clone(), database.clone(), Dial::default());
+    let front = front.context("the front can't start")?;
+    let feed_config = turnpike_feed::FeedConfig::default();
+    let feed = FeedService::new(database, feed_config, front.audit_log());
+    Ok((listener, front, feed))
 }
