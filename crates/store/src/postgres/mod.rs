@@ -41,3 +41,4 @@ mod topology;
 mod warnings;
 
 pub use self::database::PostgresDatabase;
+pub use self::open::migrate;

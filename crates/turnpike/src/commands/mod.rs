@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod collect;
+pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod drill;
 pub(crate) mod front;
