@@ -10,6 +10,7 @@ mod accounts;
 mod answers;
 mod audit;
 mod client_example;
+mod database_roles;
 mod demo;
 mod docs;
 mod drill;
