@@ -7,6 +7,9 @@ use tonic::{Code, Status};
 
 use crate::window::{PushError, UnknownBatch};
 
+/// The metadata of an answer with the id of the request.
+const REQUEST_ID: &str = "x-request-id";
+
 /// An error of a request to the cluster. All records without an answer may be sent again: those that
 /// the cluster has already are answered as duplicates.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,7 +127,12 @@ pub enum ClientError {
 impl ClientError {
     /// The error that the status of a call to the front at `url` means.
     pub fn from_status(url: &str, status: &Status) -> Self {
-        let (url, message) = (url.to_owned(), status.message().to_owned());
+        let url = url.to_owned();
+        let request = status.metadata().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let message = match request {
+            Some(id) => format!("{} (request {id})", status.message()),
+            None => status.message().to_owned(),
+        };
         match status.code() {
             Code::Unavailable | Code::Unknown | Code::Internal if status.source().is_some() => {
                 Self::ConnectionLost { url, message }

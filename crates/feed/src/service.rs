@@ -7,7 +7,10 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
+use turnpike_access::audit::{Action, AuditLog, Intent};
+use turnpike_access::{Actor, request_id};
 use turnpike_listen::Budget;
+use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
@@ -34,13 +37,15 @@ pub struct FeedService {
     config: FeedConfig,
     budget: Budget,
     slots: PullSlots,
+    audit: AuditLog,
 }
 
 impl FeedService {
-    /// A feed of the committed segments in `db`.
-    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
+    /// A feed of the committed segments in `db`. Registrations are recorded in `audit`.
+    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig, audit: AuditLog) -> Self {
         let log = Log::new(db.clone(), &config);
-        Self { db, log, config, budget: Budget::unlimited(), slots: PullSlots::default() }
+        let (budget, slots) = (Budget::unlimited(), PullSlots::default());
+        Self { db, log, config, budget, slots, audit }
     }
 
     /// The same feed, whose pages take room in `budget`.
@@ -73,9 +78,27 @@ impl FeedService {
         Ok(self.db.consumer(name).await?)
     }
 
-    async fn register_name(&self, name: &str) -> Result<RegisterResponse, FeedError> {
+    async fn register_name(
+        &self,
+        actor: &Actor,
+        name: &str,
+    ) -> Result<RegisterResponse, FeedError> {
         check_name(name)?;
-        self.db.register_consumer(name).await?;
+        // Registering again changes nothing if the consumer has all cursors.
+        let seen = self.db.observe().await?;
+        let known = self.db.consumer(name).await?;
+        if known.len() < seen.partitions.len() {
+            let intent = Intent::of(format!("consumer {name}"));
+            let operation = self.audit.begin(actor, Action::ConsumerRegister, &intent).await?;
+            let done = self.db.register_consumer(name).await;
+            let (outcome, detail) = match &done {
+                Ok(()) => (AuditOutcome::Applied, String::new()),
+                Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
+                Err(error) => (AuditOutcome::Refused, error.to_string()),
+            };
+            operation.end(outcome, &detail, &[]).await;
+            done?;
+        }
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {
             return Err(FeedError::NoPartitions);
@@ -215,7 +238,8 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        Ok(Response::new(self.register_name(&request.into_inner().consumer).await?))
+        let actor = Actor::of(&request);
+        Ok(Response::new(self.register_name(&actor, &request.into_inner().consumer).await?))
     }
 
     async fn pull(
@@ -228,7 +252,8 @@ impl FeedServiceTrait for FeedService {
         let (ranges, limits) = self.plan_pull(&request).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
         let room = PageRoom { budget: self.budget.clone(), wait: self.config.room_wait };
-        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages, room));
+        let pulling = pull_all(self.log.clone(), ranges, limits, pages, room);
+        tokio::spawn(request_id::carried(pulling));
         Ok(Response::new(Box::pin(PageStream::new(stream, slot))))
     }
 

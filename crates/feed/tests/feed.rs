@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tonic::{Code, Request, Status};
+use turnpike_access::audit::AuditLog;
 use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_listen::{Budget, MemoryPart, RETRY_AFTER};
 use turnpike_proto::feed::v1::feed_service_server::FeedService as _;
@@ -32,7 +33,7 @@ struct World {
 impl World {
     async fn new(config: FeedConfig) -> Self {
         let db = Arc::new(MemoryDatabase::new());
-        let feed = FeedService::new(db.clone(), config);
+        let feed = FeedService::new(db.clone(), config, AuditLog::start(db.clone(), 1));
         let world = Self { db, feed };
         world.partition(1).await;
         world

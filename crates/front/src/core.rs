@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turnpike_access::audit::AuditLog;
 use turnpike_store::SharedDatabase;
 
 use crate::chance::Chance;
@@ -15,6 +16,8 @@ use crate::{FrontConfig, FrontError};
 pub(crate) struct Core {
     pub(crate) config: FrontConfig,
     pub(crate) db: Arc<dyn SharedDatabase>,
+    /// The audit log: a change needs its entry.
+    pub(crate) audit: AuditLog,
     pub(crate) routes: Routes,
     pub(crate) guide: Guide,
     pub(crate) owners: Owners,

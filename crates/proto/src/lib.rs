@@ -101,6 +101,15 @@ pub mod suspense {
     }
 }
 
+/// The audit log.
+pub mod audit {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("turnpike.audit.v1");
+    }
+}
+
 /// The internal protocol between fronts and nodes.
 pub mod node {
     /// Version 1.

@@ -1,8 +1,8 @@
 //! The shared database as a whole.
 
 use crate::{
-    CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore, OwnershipStore,
-    TopologyStore,
+    AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
+    OwnershipStore, TopologyStore,
 };
 
 /// The shared database: all its areas. Dropping the future of a call never leaves the database
@@ -15,6 +15,7 @@ pub trait SharedDatabase:
     + CatalogueStore
     + IdentityStore
     + CursorStore
+    + AuditStore
 {
 }
 
@@ -26,5 +27,6 @@ impl<T> SharedDatabase for T where
         + CatalogueStore
         + IdentityStore
         + CursorStore
+        + AuditStore
 {
 }

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
-    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
-    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation, OwnerToken,
-    OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
-    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
+    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart, CheckpointStore, Claim,
+    ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory,
+    IdentityStore, LogStore, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult, TopologyStore,
 };
 
 /// A hook that runs before and after each call.
@@ -155,5 +156,11 @@ interposed! {
         RegisterConsumer = register_consumer(name: &str) -> (),
         Consumer = consumer(name: &str) -> Vec<Consumer>,
         Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
+    }
+    AuditStore {
+        AuditHead = audit_head() -> AuditHead,
+        AppendAudit = append_audit(append: &AuditAppend) -> AuditAppended,
+        ReadAudit = read_audit(selection: &AuditSelection) -> Vec<AuditRow>,
+        TrimAudit = trim_audit(through: u64, hash: AuditHash) -> u64,
     }
 }

@@ -11,6 +11,7 @@
 //!              |                        catalogue.rs    plans and tables
 //!              |                        identities.rs   the accounts that hold identities
 //!              |                        cursors.rs      consumers
+//!              |                        audit.rs        the audit log, a chain of hashes
 //!     /        |          \             error.rs        errors, by what the caller has to do
 //!  memory    sqlite     postgres
 //!  (tests,   (one file, (production)    interpose.rs    a hook around the calls, used by tests and
@@ -41,6 +42,7 @@
 //! other processes can write to a SQLite file while a process is frozen inside a write (P7).
 
 mod address;
+mod audit;
 mod catalogue;
 mod checkpoints;
 mod clock;
@@ -61,6 +63,10 @@ pub mod sqlite;
 mod topology;
 
 pub use address::{OpenOptions, redacted};
+pub use audit::{
+    AUDIT_BATCH_MAX, AUDIT_ENTRY_BYTES_MAX, AUDIT_PAGE_MAX, AuditAppend, AuditAppended, AuditHash,
+    AuditHead, AuditRow, AuditSelection, AuditStore,
+};
 pub use catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
     CatalogueStore, Publish, PublishOutcome,

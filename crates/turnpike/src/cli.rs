@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    account, cert, collect, demo, drill, front, handover, ingest, load, node, partition, plan,
-    pull, rate, status, suspense, table, up,
+    account, audit, cert, collect, database, demo, drill, front, handover, ingest, load, node,
+    partition, plan, pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -122,6 +122,9 @@ pub(crate) enum Command {
     /// Creates partitions in the shared database
     #[command(subcommand)]
     Partition(partition::PartitionCommand),
+    /// Creates the roles of the shared database, and migrates its schema
+    #[command(subcommand)]
+    Database(database::DatabaseCommand),
     /// Opens, imports, changes and shows accounts
     #[command(subcommand)]
     Account(account::AccountCommands),
@@ -143,6 +146,9 @@ pub(crate) enum Command {
     /// Lists and recycles records that can't be rated yet
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
+    /// Lists, verifies, exports and trims the audit log: who changed what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Shows which node serves which partition
     Status(status::StatusArgs),
     /// Moves a partition to another member; no record is refused
@@ -179,6 +185,7 @@ impl Command {
             Self::Node(args) => node::run(args.resolve(context)?).await,
             Self::Front(args) => front::run(args.resolve(context)?).await,
             Self::Partition(command) => partition::run(command, context).await,
+            Self::Database(command) => database::run(command, context).await,
             Self::Account(command) => account::run(command, context).await,
             Self::Plan(command) => plan::run(command, context).await,
             Self::Table(command) => table::run(command, context).await,
@@ -187,6 +194,7 @@ impl Command {
             Self::Rate(args) => rate::run(args),
             Self::Pull(args) => pull::run(args.resolve(context)?).await,
             Self::Suspense(command) => suspense::run(command, context).await,
+            Self::Audit(command) => audit::run(command, context).await,
             Self::Status(args) => status::run(args.resolve(context)?).await,
             Self::Handover(args) => handover::handover(args.resolve(context)?).await,
             Self::Drain(args) => handover::drain(args.resolve(context)?).await,

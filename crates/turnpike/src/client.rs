@@ -11,6 +11,7 @@ use turnpike_access::certificates::CertificateUse;
 use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
+use turnpike_proto::audit::v1::audit_service_client::AuditServiceClient;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
@@ -151,6 +152,10 @@ impl Front {
     pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {
         SuspenseServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {

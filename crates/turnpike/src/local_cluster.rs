@@ -22,7 +22,7 @@ use turnpike_types::{AccountRange, Must};
 
 use crate::client::Front;
 use crate::context::Context;
-use crate::partitions::{Acceptance, rotated, specs, split};
+use crate::partitions::{Acceptance, create, rotated, specs, split};
 use crate::settings::Setting;
 use crate::telemetry::LogSettings;
 use crate::ui::{self, LogOutput};
@@ -172,7 +172,7 @@ async fn create_partitions(
     }
     let ranges = split(plan.accounts.value, plan.partitions.value)?;
     let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
-    Ok(database.create_partitions(&specs).await?)
+    create(database, &specs).await
 }
 
 /// The options, as written, that have no effect because they differ from the partitions of an

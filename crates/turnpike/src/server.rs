@@ -8,6 +8,8 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
+use tower_layer::Layer as _;
+use turnpike_access::RequestIdLayer;
 use turnpike_access::certificates::{CertificateUse, Certificates};
 use turnpike_listen::{Budget, ListenConfig, MEMORY_MIN, TRANSPORT_MIN, Transport};
 use turnpike_proto::dial::Dial;
@@ -316,7 +318,7 @@ impl Listener {
         // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
         let ServingLimits { config, budget } = limits;
-        let routes = routes.prepare();
+        let routes = RequestIdLayer.layer(routes.prepare());
         let transport = self.transport.accepted();
         let serving =
             turnpike_listen::serve(self.incoming, transport, routes, config, budget, stop);

@@ -8,8 +8,10 @@
 
 mod accounts;
 mod answers;
+mod audit;
 mod certificates;
 mod client_example;
+mod database_roles;
 mod demo;
 mod docs;
 mod drill;

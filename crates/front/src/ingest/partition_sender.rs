@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
+use turnpike_access::request_id;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::SubBatchAnswer;
@@ -86,7 +87,7 @@ pub(crate) fn open(
         search: core.owners.search(partition),
         _counted: GaugeGuard::sender(),
     };
-    core.tasks.spawn(sender.run());
+    core.tasks.spawn(request_id::carried(sender.run()));
     SenderQueue(pushed)
 }
 
@@ -243,6 +244,7 @@ impl PartitionSender {
         let mut session = Session { address, epoch, requests, sent, sent_bytes, oldest, room };
         self.fill(&mut session);
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
+        request_id::add_to(call.metadata_mut());
         if is_referred {
             call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         }

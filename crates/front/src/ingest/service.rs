@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use turnpike_access::{Actor, request_id};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -45,7 +46,7 @@ impl IngestService for Ingest {
         let client = client_of(&request);
         let (acks, answers) = mpsc::unbounded_channel();
         let stream = ClientStream::new(&self.core, &self.admission, client, Arrival::First, acks);
-        self.core.tasks.spawn(stream.run(request.into_inner()));
+        self.core.tasks.spawn(request_id::carried(stream.run(request.into_inner())));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
             UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
@@ -85,8 +86,7 @@ impl Ingest {
     }
 }
 
-/// The client that is held responsible for a request: its address, without the port.
+/// The client that is held responsible for a request.
 pub(crate) fn client_of<T>(request: &Request<T>) -> ClientKey {
-    let address = request.remote_addr();
-    address.map_or(ClientKey::NONE, |address| ClientKey::of(&address.ip().to_string()))
+    ClientKey::of(Actor::of(request).share_name())
 }

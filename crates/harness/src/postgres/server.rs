@@ -147,10 +147,18 @@ impl PostgresServer {
     /// # Errors
     /// The server does not answer, or refuses the statement.
     pub fn psql(&self, statement: &str) -> Result<String> {
+        self.psql_in("postgres", statement)
+    }
+
+    /// As [`PostgresServer::psql`], in `database`.
+    ///
+    /// # Errors
+    /// As [`PostgresServer::psql`].
+    pub fn psql_in(&self, database: &str, statement: &str) -> Result<String> {
         let output = Command::new(self.bin.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
             .arg(self.dir.path())
-            .args(["-p", &self.socket_port().to_string(), "-d", "postgres", "-c", statement])
+            .args(["-p", &self.socket_port().to_string(), "-d", database, "-c", statement])
             .output()
             .context("psql")?;
         if !output.status.success() {

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_access::request_id;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::bounds::{noted_refusal_fault, recycle_key_fault};
 use turnpike_proto::frame::SubBatchFrame;
@@ -86,8 +87,10 @@ impl NodeService for Service {
         let (states, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
         let origin = origin_of(&call);
-        tokio::spawn(take_in(Arc::clone(&self.gates), origin, call.into_inner(), states));
-        tokio::spawn(give_out(Arc::clone(&self.gates), waiting, answers));
+        let take_in = take_in(Arc::clone(&self.gates), origin, call.into_inner(), states);
+        tokio::spawn(request_id::carried(take_in));
+        let give_out = give_out(Arc::clone(&self.gates), waiting, answers);
+        tokio::spawn(request_id::carried(give_out));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
 

@@ -9,6 +9,7 @@ use turnpike_types::{
     Timestamp,
 };
 
+use super::audit::AuditTable;
 use crate::identities::row::BindingRow;
 use crate::log::Fence;
 use crate::{
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) prefix_lengths: PrefixLengths,
     pub(super) bindings_version: u64,
     pub(super) cursors: BTreeMap<(String, PartitionId), Consumer>,
+    pub(super) audit: AuditTable,
 }
 
 /// A node that has written a heartbeat.
@@ -110,6 +112,7 @@ impl State {
             prefix_lengths: PrefixLengths::NONE,
             bindings_version: 0,
             cursors: BTreeMap::new(),
+            audit: AuditTable::default(),
         }
     }
 

@@ -11,6 +11,7 @@
 //!  database.rs     the handle, and the time limits of calls
 //!  blockers.rs     which backends block a claim for too long
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
+//!  audit.rs
 //!                  the calls of each area; sql/ has what SQLite does alike
 //!  *.sql           the longer statements
 //! ```
@@ -22,6 +23,7 @@
 //! A cancelled wait for synchronous replication (for instance by `pg_cancel_backend`) is reported
 //! as an unknown outcome (P2, P19), although PostgreSQL only warns. So is the end of a backend.
 
+mod audit;
 mod blockers;
 mod catalogue;
 mod checkpoints;
@@ -39,3 +41,4 @@ mod topology;
 mod warnings;
 
 pub use self::database::PostgresDatabase;
+pub use self::open::migrate;

@@ -16,6 +16,15 @@ const CONNECTIONS_DEFAULT: usize = 16;
 /// runs the claim; the other one finds and ends the backends that block it.
 const CONNECTIONS_MIN: usize = 6;
 
+/// Brings the schema of the database at `url` up to date, and grants the rights on its tables to the
+/// roles of `cluster/postgres/roles.sql` that exist.
+///
+/// # Errors
+/// As [`crate::open`], and `Refused` when the role may not change the schema.
+pub async fn migrate(url: &str) -> StoreResult<()> {
+    session::migrate_and_grant(url).await
+}
+
 impl PostgresDatabase {
     /// Opens the database at `url` and brings its schema up to date.
     ///

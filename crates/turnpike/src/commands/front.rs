@@ -112,6 +112,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.plans())
         .add_service(front.cluster())
         .add_service(front.suspense())
+        .add_service(front.audit())
         .add_service(feed.server());
     let limits = ServingLimits { config: ListenConfig::front(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
@@ -146,8 +147,10 @@ async fn start(
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen, &transport).await?;
     let budget = settings.listen.budget(settings.front.admitted_bytes_max);
-    let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
+    let front = FrontServer::start(settings.front.clone(), database.clone(), transport.dial());
+    let front = front.context("the front can't start")?;
+    let feed_config = turnpike_feed::FeedConfig::default();
+    let feed = FeedService::new(database, feed_config, front.audit_log());
     let feed = feed.with_budget(budget.clone());
-    let front = FrontServer::start(settings.front.clone(), database, transport.dial());
-    Ok((listener, front.context("the front can't start")?, feed, budget))
+    Ok((listener, front, feed, budget))
 }

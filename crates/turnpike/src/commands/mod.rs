@@ -1,8 +1,10 @@
 //! One file per command.
 
 pub(crate) mod account;
+pub(crate) mod audit;
 pub(crate) mod cert;
 pub(crate) mod collect;
+pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod drill;
 pub(crate) mod front;

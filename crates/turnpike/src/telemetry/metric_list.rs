@@ -82,6 +82,8 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "1 while the files of the certificate have changed and can't be used; the certificate before stays in force";
     "turnpike_insecure_plaintext" Gauge, Count, []
         "1 if the process accepts connections without TLS from other machines";
+    "turnpike_refusals_total" Counter, Count, ["method", "code"]
+        "Requests that were refused before their first answer, by method and gRPC code";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";
@@ -179,6 +181,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Sub-batches sent to partitions and not answered yet";
     "turnpike_front_lane_retries_total" Counter, Count, []
         "Times that a partition sender went back to its first unanswered sub-batch and sent again";
+    "turnpike_front_account_commands_total" Counter, Count, ["outcome"]
+        "Account commands, `applied` or `refused`";
+    "turnpike_front_audit_overtaken_total" Counter, Count, []
+        "Appends to the audit log that were repeated, because another process had appended";
+    "turnpike_front_audit_outcomes_missing_total" Counter, Count, []
+        "Changes whose outcome could not be written to the audit log; their intents are in it";
     "turnpike_front_request_retries_total" Counter, Count, []
         "Retries of requests to owners";
     "turnpike_front_overloaded_total" Counter, Count, []

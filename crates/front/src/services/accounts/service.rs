@@ -7,6 +7,8 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+use turnpike_access::Actor;
+use turnpike_access::audit::Action;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
@@ -22,6 +24,7 @@ use crate::FrontError;
 use crate::core::Core;
 use crate::routing::guiding::bound_at;
 use crate::routing::table::RouteTable;
+use crate::services::accounts::audit;
 use crate::services::accounts::bindings::{self, IdentityChange};
 use crate::services::accounts::commands::{
     binding, check_count, check_identity, must_be_new, place,
@@ -51,14 +54,32 @@ impl AccountsApi {
         if table.len() == 0 { Err(FrontError::NoPartitions) } else { Ok(table) }
     }
 
-    async fn carry_out(&self, commands: Vec<AccountCommand>) -> Result<ApplyResponse, FrontError> {
+    /// Carries out commands between their intent and their outcome in the audit log.
+    async fn apply_audited(
+        &self,
+        actor: &Actor,
+        commands: Vec<AccountCommand>,
+    ) -> Result<ApplyResponse, FrontError> {
         self.core.enter()?;
         check_count(&commands)?;
         let table = self.table().await?;
+        if commands.is_empty() {
+            return Ok(ApplyResponse::default());
+        }
+        let accounts: Vec<u64> = commands.iter().map(|one| one.account_number).collect();
+        let intent = audit::intent(&commands);
+        let operation = self.core.audit.begin(actor, Action::AccountApply, &intent).await?;
+        let done = self.carry_out(&table, commands).await;
+        let (outcome, detail, results) = audit::outcome(&accounts, &done.results);
+        operation.end(outcome, &detail, &results).await;
+        Ok(done)
+    }
+
+    async fn carry_out(&self, table: &RouteTable, commands: Vec<AccountCommand>) -> ApplyResponse {
         let faults = self.plan_faults(&commands).await;
         let mut faults: Vec<Option<AccountResult>> =
             faults.into_iter().map(|fault| fault.map(refused)).collect();
-        self.add_identity_faults(&table, &commands, &mut faults).await;
+        self.add_identity_faults(table, &commands, &mut faults).await;
         let mut results = vec![AccountResult::default(); commands.len()];
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
@@ -69,7 +90,7 @@ impl AccountsApi {
                 set(&mut results, index, fault);
                 continue;
             }
-            let partition = match place(&table, &command) {
+            let partition = match place(table, &command) {
                 Ok(partition) => partition,
                 Err(why) => {
                     set(&mut results, index, refused(why));
@@ -78,7 +99,7 @@ impl AccountsApi {
             };
             let account = AccountNumber(command.account_number);
             let identities = std::mem::take(&mut command.identities);
-            let change = match bindings::change_of(&command, bindings::final_before(&table)) {
+            let change = match bindings::change_of(&command, bindings::final_before(table)) {
                 Ok(change) => change,
                 Err(why) => {
                     set(&mut results, index, refused(why));
@@ -113,14 +134,14 @@ impl AccountsApi {
             }
         }
         if bindings.is_empty() && changes.is_empty() {
-            return Ok(ApplyResponse { results });
+            return ApplyResponse { results };
         }
         let before = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
         let is_change = !changes.is_empty();
         self.bind(bindings, &mut results).await;
         bindings::rebind(&self.core, changes, &mut results).await;
         bindings::let_fronts_see(&self.core, before, is_change).await;
-        Ok(ApplyResponse { results })
+        ApplyResponse { results }
     }
 
     /// For each command, why its plans can't be subscribed to; `None` if nothing is wrong. When the
@@ -316,7 +337,9 @@ impl AccountService for AccountsApi {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        Ok(Response::new(self.carry_out(request.into_inner().commands).await?))
+        let actor = Actor::of(&request);
+        let commands = request.into_inner().commands;
+        Ok(Response::new(self.apply_audited(&actor, commands).await?))
     }
 
     async fn check(
