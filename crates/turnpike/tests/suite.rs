@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod drill;
 mod errors;
+mod load;
 mod open_accounts;
 mod operator;
 mod plan_tools;
