@@ -17,6 +17,15 @@ const CONNECTIONS_DEFAULT: usize = 16;
 const CONNECTIONS_MIN: usize = 6;
 
 impl PostgresDatabase {
+    /// The tables and views in the database at `url` that are not PostgreSQL's own, as
+    /// `schema.name`. Changes nothing, unlike [`Self::open`].
+    ///
+    /// # Errors
+    /// The database does not answer, or the address is wrong.
+    pub async fn tables(url: &str) -> StoreResult<Vec<String>> {
+        session::tables(url).await
+    }
+
     /// Opens the database at `url` and brings its schema up to date.
     ///
     /// # Errors
