@@ -6,6 +6,7 @@
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,6 +169,9 @@ async fn create_partitions(
                  new database"
             ));
         }
+        if let Some(unlike) = unlike_members(names, &specs) {
+            ui::print_stderr(format_args!("warning: {unlike}"));
+        }
         return Ok(());
     }
     let ranges = split(plan.accounts.value, plan.partitions.value)?;
@@ -192,6 +196,27 @@ fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
     }
     options.extend(specs.iter().find_map(|spec| plan.acceptance.unlike(spec)));
     options
+}
+
+/// A warning if the nodes that are started are not the members of the partitions.
+fn unlike_members(names: &[String], specs: &[&PartitionSpec]) -> Option<String> {
+    let started: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let members = specs.iter().flat_map(|spec| &spec.members);
+    let members: BTreeSet<&str> = members.map(|member| member.node.0.as_str()).collect();
+    let listed = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let (missing, idle) = (&members - &started, &started - &members);
+    let mut warnings = Vec::new();
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "the partitions have members that are not started: {} (--nodes states how many are)",
+            listed(missing)
+        ));
+    }
+    if !idle.is_empty() {
+        warnings
+            .push(format!("nodes that are members of no partition stay idle: {}", listed(idle)));
+    }
+    (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 /// The command line of a child, with the parent's configuration file and log settings.

@@ -13,7 +13,8 @@
 //!    |                      local_cluster.rs  a cluster of child processes
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
 //!    |    tls.rs  the certificates of servers and clients
-//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
+//!    +-- clients            stop_signals.rs  SIGINT and the like, for commands that stop in order
+//!                           client.rs     the connection to a front (turnpike-client), its errors
 //!                                         as messages
 //!                           apply.rs      account commands, retried until decided
 //!                           usage_file.rs files -> batches (batches.rs: their options)
@@ -68,6 +69,7 @@ mod plans;
 mod pull_totals;
 mod server;
 mod settings;
+mod stop_signals;
 mod tables;
 mod tally;
 mod telemetry;

@@ -16,6 +16,7 @@ mod demo;
 mod docs;
 mod drill;
 mod errors;
+mod load;
 mod open_accounts;
 mod operator;
 mod plan_tools;

@@ -26,6 +26,15 @@ pub async fn migrate(url: &str) -> StoreResult<()> {
 }
 
 impl PostgresDatabase {
+    /// The tables and views in the database at `url` that are not PostgreSQL's own, as
+    /// `schema.name`. Changes nothing, unlike [`Self::open`].
+    ///
+    /// # Errors
+    /// The database does not answer, or the address is wrong.
+    pub async fn tables(url: &str) -> StoreResult<Vec<String>> {
+        session::tables(url).await
+    }
+
     /// Opens the database at `url` and brings its schema up to date.
     ///
     /// # Errors

@@ -109,6 +109,23 @@ async fn bring_up_to_date(connection: &mut PgConnection) -> StoreResult<()> {
     Ok(())
 }
 
+/// The tables and views that no extension and not PostgreSQL itself has created.
+pub(super) async fn tables(url: &str) -> StoreResult<Vec<String>> {
+    const TABLES: &str = "SELECT namespace.nspname || '.' || class.relname \
+         FROM pg_class class JOIN pg_namespace namespace ON namespace.oid = class.relnamespace \
+         WHERE class.relkind IN ('r', 'p', 'f', 'v', 'm') \
+         AND namespace.nspname <> 'information_schema' AND namespace.nspname !~ '^pg_' \
+         AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass \
+         AND objid = class.oid AND deptype = 'e') ORDER BY 1";
+    let servers = limited(&servers(url)?, OPEN_LIMIT, OPEN_LIMIT);
+    let mut connection =
+        servers.connect(OPEN_LIMIT).await.map_err(|error| cannot_connect(url, &error))?;
+    let rows: Vec<(String,)> =
+        query_as(TABLES).fetch_all(&mut connection).await.map_err(|e| classify(DOING, &e))?;
+    connection.close().await.map_err(|error| classify(DOING, &error))?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}
+
 fn unavailable(cause: &str) -> StoreError {
     StoreError::Unavailable { doing: DOING, cause: cause.to_owned() }
 }
