@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::server::{self, Limits, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener, ServingLimits};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::NODE_LISTEN;
 use crate::exit::{EXIT_CODES, Finish, in_use, usage};
-use crate::server::{self, Limits, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener, ServingLimits};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
