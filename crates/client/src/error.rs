@@ -15,8 +15,14 @@ pub enum ClientError {
     #[error("no front is named; name at least one, such as http://127.0.0.1:7070")]
     NoFront,
     /// The address of a front is not valid.
-    #[error("{url:?} is not a front's address; write http://HOST:PORT")]
+    #[error("{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT")]
     BadAddress {
+        /// The address as given.
+        url: String,
+    },
+    /// The address requires TLS, and the client has no certificates to check the front with.
+    #[error("{url} requires the certificate of the cluster's authority")]
+    NoCertificates {
         /// The address as given.
         url: String,
     },

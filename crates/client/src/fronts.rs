@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
-use turnpike_proto::dial::Dial;
+use turnpike_proto::dial::{Connector, Dial};
 
 use crate::error::{ClientError, is_transient, is_unavailable};
 use crate::patience::Patience;
@@ -22,10 +22,20 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 #[derive(Clone)]
 pub struct Fronts {
     limit: Duration,
-    /// `None`: through TCP.
-    dial: Option<Dial>,
+    path: Path,
     urls: Arc<[String]>,
     current: Arc<Mutex<CurrentFront>>,
+}
+
+/// How a front is reached.
+#[derive(Clone)]
+enum Path {
+    /// `http://` through TCP.
+    Tcp,
+    /// `http://` through TCP, and `https://` through these connections.
+    Secure(Connector),
+    /// Through a transport of the caller.
+    Custom(Dial),
 }
 
 /// The front in use.
@@ -49,7 +59,20 @@ impl Fronts {
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
     pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
-        Self::open(None, urls, limit).await
+        Self::open(Path::Tcp, urls, limit).await
+    }
+
+    /// As [`Self::connect`]; addresses with `https://` are reached through `connector`, which
+    /// presents and checks certificates.
+    ///
+    /// # Errors
+    /// An address is invalid, or no front accepts a connection.
+    pub async fn secure(
+        connector: Connector,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Path::Secure(connector), urls, limit).await
     }
 
     /// As [`Self::connect`], through `dial`, which determines the transport: for tests and
@@ -62,26 +85,20 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Some(dial), urls, limit).await
+        Self::open(Path::Custom(dial), urls, limit).await
     }
 
-    async fn open(
-        dial: Option<Dial>,
-        urls: Vec<String>,
-        limit: Duration,
-    ) -> Result<Self, ClientError> {
+    async fn open(path: Path, urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
         if urls.is_empty() {
             return Err(ClientError::NoFront);
         }
-        if dial.is_none() {
-            urls.iter().try_for_each(|url| endpoint(url).map(drop))?;
-        }
+        urls.iter().try_for_each(|url| path.check(url))?;
         let mut failures = Vec::new();
         for (at, url) in urls.iter().enumerate() {
-            match connect_one(dial.as_ref(), url).await {
+            match connect_one(&path, url).await {
                 Ok(channel) => {
                     let current = Arc::new(Mutex::new(CurrentFront { at, channel }));
-                    return Ok(Self { limit, dial, urls: urls.into(), current });
+                    return Ok(Self { limit, path, urls: urls.into(), current });
                 }
                 Err(cause) => failures.push(format!("{url} ({cause})")),
             }
@@ -96,7 +113,7 @@ impl Fronts {
     pub async fn again(&self) -> Result<Self, ClientError> {
         let mut urls = self.urls.to_vec();
         urls.rotate_left(self.current().at);
-        Self::open(self.dial.clone(), urls, self.limit).await
+        Self::open(self.path.clone(), urls, self.limit).await
     }
 
     /// The addresses of all fronts.
@@ -127,7 +144,7 @@ impl Fronts {
         let from = self.current().at;
         for at in (1..count).map(|step| (from + step) % count) {
             let Some(url) = self.urls.get(at) else { continue };
-            if let Ok(channel) = connect_one(self.dial.as_ref(), url).await {
+            if let Ok(channel) = connect_one(&self.path, url).await {
                 tracing::info!(from = self.urls[from], to = self.urls[at], "another front is used");
                 *self.current() = CurrentFront { at, channel };
                 return;
@@ -170,20 +187,37 @@ impl Fronts {
     }
 }
 
-/// A channel to a front, or the cause for which there is none.
-async fn connect_one(dial: Option<&Dial>, url: &str) -> Result<Channel, String> {
-    match dial {
-        Some(dial) => dial.channel(url).map_err(|error| error.to_string()),
-        None => {
-            let endpoint = endpoint(url).map_err(|error| error.to_string())?;
-            endpoint.connect().await.map_err(|error| innermost(&error))
+impl Path {
+    /// Refuses an address that can't be reached in this way.
+    fn check(&self, url: &str) -> Result<(), ClientError> {
+        match self {
+            Self::Custom(_) => Ok(()),
+            Self::Tcp if is_secure(url) => Err(ClientError::NoCertificates { url: url.to_owned() }),
+            Self::Tcp | Self::Secure(_) => endpoint(url).map(drop),
         }
     }
 }
 
+/// A channel to a front, or the cause for which there is none.
+async fn connect_one(path: &Path, url: &str) -> Result<Channel, String> {
+    let endpoint = || endpoint(url).map_err(|error| error.to_string());
+    let connected = match path {
+        Path::Custom(dial) => return dial.channel(url).map_err(|error| error.to_string()),
+        Path::Secure(connector) if is_secure(url) => {
+            endpoint()?.connect_with_connector(connector.clone()).await
+        }
+        Path::Secure(_) | Path::Tcp => endpoint()?.connect().await,
+    };
+    connected.map_err(|error| innermost(&error))
+}
+
+fn is_secure(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
 fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
     let wrong = || ClientError::BadAddress { url: url.to_owned() };
-    if !url.starts_with("http://") {
+    if !url.starts_with("http://") && !is_secure(url) {
         return Err(wrong());
     }
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;

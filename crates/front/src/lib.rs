@@ -113,7 +113,7 @@ impl FrontServer {
         let owners = Owners {
             config: config.clone(),
             routes: routes.clone(),
-            nodes: Nodes::new(dial),
+            nodes: Nodes::new(dial, config.node_window_bytes),
             chance: chance.clone(),
             abort: abort.clone(),
         };

@@ -33,6 +33,8 @@ use crate::tls::{Handshakes, TlsSource, Transport};
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const RESETS_MAX: usize = 100;
 const HTTP2: &[u8] = b"h2";
+/// The first byte of a TLS handshake (RFC 8446, 5.1). HTTP/2 without TLS begins with `P`.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What the connections of a listener share.
 #[derive(Debug)]
@@ -66,15 +68,48 @@ pub(crate) async fn run<S>(
     if let Err(error) = set_options(&stream, all.config.deadlines.ping) {
         tracing::debug!(%address, %error, "a connection's options can't be set");
     }
-    match all.transport.clone() {
-        Transport::Plain => {
+    let source = match &all.transport {
+        Transport::Plain => None,
+        Transport::Tls(source) => Some(source),
+        Transport::Either(source) => match begins_tls(&stream, &admitted, &all).await {
+            None => return,
+            Some(begins_tls) => begins_tls.then_some(source),
+        },
+    };
+    match source {
+        None => {
             let peer = Peer { address, certificates: Arc::from([]) };
             serve(stream, peer, &admitted, &all).await;
         }
-        Transport::Tls(source) => {
-            if let Some((stream, peer)) = secured(stream, address, &source, &admitted, &all).await {
+        Some(source) => {
+            if let Some((stream, peer)) = secured(stream, address, source, &admitted, &all).await {
                 serve(stream, peer, &admitted, &all).await;
             }
+        }
+    }
+}
+
+/// Whether the first byte of a client begins a TLS handshake; `None` if none comes in time.
+async fn begins_tls<S>(
+    stream: &TcpStream,
+    admitted: &Admitted,
+    all: &Listening<S>,
+) -> Option<bool> {
+    let mut first = [0];
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(all.config.deadlines.handshake, stream.peek(&mut first)) => peeked,
+        () = admitted.must_close() => {
+            closed("idle");
+            return None;
+        }
+        () = all.stop.cancelled() => return None,
+    };
+    match peeked {
+        Ok(Ok(1)) => Some(first[0] == TLS_HANDSHAKE),
+        Ok(_) => None,
+        Err(_) => {
+            closed("deadline");
+            None
         }
     }
 }
@@ -118,7 +153,12 @@ async fn secured<S>(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             closed("handshake");
-            tracing::info!(%address, %error, "a TLS handshake failed");
+            match source.explain(&error) {
+                Some(cause) => {
+                    tracing::warn!(%address, cause, "a client's certificate was refused");
+                }
+                None => tracing::info!(%address, %error, "a TLS handshake failed"),
+            }
             return None;
         }
         Err(_) => {

@@ -16,27 +16,44 @@ pub enum Transport {
     Plain,
     /// With TLS; the source gives the configuration for each handshake.
     Tls(TlsSource),
+    /// With or without TLS, as the client begins: while a cluster changes to TLS.
+    Either(TlsSource),
 }
+
+/// Finds the reason for which a client's certificate was refused, in the error of a handshake.
+pub type Explain = fn(&std::io::Error) -> Option<String>;
 
 /// A handle on the present TLS configuration, which may be replaced while the server runs. Clones
 /// share it.
 #[derive(Clone)]
-pub struct TlsSource(Arc<Mutex<Arc<ServerConfig>>>);
+pub struct TlsSource {
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    explain: Explain,
+}
 
 impl TlsSource {
     /// A source that gives `config` until it is replaced.
     pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(Mutex::new(config)))
+        Self::explained(config, |_| None)
+    }
+
+    /// As [`Self::new`]. `explain` finds the reason of a refused certificate, for the log.
+    pub fn explained(config: Arc<ServerConfig>, explain: Explain) -> Self {
+        Self { config: Arc::new(Mutex::new(config)), explain }
+    }
+
+    pub(crate) fn explain(&self, error: &std::io::Error) -> Option<String> {
+        (self.explain)(error)
     }
 
     /// The configuration for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&lock(&self.0))
+        Arc::clone(&lock(&self.config))
     }
 
     /// Replaces the configuration. Connections that exist keep the old one.
     pub fn replace(&self, config: Arc<ServerConfig>) {
-        *lock(&self.0) = config;
+        *lock(&self.config) = config;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 /// packages of earlier lines. Packages of one line do not depend on each other.
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "test-cases"],
-    &["turnpike-proto"],
+    &["turnpike-proto", "turnpike-shares"],
     &["turnpike-plan", "turnpike-client", "turnpike-listen", "test-network"],
     &["turnpike-tariff"],
     &["turnpike-segment"],
@@ -22,6 +22,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-account", "turnpike-store-conformance"],
     &["turnpike-collect"],
     &["turnpike-trial"],
+    &["turnpike-access"],
     &["turnpike-node", "turnpike-front", "turnpike-feed"],
     &["turnpike-harness"],
     &["turnpike-drill"],

@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, drill, front, handover, ingest, load, node, partition, plan, pull,
-    rate, status, suspense, table, up,
+    account, cert, collect, demo, drill, front, handover, ingest, load, node, partition, plan,
+    pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -153,6 +153,9 @@ pub(crate) enum Command {
     Forget(handover::ForgetArgs),
     /// Generates usage and measures the throughput
     Load(load::LoadArgs),
+    /// Makes an authority, issues, shows and renews certificates for TLS
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Injects faults into a cluster under load, and measures the effect on clients
     Drill(drill::DrillArgs),
 }
@@ -189,6 +192,7 @@ impl Command {
             Self::Drain(args) => handover::drain(args.resolve(context)?).await,
             Self::Forget(args) => handover::forget(args.resolve(context)?).await,
             Self::Load(args) => load::run(args.resolve(context)?).await,
+            Self::Cert(command) => cert::run(command),
             Self::Drill(args) => drill::run(args).await,
         }
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tonic::transport::{Channel, Uri};
 use tonic::{Code, Response, Status};
+use turnpike_access::certificates::CertificateUse;
 use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
@@ -18,13 +19,14 @@ use turnpike_types::limits;
 use crate::config::{AddressList, Config};
 use crate::exit::usage;
 use crate::settings::{Setting, SettingSource};
+use crate::tls::{TlsArgs, TlsSettings};
 use crate::{defaults, values};
 
 /// Options for the connection to a front.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClientArgs {
     /// The address of a front, or several separated by commas: if one does not answer, the next is
-    /// used [default: http://127.0.0.1:7070]
+    /// used [default: http://127.0.0.1:7070, or with --ca https://127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_FRONT", value_name = "URL,URL", help_heading = "Connection")]
     #[arg(value_delimiter = ',')]
     pub(crate) front: Vec<String>,
@@ -32,6 +34,8 @@ pub(crate) struct ClientArgs {
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
     #[arg(value_parser = values::patience)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 /// A connection to one of several fronts; clones share it.
@@ -50,20 +54,28 @@ pub(crate) struct ClientSettings {
     pub(crate) fronts: Setting<Vec<String>>,
     /// The maximum time without progress.
     pub(crate) timeout: Duration,
+    /// The certificates, if an address begins with `https://`.
+    tls: Option<TlsSettings>,
 }
 
 impl ClientArgs {
     pub(crate) fn resolve(self, config: &Config) -> anyhow::Result<ClientSettings> {
         let file = &config.client;
+        let tls = self.tls.resolve(&config.tls, false)?;
+        let default = match &tls {
+            Some(_) => defaults::FRONT_URL_TLS,
+            None => defaults::FRONT_URL,
+        };
         let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
         let fronts = Setting::resolve(
             ("--front", Some(given).filter(|given| !given.is_empty())),
             ("client.front", file.front.as_ref().map(AddressList::list)),
-            vec![defaults::FRONT_URL.to_owned()],
+            vec![default.to_owned()],
         );
         for url in &fronts.value {
             check_address(url, fronts.source)?;
         }
+        let tls = checked_tls(tls, &fronts.value)?;
         let timeout = match (self.timeout, file.timeout.as_deref()) {
             (Some(timeout), _) => timeout,
             (None, Some(text)) => {
@@ -71,14 +83,18 @@ impl ClientArgs {
             }
             (None, None) => defaults::TIMEOUT,
         };
-        Ok(ClientSettings { fronts, timeout })
+        Ok(ClientSettings { fronts, timeout, tls })
     }
 }
 
 impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
-        Front::connect_any(self.fronts.value.clone(), self.timeout).await
+        let urls = self.fronts.value.clone();
+        let Some(tls) = &self.tls else { return Front::connect_any(urls, self.timeout).await };
+        let certificates = tls.open(CertificateUse::Client, None)?;
+        let connected = Fronts::secure(certificates.connector(), urls, self.timeout).await;
+        connected.map(Front::from).map_err(told)
     }
 }
 
@@ -176,9 +192,10 @@ impl From<Fronts> for Front {
 /// Translates an error of the client into a message for the user of the program.
 pub(crate) fn told(error: ClientError) -> anyhow::Error {
     match error {
-        ClientError::BadAddress { url } => {
-            usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"))
-        }
+        ClientError::BadAddress { url } => usage(format!(
+            "{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT (--front)"
+        )),
+        ClientError::NoCertificates { url } => usage(no_authority(&url)),
         ClientError::Unreachable { failures } => {
             let any = if failures.len() > 1 { "any of " } else { "" };
             anyhow!(
@@ -196,14 +213,41 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
 
 /// Refuses an address that can't be a front's; the error names its source.
 fn check_address(url: &str, source: SettingSource) -> anyhow::Result<()> {
-    if url.starts_with("http://") && url.parse::<Uri>().is_ok() {
+    if (url.starts_with("http://") || is_secure(url)) && url.parse::<Uri>().is_ok() {
         return Ok(());
     }
     let place = match source {
         SettingSource::Key(key) => format!("{key} in the configuration file"),
         SettingSource::Option(_) | SettingSource::Default => "--front".to_owned(),
     };
-    Err(usage(format!("{url:?} is not a front's address; write http://HOST:PORT ({place})")))
+    Err(usage(format!(
+        "{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT ({place})"
+    )))
+}
+
+fn is_secure(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
+fn no_authority(url: &str) -> String {
+    format!(
+        "{url} is checked with the certificate of the cluster's authority: --ca FILE (or `ca` in \
+         [tls]) is missing"
+    )
+}
+
+/// The certificates that the addresses require. The file may be that of a server, so its
+/// certificates are not needed for an address without TLS; options are.
+fn checked_tls(tls: Option<TlsSettings>, urls: &[String]) -> anyhow::Result<Option<TlsSettings>> {
+    let secure = urls.iter().find(|url| is_secure(url));
+    match (tls, secure) {
+        (None, Some(url)) => Err(usage(no_authority(url))),
+        (Some(tls), None) if tls.is_option => Err(usage(format!(
+            "certificates are given, but {} is an address without TLS; write https://HOST:PORT",
+            urls.join(", ")
+        ))),
+        (tls, secure) => Ok(tls.filter(|_| secure.is_some())),
+    }
 }
 
 /// Translates a front's error into a message for the user.

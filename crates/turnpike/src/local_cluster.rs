@@ -42,6 +42,8 @@ pub(crate) struct ClusterPlan {
     pub(crate) accounts: Setting<AccountRange>,
     pub(crate) acceptance: Acceptance,
     pub(crate) listen: Setting<String>,
+    /// Whether other machines may connect to the front.
+    pub(crate) insecure_plaintext: bool,
     pub(crate) children: ChildSettings,
 }
 
@@ -81,7 +83,8 @@ impl LocalCluster {
         let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
         // From here on only the children access the file.
         drop(database);
-        let front = ["front", "--database", &url, "--listen", &plan.listen.value];
+        let mut front = vec!["front", "--database", &url, "--listen", &plan.listen.value];
+        front.extend(plan.insecure_plaintext.then_some("--insecure-plaintext"));
         let front = command("front", &front, &plan.children)?.start(START_MAX).await?;
         let pid = front.process.pid();
         ui::print_stderr(format_args!("front (pid {pid}) at http://{}", front.address));
@@ -199,6 +202,8 @@ fn command(
 ) -> anyhow::Result<ServerCommand> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    // The processes are on loopback, and the file's certificates are those of another process.
+    arguments.push("--without-tls".into());
     if let Some(path) = &settings.config_path {
         arguments.extend(["--config".into(), path.into()]);
     }
@@ -216,6 +221,10 @@ fn command(
             "TURNPIKE_METRICS",
             "TURNPIKE_ADVERTISE",
             "TURNPIKE_NODE_NAME",
+            "TURNPIKE_CERTIFICATE",
+            "TURNPIKE_KEY",
+            "TURNPIKE_CA",
+            "TURNPIKE_CLUSTER",
         ]),
         variables: Vec::new(),
         log: if settings.shows_logs { ServerLog::Shown } else { ServerLog::Discarded },

@@ -12,6 +12,7 @@
 //!    |                      data_dir.rs   the lock of a data directory
 //!    |                      local_cluster.rs  a cluster of child processes
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
+//!    |    tls.rs  the certificates of servers and clients
 //!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
 //!                                         as messages
 //!                           apply.rs      account commands, retried until decided
@@ -70,6 +71,7 @@ mod settings;
 mod tables;
 mod tally;
 mod telemetry;
+mod tls;
 mod ui;
 mod usage_file;
 mod values;

@@ -8,10 +8,15 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
+use turnpike_access::certificates::{CertificateUse, Certificates};
 use turnpike_listen::{Budget, ListenConfig, MEMORY_MIN, TRANSPORT_MIN, Transport};
+use turnpike_proto::dial::Dial;
+use turnpike_types::Must;
 
+use crate::config::TlsSection;
 use crate::exit::usage;
 use crate::settings::Setting;
+use crate::tls::{TlsArgs, TlsSettings};
 use crate::ui;
 
 /// The options for the addresses of a server.
@@ -29,11 +34,21 @@ pub(crate) struct ListenArgs {
     /// Stop when standard input ends, as well as at SIGTERM
     #[arg(long, hide = true)]
     stop_at_stdin_end: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Accept connections without TLS from other machines too, where everybody can read and change
+    /// them
+    #[arg(long, help_heading = "TLS")]
+    insecure_plaintext: bool,
+    /// Use no TLS, whatever the variables and the file say: `turnpike up` is a cluster on loopback
+    #[arg(long, hide = true)]
+    without_tls: bool,
 }
 
 /// A bound listener that does not serve yet.
 pub(crate) struct Listener {
     incoming: TcpListener,
+    transport: ServerTransport,
     pub(crate) address: SocketAddr,
 }
 
@@ -46,6 +61,68 @@ pub(crate) struct ListenSettings {
     /// The memory for requests in bytes, with what the front or the node itself holds of them.
     pub(crate) memory: Setting<usize>,
     stops_at_stdin_end: bool,
+    tls: Option<TlsSettings>,
+    insecure_plaintext: bool,
+}
+
+/// How a server is reached, and how it reaches nodes.
+#[derive(Clone, Debug)]
+pub(crate) enum ServerTransport {
+    /// Without TLS.
+    Plaintext {
+        /// Whether other machines may connect.
+        is_open: bool,
+    },
+    /// With TLS.
+    Tls {
+        /// The certificates in force.
+        certificates: Certificates,
+        /// Whether connections without TLS are accepted and made too, while a cluster changes to
+        /// TLS.
+        also_plaintext: bool,
+    },
+}
+
+impl ServerTransport {
+    /// Connects to nodes.
+    pub(crate) fn dial(&self) -> Dial {
+        match self {
+            Self::Plaintext { .. } => Dial::default(),
+            Self::Tls { certificates, also_plaintext } => certificates.dial(*also_plaintext),
+        }
+    }
+
+    /// What the listener accepts.
+    fn accepted(&self) -> Transport {
+        match self {
+            Self::Plaintext { .. } => Transport::Plain,
+            Self::Tls { certificates, also_plaintext } => {
+                let source = certificates.source().must("a server's certificates have a source");
+                if *also_plaintext { Transport::Either(source) } else { Transport::Tls(source) }
+            }
+        }
+    }
+
+    /// Whether other members must use TLS to reach this server.
+    pub(crate) const fn requires_tls(&self) -> bool {
+        matches!(self, Self::Tls { also_plaintext: false, .. })
+    }
+
+    /// Reports a server that accepts connections without TLS from other machines. To be called when
+    /// the metrics are recorded.
+    pub(crate) fn report(&self) {
+        let is_open = match self {
+            Self::Plaintext { is_open } => *is_open,
+            Self::Tls { also_plaintext, .. } => *also_plaintext,
+        };
+        metrics::gauge!("turnpike_insecure_plaintext").set(if is_open { 1.0 } else { 0.0 });
+        if is_open {
+            tracing::warn!(
+                "--insecure-plaintext: everybody who reaches the port can read and change all that \
+                 is sent; use certificates (`turnpike cert --help`)"
+            );
+        }
+    }
 }
 
 /// The keys of a server's addresses in the configuration file, each with its name and value.
@@ -53,6 +130,7 @@ pub(crate) struct ListenKeys<'a> {
     pub(crate) listen: (&'static str, &'a Option<String>),
     pub(crate) metrics: (&'static str, &'a Option<String>),
     pub(crate) memory: (&'static str, Option<usize>),
+    pub(crate) tls: &'a TlsSection,
 }
 
 /// What serves the requests of a listener: the limits, and the memory of the transport.
@@ -85,7 +163,19 @@ impl ListenArgs {
         if memory.value < MEMORY_MIN {
             return Err(memory.refused(format!("write at least {MEMORY_MIN}, in bytes")));
         }
-        Ok(ListenSettings { listen, metrics, memory, stops_at_stdin_end: self.stop_at_stdin_end })
+        let tls = match self.without_tls {
+            true => None,
+            false => self.tls.resolve(keys.tls, true)?,
+        };
+        let of_file = keys.tls.insecure_plaintext.filter(|_| !self.without_tls);
+        Ok(ListenSettings {
+            listen,
+            metrics,
+            memory,
+            stops_at_stdin_end: self.stop_at_stdin_end,
+            tls,
+            insecure_plaintext: self.insecure_plaintext || of_file == Some(true),
+        })
     }
 }
 
@@ -113,6 +203,31 @@ impl ListenSettings {
     /// The budget of the transport: the memory without `own` bytes.
     pub(crate) fn budget(&self, own: usize) -> Budget {
         Budget::new(self.memory.value.saturating_sub(own))
+    }
+
+    /// Loads the certificates; `name` is the name that they must contain.
+    pub(crate) fn transport(
+        &self,
+        usage_of: CertificateUse,
+        name: Option<&str>,
+    ) -> anyhow::Result<ServerTransport> {
+        match &self.tls {
+            None => Ok(ServerTransport::Plaintext { is_open: self.insecure_plaintext }),
+            Some(tls) => Ok(ServerTransport::Tls {
+                certificates: tls.open(usage_of, name)?,
+                also_plaintext: self.insecure_plaintext,
+            }),
+        }
+    }
+
+    /// The transport, for the first line of the log.
+    pub(crate) fn transport_shown(&self) -> String {
+        match (&self.tls, self.insecure_plaintext) {
+            (None, false) => "none (loopback only)".to_owned(),
+            (None, true) => "none (--insecure-plaintext)".to_owned(),
+            (Some(tls), false) => tls.shown(),
+            (Some(tls), true) => format!("{} (--insecure-plaintext)", tls.shown()),
+        }
     }
 
     /// Waits for a stop request: a signal or the end of standard input. Returns its source.
@@ -147,10 +262,25 @@ async fn stdin_end() {
 }
 
 /// Binds a listener at `listen`, without serving yet.
-pub(crate) async fn listen(listen: &Setting<String>) -> anyhow::Result<Listener> {
+///
+/// # Errors
+/// The address can't be used; or other machines could reach it without TLS.
+pub(crate) async fn listen(
+    listen: &Setting<String>,
+    transport: &ServerTransport,
+) -> anyhow::Result<Listener> {
     let incoming = bind(listen).await?;
     let address = incoming.local_addr().context("the listener has no address")?;
-    Ok(Listener { incoming, address })
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    if let (ServerTransport::Plaintext { is_open: false }, false) = (transport, is_loopback) {
+        return Err(usage(format!(
+            "other machines can reach {address}, and without TLS everybody there could read and \
+             change usage, accounts and prices: use certificates (--certificate, --key, --ca), \
+             which `turnpike cert --help` shows how to make, or listen on 127.0.0.1; \
+             --insecure-plaintext does without"
+        )));
+    }
+    Ok(Listener { incoming, transport: transport.clone(), address })
 }
 
 async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
@@ -187,8 +317,9 @@ impl Listener {
         ui::print(format_args!("{what} listens on {}", self.address))?;
         let ServingLimits { config, budget } = limits;
         let routes = routes.prepare();
+        let transport = self.transport.accepted();
         let serving =
-            turnpike_listen::serve(self.incoming, Transport::Plain, routes, config, budget, stop);
+            turnpike_listen::serve(self.incoming, transport, routes, config, budget, stop);
         let cut = serving.await;
         if cut > 0 {
             tracing::info!(connections = cut, "connections that clients kept open were closed");
@@ -218,6 +349,7 @@ mod tests {
             listen: ("node.listen", &listen),
             metrics: ("node.metrics", &metrics),
             memory: ("node.memory", None),
+            tls: &TlsSection::default(),
         };
         options::<ListenArgs>(words, variables).resolve(&keys, "default:1")
     }
@@ -266,7 +398,11 @@ mod tests {
             (&[], Some("nowhere"), "node.listen in the configuration file, \"nowhere\": write"),
         ] {
             let settings = resolved((words, &[]), (key, None)).unwrap();
-            let told = listen(&settings.listen).await.err().unwrap().to_string();
+            let told = listen(&settings.listen, &ServerTransport::Plaintext { is_open: false })
+                .await
+                .err()
+                .unwrap()
+                .to_string();
             assert!(told.starts_with(source), "{told}");
         }
     }

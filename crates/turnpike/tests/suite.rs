@@ -8,6 +8,7 @@
 
 mod accounts;
 mod answers;
+mod certificates;
 mod client_example;
 mod demo;
 mod docs;

@@ -164,6 +164,8 @@ reasons! {
         /// The identity of the record is not a valid address or telephone number, or names several
         /// addresses.
         BadIdentity = 11, "bad-identity";
+        /// A text of the record has a control character, such as NUL or a line break.
+        BadText = 12, "bad-text";
     }
 }
 

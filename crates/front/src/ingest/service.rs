@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+use turnpike_shares::ClientKey;
 use turnpike_types::Must;
 
 use crate::FrontError;
@@ -41,8 +42,9 @@ impl IngestService for Ingest {
         request: Request<Streaming<BatchFrame>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
+        let client = client_of(&request);
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks);
+        let stream = ClientStream::new(&self.core, &self.admission, client, Arrival::First, acks);
         self.core.tasks.spawn(stream.run(request.into_inner()));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
@@ -55,7 +57,8 @@ impl IngestService for Ingest {
         request: Request<BatchFrame>,
     ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
-        Ok(Response::new(self.once(request.into_inner(), Arrival::First).await?))
+        let client = client_of(&request);
+        Ok(Response::new(self.once(request.into_inner(), client, Arrival::First).await?))
     }
 }
 
@@ -67,10 +70,11 @@ impl Ingest {
     pub(crate) async fn once(
         &self,
         frame: BatchFrame,
+        client: ClientKey,
         arrival: Arrival,
     ) -> Result<BatchAck, FrontError> {
         let (acks, mut answers) = mpsc::unbounded_channel();
-        let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks);
+        let mut stream = ClientStream::new(&self.core, &self.admission, client, arrival, acks);
         let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
         let taken = stream.take(frame, unanswered).await;
         taken.must("the list of refused batches of a new stream has room");
@@ -79,4 +83,10 @@ impl Ingest {
         let answer = answers.recv().await.and_then(Result::ok);
         answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
     }
+}
+
+/// The client that is held responsible for a request: its address, without the port.
+pub(crate) fn client_of<T>(request: &Request<T>) -> ClientKey {
+    let address = request.remote_addr();
+    address.map_or(ClientKey::NONE, |address| ClientKey::of(&address.ip().to_string()))
 }

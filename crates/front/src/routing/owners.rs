@@ -1,5 +1,6 @@
 //! Sends one request to the owner of a partition, and follows the partition when its owner changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -14,6 +15,7 @@ use turnpike_proto::node::v1::{
     NodeApplyResponse, NodeReassignResponse, NodeRecycleResponse, NodeShowResponse,
     NodeSuspenseResponse, Standing,
 };
+use turnpike_shares::Shares;
 use turnpike_types::PartitionId;
 
 use crate::chance::Chance;
@@ -86,6 +88,11 @@ impl Owners {
     /// A client for the node at `address`.
     pub(crate) fn client(&self, address: &str) -> Result<NodeServiceClient<Channel>, DialError> {
         self.nodes.client(address)
+    }
+
+    /// The room for sub-batches in flight to the node at `address`.
+    pub(crate) fn room(&self, address: &str) -> Result<Arc<Shares>, DialError> {
+        self.nodes.room(address)
     }
 
     /// The back-off after `failures` failed attempts in a row, with jitter: between half of the

@@ -12,7 +12,7 @@ use turnpike_proto::cluster::v1::{
     StatusRequest, StatusResponse,
 };
 use turnpike_store::PinOutcome;
-use turnpike_types::{NodeName, PartitionId};
+use turnpike_types::{NodeName, PartitionId, text};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -42,7 +42,7 @@ impl ClusterService for ClusterApi {
         request: Request<HandoverRequest>,
     ) -> Result<Response<HandoverResponse>, Status> {
         let HandoverRequest { partition, to, for_ms } = request.into_inner();
-        let member = NodeName(to);
+        let member = named(to)?;
         let within = if for_ms == 0 { PIN_DEFAULT } else { Duration::from_millis(for_ms) };
         if within > PIN_MAX {
             let most = PIN_MAX.as_secs() / 86_400;
@@ -70,7 +70,7 @@ impl ClusterService for ClusterApi {
         request: Request<DrainRequest>,
     ) -> Result<Response<DrainResponse>, Status> {
         let DrainRequest { node, drained } = request.into_inner();
-        let node = NodeName(node);
+        let node = named(node)?;
         let known = self.core.db.set_drained(&node, drained).await.map_err(FrontError::from)?;
         if !known {
             Err(FrontError::NotFound(format!(
@@ -85,7 +85,7 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<ForgetRequest>,
     ) -> Result<Response<ForgetResponse>, Status> {
-        let node = NodeName(request.into_inner().node);
+        let node = named(request.into_inner().node)?;
         if !self.core.db.forget_node(&node).await.map_err(FrontError::from)? {
             Err(FrontError::Conflict(format!(
                 "node {node} is not known, or wrote a heartbeat within the last minute: only a \
@@ -95,6 +95,12 @@ impl ClusterService for ClusterApi {
         self.core.routes.hint_stale();
         Ok(Response::new(ForgetResponse {}))
     }
+}
+
+/// The node of this name, which may be empty.
+fn named(name: String) -> Result<NodeName, FrontError> {
+    text::NODE.check(&name).map_err(|why| FrontError::Invalid(why.to_string()))?;
+    Ok(NodeName(name))
 }
 
 /// How long a pin holds when the request gives no duration.

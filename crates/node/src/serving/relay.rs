@@ -81,7 +81,7 @@ impl Gates {
         Some(answer)
     }
 
-    fn client(&self, address: &str) -> Option<OwnerClient> {
+    pub(super) fn client(&self, address: &str) -> Option<OwnerClient> {
         let client = NodeServiceClient::new(self.dial.channel(address).ok()?);
         Some(
             client
@@ -92,7 +92,7 @@ impl Gates {
 }
 
 /// Marks a call as relayed, so that the receiver does not relay it again.
-fn relayed<T>(message: T) -> Call<T> {
+pub(super) fn relayed<T>(message: T) -> Call<T> {
     let mut call = Call::new(message);
     call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
     call

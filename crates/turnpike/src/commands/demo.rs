@@ -94,6 +94,7 @@ async fn story(settings: &DemoSettings) -> anyhow::Result<()> {
         accounts: Setting::fixed(AccountRange::new(1, LAST)?),
         acceptance: Acceptance::since(Timestamp(0)),
         listen: Setting::fixed("127.0.0.1:0".to_owned()),
+        insecure_plaintext: false,
         children: settings.children.clone(),
     };
     let mut cluster = LocalCluster::start(directory.path(), &plan).await?;

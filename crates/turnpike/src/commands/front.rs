@@ -5,8 +5,9 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_access::certificates::CertificateUse;
 use turnpike_feed::FeedService;
-use turnpike_front::{Dial, FrontConfig, FrontServer};
+use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_listen::{Budget, ListenConfig};
 use turnpike_store::metered;
 
@@ -24,7 +25,7 @@ the front waits for a database that does not answer yet.
 Examples:
   turnpike front --database sqlite:turnpike.db
   turnpike front --database postgres://turnpike@db/turnpike --listen 0.0.0.0:7070 \\
-      --metrics 127.0.0.1:9465
+      --metrics 127.0.0.1:9465 --certificate front-f1.crt --key front-f1.key --ca ca.crt
   turnpike --config turnpike.toml front";
 
 /// Options of `front`.
@@ -56,6 +57,7 @@ impl FrontArgs {
             listen: ("front.listen", &file.listen),
             metrics: ("front.metrics", &file.metrics),
             memory: ("front.memory", file.memory),
+            tls: &context.config.tls,
         };
         let listen = self.listen.resolve(&keys, FRONT_LISTEN)?;
         let (key, given) = ("front.admitted-bytes-max", file.admitted_bytes_max);
@@ -81,6 +83,7 @@ impl FrontSettings {
             database = turnpike_store::redacted(&self.database),
             listen = self.listen.listen.value,
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            certificate = self.listen.transport_shown(),
             log = self.log_filter,
             memory = self.listen.memory.value,
             admitted_bytes_max = self.front.admitted_bytes_max,
@@ -134,15 +137,17 @@ async fn start(
     probe: &Probe,
 ) -> anyhow::Result<(Listener, FrontServer, FeedService, Budget)> {
     // An unusable address is an error at once, before the wait for the database.
-    drop(server::listen(&settings.listen.listen).await?);
+    let transport = settings.listen.transport(CertificateUse::Front, None)?;
+    drop(server::listen(&settings.listen.listen, &transport).await?);
     if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;
     }
+    transport.report();
     let database = metered(database::open_when_there(&settings.database, probe).await?);
-    let listener = server::listen(&settings.listen.listen).await?;
+    let listener = server::listen(&settings.listen.listen, &transport).await?;
     let budget = settings.listen.budget(settings.front.admitted_bytes_max);
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
     let feed = feed.with_budget(budget.clone());
-    let front = FrontServer::start(settings.front.clone(), database, Dial::default());
+    let front = FrontServer::start(settings.front.clone(), database, transport.dial());
     Ok((listener, front.context("the front can't start")?, feed, budget))
 }

@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use turnpike_client::SendEvent;
 use turnpike_types::DAY_US;
+use turnpike_types::text::TextKind;
 
 use crate::client::{ClientArgs, ClientSettings, Front};
 use crate::context::Context;
-use crate::exit::{EXIT_CODES, Finish};
+use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::generator::{Generator, GeneratorOptions, LONGEST_US, UsageKind, share};
 use crate::tally::Tally;
-use crate::{ui, values};
+use crate::{plans, ui, values};
 
 use histogram::Histogram;
 
@@ -154,11 +155,38 @@ pub(crate) struct LoadSettings {
     client: ClientSettings,
 }
 
+/// The prefix of record ids. A stream's number and ten digits follow it.
+const RUN: TextKind = TextKind { words: "--run", bytes_max: 100 };
 /// The time that a load takes without `--records` and `--seconds`.
 const TIME_DEFAULT: Duration = Duration::from_secs(10);
 
 impl LoadArgs {
+    /// Refuses what no load can do, before the front is asked for anything.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.seconds == Some(Duration::ZERO) || self.records == Some(0) {
+            return Err(usage(
+                "a load of nothing measures nothing: give --seconds or --records of at least 1",
+            ));
+        }
+        if self.first_account.checked_add(self.accounts - 1).is_none() {
+            return Err(usage(format!(
+                "--first-account {} with --account-count {}: account numbers end at {}",
+                self.first_account,
+                self.accounts,
+                u64::MAX
+            )));
+        }
+        let Some(run) = &self.run else { return Ok(()) };
+        RUN.check(run).map_err(|why| usage(why.to_string()))?;
+        if run.is_empty() {
+            Err(usage("--run is empty: give a name, such as drill-1"))
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn resolve(self, context: &Context) -> anyhow::Result<LoadSettings> {
+        self.check()?;
         let time = LoadLimit::Time(self.seconds.unwrap_or(TIME_DEFAULT));
         Ok(LoadSettings {
             first_account: self.first_account,
@@ -181,12 +209,13 @@ impl LoadArgs {
 }
 
 pub(crate) async fn run(settings: LoadSettings) -> anyhow::Result<Finish> {
+    let plan = settings.plan.as_deref().map(plans::read_xml).transpose()?;
     let front = settings.client.connect().await?;
     let hidden = settings.hidden;
     if settings.setup {
         let setup = setup::Setup {
             kind: settings.kind,
-            plan: settings.plan.as_deref(),
+            plan,
             first: settings.first_account,
             accounts: settings.accounts,
         };
@@ -336,6 +365,21 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<Finish> {
 mod tests {
     use super::*;
     use crate::context::given::{context, options};
+
+    #[test]
+    fn numbers_that_no_load_can_have_are_refused_before_the_front_is_asked() {
+        for (words, told) in [
+            (vec!["--seconds", "0"], "at least 1"),
+            (vec!["--records", "0"], "at least 1"),
+            (vec!["--first-account", "18446744073709551615", "--account-count", "2"], "end at"),
+            (vec!["--run", "a\nb"], "U+000A"),
+            (vec!["--run", ""], "--run is empty"),
+        ] {
+            let asked = options::<LoadArgs>(&words, &[]);
+            let error = asked.resolve(&context("")).unwrap_err().to_string();
+            assert!(error.contains(told), "{words:?}: {error}");
+        }
+    }
 
     #[test]
     fn a_load_ends_after_ten_seconds_unless_a_number_or_a_time_is_given() {

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod account;
+pub(crate) mod cert;
 pub(crate) mod collect;
 pub(crate) mod demo;
 pub(crate) mod drill;

@@ -21,6 +21,7 @@ use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::local_cluster::{self, ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::{AcceptanceArgs, split};
+use crate::server::ServerTransport;
 use crate::settings::Setting;
 use crate::{server, ui, values};
 
@@ -61,6 +62,10 @@ pub(crate) struct UpArgs {
     /// The front's listening address [default: 127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Let the front accept connections from other machines. A cluster on one machine has no TLS, so
+    /// everybody can read and change them
+    #[arg(long)]
+    insecure_plaintext: bool,
 }
 
 /// The delay before a process is restarted: long enough for a standby to take over.
@@ -97,6 +102,7 @@ impl UpArgs {
             accounts: Setting::of_option("--accounts", self.accounts, accounts),
             acceptance: self.acceptance.resolve()?,
             listen,
+            insecure_plaintext: self.insecure_plaintext,
             children: ChildSettings::new(context, true),
         };
         split(plan.accounts.value, plan.partitions.value)?;
@@ -169,13 +175,14 @@ pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
 
 /// Checks the address, and locks the data directory. Nothing is created if they can't be used.
 async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
+    let transport = ServerTransport::Plaintext { is_open: plan.insecure_plaintext };
     // If both the directory and the address are in use, the error is about the directory.
     if DataDir::was_used(data) {
         let held = DataDir::lock(data)?;
-        drop(server::listen(&plan.listen).await?);
+        drop(server::listen(&plan.listen, &transport).await?);
         return Ok(held);
     }
-    drop(server::listen(&plan.listen).await?);
+    drop(server::listen(&plan.listen, &transport).await?);
     DataDir::lock(data)
 }
 

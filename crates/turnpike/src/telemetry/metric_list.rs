@@ -76,6 +76,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Use of the budget for requests: `windows`, `requests`, `messages`, `answers`";
     "turnpike_memory_bytes_max" Gauge, Bytes, ["part"]
         "The limit of `turnpike_memory_bytes`; above it connections or requests are refused";
+    "turnpike_certificate_expires_seconds" Gauge, Seconds, []
+        "The end of the validity of the process's certificate, in seconds since 1970";
+    "turnpike_certificate_reload_refused" Gauge, Count, []
+        "1 while the files of the certificate have changed and can't be used; the certificate before stays in force";
+    "turnpike_insecure_plaintext" Gauge, Count, []
+        "1 if the process accepts connections without TLS from other machines";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";
@@ -92,9 +98,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_queue_requests" Gauge, Count, []
         "Requests in the queues of this node's owners";
     "turnpike_refused_total" Counter, Count, ["reason"]
-        "Requests refused temporarily: `queue-full`, `keys-full`";
+        "Requests refused temporarily: `queue-full`, `keys-full`, `suspense-full`, `not-confirmed`";
     "turnpike_suspense_records" Gauge, Count, ["partition"]
         "Records in suspense, reported by the partition's owner";
+    "turnpike_suspense_records_max" Gauge, Count, []
+        "The limit of records in suspense per partition; above it records that can't be rated are refused";
     "turnpike_due_total" Counter, Count, ["what"]
         "Due items booked: `charge`, `close`, `option`, `offset` (of bonuses)";
     "turnpike_sweep_stuck_total" Counter, Count, []

@@ -16,7 +16,7 @@ use turnpike_proto::account::v1::{
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_store::Binding;
 use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
-use turnpike_types::{AccountNumber, PartitionId, Timestamp};
+use turnpike_types::{AccountNumber, PartitionId, Timestamp, text};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -366,6 +366,10 @@ impl AccountService for AccountsApi {
                 "{count} identities; at most {ACCOUNT_COMMANDS_MAX} are looked up in one request"
             ))
             .into());
+        }
+        for one in &asked {
+            let checked = text::IDENTITY.check(&one.identity);
+            checked.map_err(|why| FrontError::Invalid(why.to_string()))?;
         }
         let mut identities: Vec<String> = asked.iter().map(|one| one.identity.clone()).collect();
         identities.sort_unstable();

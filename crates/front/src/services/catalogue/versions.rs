@@ -4,6 +4,7 @@
 use turnpike_store::{
     CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
 };
+use turnpike_types::text;
 
 use crate::FrontError;
 
@@ -96,6 +97,11 @@ pub(crate) async fn list(
     kind: CatalogueKind,
     id: &str,
 ) -> Result<Vec<CatalogueHead>, FrontError> {
+    let legal = match kind {
+        CatalogueKind::Plan => text::PLAN_ID,
+        CatalogueKind::Table => text::TABLE_ID,
+    };
+    legal.check(id).map_err(|why| FrontError::Invalid(why.to_string()))?;
     let wanted = (!id.is_empty()).then_some(id);
     let mut heads: Vec<CatalogueHead> = Vec::new();
     loop {

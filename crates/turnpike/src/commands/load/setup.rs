@@ -1,7 +1,5 @@
 //! Prepares a load: a plan, accounts, subscriptions.
 
-use std::path::Path;
-
 use anyhow::bail;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use turnpike_proto::account::v1::Settings;
@@ -23,17 +21,18 @@ const SHOWS_AT_ONCE: usize = 64;
 const NAMED_MAX: usize = 5;
 
 /// The parameters of the preparation.
-pub(crate) struct Setup<'a> {
+pub(crate) struct Setup {
     pub(crate) kind: UsageKind,
-    pub(crate) plan: Option<&'a Path>,
+    /// The XML of a plan instead of the built-in one.
+    pub(crate) plan: Option<String>,
     pub(crate) first: u64,
     pub(crate) accounts: u64,
 }
 
-impl Setup<'_> {
+impl Setup {
     pub(crate) async fn run(&self, front: &Front, hidden: bool) -> anyhow::Result<()> {
-        let xml = match (self.plan, self.kind) {
-            (Some(path), _) => plans::read_xml(path)?,
+        let xml = match (&self.plan, self.kind) {
+            (Some(xml), _) => xml.clone(),
             (None, UsageKind::Fig6b) => plans::FIG6B.to_owned(),
             (None, UsageKind::Octets) => plans::OCTETS.to_owned(),
         };

@@ -158,6 +158,7 @@ const UNSHOWN: &[&str] = &[
     "turnpike_partition_segments",
     "turnpike_catalogue_version",
     "turnpike_dedup_keys_max",
+    "turnpike_suspense_records_max",
     "turnpike_front_admitted_bytes_max",
     "turnpike_front_guide_cache_hits_total",
     "turnpike_front_guide_cache_misses_total",

@@ -1,0 +1,11 @@
+//! The integration tests of this crate as one program, because linking dominates the build time of
+//! tests.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike-access --test suite handshakes::` runs those of `handshakes.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+mod handshakes;
+mod loading;
+mod pki;
+mod strangers;
