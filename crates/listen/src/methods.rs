@@ -79,6 +79,7 @@ pub const METHODS: &[MethodLimits] = &[
     // Keys and refusals, each without the record.
     unary("/turnpike.node.v1.NodeService/Recycle", 2 * MIB, MIB),
     unary("/turnpike.node.v1.NodeService/Reassign", DECIDED_MAX * (RECORD_BYTES_MAX + KIB), MIB),
+    unary("/turnpike.node.v1.NodeService/Confirm", DECIDED_MAX * (RECORD_BYTES_MAX + KIB), SMALL),
     unary("/turnpike.node.v1.NodeService/Watch", SMALL, 0),
     unary("/grpc.health.v1.Health/Check", SMALL, 0),
     unary("/grpc.health.v1.Health/List", SMALL, 0),
