@@ -12,12 +12,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
-    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
-    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation, OwnerToken,
-    OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding,
-    SegmentRow, StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
+    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart, CheckpointStore, Claim,
+    ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory,
+    IdentityStore, LogStore, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreError,
+    StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -286,5 +287,24 @@ impl CursorStore for DelayedDatabase {
 
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.db.acknowledge(from, to).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for DelayedDatabase {
+    async fn audit_head(&self) -> StoreResult<AuditHead> {
+        self.db.audit_head().await
+    }
+
+    async fn append_audit(&self, append: &AuditAppend) -> StoreResult<AuditAppended> {
+        statement!(self, WRITE, append_audit, append)
+    }
+
+    async fn read_audit(&self, selection: &AuditSelection) -> StoreResult<Vec<AuditRow>> {
+        self.db.read_audit(selection).await
+    }
+
+    async fn trim_audit(&self, through: u64, hash: AuditHash) -> StoreResult<u64> {
+        self.db.trim_audit(through, hash).await
     }
 }

@@ -65,8 +65,14 @@ struct Parts {
     parts: [PartUse; 4],
     /// Wakes those who wait for room for an answer.
     freed: Notify,
-    /// Messages that are being received, by age.
-    incomplete: Mutex<(u64, BTreeMap<u64, Arc<dyn Evict>>)>,
+    incomplete: Mutex<AllIncomplete>,
+}
+
+/// Messages that are being received, by age.
+#[derive(Default)]
+struct AllIncomplete {
+    next_number: u64,
+    by_number: BTreeMap<u64, Arc<dyn Evict>>,
 }
 
 struct PartUse {
@@ -176,9 +182,9 @@ impl Budget {
     /// Enters a message that is being received into the list of those that can be given up.
     pub(crate) fn enter(&self, message: Arc<dyn Evict>) -> Incomplete {
         let mut incomplete = lock(&self.0.incomplete);
-        let number = incomplete.0;
-        incomplete.0 += 1;
-        incomplete.1.insert(number, message);
+        let number = incomplete.next_number;
+        incomplete.next_number += 1;
+        incomplete.by_number.insert(number, message);
         Incomplete { budget: self.clone(), number }
     }
 }
@@ -191,7 +197,7 @@ impl Incomplete {
         while !self.budget.take(share.part, bytes) {
             let oldest = {
                 let mut incomplete = lock(&self.budget.0.incomplete);
-                match incomplete.1.first_entry() {
+                match incomplete.by_number.first_entry() {
                     Some(oldest) if *oldest.key() < self.number => oldest.remove(),
                     _ => return false,
                 }
@@ -205,7 +211,7 @@ impl Incomplete {
 
 impl Drop for Incomplete {
     fn drop(&mut self) {
-        lock(&self.budget.0.incomplete).1.remove(&self.number);
+        lock(&self.budget.0.incomplete).by_number.remove(&self.number);
     }
 }
 
