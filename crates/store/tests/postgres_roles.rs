@@ -59,7 +59,7 @@ async fn each_role_does_its_work_and_no_other() {
     let db = open(&node).await.unwrap();
     let mut dice = Dice(1);
     let mut owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
-    let appended = owner.append(db.as_ref(), vec![7; 100], &mut dice).await.unwrap();
+    let appended = owner.append(&*db, vec![7; 100], &mut dice).await.unwrap();
     assert_eq!(appended, AppendOutcome::Committed);
     assert!(db.barrier(&owner.held()).await.unwrap());
     denied(

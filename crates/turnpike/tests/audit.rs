@@ -81,7 +81,7 @@ fn each_change_has_its_intent_and_outcome_and_an_intruder_is_found() {
     let forged = cluster.write("forged.jsonl", &forged);
     assert_eq!(run(&["audit", "verify", "--file", &forged]).code, 1);
 
-    intrude(&cluster, "UPDATE audit SET body = body || x'00' WHERE sequence = 3");
+    intrude(&cluster, "UPDATE audit SET body = zeroblob(3) WHERE sequence = 3");
     let found = cluster.run(&["audit", "verify"]);
     assert_eq!(found.code, 1);
     assert!(found.err.contains("entry 3 was changed"), "{}", found.err);

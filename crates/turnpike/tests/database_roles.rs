@@ -45,7 +45,7 @@ fn a_cluster_with_separate_roles_rates_and_is_audited() {
     let on = |arguments: &[&str]| done(&[arguments, &["--front", &address]].concat());
     on(&["plan", "publish", &file("plans/fig6b.xml")]);
     on(&["account", "open", "7"]);
-    on(&["account", "bind", "7", "user:anna"]);
+    on(&["account", "bind", "7", "--identity", "user:anna"]);
     on(&["handover", "1", "--to", "b", "--no-wait"]);
     on(&["suspense", "list"]);
     let dir = tempfile::tempdir().unwrap();
