@@ -228,7 +228,12 @@ async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answ
     let mut bytes = Vec::new();
     encode(&record(at.known(), asked, 1), &mut bytes);
     let records = vec![Reassignment { record: bytes.into(), to_account: at.known() }];
-    let request = NodeReassignRequest { partition: at.partition.0, records, recycled: false };
+    let request = NodeReassignRequest {
+        partition: at.partition.0,
+        records,
+        recycled: false,
+        recycled_from: 0,
+    };
     let answer = node.reassign(request).await?.into_inner();
     let told = answer.outcomes.iter().map(|one| format!("to account {}", one.to_account));
     Ok(Answer::new(at, asked, answer.standing, told.collect()))

@@ -12,8 +12,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, BindOutcome, Binding,
-    BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
+    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
+    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
     CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
     CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation,
     OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
@@ -297,5 +298,24 @@ impl AccessStore for DelayedDatabase {
 
     async fn change_access(&self, write: &AccessWrite) -> StoreResult<Option<u64>> {
         self.db.change_access(write).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for DelayedDatabase {
+    async fn audit_head(&self) -> StoreResult<AuditHead> {
+        self.db.audit_head().await
+    }
+
+    async fn append_audit(&self, append: &AuditAppend) -> StoreResult<AuditAppended> {
+        statement!(self, WRITE, append_audit, append)
+    }
+
+    async fn read_audit(&self, selection: &AuditSelection) -> StoreResult<Vec<AuditRow>> {
+        self.db.read_audit(selection).await
+    }
+
+    async fn trim_audit(&self, through: u64, hash: AuditHash) -> StoreResult<u64> {
+        self.db.trim_audit(through, hash).await
     }
 }

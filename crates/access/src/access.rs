@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::time::{Instant, MissedTickBehavior};
+use turnpike_listen::Peer;
 use turnpike_store::memory::Clock;
 use turnpike_store::{SharedDatabase, StoreError, StoreResult};
 use turnpike_types::Timestamp;
 
-use crate::peer::Peer;
-use crate::principal::{CertificateKind, Principal, uri_of};
+use crate::certificates::CertificateHolder;
+use crate::principal::{Principal, uri_of};
 use crate::refusal::{AccessRefusal, Unauthenticated};
 use crate::roles::methods::{Allows, MethodRule};
 use crate::roles::role::AccessRole;
@@ -35,10 +36,10 @@ const CLOCK_SKEW_US: i64 = 60_000_000;
 pub struct AccessConfig {
     /// The cluster's name: in the URIs of certificates, and the audience of tokens.
     pub cluster: String,
-    /// Whether the listener speaks TLS. Then access control is always on.
+    /// Whether the listener accepts connections with TLS only. Then access control is always on.
     pub is_tls: bool,
     /// Whether clients on other machines may send requests without TLS, while access control is
-    /// off. An operator has to ask for this.
+    /// off; on a node, whether they count as members. An operator has to ask for this.
     pub is_open_to_other_hosts: bool,
 }
 
@@ -51,6 +52,9 @@ pub enum AccessState {
     /// Clients on this machine may do everything, others nothing.
     #[strum(to_string = "off: for clients on this machine only")]
     Off,
+    /// Clients may do everything, on other machines too, because the operator asked for this.
+    #[strum(to_string = "off: everybody who reaches the port may do everything")]
+    Open,
     /// A node without TLS: processes on this machine are members, others may do nothing.
     #[strum(to_string = "no TLS: every process on this machine counts as a member")]
     Local,
@@ -110,17 +114,19 @@ impl Access {
         if self.0.config.is_tls {
             return AccessState::On;
         }
+        let is_open = self.0.config.is_open_to_other_hosts;
         if self.0.db.is_none() {
-            return AccessState::Local;
+            return if is_open { AccessState::Open } else { AccessState::Local };
         }
         self.newest(|newest| match newest {
             None => AccessState::Unread,
             Some(newest) if self.is_on(&newest.snapshot) => AccessState::On,
+            Some(_) if is_open => AccessState::Open,
             Some(_) => AccessState::Off,
         })
     }
 
-    /// Whether the listener speaks TLS.
+    /// Whether the listener accepts connections with TLS only.
     pub(crate) fn is_tls(&self) -> bool {
         self.0.config.is_tls
     }
@@ -290,10 +296,11 @@ impl Access {
         address: Option<SocketAddr>,
         rule: &MethodRule,
     ) -> Result<PermitScope, AccessRefusal> {
-        let kind = principal.kind_in(&self.0.config.cluster);
+        let holder = principal.holder_in(&self.0.config.cluster);
+        let is_member = holder.is_some_and(CertificateHolder::is_member);
         let is_near = address.is_some_and(|address| self.is_near(address));
         if self.0.db.is_none() {
-            return self.decide_on_node(principal, kind, is_near, rule);
+            return self.decide_on_node(principal, is_member, is_near, rule);
         }
         let snapshot = self.snapshot()?;
         if !self.is_on(&snapshot) {
@@ -311,10 +318,11 @@ impl Access {
         }
         match rule.allows {
             Allows::Everyone | Allows::Authenticated => Ok(PermitScope::Everything),
-            Allows::Members if kind == Some(CertificateKind::Member) => Ok(PermitScope::Everything),
+            Allows::Members if is_member => Ok(PermitScope::Everything),
             Allows::Members => Err(not_allowed(principal, rule)),
             Allows::Roles(roles) => {
-                if kind == Some(CertificateKind::Admin) && roles.contains(&AccessRole::Admin) {
+                let is_admin = holder == Some(CertificateHolder::Admin);
+                if is_admin && roles.contains(&AccessRole::Admin) {
                     return Ok(PermitScope::Everything);
                 }
                 let mut grants = snapshot.grants_of(&principal.name(), self.now());
@@ -331,13 +339,13 @@ impl Access {
     fn decide_on_node(
         &self,
         principal: &Principal,
-        kind: Option<CertificateKind>,
+        has_certificate: bool,
         is_near: bool,
         rule: &MethodRule,
     ) -> Result<PermitScope, AccessRefusal> {
         let is_member = match self.0.config.is_tls {
-            true => kind == Some(CertificateKind::Member),
-            false if is_near => true,
+            true => has_certificate,
+            false if has_certificate || is_near => true,
             false => return Err(Unauthenticated::NotLocal.into()),
         };
         if *principal == Principal::Anonymous && !is_member {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
 use tonic::Status;
+use turnpike_listen::Peer;
 use turnpike_types::AccountNumber;
 
 use crate::access::Access;
-use crate::peer::Peer;
+use crate::actor::ANONYMOUS;
+use crate::certificates::CertificateHolder;
 use crate::principal::Principal;
 use crate::refusal::AccessRefusal;
 use crate::roles::methods::{Allows, MethodRule, rule_of};
@@ -79,7 +81,7 @@ impl Guarded {
     ///
     /// # Errors
     /// There is none although requests come through a guard.
-    pub fn permit(self, extensions: &tonic::Extensions) -> Result<Permit, Status> {
+    pub fn permit(self, extensions: &Extensions) -> Result<Permit, Status> {
         match (extensions.get::<Permit>(), self) {
             (Some(permit), _) => Ok(permit.clone()),
             (None, Self::No) => Ok(Permit::internal()),
@@ -113,16 +115,18 @@ impl Permit {
         Self { scope, decided: Some(decided) }
     }
 
-    /// Adds the permit and its principal to the extensions of a request.
-    pub(crate) fn insert_into(self, extensions: &mut Extensions) {
-        if let Some(decided) = &self.decided {
-            extensions.insert(Arc::clone(&decided.principal));
-        }
-        extensions.insert(self);
+    /// The name of the principal that sends the request.
+    pub(crate) fn principal_name(&self) -> String {
+        let decided = self.decided.as_ref();
+        decided.map_or_else(|| ANONYMOUS.to_owned(), |decided| decided.principal.name())
     }
 
-    pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.decided.as_ref().map(|decided| decided.principal.as_ref())
+    /// Whether an administrator sends the request, by its certificate.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.decided.as_ref().is_some_and(|decided| {
+            let cluster = decided.access.cluster();
+            decided.principal.holder_in(cluster) == Some(CertificateHolder::Admin)
+        })
     }
 
     /// The permit as of now: a stream may outlive a grant or a token.

@@ -1,14 +1,11 @@
 //! Who sends a request.
 
 use rustls_pki_types::CertificateDer;
-use webpki::EndEntityCert;
 
+use crate::actor::ANONYMOUS;
+use crate::certificates::{CertificateHolder, CertificateUri, uri_in};
 use crate::refusal::Unauthenticated;
 
-/// The scheme of the URIs in certificates, which the cluster's name follows.
-const SCHEME: &str = "spiffe://";
-/// The most bytes of a principal's name.
-pub const PRINCIPAL_BYTES_MAX: usize = 256;
 /// The most bytes of the name of a token.
 pub const SUBJECT_BYTES_MAX: usize = 64;
 
@@ -18,7 +15,7 @@ pub enum Principal {
     /// A certificate, by the URI among its alternative names: `spiffe://CLUSTER/KIND/NAME`.
     Certificate {
         /// The URI.
-        uri: String,
+        uri: CertificateUri,
     },
     /// The holder of a token.
     Token {
@@ -32,24 +29,13 @@ pub enum Principal {
     Anonymous,
 }
 
-/// The kinds of certificates with rights of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CertificateKind {
-    /// A node or a front of the cluster.
-    Member,
-    /// An administrator, who may grant roles.
-    Admin,
-    /// Any other: it may do what it is granted.
-    Client,
-}
-
 impl Principal {
     /// The name by which roles are granted.
     pub fn name(&self) -> String {
         match self {
-            Self::Certificate { uri } => uri.clone(),
+            Self::Certificate { uri } => uri.to_string(),
             Self::Token { subject, .. } => format!("token:{subject}"),
-            Self::Anonymous => "anonymous".to_owned(),
+            Self::Anonymous => ANONYMOUS.to_owned(),
         }
     }
 
@@ -58,56 +44,37 @@ impl Principal {
     /// # Errors
     /// What a name looks like.
     pub fn named(name: &str) -> Result<Self, String> {
-        if name == "anonymous" {
+        if name == ANONYMOUS {
             return Ok(Self::Anonymous);
         }
         if let Some(subject) = name.strip_prefix("token:") {
             check_subject(subject)?;
             return Ok(Self::Token { subject: subject.to_owned(), id: None });
         }
-        check_uri(name)?;
         if name.contains('*') {
             return Err(format!("{name:?} is a prefix: name one principal"));
         }
-        Ok(Self::Certificate { uri: name.to_owned() })
+        Ok(Self::Certificate { uri: parsed_uri(name)? })
     }
 
-    /// The kind of the certificate in this cluster; `None` for other principals.
-    pub(crate) fn kind_in(&self, cluster: &str) -> Option<CertificateKind> {
+    /// Whose certificate it is in this cluster; `None` for other principals.
+    pub(crate) fn holder_in(&self, cluster: &str) -> Option<CertificateHolder> {
         let Self::Certificate { uri } = self else { return None };
-        let path = uri.strip_prefix(SCHEME)?.strip_prefix(cluster)?.strip_prefix('/')?;
-        let (kind, name) = path.split_once('/')?;
-        if name.is_empty() || name.contains('/') {
-            return Some(CertificateKind::Client);
-        }
-        Some(match kind {
-            "node" | "front" => CertificateKind::Member,
-            "admin" => CertificateKind::Admin,
-            _ => CertificateKind::Client,
-        })
+        (uri.cluster == cluster).then_some(uri.holder)
     }
 }
 
 /// The URI of the client's certificate in this cluster; `None` if the client presented none.
 ///
 /// # Errors
-/// The certificate has no URI of this cluster, or several, so that it names no principal.
+/// The certificate names no principal, or one of another cluster.
 pub(crate) fn uri_of(
     certificates: &[CertificateDer<'_>],
     cluster: &str,
-) -> Result<Option<String>, Unauthenticated> {
+) -> Result<Option<CertificateUri>, Unauthenticated> {
     let Some(own) = certificates.first() else { return Ok(None) };
-    let own = EndEntityCert::try_from(own).map_err(|_| Unauthenticated::BadCertificate)?;
-    let is_ours = |uri: &&str| {
-        let name = uri.strip_prefix(SCHEME).and_then(|rest| rest.split_once('/'));
-        name.is_some_and(|(name, _)| name == cluster)
-    };
-    let mut uris = own.valid_uri_names().filter(is_ours);
-    let Some(uri) = uris.next() else { return Err(Unauthenticated::OtherCluster) };
-    if uris.next().is_some() || check_uri(uri).is_err() || uri.contains('*') {
-        return Err(Unauthenticated::BadCertificate);
-    }
-    Ok(Some(uri.to_owned()))
+    let uri = uri_in(own).map_err(|_| Unauthenticated::BadCertificate)?;
+    if uri.cluster == cluster { Ok(Some(uri)) } else { Err(Unauthenticated::OtherCluster) }
 }
 
 /// Refuses text that is no name of a token.
@@ -129,34 +96,27 @@ pub fn check_subject(subject: &str) -> Result<(), String> {
 /// # Errors
 /// What a principal looks like.
 pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
-    if pattern == "anonymous" {
+    if pattern == ANONYMOUS {
         return Err("nothing can be granted to requests without certificate and token".to_owned());
     }
     if let Some(subject) = pattern.strip_prefix("token:") {
         return check_subject(subject);
     }
-    check_uri(pattern)?;
-    match pattern.find('*') {
-        None => Ok(()),
-        Some(at) if at + 1 == pattern.len() && pattern.ends_with("/*") => Ok(()),
-        Some(_) => Err(format!("{pattern:?}: `*` stands at the end, after `/`")),
-    }
+    // Any name stands for all names of the prefix.
+    let one = match pattern.strip_suffix("/*") {
+        Some(prefix) => format!("{prefix}/a"),
+        None if pattern.contains('*') => {
+            return Err(format!("{pattern:?}: `*` stands at the end, after `/`"));
+        }
+        None => pattern.to_owned(),
+    };
+    parsed_uri(&one).map(drop)
 }
 
-fn check_uri(uri: &str) -> Result<(), String> {
-    let rest = uri.strip_prefix(SCHEME).ok_or_else(|| {
-        format!("{uri:?} is no principal: write token:NAME or spiffe://CLUSTER/KIND/NAME")
-    })?;
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    let parts: Vec<&str> = rest.split('/').collect();
-    let is_whole = parts.len() >= 3 && parts.iter().all(|part| !part.is_empty());
-    if uri.len() > PRINCIPAL_BYTES_MAX || !uri.bytes().all(is_plain) || !is_whole {
-        return Err(format!(
-            "{uri:?} is no principal: write spiffe://CLUSTER/KIND/NAME, at most \
-             {PRINCIPAL_BYTES_MAX} visible ASCII characters"
-        ));
-    }
-    Ok(())
+fn parsed_uri(uri: &str) -> Result<CertificateUri, String> {
+    uri.parse().map_err(|why| {
+        format!("{uri:?} is no principal: write token:NAME or spiffe://CLUSTER/KIND/NAME ({why})")
+    })
 }
 
 /// Whether `pattern` (a principal, or a prefix of principals that ends in `/*`) includes `name`.
@@ -169,6 +129,7 @@ pub(crate) fn includes(pattern: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -187,18 +148,16 @@ mod tests {
 
     #[test]
     fn only_members_and_administrators_of_this_cluster_have_rights_of_their_own() {
-        let kind = |uri: &str| Principal::Certificate { uri: uri.to_owned() }.kind_in("c");
-        assert_eq!(kind("spiffe://c/node/a"), Some(CertificateKind::Member));
-        assert_eq!(kind("spiffe://c/front/a"), Some(CertificateKind::Member));
-        assert_eq!(kind("spiffe://c/admin/a"), Some(CertificateKind::Admin));
-        for other in ["spiffe://c/client/a", "spiffe://c/nodes/a", "spiffe://c/admin/a/b"] {
-            assert_eq!(kind(other), Some(CertificateKind::Client), "{other}");
-        }
-        for other in ["spiffe://cc/node/a", "spiffe://d/admin/a", "spiffe://c", "c/node/a"] {
-            assert_eq!(kind(other), None, "{other}");
+        let holder = |uri: &str| Principal::named(uri).unwrap().holder_in("c");
+        assert_eq!(holder("spiffe://c/node/a"), Some(CertificateHolder::Node));
+        assert_eq!(holder("spiffe://c/front/a"), Some(CertificateHolder::Front));
+        assert_eq!(holder("spiffe://c/admin/a"), Some(CertificateHolder::Admin));
+        assert_eq!(holder("spiffe://c/client/a"), Some(CertificateHolder::Client));
+        for other in ["spiffe://cc/node/a", "spiffe://d/admin/a"] {
+            assert_eq!(holder(other), None, "{other}");
         }
         let token = Principal::Token { subject: "admin".to_owned(), id: None };
-        assert_eq!(token.kind_in("c"), None);
+        assert_eq!(token.holder_in("c"), None);
     }
 
     #[test]
@@ -214,6 +173,10 @@ mod tests {
             "token:a b",
             "a",
             "spiffe://c/client",
+            "spiffe://c/*",
+            "spiffe://c/clients/a",
+            "spiffe://c/client/a/*",
+            "spiffe://c/client/a/b",
             "spiffe://c//a",
             "spiffe://c/client/a*",
             "spiffe://c/*/a",

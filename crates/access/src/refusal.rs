@@ -15,9 +15,9 @@ pub enum Unauthenticated {
     NotLocal,
     /// The transport does not know the client's address.
     NoPeer,
-    /// The certificate can't be read, or has several URIs of the cluster.
+    /// The certificate can't be read, or does not name exactly one principal.
     BadCertificate,
-    /// The certificate has no URI of this cluster.
+    /// The certificate is one of another cluster.
     OtherCluster,
     /// The header is no `Bearer` token, or the token is longer than a token can be.
     BadHeader,

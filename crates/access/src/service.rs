@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use turnpike_proto::access::v1::access_service_server::{AccessService, AccessServiceServer};
+use turnpike_proto::access::v1::revoke_token_request::Which;
 use turnpike_proto::access::v1::{
     AccountSpan, AddKeyRequest, AddKeyResponse, AddTokenRequest, AddTokenResponse, Grant,
     GrantRequest, GrantResponse, Key, ListGrantsRequest, ListGrantsResponse, ListKeysRequest,
@@ -11,19 +12,24 @@ use turnpike_proto::access::v1::{
     RevokeRequest, RevokeResponse, RevokeTokenRequest, RevokeTokenResponse, TestRequest,
     TestResponse, Token,
 };
+use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_store::{
     AccessChange, AccessRead, AccessTables, AccessWrite, SharedDatabase, StoreError,
 };
 use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::access::Access;
+use crate::actor::Actor;
+use crate::audit::{Action, AuditLog, Intent};
+use crate::certificates::CertificateHolder;
 use crate::changes::{self, ChangeContext, ChangeRefusal, Planned};
 use crate::permit::Guarded;
-use crate::principal::{CertificateKind, Principal};
+use crate::principal::Principal;
 use crate::refusal::AccessRefusal;
 use crate::roles::grant::RoleGrant;
 use crate::roles::methods::{Allows, MethodRule, method_named};
 use crate::scope::PermitScope;
+use crate::tokens::form::key_id;
 
 /// A change is decided again this often if other changes come first.
 const TRIES_MAX: usize = 20;
@@ -37,12 +43,14 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct AccessApi {
     access: Access,
     db: Arc<dyn SharedDatabase>,
+    audit: AuditLog,
 }
 
 impl AccessApi {
-    /// A service that changes the tables in `db`, by which `access` decides.
-    pub fn new(access: Access, db: Arc<dyn SharedDatabase>) -> Self {
-        Self { access, db }
+    /// A service that changes the tables in `db`, by which `access` decides. Changes are recorded in
+    /// `audit`.
+    pub const fn new(access: Access, db: Arc<dyn SharedDatabase>, audit: AuditLog) -> Self {
+        Self { access, db, audit }
     }
 
     /// The tonic service with its message size limits.
@@ -59,53 +67,94 @@ impl AccessApi {
         Ok((read, tables))
     }
 
-    /// Decides a change on the present tables and carries it out. Decides again if another change
-    /// came first. Returns what `decide` returned with the change, and the new version.
+    /// Decides a change on the present tables and carries it out, with `action` and `intent` in the
+    /// audit log. A request that is refused as things are, or that changes nothing, has no entry.
+    /// Returns what `decide` returned with the change, and the new version.
     async fn change<T>(
         &self,
-        by: &str,
+        sender: &Sender,
+        (action, intent): (Action, Intent),
         decide: impl Fn(ChangeContext<'_>) -> Result<(Planned, T), ChangeRefusal>,
     ) -> Result<(T, Option<u64>), Status> {
+        let (read, tables) = self.read().await?;
+        let (planned, result) = decide(self.context(sender, &read, &tables))?;
+        if matches!(planned, Planned::Done(_)) {
+            return Ok((result, None));
+        }
+        let operation = self.audit.begin(&sender.actor, action, &intent).await;
+        let operation = operation.map_err(store_status)?;
+        let done = self.carry_out(sender, decide).await;
+        let (outcome, detail) = match &done {
+            Ok(_) => (AuditOutcome::Applied, String::new()),
+            Err(failed) if failed.is_unknown => {
+                (AuditOutcome::Unknown, failed.status.message().to_owned())
+            }
+            Err(failed) => (AuditOutcome::Refused, failed.status.message().to_owned()),
+        };
+        operation.end(outcome, &detail, &[]).await;
+        done.map_err(|failed| failed.status)
+    }
+
+    /// Decides again if another change came first.
+    async fn carry_out<T>(
+        &self,
+        sender: &Sender,
+        decide: impl Fn(ChangeContext<'_>) -> Result<(Planned, T), ChangeRefusal>,
+    ) -> Result<(T, Option<u64>), ChangeFailed> {
         for _ in 0..TRIES_MAX {
             let (read, tables) = self.read().await?;
-            let now = self.access.now();
-            let is_on = self.access.is_tls() || read.enabled.is_some();
-            let (planned, result) = decide(ChangeContext { tables: &tables, is_on, by, now })?;
+            let context = self.context(sender, &read, &tables);
+            let forget = changes::forget(context.now);
+            let (planned, result) = decide(context).map_err(Status::from)?;
             let change = match planned {
                 Planned::Done(_) => return Ok((result, None)),
                 Planned::Change(change) => change,
             };
-            let write = AccessWrite { at: read.version, change, forget: changes::forget(now) };
-            let Some(version) = self.db.change_access(&write).await.map_err(store_status)? else {
-                continue;
-            };
-            log(by, &write.change);
+            let write = AccessWrite { at: read.version, change, forget };
+            let Some(version) = self.db.change_access(&write).await? else { continue };
+            log(&sender.actor.principal, &write.change);
             // The change is durable: if this front can't read it now, it follows later.
             if let Err(error) = self.access.refresh().await {
                 tracing::warn!(%error, "a change of access control takes effect here later");
             }
             return Ok((result, Some(version)));
         }
-        Err(Status::unavailable("other changes of access control came first each time: try again"))
+        let why = "other changes of access control came first each time: try again";
+        Err(Status::unavailable(why).into())
+    }
+
+    fn context<'a>(
+        &self,
+        sender: &'a Sender,
+        read: &AccessRead,
+        tables: &'a AccessTables,
+    ) -> ChangeContext<'a> {
+        ChangeContext {
+            tables,
+            is_on: self.access.is_tls() || read.enabled.is_some(),
+            is_admin: sender.is_admin,
+            by: &sender.actor.principal,
+            now: self.access.now(),
+        }
     }
 
     /// Whether a principal may call a method, and the rule that decides.
     fn test(&self, request: &TestRequest) -> Result<TestResponse, Status> {
         let rule = method_named(&request.method).map_err(Status::not_found)?;
         let principal = Principal::named(&request.principal).map_err(Status::invalid_argument)?;
-        let kind = principal.kind_in(self.access.cluster());
+        let holder = principal.holder_in(self.access.cluster());
         if rule.allows == Allows::Everyone {
             return Ok(answer(true, "everyone may call it, also without authentication"));
         }
         if rule.allows == Allows::Members {
-            let is_member = kind == Some(CertificateKind::Member);
+            let is_member = holder.is_some_and(CertificateHolder::is_member);
             return Ok(answer(
                 is_member,
                 "only nodes and fronts may call it, by their certificate",
             ));
         }
         match self.access.decide(&principal, None, rule) {
-            Ok(PermitScope::Everything) if kind == Some(CertificateKind::Admin) => {
+            Ok(PermitScope::Everything) if holder == Some(CertificateHolder::Admin) => {
                 Ok(answer(true, "the certificate of an administrator"))
             }
             Ok(PermitScope::Everything) => {
@@ -163,6 +212,10 @@ fn covered(grants: &[RoleGrant], request: &TestRequest, rule: &MethodRule) -> Te
     }
 }
 
+fn key_intent(id: u64) -> Intent {
+    Intent::of(format!("token key {id:016x}"))
+}
+
 fn log(by: &str, change: &AccessChange) {
     match change {
         AccessChange::Grant(grant) => {
@@ -186,12 +239,56 @@ fn store_status(error: StoreError) -> Status {
     Status::new(error.code(), error.to_string())
 }
 
-/// The name of the principal that sends the request.
-fn by<T>(request: &Request<T>) -> Result<String, Status> {
-    Guarded::Yes.permit(request.extensions())?;
-    let principal = request.extensions().get::<Arc<Principal>>();
-    let principal = principal.ok_or_else(|| Status::internal("the request has no principal"))?;
-    Ok(principal.name())
+/// Who sends a request that was admitted.
+struct Sender {
+    actor: Actor,
+    /// Whether it is an administrator, by its certificate.
+    is_admin: bool,
+}
+
+impl Sender {
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let permit = Guarded::Yes.permit(request.extensions())?;
+        Ok(Self { actor: Actor::of(request), is_admin: permit.is_admin() })
+    }
+}
+
+/// Why a change whose intent is in the audit log was not made, or may not have been made.
+struct ChangeFailed {
+    status: Status,
+    /// Whether the change may have been made.
+    is_unknown: bool,
+}
+
+impl From<Status> for ChangeFailed {
+    fn from(status: Status) -> Self {
+        Self { status, is_unknown: false }
+    }
+}
+
+impl From<StoreError> for ChangeFailed {
+    fn from(error: StoreError) -> Self {
+        Self { is_unknown: error.is_unknown(), status: store_status(error) }
+    }
+}
+
+/// What a grant is, for the audit log.
+fn grant_intent(asked: &GrantRequest) -> Intent {
+    let GrantRequest { principal, role, accounts, sources, consumer, until_us } = asked;
+    let mut detail = Vec::new();
+    if let Some(span) = accounts {
+        detail.push(format!("accounts {} to {}", span.first, span.last));
+    }
+    if !sources.is_empty() {
+        detail.push(format!("sources {}", sources.join(", ")));
+    }
+    if !consumer.is_empty() {
+        detail.push(format!("consumer {consumer}"));
+    }
+    if let Some(until_us) = until_us {
+        detail.push(format!("until {until_us} us"));
+    }
+    Intent::of(format!("role {role} of {principal}")).with(detail.join("; "))
 }
 
 #[tonic::async_trait]
@@ -200,7 +297,7 @@ impl AccessService for AccessApi {
         &self,
         request: Request<GrantRequest>,
     ) -> Result<Response<GrantResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let decide = |context: ChangeContext<'_>| {
             let planned = changes::grant(context, asked.clone())?;
@@ -210,7 +307,8 @@ impl AccessService for AccessApi {
             };
             Ok((planned, (known, context.is_on)))
         };
-        let ((known, was_on), version) = self.change(&by, decide).await?;
+        let audited = (Action::AccessGrant, grant_intent(&asked));
+        let ((known, was_on), version) = self.change(&sender, audited, decide).await?;
         let grant_id = known.or(version);
         let grant_id = grant_id.ok_or_else(|| Status::internal("the grant has no id"))?;
         Ok(Response::new(GrantResponse { grant_id, enabled: !was_on }))
@@ -220,13 +318,14 @@ impl AccessService for AccessApi {
         &self,
         request: Request<RevokeRequest>,
     ) -> Result<Response<RevokeResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let decide = |context: ChangeContext<'_>| {
             let (change, count) = changes::revoke(context.tables, &asked)?;
             Ok((Planned::Change(change), count))
         };
-        let (revoked, _) = self.change(&by, decide).await?;
+        let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
+        let (revoked, _) = self.change(&sender, (Action::AccessRevoke, intent), decide).await?;
         Ok(Response::new(RevokeResponse { revoked }))
     }
 
@@ -234,7 +333,7 @@ impl AccessService for AccessApi {
         &self,
         request: Request<ListGrantsRequest>,
     ) -> Result<Response<ListGrantsResponse>, Status> {
-        by(&request)?;
+        Sender::of(&request)?;
         let (read, tables) = self.read().await?;
         let mut grants: Vec<Grant> = tables
             .grants
@@ -259,7 +358,7 @@ impl AccessService for AccessApi {
     }
 
     async fn test(&self, request: Request<TestRequest>) -> Result<Response<TestResponse>, Status> {
-        by(&request)?;
+        Sender::of(&request)?;
         Ok(Response::new(Self::test(self, request.get_ref())?))
     }
 
@@ -267,10 +366,12 @@ impl AccessService for AccessApi {
         &self,
         request: Request<AddKeyRequest>,
     ) -> Result<Response<AddKeyResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let public_key = request.into_inner().public_key;
-        let (key_id, _) =
-            self.change(&by, |context| changes::add_key(context, &public_key)).await?;
+        let decide = |context: ChangeContext<'_>| changes::add_key(context, &public_key);
+        let id = <[u8; 32]>::try_from(&public_key[..]).map_or(0, |key| key_id(&key));
+        let audited = (Action::KeyAdd, key_intent(id));
+        let (key_id, _) = self.change(&sender, audited, decide).await?;
         Ok(Response::new(AddKeyResponse { key_id }))
     }
 
@@ -278,7 +379,7 @@ impl AccessService for AccessApi {
         &self,
         request: Request<ListKeysRequest>,
     ) -> Result<Response<ListKeysResponse>, Status> {
-        by(&request)?;
+        Sender::of(&request)?;
         let (_, tables) = self.read().await?;
         let keys = tables.keys.into_iter().map(|key| Key {
             key_id: key.id,
@@ -295,13 +396,13 @@ impl AccessService for AccessApi {
         &self,
         request: Request<RetireKeyRequest>,
     ) -> Result<Response<RetireKeyResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
         let decide = |context: ChangeContext<'_>| {
             let change = changes::retire_key(context.tables, id, context.now)?;
             Ok((Planned::Change(change), ()))
         };
-        self.change(&by, decide).await?;
+        self.change(&sender, (Action::KeyRetire, key_intent(id)), decide).await?;
         Ok(Response::new(RetireKeyResponse {}))
     }
 
@@ -309,11 +410,15 @@ impl AccessService for AccessApi {
         &self,
         request: Request<AddTokenRequest>,
     ) -> Result<Response<AddTokenResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let decide =
             |context: ChangeContext<'_>| Ok((changes::add_token(context, asked.clone())?, ()));
-        self.change(&by, decide).await?;
+        let AddTokenRequest { token_id, key_id, subject, not_before_us, expires_us } = &asked;
+        let intent = Intent::of(format!("token {token_id} of {subject}")).with(format!(
+            "signed by key {key_id:016x}; valid from {not_before_us} to {expires_us} us"
+        ));
+        self.change(&sender, (Action::TokenIssue, intent), decide).await?;
         Ok(Response::new(AddTokenResponse {}))
     }
 
@@ -321,7 +426,7 @@ impl AccessService for AccessApi {
         &self,
         request: Request<ListTokensRequest>,
     ) -> Result<Response<ListTokensResponse>, Status> {
-        by(&request)?;
+        Sender::of(&request)?;
         let (_, tables) = self.read().await?;
         let tokens = tables.tokens.into_iter().map(|token| Token {
             token_id: token.id,
@@ -340,14 +445,19 @@ impl AccessService for AccessApi {
         &self,
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
-        let by = by(&request)?;
+        let sender = Sender::of(&request)?;
         let which = request.into_inner().which;
         let decide = |context: ChangeContext<'_>| {
             let (change, count) =
                 changes::revoke_tokens(context.tables, which.clone(), context.now)?;
             Ok((Planned::Change(change), count))
         };
-        let (revoked, _) = self.change(&by, decide).await?;
+        let intent = match &which {
+            Some(Which::TokenId(id)) => Intent::of(format!("token {id}")),
+            Some(Which::Subject(subject)) => Intent::of(format!("all tokens of {subject}")),
+            None => Intent::default(),
+        };
+        let (revoked, _) = self.change(&sender, (Action::TokenRevoke, intent), decide).await?;
         Ok(Response::new(RevokeTokenResponse { revoked }))
     }
 }

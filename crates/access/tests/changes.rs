@@ -19,7 +19,7 @@ fn anonymous<T>(world: &World, message: T) -> tonic::Request<T> {
     let admitted = world.call(Call::new(GRANT)).unwrap();
     let mut request = tonic::Request::new(message);
     request.extensions_mut().insert(admitted.permit);
-    request.extensions_mut().insert(std::sync::Arc::new(admitted.principal));
+    request.extensions_mut().insert(admitted.actor);
     request
 }
 

@@ -38,6 +38,7 @@ cluster.ClusterService/Status        .        .        .       +        +       
 cluster.ClusterService/Handover      .        .        .       +        .        .         .      .    .    .   . .
 cluster.ClusterService/Drain         .        .        .       +        .        .         .      .    .    .   . .
 cluster.ClusterService/Forget        .        .        .       +        .        .         .      .    .    .   . .
+audit.AuditService/Read              .        .        .       +        .        .         +      +    .    +   . .
 access.AccessService/Grant           .        .        .       .        .        .         .      +    .    +   . .
 access.AccessService/Revoke          .        .        .       .        .        .         .      +    .    +   . .
 access.AccessService/List            .        .        .       .        .        .         +      +    .    +   . .
@@ -54,8 +55,10 @@ node.NodeService/Show                .        .        .       .        .       
 node.NodeService/ListSuspense        .        .        .       .        .        .         .      .    +    .   . .
 node.NodeService/Recycle             .        .        .       .        .        .         .      .    +    .   . .
 node.NodeService/Reassign            .        .        .       .        .        .         .      .    +    .   . .
+node.NodeService/Confirm             .        .        .       .        .        .         .      .    +    .   . .
 node.NodeService/Watch               .        .        .       .        .        .         .      .    +    .   . .
 grpc.health.v1.Health/Check          +        +        +       +        +        +         +      +    +    +   + +
+grpc.health.v1.Health/List           +        +        +       +        +        +         +      +    +    +   + +
 grpc.health.v1.Health/Watch          +        +        +       +        +        +         +      +    +    +   + +
 grpc.reflection.v1.ServerReflection/ServerReflectionInfo      + + + + + + + + + + + .
 grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo + + + + + + + + + + + .
@@ -159,7 +162,6 @@ async fn an_admitted_request_names_its_sender_its_address_and_its_id() {
         request_id: "job-7".to_owned(),
     };
     assert_eq!(admitted.actor, actor);
-    assert_eq!(admitted.principal.name(), "token:eva");
     let made = world.call(call.header("x-request-id", "job 7")).unwrap().actor.request_id;
     assert_eq!(made.len(), 16, "{made}");
 }

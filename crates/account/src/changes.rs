@@ -4,6 +4,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Change, PostingCursor};
 use turnpike_tariff::{Profile, Settings, Subscription};
+use turnpike_types::dates::DATE_END;
 use turnpike_types::{AccountNumber, Must, PartitionId, SegmentHash, Timestamp};
 
 use crate::judgement::{AccountChange, instant};
@@ -35,6 +36,9 @@ impl PartitionState {
             (Change::SettingsChanged(new), Some((account, profile))) => {
                 judge_settings(profile, &account.state, new)
             }
+            (Change::SettingsCorrected(new), Some((account, profile))) => {
+                judge_settings(&without_beyond(profile), &account.state, new)
+            }
             (Change::Offered(offer), Some((account, profile))) => {
                 options::judge_offer(number, profile, &account.state, offer)
             }
@@ -55,13 +59,22 @@ impl PartitionState {
     }
 
     /// The change to log for `change`. A cancellation of a subscription that has an end already, or
-    /// that never begins, moves its end; every other change is logged as it is.
+    /// that never begins, moves its end. Settings that begin before others that an earlier release
+    /// let begin beyond the range of dates remove those. Every other change is logged as it is.
     pub fn as_logged(&self, number: AccountNumber, change: Change) -> Change {
-        let Change::Cancelled(end) = &change else { return change };
         let account = self.accounts.get(&number);
         let profile = account.and_then(|account| self.profiles.get(account.profile));
-        let moved = profile.and_then(|profile| subscriptions::end_move(profile, end));
-        moved.map_or(change, Change::EndMoved)
+        let Some(profile) = profile else { return change };
+        match change {
+            Change::Cancelled(end) => match subscriptions::end_move(profile, &end) {
+                Some(moved) => Change::EndMoved(moved),
+                None => Change::Cancelled(end),
+            },
+            Change::SettingsChanged(new) if corrects(profile, new.from_us) => {
+                Change::SettingsCorrected(new)
+            }
+            other => other,
+        }
     }
 
     /// Checks a change of some settings from `from_us` on, without applying it. `amend` returns the
@@ -80,6 +93,9 @@ impl PartitionState {
         let account = self.accounts.get(&number);
         let known = account.and_then(|a| Some((a, self.profiles.get(a.profile)?)));
         let Some((account, profile)) = known else { return refused(not_open(number)) };
+        let corrects = corrects(profile, from_us);
+        let corrected = corrects.then(|| without_beyond(profile));
+        let profile = corrected.as_ref().unwrap_or(profile);
         let Some(base) = profile.settings_at(Timestamp(from_us)) else {
             return refused(format!("account {number} has no settings at that instant"));
         };
@@ -102,6 +118,7 @@ impl PartitionState {
         }
         match options::why_not_changed(profile, &account.state, from_us) {
             Some(why) => refused(why),
+            None if corrects => (AccountChange::Changes, Some(Change::SettingsCorrected(amended))),
             None => (AccountChange::Changes, Some(Change::SettingsChanged(amended))),
         }
     }
@@ -184,6 +201,10 @@ fn not_open(number: AccountNumber) -> String {
 fn changed(mut profile: Profile, change: &Change) -> Profile {
     match change {
         Change::SettingsChanged(settings) => profile.settings.push(settings.clone()),
+        Change::SettingsCorrected(settings) => {
+            profile = without_beyond(&profile);
+            profile.settings.push(settings.clone());
+        }
         Change::Subscribed(subscription) => profile.subscribe(subscription.clone()),
         Change::Cancelled(end) => {
             let open = |s: &&mut Subscription| s.plan_id == end.plan_id && s.until_us == i64::MAX;
@@ -203,6 +224,20 @@ fn changed(mut profile: Profile, change: &Change) -> Profile {
         | Change::StillSuspended(_)
         | Change::MovedAway(_) => {}
     }
+    profile
+}
+
+/// Whether settings from `from_us` on come before others that begin beyond the range of dates.
+/// Earlier releases accepted those, and no other change could follow them.
+fn corrects(profile: &Profile, from_us: i64) -> bool {
+    let last = profile.settings.last().map_or(i64::MIN, |last| last.from_us);
+    last >= DATE_END.0 && from_us < DATE_END.0
+}
+
+/// The profile without the settings that begin beyond the range of dates.
+fn without_beyond(profile: &Profile) -> Profile {
+    let mut profile = profile.clone();
+    profile.settings.retain(|settings| settings.from_us < DATE_END.0);
     profile
 }
 

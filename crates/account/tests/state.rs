@@ -365,3 +365,41 @@ fn mutants_are_caught() {
         (Check::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
     ]);
 }
+
+/// An earlier release applied settings from `i64::MAX` on, and refused every change after it.
+#[test]
+fn settings_that_begin_beyond_the_range_of_dates_can_be_corrected() {
+    use turnpike_types::dates::DATE_END;
+    let account = AccountNumber(7);
+    for beyond in [DATE_END.0, i64::MAX] {
+        let mut state = PartitionState::default();
+        let opened = settings("UTC");
+        state.change(account, &Change::Opened(opened.clone()));
+        let never = Settings { from_us: beyond, cycle_day: 28, ..opened.clone() };
+        state.change(account, &Change::SettingsChanged(never.clone()));
+        let again = state.as_logged(account, Change::SettingsChanged(never.clone()));
+        assert_eq!(
+            state.judge(account, &again),
+            AccountChange::Already,
+            "a retry is answered as before"
+        );
+        let fixed = Settings { from_us: 5, cycle_day: 15, ..opened.clone() };
+        let amended = state.judge_amendment(account, 5, |base, earlier| {
+            assert_eq!((base, earlier), (&opened, &opened));
+            Ok(fixed.clone())
+        });
+        let corrected = Change::SettingsCorrected(fixed.clone());
+        assert_eq!(amended, (AccountChange::Changes, Some(corrected.clone())));
+        let logged = state.as_logged(account, Change::SettingsChanged(fixed.clone()));
+        assert_eq!(logged, corrected);
+        assert_eq!(state.judge(account, &logged), AccountChange::Changes);
+        state.change(account, &logged);
+        let profile = state.profiles().get(state.account(account).unwrap().profile).unwrap();
+        assert_eq!(profile.settings, [opened.clone(), fixed.clone()], "sorted by start");
+        let again = state.as_logged(account, Change::SettingsChanged(fixed));
+        assert_eq!(state.judge(account, &again), AccountChange::Already);
+        let later = Change::SettingsChanged(Settings { from_us: 9, ..opened });
+        assert_eq!(state.as_logged(account, later.clone()), later, "nothing is left to correct");
+        assert_eq!(state.judge(account, &later), AccountChange::Changes);
+    }
+}

@@ -7,6 +7,9 @@ use tonic::{Code, Status};
 
 use crate::window::{PushError, UnknownBatch};
 
+/// The metadata of an answer with the id of the request.
+const REQUEST_ID: &str = "x-request-id";
+
 /// An error of a request to the cluster. All records without an answer may be sent again: those that
 /// the cluster has already are answered as duplicates.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,8 +18,23 @@ pub enum ClientError {
     #[error("no front is named; name at least one, such as http://127.0.0.1:7070")]
     NoFront,
     /// The address of a front is not valid.
-    #[error("{url:?} is not a front's address; write http://HOST:PORT")]
+    #[error("{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT")]
     BadAddress {
+        /// The address as given.
+        url: String,
+    },
+    /// The address requires TLS, and the client has no certificates to check the front with.
+    #[error("{url} requires the certificate of the cluster's authority")]
+    NoCertificates {
+        /// The address as given.
+        url: String,
+    },
+    /// A token would be sent without TLS to another machine.
+    #[error(
+        "the token is not sent to {url}: without TLS, others could read it on its way; write \
+         https://HOST:PORT"
+    )]
+    TokenInClear {
         /// The address as given.
         url: String,
     },
@@ -118,7 +136,12 @@ pub enum ClientError {
 impl ClientError {
     /// The error that the status of a call to the front at `url` means.
     pub fn from_status(url: &str, status: &Status) -> Self {
-        let (url, message) = (url.to_owned(), status.message().to_owned());
+        let url = url.to_owned();
+        let request = status.metadata().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let message = match request {
+            Some(id) => format!("{} (request {id})", status.message()),
+            None => status.message().to_owned(),
+        };
         match status.code() {
             Code::Unavailable | Code::Unknown | Code::Internal if status.source().is_some() => {
                 Self::ConnectionLost { url, message }

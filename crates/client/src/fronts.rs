@@ -2,12 +2,13 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
-use turnpike_proto::dial::Dial;
+use turnpike_proto::dial::{Connector, Dial};
 
 use crate::channel::{ClientToken, FrontChannel};
 use crate::error::{ClientError, is_transient, is_unavailable};
@@ -23,12 +24,22 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 #[derive(Clone)]
 pub struct Fronts {
     limit: Duration,
-    /// `None`: through TCP.
-    dial: Option<Dial>,
+    path: Path,
     /// Authenticates each request.
     token: Option<ClientToken>,
     urls: Arc<[String]>,
     current: Arc<Mutex<CurrentFront>>,
+}
+
+/// How a front is reached.
+#[derive(Clone)]
+enum Path {
+    /// `http://` through TCP.
+    Tcp,
+    /// `http://` through TCP, and `https://` through these connections.
+    Secure(Connector),
+    /// Through a transport of the caller.
+    Custom(Dial),
 }
 
 /// The front in use.
@@ -52,19 +63,47 @@ impl Fronts {
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
     pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
-        Self::open(None, None, urls, limit).await
+        Self::open(Path::Tcp, None, urls, limit).await
     }
 
-    /// As [`Self::connect`]; each request is authenticated by `token`.
+    /// As [`Self::connect`]; addresses with `https://` are reached through `connector`, which
+    /// presents and checks certificates.
     ///
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
+    pub async fn secure(
+        connector: Connector,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Path::Secure(connector), None, urls, limit).await
+    }
+
+    /// As [`Self::connect`]; each request is authenticated by `token`. Without TLS, a token is sent
+    /// to the own machine only.
+    ///
+    /// # Errors
+    /// An address is invalid or of another machine, or no front accepts a connection.
     pub async fn connect_with_token(
         token: ClientToken,
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(None, Some(token), urls, limit).await
+        Self::open(Path::Tcp, Some(token), urls, limit).await
+    }
+
+    /// As [`Self::secure`]; each request is authenticated by `token`.
+    ///
+    /// # Errors
+    /// An address is invalid, or has no TLS and is of another machine; or no front accepts a
+    /// connection.
+    pub async fn secure_with_token(
+        connector: Connector,
+        token: ClientToken,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Path::Secure(connector), Some(token), urls, limit).await
     }
 
     /// As [`Self::connect`], through `dial`, which determines the transport: for tests and
@@ -77,11 +116,11 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Some(dial), None, urls, limit).await
+        Self::open(Path::Custom(dial), None, urls, limit).await
     }
 
     async fn open(
-        dial: Option<Dial>,
+        path: Path,
         token: Option<ClientToken>,
         urls: Vec<String>,
         limit: Duration,
@@ -89,15 +128,16 @@ impl Fronts {
         if urls.is_empty() {
             return Err(ClientError::NoFront);
         }
-        if dial.is_none() {
-            urls.iter().try_for_each(|url| endpoint(url).map(drop))?;
+        urls.iter().try_for_each(|url| path.check(url))?;
+        if token.is_some() {
+            urls.iter().try_for_each(|url| check_private(url))?;
         }
         let mut failures = Vec::new();
         for (at, url) in urls.iter().enumerate() {
-            match connect_one(dial.as_ref(), url).await {
+            match connect_one(&path, url).await {
                 Ok(channel) => {
                     let current = Arc::new(Mutex::new(CurrentFront { at, channel }));
-                    return Ok(Self { limit, dial, token, urls: urls.into(), current });
+                    return Ok(Self { limit, path, token, urls: urls.into(), current });
                 }
                 Err(cause) => failures.push(format!("{url} ({cause})")),
             }
@@ -112,7 +152,7 @@ impl Fronts {
     pub async fn again(&self) -> Result<Self, ClientError> {
         let mut urls = self.urls.to_vec();
         urls.rotate_left(self.current().at);
-        Self::open(self.dial.clone(), self.token.clone(), urls, self.limit).await
+        Self::open(self.path.clone(), self.token.clone(), urls, self.limit).await
     }
 
     /// The addresses of all fronts.
@@ -143,7 +183,7 @@ impl Fronts {
         let from = self.current().at;
         for at in (1..count).map(|step| (from + step) % count) {
             let Some(url) = self.urls.get(at) else { continue };
-            if let Ok(channel) = connect_one(self.dial.as_ref(), url).await {
+            if let Ok(channel) = connect_one(&self.path, url).await {
                 tracing::info!(from = self.urls[from], to = self.urls[at], "another front is used");
                 *self.current() = CurrentFront { at, channel };
                 return;
@@ -189,20 +229,50 @@ impl Fronts {
     }
 }
 
-/// A channel to a front, or the cause for which there is none.
-async fn connect_one(dial: Option<&Dial>, url: &str) -> Result<Channel, String> {
-    match dial {
-        Some(dial) => dial.channel(url).map_err(|error| error.to_string()),
-        None => {
-            let endpoint = endpoint(url).map_err(|error| error.to_string())?;
-            endpoint.connect().await.map_err(|error| innermost(&error))
+impl Path {
+    /// Refuses an address that can't be reached in this way.
+    fn check(&self, url: &str) -> Result<(), ClientError> {
+        match self {
+            Self::Custom(_) => Ok(()),
+            Self::Tcp if is_secure(url) => Err(ClientError::NoCertificates { url: url.to_owned() }),
+            Self::Tcp | Self::Secure(_) => endpoint(url).map(drop),
         }
     }
 }
 
+/// A channel to a front, or the cause for which there is none.
+async fn connect_one(path: &Path, url: &str) -> Result<Channel, String> {
+    let endpoint = || endpoint(url).map_err(|error| error.to_string());
+    let connected = match path {
+        Path::Custom(dial) => return dial.channel(url).map_err(|error| error.to_string()),
+        Path::Secure(connector) if is_secure(url) => {
+            endpoint()?.connect_with_connector(connector.clone()).await
+        }
+        Path::Secure(_) | Path::Tcp => endpoint()?.connect().await,
+    };
+    connected.map_err(|error| innermost(&error))
+}
+
+/// Refuses an address at which others could read a token on its way.
+fn check_private(url: &str) -> Result<(), ClientError> {
+    let wrong = || ClientError::BadAddress { url: url.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_near = host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if is_secure(url) || is_near {
+        return Ok(());
+    }
+    Err(ClientError::TokenInClear { url: url.to_owned() })
+}
+
+fn is_secure(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
 fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
     let wrong = || ClientError::BadAddress { url: url.to_owned() };
-    if !url.starts_with("http://") {
+    if !url.starts_with("http://") && !is_secure(url) {
         return Err(wrong());
     }
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;

@@ -50,7 +50,7 @@ pub use patience::Patience;
 pub use sender::{BatchSender, SendEvent};
 pub use window::{PushError, SendWindow, UnknownBatch, WINDOW_MAX};
 
-pub use turnpike_proto::dial::Dial;
+pub use turnpike_proto::dial::{Connector, Dial};
 pub use turnpike_proto::feed::v1::{ChargeLine, Cursor, FeedPage};
 pub use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 pub use turnpike_types::{AccountNumber, Timestamp, UsageRecord};

@@ -94,3 +94,14 @@ fn highly_compressed_input_is_unpacked_while_it_is_read() {
     assert_eq!((good, told.len()), (1, 1), "{told:?}");
     assert!(bytes < BYTES_MAX, "{bytes} bytes");
 }
+
+#[test]
+fn a_header_of_very_many_columns_is_a_fault_with_the_limit() {
+    let columns: String = (0..30_000).map(|n| format!(",c{n}")).collect();
+    let header = format!("record_id,account_number,usage_type,start_time{columns}\n");
+    let mut fault = None;
+    let info = measure(|| fault = UsageCsv::new("f", io::Cursor::new(header)).err());
+    let told = fault.unwrap().to_string();
+    assert!(told.contains("30004 columns") && told.contains("at most 1024"), "{told}");
+    assert!(told.len() < 300 && info.bytes_max < 2 * BYTES_MAX, "{} bytes", info.bytes_max);
+}

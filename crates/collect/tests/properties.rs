@@ -176,7 +176,7 @@ fn assert_each_line_once(read: &Read, lines: &[(String, bool)], before: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(test_cases::cases(400))]
 
     #[test]
     fn a_record_is_the_same_as_csv_and_as_json_lines(record in record()) {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use turnpike_harness::process::{
-    InheritedSettings, ListeningServer, ServerCommand, ServerLog, ServerProcess, StopRequest,
+    ExpectedProcesses, InheritedSettings, ListeningServer, ServerCommand, ServerLog, ServerProcess,
+    StopRequest,
 };
 use turnpike_harness::proxy::Proxy;
 
@@ -73,6 +74,8 @@ pub struct DrillCluster {
     members: BTreeMap<String, Member>,
     /// The addresses of the fronts for clients.
     fronts: Vec<String>,
+    /// The processes that must not end unless the drill ends them.
+    expected: ExpectedProcesses,
 }
 
 impl DrillCluster {
@@ -82,11 +85,12 @@ impl DrillCluster {
         dir: &Path,
         database: &DatabaseAddress,
         layout: &ClusterLayout,
+        expected: &ExpectedProcesses,
     ) -> Result<Self> {
         let config = dir.join("turnpike.toml");
         let standbys = layout.warm_standbys;
         std::fs::write(&config, format!("[node]\nwarm-standbys = {standbys}\n"))?;
-        let mut cluster = Self::joined(Vec::new());
+        let mut cluster = Self { expected: expected.clone(), ..Self::joined(Vec::new()) };
         let nodes = layout.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
         let fronts = (1..=layout.fronts).map(|number| (format!("front-{number}"), Kind::Front));
         for (name, kind) in nodes.chain(fronts) {
@@ -94,7 +98,7 @@ impl DrillCluster {
             let member = made.member(&name, kind).await?;
             cluster.members.insert(name.clone(), member);
         }
-        let starts = cluster.members.values_mut().map(Member::start);
+        let starts = cluster.members.values_mut().map(|member| member.start(expected));
         futures::future::try_join_all(starts).await?;
         let fronts = cluster.members.values().filter(|member| member.kind == Kind::Front);
         let addresses = fronts.filter_map(Member::address);
@@ -103,8 +107,8 @@ impl DrillCluster {
     }
 
     /// A running cluster that the drill did not start: it has no processes to kill.
-    pub(crate) const fn joined(fronts: Vec<String>) -> Self {
-        Self { members: BTreeMap::new(), fronts }
+    pub(crate) fn joined(fronts: Vec<String>) -> Self {
+        Self { members: BTreeMap::new(), fronts, expected: ExpectedProcesses::default() }
     }
 
     /// The addresses of the fronts for clients.
@@ -133,7 +137,9 @@ impl DrillCluster {
     /// # Errors
     /// The process is not running.
     pub fn kill(&mut self, name: &str) -> Result<()> {
-        let running = self.member(name)?.running.take();
+        let member = self.member(name)?;
+        let (shown, running) = (member.shown(), member.running.take());
+        self.expected.release(&shown);
         running.with_context(|| format!("{name} is not running"))?.process.kill()
     }
 
@@ -142,7 +148,8 @@ impl DrillCluster {
     /// # Errors
     /// The process does not start listening.
     pub async fn start_again(&mut self, name: &str) -> Result<()> {
-        self.member(name)?.start().await.with_context(|| name.to_owned())
+        let expected = self.expected.clone();
+        self.member(name)?.start(&expected).await.with_context(|| name.to_owned())
     }
 
     /// Stops a process with SIGTERM, and waits for its end.
@@ -150,8 +157,10 @@ impl DrillCluster {
     /// # Errors
     /// The process does not end with success.
     pub async fn stop(&mut self, name: &str) -> Result<()> {
-        let running = self.member(name)?.running.take();
+        let member = self.member(name)?;
+        let (shown, running) = (member.shown(), member.running.take());
         let running = running.with_context(|| format!("{name} is not running"))?;
+        self.expected.release(&shown);
         stop(running).await.context(name.to_owned())
     }
 
@@ -201,6 +210,7 @@ impl DrillCluster {
 
     /// Stops all running processes, fronts first.
     pub(crate) async fn end(mut self) {
+        self.members.values().for_each(|member| self.expected.release(&member.shown()));
         for kind in [Kind::Front, Kind::Node] {
             let members = self.members.values_mut().filter(|member| member.kind == kind);
             let ends = members.filter_map(|member| member.running.take()).map(stop);
@@ -265,8 +275,18 @@ impl Making<'_> {
 }
 
 impl Member {
-    async fn start(&mut self) -> Result<()> {
+    /// The process in messages: `node a`, `front-1`.
+    fn shown(&self) -> String {
+        let name = &self.command.name;
+        match self.kind {
+            Kind::Node => format!("node {name}"),
+            Kind::Front => name.clone(),
+        }
+    }
+
+    async fn start(&mut self, expected: &ExpectedProcesses) -> Result<()> {
         let server = self.command.start(START_MAX).await?;
+        expected.expect(&self.shown(), server.process.pid());
         if let Some(incoming_proxy) = &self.incoming_proxy {
             incoming_proxy.set_upstream(server.address.to_string());
         }

@@ -14,6 +14,7 @@
 //!                    v
 //!  pause.rs   how long each fault delays clients  audit.rs    compares sent and rated records
 //!  clock.rs   microseconds since the start        report.rs   table, JSON      page/  HTML
+//!  running.rs may the drill use a running cluster? undo.rs   what an interrupted drill undoes there
 //!                                                 options.rs  the user's options
 //! ```
 //!
@@ -21,7 +22,9 @@
 //! - The load does not wait for the cluster, so the whole length of a pause is measured.
 //! - Every sent record can be computed again from its number, so the audit does not depend on the
 //!   cluster.
-//! - All processes that a drill started end with it.
+//! - All processes that a drill started end with it, and their files are removed. A drill whose
+//!   future is dropped waits for this.
+//! - A process that ends without the drill's doing ends the scenario without a verdict.
 //!
 //! Not guaranteed: a repeatable run. The same seed gives the same random choices, but the timing of
 //! real processes differs between runs.
@@ -40,8 +43,10 @@ mod page;
 mod pause;
 mod report;
 mod run;
+mod running;
 mod scenario;
 mod setup;
+mod undo;
 mod usage;
 mod watch;
 mod world;
@@ -52,5 +57,7 @@ pub use options::{Options, RunningCluster};
 pub use page::page;
 pub use pause::Quantiles;
 pub use report::{FaultReport, Report, TargetReport, Timeline, Verdict, show_ms, table};
-pub use run::{OnProgress, run};
+pub use run::{OnProgress, impossible, run};
+pub use running::refusal;
 pub use scenario::{Guarantee, Needs, Quantile, SCENARIOS, Scenario, Size, Target, named};
+pub use undo::Undo;

@@ -1,7 +1,10 @@
 //! The options of a run of drills.
 
-use std::ops::Range;
 use std::path::PathBuf;
+
+use turnpike_types::AccountRange;
+
+use crate::undo::Undo;
 
 /// The options of a run of drills. For an option that is `None`, the scenario has a default.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct Options {
     pub keep: Option<PathBuf>,
     /// A running cluster to use instead of a new one.
     pub running: Option<RunningCluster>,
+    /// The requests in force at the running cluster.
+    pub undo: Undo,
 }
 
 /// A running cluster. Its database is the one whose address the user gave.
@@ -30,5 +35,5 @@ pub struct RunningCluster {
     /// The URL of one front of the running cluster.
     pub front: String,
     /// Accounts that only the drill uses: it opens them if necessary, and sends usage for them.
-    pub accounts: Range<u64>,
+    pub accounts: AccountRange,
 }

@@ -20,6 +20,8 @@ pub enum Verdict {
     Passed,
     /// All checks passed, but a pause was longer than its target.
     TargetMissed,
+    /// A process ended without the drill's doing, so the checks say nothing.
+    NotJudged,
     /// A check failed: a record was lost, doubled or refused, or an invariant was violated.
     Violated,
 }
@@ -31,7 +33,16 @@ impl Verdict {
             Self::LeftOut => "left out",
             Self::Passed => "passed",
             Self::TargetMissed => "TARGET MISSED",
+            Self::NotJudged => "COULD NOT BE JUDGED",
             Self::Violated => "VIOLATED",
+        }
+    }
+
+    /// Whether the report has figures.
+    pub const fn has_figures(self) -> bool {
+        match self {
+            Self::LeftOut | Self::NotJudged => false,
+            Self::Passed | Self::TargetMissed | Self::Violated => true,
         }
     }
 }
@@ -121,6 +132,14 @@ pub struct Timeline {
     pub ownerships: Vec<ObservedOwnership>,
 }
 
+impl Report {
+    /// The number of faults that affected a partition. The death of a node that owned none is no
+    /// fault to any client.
+    pub fn effective_faults(&self) -> usize {
+        self.faults.iter().filter(|fault| !fault.pauses_ms.is_empty()).count()
+    }
+}
+
 impl Timeline {
     /// The fault with the longest finite pause, and that pause.
     pub fn worst(&self) -> Option<(&InjectedFault, Micros)> {
@@ -174,10 +193,10 @@ pub fn table(reports: &[Report]) -> String {
 fn row(report: &Report) -> Vec<String> {
     let Report { pauses, records, .. } = report;
     let mut cells = vec![report.scenario.to_owned()];
-    if report.verdict == Verdict::LeftOut {
+    if !report.verdict.has_figures() {
         cells.extend((2..HEADER.len()).map(|_| "-".to_owned()));
     } else {
-        cells.push(report.faults.len().to_string());
+        cells.push(report.effective_faults().to_string());
         cells.extend([pauses.p50_ms, pauses.p99_ms, pauses.max_ms].map(show_ms));
         let Counts { sent, accepted, rated, lost, doubled, .. } = *records;
         cells.extend([sent, accepted, rated, lost, doubled].map(|count| count.to_string()));

@@ -10,14 +10,15 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tonic::transport::Endpoint;
 use turnpike_harness::oracle;
+use turnpike_harness::process::ExpectedProcesses;
 use turnpike_proto::feed::v1::Cursor;
 use turnpike_store::{OpenOptions, PartitionRow, SharedDatabase, open};
-use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
+use turnpike_types::{AccountRange, PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
 use crate::audit::{self, Counts, Others};
 use crate::clock::{LoadClock, Micros};
 use crate::cluster::{ClusterLayout, DrillCluster};
-use crate::database::Database;
+use crate::database::{Database, DatabaseAddress};
 use crate::load::{Load, LoadParameters, Sent};
 use crate::observations::ClientObservations;
 use crate::options::{Options, RunningCluster};
@@ -51,25 +52,42 @@ pub async fn run(
     dir: &Path,
     on_progress: OnProgress,
 ) -> Result<Report> {
-    let why = match &options.running {
-        Some(_) if !scenario.harmless => {
-            Some("the scenario would disturb other users of the cluster".to_owned())
-        }
-        Some(_) => None,
-        None => left_out(scenario, database),
-    };
-    if let Some(why) = why {
+    if let Some(why) = impossible(scenario, options, database) {
         on_progress(&format!("left out: {why}"));
-        let drilled = Drilled::default();
-        let mut report = drilled.report(scenario, database, Vec::new());
-        (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
-        return Ok(report);
+        return Ok(without_figures(scenario, database, Verdict::LeftOut, why));
     }
-    let (drilled, violations) = drill(scenario, options, database, dir, on_progress).await?;
-    Ok(drilled.report(scenario, database, violations))
+    let expected = ExpectedProcesses::default();
+    database.expect(&expected);
+    tokio::select! {
+        biased;
+        drilled = drill(scenario, options, database, dir, on_progress, &expected) => {
+            let (drilled, violations) = drilled?;
+            Ok(drilled.report(scenario, database, violations))
+        }
+        // The drill's future is dropped, which ends its processes.
+        ended = expected.ended() => {
+            let why = format!("{ended}, not by the drill");
+            Ok(without_figures(scenario, database, Verdict::NotJudged, why))
+        }
+    }
 }
 
-fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
+fn without_figures(
+    scenario: &'static Scenario,
+    database: &Database,
+    verdict: Verdict,
+    why: String,
+) -> Report {
+    let report = Drilled::default().report(scenario, database, Vec::new());
+    Report { verdict, why: vec![why], ..report }
+}
+
+/// Why the scenario can't run on this database or on the running cluster; `None` if it can.
+pub fn impossible(scenario: &Scenario, options: &Options, database: &Database) -> Option<String> {
+    if options.running.is_some() {
+        let why = "the scenario would disturb other users of the cluster";
+        return (!scenario.harmless).then(|| why.to_owned());
+    }
     let is_possible = match scenario.needs {
         Needs::Anything => true,
         Needs::Connections => database.has_connections(),
@@ -96,21 +114,25 @@ async fn drill(
     database: &Database,
     dir: &Path,
     on_progress: OnProgress,
+    expected: &ExpectedProcesses,
 ) -> Result<(Drilled, Vec<String>)> {
     let size = sized(scenario.size, options);
     std::fs::create_dir_all(dir)?;
     let layout = (scenario.layout)();
     let site = match &options.running {
         Some(running) => Site::join(running, database).await?,
-        None => Site::build(scenario.name, options, database, dir, &layout, &size).await?,
+        None => {
+            let address = database.address(scenario.name, dir).await?;
+            Site::build(options, &address, dir, &layout, &size, expected).await?
+        }
     };
     let Site { cluster, accounts, db, begin } = site;
     let partitions = accounts.partitions();
-    on_progress(&format!("{} partitions, accounts {:?}", partitions.len(), accounts.accounts()));
+    on_progress(&format!("{} partitions, accounts {}", partitions.len(), accounts.shown()));
     let fronts = cluster.fronts();
     let front = fronts.first().context("there is no front")?.clone();
     let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
-    setup::accounts(&operator, accounts.accounts()).await?;
+    setup::open_accounts(&operator, &accounts).await?;
     let clock = LoadClock::start();
     let parameters = LoadParameters { rate: size.rate, patience: PATIENCE };
     let usages = usages(&accounts, &size, options.seed, db.observe().await?.now);
@@ -128,12 +150,24 @@ async fn drill(
         interval: Duration::from_secs_f64(1.0 / size.rate.max(0.01)),
         warm_standbys: layout.warm_standbys.min(layout.nodes.len() - 1),
         faults: Vec::new(),
+        undo: options.undo.clone(),
+        expected: expected.clone(),
         operator,
         tell: Arc::clone(&on_progress),
     };
     let mut violations = Vec::new();
     if let Err(error) = (scenario.run)(&mut world).await {
         violations.push(format!("the scenario failed before its end: {error:#}"));
+    }
+    match &options.running {
+        // A scenario that failed may have left a request in force.
+        Some(running) => {
+            options.undo.run(&running.front).await;
+            let left = options.undo.commands(&running.front);
+            let told = |command| format!("a request of the drill is in force: run `{command}`");
+            violations.extend(left.into_iter().map(told));
+        }
+        None => options.undo.forget(),
     }
     on_progress("checking");
     let others = if options.running.is_some() { Others::Some } else { Others::None };
@@ -168,19 +202,18 @@ impl Begin {
 impl Site {
     /// Creates a cluster with new partitions and accounts.
     async fn build(
-        name: &str,
         options: &Options,
-        database: &Database,
+        address: &DatabaseAddress,
         dir: &Path,
         layout: &ClusterLayout,
         size: &Size,
+        expected: &ExpectedProcesses,
     ) -> Result<Self> {
-        let address = database.address(name, dir).await?;
         let db = open(&address.url, &OpenOptions::default()).await.context("the database")?;
         let accounts = DrillAccounts::beyond(db.as_ref(), size.partitions, size.accounts).await?;
         accounts.create(db.as_ref(), &layout.nodes, layout.first_owns_all).await?;
         let begin = begins(db.as_ref(), &accounts).await?;
-        let cluster = DrillCluster::start(&options.binary, dir, &address, layout).await?;
+        let cluster = DrillCluster::start(&options.binary, dir, address, layout, expected).await?;
         setup::served(db.as_ref(), &accounts).await?;
         Ok(Self { cluster, accounts, db, begin })
     }
@@ -191,7 +224,7 @@ impl Site {
             bail!("the running cluster needs the address of its database")
         };
         let db = open(url, &OpenOptions::default()).await.context("the database")?;
-        let accounts = DrillAccounts::within(db.as_ref(), &running.accounts).await?;
+        let accounts = DrillAccounts::within(db.as_ref(), running.accounts).await?;
         let begin = begins(db.as_ref(), &accounts).await?;
         let cluster = DrillCluster::joined(vec![running.front.clone()]);
         Ok(Self { cluster, accounts, db, begin })
@@ -220,10 +253,11 @@ fn sized(size: Size, options: &Options) -> Size {
 }
 
 fn usages(accounts: &DrillAccounts, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage> {
-    let usage = |(partition, accounts): (u32, std::ops::Range<u64>)| Usage {
+    let usage = |(partition, accounts): (u32, AccountRange)| Usage {
         partition,
-        first_account: accounts.start,
-        accounts: accounts.end - accounts.start,
+        first_account: accounts.first().0,
+        // A range has fewer than 2^64 accounts, because it begins at 1 or later.
+        accounts: accounts.last().0 - accounts.first().0 + 1,
         batch_records: size.batch_records,
         start: now.saturating_add(-60_000_000),
         run: format!("drill-{:x}", now.micros()),

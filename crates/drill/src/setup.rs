@@ -1,6 +1,5 @@
 //! Prepares a load: partitions, a plan, accounts.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,13 +20,13 @@ use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, capped};
 /// The plan of the drill: 1,000 octets per month are free; each further one costs 0.00005 USD.
 /// The audit computes with the same prices (`octets_price_nanos` of crates/harness).
 const PLAN: &str = include_str!("../plans/octets.xml");
-const PLAN_ID: &str = "turnpike-drill";
+pub(crate) const PLAN_ID: &str = "turnpike-drill";
 const COMMANDS: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Partitions, and the accounts in each that the drill uses.
 #[derive(Clone, Debug)]
-pub(crate) struct DrillAccounts(pub(crate) Vec<(u32, Range<u64>)>);
+pub(crate) struct DrillAccounts(pub(crate) Vec<(u32, AccountRange)>);
 
 impl DrillAccounts {
     /// Chooses numbers for new partitions and accounts, above all existing ones.
@@ -39,24 +38,29 @@ impl DrillAccounts {
         let there = db.observe().await?.partitions;
         let last_account = there.iter().map(|row| row.spec.range.last().0).max().unwrap_or(0);
         let last_partition = there.iter().map(|row| row.spec.id.0).max().unwrap_or(0);
-        Ok(Self::split(last_partition + 1, partitions, last_account + 1, accounts))
+        Self::split(last_partition + 1, partitions, last_account, accounts)
     }
 
-    fn split(first: u32, partitions: u32, first_account: u64, accounts: u64) -> Self {
+    /// Splits as many accounts above the number `below`, at least one for each partition.
+    fn split(first: u32, partitions: u32, below: u64, accounts: u64) -> Result<Self> {
         let count = u64::from(partitions.max(1));
-        let edge = |place: u64| first_account + accounts.max(count) * place / count;
-        let range = |place| edge(u64::from(place))..edge(u64::from(place) + 1);
-        Self((0..partitions).map(|place| (first + place, range(place))).collect())
+        let accounts = accounts.max(count);
+        below.checked_add(accounts).context("the database has no room for the drill's accounts")?;
+        let before = |place: u32| below + accounts * u64::from(place) / count;
+        let range = |place| AccountRange::new(before(place) + 1, before(place + 1));
+        let share = |place| Ok((first + place, range(place)?));
+        (0..partitions).map(share).collect::<Result<_>>().map(Self)
     }
 
     /// Splits `accounts`, which the caller gave, by the existing partitions.
-    pub(crate) async fn within(db: &dyn SharedDatabase, accounts: &Range<u64>) -> Result<Self> {
+    pub(crate) async fn within(db: &dyn SharedDatabase, accounts: AccountRange) -> Result<Self> {
         let there = db.observe().await?.partitions;
         let share = |row: &turnpike_store::PartitionRow| {
             let range = row.spec.range;
-            let share = accounts.start.max(range.first().0)
-                ..accounts.end.min(range.last().0.saturating_add(1));
-            (!share.is_empty()).then_some((row.spec.id.0, share))
+            let (first, last) =
+                (accounts.first().max(range.first()), accounts.last().min(range.last()));
+            // Without a common account, the first number is above the last one.
+            AccountRange::new(first.0, last.0).ok().map(|share| (row.spec.id.0, share))
         };
         let accounts: Vec<_> = there.iter().filter_map(share).collect();
         ensure!(!accounts.is_empty(), "no partition has any of these accounts");
@@ -68,10 +72,20 @@ impl DrillAccounts {
         self.0.iter().map(|(partition, _)| *partition).collect()
     }
 
-    /// The accounts of all partitions, which form one range.
-    pub(crate) fn accounts(&self) -> Range<u64> {
-        let first = self.0.iter().map(|(_, accounts)| accounts.start).min().unwrap_or(0);
-        first..self.0.iter().map(|(_, accounts)| accounts.end).max().unwrap_or(0)
+    /// The accounts as text: `1-400`. Adjoining ranges are shown as one.
+    pub(crate) fn shown(&self) -> String {
+        let mut ranges: Vec<_> = self.0.iter().map(|(_, range)| *range).collect();
+        ranges.sort_by_key(|range| range.first());
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for range in ranges {
+            let (first, last) = (range.first().0, range.last().0);
+            match joined.last_mut() {
+                Some(before) if before.1.checked_add(1) == Some(first) => before.1 = last,
+                _ => joined.push((first, last)),
+            }
+        }
+        let shown = joined.iter().map(|(first, last)| format!("{first}-{last}"));
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     /// Creates the partitions. With `first_owns_all` all prefer the first node, otherwise the
@@ -92,7 +106,7 @@ impl DrillAccounts {
             };
             specs.push(PartitionSpec {
                 id: PartitionId(*id),
-                range: AccountRange::new(accounts.start, accounts.end - 1)?,
+                range: *accounts,
                 horizon_us: HORIZON_DEFAULT_US,
                 accept_since: None,
                 members: ranked.enumerate().map(member).collect(),
@@ -102,25 +116,32 @@ impl DrillAccounts {
     }
 }
 
-/// Publishes the plan, opens the accounts and subscribes them; repetition changes nothing.
-pub(crate) async fn accounts(front: &Channel, accounts: Range<u64>) -> Result<()> {
-    publish(front).await?;
-    let settings = Settings {
+/// The settings of the drill's accounts.
+pub(crate) fn settings() -> Settings {
+    Settings {
         zone: "UTC".to_owned(),
         cycle_day: 1,
         currency: "USD".to_owned(),
         ..Settings::default()
-    };
-    let open = Command::Open(OpenAccount { settings: Some(settings), ..OpenAccount::default() });
+    }
+}
+
+/// Publishes the plan, opens the accounts and subscribes them; repetition changes nothing.
+pub(crate) async fn open_accounts(front: &Channel, accounts: &DrillAccounts) -> Result<()> {
+    publish(front).await?;
+    let open = Command::Open(OpenAccount { settings: Some(settings()), ..OpenAccount::default() });
     let subscribe = Command::Subscribe(Subscribe {
         plan_id: PLAN_ID.to_owned(),
         priority: 1,
         ..Subscribe::default()
     });
     for command in [open, subscribe] {
-        let starts = accounts.clone().step_by(COMMANDS);
-        let requests = starts.map(|first| {
-            let numbers = first..(first + COMMANDS as u64).min(accounts.end);
+        let parts = accounts.0.iter().flat_map(|(_, range)| {
+            let last = range.last().0;
+            let firsts = (range.first().0..=last).step_by(COMMANDS);
+            firsts.map(move |first| first..=first.saturating_add(COMMANDS as u64 - 1).min(last))
+        });
+        let requests = parts.map(|numbers| {
             let command = |account_number| AccountCommand {
                 account_number,
                 command: Some(command.clone()),
@@ -186,7 +207,7 @@ fn unanswered(
     Ok(again)
 }
 
-fn is_transient(status: &tonic::Status) -> bool {
+pub(crate) fn is_transient(status: &tonic::Status) -> bool {
     use tonic::Code::{Cancelled, Internal, ResourceExhausted, Unavailable, Unknown};
     matches!(status.code(), Unavailable | ResourceExhausted | Cancelled | Unknown | Internal)
 }
@@ -213,8 +234,15 @@ mod tests {
 
     #[test]
     fn every_drill_account_is_in_one_partition() {
-        let accounts = DrillAccounts::split(5, 3, 101, 10);
-        assert_eq!(accounts.0, [(5, 101..104), (6, 104..107), (7, 107..111)]);
-        assert_eq!((accounts.partitions(), accounts.accounts()), (vec![5, 6, 7], 101..111));
+        let accounts = DrillAccounts::split(5, 3, 100, 10).unwrap();
+        let range = |first, last| AccountRange::new(first, last).unwrap();
+        assert_eq!(accounts.0, [(5, range(101, 103)), (6, range(104, 106)), (7, range(107, 110))]);
+        assert_eq!(
+            (accounts.partitions(), accounts.shown()),
+            (vec![5, 6, 7], "101-110".to_owned())
+        );
+        assert!(DrillAccounts::split(5, 3, u64::MAX - 9, 10).is_err(), "no number wraps");
+        let apart = DrillAccounts(vec![(2, range(30, 40)), (1, range(5, 9))]);
+        assert_eq!(apart.shown(), "5-9, 30-40");
     }
 }

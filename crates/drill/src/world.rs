@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
+use turnpike_harness::process::ExpectedProcesses;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_store::{Following, Observation, PartitionRow};
 use turnpike_types::capped;
@@ -21,6 +22,7 @@ use crate::cluster::DrillCluster;
 use crate::database::Database;
 use crate::observations::Notes;
 use crate::pause::{InjectedFault, PauseMeasure};
+use crate::undo::Undo;
 use crate::watch::OwnerWatcher;
 
 /// The time limit for the cluster to reach a required state.
@@ -45,6 +47,10 @@ pub struct World {
     pub(crate) interval: Duration,
     pub(crate) warm_standbys: usize,
     pub(crate) faults: Vec<InjectedFault>,
+    /// The operator's requests in force.
+    pub(crate) undo: Undo,
+    /// The processes that must not end unless the scenario ends them.
+    pub(crate) expected: ExpectedProcesses,
     /// The operator's connection to the first front.
     pub(crate) operator: Channel,
     pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
@@ -86,7 +92,12 @@ impl World {
     /// Records a fault that has taken effect, and returns the time.
     pub fn fault(&mut self, what: String, partitions: Vec<u32>, measure: PauseMeasure) -> Micros {
         let at = self.clock.now();
-        (self.tell)(&format!("{what} ({} partitions)", partitions.len()));
+        let count = match partitions.len() {
+            0 => "no partition".to_owned(),
+            1 => "1 partition".to_owned(),
+            count => format!("{count} partitions"),
+        };
+        (self.tell)(&format!("{what} ({count})"));
         self.faults.push(InjectedFault { what, at, until: at, partitions, measure });
         at
     }
@@ -109,6 +120,14 @@ impl World {
     pub async fn pass_by_chance(&mut self, millis: Range<u64>) {
         let millis = self.chance.random_range(millis);
         sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Stops the database server without a shutdown, and starts it again after `lies`.
+    ///
+    /// # Errors
+    /// The drill did not start the server, or it does not start again.
+    pub async fn restart_database(&self, lies: Duration) -> Result<()> {
+        self.database.clone().restart(lies, &self.expected).await
     }
 
     /// Waits until every partition of the last fault has answered a batch that was sent after

@@ -1,5 +1,7 @@
 //! The configuration of the feed.
 
+use std::time::Duration;
+
 use turnpike_access::Guarded;
 
 /// Configuration of the feed.
@@ -13,6 +15,12 @@ pub struct FeedConfig {
     pub pages_ahead: usize,
     /// The number of bytes of segments in one read from the database. At least one segment is read.
     pub read_bytes: usize,
+    /// The number of pulls in progress, for the whole process.
+    pub pulls_max: usize,
+    /// The number of pulls in progress of one consumer.
+    pub consumer_pulls_max: usize,
+    /// How long a page waits for room in the budget before the pull is refused.
+    pub room_wait: Duration,
     /// The size in bytes of the cache of decoded segments.
     pub cache_bytes: u64,
     /// Whether requests come through a guard, which decides what they may do.
@@ -26,6 +34,9 @@ impl Default for FeedConfig {
             page_bytes: 16 * 1024 * 1024,
             pages_ahead: 2,
             read_bytes: 4 * 1024 * 1024,
+            pulls_max: 64,
+            consumer_pulls_max: 8,
+            room_wait: Duration::from_secs(10),
             cache_bytes: 128 * 1024 * 1024,
             guarded: Guarded::Yes,
         }

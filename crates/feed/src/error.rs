@@ -96,6 +96,17 @@ pub enum FeedError {
         /// The name of the invalid part of the line.
         what: &'static str,
     },
+    /// Too many pulls are in progress.
+    #[error("{present} pulls {of} are in progress, the maximum: end one of them")]
+    TooManyPulls {
+        /// The maximum.
+        present: usize,
+        /// Whose pulls: `of this consumer`, or `of this front`.
+        of: &'static str,
+    },
+    /// The budget has no room for a page.
+    #[error("no memory is free for a page: other answers are being read")]
+    NoRoom,
     /// The shared database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,6 +123,7 @@ impl FeedError {
                 Code::DataLoss
             }
             Self::Moved { .. } => Code::Aborted,
+            Self::TooManyPulls { .. } | Self::NoRoom => Code::ResourceExhausted,
             Self::Store(error) => error.code(),
         }
     }
@@ -119,6 +131,9 @@ impl FeedError {
 
 impl From<FeedError> for Status {
     fn from(error: FeedError) -> Self {
-        Self::new(error.code(), error.to_string())
+        match error.code() {
+            Code::ResourceExhausted => turnpike_listen::exhausted(&error.to_string()),
+            code => Self::new(code, error.to_string()),
+        }
     }
 }

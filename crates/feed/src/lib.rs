@@ -13,6 +13,7 @@
 //!
 //!  position.rs   (partition, segment, row) and the segment's hash   line.rs   lines on the wire
 //!  request.rs    checks cursors and names that consumers send       config.rs   limits
+//!  slots.rs      the number of pulls in progress; the stream of pages
 //! ```
 //!
 //! Invariants:
@@ -21,8 +22,9 @@
 //! - A cursor carries its segment's hash. A consumer of another history gets an error and no lines
 //!   (P18), and so does a consumer whose segments are no longer retained (P23).
 //! - An acknowledgement is a compare-and-set to a cursor that exists in the log (P38).
-//! - Memory holds one page for each call and a few decoded segments. A slow consumer slows the
-//!   reading down (backpressure).
+//! - Memory holds a few pages for each call, all of them within the budget, and a few decoded
+//!   segments. A page ends early when the budget has no room. A slow consumer slows the reading
+//!   down (backpressure).
 //!
 //! Not guaranteed:
 //! - order between lines of different partitions;
@@ -38,6 +40,7 @@ mod position;
 mod pull;
 mod request;
 mod service;
+mod slots;
 
 pub use config::FeedConfig;
 pub use error::FeedError;

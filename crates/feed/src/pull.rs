@@ -3,18 +3,33 @@
 //! A page holds lines of one partition, of one or more segments. It ends when it has the requested
 //! number of lines, or is large enough. A consumer must not rely on anything else about it.
 
+use std::time::Duration;
+
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Status;
-use turnpike_proto::feed::v1::FeedPage;
+use turnpike_listen::{Budget, BudgetShare, MemoryPart};
+use turnpike_proto::feed::v1::{ChargeLine, ControlTotals, FeedPage};
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use crate::FeedError;
 use crate::line::{bytes_of, charge_line, control_totals};
 use crate::log::{Committed, Log};
 use crate::position::FeedPosition;
+use crate::slots::HeldPage;
 
 /// The channel for pages. It is bounded, so that a slow consumer slows the reading down.
-pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
+pub(crate) type Pages = mpsc::Sender<Result<HeldPage, Status>>;
+
+/// The budget takes room for a page in steps of this size.
+const STEP_BYTES: usize = 256 * 1024;
+
+/// Where pages take room.
+pub(crate) struct PageRoom {
+    pub(crate) budget: Budget,
+    /// How long an empty page waits for room.
+    pub(crate) wait: Duration,
+}
 
 /// The range of one partition's log that a Pull covers.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +61,25 @@ pub(crate) enum PullEnd {
 pub(crate) struct Puller<'a> {
     log: &'a Log,
     pages: &'a Pages,
+    room: &'a PageRoom,
     limits: &'a mut Limits,
     page: FeedPage,
     page_bytes: usize,
+    /// The room that the page has in the budget, and how much of it is used.
+    share: Option<BudgetShare>,
+    share_used: usize,
     at: FeedPosition,
 }
 
 impl<'a> Puller<'a> {
     pub(crate) fn new(
         log: &'a Log,
-        pages: &'a Pages,
+        (pages, room): (&'a Pages, &'a PageRoom),
         limits: &'a mut Limits,
         from: FeedPosition,
     ) -> Self {
-        Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
+        let (page, page_bytes, share, share_used) = (FeedPage::default(), 0, None, 0);
+        Self { log, pages, room, limits, page, page_bytes, share, share_used, at: from }
     }
 
     /// Streams all lines of the range.
@@ -116,6 +136,9 @@ impl<'a> Puller<'a> {
                     let (partition, segment) = (self.at.partition, found.number);
                     FeedError::Line { partition, segment, row: self.at.row, what }
                 })?;
+                if !self.make_room(line_room(&line)).await? {
+                    return Ok(false);
+                }
                 self.page_bytes += bytes_of(&line);
                 self.page.lines.push(line);
                 self.at.row += 1;
@@ -123,7 +146,12 @@ impl<'a> Puller<'a> {
             }
             let is_whole = self.at.row == lines;
             if is_whole {
-                self.page.totals.push(control_totals(&found.segment));
+                let totals = control_totals(&found.segment);
+                // Encoded and in memory.
+                if !self.make_room(2 * (totals.encoded_len() + size_of::<ControlTotals>())).await? {
+                    return Ok(false);
+                }
+                self.page.totals.push(totals);
             }
             self.page.next = Some(self.at.to_wire());
             if self.is_full() && !self.flush().await {
@@ -136,6 +164,34 @@ impl<'a> Puller<'a> {
                 return Ok(false);
             }
         }
+    }
+
+    /// Takes room for `bytes` more of the page. Without room, the page ends here, and the next one
+    /// waits. Returns `false` when the consumer has disconnected.
+    async fn make_room(&mut self, bytes: usize) -> Result<bool, FeedError> {
+        let lacking =
+            |share: &BudgetShare, used: usize| (used + bytes).saturating_sub(share.bytes());
+        if let Some(share) = &mut self.share {
+            let lacking = lacking(share, self.share_used);
+            // One page takes at most a quarter, so that a few pulls proceed side by side.
+            let page_max = self.room.budget.max(MemoryPart::Answers) / 4;
+            let may_grow = share.bytes() < page_max;
+            if lacking == 0 || (may_grow && share.grow(lacking.max(STEP_BYTES))) {
+                self.share_used += bytes;
+                return Ok(true);
+            }
+            if !self.page.lines.is_empty() || !self.page.totals.is_empty() {
+                self.page.next = Some(self.at.to_wire());
+                if !self.flush().await {
+                    return Ok(false);
+                }
+            }
+        }
+        let PageRoom { budget, wait } = self.room;
+        let room = budget.reserve_within(MemoryPart::Answers, bytes.max(STEP_BYTES), *wait);
+        self.share = Some(room.await.ok_or(FeedError::NoRoom)?);
+        self.share_used = bytes;
+        Ok(true)
     }
 
     fn is_full(&self) -> bool {
@@ -154,12 +210,19 @@ impl<'a> Puller<'a> {
     /// Sends the page. Returns `false` when the consumer has disconnected.
     async fn flush(&mut self) -> bool {
         let page = std::mem::take(&mut self.page);
+        let share = self.share.take();
         self.page_bytes = 0;
+        self.share_used = 0;
         if page.next.is_none() {
             return true;
         }
         metrics::counter!("turnpike_feed_pages_total").increment(1);
         metrics::counter!("turnpike_feed_lines_total").increment(page.lines.len() as u64);
-        self.pages.send(Ok(page)).await.is_ok()
+        self.pages.send(Ok((page, share))).await.is_ok()
     }
+}
+
+/// The room of a line: in memory and encoded, and what a growing list reserves beyond it.
+fn line_room(line: &ChargeLine) -> usize {
+    2 * (size_of::<ChargeLine>() + bytes_of(line))
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use futures::Stream;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use turnpike_access::audit::{Action, AuditLog, Intent};
+use turnpike_access::{Actor, request_id};
+use turnpike_listen::Budget;
+use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
@@ -21,8 +24,9 @@ use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::log::Log;
 use crate::position::FeedPosition;
-use crate::pull::{Limits, Pages, PullEnd, Puller, SegmentRange};
+use crate::pull::{Limits, PageRoom, Pages, PullEnd, Puller, SegmentRange};
 use crate::request::check_name;
+use crate::slots::{PageStream, PullSlots};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -31,13 +35,23 @@ pub struct FeedService {
     db: Arc<dyn SharedDatabase>,
     log: Log,
     config: FeedConfig,
+    budget: Budget,
+    slots: PullSlots,
+    audit: AuditLog,
 }
 
 impl FeedService {
-    /// A feed of the committed segments in `db`.
-    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
+    /// A feed of the committed segments in `db`. Registrations are recorded in `audit`.
+    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig, audit: AuditLog) -> Self {
         let log = Log::new(db.clone(), &config);
-        Self { db, log, config }
+        let (budget, slots) = (Budget::unlimited(), PullSlots::default());
+        Self { db, log, config, budget, slots, audit }
+    }
+
+    /// The same feed, whose pages take room in `budget`.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The tonic service with its message size limits.
@@ -69,9 +83,27 @@ impl FeedService {
         Ok(self.db.consumer(name).await?)
     }
 
-    async fn register_name(&self, name: &str) -> Result<RegisterResponse, FeedError> {
+    async fn register_name(
+        &self,
+        actor: &Actor,
+        name: &str,
+    ) -> Result<RegisterResponse, FeedError> {
         check_name(name)?;
-        self.db.register_consumer(name).await?;
+        // Registering again changes nothing if the consumer has all cursors.
+        let seen = self.db.observe().await?;
+        let known = self.db.consumer(name).await?;
+        if known.len() < seen.partitions.len() {
+            let intent = Intent::of(format!("consumer {name}"));
+            let operation = self.audit.begin(actor, Action::ConsumerRegister, &intent).await?;
+            let done = self.db.register_consumer(name).await;
+            let (outcome, detail) = match &done {
+                Ok(()) => (AuditOutcome::Applied, String::new()),
+                Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
+                Err(error) => (AuditOutcome::Refused, error.to_string()),
+            };
+            operation.end(outcome, &detail, &[]).await;
+            done?;
+        }
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {
             return Err(FeedError::NoPartitions);
@@ -181,9 +213,15 @@ impl FeedService {
     }
 }
 
-async fn pull_all(log: Log, ranges: Vec<SegmentRange>, mut limits: Limits, pages: Pages) {
+async fn pull_all(
+    log: Log,
+    ranges: Vec<SegmentRange>,
+    mut limits: Limits,
+    pages: Pages,
+    room: PageRoom,
+) {
     for range in ranges {
-        let puller = Puller::new(&log, &pages, &mut limits, range.from);
+        let puller = Puller::new(&log, (&pages, &room), &mut limits, range.from);
         match puller.run(&range).await {
             Ok(PullEnd::Whole) => {}
             Ok(PullEnd::Stopped) => return,
@@ -206,7 +244,8 @@ impl FeedServiceTrait for FeedService {
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
         self.check_reach(&request, &request.get_ref().consumer)?;
-        Ok(Response::new(self.register_name(&request.into_inner().consumer).await?))
+        let actor = Actor::of(&request);
+        Ok(Response::new(self.register_name(&actor, &request.into_inner().consumer).await?))
     }
 
     async fn pull(
@@ -214,10 +253,15 @@ impl FeedServiceTrait for FeedService {
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
         self.check_reach(&request, &request.get_ref().consumer)?;
-        let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
+        let request = request.into_inner();
+        check_name(&request.consumer)?;
+        let slot = self.slots.enter(&request.consumer, &self.config)?;
+        let (ranges, limits) = self.plan_pull(&request).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let room = PageRoom { budget: self.budget.clone(), wait: self.config.room_wait };
+        let pulling = pull_all(self.log.clone(), ranges, limits, pages, room);
+        tokio::spawn(request_id::carried(pulling));
+        Ok(Response::new(Box::pin(PageStream::new(stream, slot))))
     }
 
     async fn acknowledge(

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use tonic::{Code, Request, Status};
 use turnpike_access::Guarded;
+use turnpike_access::audit::AuditLog;
 use turnpike_feed::{FeedConfig, FeedService};
+use turnpike_listen::{Budget, MemoryPart, RETRY_AFTER};
 use turnpike_proto::feed::v1::feed_service_server::FeedService as _;
 use turnpike_proto::feed::v1::{
     AcknowledgeRequest, ChargeLine, ControlTotals, Cursor, FeedPage, PullRequest, RegisterRequest,
@@ -32,7 +35,7 @@ impl World {
     async fn new(config: FeedConfig) -> Self {
         let db = Arc::new(MemoryDatabase::new());
         let config = FeedConfig { guarded: Guarded::No, ..config };
-        let feed = FeedService::new(db.clone(), config);
+        let feed = FeedService::new(db.clone(), config, AuditLog::start(db.clone(), 1));
         let world = Self { db, feed };
         world.partition(1).await;
         world
@@ -323,4 +326,39 @@ async fn a_partition_made_after_the_registration_is_not_missed() {
     world.partition(2).await;
     world.append(2, &[1], 0).await;
     assert_eq!(parts(&world.pull(request()).await.unwrap()).0.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_pulls_that_nobody_reads_stay_within_the_budget_and_further_ones_are_refused() {
+    let mut world = World::new(FeedConfig::default()).await;
+    world.append(1, &[3_000; 3], 0).await;
+    world.register().await;
+    let whole = PullRequest { page_lines: 100_000, ..request() };
+    let all = parts(&world.pull(whole.clone()).await.unwrap());
+    let budget = Budget::new(8 << 20);
+    let config = FeedConfig { guarded: Guarded::No, ..FeedConfig::default() };
+    let feed = FeedService::new(world.db.clone(), config, AuditLog::start(world.db.clone(), 1));
+    world.feed = feed.with_budget(budget.clone());
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for _ in 0..40 {
+        match world.feed.pull(Request::new(whole.clone())).await {
+            Ok(pages) => open.push(pages.into_inner()),
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert!(status.metadata().contains_key(RETRY_AFTER));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((open.len(), refused), (8, 32));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (used, max) = (budget.used(MemoryPart::Answers), budget.max(MemoryPart::Answers));
+    assert!(used > max / 2 && used <= max, "{used} of {max}");
+    drop(open);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(budget.used(MemoryPart::Answers), 0);
+    // Whoever reads gets every line, in smaller pages.
+    let pages = world.pull(whole).await.unwrap();
+    assert!(pages.len() > 3);
+    assert_eq!(parts(&pages), all);
 }

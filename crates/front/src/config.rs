@@ -26,6 +26,9 @@ pub struct FrontConfig {
     pub sender_window_batches: usize,
     /// Bytes that a partition sender has in flight at most. One sub-batch may always be sent.
     pub sender_window_bytes: usize,
+    /// Bytes that this front has in flight to a node at most, divided among clients. At most the
+    /// receive window of a connection, so that no client's stream waits behind those of another one.
+    pub node_window_bytes: usize,
     /// A sub-batch without a durable answer after this many heartbeat intervals is answered RETRY.
     pub answer_deadline_beats: u32,
     /// The size in bytes of the cache of identity histories.
@@ -43,6 +46,7 @@ impl Default for FrontConfig {
             stream_batches_max: 64,
             sender_window_batches: 16,
             sender_window_bytes: 8 * 1024 * 1024,
+            node_window_bytes: 24 * 1024 * 1024,
             answer_deadline_beats: 80,
             guide_cache_bytes: 64 * 1024 * 1024,
             guarded: Guarded::Yes,

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
 use turnpike_access::Permit;
+use turnpike_access::audit::AuditLog;
 use turnpike_store::SharedDatabase;
 
 use crate::chance::Chance;
@@ -17,6 +18,8 @@ use crate::{FrontConfig, FrontError};
 pub(crate) struct Core {
     pub(crate) config: FrontConfig,
     pub(crate) db: Arc<dyn SharedDatabase>,
+    /// The audit log: a change needs its entry.
+    pub(crate) audit: AuditLog,
     pub(crate) routes: Routes,
     pub(crate) guide: Guide,
     pub(crate) owners: Owners,

@@ -51,7 +51,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turnpike_access::audit::{AuditApi, AuditLog};
 use turnpike_proto::account::v1::account_service_server::AccountServiceServer;
+use turnpike_proto::audit::v1::audit_service_server::AuditServiceServer;
 use turnpike_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestServiceServer;
 use turnpike_proto::plan::v1::plan_service_server::PlanServiceServer;
@@ -113,7 +115,7 @@ impl FrontServer {
         let owners = Owners {
             config: config.clone(),
             routes: routes.clone(),
-            nodes: Nodes::new(dial),
+            nodes: Nodes::new(dial, config.node_window_bytes),
             chance: chance.clone(),
             abort: abort.clone(),
         };
@@ -125,6 +127,7 @@ impl FrontServer {
             tasks,
             gate: CancellationToken::new(),
             abort,
+            audit: AuditLog::start(Arc::clone(&db), config.seed),
             config,
             db,
         });
@@ -161,6 +164,16 @@ impl FrontServer {
         cluster: ClusterServiceServer<ClusterApi> = ClusterApi::new(Arc::clone(&self.core));
         /// Records in suspense, which can't be rated yet.
         suspense: SuspenseServiceServer<SuspenseApi> = SuspenseApi::new(self.ingest.clone());
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> AuditServiceServer<AuditApi> {
+        AuditApi::server(Arc::clone(&self.core.db))
+    }
+
+    /// The writer of the audit log, for other services of the process.
+    pub fn audit_log(&self) -> AuditLog {
+        self.core.audit.clone()
     }
 
     /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers

@@ -528,3 +528,17 @@ async fn p28_a_record_that_starts_long_after_a_move_goes_straight_to_its_account
     let ledgers = world.shared.ledgers.lock().unwrap();
     assert!(ledgers.values().all(|ledger| ledger.reassigned.is_empty()), "no decision was asked");
 }
+
+/// On PostgreSQL, such an identity made the look-up fail, and the whole batch was answered RETRY for
+/// ever. The conformance suite of the store looks it up there.
+#[tokio::test(start_paused = true)]
+async fn a_record_of_an_identity_with_a_nul_is_rejected_and_the_batch_goes_on() {
+    let world = world().await;
+    done(&world, 5, bind("user:a", None, false)).await;
+    let records = [at(50, "user:a", "good"), at(50, "user:a\0b", "bad"), at(50, "user:a", "too")];
+    let ack = send(&world, &records).await;
+    assert_eq!(ack.accepted, 2, "{ack:?}");
+    assert_eq!((ack.exceptions[0].index, ack.exceptions[0].reason.as_str()), (1, "bad-identity"));
+    let result = apply(&world, 5, bind("user:a\0b", None, false)).await;
+    assert_eq!(result.outcome(), AccountOutcome::Refused, "{}", result.message);
+}

@@ -21,6 +21,9 @@ pub(crate) async fn refreshed(
     loop {
         let page = db.catalogue_since(fresh.version(), PAGE_ENTRIES_MAX).await?;
         if page.is_empty() {
+            if fresh.version() > known.version() {
+                read_named_tables(&mut fresh, db).await?;
+            }
             return Ok(fresh);
         }
         for CatalogueEntry { head, body } in page {
@@ -36,6 +39,10 @@ pub(crate) async fn refreshed(
                     let plan = readable(&head, read_plan(&head, &body));
                     fresh.add_plan(&version, plan);
                 }
+                // A table of a million rows takes some 300 MB, and costs nothing until a plan names it.
+                CatalogueKind::Table if !fresh.is_table_named(version.id) => {
+                    fresh.add_unread_table(&version);
+                }
                 CatalogueKind::Table => {
                     let table = readable(&head, read_table(body).await);
                     fresh.add_table(&version, table);
@@ -43,6 +50,31 @@ pub(crate) async fn refreshed(
             }
         }
     }
+}
+
+/// Reads the tables that are in the catalogue since before a plan named them.
+async fn read_named_tables(fresh: &mut Catalogue, db: &dyn CatalogueStore) -> StoreResult<()> {
+    let lacking: Vec<u64> = fresh.lacks().iter().map(|head| head.published).collect();
+    for published in lacking {
+        let entry = db.catalogue_since(published.saturating_sub(1), 1).await?.pop();
+        let Some(CatalogueEntry { head, body }) =
+            entry.filter(|entry| entry.head.catalogue_version == published)
+        else {
+            return Err(StoreError::Corrupt {
+                doing: "read the catalogue",
+                cause: format!("the table of catalogue version {published} is not in it any more"),
+            });
+        };
+        let version = VersionHead {
+            id: &head.id,
+            version: head.version,
+            starts: start_of(&head)?,
+            published,
+        };
+        let table = readable(&head, read_table(body).await);
+        fresh.add_table(&version, table);
+    }
+    Ok(())
 }
 
 /// The first day of a version. A start was checked before it was published. One that can't be read

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_types::NodeName;
+use turnpike_types::{NodeName, limits};
 
 /// A node's configuration. All durations of ownership derive from `heartbeat` (P21).
 #[derive(Clone, Debug)]
@@ -31,6 +31,9 @@ pub struct NodeConfig {
     /// The maximum number of deduplication keys of one partition in memory, 16 bytes each. When it
     /// is reached, new records are refused.
     pub keys_max: usize,
+    /// The maximum number of suspended records of one partition. When it is reached, records that
+    /// would be suspended are refused.
+    pub suspended_max: usize,
     /// The number of members beside the owner that keep a warm replica of a partition. Each holds
     /// the account state and keys in its memory, and reads and applies the log.
     pub warm_standbys: usize,
@@ -52,6 +55,7 @@ impl Default for NodeConfig {
             segment_cache_bytes: 256 << 20,
             object_codes_max: 10_000,
             keys_max: 500_000_000,
+            suspended_max: limits::SUSPENDED_MAX,
             warm_standbys: 1,
             seed: rand::random(),
         }

@@ -747,7 +747,11 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
     let mut node = start(config("a"), &db).await;
     node.open_account(7).await;
     let t0 = now.load(Ordering::SeqCst);
-    assert_eq!(node.send(&[at(t0, "r1")]).await.accepted, 1);
+    let identity = "user:a".to_owned();
+    let unbound = UsageRecord { identity, account: AccountNumber(0), ..at(t0, "r1") };
+    let bound = UsageRecord { account: AccountNumber(7), ..unbound.clone() };
+    assert_eq!(node.send(std::slice::from_ref(&unbound)).await.exceptions.len(), 1);
+    assert_eq!(node.send(&[bound]).await.accepted, 1);
     for hour in 1..=5 {
         let t = t0 + hour * HOUR_US;
         now.store(t, Ordering::SeqCst);
@@ -756,9 +760,11 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
     }
     // The frame in which a front moves the record from its home partition (`move_records`).
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
-    turnpike_proto::record::encode(&at(t0, "r1"), &mut bytes);
+    turnpike_proto::record::encode(&unbound, &mut bytes);
+    turnpike_proto::wire::put_number(&mut bytes, 1, 7);
     push_record(&mut run, &bytes);
-    let head = SubBatchHead { partition: 1, recycled: true, ..SubBatchHead::default() };
+    let head =
+        SubBatchHead { partition: 1, recycled: true, recycled_from: 1, ..SubBatchHead::default() };
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
@@ -766,7 +772,10 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
     let mut rated = 0;
     for row in log(db.as_ref()).await {
         let segment = Segment::decode(&row.body).unwrap();
-        rated += segment.records().filter(|(_, record)| record.record_id == "r1").count();
+        let of_account = |record: &turnpike_segment::RecordRow<'_>| {
+            (record.record_id, record.account.0) == ("r1", 7)
+        };
+        rated += segment.records().filter(|(_, record)| of_account(record)).count();
     }
     assert_eq!(rated, 1, "the account is charged {rated} times; accepted: {}", answer.accepted);
 }

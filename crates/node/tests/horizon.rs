@@ -145,16 +145,22 @@ async fn p35_the_key_of_a_suspended_record_is_not_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn p35_the_age_of_a_recycled_record_is_not_judged_again() {
     let mut hour = Hour::new().await;
+    let unbound =
+        UsageRecord { identity: "user:a".to_owned(), ..hour.record(0, "r1", -50 * MINUTE_US) };
+    let waits = hour.node.send(std::slice::from_ref(&unbound)).await;
+    assert_eq!(waits.exceptions[0].reason, "unbound-identity");
     hour.at(30 * MINUTE_US).await;
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
-    turnpike_proto::record::encode(&hour.record(7, "r1", -50 * MINUTE_US), &mut bytes);
+    turnpike_proto::record::encode(&unbound, &mut bytes);
+    turnpike_proto::wire::put_number(&mut bytes, 1, 7);
     push_record(&mut run, &bytes);
-    let head = SubBatchHead { partition: 1, recycled: true, ..SubBatchHead::default() };
+    let head =
+        SubBatchHead { partition: 1, recycled: true, recycled_from: 1, ..SubBatchHead::default() };
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.accepted, 1, "the record first arrived in time: {:?}", answer.exceptions);
-    assert_eq!(log(hour.db.as_ref()).await.len(), 2);
+    assert_eq!(log(hour.db.as_ref()).await.len(), 3);
 }
 
 /// A node that writes a checkpoint after each segment, and seals a run (a group of keys in

@@ -52,7 +52,7 @@ async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_a_replay_gives_
     // Published, but not started: none of their charges falls due during the test.
     for id in ["small", "large", "huge"] {
         let plan = OCTETS.replace("id=\"octets\"", &format!("id=\"{id}\""));
-        publish(db.as_ref(), &plan.replace("2020-01-01", "2999-01-01")).await;
+        publish(db.as_ref(), &plan.replace("2020-01-01", "2199-01-01")).await;
     }
     let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
     let mut node = start(eager, &db).await;

@@ -19,7 +19,7 @@ use turnpike_proto::node::v1::{
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreResult};
-use turnpike_types::{Outcome, Timestamp, UsageRecord, limits};
+use turnpike_types::{AccountNumber, Outcome, Timestamp, UsageRecord, limits};
 
 /// When the records of `octets` start.
 const START: i64 = 1_714_521_600_000_000;
@@ -44,7 +44,12 @@ async fn reassign(node: &mut Running, record: &UsageRecord, to: u64) -> Reassign
     let mut bytes = Vec::new();
     encode(record, &mut bytes);
     let asked = Reassignment { record: bytes.into(), to_account: to };
-    let request = NodeReassignRequest { partition: 1, records: vec![asked], recycled: false };
+    let request = NodeReassignRequest {
+        partition: 1,
+        records: vec![asked],
+        recycled: false,
+        recycled_from: 0,
+    };
     for _ in 0..400 {
         let answer = node.client.reassign(request.clone()).await.unwrap().into_inner();
         if answer.standing.unwrap().verdict() == Verdict::Done {
@@ -67,6 +72,14 @@ async fn recycle(node: &mut Running, id: &str, revision: u32, moved_to: u64) -> 
     };
     let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
     node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
+}
+
+/// Sends the record under the account of its decision, as a front does before it removes the record.
+async fn take(node: &mut Running, record: &UsageRecord, account: u64) {
+    let record = UsageRecord { account: AccountNumber(account), ..record.clone() };
+    let answer = node.send(&[record]).await;
+    let is_taken = answer.accepted == 1 || !answer.duplicates.is_empty();
+    assert!(is_taken || answer.exceptions[0].reason == "unknown-account", "{answer:?}");
 }
 
 fn rate_for(account: u64, revision: Option<u32>) -> ReassignOutcome {
@@ -131,6 +144,8 @@ async fn p28_a_decision_stays_when_the_identity_changes_hands_again() {
     // record.
     assert!(!recycle(&mut node, "r0", 0, 0).await.rated);
     assert!(!recycle(&mut node, "r0", 0, 9).await.rated);
+    assert!(!recycle(&mut node, "r0", 0, 8).await.rated, "account 8 does not have it yet");
+    take(&mut node, &record("r0"), 8).await;
     assert!(recycle(&mut node, "r0", 0, 8).await.rated, "it left suspense");
     assert_eq!(reassign(&mut node, &record("r0"), 9).await, rate_for(8, None));
     assert_eq!(rated(&world, "r0").await, 0);
@@ -167,6 +182,7 @@ async fn p28_a_refusal_by_the_account_of_the_decision_is_listed_and_the_decision
     note_refusal(&mut next, "r0", 1, 8, "conflict").await;
     let noted = "reassigned to account 8, which refuses it: conflict".to_owned();
     assert_eq!(listed(&mut next).await, (noted, 2));
+    take(&mut next, &record("r0"), 8).await;
     assert!(recycle(&mut next, "r0", 2, 8).await.rated, "it left suspense");
     assert_eq!(rated(&world, "r0").await, 0);
 }
@@ -214,6 +230,7 @@ async fn p28_the_next_owner_knows_the_decisions() {
     let (world, mut node) = world().await;
     reassign(&mut node, &record("r0"), 8).await;
     reassign(&mut node, &record("r1"), 8).await;
+    take(&mut node, &record("r1"), 8).await;
     assert!(recycle(&mut node, "r1", 0, 8).await.rated);
     node.node.shutdown().await;
     let mut next = world.node("b").await;
@@ -249,6 +266,7 @@ async fn p28_i2_a_record_that_was_reassigned_is_not_rated_when_it_comes_as_befor
         let answer = node.send(&[record("r0")]).await;
         let told = &answer.exceptions[0];
         assert_eq!((answer.accepted, told.replayed, &*told.present), (0, true, present));
+        take(&mut node, &record("r0"), 8).await;
         recycle(&mut node, "r0", 0, 8).await;
     }
     assert_eq!(rated(&world, "r0").await, 0);

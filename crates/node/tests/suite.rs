@@ -8,9 +8,12 @@
 
 mod adversary;
 mod bonus;
+mod bounds;
+mod confirm;
 mod dates;
 mod details;
 mod due;
+mod fair;
 mod fresh;
 mod guards;
 mod horizon;

@@ -198,7 +198,12 @@ async fn p28_p35_a_record_of_the_first_holder_is_resolved_for_that_account() {
     let mut bytes = Vec::new();
     encode(&of_identity(with_zero("r0")), &mut bytes);
     let asked = Reassignment { record: bytes.into(), to_account: 8 };
-    let request = NodeReassignRequest { partition: 1, records: vec![asked], recycled: false };
+    let request = NodeReassignRequest {
+        partition: 1,
+        records: vec![asked],
+        recycled: false,
+        recycled_from: 0,
+    };
     for _ in 0..2 {
         let answer = node.client.reassign(request.clone()).await.unwrap().into_inner();
         let result = answer.outcomes[0].result.clone().unwrap();
@@ -314,7 +319,12 @@ async fn p36_a_record_of_the_first_holder_is_not_resolved_by_a_superseded_plan()
     let mut bytes = Vec::new();
     encode(&of_identity(with_zero("r0")), &mut bytes);
     let asked = Reassignment { record: bytes.into(), to_account: 8 };
-    let request = NodeReassignRequest { partition: 1, records: vec![asked], recycled: false };
+    let request = NodeReassignRequest {
+        partition: 1,
+        records: vec![asked],
+        recycled: false,
+        recycled_from: 0,
+    };
     let _ = node.client.reassign(request.clone()).await;
     hook.0.store(false, Ordering::SeqCst);
     assert_eq!(told(&mut node, &of_identity(with_zero("r0"))).await, missing("rated"));

@@ -127,7 +127,7 @@ fn a_detail_is_of_its_own_refusal() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(test_cases::cases(64))]
 
     /// For any record, a detail is short and has one line.
     #[test]

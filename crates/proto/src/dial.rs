@@ -1,9 +1,15 @@
 //! Connects to nodes: makes a channel from an address.
 
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper::rt::{Read, Write};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower_service::Service;
 
 /// No channel can be made from the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,50 @@ impl Default for Dial {
     }
 }
 
+/// A connection to a server, below HTTP/2.
+pub trait Wire: Read + Write + Send + Unpin {}
+
+impl<W: Read + Write + Send + Unpin> Wire for W {}
+
+/// The outcome of an attempt to connect.
+pub type WireResult = Result<Box<dyn Wire>, Box<dyn Error + Send + Sync>>;
+
+type WireFuture = Pin<Box<dyn Future<Output = WireResult> + Send>>;
+
+/// Opens the connections below HTTP/2, such as those of TLS.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Fn(Uri) -> WireFuture + Send + Sync>);
+
+impl Connector {
+    /// Opens each connection with `connect`.
+    pub fn new<F>(connect: impl Fn(Uri) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = WireResult> + Send + 'static,
+    {
+        Self(Arc::new(move |uri| Box::pin(connect(uri))))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Box<dyn Wire>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = WireFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        (self.0)(uri)
+    }
+}
+
 /// The HTTP/2 flow-control window of a stream is larger than the largest sub-batch. That of a
 /// connection is as large as those of several streams.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
@@ -56,6 +106,12 @@ const PING_ANSWER: Duration = Duration::from_millis(600);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {
+    if address.starts_with("https://") {
+        return Err(DialError {
+            address: address.to_owned(),
+            cause: "it requires TLS, and this process has no certificates".to_owned(),
+        });
+    }
     Ok(endpoint(address)?.connect_lazy())
 }
 

@@ -128,6 +128,11 @@ pub struct SubBatchHead {
     /// An instant before the look-up of the records' identities, in microseconds; 0: no identity
     /// was looked up (P28).
     pub guided_us: u64,
+    /// The key of the client that sent the records; 0: none.
+    pub client: u64,
+    /// With `recycled`: the partition in whose suspense the records wait; 0 from a front of an
+    /// earlier release.
+    pub recycled_from: u32,
 }
 
 impl SubBatchHead {
@@ -142,13 +147,19 @@ impl SubBatchHead {
         if self.guided_us != 0 {
             put_number(run, 5, self.guided_us);
         }
+        if self.recycled_from != 0 {
+            put_number(run, 6, u64::from(self.recycled_from));
+        }
+        if self.client != 0 {
+            put_number(run, 7, self.client);
+        }
     }
 }
 
 impl SubBatchFrame {
     /// A sub-batch of records collected by [`push_record`].
     pub fn build(head: SubBatchHead, records: &[u8]) -> Self {
-        let mut body = Vec::with_capacity(records.len() + 24);
+        let mut body = Vec::with_capacity(records.len() + 40);
         head.put(&mut body);
         body.extend_from_slice(records);
         body.into()
@@ -171,7 +182,12 @@ impl SubBatchFrame {
                 (2, WireValue::Varint(sequence)) => head.sequence = sequence,
                 (4, WireValue::Varint(recycled)) => head.recycled = recycled != 0,
                 (5, WireValue::Varint(guided)) => head.guided_us = guided,
-                (1..=5, _) => return Err(WireError::WrongType(field)),
+                (6, WireValue::Varint(partition)) => {
+                    head.recycled_from =
+                        u32::try_from(partition).map_err(|_| WireError::WrongType(6))?;
+                }
+                (7, WireValue::Varint(client)) => head.client = client,
+                (1..=7, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@
 //!                                          without being decoded
 //!  record.rs   peek, RecordBatch           reads the account of a record, or all its fields
 //!  wire.rs     Fields                      reads protobuf fields one by one, with checks
+//!  bounds.rs                               bounds of texts in requests
 //!  convert.rs                              conversions between wire format and types
 //!  tally.rs    tally                       counts results by outcome and reason
 //!  dial.rs     Dial                        makes a channel from an address
@@ -25,6 +26,7 @@
 //! Not guaranteed: that the records of a frame are valid. A front checks only the fields that it
 //! reads; the node checks the others.
 
+pub mod bounds;
 pub mod convert;
 pub mod dial;
 pub mod frame;
@@ -105,6 +107,15 @@ pub mod suspense {
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         tonic::include_proto!("turnpike.suspense.v1");
+    }
+}
+
+/// The audit log.
+pub mod audit {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("turnpike.audit.v1");
     }
 }
 

@@ -7,8 +7,9 @@ use turnpike_types::{
 
 use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
 
-/// The largest number of bytes that a front appends to a record: the account field.
-const FRONT_BYTES: usize = 11;
+/// The largest number of bytes that fronts append to a record: three account fields. One is
+/// appended when a record is guided, when it is decided (P28), and when it is recycled.
+pub const FRONT_BYTES: usize = 3 * 11;
 
 /// The fields of a record that a front needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

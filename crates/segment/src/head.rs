@@ -109,7 +109,7 @@ pub struct Entry {
     #[prost(uint64, tag = "2")]
     pub account: u64,
     /// The change.
-    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17")]
     pub change: Option<Change>,
     /// The request that opened the account, so that the request is recognised when it is sent
     /// again; 0 for none.
@@ -159,6 +159,11 @@ pub enum Change {
     /// node of a release that does not know this kind stops at the entry (I4).
     #[prost(message, tag = "14")]
     EndMoved(EndMove),
+    /// The account's settings changed, and settings that an earlier release let begin beyond the
+    /// range of dates were removed: they would have excluded every later change. A node of a release
+    /// that does not know this kind stops at the entry (I4).
+    #[prost(message, tag = "17")]
+    SettingsCorrected(Settings),
 }
 
 /// The end of a subscription.

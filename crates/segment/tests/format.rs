@@ -293,3 +293,20 @@ fn golden_bytes_with_moved_ends_are_read() {
         .collect();
     assert_eq!(ends, [(42, 5, 9), (42, 20, 20)]);
 }
+
+/// A correction of settings beyond the range of dates.
+#[test]
+fn golden_bytes_with_corrected_settings_are_read() {
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1-corrected-settings.bin");
+    let settings =
+        Settings { from_us: 5, zone: "UTC".to_owned(), cycle_day: 15, ..Settings::default() };
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        let mut builder = SegmentBuilder::new();
+        builder.push_entry(AccountNumber(42), Change::SettingsCorrected(settings.clone()));
+        std::fs::write(path, builder.seal(&CONTEXT).unwrap().body).unwrap();
+    }
+    let segment = Segment::decode(&Bytes::from(std::fs::read(path).unwrap())).unwrap();
+    let [entry] = segment.entries() else { panic!("{:?}", segment.entries()) };
+    assert_eq!((entry.account, &entry.change), (42, &Some(Change::SettingsCorrected(settings))));
+}

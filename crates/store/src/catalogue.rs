@@ -7,7 +7,11 @@ use async_trait::async_trait;
 use jiff::civil::{Date, Time};
 use jiff::tz::{self, Offset};
 use turnpike_types::Timestamp;
-use turnpike_types::limits::{PLAN_XML_BYTES_MAX, TABLE_BYTES_MAX};
+use turnpike_types::limits::{
+    CATALOGUE_IDS_MAX, CATALOGUE_PLAN_BYTES_MAX, CATALOGUE_TABLE_BYTES_MAX, PLAN_XML_BYTES_MAX,
+    TABLE_BYTES_MAX,
+};
+use turnpike_types::text;
 
 use crate::{StoreError, StoreResult};
 
@@ -17,6 +21,9 @@ pub const CATALOGUE_BYTES_MAX: usize = TABLE_BYTES_MAX;
 /// The maximum number of heads, versions without bodies, in one answer to
 /// [`catalogue_heads`](CatalogueStore::catalogue_heads).
 pub const CATALOGUE_HEADS_MAX: usize = 1_000;
+/// The first date on which a version may start, and the first after those.
+const FIRST_START: Date = Date::constant(1900, 1, 1);
+const LAST_START: Date = Date::constant(2200, 1, 1);
 /// The most versions of one plan or table.
 const VERSIONS_MAX: usize = 10_000;
 
@@ -194,6 +201,15 @@ pub enum PublishOutcome {
     OtherForm(String),
 }
 
+/// What the catalogue holds of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CatalogueTotals {
+    /// The number of plans, or of tables.
+    pub(crate) ids: u64,
+    /// The size of the bodies of all versions, in bytes.
+    pub(crate) bytes: u64,
+}
+
 /// The decision on a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -212,6 +228,7 @@ pub(crate) fn judge(
     heads: &[CatalogueHead],
     publish: &Publish,
     now: Timestamp,
+    totals: CatalogueTotals,
 ) -> StoreResult<Judgement> {
     let starts = check(heads, publish)?;
     let settled = |outcome| Ok(Judgement::Settled(outcome));
@@ -222,6 +239,7 @@ pub(crate) fn judge(
             PublishOutcome::Immutable
         });
     }
+    check_room(heads, publish, totals)?;
     if publish.kind == CatalogueKind::Table
         && let Some(other) = heads.iter().find(|head| head.form != publish.form)
     {
@@ -258,6 +276,11 @@ fn check(heads: &[CatalogueHead], publish: &Publish) -> StoreResult<Date> {
         let why = format!("{bytes} bytes of text; at most {bytes_max} are taken");
         return Err(publish.refused(&why));
     }
+    let id = match publish.kind {
+        CatalogueKind::Plan => text::PLAN_ID,
+        CatalogueKind::Table => text::TABLE_ID,
+    };
+    id.check(&publish.id).map_err(|why| StoreError::Refused(why.to_string()))?;
     if publish.body.contains('\0') {
         return Err(publish.refused("its text holds a zero byte"));
     }
@@ -266,8 +289,49 @@ fn check(heads: &[CatalogueHead], publish: &Publish) -> StoreResult<Date> {
             format!("{VERSIONS_MAX} versions of it exist, the most there may be; use another id");
         return Err(publish.refused(&why));
     }
-    let starts = publish.starts.parse();
-    starts.map_err(|_| publish.refused(&format!("its start {:?} is no date", publish.starts)))
+    let starts: Date = publish
+        .starts
+        .parse()
+        .map_err(|_| publish.refused(&format!("its start {:?} is no date", publish.starts)))?;
+    // A version that is in the catalogue since an earlier release is published again as before.
+    let is_known = heads.iter().any(|head| head.version == publish.version);
+    if !is_known && !(FIRST_START..LAST_START).contains(&starts) {
+        return Err(publish.refused(&format!(
+            "it starts on {starts}, and versions start from {FIRST_START} until before {LAST_START}"
+        )));
+    }
+    Ok(starts)
+}
+
+/// Refuses what exceeds a quota of the whole catalogue. Nodes keep all plans in memory, and every
+/// version stays for ever.
+fn check_room(
+    heads: &[CatalogueHead],
+    publish: &Publish,
+    totals: CatalogueTotals,
+) -> StoreResult<()> {
+    let kind = publish.kind;
+    if heads.is_empty() && totals.ids >= CATALOGUE_IDS_MAX as u64 {
+        let why = format!(
+            "the catalogue holds {} {kind}s, and at most {CATALOGUE_IDS_MAX} are possible: publish a \
+             version of one of them",
+            totals.ids
+        );
+        return Err(publish.refused(&why));
+    }
+    let bytes_max = match kind {
+        CatalogueKind::Plan => CATALOGUE_PLAN_BYTES_MAX,
+        CatalogueKind::Table => CATALOGUE_TABLE_BYTES_MAX,
+    };
+    let bytes = totals.bytes.saturating_add(publish.body.len() as u64);
+    if bytes > bytes_max {
+        let why = format!(
+            "all {kind}s would have {bytes} bytes, and at most {bytes_max} are kept: publish fewer \
+             versions"
+        );
+        return Err(publish.refused(&why));
+    }
+    Ok(())
 }
 
 /// The refusal of a further version whose start date has begun. A first version may start in the
@@ -311,6 +375,8 @@ mod tests {
 
     use super::*;
 
+    const NONE: CatalogueTotals = CatalogueTotals { ids: 0, bytes: 0 };
+
     fn instant(text: &str) -> Timestamp {
         Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_microsecond())
     }
@@ -344,13 +410,13 @@ mod tests {
     fn p36_a_version_judged_to_be_in_time_is_published_only_while_it_is() {
         let now = instant("2026-01-31T09:59:59Z");
         let first = [publish(1, "2000-01-01").head(1, now)];
-        let judged = |starts| judge(&first, &publish(2, starts), now).unwrap();
+        let judged = |starts| judge(&first, &publish(2, starts), now, NONE).unwrap();
         let before = instant("2026-01-31T10:00:00Z");
         assert_eq!(judged("2026-02-01"), Judgement::GoesIn { before });
         let late =
             PublishOutcome::Backdated { earliest: "2026-02-01".to_owned(), in_force: Some(1) };
         assert_eq!(judged("2026-01-31"), Judgement::Settled(late));
-        let any_date = judge(&[], &publish(1, "2000-01-01"), now).unwrap();
+        let any_date = judge(&[], &publish(1, "2000-01-01"), now, NONE).unwrap();
         assert_eq!(any_date, Judgement::GoesIn { before: Timestamp::MAX });
     }
 
@@ -361,7 +427,7 @@ mod tests {
         let long = Publish { body: " ".repeat(PLAN_XML_BYTES_MAX + 1), ..publish(1, "2026-01-01") };
         for (wrong, word) in [(zero, "zero byte"), (long, "1048577"), (publish(1, "soon"), "soon")]
         {
-            let error = judge(&[], &wrong, now).unwrap_err().to_string();
+            let error = judge(&[], &wrong, now, NONE).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("gold version 1"), "{error}");
         }
         let table = CatalogueKind::Table;
@@ -370,6 +436,29 @@ mod tests {
             body: " ".repeat(PLAN_XML_BYTES_MAX + 1),
             ..publish(1, "2026-01-01")
         };
-        assert!(judge(&[], &large, now).is_ok(), "a table may be larger than a plan");
+        assert!(judge(&[], &large, now, NONE).is_ok(), "a table may be larger than a plan");
+    }
+
+    #[test]
+    fn the_quotas_of_the_catalogue_are_refused_with_their_numbers() {
+        let now = instant("2026-01-31T09:59:59Z");
+        let full = |ids, bytes| CatalogueTotals { ids, bytes };
+        let plan = Publish { body: "12345".to_owned(), ..publish(1, "2026-01-01") };
+        let refusal = |totals| judge(&[], &plan, now, totals).unwrap_err().to_string();
+        assert!(refusal(full(10_000, 0)).contains("at most 10000"));
+        assert!(refusal(full(3, CATALOGUE_PLAN_BYTES_MAX - 4)).contains("268435457 bytes"));
+        assert!(judge(&[], &plan, now, full(9_999, CATALOGUE_PLAN_BYTES_MAX - 5)).is_ok());
+        let known = [plan.head(1, now)];
+        let next = Publish { version: 2, starts: "2026-03-01".to_owned(), ..plan.clone() };
+        assert!(judge(&known, &next, now, full(10_000, 0)).is_ok(), "a version of a known plan");
+        let again = judge(&known, &plan, now, full(20_000, u64::MAX)).unwrap();
+        assert_eq!(again, Judgement::Settled(PublishOutcome::Already(1)), "a repetition");
+        for start in ["1899-12-31", "2200-01-01", "9999-12-31"] {
+            let far = Publish { starts: start.to_owned(), ..plan.clone() };
+            let told = judge(&[], &far, now, NONE).unwrap_err().to_string();
+            assert!(told.contains(start) && told.contains("2200-01-01"), "{told}");
+        }
+        let long = Publish { id: "x".repeat(5_000), ..plan };
+        assert!(judge(&[], &long, now, NONE).unwrap_err().to_string().len() < 300);
     }
 }

@@ -1,7 +1,8 @@
 //! Cursors of consumers in the partitions' output (P38).
 
 use async_trait::async_trait;
-use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
+use turnpike_types::limits::CONSUMERS_MAX;
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, text};
 
 use crate::{StoreError, StoreResult};
 
@@ -59,13 +60,28 @@ pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
     )))
 }
 
+/// Refuses a new consumer when there are `others` already. Each has a cursor in every partition,
+/// for ever.
+///
+/// # Errors
+/// `Refused`, with the number.
+pub(crate) fn check_consumers(name: &str, others: u64) -> StoreResult<()> {
+    if others < CONSUMERS_MAX as u64 {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "consumer {name} can't be registered: there are {others} consumers, and at most \
+         {CONSUMERS_MAX} are possible; use one of their names"
+    )))
+}
+
 /// Refuses a malformed name of a consumer.
 ///
 /// # Errors
-/// `Refused` when it is empty or longer than 128 bytes.
+/// `Refused` when it is empty, longer than 128 bytes, or has a control character.
 pub(crate) fn check_consumer_name(name: &str) -> StoreResult<()> {
-    if (1..=128).contains(&name.len()) {
-        return Ok(());
+    if name.is_empty() {
+        return Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()));
     }
-    Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()))
+    text::CONSUMER.check(name).map_err(|why| StoreError::Refused(why.to_string()))
 }

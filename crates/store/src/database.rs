@@ -1,7 +1,7 @@
 //! The shared database as a whole.
 
 use crate::{
-    AccessStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
+    AccessStore, AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
     OwnershipStore, TopologyStore,
 };
 
@@ -16,6 +16,7 @@ pub trait SharedDatabase:
     + IdentityStore
     + CursorStore
     + AccessStore
+    + AuditStore
 {
 }
 
@@ -28,5 +29,6 @@ impl<T> SharedDatabase for T where
         + IdentityStore
         + CursorStore
         + AccessStore
+        + AuditStore
 {
 }

@@ -142,6 +142,30 @@ pub struct IdentityHistory {
     pub first_holders: Vec<Binding>,
 }
 
+impl IdentityHistory {
+    /// The account that the identity was bound to at `start`: by a binding of its own, else by the
+    /// longest prefix.
+    pub fn bound_at(&self, start: Timestamp) -> Option<AccountNumber> {
+        let mut prefixes = self.prefixes.iter();
+        holder(&self.bindings, start)
+            .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
+    }
+
+    /// The first holder (the account that look-ups returned first) at `start`, if the identity has
+    /// moved to another account since records with this start were first accepted.
+    pub fn first_holder_at(&self, start: Timestamp) -> Option<AccountNumber> {
+        holder(&self.first_holders, start)
+    }
+}
+
+/// The account whose binding is in force at `start`. The bindings are sorted by start and do not
+/// overlap.
+fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
+    let after = bindings.partition_point(|binding| binding.from <= start);
+    let binding = bindings.get(after.checked_sub(1)?)?;
+    (start < binding.until).then_some(binding.account)
+}
+
 /// Refuses bindings that are never valid, before any of them is written.
 ///
 /// # Errors
@@ -153,6 +177,8 @@ pub(crate) fn check_bindings<'a>(
         let length = binding.identity.len();
         let why = if length == 0 || length > IDENTITY_BYTES_MAX {
             format!("an identity has 1 to {IDENTITY_BYTES_MAX} bytes, not {length}")
+        } else if binding.identity.contains('\0') {
+            "an identity holds no NUL".to_owned()
         } else if binding.from >= binding.until {
             format!("its interval {}..{} is empty", binding.from.micros(), binding.until.micros())
         } else if binding.account.0 == 0 {

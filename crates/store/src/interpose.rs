@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, BindOutcome, Binding,
-    BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
+    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
+    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
     CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
     CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation,
     OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
@@ -160,5 +161,11 @@ interposed! {
     AccessStore {
         Access = access(known: Option<u64>) -> AccessRead,
         ChangeAccess = change_access(write: &AccessWrite) -> Option<u64>,
+    }
+    AuditStore {
+        AuditHead = audit_head() -> AuditHead,
+        AppendAudit = append_audit(append: &AuditAppend) -> AuditAppended,
+        ReadAudit = read_audit(selection: &AuditSelection) -> Vec<AuditRow>,
+        TrimAudit = trim_audit(through: u64, hash: AuditHash) -> u64,
     }
 }

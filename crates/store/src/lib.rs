@@ -12,6 +12,7 @@
 //!              |                        identities.rs   the accounts that hold identities
 //!              |                        cursors.rs      consumers
 //!              |                        access.rs       grants, keys and tokens
+//!              |                        audit.rs        the audit log, a chain of hashes
 //!     /        |          \             error.rs        errors, by what the caller has to do
 //!  memory    sqlite     postgres
 //!  (tests,   (one file, (production)    interpose.rs    a hook around the calls, used by tests and
@@ -43,6 +44,7 @@
 
 mod access;
 mod address;
+mod audit;
 mod catalogue;
 mod checkpoints;
 mod clock;
@@ -67,6 +69,10 @@ pub use access::{
     AccessToken, AccessWrite,
 };
 pub use address::{OpenOptions, redacted};
+pub use audit::{
+    AUDIT_BATCH_MAX, AUDIT_ENTRY_BYTES_MAX, AUDIT_PAGE_MAX, AuditAppend, AuditAppended, AuditHash,
+    AuditHead, AuditRow, AuditSelection, AuditStore,
+};
 pub use catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
     CatalogueStore, Publish, PublishOutcome,

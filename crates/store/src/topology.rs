@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, Priority, SegmentNumber,
-    Timestamp, capped,
+    Timestamp, capped, text,
 };
 
 use crate::{NodeBeat, SegmentPosition, StoreError, StoreResult};
@@ -205,6 +205,9 @@ fn check_members(spec: &PartitionSpec) -> StoreResult<()> {
     }
     let mut names = HashSet::new();
     for member in &spec.members {
+        if let Err(why) = text::NODE.check(&member.node.0) {
+            return refuse(why.to_string());
+        }
         if !names.insert(&member.node) {
             return refuse(format!("{} is named twice as its member", member.node));
         }

@@ -8,4 +8,5 @@
 mod memory;
 mod postgres;
 mod postgres_failover;
+mod postgres_roles;
 mod sqlite;

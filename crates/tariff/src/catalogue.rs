@@ -32,6 +32,8 @@ struct Version<T> {
     /// `None`: this program can't read the version. The version is in force nevertheless, since
     /// rating by the version before it would give a wrong price.
     content: Option<Arc<T>>,
+    /// Whether the content was read. Only that of tables that a plan names is.
+    is_read: bool,
 }
 
 /// A version of a plan or table, without its content.
@@ -66,14 +68,46 @@ impl Catalogue {
 
     /// Adds a version of a plan; `None` if this program can't read it.
     pub fn add_plan(&mut self, head: &VersionHead<'_>, content: Option<Arc<Plan>>) {
-        add(&mut self.plans, head, content);
+        add(&mut self.plans, head, content, true);
         self.version = self.version.max(head.published);
     }
 
     /// Adds a version of a table; `None` if this program can't read it.
     pub fn add_table(&mut self, head: &VersionHead<'_>, content: Option<Arc<Table>>) {
-        add(&mut self.tables, head, content);
+        add(&mut self.tables, head, content, true);
         self.version = self.version.max(head.published);
+    }
+
+    /// Adds a version of a table without reading its content. [`Catalogue::lacks`] names it as soon
+    /// as a plan reads the table.
+    pub fn add_unread_table(&mut self, head: &VersionHead<'_>) {
+        add(&mut self.tables, head, None, false);
+        self.version = self.version.max(head.published);
+    }
+
+    /// The versions of tables that were not read although a plan names the table. They must be added
+    /// before the catalogue rates: otherwise records wait as if there were no such version.
+    pub fn lacks(&self) -> Vec<VersionHead<'_>> {
+        let mut lacking = Vec::new();
+        for (id, versions) in &self.tables {
+            if versions.iter().all(|version| version.is_read) || !self.is_table_named(id) {
+                continue;
+            }
+            let unread = versions.iter().filter(|version| !version.is_read);
+            lacking.extend(unread.map(|version| VersionHead {
+                id,
+                version: version.version,
+                starts: version.starts,
+                published: version.published,
+            }));
+        }
+        lacking.sort_by_key(|head| head.published);
+        lacking
+    }
+
+    /// Whether a version of a plan that this program can read names the table.
+    pub fn is_table_named(&self, id: &str) -> bool {
+        self.plans().any(|plan| plan.may_read_table(id))
     }
 
     /// Notes the version of the time-zone database with which a version of a plan or table was
@@ -128,6 +162,9 @@ impl Catalogue {
     }
 
     /// The version of table `id` in force at `at` for an account in `zone`, chosen like a plan's.
+    ///
+    /// # Panics
+    /// When the version was not read ([`Catalogue::lacks`]): usage would wait as if there were none.
     pub fn table(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Table> {
         in_force(&self.tables, id, zone, at)
     }
@@ -139,6 +176,7 @@ fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) ->
     let versions = of.get(id).map(Vec::as_slice).unwrap_or_default();
     let begun = versions.partition_point(|version| version.starts_at(zone) <= at);
     let newest = begun.checked_sub(1).and_then(|last| versions.get(last));
+    assert!(newest.is_none_or(|version| version.is_read), "{id} is asked for, but was not read");
     InForce {
         content: newest.and_then(|version| version.content.as_ref()),
         from: newest.map(|version| version.starts_at(zone)),
@@ -156,13 +194,13 @@ impl<T> Version<T> {
 }
 
 /// Adds a version, or replaces the known one of this number.
-fn add<T>(to: &mut Versions<T>, head: &VersionHead<'_>, content: Option<Arc<T>>) {
+fn add<T>(to: &mut Versions<T>, head: &VersionHead<'_>, content: Option<Arc<T>>, is_read: bool) {
     let VersionHead { id, version, starts, published } = *head;
     let versions = to.entry(id.to_owned()).or_default();
     versions.retain(|known| known.version != version);
     let place =
         versions.partition_point(|known| (known.starts, known.published) < (starts, published));
-    versions.insert(place, Arc::new(Version { version, published, starts, content }));
+    versions.insert(place, Arc::new(Version { version, published, starts, content, is_read }));
 }
 
 #[cfg(test)]

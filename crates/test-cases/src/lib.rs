@@ -12,16 +12,21 @@
 //! Invariants: a value of `CASES_TIMES` that is not a whole number above zero fails the test, so
 //! that no test runs without a case. A failing case is printed and not written to a file.
 //!
-//! Not provided: a fixed seed. Each run of a test draws other cases.
+//! The usual number of cases is drawn from a fixed seed, so that `scripts/test` gives one result for
+//! one commit. With either variable set, and so in `scripts/nightly`, each run draws other cases.
 
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngSeed};
 
 /// The environment variable that multiplies the cases of every property test.
 pub const TIMES: &str = "CASES_TIMES";
+/// The seed of the usual cases, unless `PROPTEST_RNG_SEED` is set.
+const SEED: u64 = 1;
 
 /// Returns a proptest configuration with `usual` cases, times the value of [`TIMES`]. If [`TIMES`]
 /// is not set, `PROPTEST_CASES` replaces the number, if it is set. A failing case is printed and
 /// not written to a file; add it as a test of its own.
+///
+/// If neither variable is set, the cases are the same in each run.
 ///
 /// # Panics
 /// When [`TIMES`] is no whole number above zero.
@@ -29,12 +34,17 @@ pub fn cases(usual: u32) -> Config {
     let default = Config::default();
     let times = std::env::var(TIMES).ok();
     let is_set = std::env::var_os("PROPTEST_CASES").is_some();
-    let cases = match times {
-        Some(text) => usual.saturating_mul(times_of(&text)),
+    let cases = match &times {
+        Some(text) => usual.saturating_mul(times_of(text)),
         None if is_set => default.cases,
         None => usual,
     };
-    Config { cases, failure_persistence: None, ..default }
+    let is_usual = times.is_none() && !is_set;
+    let rng_seed = match default.rng_seed {
+        RngSeed::Random if is_usual => RngSeed::Fixed(SEED),
+        given => given,
+    };
+    Config { cases, failure_persistence: None, rng_seed, ..default }
 }
 
 fn times_of(text: &str) -> u32 {

@@ -14,8 +14,8 @@ use crate::workspace::{Package, dependencies_of_the_program, packages, root};
 /// packages of earlier lines. Packages of one line do not depend on each other.
 const PACKAGES: &[&[&str]] = &[
     &["turnpike-mutants", "turnpike-types", "test-cases"],
-    &["turnpike-proto"],
-    &["turnpike-plan", "turnpike-client", "test-network"],
+    &["turnpike-proto", "turnpike-shares"],
+    &["turnpike-plan", "turnpike-client", "turnpike-listen", "test-network"],
     &["turnpike-tariff"],
     &["turnpike-segment"],
     &["turnpike-store"],

@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    access, account, collect, demo, drill, front, handover, ingest, load, node, partition, plan,
-    pull, rate, status, suspense, table, up,
+    access, account, audit, cert, collect, database, demo, drill, front, handover, ingest, load,
+    node, partition, plan, pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -125,6 +125,9 @@ pub(crate) enum Command {
     /// Grants roles, issues tokens, and tests what a principal may do
     #[command(subcommand)]
     Access(access::AccessCommand),
+    /// Creates the roles of the shared database, and migrates its schema
+    #[command(subcommand)]
+    Database(database::DatabaseCommand),
     /// Opens, imports, changes and shows accounts
     #[command(subcommand)]
     Account(account::AccountCommands),
@@ -146,6 +149,9 @@ pub(crate) enum Command {
     /// Lists and recycles records that can't be rated yet
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
+    /// Lists, verifies, exports and trims the audit log: who changed what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Shows which node serves which partition
     Status(status::StatusArgs),
     /// Moves a partition to another member; no record is refused
@@ -156,6 +162,9 @@ pub(crate) enum Command {
     Forget(handover::ForgetArgs),
     /// Generates usage and measures the throughput
     Load(load::LoadArgs),
+    /// Makes an authority, issues, shows and renews certificates for TLS
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Injects faults into a cluster under load, and measures the effect on clients
     Drill(drill::DrillArgs),
 }
@@ -180,6 +189,7 @@ impl Command {
             Self::Front(args) => front::run(args.resolve(context)?).await,
             Self::Partition(command) => partition::run(command, context).await,
             Self::Access(command) => access::run(command, context).await,
+            Self::Database(command) => database::run(command, context).await,
             Self::Account(command) => account::run(command, context).await,
             Self::Plan(command) => plan::run(command, context).await,
             Self::Table(command) => table::run(command, context).await,
@@ -188,11 +198,13 @@ impl Command {
             Self::Rate(args) => rate::run(args),
             Self::Pull(args) => pull::run(args.resolve(context)?).await,
             Self::Suspense(command) => suspense::run(command, context).await,
+            Self::Audit(command) => audit::run(command, context).await,
             Self::Status(args) => status::run(args.resolve(context)?).await,
             Self::Handover(args) => handover::handover(args.resolve(context)?).await,
             Self::Drain(args) => handover::drain(args.resolve(context)?).await,
             Self::Forget(args) => handover::forget(args.resolve(context)?).await,
             Self::Load(args) => load::run(args.resolve(context)?).await,
+            Self::Cert(command) => cert::run(command),
             Self::Drill(args) => drill::run(args).await,
         }
     }

@@ -8,12 +8,14 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tonic::transport::Uri;
 use tonic::{Code, Response, Status};
+use turnpike_access::certificates::CertificateUse;
 use turnpike_client::{
     Batch, BatchSender, ClientError, ClientToken, FrontChannel, Fronts, SendEvent,
 };
 use turnpike_proto::access::v1::access_service_client::AccessServiceClient;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
+use turnpike_proto::audit::v1::audit_service_client::AuditServiceClient;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
@@ -22,13 +24,14 @@ use turnpike_types::limits;
 use crate::config::{AddressList, Config};
 use crate::exit::usage;
 use crate::settings::{Setting, SettingSource};
+use crate::tls::{TlsArgs, TlsSettings};
 use crate::{defaults, values};
 
 /// Options for the connection to a front.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClientArgs {
     /// The address of a front, or several separated by commas: if one does not answer, the next is
-    /// used [default: http://127.0.0.1:7070]
+    /// used [default: http://127.0.0.1:7070, or with --ca https://127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_FRONT", value_name = "URL,URL", help_heading = "Connection")]
     #[arg(value_delimiter = ',')]
     pub(crate) front: Vec<String>,
@@ -39,6 +42,8 @@ pub(crate) struct ClientArgs {
     /// A file with the token of `turnpike access token issue` that authenticates the requests
     #[arg(long, env = "TURNPIKE_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
     pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 /// A connection to one of several fronts; clones share it.
@@ -57,6 +62,8 @@ pub(crate) struct ClientSettings {
     pub(crate) fronts: Setting<Vec<String>>,
     /// The maximum time without progress.
     pub(crate) timeout: Duration,
+    /// The certificates, if an address begins with `https://`.
+    tls: Option<TlsSettings>,
     /// The file with the token that authenticates requests.
     pub(crate) token_file: Option<Setting<PathBuf>>,
 }
@@ -64,15 +71,21 @@ pub(crate) struct ClientSettings {
 impl ClientArgs {
     pub(crate) fn resolve(self, config: &Config) -> anyhow::Result<ClientSettings> {
         let file = &config.client;
+        let tls = self.tls.resolve(&config.tls, false)?;
+        let default = match &tls {
+            Some(_) => defaults::FRONT_URL_TLS,
+            None => defaults::FRONT_URL,
+        };
         let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
         let fronts = Setting::resolve(
             ("--front", Some(given).filter(|given| !given.is_empty())),
             ("client.front", file.front.as_ref().map(AddressList::list)),
-            vec![defaults::FRONT_URL.to_owned()],
+            vec![default.to_owned()],
         );
         for url in &fronts.value {
             check_address(url, fronts.source)?;
         }
+        let tls = checked_tls(tls, &fronts.value)?;
         let timeout = match (self.timeout, file.timeout.as_deref()) {
             (Some(timeout), _) => timeout,
             (None, Some(text)) => {
@@ -84,7 +97,7 @@ impl ClientArgs {
             ("--token-file", self.token_file),
             ("client.token-file", file.token_file.clone()),
         );
-        Ok(ClientSettings { fronts, timeout, token_file })
+        Ok(ClientSettings { fronts, timeout, tls, token_file })
     }
 }
 
@@ -92,11 +105,25 @@ impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
         let urls = self.fronts.value.clone();
-        let Some(file) = &self.token_file else {
-            return Front::connect_any(urls, self.timeout).await;
+        let token = match &self.token_file {
+            Some(file) => {
+                Some(ClientToken::from_file(&file.value).map_err(|why| file.refused(why))?)
+            }
+            None => None,
         };
-        let token = ClientToken::from_file(&file.value).map_err(|why| file.refused(why))?;
-        let connected = Fronts::connect_with_token(token, urls, self.timeout).await;
+        let connector = match &self.tls {
+            Some(tls) => Some(tls.open(CertificateUse::Client, None)?.connector()),
+            None => None,
+        };
+        let limit = self.timeout;
+        let connected = match (connector, token) {
+            (None, None) => Fronts::connect(urls, limit).await,
+            (None, Some(token)) => Fronts::connect_with_token(token, urls, limit).await,
+            (Some(connector), None) => Fronts::secure(connector, urls, limit).await,
+            (Some(connector), Some(token)) => {
+                Fronts::secure_with_token(connector, token, urls, limit).await
+            }
+        };
         connected.map(Front::from).map_err(told)
     }
 }
@@ -161,6 +188,10 @@ impl Front {
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
+    pub(crate) fn audit(&self) -> AuditServiceClient<FrontChannel> {
+        AuditServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
     pub(crate) fn cluster(&self) -> ClusterServiceClient<FrontChannel> {
         ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
@@ -200,9 +231,10 @@ impl From<Fronts> for Front {
 /// Translates an error of the client into a message for the user of the program.
 pub(crate) fn told(error: ClientError) -> anyhow::Error {
     match error {
-        ClientError::BadAddress { url } => {
-            usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"))
-        }
+        ClientError::BadAddress { url } => usage(format!(
+            "{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT (--front)"
+        )),
+        ClientError::NoCertificates { url } => usage(no_authority(&url)),
         ClientError::Unreachable { failures } => {
             let any = if failures.len() > 1 { "any of " } else { "" };
             anyhow!(
@@ -215,7 +247,8 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
             anyhow!("{url} did not answer within {limit:?}").context("look at `turnpike status`")
         }
         ClientError::Refused { code: Code::Unauthenticated, .. } => anyhow!(
-            "the front does not know who sends this: give a token that is valid (--token-file)"
+            "the front does not know who sends this: give a certificate (--certificate, --key, --ca) or \
+             a token (--token-file) that is valid"
         ),
         error => error.into(),
     }
@@ -223,14 +256,41 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
 
 /// Refuses an address that can't be a front's; the error names its source.
 fn check_address(url: &str, source: SettingSource) -> anyhow::Result<()> {
-    if url.starts_with("http://") && url.parse::<Uri>().is_ok() {
+    if (url.starts_with("http://") || is_secure(url)) && url.parse::<Uri>().is_ok() {
         return Ok(());
     }
     let place = match source {
         SettingSource::Key(key) => format!("{key} in the configuration file"),
         SettingSource::Option(_) | SettingSource::Default => "--front".to_owned(),
     };
-    Err(usage(format!("{url:?} is not a front's address; write http://HOST:PORT ({place})")))
+    Err(usage(format!(
+        "{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT ({place})"
+    )))
+}
+
+fn is_secure(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
+fn no_authority(url: &str) -> String {
+    format!(
+        "{url} is checked with the certificate of the cluster's authority: --ca FILE (or `ca` in \
+         [tls]) is missing"
+    )
+}
+
+/// The certificates that the addresses require. The file may be that of a server, so its
+/// certificates are not needed for an address without TLS; options are.
+fn checked_tls(tls: Option<TlsSettings>, urls: &[String]) -> anyhow::Result<Option<TlsSettings>> {
+    let secure = urls.iter().find(|url| is_secure(url));
+    match (tls, secure) {
+        (None, Some(url)) => Err(usage(no_authority(url))),
+        (Some(tls), None) if tls.is_option => Err(usage(format!(
+            "certificates are given, but {} is an address without TLS; write https://HOST:PORT",
+            urls.join(", ")
+        ))),
+        (tls, secure) => Ok(tls.filter(|_| secure.is_some())),
+    }
 }
 
 /// Translates a front's error into a message for the user.

@@ -3,6 +3,8 @@
 //! Order of precedence: the option, its environment variable, the file, the default. The command
 //! line parser handles the first two; a command reads an unset option from this configuration.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -19,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) database: Option<String>,
     #[serde(default)]
     pub(crate) client: ClientConfig,
+    #[serde(default)]
+    pub(crate) tls: TlsSection,
     #[serde(default)]
     pub(crate) log: LogConfig,
     #[serde(default)]
@@ -61,6 +65,17 @@ pub(crate) struct ClientConfig {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+/// The certificates of this process, as a server and as a client.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TlsSection {
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) insecure_plaintext: Option<bool>,
+}
+
 /// The log on standard error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -77,6 +92,7 @@ pub(crate) struct NodeSection {
     pub(crate) listen: Option<String>,
     pub(crate) advertise: Option<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) memory: Option<usize>,
     pub(crate) queue_bytes_max: Option<usize>,
     pub(crate) keys_max: Option<usize>,
     pub(crate) warm_standbys: Option<usize>,
@@ -90,6 +106,7 @@ pub(crate) struct NodeSection {
 pub(crate) struct FrontSection {
     pub(crate) listen: Option<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) memory: Option<usize>,
     pub(crate) admitted_bytes_max: Option<usize>,
 }
 
@@ -104,9 +121,10 @@ pub(crate) struct UpSection {
 }
 
 /// Every key of the file, by section; the empty section holds the top-level keys.
-pub(crate) const KEYS: [(&str, &[&str]); 6] = [
-    ("", &["database", "client", "log", "node", "front", "up"]),
+pub(crate) const KEYS: [(&str, &[&str]); 7] = [
+    ("", &["database", "client", "tls", "log", "node", "front", "up"]),
     ("client", &["front", "timeout", "token-file"]),
+    ("tls", &["certificate", "key", "ca", "cluster", "insecure-plaintext"]),
     ("log", &["format", "level"]),
     (
         "node",
@@ -115,6 +133,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 6] = [
             "listen",
             "advertise",
             "metrics",
+            "memory",
             "queue-bytes-max",
             "keys-max",
             "warm-standbys",
@@ -122,7 +141,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 6] = [
             "checkpoint-log-bytes",
         ],
     ),
-    ("front", &["listen", "metrics", "admitted-bytes-max"]),
+    ("front", &["listen", "metrics", "memory", "admitted-bytes-max"]),
     ("up", &["data", "listen", "nodes", "partitions"]),
 ];
 
@@ -134,7 +153,7 @@ impl Config {
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let place = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read(path).map_err(|error| {
             usage(format!("the configuration file {place} can't be read: {error} (--config)"))
         })?;
         Self::parse(&text).map_err(|wrong| usage(format!("{place}: {wrong}")))
@@ -150,10 +169,23 @@ impl Config {
     /// The log format in the file at `path`, even if the file has other errors: the message about
     /// these errors must have this format.
     pub(crate) fn log_format(path: Option<&Path>) -> Option<String> {
-        let text = std::fs::read_to_string(path?).ok()?;
+        let text = read(path?).ok()?;
         let table: toml::Table = toml::from_str(&text).ok()?;
         Some(table.get("log")?.get("format")?.as_str()?.to_owned())
     }
+}
+
+/// The maximum size of a configuration file, in bytes.
+const BYTES_MAX: u64 = 1024 * 1024;
+
+/// Reads a configuration file, and no more of it than its maximum size.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 /// Refuses an unknown key; the message has its line and the nearest known key.

@@ -45,6 +45,18 @@ pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn SharedDatabase>> {
         .context("the shared database can't be opened (--database)")
 }
 
+/// Brings the schema of the database at `url` up to date. On PostgreSQL, also grants the rights on its
+/// tables to the roles that `turnpike database roles` creates.
+pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
+    let is_postgres = ["postgres://", "postgresql://"].iter().any(|of| url.starts_with(of));
+    let done = if is_postgres {
+        turnpike_store::postgres::migrate(url).await
+    } else {
+        turnpike_store::open(url, &OpenOptions::default()).await.map(drop)
+    };
+    done.context("the shared database can't be migrated (--database)")
+}
+
 /// Opens the database at `url`; waits while it does not answer.
 ///
 /// # Errors

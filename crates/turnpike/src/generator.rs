@@ -5,7 +5,7 @@ use turnpike_client::Batch;
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
 use turnpike_proto::wire::{put_bytes, put_number, put_varint};
-use turnpike_types::Must;
+use turnpike_types::{AccountRange, Must};
 
 /// The kind of usage to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -42,8 +42,7 @@ pub(crate) struct GeneratorOptions<'a> {
     pub(crate) kind: UsageKind,
     pub(crate) run: &'a str,
     pub(crate) stream: u16,
-    pub(crate) first_account: u64,
-    pub(crate) accounts: u64,
+    pub(crate) accounts: AccountRange,
     pub(crate) batch_records: u32,
     pub(crate) attributes: u8,
     /// The start of every record, in microseconds since 1970.
@@ -65,6 +64,7 @@ pub(crate) struct Generator {
     /// The prefix of every record id of this stream.
     prefix: Vec<u8>,
     first_account: u64,
+    /// The number of accounts.
     accounts: u64,
     batch_records: u32,
     attributes: usize,
@@ -87,8 +87,9 @@ impl Generator {
             kind: spec.kind,
             source: format!("load-{run}"),
             prefix: format!("{run}-{stream}-").into_bytes(),
-            first_account: spec.first_account,
-            accounts: spec.accounts.max(1),
+            first_account: spec.accounts.first().0,
+            // A range has fewer than 2^64 accounts, because it begins at 1 or later.
+            accounts: spec.accounts.last().0 - spec.accounts.first().0 + 1,
             batch_records: spec.batch_records,
             attributes: usize::from(spec.attributes),
             start_us: spec.start_us,
@@ -182,20 +183,33 @@ mod tests {
 
     use super::*;
 
-    const SPEC: GeneratorOptions<'_> = GeneratorOptions {
-        kind: UsageKind::Octets,
-        run: "drill",
-        stream: 3,
-        first_account: 1,
-        accounts: 10,
-        batch_records: 100,
-        attributes: 2,
-        start_us: 1_000_000,
-    };
+    fn spec(first: u64, last: u64) -> GeneratorOptions<'static> {
+        GeneratorOptions {
+            kind: UsageKind::Octets,
+            run: "drill",
+            stream: 3,
+            accounts: AccountRange::new(first, last).unwrap(),
+            batch_records: 100,
+            attributes: 2,
+            start_us: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn records_are_for_the_accounts_up_to_the_largest_number_and_no_others() {
+        let mut generator = Generator::new(&spec(u64::MAX - 2, u64::MAX));
+        let batch = generator.next_batch(&mut 100).unwrap();
+        let mut accounts = HashSet::new();
+        let decode = |bytes: &[u8]| {
+            accounts.insert(UsageRecord::decode(bytes).unwrap().account_number);
+        };
+        batch.frame.walk(decode).unwrap();
+        assert_eq!(accounts, HashSet::from([u64::MAX - 2, u64::MAX - 1, u64::MAX]));
+    }
 
     #[test]
     fn batches_are_messages_that_any_client_could_have_sent() {
-        let mut generator = Generator::new(&SPEC);
+        let mut generator = Generator::new(&spec(1, 10));
         let (mut left, mut ids) = (250, HashSet::new());
         let mut sizes = Vec::new();
         while let Some(batch) = generator.next_batch(&mut left) {
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn a_run_repeats_itself_to_the_byte() {
         let frames = || {
-            let mut generator = Generator::new(&SPEC);
+            let mut generator = Generator::new(&spec(1, 10));
             let mut left = 150;
             std::iter::from_fn(move || generator.next_batch(&mut left).map(|batch| batch.frame))
                 .collect::<Vec<_>>()

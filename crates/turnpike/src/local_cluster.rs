@@ -6,6 +6,7 @@
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use turnpike_types::{AccountRange, Must};
 
 use crate::client::Front;
 use crate::context::Context;
-use crate::partitions::{Acceptance, rotated, specs, split};
+use crate::partitions::{Acceptance, create, rotated, specs, split};
 use crate::settings::Setting;
 use crate::telemetry::LogSettings;
 use crate::ui::{self, LogOutput};
@@ -45,6 +46,8 @@ pub(crate) struct ClusterPlan {
     pub(crate) accounts: Setting<AccountRange>,
     pub(crate) acceptance: Acceptance,
     pub(crate) listen: Setting<String>,
+    /// Whether other machines may connect to the front.
+    pub(crate) insecure_plaintext: bool,
     pub(crate) children: ChildSettings,
 }
 
@@ -82,7 +85,8 @@ impl LocalCluster {
         let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
         create_partitions(&database, plan, &names).await?;
         let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
-        let front = ["front", "--database", &url, "--listen", &plan.listen.value];
+        let mut front = vec!["front", "--database", &url, "--listen", &plan.listen.value];
+        front.extend(plan.insecure_plaintext.then_some("--insecure-plaintext"));
         let front = command("front", &front, &plan.children)?.start(START_MAX).await?;
         let pid = front.process.pid();
         ui::print_stderr(format_args!("front (pid {pid}) at http://{}", front.address));
@@ -202,11 +206,14 @@ async fn create_partitions(
                  new database"
             ));
         }
+        if let Some(unlike) = unlike_members(names, &specs) {
+            ui::print_stderr(format_args!("warning: {unlike}"));
+        }
         return Ok(());
     }
     let ranges = split(plan.accounts.value, plan.partitions.value)?;
     let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
-    Ok(database.create_partitions(&specs).await?)
+    create(database, &specs).await
 }
 
 /// The options, as written, that have no effect because they differ from the partitions of an
@@ -228,6 +235,27 @@ fn without_effect(plan: &ClusterPlan, specs: &[&PartitionSpec]) -> Vec<String> {
     options
 }
 
+/// A warning if the nodes that are started are not the members of the partitions.
+fn unlike_members(names: &[String], specs: &[&PartitionSpec]) -> Option<String> {
+    let started: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let members = specs.iter().flat_map(|spec| &spec.members);
+    let members: BTreeSet<&str> = members.map(|member| member.node.0.as_str()).collect();
+    let listed = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let (missing, idle) = (&members - &started, &started - &members);
+    let mut warnings = Vec::new();
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "the partitions have members that are not started: {} (--nodes states how many are)",
+            listed(missing)
+        ));
+    }
+    if !idle.is_empty() {
+        warnings
+            .push(format!("nodes that are members of no partition stay idle: {}", listed(idle)));
+    }
+    (!warnings.is_empty()).then(|| warnings.join("; "))
+}
+
 /// The command line of a child, with the parent's configuration file and log settings.
 fn command(
     name: &str,
@@ -236,6 +264,8 @@ fn command(
 ) -> anyhow::Result<ServerCommand> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    // The processes are on loopback, and the file's certificates are those of another process.
+    arguments.push("--without-tls".into());
     if let Some(path) = &settings.config_path {
         arguments.extend(["--config".into(), path.into()]);
     }
@@ -253,6 +283,10 @@ fn command(
             "TURNPIKE_METRICS",
             "TURNPIKE_ADVERTISE",
             "TURNPIKE_NODE_NAME",
+            "TURNPIKE_CERTIFICATE",
+            "TURNPIKE_KEY",
+            "TURNPIKE_CA",
+            "TURNPIKE_CLUSTER",
         ]),
         variables: Vec::new(),
         log: if settings.shows_logs { ServerLog::Shown } else { ServerLog::Discarded },

@@ -12,7 +12,9 @@
 //!    |                      data_dir.rs   the lock of a data directory
 //!    |                      local_cluster.rs  a cluster of child processes
 //!    |                      partitions.rs new partitions;  telemetry.rs  logs, metrics, health
-//!    +-- clients            client.rs     the connection to a front (turnpike-client), its errors
+//!    |    tls.rs  the certificates of servers and clients
+//!    +-- clients            stop_signals.rs  SIGINT and the like, for commands that stop in order
+//!                           client.rs     the connection to a front (turnpike-client), its errors
 //!                                         as messages
 //!                           apply.rs      account commands, retried until decided
 //!                           usage_file.rs files -> batches (batches.rs: their options)
@@ -68,9 +70,11 @@ mod plans;
 mod pull_totals;
 mod server;
 mod settings;
+mod stop_signals;
 mod tables;
 mod tally;
 mod telemetry;
+mod tls;
 mod ui;
 mod usage_file;
 mod values;

@@ -1,9 +1,13 @@
 //! The account ranges, the members and the acceptance of new partitions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use turnpike_store::{Member, PartitionSpec};
+use turnpike_access::Actor;
+use turnpike_access::audit::{Action, AuditLog, Intent};
+use turnpike_proto::audit::v1::AuditOutcome;
+use turnpike_store::{Member, PartitionSpec, SharedDatabase};
 use turnpike_types::{AccountRange, Must, NodeName, PartitionId, Priority, Timestamp, capped};
 
 use crate::defaults::HORIZON;
@@ -28,6 +32,26 @@ pub(crate) struct AcceptanceArgs {
 pub(crate) struct Acceptance {
     horizon: Setting<Duration>,
     accept_since: Option<Timestamp>,
+}
+
+/// Creates partitions, with entries in the audit log.
+pub(crate) async fn create(
+    database: &Arc<dyn SharedDatabase>,
+    specs: &[PartitionSpec],
+) -> anyhow::Result<()> {
+    let audit = AuditLog::start(Arc::clone(database), rand::random());
+    let shown = |spec: &PartitionSpec| format!("{}: accounts {}", spec.id, spec.range);
+    let listed: Vec<String> = specs.iter().map(shown).collect();
+    let intent = Intent::of(format!("{} partitions", specs.len())).with(listed.join("; "));
+    let operation = audit.begin(&Actor::local(), Action::PartitionCreate, &intent).await?;
+    let done = database.create_partitions(specs).await;
+    let (outcome, detail) = match &done {
+        Ok(()) => (AuditOutcome::Applied, String::new()),
+        Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
+        Err(error) => (AuditOutcome::Refused, error.to_string()),
+    };
+    operation.end(outcome, &detail, &[]).await;
+    Ok(done?)
 }
 
 impl AcceptanceArgs {

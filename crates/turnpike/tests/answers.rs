@@ -80,7 +80,7 @@ fn everyday_mistakes_are_reported_with_their_cause() {
 }
 
 fn a_further_version_says_what_subscribed_accounts_lose(cluster: &UpCluster) {
-    let further = PRICED.replace("version=\"1\" starts=\"2000", "version=\"2\" starts=\"2999");
+    let further = PRICED.replace("version=\"1\" starts=\"2000", "version=\"2\" starts=\"2199");
     let euro = cluster.write("euro.xml", &further.replace("USD", "EUR"));
     let refused = cluster.run(&["plan", "publish", &euro]);
     assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
@@ -96,7 +96,7 @@ fn a_further_version_says_what_subscribed_accounts_lose(cluster: &UpCluster) {
     for ran in [diff, published] {
         assert_eq!(ran.code, 0, "{}", ran.err);
         let words =
-            "version 2 has no parameter \"price\", and version 1 has it: from 2999-01-01 on";
+            "version 2 has no parameter \"price\", and version 1 has it: from 2199-01-01 on";
         says(&ran, &["warning: ", words, "unknown-plan"]);
     }
 }

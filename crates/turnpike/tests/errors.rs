@@ -145,6 +145,7 @@ fn a_port_that_is_taken() {
     fails(&["front", "--database", &url, "--listen", &address], 1, &said);
     fails(&["node", "--name", "a", "--database", &url, "--listen", &address], 1, &said);
     let everywhere = ["node", "--name", "a", "--database", &url, "--listen", "0.0.0.0:0"];
+    let everywhere = [&everywhere[..], &["--insecure-plaintext"]].concat();
     fails(&everywhere, 2, &["--advertise HOST:"]);
 }
 

@@ -6,11 +6,13 @@ use crate::support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 
 use support::server::{Server, http, until_status};
 use support::{free_port, ran, run, turnpike};
 use tempfile::TempDir;
 use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
+use turnpike_harness::process::without_settings;
 
 /// A new database in a directory of its own, with partitions of nodes a and b.
 fn database() -> (TempDir, String) {
@@ -410,4 +412,39 @@ fn a_client_moves_to_the_next_front_when_the_one_in_use_ends() {
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("another front is used"), "the first one was not in use:\n{log}");
     assert!(other.runs());
+}
+
+#[test]
+fn w7_with_few_file_descriptors_a_front_answers_among_silent_connections() {
+    let (_dir, url) = database();
+    let front = turnpike(&["front", "--listen", "127.0.0.1:0", "--database", &url]);
+    let mut limited = Command::new("sh");
+    without_settings(&mut limited).args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""]);
+    limited.arg(front.get_program()).args(front.get_args());
+    let mut front = Server::of(limited);
+    let address = front.address();
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let status = run(&["status", "--front", &format!("http://{address}")]);
+    // There is no node; the front says so.
+    assert!(status.code != 0 || !status.out.is_empty());
+    assert!(!status.err.contains("no front answers"), "{}", status.err);
+    assert_eq!(silent.len(), 200);
+    front.signal("-TERM");
+    let (code, log) = front.ended();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn the_memory_for_requests_is_checked_at_the_start() {
+    let small = run(&["front", "--database", "memory:", "--memory", "1000"]);
+    assert_eq!(small.code, 2, "{}", small.err);
+    assert!(small.err.contains("--memory 1000: write at least 134217728"), "{}", small.err);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("turnpike.toml");
+    std::fs::write(&file, "[node]\nname = \"a\"\nqueue-bytes-max = 2000000000\n").unwrap();
+    let file = file.display().to_string();
+    let large = ["--config", &file, "node", "--database", "memory:", "--memory", "1073741824"];
+    let large = run(&large);
+    assert_eq!(large.code, 2, "{}", large.err);
+    assert!(large.err.contains("node.queue-bytes-max in the configuration file"), "{}", large.err);
 }

@@ -9,11 +9,15 @@
 mod access;
 mod accounts;
 mod answers;
+mod audit;
+mod certificates;
 mod client_example;
+mod database_roles;
 mod demo;
 mod docs;
 mod drill;
 mod errors;
+mod load;
 mod open_accounts;
 mod operator;
 mod plan_tools;

@@ -18,6 +18,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::limits::IDENTITY_BYTES_MAX;
+use crate::text::{has_control, shown};
 
 const IPV4_BITS: u8 = 32;
 const IPV6_BITS: u8 = 128;
@@ -56,16 +57,6 @@ pub struct IdentityError {
 
 fn wrong(problem: String, remedy: impl Into<String>) -> IdentityError {
     IdentityError { problem, remedy: remedy.into() }
-}
-
-/// Quotes a text for a message and cuts it if it is long.
-fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 64;
-    if text.chars().count() <= CHARS_MAX {
-        return format!("{text:?}");
-    }
-    let start: String = text.chars().take(CHARS_MAX).collect();
-    format!("{start:?}...")
 }
 
 impl Identity {
@@ -264,7 +255,7 @@ fn user(text: &str, name: &str) -> Result<Identity, IdentityError> {
     if name.is_empty() {
         return Err(wrong(format!("{} names no user", shown(text)), "write user:NAME"));
     }
-    if name.chars().any(char::is_control) {
+    if has_control(name) {
         let problem = format!("{} has a control character", shown(text));
         return Err(wrong(
             problem,

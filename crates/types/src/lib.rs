@@ -15,6 +15,8 @@
 //!  detail.rs   Detail, Suspension                    details of suspense reasons
 //!  must.rs     Must                                 assertion of an internal invariant
 //!  capped.rs   capped                               counts as narrower integers
+//!  text.rs     TextKind                         what a legal name, id or attribute is
+//!  dates.rs    the dates that commands may name
 //!  limits.rs   limits that both ends of a connection must agree on
 //! ```
 //!
@@ -24,10 +26,11 @@
 //! - An [`AccountRange`] is never empty.
 //!
 //! Not checked here: that an account, partition or node exists, and that input respects the limits
-//! of limits.rs. The crates that read input check this.
+//! of limits.rs and the rules of text.rs and dates.rs. The crates that read input check this.
 
 mod capped;
 mod csv_line;
+pub mod dates;
 mod detail;
 mod identity;
 mod iso_4217;
@@ -40,6 +43,7 @@ mod outcome;
 mod owner;
 mod place;
 mod record;
+pub mod text;
 mod time;
 
 pub use capped::{Count, Largest, capped};

@@ -35,6 +35,29 @@ pub const EXAMPLES_BYTES_MAX: usize = 1024 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The maximum number of account commands in a request.
 pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
+/// The maximum number of identities in one account command.
+pub const IDENTITIES_IN_COMMAND_MAX: usize = 1_000;
+/// The maximum number of subscriptions of an account, ended ones and alternatives included. An
+/// owner keeps them in memory, and looks through all of them for each interval that it rates in.
+pub const SUBSCRIPTIONS_MAX: usize = 2_000;
+/// The maximum number of offers of options to an account, ended ones included.
+pub const OFFERS_MAX: usize = 500;
+/// The maximum size of the settings and subscriptions of an account, encoded, in bytes.
+pub const ACCOUNT_BYTES_MAX: usize = 1024 * 1024;
+/// The maximum number of changes of an account's settings, its opening included: one a day for ten
+/// years.
+pub const SETTINGS_CHANGES_MAX: usize = 4_000;
+/// The maximum number of consumers of the feed. Each has a cursor in every partition.
+pub const CONSUMERS_MAX: usize = 1_000;
+/// The maximum number of records in suspense of one partition. Each takes some 300 bytes of its
+/// owner's memory, and of each warm replica's.
+pub const SUSPENDED_MAX: usize = 1_000_000;
+/// The maximum number of plans in the catalogue, and the maximum number of its tables.
+pub const CATALOGUE_IDS_MAX: usize = 10_000;
+/// The maximum size of all published plans, in bytes of XML. Nodes keep all of them.
+pub const CATALOGUE_PLAN_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The maximum size of all published tables, in bytes of text.
+pub const CATALOGUE_TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// The maximum number of records in a request to decide (P28), and of keys and refusals in a request
 /// to recycle (P35): the owner processes nothing else meanwhile.
 pub const DECIDED_MAX: usize = 1_000;

@@ -164,8 +164,10 @@ reasons! {
         /// The identity of the record is not a valid address or telephone number, or names several
         /// addresses.
         BadIdentity = 11, "bad-identity";
+        /// A text of the record has a control character, such as NUL or a line break.
+        BadText = 12, "bad-text";
         /// The sender may not send records of this account, or from this source.
-        NotPermitted = 12, "not-permitted";
+        NotPermitted = 13, "not-permitted";
     }
 }
 

@@ -72,6 +72,24 @@ impl AccountRange {
         self.first.0 <= account.0 && account.0 <= self.last.0
     }
 
+    /// The lowest number in the range that is in none of `ranges`, each given by its first and last
+    /// number; `None` if all are.
+    pub fn first_outside(self, ranges: &[(u64, u64)]) -> Option<AccountNumber> {
+        let mut sorted = ranges.to_vec();
+        sorted.sort_unstable();
+        let mut next = self.first.0;
+        for (first, last) in sorted {
+            if first > next {
+                break;
+            }
+            if last >= self.last.0 {
+                return None;
+            }
+            next = next.max(last + 1);
+        }
+        Some(AccountNumber(next))
+    }
+
     /// Whether the two ranges have an account in common.
     pub const fn overlaps(self, other: Self) -> bool {
         self.first.0 <= other.last.0 && other.first.0 <= self.last.0
@@ -81,5 +99,24 @@ impl AccountRange {
 impl fmt::Display for AccountRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_account_in_no_range_is_found_up_to_the_largest_number() {
+        let of = |first, last, ranges: &[(u64, u64)]| {
+            AccountRange::new(first, last).unwrap().first_outside(ranges).map(|number| number.0)
+        };
+        assert_eq!(of(5, 9, &[]), Some(5));
+        assert_eq!(of(5, 9, &[(1, 4), (10, 20)]), Some(5));
+        assert_eq!(of(5, 9, &[(8, 20), (1, 6)]), Some(7));
+        assert_eq!(of(5, 9, &[(1, 8)]), Some(9));
+        assert_eq!(of(5, 9, &[(7, 9), (1, 6)]), None);
+        assert_eq!(of(u64::MAX - 1, u64::MAX, &[(1, u64::MAX - 1)]), Some(u64::MAX));
+        assert_eq!(of(1, u64::MAX, &[(1, u64::MAX)]), None);
     }
 }

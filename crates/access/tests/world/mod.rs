@@ -13,10 +13,10 @@ use rustls_pki_types::CertificateDer;
 use tonic::{Code, Status};
 use tower_layer::Layer as _;
 use tower_service::Service;
+use turnpike_access::audit::AuditLog;
 use turnpike_access::tokens::form::{Claims, SigningKey, key_id, new_id};
-use turnpike_access::{
-    Access, AccessApi, AccessConfig, Actor, GuardLayer, Peer, Permit, Principal,
-};
+use turnpike_access::{Access, AccessApi, AccessConfig, Actor, GuardLayer, Permit, RequestIdLayer};
+use turnpike_listen::Peer;
 use turnpike_proto::access::v1::access_service_server::AccessService as _;
 use turnpike_proto::access::v1::{
     AccountSpan, AddKeyRequest, AddTokenRequest, GrantRequest, GrantResponse,
@@ -42,7 +42,6 @@ pub(crate) fn remote() -> SocketAddr {
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
     pub(crate) permit: Permit,
-    pub(crate) principal: Principal,
     pub(crate) actor: Actor,
 }
 
@@ -63,7 +62,6 @@ impl Service<Request<()>> for Inner {
         let extensions = request.extensions();
         let admitted = Admitted {
             permit: extensions.get::<Permit>().unwrap().clone(),
-            principal: extensions.get::<Arc<Principal>>().unwrap().as_ref().clone(),
             actor: extensions.get::<Actor>().unwrap().clone(),
         };
         ready(Ok(Response::new(Some(Box::new(admitted)))))
@@ -128,7 +126,8 @@ impl World {
     ) -> Self {
         let access = Access::of_front(config(is_tls), Arc::clone(&db), clock);
         access.refresh().await.unwrap();
-        let api = AccessApi::new(access.clone(), Arc::clone(&db));
+        let audit = AuditLog::start(Arc::clone(&db), 1);
+        let api = AccessApi::new(access.clone(), Arc::clone(&db), audit);
         Self { db, access, api, now }
     }
 
@@ -154,7 +153,7 @@ impl World {
         let admitted = call(&self.access, Call::new(path).certificate(admin)).unwrap();
         let mut request = tonic::Request::new(message);
         request.extensions_mut().insert(admitted.permit);
-        request.extensions_mut().insert(Arc::new(admitted.principal));
+        request.extensions_mut().insert(admitted.actor);
         request
     }
 
@@ -220,9 +219,9 @@ pub(crate) fn span(first: u64, last: u64) -> Option<AccountSpan> {
     Some(AccountSpan { first, last })
 }
 
-/// Sends a request through the guard.
+/// Sends a request through the layers before all services.
 pub(crate) fn call(access: &Access, call: Call) -> Result<Admitted, Status> {
-    let mut guard = GuardLayer::new(access.clone()).layer(Inner);
+    let mut guard = RequestIdLayer.layer(GuardLayer::new(access.clone()).layer(Inner));
     let mut request = Request::builder().uri(&call.path);
     for (name, value) in &call.headers {
         request = request.header(name, value);

@@ -18,6 +18,7 @@ pub(crate) struct Lines<R: Read> {
     pub(super) file: String,
     state: State<R>,
     bytes_max: usize,
+    searched_bytes_max: u64,
     buffer: Vec<u8>,
     /// The length of the current line in bytes, including bytes that are not kept in `buffer`.
     bytes: u64,
@@ -35,11 +36,16 @@ enum State<R: Read> {
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;
+/// How many bytes are read in search of the end of a line, NUL bytes before the line included. A
+/// device such as `/dev/zero`, and a pipe without line breaks, never end.
+const SEARCHED_BYTES_MAX: u64 = 4 << 30;
 
-/// The end of a line: a line break, or the end of the file.
+/// The end of a line, if it has one: a line break, or the end of the file.
 enum Found {
     Break,
     End,
+    /// Neither within the bytes that are read.
+    None,
 }
 
 impl<R: Read> Lines<R> {
@@ -48,6 +54,7 @@ impl<R: Read> Lines<R> {
             file: file.to_owned(),
             state: State::New(reader),
             bytes_max,
+            searched_bytes_max: SEARCHED_BYTES_MAX,
             buffer: Vec::new(),
             bytes: 0,
             line: 0,
@@ -68,11 +75,16 @@ impl<R: Read> Lines<R> {
             self.line += 1;
             (self.bytes, self.after_cr) = {
                 self.buffer.clear();
-                match read_line(reader, &mut self.buffer, self.bytes_max, self.after_cr) {
+                let most = (self.bytes_max, self.searched_bytes_max);
+                match read_line(reader, &mut self.buffer, most, self.after_cr) {
                     Ok((Found::Break, bytes, after_cr)) => (bytes, after_cr),
                     Ok((Found::End, bytes, _)) => {
                         self.state = State::Ended;
                         (bytes, false)
+                    }
+                    Ok((Found::None, ..)) => {
+                        self.state = State::Ended;
+                        return Some(Err(self.endless()));
                     }
                     Err(error) => {
                         self.state = State::Ended;
@@ -97,6 +109,16 @@ impl<R: Read> Lines<R> {
             }
             return Some(Ok(self.line));
         }
+    }
+
+    fn endless(&self) -> Fault {
+        let problem = format!("no line ends within {} bytes", self.searched_bytes_max);
+        let remedy = format!(
+            "give a file with lines of at most {} bytes; if a log begins a line with many NUL bytes, \
+             remove them: tr -d '\\0'",
+            self.bytes_max
+        );
+        Problem::row(problem, remedy).fatal_at(&self.file, self.line)
     }
 
     fn open(&mut self) -> Result<(), Fault> {
@@ -151,11 +173,14 @@ impl<R: Read> Lines<R> {
 fn read_line<R: Read>(
     reader: &mut BufReader<R>,
     line: &mut Vec<u8>,
-    bytes_max: usize,
+    (bytes_max, searched_bytes_max): (usize, u64),
     mut after_cr: bool,
 ) -> std::io::Result<(Found, u64, bool)> {
-    let mut bytes: u64 = 0;
+    let (mut bytes, mut searched): (u64, u64) = (0, 0);
     loop {
+        if searched >= searched_bytes_max {
+            return Ok((Found::None, bytes, false));
+        }
         let mut chunk = match reader.fill_buf() {
             Ok([]) => return Ok((Found::End, bytes, false)),
             Ok(chunk) => chunk,
@@ -181,8 +206,31 @@ fn read_line<R: Read>(
         used += content.len() + usize::from(end.is_some());
         let is_cr = end.is_some_and(|at| chunk.get(at) == Some(&b'\r'));
         reader.consume(used);
+        searched += used as u64;
         if end.is_some() {
             return Ok((Found::Break, bytes, is_cr));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// `/dev/zero`, and a pipe without a line break.
+    #[test]
+    fn a_line_that_never_ends_is_a_fault_that_ends_the_file() {
+        for byte in [0, b'x'] {
+            let mut lines = Lines::new("f", std::io::repeat(byte), 1_000);
+            lines.searched_bytes_max = 1 << 20;
+            let fault = lines.next_line().unwrap().unwrap_err();
+            assert!(fault.is_fatal());
+            let told = fault.to_string();
+            for words in ["f", "1", "1048576 bytes", "at most 1000 bytes"] {
+                assert!(told.contains(words), "{told}");
+            }
+            assert!(lines.next_line().is_none() && lines.buffer.capacity() < 10_000);
         }
     }
 }

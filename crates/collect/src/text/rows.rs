@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use turnpike_types::limits::ATTRIBUTES_MAX;
 use turnpike_types::{CsvLine, CsvLineError};
 
 use super::Lines;
@@ -12,6 +13,9 @@ use crate::fault::{Problem, shown};
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 /// The longest row, in bytes. A record of 16 KiB fits, even if all of its quotes are doubled.
 const LINE_BYTES_MAX: usize = 256 * 1024;
+/// The most columns of a header. A record has at most 64 attributes and 64 measures, and columns
+/// may be empty.
+const COLUMNS_MAX: usize = 1_024;
 
 /// Reads rows with as many cells as the header.
 ///
@@ -93,6 +97,16 @@ impl<R: Read> CsvRows<R> {
             }
         };
         self.header = split(self.separator)?;
+        let columns = self.header.len();
+        if columns > COLUMNS_MAX {
+            self.header = Vec::new();
+            return Err(Problem::row(
+                format!("the header has {columns} columns"),
+                format!(
+                    "write at most {COLUMNS_MAX}; a record has at most {ATTRIBUTES_MAX} attributes"
+                ),
+            ));
+        }
         Ok(())
     }
 

@@ -51,7 +51,7 @@ fn overview(reports: &[Report]) -> String {
         let name = report.scenario;
         write!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{}", chip(report.verdict))
             .must(IN_MEMORY);
-        if report.verdict == Verdict::LeftOut {
+        if !report.verdict.has_figures() {
             writeln!(out, "<td colspan=\"9\">{}</tr>", escaped(&report.why.join("; ")))
                 .must(IN_MEMORY);
             continue;
@@ -68,7 +68,7 @@ fn overview(reports: &[Report]) -> String {
         writeln!(
             out,
             "<td>{}<td>{p50}<td>{p99}<td>{max}<td>{}<td>{sent}<td>{rated}<td>{lost}<td>{doubled}</tr>",
-            report.faults.len(),
+            report.effective_faults(),
             targets.join(", "),
         ).must(IN_MEMORY);
     }
@@ -78,7 +78,7 @@ fn overview(reports: &[Report]) -> String {
 fn chip(verdict: Verdict) -> String {
     let class = match verdict {
         Verdict::Passed => "passed",
-        Verdict::TargetMissed => "missed",
+        Verdict::TargetMissed | Verdict::NotJudged => "missed",
         Verdict::Violated => "violated",
         Verdict::LeftOut => "left-out",
     };
@@ -97,7 +97,7 @@ fn section(out: &mut String, report: &Report) {
             report.why.iter().map(|why| format!("<li>{}", escaped(why))).collect();
         writeln!(out, "<ul class=\"why\">{}</ul>", why.join("\n")).must(IN_MEMORY);
     }
-    if report.verdict != Verdict::LeftOut {
+    if report.verdict.has_figures() {
         let Report { waits, records, .. } = report;
         writeln!(
             out,

@@ -28,9 +28,8 @@ async fn run(world: &mut World) -> Result<()> {
     for round in 0..world.repeat() {
         world.steady().await?;
         let partitions = world.partitions();
-        let database = world.database.clone();
         world.fault("database down".to_owned(), partitions, PauseMeasure::FromEnd);
-        database.restart(Duration::from_millis(750) * (round % 5)).await?;
+        world.restart_database(Duration::from_millis(750) * (round % 5)).await?;
         let back = world.ends();
         world.served_since(back).await?;
     }

@@ -5,6 +5,7 @@ use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
 
 use crate::cluster::ClusterLayout;
 use crate::pause::PauseMeasure;
+use crate::undo::OperatorRequest;
 use crate::world::World;
 
 use super::{Guarantee, Needs, Quantile, Scenario, Size, Target, USUAL};
@@ -47,6 +48,7 @@ async fn handover(world: &mut World) -> Result<()> {
         let (partition, to) = world.some_standby().context("no partition has a warm standby")?;
         world.fault(format!("{partition} to {to}"), vec![partition], PauseMeasure::LongestWait);
         let request = HandoverRequest { partition, to: to.clone(), for_ms: WISH_MS };
+        world.undo.note(OperatorRequest::Pin(partition));
         world.operator().handover(request).await?;
         world.owned(&[partition], |owner| owner == to).await?;
         let since = world.ends();
@@ -59,6 +61,7 @@ async fn handover(world: &mut World) -> Result<()> {
         // Cancel the request, so that the members' priorities determine the owner again.
         let request = HandoverRequest { partition, ..HandoverRequest::default() };
         world.operator().handover(request).await?;
+        world.undo.undone(&OperatorRequest::Pin(partition));
     }
     world.steady().await
 }
@@ -70,11 +73,14 @@ async fn drain(world: &mut World) -> Result<()> {
         let partitions = world.owned_by(&node);
         world.fault(format!("drain {node}"), partitions.clone(), PauseMeasure::LongestWait);
         let mut request = DrainRequest { node: node.clone(), drained: true };
+        let in_force = OperatorRequest::Drain(node.clone());
+        world.undo.note(in_force.clone());
         world.operator().drain(request.clone()).await?;
         let emptied = world.owned(&partitions, |owner| owner != node).await;
         let since = world.ends();
         request.drained = false;
         world.operator().drain(request).await?;
+        world.undo.undone(&in_force);
         emptied?;
         world.served_since(since).await?;
     }

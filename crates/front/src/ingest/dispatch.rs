@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use turnpike_proto::frame::BatchFrame;
+use turnpike_shares::ClientKey;
 use turnpike_types::PartitionId;
 
 use crate::core::Core;
@@ -22,6 +23,7 @@ use crate::ingest::sub_batch::{Arrival, PendingSubBatch};
 /// The senders of one client stream, and the order of its refused batches.
 pub(crate) struct Dispatch {
     core: Arc<Core>,
+    client: ClientKey,
     arrival: Arrival,
     acks: Acks,
     stall: Arc<Stall>,
@@ -29,9 +31,10 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(crate) fn new(core: &Arc<Core>, arrival: Arrival, acks: Acks) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, client: ClientKey, arrival: Arrival, acks: Acks) -> Self {
         Self {
             core: Arc::clone(core),
+            client,
             arrival,
             acks,
             stall: Arc::default(),
@@ -115,7 +118,8 @@ impl Dispatch {
             let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);
             let sender = self.senders.entry(part.partition).or_insert_with(|| {
                 let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
-                partition_sender::open(&self.core, part.partition, self.arrival, acks, stall)
+                let from = (self.client, self.arrival);
+                partition_sender::open(&self.core, part.partition, from, acks, stall)
             });
             gone.extend(sender.push(PendingSubBatch::new(
                 part.records,

@@ -24,6 +24,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +34,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
+use turnpike_access::request_id;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::{REFERRED, UNREACHABLE};
+use turnpike_shares::{ClientKey, Share, Shares};
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::core::Core;
@@ -65,7 +68,7 @@ impl SenderQueue {
 pub(crate) fn open(
     core: &Arc<Core>,
     partition: PartitionId,
-    arrival: Arrival,
+    (client, arrival): (ClientKey, Arrival),
     acks: Acks,
     stall: Arc<Stall>,
 ) -> SenderQueue {
@@ -73,6 +76,7 @@ pub(crate) fn open(
     let sender = PartitionSender {
         core: Arc::clone(core),
         partition,
+        client,
         arrival,
         queue,
         open: true,
@@ -83,13 +87,14 @@ pub(crate) fn open(
         search: core.owners.search(partition),
         _counted: GaugeGuard::sender(),
     };
-    core.tasks.spawn(sender.run());
+    core.tasks.spawn(request_id::carried(sender.run()));
     SenderQueue(pushed)
 }
 
 struct PartitionSender {
     core: Arc<Core>,
     partition: PartitionId,
+    client: ClientKey,
     arrival: Arrival,
     queue: mpsc::UnboundedReceiver<PendingSubBatch>,
     /// Whether more sub-batches may arrive through the queue.
@@ -113,6 +118,51 @@ struct Session {
     sent_bytes: usize,
     /// The sequence number of the oldest unanswered sub-batch.
     oldest: u64,
+    room: NodeRoom,
+}
+
+/// The room of this session for sub-batches in flight to the node.
+struct NodeRoom {
+    client: ClientKey,
+    of_node: Arc<Shares>,
+    /// The room of each sub-batch that was sent, oldest first.
+    taken: VecDeque<Share>,
+    /// The room for the next sub-batch, which the session waits for.
+    wish: Option<Pin<Box<dyn Future<Output = Share> + Send>>>,
+    /// The room for the next sub-batch, once it was granted.
+    granted: Option<Share>,
+}
+
+impl NodeRoom {
+    const fn new(client: ClientKey, of_node: Arc<Shares>) -> Self {
+        Self { client, of_node, taken: VecDeque::new(), wish: None, granted: None }
+    }
+
+    /// Takes room for the next sub-batch, or begins to wait for it. Returns whether there is room.
+    fn take(&mut self, bytes: usize) -> bool {
+        if self.wish.is_some() {
+            return false;
+        }
+        let granted = self.granted.take().or_else(|| self.of_node.try_take(self.client, bytes));
+        let Some(share) = granted else {
+            let (room, client) = (Arc::clone(&self.of_node), self.client);
+            self.wish = Some(Box::pin(async move { room.take(client, bytes).await }));
+            return false;
+        };
+        self.taken.push_back(share);
+        true
+    }
+
+    /// Waits until the room for the next sub-batch is granted; for ever if none is wished for.
+    async fn granted(&mut self) {
+        match &mut self.wish {
+            Some(wish) => {
+                self.granted = Some(wish.await);
+                self.wish = None;
+            }
+            None => pending().await,
+        }
+    }
 }
 
 /// The next step of a sender.
@@ -185,10 +235,16 @@ impl PartitionSender {
             Ok(client) => client,
             Err(error) => return self.failed(error.to_string()),
         };
+        let room = match self.core.owners.room(&address) {
+            Ok(room) => NodeRoom::new(self.client, room),
+            Err(error) => return self.failed(error.to_string()),
+        };
         let (requests, outgoing) = mpsc::channel(self.core.config.sender_window_batches);
-        let mut session = Session { address, epoch, requests, sent: 0, sent_bytes: 0, oldest: 0 };
+        let (sent, sent_bytes, oldest) = (0, 0, 0);
+        let mut session = Session { address, epoch, requests, sent, sent_bytes, oldest, room };
         self.fill(&mut session);
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
+        request_id::add_to(call.metadata_mut());
         if is_referred {
             call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         }
@@ -235,6 +291,7 @@ impl PartitionSender {
                     self.core.routes.hint_stale();
                     look_at += self.core.config.look_gap();
                 }
+                () = session.room.granted() => {}
                 sub = self.queue.recv(), if self.open => {
                     if self.pending.is_empty() {
                         look_at = Instant::now();
@@ -283,15 +340,24 @@ impl PartitionSender {
                 // show which.
                 return;
             };
+            if !session.room.take(sub.records_bytes) {
+                return;
+            }
             let guided_us = match self.arrival {
                 Arrival::First => sub.guided_us,
-                Arrival::Recycled { mark } => mark.map_or(0, stated_mark),
+                Arrival::Recycled { mark, .. } => mark.map_or(0, stated_mark),
+            };
+            let recycled_from = match self.arrival {
+                Arrival::First => None,
+                Arrival::Recycled { from, .. } => Some(from.0),
             };
             place.send(sub.frame(SubBatchHead {
                 partition: self.partition.0,
                 sequence: session.oldest + session.sent as u64,
-                recycled: matches!(self.arrival, Arrival::Recycled { .. }),
+                recycled: recycled_from.is_some(),
                 guided_us,
+                client: self.client.0,
+                recycled_from: recycled_from.unwrap_or(0),
             }));
             session.sent += 1;
             session.sent_bytes = bytes;
@@ -388,6 +454,9 @@ impl PartitionSender {
         session.sent -= 1;
         session.sent_bytes -= sub.records_bytes;
         session.oldest += 1;
+        // Gives back the room of the sub-batch.
+        let room = session.room.taken.pop_front();
+        assert!(room.is_some(), "each sub-batch in flight has room");
         Some(sub)
     }
 

@@ -33,6 +33,7 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
+use turnpike_shares::ClientKey;
 use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, limits};
 
 use crate::FrontError;
@@ -51,8 +52,11 @@ const _: () = assert!(CHUNK <= limits::DECIDED_MAX);
 /// The number of partitions that decide records of one batch at the same time.
 const PARTITIONS_AT_ONCE: usize = 16;
 
-/// Records that a first holder decided: later changes of bindings do not matter to them.
-const DECIDED: Arrival = Arrival::Recycled { mark: None };
+/// Records that a first holder decided, and that wait in the partition `from`: later changes of
+/// bindings do not matter to them.
+const fn decided_in(from: PartitionId) -> Arrival {
+    Arrival::Recycled { mark: None, from }
+}
 
 /// A record whose identity changed hands.
 pub(crate) struct MovedRecord {
@@ -99,16 +103,16 @@ fn candidate(record: &[u8], histories: &HistoryBySpelling) -> Option<MovedRecord
     Some(MovedRecord { record: record.to_vec(), first, to: bound_at(history, found.start) })
 }
 
-/// Decides each of `candidates`, and rates each record for the account of its decision. `recycled`:
-/// the age of the records was checked when they first arrived (P35). Returns the outcomes in the
+/// Decides each of `candidates`, and rates each record for the account of its decision. `waits_in`:
+/// the partition in whose suspense the records wait since their age was checked (P35). Returns the outcomes in the
 /// order of `candidates`.
 pub(crate) async fn reassign(
     core: &Arc<Core>,
     candidates: &[MovedRecord],
-    recycled: bool,
+    waits_in: Option<PartitionId>,
 ) -> Vec<Decided> {
     let mut outcomes = uncovered(candidates);
-    let mut deciding = decide_by_partition(core, candidates, recycled);
+    let mut deciding = decide_by_partition(core, candidates, waits_in);
     while let Some(decided) = deciding.next().await {
         set(&mut outcomes, decided);
     }
@@ -122,10 +126,10 @@ pub(crate) async fn reassign(
 pub(crate) async fn reassign_all(
     core: &Arc<Core>,
     candidates: &[MovedRecord],
-    recycled: bool,
+    waits_in: Option<PartitionId>,
 ) -> Result<Vec<Decided>, String> {
     let mut outcomes = uncovered(candidates);
-    let mut deciding = decide_by_partition(core, candidates, recycled);
+    let mut deciding = decide_by_partition(core, candidates, waits_in);
     while let Some(decided) = deciding.next().await {
         if let Some(message) = retry_of(decided.iter().map(|(_, outcome)| outcome)) {
             return Err(message.to_owned());
@@ -164,7 +168,7 @@ fn retry_of<'a>(mut outcomes: impl Iterator<Item = &'a Decided>) -> Option<&'a s
 fn decide_by_partition<'a>(
     core: &'a Arc<Core>,
     candidates: &'a [MovedRecord],
-    recycled: bool,
+    waits_in: Option<PartitionId>,
 ) -> impl Stream<Item = Vec<(usize, Decided)>> + Unpin + 'a {
     metrics::counter!("turnpike_front_reassigned_total").increment(candidates.len() as u64);
     let table = core.routes.table();
@@ -178,7 +182,7 @@ fn decide_by_partition<'a>(
     }
     let deciding: Vec<_> = by_partition
         .into_iter()
-        .map(|(partition, moved)| decide_in(core, partition, moved, recycled))
+        .map(|(partition, moved)| decide_in(core, partition, moved, waits_in))
         .collect();
     futures::stream::iter(deciding).buffer_unordered(PARTITIONS_AT_ONCE)
 }
@@ -189,7 +193,7 @@ async fn decide_in(
     core: &Arc<Core>,
     partition: PartitionId,
     moved: Vec<(usize, &MovedRecord)>,
-    recycled: bool,
+    waits_in: Option<PartitionId>,
 ) -> Vec<(usize, Decided)> {
     let mut decided: Vec<(usize, Decided)> = Vec::with_capacity(moved.len());
     let mut failed: Option<String> = None;
@@ -199,7 +203,7 @@ async fn decide_in(
             Some(message) => vec![Decided::Retry(message.clone()); chunk.len()],
             None => {
                 let deadline = Instant::now() + core.config.answer_deadline();
-                Chunk { core, partition, recycled, records, deadline }.decide().await
+                Chunk { core, partition, waits_in, records, deadline }.decide().await
             }
         };
         if failed.is_none() {
@@ -214,7 +218,7 @@ async fn decide_in(
 struct Chunk<'a> {
     core: &'a Arc<Core>,
     partition: PartitionId,
-    recycled: bool,
+    waits_in: Option<PartitionId>,
     records: Vec<&'a MovedRecord>,
     /// The deadline for all steps together.
     deadline: Instant,
@@ -238,7 +242,8 @@ impl Chunk<'_> {
         let request = NodeReassignRequest {
             partition: self.partition.0,
             records: records.collect(),
-            recycled: self.recycled,
+            recycled: self.waits_in.is_some(),
+            recycled_from: self.waits_in.map_or(0, |partition| partition.0),
         };
         let asking =
             self.core.owners.ask(self.partition, request, |mut node, request| async move {
@@ -269,10 +274,11 @@ impl Chunk<'_> {
         }
         let (waiting, new): (Vec<_>, Vec<_>) =
             here.into_iter().partition(|rate_for| rate_for.waits.is_some());
-        let arrival = if self.recycled { DECIDED } else { Arrival::First };
+        let arrival = self.waits_in.map_or(Arrival::First, decided_in);
         self.rate(&new, arrival, &mut decided).await;
         self.rate_in_place(&waiting, &mut decided).await;
-        self.rate(&elsewhere, DECIDED, &mut decided).await;
+        // These wait in this partition, under the key of the first holder.
+        self.rate(&elsewhere, decided_in(self.partition), &mut decided).await;
         self.let_go(&elsewhere, &decided).await;
         decided
     }
@@ -296,7 +302,12 @@ impl Chunk<'_> {
     async fn rate(&self, decisions: &[RateFor], arrival: Arrival, decided: &mut [Decided]) {
         let bodies: Vec<Vec<u8>> = decisions
             .iter()
-            .filter_map(|one| Some(owned_by(&self.records.get(one.index)?.record, one.account)))
+            .filter_map(|one| {
+                // The owner of the last account asks for the record under each of its accounts.
+                let candidate = self.records.get(one.index)?;
+                let waiting = owned_by(&candidate.record, candidate.first);
+                Some(owned_by(&waiting, one.account))
+            })
             .collect();
         if bodies.is_empty() {
             return;
@@ -432,7 +443,7 @@ async fn ingest_decided(
     deadline: Instant,
 ) -> BatchAck {
     let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut dispatch = Dispatch::new(core, arrival, acks);
+    let mut dispatch = Dispatch::new(core, ClientKey::NONE, arrival, acks);
     let unanswered = Unanswered::of_another();
     let taken = match Splitter::default().split(frame, &core.routes.table(), None) {
         Ok((head, split)) => dispatch.push(head, split, None, deadline, unanswered),

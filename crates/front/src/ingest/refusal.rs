@@ -64,6 +64,7 @@ impl From<SplitStop> for BatchRefusal {
                 "the batch has {records} records; at most {} are taken: send smaller batches",
                 limits::BATCH_RECORDS_MAX
             )),
+            SplitStop::BadSource(why) => Self::Reject(why.to_string()),
             SplitStop::LongSource(bytes) => Self::Reject(format!(
                 "the source's name has {bytes} bytes; at most {} are taken: shorten it",
                 limits::SOURCE_BYTES_MAX

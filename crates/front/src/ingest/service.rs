@@ -7,10 +7,11 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use turnpike_access::Permit;
+use turnpike_access::{Actor, Permit, request_id};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+use turnpike_shares::ClientKey;
 use turnpike_types::Must;
 
 use crate::FrontError;
@@ -43,9 +44,11 @@ impl IngestService for Ingest {
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
         let permit = self.core.permit(&request)?;
+        let client = client_of(&request);
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, &self.admission, Arrival::First, acks, permit);
-        self.core.tasks.spawn(stream.run(request.into_inner()));
+        let (core, admission) = (&self.core, &self.admission);
+        let stream = ClientStream::new(core, admission, client, Arrival::First, acks, permit);
+        self.core.tasks.spawn(request_id::carried(stream.run(request.into_inner())));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
             UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
@@ -58,7 +61,8 @@ impl IngestService for Ingest {
     ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
         let permit = self.core.permit(&request)?;
-        Ok(Response::new(self.once(request.into_inner(), Arrival::First, permit).await?))
+        let client = client_of(&request);
+        Ok(Response::new(self.once(request.into_inner(), client, Arrival::First, permit).await?))
     }
 }
 
@@ -70,11 +74,13 @@ impl Ingest {
     pub(crate) async fn once(
         &self,
         frame: BatchFrame,
+        client: ClientKey,
         arrival: Arrival,
         permit: Permit,
     ) -> Result<BatchAck, FrontError> {
         let (acks, mut answers) = mpsc::unbounded_channel();
-        let mut stream = ClientStream::new(&self.core, &self.admission, arrival, acks, permit);
+        let (core, admission) = (&self.core, &self.admission);
+        let mut stream = ClientStream::new(core, admission, client, arrival, acks, permit);
         let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
         let taken = stream.take(frame, unanswered).await;
         taken.must("the list of refused batches of a new stream has room");
@@ -83,4 +89,9 @@ impl Ingest {
         let answer = answers.recv().await.and_then(Result::ok);
         answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
     }
+}
+
+/// The client that is held responsible for a request.
+pub(crate) fn client_of<T>(request: &Request<T>) -> ClientKey {
+    ClientKey::of(Actor::of(request).share_name())
 }

@@ -19,6 +19,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
+use turnpike_types::text::{self, TextError};
 use turnpike_types::{AccountNumber, Must, PartitionId, RejectReason, Timestamp, limits};
 
 use crate::ingest::decided::Decided;
@@ -66,6 +67,8 @@ pub(crate) enum SplitStop {
     TooManyRecords(usize),
     /// The source's name is too long.
     LongSource(usize),
+    /// The source's name has a control character.
+    BadSource(TextError),
 }
 
 /// The source and number of a batch, for messages and for the acknowledgement.
@@ -176,6 +179,7 @@ impl Splitter {
         if head.source.len() > limits::SOURCE_BYTES_MAX {
             return Err(SplitStop::LongSource(head.source.len()));
         }
+        text::SOURCE.check(head.source).map_err(SplitStop::BadSource)?;
         if run.records > limits::BATCH_RECORDS_MAX {
             return Err(SplitStop::TooManyRecords(run.records));
         }

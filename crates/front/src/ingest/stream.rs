@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use turnpike_access::Permit;
 use turnpike_proto::frame::BatchFrame;
+use turnpike_shares::ClientKey;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{RejectReason, capped, limits};
 
@@ -43,6 +44,7 @@ use crate::routing::guiding::HistoryBySpelling;
 pub(crate) struct ClientStream {
     core: Arc<Core>,
     admission: Arc<Admission>,
+    client: ClientKey,
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     dispatch: Dispatch,
@@ -55,6 +57,7 @@ impl ClientStream {
     pub(crate) fn new(
         core: &Arc<Core>,
         admission: &Arc<Admission>,
+        client: ClientKey,
         arrival: Arrival,
         acks: Acks,
         permit: Permit,
@@ -64,7 +67,8 @@ impl ClientStream {
             admission: Arc::clone(admission),
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
-            dispatch: Dispatch::new(core, arrival, acks),
+            client,
+            dispatch: Dispatch::new(core, client, arrival, acks),
             permit,
             _counted: GaugeGuard::stream(),
         }
@@ -185,7 +189,7 @@ impl ClientStream {
             return Err(BatchRefusal::too_large(bytes));
         }
         let wait = self.core.config.admission_wait();
-        let Some(room) = self.admission.admit(bytes, wait).await else {
+        let Some(room) = self.admission.admit(self.client, bytes, wait).await else {
             return Err(BatchRefusal::overloaded());
         };
         let Some(table) = self.core.routes.first(deadline).await else {
@@ -241,8 +245,11 @@ impl ClientStream {
         if candidates.is_empty() {
             return Ok(decided);
         }
-        let is_recycled = matches!(self.dispatch.arrival(), Arrival::Recycled { .. });
-        let deciding = reassign::reassign_all(&self.core, &candidates, is_recycled);
+        let waits_in = match self.dispatch.arrival() {
+            Arrival::First => None,
+            Arrival::Recycled { from, .. } => Some(from),
+        };
+        let deciding = reassign::reassign_all(&self.core, &candidates, waits_in);
         let outcomes = Box::pin(deciding).await.map_err(BatchRefusal::Retry)?;
         decided.extend(indexes.into_iter().zip(outcomes));
         decided.sort_by_key(|(index, _)| *index);

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
-use turnpike_types::Timestamp;
+use turnpike_types::{PartitionId, Timestamp};
 
 use crate::gauges::GaugeGuard;
 use crate::ingest::batch::Ticket;
 
 /// Space for the fields that a sender appends after the records.
-pub(crate) const TRAILER_BYTES: usize = 24;
+pub(crate) const TRAILER_BYTES: usize = 46;
 
 /// Whether the records of a stream arrive for the first time (P35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,9 @@ pub(crate) enum Arrival {
     First,
     /// From the suspense of another partition. That partition checked the age of the records when
     /// they first arrived. `mark`: an instant, by the database's clock, before the look-up of their
-    /// accounts; `None` if a first holder's partition decided their accounts (P28).
-    Recycled { mark: Option<Timestamp> },
+    /// accounts; `None` if a first holder's partition decided their accounts (P28). `from`: the
+    /// partition in whose suspense they wait.
+    Recycled { mark: Option<Timestamp>, from: PartitionId },
 }
 
 /// The part of a batch that goes to one partition.

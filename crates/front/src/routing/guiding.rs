@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use turnpike_mutants::{Check, off};
-use turnpike_store::{Binding, IdentityHistory, IdentityStore, StoreResult};
+use turnpike_store::{IdentityHistory, IdentityStore, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp, capped};
 
 use crate::routing::routes::Routes;
@@ -51,9 +51,7 @@ impl<'a> IdentityKey<'a> {
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &IdentityHistory, start: Timestamp) -> Option<AccountNumber> {
-    let mut prefixes = history.prefixes.iter();
-    holder(&history.bindings, start)
-        .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
+    history.bound_at(start)
 }
 
 /// The first holder (the account that look-ups returned first) at `start`, if the identity has
@@ -63,15 +61,7 @@ pub(crate) fn first_holder_at(
     history: &IdentityHistory,
     start: Timestamp,
 ) -> Option<AccountNumber> {
-    holder(&history.first_holders, start)
-}
-
-/// The account whose binding is in force at `start`. The bindings are sorted by start and do not
-/// overlap.
-fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
-    let after = bindings.partition_point(|binding| binding.from <= start);
-    let binding = bindings.get(after.checked_sub(1)?)?;
-    (start < binding.until).then_some(binding.account)
+    history.first_holder_at(start)
 }
 
 /// A cache of identity histories, bounded by bytes.

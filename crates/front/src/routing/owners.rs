@@ -1,5 +1,6 @@
 //! Sends one request to the owner of a partition, and follows the partition when its owner changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -7,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
+use turnpike_access::request_id;
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::dial::DialError;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
@@ -14,6 +16,7 @@ use turnpike_proto::node::v1::{
     NodeApplyResponse, NodeReassignResponse, NodeRecycleResponse, NodeShowResponse,
     NodeSuspenseResponse, Standing,
 };
+use turnpike_shares::Shares;
 use turnpike_types::PartitionId;
 
 use crate::chance::Chance;
@@ -88,6 +91,11 @@ impl Owners {
         self.nodes.client(address)
     }
 
+    /// The room for sub-batches in flight to the node at `address`.
+    pub(crate) fn room(&self, address: &str) -> Result<Arc<Shares>, DialError> {
+        self.nodes.room(address)
+    }
+
     /// The back-off after `failures` failed attempts in a row, with jitter: between half of the
     /// bound and the bound.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
@@ -159,6 +167,7 @@ impl Owners {
         };
         let OwnerTarget { address, epoch, is_referred, complaint } = target;
         let mut request = Request::new(request.clone());
+        request_id::add_to(request.metadata_mut());
         // An owner that is tried again gets no complaint about itself.
         if let Some(epoch) = complaint.filter(|_| is_referred) {
             request.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));

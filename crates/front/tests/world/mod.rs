@@ -26,10 +26,11 @@ use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
-    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
-    NodeSuspenseRequest, NodeSuspenseResponse, ReassignOutcome, Reassignment, RecycleKey,
-    RecycleOutcome, Sign, Standing, SubBatchAnswer, Verdict, WatchRequest,
+    Confirmation, NodeApplyRequest, NodeApplyResponse, NodeConfirmRequest, NodeConfirmResponse,
+    NodeReassignRequest, NodeReassignResponse, NodeRecycleRequest, NodeRecycleResponse,
+    NodeShowRequest, NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, ReassignOutcome,
+    Reassignment, RecycleKey, RecycleOutcome, Sign, Standing, SubBatchAnswer, Verdict,
+    WatchRequest,
 };
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::record::{RecordBatch, encode};
@@ -458,6 +459,17 @@ impl NodeService for FakeNode {
         let more = records.len() > page;
         records.truncate(page);
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<NodeConfirmRequest>,
+    ) -> Result<Response<NodeConfirmResponse>, Status> {
+        let NodeConfirmRequest { partition, records } = request.into_inner();
+        let standing = Some(self.standing(partition));
+        let known = Confirmation { waits: true, taken: true };
+        let confirmations = vec![known; records.len()];
+        Ok(Response::new(NodeConfirmResponse { standing, confirmations }))
     }
 
     async fn reassign(

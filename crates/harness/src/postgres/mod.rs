@@ -23,4 +23,4 @@ mod server;
 #[cfg(feature = "tests")]
 mod shared;
 
-pub use server::{PostgresServer, PostgresSettings};
+pub use server::{PostgresServer, PostgresSettings, StartCancel};

@@ -1,13 +1,16 @@
 //! Starts, stops and restarts a PostgreSQL server.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tempfile::TempDir;
 
 use super::binaries::{self, User};
@@ -26,11 +29,35 @@ pub struct PostgresSettings {
     pub fsync: bool,
     /// Further settings of the server, each `name=value`.
     pub extra: Vec<String>,
+    /// Ends a start that another thread no longer needs.
+    pub cancel: StartCancel,
+}
+
+/// A request to end a start, for the thread that started it. Copies are one request.
+#[derive(Clone, Debug, Default)]
+pub struct StartCancel(Arc<AtomicBool>);
+
+impl StartCancel {
+    /// Ends the start, also one that has not begun: the processes that it started are killed, its
+    /// files are removed, and it fails.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Default for PostgresSettings {
     fn default() -> Self {
-        Self { shared_buffers: "64MB".to_owned(), port: None, fsync: true, extra: Vec::new() }
+        Self {
+            shared_buffers: "64MB".to_owned(),
+            port: None,
+            fsync: true,
+            extra: Vec::new(),
+            cancel: StartCancel::default(),
+        }
     }
 }
 
@@ -92,6 +119,10 @@ impl PostgresServer {
                 Some(child) => child.try_wait()?.is_some(),
                 None => true,
             };
+            if self.settings.cancel.is_cancelled() {
+                self.stop();
+                bail!("the start of PostgreSQL was cancelled");
+            }
             if ended || Instant::now() > until {
                 let log = fs::read_to_string(self.dir.path().join("log"))
                     .unwrap_or_else(|error| format!("its log can't be read: {error}"));
@@ -147,10 +178,18 @@ impl PostgresServer {
     /// # Errors
     /// The server does not answer, or refuses the statement.
     pub fn psql(&self, statement: &str) -> Result<String> {
+        self.psql_in("postgres", statement)
+    }
+
+    /// As [`PostgresServer::psql`], in `database`.
+    ///
+    /// # Errors
+    /// As [`PostgresServer::psql`].
+    pub fn psql_in(&self, database: &str, statement: &str) -> Result<String> {
         let output = Command::new(self.bin.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
             .arg(self.dir.path())
-            .args(["-p", &self.socket_port().to_string(), "-d", "postgres", "-c", statement])
+            .args(["-p", &self.socket_port().to_string(), "-d", database, "-c", statement])
             .output()
             .context("psql")?;
         if !output.status.success() {
@@ -160,17 +199,35 @@ impl PostgresServer {
     }
 
     fn initdb(&self) -> Result<()> {
-        let output = self
+        let log_path = self.dir.path().join("initdb.log");
+        let log = fs::File::create(&log_path).context("the log of initdb")?;
+        let mut child = self
             .user
             .command(&self.bin.join("initdb"), false)
             .arg("-D")
             .arg(self.data())
             .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
             .current_dir(self.dir.path())
-            .output()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
             .context("initdb")?;
-        if !output.status.success() {
-            bail!("initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let status = loop {
+            if let Some(status) = child.try_wait().context("initdb")? {
+                break status;
+            }
+            if self.settings.cancel.is_cancelled() {
+                kill_group(&mut child);
+                bail!("the start of PostgreSQL was cancelled");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        if !status.success() {
+            let log = fs::read_to_string(&log_path)
+                .unwrap_or_else(|error| format!("its log can't be read: {error}"));
+            bail!("initdb: {log}");
         }
         Ok(())
     }
@@ -206,7 +263,9 @@ impl PostgresServer {
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log);
+            .stderr(log)
+            // Ctrl-C at a terminal reaches only the starter, which then stops the server.
+            .process_group(0);
         spawn_from_lasting_thread(command)
     }
 
@@ -218,6 +277,22 @@ impl PostgresServer {
 impl Drop for PostgresServer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Kills a process and its descendants, which are one process group, and waits for their end.
+fn kill_group(child: &mut Child) {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(group) = group {
+        // Errors here and below mean that the processes have ended by now.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+    let until = Instant::now() + PATIENCE;
+    while group.is_some_and(|group| test_kill_process_group(group).is_ok())
+        && Instant::now() < until
+    {
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

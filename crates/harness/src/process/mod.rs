@@ -7,6 +7,7 @@
 //!
 //!  command.rs  the command line, the start      server.rs    the running process
 //!  port.rs     free ports                       settings.rs  TURNPIKE_* variables
+//!  expected.rs notices that a process ends which is expected to run
 //! ```
 //!
 //! Invariants:
@@ -18,11 +19,13 @@
 //! - A server never blocks because nothing reads its standard output.
 
 mod command;
+mod expected;
 mod port;
 mod server;
 mod settings;
 
 pub use command::{ListeningServer, ServerCommand, ServerLog};
+pub use expected::{ExpectedProcesses, UnexpectedEnd};
 pub use port::free_port;
 pub use server::{ServerProcess, StopRequest};
 pub use settings::{InheritedSettings, without_settings};

@@ -75,12 +75,11 @@ fn note_partition(ownerships: &Ownerships, row: &PartitionRow) {
 /// The load of the owners' queues in this process, and its limits.
 fn note_queues(ownerships: &Ownerships) {
     let config = &ownerships.shared.config;
-    let free = ownerships.gates.room.available_permits();
-    let waiting = ownerships
-        .owners()
-        .map(|owner| owner.requests.max_capacity().saturating_sub(owner.requests.capacity()));
+    let free = ownerships.gates.room.free();
+    let waiting = ownerships.owners().map(|owner| owner.requests.len());
     metrics::gauge!("turnpike_queue_bytes").set(config.queue_bytes_max.saturating_sub(free) as f64);
     metrics::gauge!("turnpike_queue_bytes_max").set(config.queue_bytes_max as f64);
     metrics::gauge!("turnpike_queue_requests").set(waiting.sum::<usize>() as f64);
     metrics::gauge!("turnpike_dedup_keys_max").set(config.keys_max as f64);
+    metrics::gauge!("turnpike_suspense_records_max").set(config.suspended_max as f64);
 }

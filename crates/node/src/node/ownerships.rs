@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use turnpike_shares::queue::{FairSender, fair_queue};
 use turnpike_store::{Claim, ClaimOutcome, Following, Observation, PartitionRow, Serving};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId};
 
@@ -27,7 +28,7 @@ const QUEUE_REQUESTS: usize = 1024;
 pub(super) struct Running {
     pub(super) ownership: Serving,
     ticks: Arc<Ticks>,
-    pub(super) requests: mpsc::Sender<Queued>,
+    pub(super) requests: FairSender<Queued>,
     began: Instant,
     task: JoinHandle<OwnerExit>,
 }
@@ -160,7 +161,7 @@ impl Ownerships {
             claim: ClaimId(self.chance.random()),
             forced: cause.is_forced(),
         };
-        let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
+        let (requests, queue) = fair_queue(QUEUE_REQUESTS);
         let (tell, told) = oneshot::channel();
         let ticks = Arc::new(Ticks::new(self.origin, self.shared.config.tick_max()));
         self.gates.set(partition, Gate::Opening);
@@ -199,7 +200,7 @@ impl Ownerships {
             to = to.as_ref().map(|to| to.0.as_str()),
             "releases the partition once its requests are finished"
         );
-        let request = Queued { request: Request::Release { to }, _room: None };
+        let request = Queued::of_cluster(Request::Release { to });
         let (requests, gates) = (owner.requests.clone(), Arc::clone(&self.gates));
         tokio::spawn(async move {
             // The owner still serves while the target catches up.
@@ -212,7 +213,7 @@ impl Ownerships {
             // New requests wait from now on. Those in the queue are finished first.
             gates.set(partition, Gate::Leaving);
             // An owner that ended in between has nothing to release.
-            let _ = requests.send(request).await;
+            let _ = requests.send_last(request);
         });
     }
 
@@ -381,9 +382,9 @@ impl Ownerships {
             // While this node's claim is in progress, the observed epoch is still the one before
             // it.
             if row.epoch > epoch || (row.epoch == epoch && row.claim != claim) {
-                let request = Queued { request: Request::Superseded, _room: None };
-                // An owner with a full queue appends soon, and the fence refuses that append.
-                let _ = owner.requests.try_send(request);
+                let request = Queued::of_cluster(Request::Superseded);
+                // An owner that ended in between is superseded no more.
+                let _ = owner.requests.send_urgent(request);
             }
         }
     }

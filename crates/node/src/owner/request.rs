@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{
-    NotedRefusal, ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer,
+    Confirmation, NotedRefusal, ReassignOutcome, Reassignment, RecycleKey, RecycleOutcome,
+    SubBatchAnswer,
 };
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_shares::{ClientKey, Share};
 use turnpike_store::PartitionSpec;
 use turnpike_types::{ClaimId, Epoch, NodeName};
 
@@ -48,6 +51,10 @@ pub(crate) enum Request {
         refusals: Vec<NotedRefusal>,
         reply: Reply<Vec<RecycleOutcome>>,
     },
+    /// Tell whether records are known. Changes nothing.
+    Confirm { records: Vec<Bytes>, reply: Reply<Vec<Confirmation>> },
+    /// Read suspended records by their keys.
+    ReadWaiting { keys: Vec<RecycleKey>, reply: Reply<Vec<Option<SuspendedRecord>>> },
     /// Decide for which account to rate records whose identity has moved to another account.
     Reassign { records: Vec<Reassignment>, recycled: bool, reply: Reply<Vec<ReassignOutcome>> },
     /// Release the partition.
@@ -73,6 +80,14 @@ impl StreamEnd {
 
 /// A request, and the room in bytes that it occupies in the queue.
 pub(crate) struct Queued {
+    pub(crate) client: ClientKey,
     pub(crate) request: Request,
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
+    pub(crate) _room: Option<Share>,
+}
+
+impl Queued {
+    /// A request of the cluster itself, which needs no room.
+    pub(crate) const fn of_cluster(request: Request) -> Self {
+        Self { client: ClientKey::NONE, request, _room: None }
+    }
 }

@@ -8,11 +8,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use turnpike_proto::dial::Dial;
+use turnpike_shares::Shares;
+use turnpike_shares::queue::FairSender;
 use turnpike_store::Observation;
-use turnpike_types::{Incarnation, NodeName, PartitionId};
+use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
 use crate::membership::{Complaint, Reach};
@@ -20,7 +22,7 @@ use crate::owner::Queued;
 use crate::shared::Shared;
 
 /// The sender of an owner's queue of requests.
-pub(crate) type OwnerQueue = mpsc::Sender<Queued>;
+pub(crate) type OwnerQueue = FairSender<Queued>;
 
 /// The state of a partition on this node, as requests find it.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +59,8 @@ pub(crate) enum RequestOrigin {
 pub(crate) struct Gates {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
-    /// One permit for each byte of requests that may still wait for owners.
-    pub(crate) room: Arc<Semaphore>,
+    /// The bytes of requests that may wait for owners, divided among clients.
+    pub(crate) room: Arc<Shares>,
     pub(crate) shared: Arc<Shared>,
     /// Dials other nodes.
     pub(crate) dial: Dial,
@@ -88,7 +90,7 @@ impl Gates {
     ) -> Self {
         let config = shared.config.clone();
         Self {
-            room: Arc::new(Semaphore::new(config.queue_bytes_max)),
+            room: Shares::new(config.queue_bytes_max),
             config,
             incarnation,
             shared,
@@ -190,6 +192,13 @@ impl Gates {
             is_there.then(|| node.beat.address.clone())
         });
         address.unwrap_or_default()
+    }
+
+    /// The accounts of each partition, as last observed.
+    pub(super) fn ranges(&self) -> Vec<(PartitionId, AccountRange)> {
+        let seen = self.seen.borrow();
+        let rows = seen.iter().flat_map(|seen| &seen.partitions);
+        rows.map(|row| (row.spec.id, row.spec.range)).collect()
     }
 
     /// From now on fronts are not referred to these nodes.

@@ -3,10 +3,12 @@
 //! ```text
 //!   service.rs   the gRPC service
 //!   gates.rs     per partition: is it served here, must the request wait, or which node serves it?
+//!   confirm.rs   asks other owners before a front's statement about suspended records is believed
 //!   refusals.rs  the verdicts and texts of refused requests
 //!   relay.rs     relays requests to the owner on another node
 //! ```
 
+mod confirm;
 mod gates;
 mod refusals;
 mod relay;

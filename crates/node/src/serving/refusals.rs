@@ -32,6 +32,19 @@ impl Gates {
         }
     }
 
+    /// The refusal of a request about suspended records that could not be checked (P35).
+    pub(super) fn unconfirmed(&self) -> Standing {
+        metrics::counter!("turnpike_refused_total", "reason" => "not-confirmed").increment(1);
+        Standing {
+            verdict: Verdict::Overloaded.into(),
+            retry_after_ms: capped(self.config.heartbeat.as_millis()),
+            message: "the owner of the other partition, or the shared database, did not confirm \
+                      what the request states about suspended records: send the request again later"
+                .to_owned(),
+            ..Standing::default()
+        }
+    }
+
     pub(super) fn refused(&self, partition: PartitionId, epoch: Epoch, why: &Refusal) -> Standing {
         match why {
             Refusal::WrongPartition => Standing {
@@ -48,6 +61,22 @@ impl Gates {
                 message: "the identities of these records were looked up too long ago".to_owned(),
                 ..Standing::default()
             },
+            Refusal::SuspenseFull => {
+                let reason = "suspense-full";
+                metrics::counter!("turnpike_refused_total", "reason" => reason).increment(1);
+                Standing {
+                    verdict: Verdict::Overloaded.into(),
+                    epoch: epoch.number(),
+                    retry_after_ms: 10_000,
+                    message: format!(
+                        "partition {partition} holds {} suspended records, its limit, and these \
+                         can't be rated either: remove the causes (turnpike suspense list), then \
+                         recycle the suspended records",
+                        self.config.suspended_max
+                    ),
+                    ..Standing::default()
+                }
+            }
             Refusal::KeysFull => {
                 metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
                 Standing {

@@ -5,6 +5,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_access::request_id;
 use turnpike_proto::RELAYED;
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::SubBatchAnswer;
@@ -81,7 +82,7 @@ impl Gates {
         Some(answer)
     }
 
-    fn client(&self, address: &str) -> Option<OwnerClient> {
+    pub(super) fn client(&self, address: &str) -> Option<OwnerClient> {
         let client = NodeServiceClient::new(self.dial.channel(address).ok()?);
         Some(
             client
@@ -92,8 +93,9 @@ impl Gates {
 }
 
 /// Marks a call as relayed, so that the receiver does not relay it again.
-fn relayed<T>(message: T) -> Call<T> {
+pub(super) fn relayed<T>(message: T) -> Call<T> {
     let mut call = Call::new(message);
+    request_id::add_to(call.metadata_mut());
     call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
     call
 }

@@ -4,21 +4,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_access::request_id;
 use turnpike_mutants::{Check, off};
+use turnpike_proto::bounds::{noted_refusal_fault, recycle_key_fault};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
-    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
-    NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
-    WatchRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeConfirmRequest, NodeConfirmResponse,
+    NodeReassignRequest, NodeReassignResponse, NodeRecycleRequest, NodeRecycleResponse,
+    NodeShowRequest, NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing,
+    SubBatchAnswer, Verdict, WatchRequest,
 };
+use turnpike_proto::record::FRONT_BYTES;
 use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
+use turnpike_shares::{ClientKey, Share};
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::{Epoch, PartitionId, capped, limits};
+use turnpike_types::{Epoch, PartitionId, limits};
 
 use super::gates::{Gates, OwnerQueue, RequestOrigin};
 use super::refusals::invalid;
@@ -83,8 +87,10 @@ impl NodeService for Service {
         let (states, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
         let origin = origin_of(&call);
-        tokio::spawn(take_in(Arc::clone(&self.gates), origin, call.into_inner(), states));
-        tokio::spawn(give_out(Arc::clone(&self.gates), waiting, answers));
+        let take_in = take_in(Arc::clone(&self.gates), origin, call.into_inner(), states);
+        tokio::spawn(request_id::carried(take_in));
+        let give_out = give_out(Arc::clone(&self.gates), waiting, answers);
+        tokio::spawn(request_id::carried(give_out));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
 
@@ -158,17 +164,35 @@ impl NodeService for Service {
     ) -> Result<Response<NodeRecycleResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
         check_count("keys and refusals", request.keys.len() + request.refusals.len())?;
+        let keys = request.keys.iter().find_map(recycle_key_fault);
+        let fault = keys.or_else(|| request.refusals.iter().find_map(noted_refusal_fault));
+        fault.map_or(Ok(()), |why| Err(Status::invalid_argument(why)))?;
         let asked = |mut owner: OwnerClient, call| async move { owner.recycle(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
-        let NodeRecycleRequest { partition, keys, refusals } = request;
+        let NodeRecycleRequest { partition, mut keys, refusals } = request;
+        let mut stay = match self.gates.not_moved(partition, origin, &keys).await {
+            Ok(stay) => stay,
+            Err(standing) => {
+                let standing = Some(standing);
+                return Ok(Response::new(NodeRecycleResponse { standing, outcomes: Vec::new() }));
+            }
+        };
+        let mut places = stay.iter();
+        keys.retain(|_| places.next().is_some_and(Option::is_none));
         let room = (keys.len() + refusals.len()) * 256;
         let asked = |reply| Request::Recycle { keys, refusals, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
-        let outcomes = outcomes.unwrap_or_default();
+        let Some(outcomes) = outcomes else {
+            let standing = Some(standing);
+            return Ok(Response::new(NodeRecycleResponse { standing, outcomes: Vec::new() }));
+        };
+        let mut judged = outcomes.into_iter();
+        let outcomes = stay.iter_mut().map_while(|stays| stays.take().or_else(|| judged.next()));
+        let outcomes = outcomes.collect();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }
 
@@ -178,19 +202,40 @@ impl NodeService for Service {
     ) -> Result<Response<NodeReassignResponse>, Status> {
         let (origin, request) = (origin_of(&call), call.into_inner());
         check_count("records to decide", request.records.len())?;
+        check_sizes(&request)?;
         let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
         if let Some(answer) =
             self.gates.relay_call(request.partition, origin, &request, asked).await
         {
             return Ok(answer);
         }
-        let NodeReassignRequest { partition, records, recycled } = request;
+        let NodeReassignRequest { partition, records, recycled, recycled_from } = request;
+        let recycled = match recycled && self.gates.is_open(PartitionId(partition)) {
+            true => {
+                let encoded: Vec<&[u8]> = records.iter().map(|one| &*one.record).collect();
+                self.gates.wait_in((recycled_from, partition), &encoded).await
+            }
+            false => Some(false),
+        };
+        let Some(recycled) = recycled else {
+            let standing = Some(self.gates.unconfirmed());
+            return Ok(Response::new(NodeReassignResponse { standing, outcomes: Vec::new() }));
+        };
         let room = records.iter().map(|one| one.record.len() + 64).sum();
         let asked = |reply| Request::Reassign { records, recycled, reply };
         let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
         // Without an answer of the owner there are no outcomes; the standing gives the reason.
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
+    }
+
+    async fn confirm(
+        &self,
+        call: Call<NodeConfirmRequest>,
+    ) -> Result<Response<NodeConfirmResponse>, Status> {
+        let (origin, request) = (origin_of(&call), call.into_inner());
+        check_count("records to confirm", request.records.len())?;
+        Ok(Response::new(self.gates.confirm(origin, request).await))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -210,6 +255,18 @@ fn check_count(items: &str, count: usize) -> Result<(), Status> {
         return Err(Status::invalid_argument(format!(
             "{count} {items} in one request: send at most {}",
             limits::DECIDED_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a request to decide a record that no client can have sent, before it is relayed or queued.
+fn check_sizes(request: &NodeReassignRequest) -> Result<(), Status> {
+    let bytes_max = limits::RECORD_BYTES_MAX + FRONT_BYTES;
+    let largest = request.records.iter().map(|one| one.record.len()).max().unwrap_or(0);
+    if largest > bytes_max {
+        return Err(Status::invalid_argument(format!(
+            "a record to decide has {largest} bytes: a record has at most {bytes_max}"
         )));
     }
     Ok(())
@@ -326,19 +383,25 @@ impl Gates {
                 None => return refused(self.not_owner(partition)),
             },
         };
-        let Some(room) = self.room(frame.body().len()).await else {
+        let frame = match head.recycled {
+            true => self.checked(head, frame).await,
+            false => Some(frame),
+        };
+        let Some(frame) = frame else { return refused(self.unconfirmed()) };
+        let (client, bytes) = (ClientKey(head.client), frame.body().len());
+        let Some(room) = self.room(client, bytes).await else {
             return refused(self.overloaded());
         };
         let (reply, pending) = oneshot::channel();
         let request = Request::Records { frame, stream: end.clone(), reply };
-        match queue.send(Queued { request, _room: Some(room) }).await {
+        match queue.send(client, bytes, Queued { client, request, _room: Some(room) }).await {
             Ok(()) => SubBatchState::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),
         }
     }
 
     /// Passes a request to the owner, and waits for the durable answer.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         partition: u32,
         origin: RequestOrigin,
@@ -349,10 +412,13 @@ impl Gates {
         let Some(queue) = self.owner_queue(partition, origin).await else {
             return (self.not_owner(partition), None);
         };
-        let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };
+        let client = ClientKey::NONE;
+        let Some(room) = self.room(client, bytes).await else {
+            return (self.overloaded(), None);
+        };
         let (reply, pending) = oneshot::channel();
-        let queued = Queued { request: request(reply), _room: Some(room) };
-        if queue.send(queued).await.is_err() {
+        let queued = Queued { client, request: request(reply), _room: Some(room) };
+        if queue.send(client, bytes, queued).await.is_err() {
             return (self.not_owner(partition), None);
         }
         match pending.await {
@@ -362,11 +428,9 @@ impl Gates {
     }
 
     /// Acquires room in the queue within a bounded time. Returns `None` if too much is waiting.
-    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let most = self.config.queue_bytes_max.min(u32::MAX as usize);
-        let bytes = capped(bytes.clamp(1, most));
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
-        let room = tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()?;
+    async fn room(&self, client: ClientKey, bytes: usize) -> Option<Share> {
+        let room = self.room.take(client, bytes);
+        let room = tokio::time::timeout(self.config.admission(), room).await.ok()?;
         failpoint::pass(Step::NodeAdmitted).await.ok()?;
         Some(room)
     }

@@ -5,8 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
+use turnpike_shares::queue::FairReceiver;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
@@ -85,7 +86,7 @@ impl Candidate {
     pub(crate) async fn run(
         mut self,
         told: oneshot::Receiver<ClaimOutcome>,
-        mut queue: mpsc::Receiver<Queued>,
+        mut queue: FairReceiver<Queued>,
     ) -> OwnerExit {
         let partition = self.spec.id;
         self.log_claim();
@@ -121,7 +122,7 @@ impl Candidate {
     async fn serve(
         &mut self,
         told: oneshot::Receiver<ClaimOutcome>,
-        queue: &mut mpsc::Receiver<Queued>,
+        queue: &mut FairReceiver<Queued>,
     ) -> Result<Ended, Ended> {
         let claimed = self.claim(told).await?;
         self.won = Some(claimed.epoch);

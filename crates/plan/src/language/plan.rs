@@ -12,6 +12,9 @@ use crate::language::spec::Value;
 use crate::language::table_name::TableName;
 use crate::language::values;
 
+/// The property of a primitive that names a reference table.
+const TABLE: &str = "table";
+
 /// A plan that was parsed and passed all checks. Values are as written; parameters and omitted
 /// properties have their default values filled in.
 #[derive(Clone, Debug)]
@@ -104,6 +107,13 @@ impl Plan {
     /// The reference tables that the plan reads with the default values of its parameters.
     pub fn tables(&self) -> &[TableName] {
         &self.tables
+    }
+
+    /// Whether the plan, with any values of its parameters, may read the reference table. The property
+    /// `table` of every primitive names one; a parameter in its place may be any table's id.
+    pub fn may_read_table(&self, id: &str) -> bool {
+        let mut named = self.document.primitives.iter().filter_map(|one| one.property(TABLE));
+        named.any(|table| table == id || table.starts_with('$'))
     }
 
     /// Warnings for the author to check before publishing.

@@ -38,7 +38,7 @@ fn table(id: &str, version: u32, starts: &str) -> Publish {
 /// Publishing the same content again is no error; other content is refused.
 pub async fn versions_are_immutable(s: &TestedStore) {
     let db = s.view().await;
-    let first = plan("gold", 1, "2999-01-01", None);
+    let first = plan("gold", 1, "2199-01-01", None);
     assert_eq!(db.publish(&first).await.unwrap(), PublishOutcome::Published(1));
     let again = s.view().await.publish(&first).await.unwrap();
     assert_eq!(again, PublishOutcome::Already(1));
@@ -58,15 +58,15 @@ pub async fn one_start_has_one_version_unless_it_is_superseded(s: &TestedStore) 
         db.publish(&plan("gold", version, starts, supersedes)).await
     };
     let published = PublishOutcome::Published;
-    assert_eq!(publish(1, "2999-01-01", None).await.unwrap(), published(1));
+    assert_eq!(publish(1, "2199-01-01", None).await.unwrap(), published(1));
     let same = PublishOutcome::SameStart;
-    assert_eq!(publish(2, "2999-01-01", None).await.unwrap(), same(1));
-    assert_eq!(publish(2, "2999-01-01", Some(1)).await.unwrap(), published(2));
-    assert_eq!(publish(3, "2999-01-01", Some(1)).await.unwrap(), same(2));
-    assert_eq!(publish(3, "2999-02-01", None).await.unwrap(), published(3));
-    let wrong = publish(4, "2999-03-01", Some(1)).await;
+    assert_eq!(publish(2, "2199-01-01", None).await.unwrap(), same(1));
+    assert_eq!(publish(2, "2199-01-01", Some(1)).await.unwrap(), published(2));
+    assert_eq!(publish(3, "2199-01-01", Some(1)).await.unwrap(), same(2));
+    assert_eq!(publish(3, "2199-02-01", None).await.unwrap(), published(3));
+    let wrong = publish(4, "2199-03-01", Some(1)).await;
     assert!(matches!(wrong, Err(StoreError::Refused(_))), "{wrong:?}");
-    let other_plan = db.publish(&plan("silver", 1, "2999-01-01", None)).await.unwrap();
+    let other_plan = db.publish(&plan("silver", 1, "2199-01-01", None)).await.unwrap();
     assert_eq!(other_plan, published(4));
 }
 
@@ -79,9 +79,9 @@ pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &TestedStore) {
         publishers.push(tokio::spawn(async move {
             let mut made = Vec::new();
             for version in 1..=5u32 {
-                let own = plan(&format!("p{n}"), version, &format!("2999-0{version}-01"), None);
+                let own = plan(&format!("p{n}"), version, &format!("2199-0{version}-01"), None);
                 made.push(view.publish(&own).await.unwrap());
-                let rival = plan("shared", n * 10 + version, &format!("2999-0{version}-01"), None);
+                let rival = plan("shared", n * 10 + version, &format!("2199-0{version}-01"), None);
                 let outcome = view.publish(&rival).await.unwrap();
                 if matches!(outcome, PublishOutcome::Published(_)) {
                     made.push(outcome);
@@ -130,7 +130,7 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Teste
     };
     assert_eq!(other.heartbeat(&beat).await.unwrap().catalogue_version, 0);
     for version in 1..=3 {
-        let published = plan("gold", version, &format!("2999-0{version}-01"), None);
+        let published = plan("gold", version, &format!("2199-0{version}-01"), None);
         db.publish(&published).await.unwrap();
         let beat = NodeBeat { counter: u64::from(version) + 1, ..beat.clone() };
         let reply = other.heartbeat(&beat).await.unwrap();
@@ -150,7 +150,7 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Teste
 /// Each kind has its own ids, versions and starts; the catalogue's version counts both kinds.
 pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &TestedStore) {
     let db = s.view().await;
-    let both = [plan("gold", 1, "2999-01-01", None), table("gold", 1, "2999-01-01")];
+    let both = [plan("gold", 1, "2199-01-01", None), table("gold", 1, "2199-01-01")];
     for (published, at) in both.iter().zip(1..) {
         let outcome = db.publish(published).await.unwrap();
         assert_eq!(outcome, PublishOutcome::Published(at));
@@ -176,7 +176,7 @@ pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
             db.publish(&asked).await.unwrap()
         };
         assert!(matches!(publish(1, "2001-01-01").await, PublishOutcome::Published(_)));
-        assert!(matches!(publish(2, "2999-01-01").await, PublishOutcome::Published(_)));
+        assert!(matches!(publish(2, "2199-01-01").await, PublishOutcome::Published(_)));
         let before = publish(3, "2000-01-01").await;
         assert!(matches!(before, PublishOutcome::Backdated { in_force: None, .. }), "{before:?}");
         let PublishOutcome::Backdated { earliest, in_force: Some(1) } =
@@ -192,16 +192,16 @@ pub async fn a_further_version_never_starts_in_the_past(s: &TestedStore) {
 /// All versions of a table have the same kind of key, because plans depend on it.
 pub async fn a_table_keeps_its_kind_of_key(s: &TestedStore) {
     let db = s.view().await;
-    db.publish(&table("world", 1, "2999-01-01")).await.unwrap();
-    let other = Publish { form: "cidr".to_owned(), ..table("world", 2, "2999-02-01") };
+    db.publish(&table("world", 1, "2199-01-01")).await.unwrap();
+    let other = Publish { form: "cidr".to_owned(), ..table("world", 2, "2199-02-01") };
     let outcome = db.publish(&other).await.unwrap();
     assert_eq!(outcome, PublishOutcome::OtherForm("prefix".to_owned()));
     let euro = |version, starts| Publish {
         form: "EUR".to_owned(),
         ..plan("world", version, starts, None)
     };
-    db.publish(&plan("world", 1, "2999-01-01", None)).await.unwrap();
-    let outcome = db.publish(&euro(2, "2999-02-01")).await.unwrap();
+    db.publish(&plan("world", 1, "2199-01-01", None)).await.unwrap();
+    let outcome = db.publish(&euro(2, "2199-02-01")).await.unwrap();
     assert_eq!(
         outcome,
         PublishOutcome::Published(3),
@@ -213,11 +213,11 @@ pub async fn a_table_keeps_its_kind_of_key(s: &TestedStore) {
 pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &TestedStore) {
     let db = s.view().await;
     let large =
-        Publish { body: "0123456\n".repeat(TABLE_BYTES_MAX / 8), ..table("b", 1, "2999-01-01") };
-    db.publish(&table("a", 1, "2999-01-01")).await.unwrap();
+        Publish { body: "0123456\n".repeat(TABLE_BYTES_MAX / 8), ..table("b", 1, "2199-01-01") };
+    db.publish(&table("a", 1, "2199-01-01")).await.unwrap();
     db.publish(&large).await.unwrap();
     for version in 1..=3 {
-        db.publish(&table("c", version, &format!("2999-0{version}-01"))).await.unwrap();
+        db.publish(&table("c", version, &format!("2199-0{version}-01"))).await.unwrap();
     }
     let other = s.view().await;
     let mut pages = Vec::new();
@@ -233,7 +233,7 @@ pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Teste
     }
     assert_eq!(pages, [vec![1], vec![2], vec![3, 4], vec![5]]);
     assert!(other.catalogue_since(0, 0).await.unwrap().is_empty());
-    let larger = Publish { body: large.body.clone() + "x", ..table("d", 1, "2999-01-01") };
+    let larger = Publish { body: large.body.clone() + "x", ..table("d", 1, "2199-01-01") };
     let refused = db.publish(&larger).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
@@ -242,11 +242,11 @@ pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Teste
 pub async fn heads_are_listed_without_bodies(s: &TestedStore) {
     let db = s.view().await;
     for version in 1..=3 {
-        let starts = format!("2999-0{version}-01");
+        let starts = format!("2199-0{version}-01");
         db.publish(&plan("gold", version, &starts, None)).await.unwrap();
         db.publish(&table("world", version, &starts)).await.unwrap();
     }
-    db.publish(&table("rates", 1, "2999-01-01")).await.unwrap();
+    db.publish(&table("rates", 1, "2199-01-01")).await.unwrap();
     let other = s.view().await;
     let list = async |kind, id, after| {
         let heads = other.catalogue_heads(kind, id, after).await.unwrap();
@@ -262,7 +262,7 @@ pub async fn heads_are_listed_without_bodies(s: &TestedStore) {
     assert_eq!(heads[0], entries[0].head);
     assert_eq!(heads[0].tz_database.as_deref(), Some("2026e"));
     // An older process does not report the version of its time-zone database.
-    let older = Publish { tz_database: None, ..plan("silver", 1, "2999-01-01", None) };
+    let older = Publish { tz_database: None, ..plan("silver", 1, "2199-01-01", None) };
     db.publish(&older).await.unwrap();
     let heads = other.catalogue_heads(CatalogueKind::Plan, Some("silver"), 0).await.unwrap();
     assert_eq!(heads[0].tz_database, None);
@@ -274,7 +274,7 @@ pub async fn a_long_list_of_heads_is_read_in_pages(s: &TestedStore) {
     let db = s.view().await;
     let count = CATALOGUE_HEADS_MAX + 1;
     for n in 1..=count {
-        db.publish(&plan(&format!("p{n}"), 1, "2999-01-01", None)).await.unwrap();
+        db.publish(&plan(&format!("p{n}"), 1, "2199-01-01", None)).await.unwrap();
     }
     let first = db.catalogue_heads(CatalogueKind::Plan, None, 0).await.unwrap();
     assert_eq!(first.len(), CATALOGUE_HEADS_MAX);

@@ -1,6 +1,7 @@
 //! Consumers and their cursors (P38).
 
 use turnpike_store::{Consumer, CursorAck, StoreError};
+use turnpike_types::limits::CONSUMERS_MAX;
 use turnpike_types::{PartitionId, SegmentNumber};
 
 use crate::{Dice, TestedStore, spec};
@@ -97,4 +98,18 @@ pub async fn p38_registering_again_moves_no_cursor(s: &TestedStore) {
     assert_eq!(db.acknowledge(&start, &to).await.unwrap(), CursorAck::Moved);
     db.register_consumer("bills").await.unwrap();
     assert_eq!(db.consumer("bills").await.unwrap(), [to]);
+}
+
+/// Each consumer has a cursor in every partition for ever, so their number is bounded.
+pub async fn the_number_of_consumers_is_bounded_and_known_ones_register_again(s: &TestedStore) {
+    let db = s.view().await;
+    db.create_partitions(&[spec(1, 1, 100)]).await.unwrap();
+    for n in 0..CONSUMERS_MAX {
+        db.register_consumer(&format!("c{n}")).await.unwrap();
+    }
+    let refused = db.register_consumer("one-more").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+    assert!(refused.to_string().contains("at most 1000"), "{refused}");
+    assert!(db.consumer("one-more").await.unwrap().is_empty());
+    db.register_consumer("c7").await.unwrap();
 }

@@ -18,6 +18,7 @@
 //!                 bindings.rs           spellings, prefixes, moves and releases (P28)
 //!   cursors.rs                          consumers (P38)
 //!   access.rs                           grants, keys and tokens
+//!   audit.rs                            the audit log
 //!
 //!   tested.rs     the database under test
 //!   owner.rs      owners that claim and append; pseudo-random numbers
@@ -33,6 +34,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod access;
+pub mod audit;
 pub mod catalogue;
 pub mod checkpoints;
 pub mod cursors;

@@ -353,9 +353,11 @@ impl Asked {
     }
 }
 
-/// The keys of all of `asked`, sorted, without duplicates.
+/// The keys of all of `asked`, sorted, without duplicates. A text with a NUL is never bound, and
+/// PostgreSQL refuses a statement that names it.
 pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
-    let keys: HashSet<&String> = asked.iter().flat_map(Asked::keys).collect();
+    let keys: HashSet<&String> =
+        asked.iter().flat_map(Asked::keys).filter(|key| !key.contains('\0')).collect();
     let mut keys: Vec<String> = keys.into_iter().cloned().collect();
     keys.sort_unstable();
     keys

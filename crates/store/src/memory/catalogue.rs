@@ -1,11 +1,15 @@
 //! The catalogue in memory.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use turnpike_types::{Timestamp, capped};
 
 use super::database::MemoryDatabase;
 use super::state::{State, within};
-use crate::catalogue::{CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement, judge};
+use crate::catalogue::{
+    CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueTotals, Judgement, judge,
+};
 use crate::{
     CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
     StoreResult,
@@ -37,7 +41,11 @@ impl State {
         let known = self.catalogue.iter().map(|entry| &entry.head);
         let known = known.filter(|head| head.kind == publish.kind && head.id == publish.id);
         let heads: Vec<CatalogueHead> = known.cloned().collect();
-        if let Judgement::Settled(outcome) = judge(&heads, publish, now)? {
+        let of_kind = self.catalogue.iter().filter(|entry| entry.head.kind == publish.kind);
+        let ids: BTreeSet<&str> = of_kind.clone().map(|entry| entry.head.id.as_str()).collect();
+        let bytes = of_kind.map(|entry| entry.head.bytes).sum();
+        let totals = CatalogueTotals { ids: ids.len() as u64, bytes };
+        if let Judgement::Settled(outcome) = judge(&heads, publish, now, totals)? {
             return Ok(outcome);
         }
         let catalogue_version = self.catalogue_version() + 1;

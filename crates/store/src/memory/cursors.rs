@@ -1,12 +1,14 @@
 //! Consumers and their cursors in memory.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use turnpike_mutants::{Check, off};
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use super::database::MemoryDatabase;
 use super::state::State;
-use crate::cursors::{check_consumer_name, check_cursors};
+use crate::cursors::{check_consumer_name, check_consumers, check_cursors};
 use crate::{Consumer, CursorAck, CursorStore, StoreResult};
 
 #[async_trait]
@@ -27,6 +29,11 @@ impl CursorStore for MemoryDatabase {
 impl State {
     fn register_consumer(&mut self, name: &str) -> StoreResult<()> {
         check_consumer_name(name)?;
+        let consumers: BTreeSet<&str> =
+            self.cursors.keys().map(|(name, _)| name.as_str()).collect();
+        if !consumers.contains(name) {
+            check_consumers(name, consumers.len() as u64)?;
+        }
         for &partition in self.partitions.keys() {
             self.cursors.entry((name.to_owned(), partition)).or_insert_with(|| Consumer {
                 name: name.to_owned(),

@@ -5,6 +5,7 @@
 //!  state.rs     the tables
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
 //!  access.rs
+//!  audit.rs
 //!               the calls of each area
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! other calls at this point.
 
 mod access;
+mod audit;
 mod catalogue;
 mod checkpoints;
 mod cursors;

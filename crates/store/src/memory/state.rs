@@ -9,6 +9,7 @@ use turnpike_types::{
     Timestamp,
 };
 
+use super::audit::AuditTable;
 use crate::access::AccessArea;
 use crate::identities::row::BindingRow;
 use crate::log::Fence;
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub(super) bindings_version: u64,
     pub(super) cursors: BTreeMap<(String, PartitionId), Consumer>,
     pub(super) access: AccessArea,
+    pub(super) audit: AuditTable,
 }
 
 /// A node that has written a heartbeat.
@@ -113,6 +115,7 @@ impl State {
             bindings_version: 0,
             cursors: BTreeMap::new(),
             access: AccessArea::default(),
+            audit: AuditTable::default(),
         }
     }
 

@@ -32,7 +32,8 @@ impl CatalogueStore for PostgresDatabase {
             let (stands_at, now): (i64, i64) = lease.fetch_one(query_as(STANDS_AT)).await?;
             let mut bulk = self.bulk.autocommit(APPEND_LIMIT);
             let heads = catalogue::versions(&mut bulk, publish.kind, &publish.id).await?;
-            let before = match judge(&heads, publish, Timestamp(now))? {
+            let totals = catalogue::totals(&mut bulk, publish.kind).await?;
+            let before = match judge(&heads, publish, Timestamp(now), totals)? {
                 Judgement::Settled(outcome) => return Ok(outcome),
                 Judgement::GoesIn { before } => before,
             };

@@ -12,6 +12,7 @@
 //!  blockers.rs     which backends block a claim for too long
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
 //!  access.rs
+//!  audit.rs
 //!                  the calls of each area; sql/ has what SQLite does alike
 //!  *.sql           the longer statements
 //! ```
@@ -25,6 +26,7 @@
 //! as an unknown outcome (P2, P19), although PostgreSQL only warns. So is the end of a backend.
 
 mod access;
+mod audit;
 mod blockers;
 mod catalogue;
 mod checkpoints;
@@ -42,3 +44,4 @@ mod topology;
 mod warnings;
 
 pub use self::database::PostgresDatabase;
+pub use self::open::migrate;

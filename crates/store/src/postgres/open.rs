@@ -16,7 +16,25 @@ const CONNECTIONS_DEFAULT: usize = 16;
 /// runs the claim; the other one finds and ends the backends that block it.
 const CONNECTIONS_MIN: usize = 6;
 
+/// Brings the schema of the database at `url` up to date, and grants the rights on its tables to the
+/// roles of `cluster/postgres/roles.sql` that exist.
+///
+/// # Errors
+/// As [`crate::open`], and `Refused` when the role may not change the schema.
+pub async fn migrate(url: &str) -> StoreResult<()> {
+    session::migrate_and_grant(url).await
+}
+
 impl PostgresDatabase {
+    /// The tables and views in the database at `url` that are not PostgreSQL's own, as
+    /// `schema.name`. Changes nothing, unlike [`Self::open`].
+    ///
+    /// # Errors
+    /// The database does not answer, or the address is wrong.
+    pub async fn tables(url: &str) -> StoreResult<Vec<String>> {
+        session::tables(url).await
+    }
+
     /// Opens the database at `url` and brings its schema up to date.
     ///
     /// # Errors

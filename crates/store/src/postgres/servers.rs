@@ -4,11 +4,12 @@
 //! Such a server returns old data to reads and refuses writes for as long as the connection lives.
 //! Therefore each new connection is checked first.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, query_as};
 
 use crate::sql::errors::classify;
@@ -61,8 +62,10 @@ impl Servers {
     /// Parses `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let bad = |cause: String| StoreError::BadUrl { url: redacted(url), cause };
+        let is_given = names_sslmode(url) || std::env::var_os("PGSSLMODE").is_some();
         let one = |url: String| {
             PgConnectOptions::from_str(&url)
+                .map(|server| with_tls(server, is_given))
                 .map_err(|error| bad(format!("{error}; write postgres://USER@HOST:5432/DATABASE")))
         };
         let servers = urls(url).map_err(bad)?;
@@ -90,6 +93,38 @@ impl Servers {
         }
         Err(worst)
     }
+}
+
+/// Whether the address selects how TLS is used.
+fn names_sslmode(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| matches!(pair.split_once('='), Some(("sslmode" | "ssl-mode", _))))
+}
+
+/// The server, with TLS and a checked certificate unless it is on this machine or the address says
+/// otherwise.
+fn with_tls(server: PgConnectOptions, is_given: bool) -> PgConnectOptions {
+    let host = server.get_host();
+    let is_local = server.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if is_local {
+        return server;
+    }
+    if !is_given {
+        return server.ssl_mode(PgSslMode::VerifyFull);
+    }
+    let mode = server.get_ssl_mode();
+    if !matches!(mode, PgSslMode::VerifyFull) {
+        tracing::warn!(
+            host,
+            ?mode,
+            "the connection to the database is not protected against eavesdropping or a false \
+             server: sslmode=verify-full, which is the default, would protect it"
+        );
+    }
+    server
 }
 
 async fn writable(server: &PgConnectOptions, limit: Duration) -> Result<PgConnection, NoServer> {
@@ -137,7 +172,7 @@ fn kept(query: &str) -> Result<String, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::urls;
+    use super::{Servers, urls};
 
     #[test]
     fn each_server_of_an_address_gets_an_address_of_its_own() {
@@ -155,6 +190,33 @@ mod tests {
             of("postgresql:///db?host=/run&target_session_attrs=primary&user=u"),
             ["postgresql:///db?host=/run&user=u"]
         );
+    }
+
+    #[test]
+    fn a_server_on_another_machine_gets_tls_with_a_checked_certificate_unless_the_address_differs()
+    {
+        let mode = |url: &str| {
+            let servers = Servers::parse(url).unwrap();
+            format!("{:?}", servers.0.last().unwrap().get_ssl_mode())
+        };
+        for url in [
+            "postgres://u@db/x",
+            "postgres://u@10.0.0.1/x",
+            "postgres://u@localhost,db/x",
+            "postgres://u@db/x?application_name=sslmode",
+        ] {
+            assert_eq!(mode(url), "VerifyFull", "{url}");
+        }
+        for url in [
+            "postgres://u@localhost/x",
+            "postgres://u@127.0.0.1:5432/x",
+            "postgres://u@[::1]/x",
+            "postgres:///x?host=/run/postgresql",
+        ] {
+            assert_eq!(mode(url), "Prefer", "{url}");
+        }
+        assert_eq!(mode("postgres://u@db/x?sslmode=disable"), "Disable");
+        assert_eq!(mode("postgres://u@db/x?sslmode=require"), "Require");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use turnpike_types::Timestamp;
 use super::errors::corrupt;
 use super::statement::{SqlSession, SqlStatement};
 use super::values::{fixed, loaded, stored, stored_limit};
-use crate::catalogue::{CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX};
+use crate::catalogue::{CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueTotals};
 use crate::{CatalogueEntry, CatalogueHead, CatalogueKind, Publish, StoreResult};
 
 /// Parameters: after, the most entries, the most bytes. Returns a
@@ -25,6 +25,10 @@ const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.version, c.s
      c.row_count, c.bytes, c.published_at, t.tz_database \
      FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
      WHERE c.kind = $1 AND c.id = $2 ORDER BY c.catalogue_version";
+
+/// Parameter: kind. Returns the number of ids, and the bytes of all bodies.
+const TOTALS: &str = "SELECT count(DISTINCT id), CAST(coalesce(sum(bytes), 0) AS BIGINT) \
+     FROM catalogue WHERE kind = $1";
 
 /// Names the operation in errors.
 pub(crate) const PUBLISHING: &str = "publish a version";
@@ -78,6 +82,17 @@ pub(crate) async fn versions(
     let statement = SqlStatement::new(VERSIONS).bind(kind.name()).bind(id);
     let rows = session.rows(PUBLISHING, statement).await?;
     rows.into_iter().map(|row| catalogue_head(row, PUBLISHING)).collect()
+}
+
+/// What the catalogue holds of one kind.
+pub(crate) async fn totals(
+    session: &mut impl SqlSession,
+    kind: CatalogueKind,
+) -> StoreResult<CatalogueTotals> {
+    let row = session.row(PUBLISHING, SqlStatement::new(TOTALS).bind(kind.name())).await?;
+    let (ids, bytes): (i64, i64) =
+        row.ok_or_else(|| corrupt(PUBLISHING, "a count returned no row"))?;
+    Ok(CatalogueTotals { ids: loaded(ids), bytes: loaded(bytes) })
 }
 
 /// A statement that inserts a version, with its first ten parameters: the catalogue version that the

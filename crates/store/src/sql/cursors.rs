@@ -2,14 +2,20 @@
 
 use turnpike_types::{SegmentHash, SegmentNumber};
 
+use super::errors::corrupt;
 use super::statement::{SqlSession, SqlStatement};
 use super::values::{hash, loaded, partition_id, stored, stored_partition};
+use crate::cursors::check_consumers;
 use crate::{Consumer, CursorAck, StoreResult};
 
 /// Parameters: consumer, the hash of an empty log. Inserts one row for each partition in which the
 /// consumer has no cursor yet.
 const REGISTER_CONSUMER: &str = "INSERT INTO cursors (consumer, partition, segment, row_count, hash) \
      SELECT $1, id, 0, 0, $2 FROM partition_specs WHERE TRUE ON CONFLICT DO NOTHING";
+
+/// Parameter: consumer. Returns the number of other consumers, and the number of this one's cursors.
+const OTHER_CONSUMERS: &str = "SELECT count(DISTINCT CASE WHEN consumer <> $1 THEN consumer END), \
+     count(CASE WHEN consumer = $1 THEN 1 END) FROM cursors";
 
 /// Parameter: consumer. Returns a [`CursorTuple`] for each partition.
 const CURSORS: &str = "SELECT partition, segment, row_count, hash FROM cursors \
@@ -32,6 +38,12 @@ type CursorTuple = (i64, i64, i64, Vec<u8>);
 
 /// Registers a consumer in every partition.
 pub(crate) async fn register(session: &mut impl SqlSession, name: &str) -> StoreResult<()> {
+    let others = session.row(REGISTER, SqlStatement::new(OTHER_CONSUMERS).bind(name)).await?;
+    let (others, known): (i64, i64) =
+        others.ok_or_else(|| corrupt(REGISTER, "a count returned no row"))?;
+    if known == 0 {
+        check_consumers(name, loaded(others))?;
+    }
     let hash = SegmentHash::default();
     let statement = SqlStatement::new(REGISTER_CONSUMER).bind(name).bind(&hash.0[..]);
     session.execute(REGISTER, statement).await?;

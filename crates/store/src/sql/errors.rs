@@ -46,7 +46,10 @@ fn by_sqlstate(doing: &'static str, code: &str, cause: String) -> StoreError {
         // Classes: connection (08), transaction rollback (40), insufficient resources (53),
         // operator intervention (57), system error (58).
         (_, "08" | "40" | "53" | "57" | "58") => StoreError::Unavailable { doing, cause },
-        ("42501", _) | (_, "28" | "3D") => StoreError::Refused(format!("{doing}: {cause}")),
+        // A text with a NUL, which PostgreSQL can't store: the call is at fault, not the database.
+        ("42501" | "22021", _) | (_, "28" | "3D") => {
+            StoreError::Refused(format!("{doing}: {cause}"))
+        }
         _ => StoreError::Corrupt { doing, cause },
     }
 }
@@ -104,6 +107,7 @@ mod tests {
             assert!(of(unknown).is_unknown(), "{unknown}");
         }
         assert!(matches!(of("42501"), StoreError::Refused(_)));
+        assert!(matches!(of("22021"), StoreError::Refused(_)), "a text with a NUL");
         assert!(matches!(of("23505"), StoreError::Corrupt { .. }));
         assert!(matches!(of("XX001"), StoreError::Corrupt { .. }));
     }

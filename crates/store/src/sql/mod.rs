@@ -4,6 +4,7 @@
 //! ```text
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
 //!  access.rs
+//!  audit.rs
 //!                 statements, rows and steps of each area
 //!  observed.rs    converts the rows of an observation (observe.sql) to an Observation
 //!  spec_cache.rs  specs and members, cached until the topology changes
@@ -19,6 +20,7 @@
 //! itself, so that steps of several statements are correct in any interleaving with other calls.
 
 pub(crate) mod access;
+pub(crate) mod audit;
 pub(crate) mod catalogue;
 pub(crate) mod checkpoints;
 pub(crate) mod cursors;

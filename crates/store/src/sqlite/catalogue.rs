@@ -64,7 +64,8 @@ async fn write_version(
     now: Timestamp,
 ) -> StoreResult<PublishOutcome> {
     let heads = catalogue::versions(connection, asked.kind, &asked.id).await?;
-    if let Judgement::Settled(outcome) = judge(&heads, &asked, now)? {
+    let totals = catalogue::totals(connection, asked.kind).await?;
+    if let Judgement::Settled(outcome) = judge(&heads, &asked, now, totals)? {
         return Ok(outcome);
     }
     connection.execute(PUBLISHING, SqlStatement::new(NEXT_VERSION)).await?;

@@ -6,6 +6,7 @@
 //!  database.rs     the handle, and how statements run
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
 //!  access.rs
+//!  audit.rs
 //!                  the calls of each area; sql/ has what PostgreSQL does alike
 //!  *.sql           the longer statements
 //! ```
@@ -15,6 +16,7 @@
 //! supported.
 
 mod access;
+mod audit;
 mod catalogue;
 mod checkpoints;
 mod cursors;

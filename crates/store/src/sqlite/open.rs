@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     4 "0004_published_with.sql",
     5 "0005_withdrawn_bindings.sql",
     6 "0006_access.sql",
+    7 "0007_audit.sql",
 };
 
 /// Time limit for opening. Several processes may open a new file at the same time, and SQLite

@@ -24,9 +24,10 @@ use crate::exit::Finish;
 use crate::local_cluster::{ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::Acceptance;
 use crate::settings::Setting;
+use crate::stop_signals::StopSignals;
 use crate::tally::FileReport;
 use crate::usage_file::{self, Rows, Sending};
-use crate::{apply, plans, server, ui, values};
+use crate::{apply, plans, ui, values};
 
 use audit::Audit;
 use traffic::Traffic;
@@ -75,12 +76,13 @@ impl DemoArgs {
 }
 
 pub(crate) async fn run(settings: DemoSettings) -> anyhow::Result<Finish> {
-    let (mut interrupt, mut terminate) = server::signals()?;
+    let mut signals = StopSignals::new()?;
     // An interrupt drops the demo's future, which ends its processes and removes its directory.
     tokio::select! {
         told = story(&settings) => told.map(|()| Finish::Done),
-        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
-        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
+        signal = signals.next() => {
+            bail!("{signal} ended the demo; all processes that it started are stopped")
+        }
     }
 }
 
@@ -94,6 +96,7 @@ async fn story(settings: &DemoSettings) -> anyhow::Result<()> {
         accounts: Setting::fixed(AccountRange::new(1, LAST)?),
         acceptance: Acceptance::since(Timestamp(0)),
         listen: Setting::fixed("127.0.0.1:0".to_owned()),
+        insecure_plaintext: false,
         children: settings.children.clone(),
     };
     let mut cluster = LocalCluster::start(directory.path(), &plan).await?;
@@ -106,7 +109,8 @@ async fn story(settings: &DemoSettings) -> anyhow::Result<()> {
 
     chapter(&format!("3. Usage: {} records over 4 streams", ui::count(settings.records + 13)))?;
     let started = values::now_us() - 60_000_000;
-    let traffic = Traffic::new(BILLED + 1, LAST - BILLED, settings.records, started);
+    let others = AccountRange::new(BILLED + 1, LAST)?;
+    let traffic = Traffic::new(others, settings.records, started);
     let flow = tokio::spawn(Arc::clone(&traffic).flow(front.again().await?));
     bill_usage(&front, 0..5).await?;
     say("the first five of account 42's thirteen sessions are accepted and durable")?;

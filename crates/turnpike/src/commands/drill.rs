@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use turnpike_drill::{
-    Database, Options, Report, RunningCluster, SCENARIOS, Scenario, Verdict, show_ms,
+    Database, Options, Report, RunningCluster, SCENARIOS, Scenario, Undo, Verdict, show_ms,
 };
 use turnpike_types::AccountRange;
 
 use crate::exit::{Finish, usage};
-use crate::{server, ui, values};
+use crate::stop_signals::StopSignals;
+use crate::{ui, values};
 
 const EXAMPLES: &str = "\
 Each scenario starts its own cluster from this program, on free ports, keeps it under load, injects
@@ -31,8 +32,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  everything held, every target was met
   1  a violation: a record lost, doubled, mispriced or refused; a log that does not hold; a cluster
-     that does not serve again; or the drill could not be done
-  2  the command line or the configuration is wrong
+     that does not serve again; or the drill could not be done, was interrupted, or could not be
+     judged because one of its processes was ended by something else
+  2  the command line is wrong, or names what a drill can't use: nothing was started or changed
   3  everything held, but a pause was longer than its target";
 
 /// Options of `drill`.
@@ -57,15 +59,16 @@ pub(crate) struct DrillArgs {
     /// Batches per second and partition [default: the scenario's, mostly 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: Option<u32>,
-    /// Number of accounts [default: the scenario's, mostly 400]
-    #[arg(long = "account-count", alias = "accounts", value_name = "N")]
+    /// Number of accounts [default: the scenario's, mostly 400, and at least one per partition]
+    #[arg(long = "account-count", alias = "accounts", value_name = "N", conflicts_with = "front")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: Option<u64>,
     /// Partitions [default: the scenario's, mostly 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(conflicts_with = "front")]
     partitions: Option<u32>,
-    /// An empty database; with --front, the database of that cluster [default: a PostgreSQL that
-    /// the drill starts, else SQLite]
+    /// An empty database, or `sqlite:` for a fresh file; with --front, the database of that cluster
+    /// [default: a PostgreSQL that the drill starts, else SQLite]
     #[arg(long, value_name = "URL", hide_env_values = true)]
     database: Option<String>,
     /// Drill the running cluster of this front instead of a new one; only scenarios without harm to
@@ -82,7 +85,8 @@ pub(crate) struct DrillArgs {
     /// Write a page with a time line of each scenario here
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Keep the processes' logs here [default: only after a violation, in a temporary directory]
+    /// Keep the processes' logs here, in a new or empty directory [default: only after a violation,
+    /// in a temporary directory]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -105,6 +109,8 @@ struct Results<'a> {
 #[derive(Debug)]
 struct DrillSettings {
     scenarios: Vec<&'static Scenario>,
+    /// Whether the user named the scenarios, so that each of them has to run.
+    are_named: bool,
     options: Options,
     database: Option<String>,
     json: Option<PathBuf>,
@@ -113,8 +119,20 @@ struct DrillSettings {
 
 impl DrillArgs {
     fn resolve(self) -> anyhow::Result<DrillSettings> {
+        let scenarios = chosen(&self)?;
+        check_sizes(&self, &scenarios)?;
+        if let Some(url) = &self.database {
+            Database::check_address(url).map_err(|why| usage(format!("--database: {why}")))?;
+            if self.front.is_some() && url.starts_with("sqlite:") {
+                return Err(usage(
+                    "--front: a drill of a running cluster needs a cluster on PostgreSQL; start a \
+                     cluster of the drill, without --front",
+                ));
+            }
+        }
         Ok(DrillSettings {
-            scenarios: chosen(&self)?,
+            scenarios,
+            are_named: !self.all,
             options: options(&self)?,
             database: self.database,
             json: self.json,
@@ -131,24 +149,37 @@ pub(crate) async fn run(args: DrillArgs) -> anyhow::Result<Finish> {
 }
 
 async fn interruptible(settings: DrillSettings) -> anyhow::Result<Finish> {
-    let (mut interrupt, mut terminate) = server::signals()?;
-    // An interrupt drops the drill's future, which ends its processes and removes its database.
+    let mut signals = StopSignals::new()?;
+    let (running, undo) = (settings.options.running.clone(), settings.options.undo.clone());
+    // A signal drops the drill's future, which ends its processes and removes its database.
+    let signal = tokio::select! {
+        result = drill(settings) => return result,
+        signal = signals.next() => signal,
+    };
+    let Some(RunningCluster { front, .. }) = running else {
+        bail!("{signal} ended the drill; all processes that it started are stopped")
+    };
     tokio::select! {
-        result = drill(settings) => result,
-        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
-        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
+        () = undo.run(&front) => {}
+        _ = signals.next() => {}
+    }
+    match undo.commands(&front).as_slice() {
+        [] => bail!("{signal} ended the drill; none of its requests is in force in the cluster"),
+        commands => bail!(
+            "{signal} ended the drill, and its requests could not be undone: run `{}`",
+            commands.join("`, `")
+        ),
     }
 }
 
 async fn drill(settings: DrillSettings) -> anyhow::Result<Finish> {
     let options = &settings.options;
+    check_outputs(&settings)?;
     let (database, note) = Database::choose(settings.database.clone()).await?;
-    if let Some(note) = note {
+    if let Some(note) = &note {
         ui::print_stderr(format_args!("the drill could not start a PostgreSQL ({note})"));
     }
-    if options.running.is_none() {
-        database.must_be_empty().await?;
-    }
+    check_usable(&settings, &database).await?;
     ui::print_stderr(format_args!("on {}, seed {}", database.word(), options.seed));
     let temporary = tempfile::tempdir().context("no temporary directory can be made")?;
     let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
@@ -161,10 +192,16 @@ async fn drill(settings: DrillSettings) -> anyhow::Result<Finish> {
             .await
             .with_context(|| format!("scenario {name} could not run"))?;
         print_result(&report);
+        let is_judged = report.verdict != Verdict::NotJudged;
         reports.push(report);
         // The reports are written after each scenario, so that an interrupt loses no finished
         // report.
-        write(&settings, options.seed, &reports)?;
+        if let Err(error) = write(&settings, options.seed, &reports) {
+            ui::print_stderr(format_args!("warning: {error:#}; trying again at the end"));
+        }
+        if !is_judged {
+            break;
+        }
     }
     ui::print(turnpike_drill::table(&reports).trim_end())?;
     for report in &reports {
@@ -174,17 +211,96 @@ async fn drill(settings: DrillSettings) -> anyhow::Result<Finish> {
             .try_for_each(|why| ui::print(format_args!("{}: {why}", report.scenario)))?;
     }
     let worst = reports.iter().map(|report| report.verdict).max();
-    if worst == Some(Verdict::Violated) && options.keep.is_none() {
+    let fails = matches!(worst, Some(Verdict::Violated | Verdict::NotJudged));
+    if fails && options.keep.is_none() {
         ui::print_stderr(format_args!(
             "the processes' logs stay in {}",
             temporary.keep().display()
         ));
     }
+    write(&settings, options.seed, &reports)?;
     Ok(match worst {
-        Some(Verdict::Violated) => Finish::Different,
+        Some(Verdict::Violated | Verdict::NotJudged) => Finish::Different,
         Some(Verdict::TargetMissed) => Finish::Partial,
         Some(Verdict::Passed | Verdict::LeftOut) | None => Finish::Done,
     })
+}
+
+/// Refuses numbers of accounts and partitions that don't fit.
+fn check_sizes(args: &DrillArgs, scenarios: &[&Scenario]) -> anyhow::Result<()> {
+    let Some(accounts) = args.accounts else { return Ok(()) };
+    for scenario in scenarios {
+        let partitions = args.partitions.unwrap_or(scenario.size.partitions);
+        if accounts < u64::from(partitions) {
+            return Err(usage(format!(
+                "--account-count {accounts}: scenario {} has {partitions} partitions, and each needs \
+                 an account; give a larger number, or a smaller --partitions",
+                scenario.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the results and logs can be written, before anything starts.
+fn check_outputs(settings: &DrillSettings) -> anyhow::Result<()> {
+    if let Some(dir) = &settings.options.keep {
+        let wrong = |why: &dyn std::fmt::Display| usage(format!("--keep {}: {why}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(|error| wrong(&error))?;
+        let mut files = std::fs::read_dir(dir).map_err(|error| wrong(&error))?;
+        if files.next().is_some() {
+            return Err(wrong(&"the directory is not empty; name a new one"));
+        }
+    }
+    let json = settings.json.as_deref().map(|path| check_file("--json-file", path)).transpose()?;
+    let html = settings.html.as_deref().map(|path| check_file("--html", path)).transpose()?;
+    if let (Some(json), Some(html)) = (json.flatten(), html.flatten())
+        && json == html
+    {
+        return Err(usage("--json-file and --html name the same file; name two"));
+    }
+    Ok(())
+}
+
+/// Checks that the file can be written. Returns what identifies it if it is a regular file.
+fn check_file(option: &str, path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let wrong = |error: std::io::Error| usage(format!("{option} {}: {error}", path.display()));
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        // Opening a pipe would wait for its reader.
+        return Ok(None);
+    }
+    let opened = std::fs::File::options().append(true).create(true).open(path);
+    opened.map_err(wrong)?;
+    let whole = path.canonicalize().map_err(wrong)?;
+    if found.is_err() {
+        std::fs::remove_file(path).map_err(wrong)?;
+    }
+    Ok(Some(whole))
+}
+
+/// Refuses, before anything starts, scenarios that can't run and a database or a cluster that the
+/// drill must not use.
+async fn check_usable(settings: &DrillSettings, database: &Database) -> anyhow::Result<()> {
+    let DrillSettings { scenarios, options, are_named, .. } = settings;
+    let reason = |scenario: &&'static Scenario| {
+        let why = turnpike_drill::impossible(scenario, options, database)?;
+        Some(format!("{}: {why}", scenario.name))
+    };
+    let impossible: Vec<String> = scenarios.iter().filter_map(reason).collect();
+    if !impossible.is_empty() && (*are_named || impossible.len() == scenarios.len()) {
+        return Err(usage(format!("nothing was started: {}", impossible.join("; "))));
+    }
+    if let Some(running) = &options.running {
+        let refusal = turnpike_drill::refusal(running, database).await?;
+        return refusal.map_or(Ok(()), |why| Err(usage(format!("nothing was changed: {why}"))));
+    }
+    match database.a_table().await? {
+        Some(table) => Err(usage(format!(
+            "--database: the database has the table {table}; a drill needs an empty database"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn chosen(args: &DrillArgs) -> anyhow::Result<Vec<&'static Scenario>> {
@@ -201,10 +317,11 @@ fn chosen(args: &DrillArgs) -> anyhow::Result<Vec<&'static Scenario>> {
 }
 
 fn options(args: &DrillArgs) -> anyhow::Result<Options> {
-    let running = args.front.clone().zip(args.test_accounts).map(|(front, range)| RunningCluster {
-        front,
-        accounts: range.first().0..range.last().0.saturating_add(1),
-    });
+    let running = args
+        .front
+        .clone()
+        .zip(args.test_accounts)
+        .map(|(front, range)| RunningCluster { front, accounts: range });
     Ok(Options {
         running,
         binary: std::env::current_exe().context("the path of this program is not known")?,
@@ -214,13 +331,14 @@ fn options(args: &DrillArgs) -> anyhow::Result<Options> {
         accounts: args.accounts,
         partitions: args.partitions,
         keep: args.keep.clone(),
+        undo: Undo::default(),
     })
 }
 
 fn print_result(report: &Report) {
     let (pauses, word) = (&report.pauses, report.verdict.word());
     let [p50, p99, max] = [pauses.p50_ms, pauses.p99_ms, pauses.max_ms].map(show_ms);
-    if report.verdict != Verdict::LeftOut {
+    if report.verdict.has_figures() {
         ui::print_stderr(format_args!(
             "  {}: pauses {p50} p50, {p99} p99, {max} max",
             report.scenario

@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
 use turnpike_access::AccessApi;
+use turnpike_access::certificates::CertificateUse;
 use turnpike_feed::{FeedConfig, FeedService};
-use turnpike_front::{Dial, FrontConfig, FrontServer};
+use turnpike_front::{FrontConfig, FrontServer};
+use turnpike_listen::ListenConfig;
 use turnpike_store::{SharedDatabase, metered};
 
 use crate::access;
@@ -16,7 +18,7 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener, ServingLimits};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -26,7 +28,7 @@ the front waits for a database that does not answer yet.
 Examples:
   turnpike front --database sqlite:turnpike.db
   turnpike front --database postgres://turnpike@db/turnpike --listen 0.0.0.0:7070 \\
-      --metrics 127.0.0.1:9465
+      --metrics 127.0.0.1:9465 --certificate front-f1.crt --key front-f1.key --ca ca.crt
   turnpike --config turnpike.toml front";
 
 /// Options of `front`.
@@ -57,15 +59,16 @@ impl FrontArgs {
         let keys = ListenKeys {
             listen: ("front.listen", &file.listen),
             metrics: ("front.metrics", &file.metrics),
+            memory: ("front.memory", file.memory),
+            tls: &context.config.tls,
         };
+        let listen = self.listen.resolve(&keys, FRONT_LISTEN)?;
+        let (key, given) = ("front.admitted-bytes-max", file.admitted_bytes_max);
+        let admitted_bytes_max = listen.own_bytes(key, given, default.admitted_bytes_max)?;
         Ok(FrontSettings {
             database: self.database.resolve(&context.config)?,
-            listen: self.listen.resolve(&keys, FRONT_LISTEN)?,
-            front: FrontConfig {
-                seed: rand::random(),
-                admitted_bytes_max: file.admitted_bytes_max.unwrap_or(default.admitted_bytes_max),
-                ..default
-            },
+            listen,
+            front: FrontConfig { seed: rand::random(), admitted_bytes_max, ..default },
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
         })
@@ -83,7 +86,9 @@ impl FrontSettings {
             database = turnpike_store::redacted(&self.database),
             listen = self.listen.listen.value,
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            certificate = self.listen.transport_shown(),
             log = self.log_filter,
+            memory = self.listen.memory.value,
             admitted_bytes_max = self.front.admitted_bytes_max,
             "front starts"
         );
@@ -103,8 +108,10 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         }
         started = start(&settings, &probe) => started?,
     };
-    let access = access::of_front(&database, listener.address).await;
-    let feed = FeedService::new(Arc::clone(&database), FeedConfig::default());
+    let access = access::of_front(&database, &listener).await;
+    let budget = settings.listen.budget(settings.front.admitted_bytes_max);
+    let feed = FeedService::new(Arc::clone(&database), FeedConfig::default(), front.audit_log());
+    let feed = feed.with_budget(budget.clone());
     let health = front.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(front.ingest())
@@ -112,10 +119,12 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.plans())
         .add_service(front.cluster())
         .add_service(front.suspense())
+        .add_service(front.audit())
         .add_service(feed.server())
-        .add_service(AccessApi::new(access.clone(), database).server());
+        .add_service(AccessApi::new(access.clone(), database, front.audit_log()).server());
+    let limits = ServingLimits { config: ListenConfig::front(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
-    let serving = listener.serve("front", routes, access, async move {
+    let serving = listener.serve("front", routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
@@ -137,12 +146,15 @@ async fn start(
     probe: &Probe,
 ) -> anyhow::Result<(Listener, FrontServer, Arc<dyn SharedDatabase>)> {
     // An unusable address is an error at once, before the wait for the database.
-    drop(server::listen(&settings.listen.listen).await?);
+    let transport = settings.listen.transport(CertificateUse::Front, None)?;
+    drop(server::listen(&settings.listen.listen, &transport).await?);
     if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;
     }
+    transport.report();
     let database = metered(database::open_when_there(&settings.database, probe).await?);
-    let listener = server::listen(&settings.listen.listen).await?;
-    let front = FrontServer::start(settings.front.clone(), Arc::clone(&database), Dial::default());
+    let listener = server::listen(&settings.listen.listen, &transport).await?;
+    let config = settings.front.clone();
+    let front = FrontServer::start(config, Arc::clone(&database), transport.dial());
     Ok((listener, front.context("the front can't start")?, database))
 }

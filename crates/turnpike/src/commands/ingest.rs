@@ -83,7 +83,7 @@ pub(crate) async fn run(settings: IngestSettings) -> anyhow::Result<Finish> {
     let exceptions = settings.batches.exceptions(path)?;
     let front = settings.client.connect().await?;
     let bar = ui::progress(None, name.clone(), settings.hidden);
-    let source: String = name.chars().take(32).collect();
+    let source: String = name.chars().filter(|c| !c.is_control()).take(32).collect();
     let sending = Sending {
         source: &source,
         batch_records: settings.batches.batch,

@@ -2,7 +2,10 @@
 
 pub(crate) mod access;
 pub(crate) mod account;
+pub(crate) mod audit;
+pub(crate) mod cert;
 pub(crate) mod collect;
+pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod drill;
 pub(crate) mod front;

@@ -6,8 +6,9 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_access::certificates::CertificateUse;
+use turnpike_listen::ListenConfig;
 use turnpike_node::{Node, NodeConfig, StartError};
-use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
 use turnpike_types::{NodeName, capped};
 
@@ -17,7 +18,9 @@ use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::NODE_LISTEN;
 use crate::exit::{EXIT_CODES, Finish, in_use, usage};
-use crate::server::{self, ListenArgs, ListenKeys, ListenSettings, Listener};
+use crate::server::{
+    self, ListenArgs, ListenKeys, ListenSettings, Listener, ServerTransport, ServingLimits,
+};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
@@ -29,7 +32,8 @@ refusing records, and ends. At its start, the node waits for a database that doe
 Examples:
   turnpike node --name a --database sqlite:turnpike.db
   turnpike node --name b --database postgres://turnpike@db/turnpike \\
-      --listen 0.0.0.0:7071 --advertise 10.0.0.12:7071 --metrics 127.0.0.1:9464
+      --listen 0.0.0.0:7071 --advertise 10.0.0.12:7071 --metrics 127.0.0.1:9464 \\
+      --certificate node-b.crt --key node-b.key --ca ca.crt
   turnpike --config turnpike.toml node";
 
 /// Options of `node`.
@@ -72,12 +76,18 @@ impl NodeArgs {
         let keys = ListenKeys {
             listen: ("node.listen", &file.listen),
             metrics: ("node.metrics", &file.metrics),
+            memory: ("node.memory", file.memory),
+            tls: &context.config.tls,
         };
+        let listen = self.listen.resolve(&keys, NODE_LISTEN)?;
+        let mut node = config(name, file);
+        let (key, default) = ("node.queue-bytes-max", node.queue_bytes_max);
+        node.queue_bytes_max = listen.own_bytes(key, file.queue_bytes_max, default)?;
         Ok(NodeSettings {
             database: self.database.resolve(&context.config)?,
-            listen: self.listen.resolve(&keys, NODE_LISTEN)?,
+            listen,
             advertise: self.advertise.or_else(|| file.advertise.clone()),
-            node: config(name, file),
+            node,
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
         })
@@ -97,8 +107,10 @@ impl NodeSettings {
             listen = self.listen.listen.value,
             advertise = self.advertise.as_deref().unwrap_or("the listening address"),
             metrics = self.listen.metrics.map_or_else(nowhere, |address| address.to_string()),
+            certificate = self.listen.transport_shown(),
             log = self.log_filter,
             heartbeat_ms = capped::<u64>(self.node.heartbeat.as_millis()),
+            memory = self.listen.memory.value,
             queue_bytes_max = self.node.queue_bytes_max,
             keys_max = self.node.keys_max,
             warm_standbys = self.node.warm_standbys,
@@ -109,7 +121,17 @@ impl NodeSettings {
     }
 
     /// The address at which fronts reach a node that listens at `address`.
-    fn address(&self, address: SocketAddr) -> anyhow::Result<String> {
+    fn address(&self, address: SocketAddr, transport: &ServerTransport) -> anyhow::Result<String> {
+        let address = self.plain_address(address)?;
+        // The scheme tells the other members to use TLS. While a cluster changes to TLS, members
+        // without certificates have to reach this node too.
+        Ok(match transport.requires_tls() && !address.contains("://") {
+            true => format!("https://{address}"),
+            false => address,
+        })
+    }
+
+    fn plain_address(&self, address: SocketAddr) -> anyhow::Result<String> {
         match &self.advertise {
             Some(advertised) => Ok(advertised.clone()),
             None if address.ip().is_unspecified() => Err(usage(format!(
@@ -139,10 +161,12 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let health = node.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(node.service());
+    let budget = settings.listen.budget(settings.node.queue_bytes_max);
+    let limits = ServingLimits { config: ListenConfig::node(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
-    let access = access::of_node(listener.address);
-    let serving = listener.serve(&what, routes, access, async move {
+    let access = access::of_node(&listener);
+    let serving = listener.serve(&what, routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
@@ -169,13 +193,17 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
 async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
     let name = &settings.node.name;
     // An unusable address is an error at once, before the wait for the database.
-    settings.address(server::listen(&settings.listen.listen).await?.address)?;
+    let transport = settings.listen.transport(CertificateUse::Node, Some(&name.0))?;
+    let listener = server::listen(&settings.listen.listen, &transport).await?;
+    settings.address(listener.address, &transport)?;
+    drop(listener);
     if let Some(metrics) = settings.listen.metrics {
         telemetry::serve_metrics(metrics, "node", &name.0, probe.clone()).await?;
     }
+    transport.report();
     let database = metered(database::open_when_there(&settings.database, probe).await?);
-    let listener = server::listen(&settings.listen.listen).await?;
-    let address = settings.address(listener.address)?;
+    let listener = server::listen(&settings.listen.listen, &transport).await?;
+    let address = settings.address(listener.address, &transport)?;
     probe.waits(format!("node {name} is joining the cluster"));
     let is_transient =
         |error: &StartError| matches!(error, StartError::Store(error) if error.is_transient());
@@ -186,7 +214,7 @@ async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listen
             seed: rand::random(),
             ..settings.node.clone()
         };
-        Node::start(config, database.clone(), Dial::default())
+        Node::start(config, database.clone(), transport.dial())
     });
     let node = match node.await {
         Ok(node) => node,

@@ -7,7 +7,7 @@ use turnpike_types::{AccountRange, NodeName, Priority};
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::exit::{EXIT_CODES, Finish, usage};
-use crate::partitions::{AcceptanceArgs, rotated, specs, split};
+use crate::partitions::{AcceptanceArgs, create, rotated, specs, split};
 use crate::{ui, values};
 
 const EXAMPLES: &str = "\
@@ -105,7 +105,7 @@ pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow:
 
 async fn init(settings: InitSettings) -> anyhow::Result<Finish> {
     let InitSettings { database, specs } = settings;
-    database::open(&database).await?.create_partitions(&specs).await?;
+    create(&database::open(&database).await?, &specs).await?;
     for spec in &specs {
         let members = spec.members.iter().map(|m| format!("{}={}", m.node, m.priority));
         let members: Vec<String> = members.collect();

@@ -170,9 +170,12 @@ impl TablePublishArgs {
 }
 
 async fn publish(settings: TablePublishSettings) -> anyhow::Result<Finish> {
+    // All files are read before the first table is published.
+    let texts: Vec<String> =
+        settings.files.iter().map(|file| read_text(file)).collect::<anyhow::Result<_>>()?;
     let front = settings.client.connect().await?;
-    for file in &settings.files {
-        let request = PublishTableRequest { text: read_text(file)? };
+    for (file, text) in settings.files.iter().zip(texts) {
+        let request = PublishTableRequest { text };
         let doing = format!("{} was not published", file.display());
         let answer = front
             .call(&doing, || {

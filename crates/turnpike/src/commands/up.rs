@@ -6,6 +6,7 @@
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,11 +18,13 @@ use turnpike_types::AccountRange;
 
 use crate::context::Context;
 use crate::data_dir::DataDir;
-use crate::defaults::FRONT_LISTEN;
+use crate::defaults::{FRONT_LISTEN, FRONT_URL};
 use crate::exit::{EXIT_CODES, Finish};
 use crate::local_cluster::{self, ChildSettings, ClusterPlan, LocalCluster, START_MAX};
 use crate::partitions::{AcceptanceArgs, split};
+use crate::server::ServerTransport;
 use crate::settings::Setting;
+use crate::stop_signals::StopSignals;
 use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
@@ -61,6 +64,10 @@ pub(crate) struct UpArgs {
     /// The front's listening address [default: 127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Let the front accept connections from other machines. A cluster on one machine has no TLS, so
+    /// everybody can read and change them
+    #[arg(long)]
+    insecure_plaintext: bool,
 }
 
 /// The delay before a process is restarted: long enough for a standby to take over.
@@ -97,6 +104,7 @@ impl UpArgs {
             accounts: Setting::of_option("--accounts", self.accounts, accounts),
             acceptance: self.acceptance.resolve()?,
             listen,
+            insecure_plaintext: self.insecure_plaintext,
             children: ChildSettings::new(context, true),
         };
         split(plan.accounts.value, plan.partitions.value)?;
@@ -118,22 +126,22 @@ fn bounded(setting: &Setting<u32>, range: RangeInclusive<i64>) -> anyhow::Result
 
 pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
     let UpSettings { data, plan, config_shown } = settings;
-    let (mut interrupt, mut terminate) = server::signals()?;
+    let mut signals = StopSignals::new()?;
     log_settings(&data, &plan, &config_shown);
     let held = checked(&data, &plan).await?;
     let cluster = tokio::select! {
         cluster = LocalCluster::start(&data, &plan) => cluster?,
-        _ = interrupt.recv() => return Ok(Finish::Done),
-        _ = terminate.recv() => return Ok(Finish::Done),
+        _ = signals.next() => return Ok(Finish::Done),
     };
     ui::print_stderr(format_args!(
         "\nThe cluster serves at http://{}; Ctrl-C stops it.",
         cluster.address()
     ));
     let (first, count) = cluster.accounts_for_load;
+    let at = front_option(cluster.address());
     ui::print_stderr(format_args!(
-        "Try next:\n  turnpike status\n  turnpike load --setup --first-account {first} \
-         --account-count {count} --seconds 5"
+        "Try next:\n  turnpike status{at}\n  turnpike load --setup --first-account {first} \
+         --account-count {count} --seconds 5{at}"
     ));
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut keepers = JoinSet::new();
@@ -142,8 +150,7 @@ pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
     }
     let mut front = tokio::spawn(keep(cluster.front, stopping.clone()));
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = signals.next() => {}
         ended = &mut front => {
             // An error means that all keepers have ended.
             let _ = stop.send(true);
@@ -160,22 +167,37 @@ pub(crate) async fn run(settings: UpSettings) -> anyhow::Result<Finish> {
             // An error means that the keeper panicked, which was printed.
             let _ = front.await;
         } => {}
-        _ = interrupt.recv() => {}
+        _ = signals.next() => {}
     }
     // The directory stays locked until the last child has ended.
     drop(held);
     Ok(Finish::Done)
 }
 
+/// The option with which commands reach a front at this address; empty if it is the default.
+fn front_option(address: SocketAddr) -> String {
+    // A front that listens at every address is reached at this one.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    match format!("http://{}", SocketAddr::new(ip, address.port())) {
+        url if url == FRONT_URL => String::new(),
+        url => format!(" --front {url}"),
+    }
+}
+
 /// Checks the address, and locks the data directory. Nothing is created if they can't be used.
 async fn checked(data: &Path, plan: &ClusterPlan) -> anyhow::Result<DataDir> {
+    let transport = ServerTransport::Plaintext { is_open: plan.insecure_plaintext };
     // If both the directory and the address are in use, the error is about the directory.
     if DataDir::was_used(data) {
         let held = DataDir::lock(data)?;
-        drop(server::listen(&plan.listen).await?);
+        drop(server::listen(&plan.listen, &transport).await?);
         return Ok(held);
     }
-    drop(server::listen(&plan.listen).await?);
+    drop(server::listen(&plan.listen, &transport).await?);
     DataDir::lock(data)
 }
 
@@ -273,6 +295,16 @@ mod tests {
             assert!(told.starts_with(source), "{told}");
         }
         assert!(resolved(&[], "[up]\nnodes = 64\npartitions = 10000").is_ok());
+    }
+
+    #[test]
+    fn suggested_commands_name_a_front_that_is_not_at_the_default_address() {
+        let of = |address: &str| front_option(address.parse().unwrap());
+        assert_eq!(of(FRONT_LISTEN), "");
+        assert_eq!(of("0.0.0.0:7070"), "");
+        assert_eq!(of("127.0.0.1:17070"), " --front http://127.0.0.1:17070");
+        assert_eq!(of("192.0.2.7:7070"), " --front http://192.0.2.7:7070");
+        assert_eq!(of("[::]:7070"), " --front http://[::1]:7070");
     }
 
     #[test]

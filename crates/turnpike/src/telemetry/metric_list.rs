@@ -64,6 +64,26 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Duration of calls to the shared database, including failed calls";
     "turnpike_database_errors_total" Counter, Count, ["call", "kind"]
         "Failed calls: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
+    "turnpike_connections" Gauge, Count, []
+        "Open connections";
+    "turnpike_connections_refused_total" Counter, Count, ["cause"]
+        "Connections refused: `connections`, `address`, `memory`, `files`";
+    "turnpike_connections_closed_total" Counter, Count, ["cause"]
+        "Connections closed by the server: `idle` (to make room), `deadline`, `slow-reader`, `handshake`, `handshakes` (too many at once)";
+    "turnpike_requests_refused_total" Counter, Count, ["cause"]
+        "Requests refused by the transport: `requests`, `answers`, `memory`, `evicted` (each: no room in the budget), `size`, `deadline`, `encoding`";
+    "turnpike_memory_bytes" Gauge, Bytes, ["part"]
+        "Use of the budget for requests: `windows`, `requests`, `messages`, `answers`";
+    "turnpike_memory_bytes_max" Gauge, Bytes, ["part"]
+        "The limit of `turnpike_memory_bytes`; above it connections or requests are refused";
+    "turnpike_certificate_expires_seconds" Gauge, Seconds, []
+        "The end of the validity of the process's certificate, in seconds since 1970";
+    "turnpike_certificate_reload_refused" Gauge, Count, []
+        "1 while the files of the certificate have changed and can't be used; the certificate before stays in force";
+    "turnpike_insecure_plaintext" Gauge, Count, []
+        "1 if the process accepts connections without TLS from other machines";
+    "turnpike_refusals_total" Counter, Count, ["method", "code"]
+        "Requests that were refused before their first answer, by method and gRPC code";
     "turnpike_access_refused_total" Counter, Count, ["cause"]
         "Requests that were refused because of who sent them, by cause";
     // Nodes: rating
@@ -82,9 +102,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_queue_requests" Gauge, Count, []
         "Requests in the queues of this node's owners";
     "turnpike_refused_total" Counter, Count, ["reason"]
-        "Requests refused temporarily: `queue-full`, `keys-full`";
+        "Requests refused temporarily: `queue-full`, `keys-full`, `suspense-full`, `not-confirmed`";
     "turnpike_suspense_records" Gauge, Count, ["partition"]
         "Records in suspense, reported by the partition's owner";
+    "turnpike_suspense_records_max" Gauge, Count, []
+        "The limit of records in suspense per partition; above it records that can't be rated are refused";
     "turnpike_due_total" Counter, Count, ["what"]
         "Due items booked: `charge`, `close`, `option`, `offset` (of bonuses)";
     "turnpike_sweep_stuck_total" Counter, Count, []
@@ -161,6 +183,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Sub-batches sent to partitions and not answered yet";
     "turnpike_front_lane_retries_total" Counter, Count, []
         "Times that a partition sender went back to its first unanswered sub-batch and sent again";
+    "turnpike_front_account_commands_total" Counter, Count, ["outcome"]
+        "Account commands, `applied` or `refused`";
+    "turnpike_front_audit_overtaken_total" Counter, Count, []
+        "Appends to the audit log that were repeated, because another process had appended";
+    "turnpike_front_audit_outcomes_missing_total" Counter, Count, []
+        "Changes whose outcome could not be written to the audit log; their intents are in it";
     "turnpike_front_request_retries_total" Counter, Count, []
         "Retries of requests to owners";
     "turnpike_front_overloaded_total" Counter, Count, []

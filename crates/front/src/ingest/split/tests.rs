@@ -168,8 +168,10 @@ fn a_record_that_can_never_be_accepted_is_named() {
 
 #[test]
 fn a_built_sub_batch_decodes_to_its_inputs() {
-    for recycled in [false, true] {
-        let head = SubBatchHead { partition: 3, sequence: 5, recycled, guided_us: 9 };
+    for (recycled, client) in [(false, 0), (true, u64::MAX)] {
+        let (guided_us, recycled_from) = (9, u32::from(recycled) * 7);
+        let (partition, sequence) = (3, 5);
+        let head = SubBatchHead { partition, sequence, recycled, guided_us, client, recycled_from };
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));

@@ -48,7 +48,7 @@ impl Drawn {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(test_cases::cases(64))]
     #[test]
     fn p28_the_longest_prefix_in_force_at_the_start_counts(asked in vec(drawn(), 1..24)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use turnpike_access::Permit;
+use turnpike_access::audit::Action;
+use turnpike_access::{Actor, Permit};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
@@ -18,12 +19,13 @@ use turnpike_proto::account::v1::{
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_store::Binding;
 use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
-use turnpike_types::{AccountNumber, PartitionId, Timestamp};
+use turnpike_types::{AccountNumber, PartitionId, Timestamp, text};
 
 use crate::FrontError;
 use crate::core::Core;
 use crate::routing::guiding::bound_at;
 use crate::routing::table::RouteTable;
+use crate::services::accounts::audit;
 use crate::services::accounts::bindings::{self, IdentityChange};
 use crate::services::accounts::commands::{
     binding, check_count, check_identity, must_be_new, place,
@@ -53,14 +55,32 @@ impl AccountsApi {
         if table.len() == 0 { Err(FrontError::NoPartitions) } else { Ok(table) }
     }
 
-    async fn carry_out(&self, commands: Vec<AccountCommand>) -> Result<ApplyResponse, FrontError> {
+    /// Carries out commands between their intent and their outcome in the audit log.
+    async fn apply_audited(
+        &self,
+        actor: &Actor,
+        commands: Vec<AccountCommand>,
+    ) -> Result<ApplyResponse, FrontError> {
         self.core.enter()?;
         check_count(&commands)?;
         let table = self.table().await?;
+        if commands.is_empty() {
+            return Ok(ApplyResponse::default());
+        }
+        let accounts: Vec<u64> = commands.iter().map(|one| one.account_number).collect();
+        let intent = audit::intent(&commands);
+        let operation = self.core.audit.begin(actor, Action::AccountApply, &intent).await?;
+        let done = self.carry_out(&table, commands).await;
+        let (outcome, detail, results) = audit::outcome(&accounts, &done.results);
+        operation.end(outcome, &detail, &results).await;
+        Ok(done)
+    }
+
+    async fn carry_out(&self, table: &RouteTable, commands: Vec<AccountCommand>) -> ApplyResponse {
         let faults = self.plan_faults(&commands).await;
         let mut faults: Vec<Option<AccountResult>> =
             faults.into_iter().map(|fault| fault.map(refused)).collect();
-        self.add_identity_faults(&table, &commands, &mut faults).await;
+        self.add_identity_faults(table, &commands, &mut faults).await;
         let mut results = vec![AccountResult::default(); commands.len()];
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
@@ -71,7 +91,7 @@ impl AccountsApi {
                 set(&mut results, index, fault);
                 continue;
             }
-            let partition = match place(&table, &command) {
+            let partition = match place(table, &command) {
                 Ok(partition) => partition,
                 Err(why) => {
                     set(&mut results, index, refused(why));
@@ -80,7 +100,7 @@ impl AccountsApi {
             };
             let account = AccountNumber(command.account_number);
             let identities = std::mem::take(&mut command.identities);
-            let change = match bindings::change_of(&command, bindings::final_before(&table)) {
+            let change = match bindings::change_of(&command, bindings::final_before(table)) {
                 Ok(change) => change,
                 Err(why) => {
                     set(&mut results, index, refused(why));
@@ -115,14 +135,14 @@ impl AccountsApi {
             }
         }
         if bindings.is_empty() && changes.is_empty() {
-            return Ok(ApplyResponse { results });
+            return ApplyResponse { results };
         }
         let before = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
         let is_change = !changes.is_empty();
         self.bind(bindings, &mut results).await;
         bindings::rebind(&self.core, changes, &mut results).await;
         bindings::let_fronts_see(&self.core, before, is_change).await;
-        Ok(ApplyResponse { results })
+        ApplyResponse { results }
     }
 
     /// For each command, why its plans can't be subscribed to; `None` if nothing is wrong. When the
@@ -332,9 +352,10 @@ impl AccountService for AccountsApi {
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
         let permit = self.core.permit(&request)?;
+        let actor = Actor::of(&request);
         let commands = request.into_inner().commands;
         check_reach(&permit, &commands)?;
-        Ok(Response::new(self.carry_out(commands).await?))
+        Ok(Response::new(self.apply_audited(&actor, commands).await?))
     }
 
     async fn check(
@@ -391,6 +412,10 @@ impl AccountService for AccountsApi {
                 "{count} identities; at most {ACCOUNT_COMMANDS_MAX} are looked up in one request"
             ))
             .into());
+        }
+        for one in &asked {
+            let checked = text::IDENTITY.check(&one.identity);
+            checked.map_err(|why| FrontError::Invalid(why.to_string()))?;
         }
         let mut identities: Vec<String> = asked.iter().map(|one| one.identity.clone()).collect();
         identities.sort_unstable();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use tonic::{Request, Response, Status};
+use turnpike_access::Actor;
 use turnpike_plan::{Plan, SubscriberLoss};
 use turnpike_proto::plan::v1::plan_service_server::PlanService;
 use turnpike_proto::plan::v1::{
@@ -32,7 +33,11 @@ impl Plans {
         Self { core, examples: Examples::default() }
     }
 
-    async fn publish_xml(&self, request: PublishRequest) -> Result<PublishResponse, FrontError> {
+    async fn publish_xml(
+        &self,
+        actor: &Actor,
+        request: PublishRequest,
+    ) -> Result<PublishResponse, FrontError> {
         self.core.enter()?;
         check_sizes(&request)?;
         let PublishRequest { xml, files } = request;
@@ -49,8 +54,7 @@ impl Plans {
             let tables = tables::tables_of(&self.core, &plan).await?;
             self.examples.run(plan, files, tables).await?
         };
-        let Published { head, already } =
-            versions::publish(self.core.db.as_ref(), &publish).await?;
+        let Published { head, already } = versions::publish(&self.core, actor, &publish).await?;
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
     }
 
@@ -189,7 +193,8 @@ impl PlanService for Plans {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        Ok(Response::new(self.publish_xml(request.into_inner()).await?))
+        let actor = Actor::of(&request);
+        Ok(Response::new(self.publish_xml(&actor, request.into_inner()).await?))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -209,7 +214,9 @@ impl PlanService for Plans {
         &self,
         request: Request<PublishTableRequest>,
     ) -> Result<Response<PublishTableResponse>, Status> {
-        Ok(Response::new(tables::publish_text(&self.core, request.into_inner().text).await?))
+        let actor = Actor::of(&request);
+        let text = request.into_inner().text;
+        Ok(Response::new(tables::publish_text(&self.core, &actor, text).await?))
     }
 
     async fn list_tables(

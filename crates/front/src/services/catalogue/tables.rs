@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use turnpike_access::Actor;
 use turnpike_plan::{Plan, Table, parse_published_table, parse_table};
 use turnpike_proto::plan::v1::{
     GetTableResponse, ListTablesResponse, PublishTableResponse, TableVersion,
@@ -17,6 +18,7 @@ use crate::services::catalogue::versions::{self, Published, hexadecimal, message
 /// Publishes a table.
 pub(crate) async fn publish_text(
     core: &Core,
+    actor: &Actor,
     text: String,
 ) -> Result<PublishTableResponse, FrontError> {
     core.enter()?;
@@ -27,7 +29,7 @@ pub(crate) async fn publish_text(
         )));
     }
     let (publish, warnings) = read(text).await?;
-    let Published { head, already } = versions::publish(core.db.as_ref(), &publish).await?;
+    let Published { head, already } = versions::publish(core, actor, &publish).await?;
     Ok(PublishTableResponse { table: Some(show(head)), already, warnings })
 }
 

@@ -1,11 +1,16 @@
 //! The operations on the catalogue that plans and tables share (P36): publish a version, list
 //! versions, find a version.
 
+use turnpike_access::Actor;
+use turnpike_access::audit::{Action, Intent};
 use turnpike_store::{
     CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
 };
+use turnpike_types::text;
 
 use crate::FrontError;
+use crate::core::Core;
+use crate::services::audited::audited;
 
 /// The largest size in bytes of the faults in one refusal. The text is sent in an HTTP header,
 /// which is limited to 16 KiB, and a table of a million rows may have a million faults.
@@ -23,6 +28,22 @@ pub(crate) struct Published {
 
 /// Publishes a version. The error explains a refusal.
 pub(crate) async fn publish(
+    core: &Core,
+    actor: &Actor,
+    asked: &Publish,
+) -> Result<Published, FrontError> {
+    let action = match asked.kind {
+        CatalogueKind::Plan => Action::PlanPublish,
+        CatalogueKind::Table => Action::TablePublish,
+    };
+    let Publish { kind, id, version, starts, .. } = asked;
+    let hash = hexadecimal(&asked.content_hash);
+    let intent = Intent::of(format!("{kind} {id} version {version}"))
+        .with(format!("starts {starts}, content {hash}, {} bytes", asked.body.len()));
+    audited(core, actor, action, &intent, publish_version(core.db.as_ref(), asked)).await
+}
+
+async fn publish_version(
     db: &dyn CatalogueStore,
     asked: &Publish,
 ) -> Result<Published, FrontError> {
@@ -96,6 +117,11 @@ pub(crate) async fn list(
     kind: CatalogueKind,
     id: &str,
 ) -> Result<Vec<CatalogueHead>, FrontError> {
+    let legal = match kind {
+        CatalogueKind::Plan => text::PLAN_ID,
+        CatalogueKind::Table => text::TABLE_ID,
+    };
+    legal.check(id).map_err(|why| FrontError::Invalid(why.to_string()))?;
     let wanted = (!id.is_empty()).then_some(id);
     let mut heads: Vec<CatalogueHead> = Vec::new();
     loop {

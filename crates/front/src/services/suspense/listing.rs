@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use turnpike_proto::node::v1::NodeSuspenseRequest;
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord, SuspensePosition};
+use turnpike_types::text::{IDENTITY, RECORD_ID, shown};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, capped};
 
 use crate::FrontError;
@@ -53,8 +54,18 @@ pub(crate) fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError
     let is_reason = SuspenseReason::ALL.iter().any(|reason| reason.word() == filter.reason);
     if !filter.reason.is_empty() && !is_reason {
         let words: Vec<&str> = SuspenseReason::ALL.iter().map(|reason| reason.word()).collect();
-        let (reason, words) = (&filter.reason, words.join(", "));
-        return Err(FrontError::Invalid(format!("unknown reason {reason:?}; use one of {words}")));
+        let (reason, words) = (shown(&filter.reason), words.join(", "));
+        return Err(FrontError::Invalid(format!("unknown reason {reason}; use one of {words}")));
+    }
+    if let Some(after) = &filter.after {
+        let illegal = RECORD_ID.bytes_max < after.record_id.len()
+            || IDENTITY.bytes_max < after.identity.len();
+        if illegal {
+            return Err(FrontError::Invalid(
+                "after names no record that can be listed: send the position of the last answer"
+                    .to_owned(),
+            ));
+        }
     }
     Ok(filter)
 }

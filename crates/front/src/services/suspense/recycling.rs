@@ -25,6 +25,7 @@ use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey};
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::{RecycleResponse, SuspendedRecord};
+use turnpike_shares::ClientKey;
 use turnpike_types::limits::{self, POSTING_USAGE_TYPE};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
@@ -246,10 +247,8 @@ async fn move_records(
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match ingest
-        .once(frame, Arrival::Recycled { mark: Some(mark) }, Permit::internal())
-        .await
-    {
+    let arrival = Arrival::Recycled { mark: Some(mark), from: home };
+    let ack = match ingest.once(frame, ClientKey::NONE, arrival, Permit::internal()).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
@@ -304,7 +303,7 @@ async fn decide_records(
         to,
     };
     let candidates: Vec<MovedRecord> = undecided.iter().map(candidate).collect();
-    let outcomes = reassign(core, &candidates, true).await;
+    let outcomes = reassign(core, &candidates, Some(home)).await;
     let mut keys = Vec::new();
     for ((record, first, _), outcome) in undecided.iter().zip(outcomes) {
         match outcome {

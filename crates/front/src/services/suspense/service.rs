@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use turnpike_access::Permit;
+use turnpike_access::audit::{Action, Intent};
+use turnpike_access::{Actor, Permit, request_id};
+use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
 use turnpike_types::AccountNumber;
@@ -70,12 +72,12 @@ impl SuspenseService for SuspenseApi {
         let table = self.table().await?;
         let (sender, records) = mpsc::channel(256);
         let core = Arc::clone(&self.core);
-        self.core.tasks.spawn(async move {
+        self.core.tasks.spawn(request_id::carried(async move {
             if let Err(error) = list_into(&core, &table, filter, &sender).await {
                 // A send error means that the client has disconnected: no reason is needed.
                 let _ = sender.send(Err(error.into())).await;
             }
-        });
+        }));
         Ok(Response::new(Box::pin(ReceiverStream::new(records))))
     }
 
@@ -84,12 +86,38 @@ impl SuspenseService for SuspenseApi {
         request: Request<RecycleRequest>,
     ) -> Result<Response<RecycleResponse>, Status> {
         let permit = self.core.permit(&request)?;
+        let actor = Actor::of(&request);
         let RecycleRequest { reason, account_number, records_max, after } = request.into_inner();
-        let mut filter = checked(ListRequest { reason, account_number, records_max, after })?;
+        let intent = intent(&reason, account_number, records_max);
+        let filter = checked(ListRequest { reason, account_number, records_max, after })?;
         check_reach(&permit, &filter)?;
         let table = self.table_for_look_ups().await?;
+        let begun = self.core.audit.begin(&actor, Action::SuspenseRecycle, &intent).await;
+        let operation = begun.map_err(FrontError::from)?;
+        let tally = self.recycle_all(&table, filter).await;
+        let RecycleResponse { rated, retry, .. } = tally;
+        let outcome = if retry == 0 { AuditOutcome::Applied } else { AuditOutcome::Unknown };
+        let detail = format!("{rated} rated, {retry} without a durable answer");
+        operation.end(outcome, &detail, &[]).await;
+        Ok(Response::new(tally))
+    }
+}
+
+/// What is recycled, for the audit log.
+fn intent(reason: &str, account: u64, records_max: u32) -> Intent {
+    let reason = if reason.is_empty() { "any reason" } else { reason };
+    let mut intent = Intent::of(format!("records in suspense for {reason}"));
+    intent.detail = format!("at most {records_max}");
+    if account != 0 {
+        intent.accounts.push((account, "recycle".to_owned()));
+    }
+    intent
+}
+
+impl SuspenseApi {
+    async fn recycle_all(&self, table: &RouteTable, mut filter: ListRequest) -> RecycleResponse {
         let mut tally = RecycleResponse::default();
-        for partition in partitions(&table, &filter) {
+        for partition in partitions(table, &filter) {
             while filter.records_max > 0 {
                 let (records, more) = match list_one(&self.core, partition, &filter).await {
                     Ok(listed) => listed,
@@ -101,7 +129,7 @@ impl SuspenseService for SuspenseApi {
                 };
                 note_listed(&mut filter, partition, &records);
                 for chunk in records.chunks(CHUNK) {
-                    recycle_chunk(&self.ingest, &table, partition, chunk, &mut tally).await;
+                    recycle_chunk(&self.ingest, table, partition, chunk, &mut tally).await;
                 }
                 if filter.records_max == 0 {
                     // The client continues after this position: later partitions may hold more
@@ -113,6 +141,6 @@ impl SuspenseService for SuspenseApi {
                 }
             }
         }
-        Ok(Response::new(tally))
+        tally
     }
 }

@@ -7,6 +7,7 @@ use turnpike_plan::{ObjectCode, OfferId, Period, Reading, Remembered, StateEntry
 use turnpike_proto::account::v1 as wire;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
+use turnpike_proto::bounds::command_fault;
 use turnpike_segment::head::Change;
 use turnpike_tariff::{Profile, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
@@ -69,6 +70,9 @@ impl OwnerCore {
                 self.partition.id, self.partition.range
             ));
         }
+        if let Some(why) = command_fault(command) {
+            return refused(why);
+        }
         if let Some(Command::AmendSettings(asked)) = &command.command {
             return self.amend_settings(account, asked, is_read);
         }
@@ -92,7 +96,8 @@ impl OwnerCore {
             }
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => {
-                if let Some(why) = self.date_fault(account, &change) {
+                let fault = self.bound_fault(account, &change);
+                if let Some(why) = fault.or_else(|| self.date_fault(account, &change)) {
                     return refused(why);
                 }
                 let end = end_of(&change);
@@ -162,6 +167,9 @@ impl OwnerCore {
             (AccountChange::Already, _) => result(AccountOutcome::Already, String::new()),
             (AccountChange::Refused(why), _) => refused(why),
             (AccountChange::Changes, Some(change)) => {
+                if let Some(why) = self.bound_fault(account, &change) {
+                    return refused(why);
+                }
                 self.carry_out_if_fit(account, change, (is_read, 0))
             }
             (AccountChange::Changes, None) => refused("nothing to change".to_owned()),
@@ -204,6 +212,9 @@ impl OwnerCore {
 
     /// Whether this owner's catalogue refuses the plans of a command that would otherwise apply.
     fn is_doubtful(&self, command: &AccountCommand) -> bool {
+        if command_fault(command).is_some() {
+            return false;
+        }
         let account = AccountNumber(command.account_number);
         let (judged, change) = match &command.command {
             Some(Command::AmendSettings(asked)) => self.judge_amendment(account, asked),

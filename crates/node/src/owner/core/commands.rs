@@ -11,12 +11,12 @@ use turnpike_proto::account::v1::AccountCommand;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick};
 use turnpike_tariff::{Settings, Subscription};
-use turnpike_types::{Currency, Money, MoneyError, limits};
+use turnpike_types::{Currency, Money, MoneyError, limits, text};
 
 /// The permitted numbers of plans in one option.
 const ALTERNATIVES: RangeInclusive<usize> = 2..=16;
-const OPTION_BYTES_MAX: usize = 64;
-const PLAN_ID_BYTES_MAX: usize = 128;
+const OPTION_BYTES_MAX: usize = text::OPTION.bytes_max;
+const PLAN_ID_BYTES_MAX: usize = text::PLAN_ID.bytes_max;
 const EPOCH: Date = date(1970, 1, 1);
 
 /// The change that a command asks for. The command is checked by itself, not against the account.

@@ -6,7 +6,7 @@ use turnpike_proto::record::{
     Record, RecordBatch, encode_extra, extra_identity, extra_without_identity,
 };
 use turnpike_segment::RecordRow;
-use turnpike_types::{Identity, UsageView, ZERO_DURATION};
+use turnpike_types::{Identity, UsageView, ZERO_DURATION, text};
 
 /// A received record that the owner is about to log, with the text of its identity; the text is
 /// empty if the record has none.
@@ -32,6 +32,19 @@ impl Incoming<'_> {
             identity: self.key_identity().to_owned(),
             record_id: self.view.record_id.to_owned(),
         }
+    }
+
+    /// Whether a text of the record is none that is taken today ([`turnpike_types::text`]). The log
+    /// may hold such records of earlier releases.
+    pub(super) fn has_illegal_text(&self) -> bool {
+        let UsageView { record_id, usage_type, measures, attributes, .. } = &self.view;
+        !text::RECORD_ID.is_legal(record_id)
+            || !text::USAGE_TYPE.is_legal(usage_type)
+            || !text::IDENTITY.is_legal(self.identity)
+            || !measures.iter().all(|(name, _)| text::ATTRIBUTE_NAME.is_legal(name))
+            || !attributes.iter().all(|(name, value)| {
+                text::ATTRIBUTE_NAME.is_legal(name) && text::ATTRIBUTE_VALUE.is_legal(value)
+            })
     }
 
     /// Whether `row` is a record with this key.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  a request --Job--> records.rs   reassign.rs   suspense.rs   accounts.rs
-//!                     (incoming.rs: keys)                      (commands.rs subscribing.rs standing.rs)
+//!                     (incoming.rs: keys)                      (commands.rs bounds.rs subscribing.rs standing.rs)
 //!  in between ------> sweep.rs: charges that fall due           postings.rs: from other accounts
 //!                          |                                    (page.rs posting_progress.rs)
 //!                          v
@@ -16,7 +16,9 @@
 //! ```
 
 mod accounts;
+mod bounds;
 mod commands;
+mod confirm;
 mod incoming;
 mod open_segment;
 mod owner_core;
@@ -38,6 +40,7 @@ mod view;
 mod wait;
 
 pub(crate) use accounts::Apply;
+pub(crate) use confirm::Confirm;
 pub(crate) use owner_core::{CoreLimits, Job, OwnerCore};
 pub(crate) use page::{Scope, SenderSegment, page};
 pub(crate) use partition::{Partition, Pulse, Surroundings};
@@ -46,5 +49,5 @@ pub(crate) use postings::PostingsPass;
 pub(crate) use reassign::Reassign;
 pub(crate) use records::{RateSubBatch, Refusal};
 pub(crate) use state_log::ClosedSegment;
-pub(crate) use suspense::{ListSuspense, Recycle};
+pub(crate) use suspense::{ListSuspense, ReadWaiting, Recycle};
 pub(crate) use wait::{Halt, Wait};

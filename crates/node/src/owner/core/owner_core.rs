@@ -20,6 +20,8 @@ use crate::NodeConfig;
 pub(crate) struct CoreLimits {
     /// The maximum number of deduplication keys.
     pub(crate) keys_max: usize,
+    /// The maximum number of suspended records.
+    pub(crate) suspended_max: usize,
     /// The number of bytes before compression at which a segment is closed.
     pub(crate) segment_bytes_max: usize,
     /// How old the confirmation of the catalogue may be (P36).
@@ -39,6 +41,7 @@ impl CoreLimits {
     pub(crate) fn of(config: &NodeConfig) -> Self {
         Self {
             keys_max: config.keys_max,
+            suspended_max: config.suspended_max,
             segment_bytes_max: config.segment_bytes_max,
             suspicion: config.suspicion(),
             sweep_turn: config.heartbeat / 50,

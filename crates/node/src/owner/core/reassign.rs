@@ -107,7 +107,7 @@ impl OwnerCore {
         }
     }
 
-    /// Returns `None` if there is no room for the record's key.
+    /// Returns `None` if there is no room for the record's key, or none for it in suspense.
     fn decide(
         &mut self,
         record: &Incoming<'_>,
@@ -124,7 +124,7 @@ impl OwnerCore {
             Some(Taken::Replayed(then, now)) => Ok(Some(self.decided(record, then, now, to))),
             Some(taken) => Ok(Some(Decision::Answered(taken))),
             None => {
-                if let Some(reason) = self.refused_by_time(record, recycled) {
+                if let Some(reason) = self.refused_on_arrival(record, recycled) {
                     return Ok(Some(Decision::Answered(Taken::Rejected(reason))));
                 }
                 if to == record.view.account {
@@ -136,6 +136,9 @@ impl OwnerCore {
                         true => self.decide(record, to, recycled),
                         false => Ok(None),
                     };
+                }
+                if !self.has_room_in_suspense() {
+                    return Ok(None);
                 }
                 let detail = match to.0 {
                     0 => Detail::new(record.identity),

@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// The partition holds the maximum number of keys.
     KeysFull,
+    /// A record would be suspended, and the partition holds the maximum number of suspended records.
+    SuspenseFull,
     /// The accounts of its records were looked up too long ago (P28).
     GuidedLongAgo,
 }
@@ -74,7 +76,10 @@ impl Job for RateSubBatch<'_> {
             };
             let Some(taken) = taken else {
                 // The records taken so far are logged. Retries of them are answered as duplicates.
-                return Ok(Err(Refusal::KeysFull));
+                return Ok(Err(match core.has_room_for_keys() {
+                    true => Refusal::SuspenseFull,
+                    false => Refusal::KeysFull,
+                }));
             };
             let Ok(index) = u32::try_from(self.next) else {
                 unreachable!("a sub-batch holds fewer records than a batch may hold");
@@ -118,7 +123,7 @@ impl OwnerCore {
         if is_late && !off(Check::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
-    /// Takes a record. Returns `None` if there is no room for its key.
+    /// Takes a record. Returns `None` if there is no room for its key, or none for it in suspense.
     fn take_record(
         &mut self,
         incoming: &Incoming<'_>,
@@ -129,7 +134,7 @@ impl OwnerCore {
         if let Some(taken) = self.taken_before(incoming, print)? {
             return self.complete(incoming, taken).map(Some);
         }
-        if let Some(reason) = self.refused_by_time(incoming, head.recycled) {
+        if let Some(reason) = self.refused_on_arrival(incoming, head.recycled) {
             return Ok(Some(Taken::Rejected(reason)));
         }
         // Logged time may have advanced since the sub-batch was admitted, when this record still
@@ -155,19 +160,30 @@ impl OwnerCore {
                 Ok(Some(Taken::Rated))
             }
             Err(NotRated::Wait(wait)) => Err(wait),
+            Err(NotRated::Suspended(_)) if !self.has_room_in_suspense() => Ok(None),
             Err(NotRated::Suspended(suspension)) => {
                 self.suspend(incoming, print, suspension).map(Some)
             }
         }
     }
 
-    /// Checks the start and the end of a record whose key is new (P26). Returns the reason for a
-    /// rejection.
-    pub(super) fn refused_by_time(
+    /// Whether one more record can be suspended. Beyond the limit records are refused before they
+    /// are taken, and their clients keep them.
+    pub(super) fn has_room_in_suspense(&self) -> bool {
+        self.log.state().suspense().len() < self.limits.suspended_max
+    }
+
+    /// Checks the texts, the start and the end (P26) of a record whose key is new. Returns the reason
+    /// for a rejection. A retry of a record that an earlier release took is answered before.
+    pub(super) fn refused_on_arrival(
         &self,
         incoming: &Incoming<'_>,
         recycled: bool,
     ) -> Option<RejectReason> {
+        // An earlier release may have suspended a recycled record with such a text.
+        if !recycled && incoming.has_illegal_text() {
+            return Some(RejectReason::BadText);
+        }
         let time = self.log.time();
         // A recycled record was inside the horizon when it first arrived (P35). But this partition
         // may have rated it since, upon another request. Once keys were forgotten, that can't be

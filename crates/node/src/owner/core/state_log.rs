@@ -115,6 +115,11 @@ impl StateLog {
         self.open.builder.is_empty()
     }
 
+    /// The size of the open segment, in bytes before compression.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.open.builder.bytes()
+    }
+
     /// Whether the open segment is below its size limit; otherwise it must be appended first.
     pub(crate) fn room(&self) -> Result<(), Wait> {
         if self.is_full() { Err(Wait::Full) } else { Ok(()) }

@@ -28,7 +28,9 @@ impl OwnerCore {
                 let mut plans = offer.plans.iter();
                 plans.find_map(|plan| self.check_plan(account, (plan, &nothing), offer.from_us))
             }
-            Change::SettingsChanged(new) => self.currency_fault(account, new),
+            Change::SettingsChanged(new) | Change::SettingsCorrected(new) => {
+                self.currency_fault(account, new)
+            }
             _ => None,
         }
     }

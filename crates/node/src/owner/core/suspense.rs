@@ -87,6 +87,50 @@ impl Job for ListSuspense {
     }
 }
 
+/// Suspended records by their keys, for the checks that come before they are removed.
+pub(crate) struct ReadWaiting {
+    keys: Vec<RecycleKey>,
+    found: Vec<Option<SuspendedRecord>>,
+}
+
+impl ReadWaiting {
+    pub(crate) const fn new(keys: Vec<RecycleKey>) -> Self {
+        Self { keys, found: Vec::new() }
+    }
+}
+
+impl Job for ReadWaiting {
+    /// In the order of the keys; `None` for a record that does not wait at that revision.
+    type Answer = Vec<Option<SuspendedRecord>>;
+
+    fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
+        while let Some(asked) = self.keys.get(self.found.len()) {
+            let key = waiting_key(asked);
+            let waiting = core.log.state().suspense().get(&key);
+            let waiting = waiting.filter(|waiting| waiting.revision == asked.revision).cloned();
+            let record = match waiting {
+                Some(waiting) => {
+                    let row = core.suspended_row(&key, &waiting)?;
+                    Some(core.suspended_record(&key, &waiting, &row))
+                }
+                None => None,
+            };
+            self.found.push(record);
+        }
+        Ok(std::mem::take(&mut self.found))
+    }
+}
+
+/// The key that a request to recycle names.
+fn waiting_key(asked: &RecycleKey) -> WaitingKey {
+    let identity = if asked.account_number == 0 { asked.identity.clone() } else { String::new() };
+    WaitingKey {
+        account: AccountNumber(asked.account_number),
+        identity,
+        record_id: asked.record_id.clone(),
+    }
+}
+
 /// Suspended records that are to be rated again, and refusals to be noted.
 pub(crate) struct Recycle {
     keys: Vec<RecycleKey>,
@@ -151,15 +195,7 @@ impl OwnerCore {
     }
 
     fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Halt> {
-        let key = WaitingKey {
-            account: AccountNumber(asked.account_number),
-            identity: if asked.account_number == 0 {
-                asked.identity.clone()
-            } else {
-                String::new()
-            },
-            record_id: asked.record_id.clone(),
-        };
+        let key = waiting_key(asked);
         // As in a compare-and-set, the record must still be suspended, with the revision that the
         // request names.
         let waiting = self.log.state().suspense().get(&key).cloned();

@@ -5,11 +5,13 @@
 //!   append.rs        appends of segments, write barriers, and the answers that wait for them
 //!   checkpoints.rs   writes checkpoints in the background
 //!   fetch.rs         reads senders' logs for postings in the background
+//!   turns.rs         whether several clients send: segments then stay small
 //! ```
 
 mod append;
 mod checkpoints;
 mod fetch;
 mod task;
+mod turns;
 
 pub(crate) use task::Owner;

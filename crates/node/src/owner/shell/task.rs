@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_mutants::{Check, off};
 use turnpike_segment::Segment;
+use turnpike_shares::queue::FairReceiver;
 use turnpike_store::failpoint::{self, Step};
 use turnpike_tariff::Catalogue;
 use turnpike_types::{NodeName, SegmentNumber};
@@ -15,17 +15,21 @@ use turnpike_types::{NodeName, SegmentNumber};
 use super::append::{Appended, Appends};
 use super::checkpoints::Checkpoints;
 use super::fetch;
+use super::turns::Turns;
 use crate::catalogue::refreshed;
 use crate::gauges::Holdings;
 use crate::owner::core::{
-    Apply, CoreLimits, Fetched, Halt, Job, ListSuspense, OwnerCore, Partition, PostingsPass, Pulse,
-    RateSubBatch, Reassign, Recycle, Surroundings, Wait,
+    Apply, Confirm, CoreLimits, Fetched, Halt, Job, ListSuspense, OwnerCore, Partition,
+    PostingsPass, Pulse, RateSubBatch, ReadWaiting, Reassign, Recycle, Surroundings, Wait,
 };
 use crate::owner::ended::Ended;
 use crate::owner::request::{Ownership, Queued, Reply, Request, StreamEnd};
 use crate::owner::ticks::Ticks;
 use crate::replica::Replica;
 use crate::shared::Shared;
+
+/// A segment with the records of several clients is closed at this part of the size limit.
+const SHARED_PARTS: usize = 16;
 
 /// The owner of one partition: its core, and the I/O that is in progress.
 pub(crate) struct Owner {
@@ -37,6 +41,7 @@ pub(crate) struct Owner {
     checkpoints: Checkpoints,
     fetching: Option<JoinHandle<Fetched>>,
     holdings: Holdings,
+    turns: Turns,
 }
 
 impl Owner {
@@ -69,6 +74,7 @@ impl Owner {
             checkpoints: Checkpoints::new(&shared, &ownership, &ticks, runs),
             fetching: None,
             holdings: Holdings::new(ownership.spec.id),
+            turns: Turns::new(),
             core,
             shared,
             ownership,
@@ -77,7 +83,7 @@ impl Owner {
     }
 
     /// Serves until the partition is lost or released.
-    pub(crate) async fn serve(mut self, requests: &mut mpsc::Receiver<Queued>) -> Ended {
+    pub(crate) async fn serve(mut self, requests: &mut FairReceiver<Queued>) -> Ended {
         self.checkpoints.list();
         let mut tick = tokio::time::interval(self.shared.config.heartbeat / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -93,7 +99,7 @@ impl Owner {
 
     async fn round(
         &mut self,
-        requests: &mut mpsc::Receiver<Queued>,
+        requests: &mut FairReceiver<Queued>,
         tick: &mut tokio::time::Interval,
     ) -> Result<(), RoundEnd> {
         self.ticks.tick();
@@ -125,17 +131,18 @@ impl Owner {
     }
 
     /// Takes the requests that are waiting already, so that one append commits them all.
-    async fn drain(&mut self, requests: &mut mpsc::Receiver<Queued>) -> Result<(), RoundEnd> {
+    async fn drain(&mut self, requests: &mut FairReceiver<Queued>) -> Result<(), RoundEnd> {
         while self.has_room() {
             match requests.try_recv() {
-                Ok(queued) => self.take(queued).await?,
-                Err(_) => break,
+                Some(queued) => self.take(queued).await?,
+                None => break,
             }
         }
         Ok(())
     }
 
     async fn take(&mut self, queued: Queued) -> Result<(), RoundEnd> {
+        self.turns.note(queued.client);
         self.core.begin(surroundings(&self.shared));
         if rates(&queued.request) && self.core.is_stale() {
             self.read_catalogue().await?;
@@ -160,6 +167,14 @@ impl Owner {
             Request::Recycle { keys, refusals, reply } => {
                 let outcomes = self.carry_out(Recycle::new(keys, refusals)).await?;
                 self.appends.answer(reply, outcomes);
+            }
+            Request::Confirm { records, reply } => {
+                let found = self.carry_out(Confirm::new(records)).await?;
+                self.appends.answer(reply, found);
+            }
+            Request::ReadWaiting { keys, reply } => {
+                let found = self.carry_out(ReadWaiting::new(keys)).await?;
+                self.appends.answer(reply, found);
             }
             Request::Reassign { records, recycled, reply } => {
                 let outcomes = self.carry_out(Reassign::new(records, recycled)).await?;
@@ -266,9 +281,13 @@ impl Owner {
         }
     }
 
-    /// Whether the open segment is below its size limit, and no checkpoint is due.
+    /// Whether the open segment is below its size limit, and no checkpoint is due. While several
+    /// clients send, the limit is a part of the usual one, so that a small request is answered soon.
     fn has_room(&self) -> bool {
-        !self.checkpoints.is_due(self.core.log().log_bytes()) && !self.core.log().is_full()
+        let log = self.core.log();
+        let is_enough = self.turns.is_shared()
+            && log.open_bytes() >= self.shared.config.segment_bytes_max / SHARED_PARTS;
+        !self.checkpoints.is_due(log.log_bytes()) && !log.is_full() && !is_enough
     }
 
     /// Whether work that no client waits for may be added to the open segment.
@@ -438,6 +457,8 @@ const fn rates(request: &Request) -> bool {
         Request::Apply { .. }
         | Request::Show { .. }
         | Request::Suspense { .. }
+        | Request::Confirm { .. }
+        | Request::ReadWaiting { .. }
         | Request::Release { .. }
         | Request::Superseded => false,
     }

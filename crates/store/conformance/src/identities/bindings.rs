@@ -1,10 +1,11 @@
 //! Bindings of identities to accounts over time (P28): spellings, prefixes, moves and releases.
 
 use turnpike_store::{
-    BindOutcome, Binding, IdentityHistory, RebindOutcome, Rebinding, SharedDatabase, StoreError,
+    BindOutcome, Binding, CatalogueKind, IdentityHistory, RebindOutcome, Rebinding, SharedDatabase,
+    StoreError,
 };
 use turnpike_types::limits::IDENTITY_BINDINGS_MAX;
-use turnpike_types::{AccountNumber, Timestamp};
+use turnpike_types::{AccountNumber, NodeName, Timestamp};
 
 use super::intervals::{OPEN, binding};
 use crate::{Dice, TestedStore};
@@ -438,4 +439,34 @@ pub async fn bindings_of_an_older_process_are_found(db: &dyn SharedDatabase) {
     let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;
     assert_eq!(taken, RebindOutcome::Taken(binding("ip:2001:DB8::88", 5, 0, 100)));
     assert_eq!(holder(&guided(db, "ip:2001:db8::88").await.bindings, 0), Some(5));
+}
+
+/// A text with a NUL, which PostgreSQL can't store, is nobody's identity and nothing's name. A look-up
+/// of many identities does not fail because of one, and no answer reports a damaged database.
+pub async fn a_text_with_a_nul_fails_no_other_and_is_no_damage(s: &TestedStore) {
+    let db = s.view().await;
+    let asked = [binding("user:a", 5, EVER, OPEN)];
+    assert_eq!(db.bind_identities(&asked).await.unwrap(), [BindOutcome::Bound]);
+    let found = db.guide(&["user:a\0b".to_owned(), "user:a".to_owned()]).await.unwrap();
+    assert_eq!((found[0].bindings.len(), found[1].bindings.len()), (0, 1));
+    let bad = binding("user:a\0b", 5, EVER, OPEN);
+    let refused = |error: StoreError| assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    refused(db.bind_identities(std::slice::from_ref(&bad)).await.unwrap_err());
+    refused(db.rebind_identities(&[Rebinding::Bind(bad)]).await.unwrap_err());
+    refused(db.register_consumer("a\0b").await.unwrap_err());
+    let node = NodeName("a\0b".to_owned());
+    let no_node = |answer: Result<bool, StoreError>| match answer {
+        Ok(known) => assert!(!known),
+        Err(error) => refused(error),
+    };
+    no_node(db.set_drained(&node, true).await);
+    no_node(db.forget_node(&node).await);
+    match db.catalogue_heads(CatalogueKind::Plan, Some("a\0b"), 0).await {
+        Ok(heads) => assert!(heads.is_empty()),
+        Err(error) => refused(error),
+    }
+    match db.consumer("a\0b").await {
+        Ok(cursors) => assert!(cursors.is_empty()),
+        Err(error) => refused(error),
+    }
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use turnpike_client::SendEvent;
 use turnpike_proto::ingest::v1::UsageRecord;
+use turnpike_types::AccountRange;
 
 use crate::client::Front;
 use crate::generator::{Generator, GeneratorOptions, UsageKind, share};
@@ -42,7 +43,7 @@ pub(crate) struct Ledger {
 /// The state shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Traffic {
-    pub(crate) accounts: (u64, u64),
+    pub(crate) accounts: AccountRange,
     pub(crate) records: u64,
     start_us: i64,
     pub(crate) answered: AtomicU64,
@@ -51,10 +52,10 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Traffic of octet records for the `accounts` accounts from number `first` on.
-    pub(crate) fn new(first: u64, accounts: u64, records: u64, start_us: i64) -> Arc<Self> {
+    /// Traffic of octet records for these accounts.
+    pub(crate) fn new(accounts: AccountRange, records: u64, start_us: i64) -> Arc<Self> {
         Arc::new(Self {
-            accounts: (first, accounts),
+            accounts,
             records,
             start_us,
             answered: AtomicU64::new(0),
@@ -68,8 +69,7 @@ impl Traffic {
             kind: UsageKind::Octets,
             run: "demo",
             stream,
-            first_account: self.accounts.0,
-            accounts: self.accounts.1,
+            accounts: self.accounts,
             batch_records: BATCH,
             attributes: 0,
             start_us: self.start_us,

@@ -44,9 +44,11 @@ impl PlanPublishArgs {
 }
 
 pub(super) async fn run(settings: PlanPublishSettings) -> anyhow::Result<Finish> {
+    // All files are read before the first plan is published.
+    let requests: Vec<PublishRequest> =
+        settings.files.iter().map(|file| request(file)).collect::<anyhow::Result<_>>()?;
     let front = settings.client.connect().await?;
-    for file in &settings.files {
-        let request = request(file)?;
+    for (file, request) in settings.files.iter().zip(requests) {
         let doing = format!("{} was not published", file.display());
         let answer = front
             .call(&doing, || {

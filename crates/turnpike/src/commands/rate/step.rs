@@ -1,6 +1,6 @@
 //! `turnpike rate --step`: shows the evaluation of each record, primitive by primitive.
 
-use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
 use turnpike_plan::Plan;
@@ -8,6 +8,8 @@ use turnpike_trial::{FellDue, Stepped, Stepper, TrialCatalogue, TrialOutcome};
 
 use crate::exit::usage;
 
+/// The most bytes of an answer that are read at once.
+const ANSWER_BYTES_MAX: u64 = 1_024;
 const HELP: &str =
     "n or Enter: next primitive   c: continue to the next breakpoint   r: next record   q: quit";
 
@@ -161,7 +163,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
             write!(self.out, "(n c r q, h for help) ")?;
             self.out.flush()?;
             let mut answer = String::new();
-            let ended = keys.read_line(&mut answer)? == 0;
+            let ended = keys.by_ref().take(ANSWER_BYTES_MAX).read_line(&mut answer)? == 0;
             self.mode = match answer.trim() {
                 _ if ended => StepMode::Over,
                 "" | "n" => StepMode::Each,

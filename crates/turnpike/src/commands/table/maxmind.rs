@@ -131,6 +131,11 @@ impl<'a> Given<'a> {
 fn read_database(file: &Path) -> anyhow::Result<Vec<u8>> {
     let name = file.display();
     let mut content = Vec::new();
+    let kind =
+        std::fs::metadata(file).with_context(|| format!("{name} can't be read; check the path"))?;
+    if !kind.is_file() {
+        return Err(anyhow!("{name} is a directory, a pipe or a device: name the database file"));
+    }
     let read = File::open(file)
         .and_then(|opened| opened.take(DATABASE_BYTES_MAX + 1).read_to_end(&mut content));
     read.with_context(|| format!("{name} can't be read; check the path"))?;

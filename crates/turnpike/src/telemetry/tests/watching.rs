@@ -143,6 +143,12 @@ fn the_dashboard_shows_metrics_that_exist() {
 
 /// Metrics without a panel, for queries during an investigation.
 const UNSHOWN: &[&str] = &[
+    "turnpike_connections",
+    "turnpike_connections_refused_total",
+    "turnpike_connections_closed_total",
+    "turnpike_requests_refused_total",
+    "turnpike_memory_bytes",
+    "turnpike_memory_bytes_max",
     "turnpike_access_refused_total",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
@@ -153,6 +159,7 @@ const UNSHOWN: &[&str] = &[
     "turnpike_partition_segments",
     "turnpike_catalogue_version",
     "turnpike_dedup_keys_max",
+    "turnpike_suspense_records_max",
     "turnpike_front_admitted_bytes_max",
     "turnpike_front_guide_cache_hits_total",
     "turnpike_front_guide_cache_misses_total",

@@ -240,6 +240,7 @@ fn core(
     };
     let limits = CoreLimits {
         keys_max: setup.keys_max,
+        suspended_max: usize::MAX,
         segment_bytes_max: setup.segment_bytes_max,
         suspicion: Duration::from_secs(4 * 3600),
         sweep_turn: Duration::from_secs(1),

@@ -3,6 +3,7 @@
 //! All plans charge one price for an octet, and one for a second of a call. So the sum of the lines
 //! of a record follows from the record alone, whichever plans the account has.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
@@ -295,6 +296,19 @@ fn time() -> BoxedStrategy<Step> {
 /// A history in which one owner serves, and appends at its own discretion.
 pub(super) fn quiet() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![3 => request(), 1 => time()], 8..30)
+}
+
+/// The history without the orders for an account that are not the first of their request. A client
+/// that repeats one order is answered that it is in effect already. A client that repeats two orders
+/// of which the second one changes what the first one does gets another answer to the first one.
+pub(super) fn one_order_an_account(mut steps: Vec<Step>) -> Vec<Step> {
+    for step in &mut steps {
+        if let Step::Apply(orders) = step {
+            let mut named = BTreeSet::new();
+            orders.retain(|(account, _)| named.insert(*account));
+        }
+    }
+    steps
 }
 
 /// A history in which owners end, with appends in flight, and checkpoints are written.

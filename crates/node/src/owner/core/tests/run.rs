@@ -136,6 +136,8 @@ impl Run {
                 self.ask(send(records, *is_recycled, guided_us));
             }
             Step::Apply(orders) => {
+                // A client sends no order for an account before the one before it is answered.
+                self.settle();
                 let now = self.driver.now();
                 self.ask(Request::Apply(orders.iter().map(|order| command(order, now)).collect()));
             }
@@ -172,6 +174,8 @@ impl Run {
             Step::TakePostings => {
                 self.settle();
                 self.ask(Request::TakePostings);
+                // Otherwise a repetition would take later postings too.
+                self.settle();
             }
             Step::Checkpoint { seals } => self.driver.checkpoint(*seals),
             Step::StartAppend => self.driver.start_append(),
@@ -275,7 +279,8 @@ impl Run {
     fn reassignment(&mut self, sent: &Sent, to: u64) -> Reassignment {
         let mut record = self.record(sent);
         record.identity = format!("user:u{}", sent.number);
-        self.moved.entry((record.account.0, record.record_id.clone())).or_insert(to);
+        // The account to which a record goes is decided once (P28).
+        let to = *self.moved.entry((record.account.0, record.record_id.clone())).or_insert(to);
         let mut bytes = Vec::new();
         encode(&record, &mut bytes);
         Reassignment { record: bytes.into(), to_account: to }

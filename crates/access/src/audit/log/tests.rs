@@ -1,0 +1,184 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use turnpike_proto::audit::v1::{EntryKind, Row};
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{Call, Interpose, Interposed};
+
+use super::*;
+use crate::audit::verify::{Anchor, Report, Verifier};
+
+fn actor() -> Actor {
+    Actor {
+        principal: "token:anna".to_owned(),
+        address: "10.0.0.1:5".to_owned(),
+        request_id: "r1".to_owned(),
+    }
+}
+
+async fn rows(db: &dyn SharedDatabase) -> Vec<AuditRow> {
+    db.read_audit(&AuditSelection::after(0)).await.unwrap()
+}
+
+async fn entries(db: &dyn SharedDatabase) -> Vec<Entry> {
+    rows(db).await.iter().map(|row| Entry::decode(row.body.clone()).unwrap()).collect()
+}
+
+async fn verified(db: &dyn SharedDatabase) -> Report {
+    let mut verifier = Verifier::new(None);
+    for row in rows(db).await {
+        verifier.row(&Row {
+            sequence: row.sequence,
+            prev_hash: row.prev_hash.to_vec().into(),
+            hash: row.hash.to_vec().into(),
+            body: row.body,
+            at_us: row.at.micros(),
+        });
+    }
+    let head = db.audit_head().await.unwrap();
+    verifier.finish(Some(Anchor { sequence: head.next - 1, hash: head.last_hash }), false)
+}
+
+/// How a database fails on appends.
+#[derive(Default)]
+struct Failing {
+    /// So many appends are carried out and their answer is lost.
+    answers_lost: AtomicUsize,
+    /// So many appends are not carried out.
+    refused: AtomicUsize,
+    appends: AtomicUsize,
+}
+
+fn takes_one(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable { doing: "test", cause: "no answer".to_owned() }
+}
+
+#[async_trait]
+impl Interpose for Failing {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::AppendAudit {
+            self.appends.fetch_add(1, Ordering::SeqCst);
+            if takes_one(&self.refused) {
+                return Err(unavailable());
+            }
+        }
+        Ok(())
+    }
+
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        if call == Call::AppendAudit && takes_one(&self.answers_lost) {
+            return Err(unavailable());
+        }
+        Ok(())
+    }
+}
+
+fn failing() -> (Arc<dyn SharedDatabase>, Arc<Failing>) {
+    let faults = Arc::new(Failing::default());
+    let memory: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+    (Arc::new(Interposed::new(memory, faults.clone())), faults)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_leaves_an_intent_and_its_outcome() {
+    let (db, _) = failing();
+    let log = AuditLog::start(db.clone(), 1);
+    let intent = Intent::of("node n1").with("drain");
+    let operation = log.begin(&actor(), Action::NodeDrain, &intent).await.unwrap();
+    assert_eq!(entries(&*db).await.len(), 1, "the intent is durable before the change");
+    operation.end(AuditOutcome::Applied, "done", &[(7, "opened".to_owned())]).await;
+    let [intent, outcome] = &entries(&*db).await[..] else { panic!("two entries") };
+    assert_eq!((intent.kind(), outcome.kind()), (EntryKind::Intent, EntryKind::Outcome));
+    assert_eq!(intent.operation, outcome.operation);
+    for entry in [intent, outcome] {
+        let who = (&*entry.principal, &*entry.address, &*entry.request_id);
+        assert_eq!(who, ("token:anna", "10.0.0.1:5", "r1"));
+        assert_eq!((&*entry.action, &*entry.target), ("node.drain", "node n1"));
+    }
+    assert_eq!((&*outcome.detail, outcome.accounts[0].account), ("done", 7));
+    let report = verified(&*db).await;
+    assert_eq!((report.faults, report.open), (vec![], vec![]));
+}
+
+/// An entry that may not be durable permits no change.
+#[tokio::test(start_paused = true)]
+async fn without_a_durable_intent_there_is_no_operation() {
+    let (db, faults) = failing();
+    faults.refused.store(usize::MAX, Ordering::SeqCst);
+    let log = AuditLog::start(db.clone(), 1);
+    let refused = log.begin(&actor(), Action::NodeDrain, &Intent::of("node n1")).await;
+    let told = refused.err().unwrap().to_string();
+    assert!(told.contains("nothing was changed"), "{told}");
+    assert!(entries(&*db).await.is_empty());
+}
+
+/// P2: the outcome of an append may be unknown. The entry is in the log once.
+#[tokio::test(start_paused = true)]
+async fn an_append_whose_answer_was_lost_is_not_repeated() {
+    for (answers_lost, refused) in [(1, 0), (0, 2), (1, 1), (2, 1)] {
+        let (db, faults) = failing();
+        let log = AuditLog::start(db.clone(), 1);
+        faults.answers_lost.store(answers_lost, Ordering::SeqCst);
+        faults.refused.store(refused, Ordering::SeqCst);
+        let operation = log.begin(&actor(), Action::NodeDrain, &Intent::of("n")).await.unwrap();
+        operation.end(AuditOutcome::Applied, "", &[]).await;
+        assert_eq!(entries(&*db).await.len(), 2, "{answers_lost} lost, {refused} refused");
+        assert!(verified(&*db).await.faults.is_empty());
+    }
+}
+
+/// A client that disconnects during the change leaves the outcome *unknown*.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_operation_has_an_unknown_outcome() {
+    let (db, _) = failing();
+    let log = AuditLog::start(db.clone(), 1);
+    drop(log.begin(&actor(), Action::NodeForget, &Intent::of("node n1")).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let all = entries(&*db).await;
+    assert_eq!(all[1].outcome(), AuditOutcome::Unknown);
+    assert!(verified(&*db).await.open.is_empty());
+}
+
+/// Requests that arrive together share appends; processes that append together make one chain.
+#[tokio::test(start_paused = true)]
+async fn concurrent_operations_of_several_processes_make_one_chain_in_few_appends() {
+    let (db, faults) = failing();
+    let logs = [AuditLog::start(db.clone(), 1), AuditLog::start(db.clone(), 2)];
+    let one = |number: usize| {
+        let log = logs[number % 2].clone();
+        async move {
+            let target = Intent::of(format!("node {number}"));
+            let operation = log.begin(&actor(), Action::NodeDrain, &target).await.unwrap();
+            operation.end(AuditOutcome::Applied, "", &[]).await;
+        }
+    };
+    futures::future::join_all((0..200).map(one)).await;
+    let report = verified(&*db).await;
+    assert_eq!((report.entries, report.faults, report.open), (400, vec![], vec![]));
+    let appends = faults.appends.load(Ordering::SeqCst);
+    assert!(appends <= 40, "{appends} appends for 400 entries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trimming_deletes_up_to_an_entry_and_records_it_first() {
+    let (db, _) = failing();
+    let log = AuditLog::start(db.clone(), 1);
+    for _ in 0..3 {
+        let operation = log.begin(&actor(), Action::NodeDrain, &Intent::of("n")).await.unwrap();
+        operation.end(AuditOutcome::Applied, "", &[]).await;
+    }
+    let fourth = rows(&*db).await[3].hash;
+    let trim =
+        async |through, hash| crate::audit::trim::trim(&db, &log, &actor(), (through, hash)).await;
+    assert!(trim(4, [9; 32]).await.is_err());
+    assert_eq!(rows(&*db).await.len(), 6);
+    assert_eq!(trim(4, fourth).await.unwrap(), 4);
+    let left: Vec<u64> = rows(&*db).await.iter().map(|row| row.sequence).collect();
+    assert_eq!(left, [5, 6, 7]);
+    let report = verified(&*db).await;
+    assert_eq!((report.faults, report.first), (vec![], 5));
+}

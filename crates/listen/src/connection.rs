@@ -1,0 +1,260 @@
+//! One connection: the TLS handshake, HTTP/2, and the watch over both.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use crate::budget::Budget;
+use crate::config::{ListenConfig, WINDOW_MIN};
+use crate::frames::Watched;
+use crate::peer::Peer;
+use crate::request::{RequestContext, handle};
+use crate::table::Admitted;
+use crate::tls::{Handshakes, TlsSource, Transport};
+
+/// The bytes of answers that the HTTP/2 library buffers for a request.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+const RESETS_MAX: usize = 100;
+const HTTP2: &[u8] = b"h2";
+/// The first byte of a TLS handshake (RFC 8446, 5.1). HTTP/2 without TLS begins with `P`.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct Listening<S> {
+    pub(crate) config: ListenConfig,
+    pub(crate) budget: Budget,
+    pub(crate) transport: Transport,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) service: S,
+    /// No new requests: open ones may finish.
+    pub(crate) stop: CancellationToken,
+    /// Open requests are cut.
+    pub(crate) cut: CancellationToken,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run<S>(
+    stream: TcpStream,
+    address: SocketAddr,
+    admitted: Admitted,
+    all: Arc<Listening<S>>,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    // A connection without these settings is slower or noticed later as dead, and works.
+    if let Err(error) = set_options(&stream, all.config.deadlines.ping) {
+        tracing::debug!(%address, %error, "a connection's options can't be set");
+    }
+    let source = match &all.transport {
+        Transport::Plain => None,
+        Transport::Tls(source) => Some(source),
+        Transport::Either(source) => match begins_tls(&stream, &admitted, &all).await {
+            None => return,
+            Some(begins_tls) => begins_tls.then_some(source),
+        },
+    };
+    match source {
+        None => {
+            let peer = Peer { address, certificates: Arc::from([]) };
+            serve(stream, peer, &admitted, &all).await;
+        }
+        Some(source) => {
+            if let Some((stream, peer)) = secured(stream, address, source, &admitted, &all).await {
+                serve(stream, peer, &admitted, &all).await;
+            }
+        }
+    }
+}
+
+/// Whether the first byte of a client begins a TLS handshake; `None` if none comes in time.
+async fn begins_tls<S>(
+    stream: &TcpStream,
+    admitted: &Admitted,
+    all: &Listening<S>,
+) -> Option<bool> {
+    let mut first = [0];
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(all.config.deadlines.handshake, stream.peek(&mut first)) => peeked,
+        () = admitted.must_close() => {
+            closed("idle");
+            return None;
+        }
+        () = all.stop.cancelled() => return None,
+    };
+    match peeked {
+        Ok(Ok(1)) => Some(first[0] == TLS_HANDSHAKE),
+        Ok(_) => None,
+        Err(_) => {
+            closed("deadline");
+            None
+        }
+    }
+}
+
+fn set_options(stream: &TcpStream, ping: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ping))
+}
+
+fn closed(cause: &'static str) {
+    metrics::counter!("turnpike_connections_closed_total", "cause" => cause).increment(1);
+}
+
+/// The TLS handshake.
+async fn secured<S>(
+    stream: TcpStream,
+    address: SocketAddr,
+    source: &TlsSource,
+    admitted: &Admitted,
+    all: &Listening<S>,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let own = all.handshakes.begin();
+    let shaking = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        // Read here, so that a certificate that was replaced meanwhile is not used.
+        start.into_stream(source.current()).await
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(all.config.deadlines.handshake, shaking) => shaken,
+        () = own.given_up() => {
+            closed("handshakes");
+            return None;
+        }
+        () = admitted.must_close() => {
+            closed("idle");
+            return None;
+        }
+        () = all.stop.cancelled() => return None,
+    };
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            closed("handshake");
+            match source.explain(&error) {
+                Some(cause) => {
+                    tracing::warn!(%address, cause, "a client's certificate was refused");
+                }
+                None => tracing::info!(%address, %error, "a TLS handshake failed"),
+            }
+            return None;
+        }
+        Err(_) => {
+            closed("deadline");
+            tracing::debug!(%address, "a TLS handshake took too long");
+            return None;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    if session.alpn_protocol() != Some(HTTP2) {
+        closed("handshake");
+        tracing::info!(%address, "a TLS client does not offer HTTP/2 (ALPN h2)");
+        return None;
+    }
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned());
+    let certificates = certificates.collect();
+    Some((stream, Peer { address, certificates }))
+}
+
+/// Serves HTTP/2 on `stream`.
+async fn serve<I, S>(stream: I, peer: Peer, admitted: &Admitted, all: &Arc<Listening<S>>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    let (config, address) = (all.config, peer.address);
+    let window = admitted.window_bytes();
+    let context = RequestContext {
+        service: all.service.clone(),
+        budget: all.budget.clone(),
+        deadlines: config.deadlines,
+        peer,
+        progress: Arc::clone(&admitted.progress),
+    };
+    let (stream, incomplete) = Watched::new(stream);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(handle(context, request).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(window)
+        .initial_stream_window_size(config.stream_window_bytes.min(window).max(WINDOW_MIN))
+        .max_concurrent_streams(config.streams_per_connection_max)
+        .max_header_list_size(config.headers_bytes_max)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .keep_alive_interval(config.deadlines.ping)
+        .keep_alive_timeout(config.deadlines.ping)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut watch = tokio::time::interval(watch_interval(&config));
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%address, %error, "a connection broke");
+                }
+                return;
+            }
+            () = admitted.must_close() => {
+                closed("idle");
+                tracing::debug!(%address, "an idle connection is closed to make room for another");
+                return;
+            }
+            () = all.cut.cancelled() => return,
+            () = all.stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = watch.tick() => {
+                if incomplete.age().is_some_and(|age| age >= config.deadlines.frame) {
+                    closed("deadline");
+                    tracing::debug!(%address, "a client stopped within a frame or its headers");
+                    return;
+                }
+                let unread = admitted.progress.longest_unread();
+                if unread.is_some_and(|age| age >= config.deadlines.reading) {
+                    closed("slow-reader");
+                    tracing::info!(%address, "a client did not take an answer in time");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How often deadlines are compared with the clock: a quarter of the shortest one.
+fn watch_interval(config: &ListenConfig) -> Duration {
+    let shortest = config.deadlines.frame.min(config.deadlines.reading);
+    (shortest / 4).max(Duration::from_millis(10))
+}

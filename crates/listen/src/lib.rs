@@ -1,0 +1,56 @@
+//! The transport of a server: everything between an accepted connection and a service that sees a
+//! request.
+//!
+//! ```text
+//!  TcpListener --> accept.rs      connections are admitted, or refused with a reason
+//!                     |           table.rs: who is connected, and which connection is idle longest
+//!                     v
+//!                  connection.rs  TLS handshake (tls.rs), HTTP/2, deadlines (frames.rs, progress.rs)
+//!                     |
+//!                     v
+//!                  request.rs     limits of the method (methods.rs), room in the budget
+//!                     |
+//!                  inbound.rs     withholds a message until it is complete
+//!                     v
+//!                  the service, whose answers leave through outbound.rs
+//!
+//!  budget.rs   the bytes of the process, in parts    config.rs   limits and deadlines
+//!  peer.rs     who sent a request: address, certificates    refusal.rs   "try again in a second"
+//!  locking.rs  mutexes after a panic
+//! ```
+//!
+//! Invariants:
+//! - No memory is taken on a claim: a message's buffer grows with the bytes that have arrived, and
+//!   each growth is charged to the [`Budget`] first.
+//! - The bytes that are received and not read yet are at most the sum of the connections' windows,
+//!   which are charged to the budget at accept.
+//! - A connection or request that is refused gets a reason, or a log line and a counter; the accept
+//!   loop never stops silently.
+//! - Each step of a client has a deadline, except the pause between two messages of a stream.
+//!
+//! Not guaranteed: that a service takes no memory of its own. The charge of a message lasts until
+//! the service asks for the next one, or the request ends.
+
+mod accept;
+mod budget;
+mod config;
+mod connection;
+mod frames;
+mod inbound;
+mod locking;
+mod methods;
+mod outbound;
+mod peer;
+mod progress;
+mod refusal;
+mod request;
+mod table;
+mod tls;
+
+pub use accept::serve;
+pub use budget::{Budget, BudgetShare, MEMORY_MIN, MemoryPart, TRANSPORT_MIN, default_memory};
+pub use config::{Deadlines, ListenConfig};
+pub use methods::{METHODS, MethodLimits, method_limits};
+pub use peer::Peer;
+pub use refusal::{RETRY_AFTER, exhausted};
+pub use tls::{Explain, TlsSource, Transport};

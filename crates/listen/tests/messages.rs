@@ -1,0 +1,180 @@
+//! Messages: their size, their memory, their time.
+
+use std::time::Duration;
+
+use tonic::Code;
+use turnpike_listen::MemoryPart;
+
+use crate::support::{
+    ANSWER_BYTES, Client, INGEST, MIB, SHOW, Server, claim, config, message, until,
+};
+
+#[tokio::test]
+async fn w1_a_claimed_length_takes_no_memory_and_others_are_served() {
+    let server = Server::start(config(), 16 * MIB).await;
+    let attacker = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..60 {
+        let mut call = attacker.open(INGEST).await;
+        call.send(&[&claim(4 * MIB)[..], b"x"].concat(), false).await.unwrap();
+        calls.push(call);
+    }
+    // 240 MiB are claimed, and the first 4 KiB of each message are taken.
+    let used = || server.budget.used(MemoryPart::Messages);
+    until("all prefixes have arrived", || used() == 60 * 4 * 1024).await;
+    let other = Client::connect(server.address).await;
+    let mut call = other.open(INGEST).await;
+    call.send(&message(4 * MIB), false).await.unwrap();
+    call.answers(1).await;
+    drop((calls, call));
+    until("everything is released", || used() == 0).await;
+}
+
+#[tokio::test]
+async fn w1_open_streams_take_room_and_further_ones_are_refused() {
+    // An eighth of 8 MiB is the room of 64 requests.
+    let server = Server::start(config(), 8 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..64 {
+        let mut call = client.open(INGEST).await;
+        call.send(&message(1), false).await.unwrap();
+        call.answers(1).await;
+        calls.push(call);
+    }
+    let end = client.open(INGEST).await.end().await.unwrap();
+    assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+    // The open ones go on, and one that ends makes room.
+    let mut last = calls.pop().unwrap();
+    last.send(&message(1), true).await.unwrap();
+    last.answers(1).await;
+    assert_eq!(last.end().await.unwrap().code, Code::Ok);
+    let mut call = client.open(INGEST).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn without_room_the_oldest_incomplete_message_makes_way_for_a_complete_one() {
+    // Three eighths of 8 MiB are 3 MiB.
+    let server = Server::start(config(), 8 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut oldest = client.open(INGEST).await;
+    let part = [&claim(4 * MIB)[..], &vec![1; 3 * MIB / 2]].concat();
+    oldest.send(&part, false).await.unwrap();
+    let used = || server.budget.used(MemoryPart::Messages);
+    until("the incomplete message has arrived", || used() == 2 * MIB).await;
+    let mut call = client.open(INGEST).await;
+    call.send(&message(2 * MIB), false).await.unwrap();
+    call.answers(1).await;
+    let end = oldest.end().await.unwrap();
+    assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+    assert!(end.message.contains("not complete"), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_message_without_room_is_refused_with_a_retry_hint() {
+    let server = Server::start(config(), 8 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut call = client.open(INGEST).await;
+    // The refusal may arrive before everything is sent.
+    drop(call.send(&message(4 * MIB), false).await);
+    let end = call.end().await.unwrap();
+    assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+    assert_eq!(server.budget.used(MemoryPart::Messages), 0);
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_of_its_method_is_refused_at_its_prefix() {
+    let server = Server::start(config(), 64 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut call = client.open(INGEST).await;
+    call.send(&[message(10), claim(5 * MIB)].concat(), false).await.unwrap();
+    call.answers(1).await;
+    let end = call.end().await.unwrap();
+    assert_eq!(end.code, Code::OutOfRange);
+    let limit = 4 * MIB + 64 * 1024;
+    assert!(end.message.contains("5242880 bytes") && end.message.contains(&limit.to_string()));
+    assert!(end.message.contains(INGEST), "{end:?}");
+    // Up to the limit, a batch that is too large reaches the service, which refuses it by name.
+    let mut call = client.open(INGEST).await;
+    call.send(&message(limit), true).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+    // A method that is not in the table has the smallest limit.
+    let mut call = client.open("/turnpike.none.v1.None/None").await;
+    call.send(&claim(64 * 1024 + 1), false).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_refused() {
+    let server = Server::start(config(), 8 * MIB).await;
+    let mut call = Client::connect(server.address).await.open(INGEST).await;
+    call.send(&[1, 0, 0, 0, 1, 9], false).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn w1_a_message_that_never_ends_is_refused_and_a_pause_between_messages_is_not() {
+    let mut config = config();
+    config.deadlines.message = Duration::from_millis(100);
+    let server = Server::start(config, 8 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut patient = client.open(INGEST).await;
+    patient.send(&message(5_000), false).await.unwrap();
+    patient.answers(1).await;
+    for (path, part) in
+        [(INGEST, &[0, 0][..]), (INGEST, &claim(9_000)), (SHOW, &claim(10)), (SHOW, &[])]
+    {
+        let mut call = client.open(path).await;
+        call.send(part, false).await.unwrap();
+        let end = call.end().await.unwrap();
+        assert_eq!(end.code, Code::DeadlineExceeded, "{path} {part:?}: {end:?}");
+    }
+    // Several deadlines have passed.
+    patient.send(&message(5_000), true).await.unwrap();
+    patient.answers(1).await;
+    assert_eq!(patient.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn w3_an_answer_that_is_not_taken_ends_the_connection_and_frees_its_room() {
+    let mut config = config();
+    config.deadlines.reading = Duration::from_millis(100);
+    let server = Server::start(config, 16 * MIB).await;
+    // A client that takes nothing, and one that takes a single byte.
+    for window in [0, 1] {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let client = Client::on(stream, window).await.unwrap();
+        let mut call = client.open(SHOW).await;
+        call.send(&message(1), true).await.unwrap();
+        assert!(call.unread().await.is_err(), "the connection is cut");
+    }
+    until("its room is free", || server.budget.used(MemoryPart::Answers) == 0).await;
+    until("its request is over", || server.budget.used(MemoryPart::Requests) == 0).await;
+    // Who reads is served.
+    let mut call = Client::connect(server.address).await.open(SHOW).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn w3_answers_that_are_not_taken_have_a_bound_and_further_requests_are_refused() {
+    // A quarter of 16 MiB: four answers of a MiB, or the reservations of 256 KiB of some more.
+    let server = Server::start(config(), 16 * MIB).await;
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let client = Client::on(stream, 0).await.unwrap();
+    let mut calls = Vec::new();
+    for count in 1..=4 {
+        let mut call = client.open(SHOW).await;
+        call.send(&message(1), true).await.unwrap();
+        calls.push(call);
+        let used = || server.budget.used(MemoryPart::Answers) == count * ANSWER_BYTES;
+        until("the answer waits for its reader", used).await;
+    }
+    let mut call = client.open(SHOW).await;
+    call.send(&message(1), true).await.unwrap();
+    let end = call.end().await.unwrap();
+    assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+}
