@@ -19,13 +19,13 @@ use turnpike_segment::{
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, BindingsMark, CatalogueEntry,
-    CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart,
-    CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore,
-    HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member, NodeBeat, Observation,
-    OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
-    Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
-    TopologyStore,
+    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
+    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart, CheckpointStore, Claim,
+    ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory,
+    IdentityStore, LogStore, Member, NodeBeat, Observation, OwnerToken, OwnershipStore,
+    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
+    SharedDatabase, StoreError, StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -258,6 +258,22 @@ impl CursorStore for Bent {
     }
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.inner.acknowledge(from, to).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Bent {
+    async fn audit_head(&self) -> StoreResult<AuditHead> {
+        self.inner.audit_head().await
+    }
+    async fn append_audit(&self, append: &AuditAppend) -> StoreResult<AuditAppended> {
+        self.inner.append_audit(append).await
+    }
+    async fn read_audit(&self, selection: &AuditSelection) -> StoreResult<Vec<AuditRow>> {
+        self.inner.read_audit(selection).await
+    }
+    async fn trim_audit(&self, through: u64, hash: AuditHash) -> StoreResult<u64> {
+        self.inner.trim_audit(through, hash).await
     }
 }
 
