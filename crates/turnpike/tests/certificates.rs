@@ -196,7 +196,8 @@ fn certificates_that_a_server_cannot_use_are_named_before_it_waits_for_anything(
         let words = with(who);
         refused(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[who, told]);
     }
-    let part = [&node[..], &["--certificate", &place.path("certs/node-b.crt")]].concat();
+    let certificate = place.path("certs/node-b.crt");
+    let part = [&node[..], &["--certificate", &certificate]].concat();
     refused(&part, &["--key FILE"]);
     refused(&["status", "--front", "https://127.0.0.1:1"], &["--ca FILE"]);
     let ca = place.path("ca.crt");
