@@ -143,6 +143,10 @@ fn the_dashboard_shows_metrics_that_exist() {
 
 /// Metrics without a panel, for queries during an investigation.
 const UNSHOWN: &[&str] = &[
+    // Each has an alert.
+    "turnpike_certificate_expires_seconds",
+    "turnpike_certificate_reload_refused",
+    "turnpike_insecure_plaintext",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
