@@ -334,7 +334,8 @@ async fn w3_pulls_that_nobody_reads_stay_within_the_budget_and_further_ones_are_
     let whole = PullRequest { page_lines: 100_000, ..request() };
     let all = parts(&world.pull(whole.clone()).await.unwrap());
     let budget = Budget::new(8 << 20);
-    let feed = FeedService::new(world.db.clone(), FeedConfig::default());
+    let audit = AuditLog::start(world.db.clone(), 1);
+    let feed = FeedService::new(world.db.clone(), FeedConfig::default(), audit);
     world.feed = feed.with_budget(budget.clone());
     let (mut open, mut refused) = (Vec::new(), 0);
     for _ in 0..40 {
