@@ -1,6 +1,6 @@
 //! A server starts, keeps committed data across a crash, and is removed when it is dropped.
 
-use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
+use turnpike_harness::postgres::{PostgresServer, PostgresSettings, StartCancel};
 
 #[test]
 fn committed_data_survives_a_hard_restart_on_the_same_port() {
@@ -23,4 +23,13 @@ fn a_dropped_server_is_gone_with_its_files() {
     let pid = server.pid().unwrap();
     drop(server);
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_start_that_is_cancelled_fails_at_once() {
+    let cancel = StartCancel::default();
+    let settings = PostgresSettings { cancel: cancel.clone(), ..PostgresSettings::default() };
+    cancel.cancel();
+    let told = PostgresServer::start_with(settings).err().unwrap().to_string();
+    assert!(told.contains("was cancelled"), "{told}");
 }

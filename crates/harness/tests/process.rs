@@ -10,7 +10,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::sleep;
 use turnpike_harness::process::{
-    InheritedSettings, ListeningServer, ServerCommand, ServerLog, StopRequest, free_port,
+    ExpectedProcesses, InheritedSettings, ListeningServer, ServerCommand, ServerLog, StopRequest,
+    free_port,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -195,4 +196,33 @@ async fn a_spawned_server_need_not_listen() {
 #[test]
 fn a_free_port_can_be_listened_on() {
     std::net::TcpListener::bind(("127.0.0.1", free_port().unwrap())).unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_ends_while_it_is_expected_to_run_is_reported_with_the_way() {
+    let shell = |script: &str| {
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", script]).kill_on_drop(true).spawn().unwrap()
+    };
+    let expected = ExpectedProcesses::default();
+    // Nobody is told of a process that the caller ends.
+    let mut released = shell("exec sleep 600");
+    expected.expect("released", released.id().unwrap());
+    expected.release("released");
+    released.start_kill().unwrap();
+    assert!(tokio::time::timeout(A_WHILE, expected.ended()).await.is_err());
+    let mut killed = shell("exec sleep 600");
+    let pid = killed.id().unwrap();
+    expected.expect("killed", pid);
+    killed.start_kill().unwrap();
+    let end = expected.ended().await;
+    assert_eq!(end.to_string(), format!("killed (pid {pid}) ended by signal 9"));
+    // It has ended already, so it is too late to release it; its handle learns the end, too.
+    expected.release("killed");
+    assert_eq!(expected.ended().await, end);
+    assert!(!killed.wait().await.unwrap().success());
+    let failed = shell("exit 7");
+    expected.expect("failed", failed.id().unwrap());
+    assert!(expected.ended().await.to_string().ends_with("ended with exit code 7"));
+    drop(failed);
 }

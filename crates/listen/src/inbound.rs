@@ -4,7 +4,6 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
@@ -12,6 +11,7 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use crate::budget::{Budget, BudgetShare, Evict, Incomplete, MemoryPart};
+use crate::config::Deadlines;
 use crate::locking::lock;
 use crate::methods::MethodLimits;
 use crate::refusal::exhausted;
@@ -21,14 +21,25 @@ const PREFIX_BYTES: usize = 5;
 /// The first size of a message's buffer, which the share of an open request covers.
 const BUFFER_BYTES_MIN: usize = 4 * 1024;
 
-/// The charge of the message that the service is processing. The request and its answer hold it.
+/// The charges of the message that the service is processing, and of its answer. The request and its
+/// answer hold them.
 #[derive(Debug, Default)]
-pub(crate) struct MessageCharge(Mutex<Option<BudgetShare>>);
+pub(crate) struct MessageCharge {
+    message: Mutex<Option<BudgetShare>>,
+    /// Room for the answer, until its bytes are counted themselves.
+    answer: Mutex<Option<BudgetShare>>,
+}
 
 impl MessageCharge {
     fn replace(&self, share: Option<BudgetShare>) {
         // The old share is dropped after the lock is released.
-        let old = std::mem::replace(&mut *lock(&self.0), share);
+        let old = std::mem::replace(&mut *lock(&self.message), share);
+        drop(old);
+    }
+
+    /// Sets or releases the room for the answer.
+    pub(crate) fn replace_answer(&self, share: Option<BudgetShare>) {
+        let old = std::mem::replace(&mut *lock(&self.answer), share);
         drop(old);
     }
 }
@@ -73,12 +84,15 @@ pub(crate) struct Inbound<B> {
     limits: &'static MethodLimits,
     budget: Budget,
     charge: Arc<MessageCharge>,
-    deadline: Duration,
+    deadlines: Deadlines,
     /// Runs while a message, or the body of a unary request, is incomplete.
     timer: Option<Pin<Box<Sleep>>>,
     /// What the last chunk contains after the messages that were taken from it.
     chunk: Bytes,
     partial: Option<Partial>,
+    /// Reserves room for the answer, once the request is complete: a client that only begins
+    /// requests takes none.
+    room: Option<Pin<Box<dyn Future<Output = Option<BudgetShare>> + Send>>>,
     is_over: bool,
 }
 
@@ -88,11 +102,12 @@ impl<B> Inbound<B> {
         limits: &'static MethodLimits,
         budget: Budget,
         charge: Arc<MessageCharge>,
-        deadline: Duration,
+        deadlines: Deadlines,
     ) -> Self {
-        let timer = (!limits.client_streams).then(|| Box::pin(tokio::time::sleep(deadline)));
-        let (chunk, partial, is_over) = (Bytes::new(), None, false);
-        Self { body, limits, budget, charge, deadline, timer, chunk, partial, is_over }
+        let timer =
+            (!limits.client_streams).then(|| Box::pin(tokio::time::sleep(deadlines.message)));
+        let (chunk, partial, room, is_over) = (Bytes::new(), None, None, false);
+        Self { body, limits, budget, charge, deadlines, timer, chunk, partial, room, is_over }
     }
 
     /// The size of the message, prefix included, that begins with `prefix`.
@@ -155,7 +170,7 @@ impl<B> Inbound<B> {
         let place = self.budget.enter(withheld.clone());
         self.partial = Some(Partial { withheld, place, size });
         if self.timer.is_none() {
-            self.timer = Some(Box::pin(tokio::time::sleep(self.deadline)));
+            self.timer = Some(Box::pin(tokio::time::sleep(self.deadlines.message)));
         }
     }
 
@@ -237,8 +252,33 @@ impl<B> Inbound<B> {
         refused("deadline");
         Poll::Ready(Status::deadline_exceeded(format!(
             "a message was not complete after {:?}: send it faster",
-            self.deadline
+            self.deadlines.message
         )))
+    }
+
+    /// Ends the body, once there is room for the answer.
+    fn poll_end<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+        self.timer = None;
+        // A small budget has room for a large answer too, but only for one or two at once.
+        let bytes = self.limits.answer_bytes.min(self.budget.max(MemoryPart::Answers) / 2);
+        if bytes > 0 {
+            let (budget, wait) = (&self.budget, self.deadlines.room);
+            let room = self.room.get_or_insert_with(|| {
+                let budget = budget.clone();
+                Box::pin(
+                    async move { budget.reserve_within(MemoryPart::Answers, bytes, wait).await },
+                )
+            });
+            let share = ready!(room.as_mut().poll(cx));
+            self.room = None;
+            if share.is_none() {
+                refused("answers");
+                return self.fail(exhausted("the server's memory for answers is used up"));
+            }
+            self.charge.replace_answer(share);
+        }
+        self.is_over = true;
+        Poll::Ready(None)
     }
 
     fn fail<T>(&mut self, status: Status) -> Poll<Option<Result<T, Status>>> {
@@ -275,6 +315,9 @@ where
         if this.is_over {
             return Poll::Ready(None);
         }
+        if this.room.is_some() {
+            return this.poll_end(cx);
+        }
         // The service of a stream is done with the message before. The charge of a unary request
         // stays until its answer ends.
         if this.limits.client_streams {
@@ -289,7 +332,12 @@ where
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => this.chunk = data,
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    // No method reads the trailers of a request.
+                    Err(_) if this.partial.is_none() => return this.poll_end(cx),
+                    Err(_) => {
+                        let why = "the request ended within a message";
+                        return this.fail(Status::internal(why));
+                    }
                 },
                 Poll::Ready(Some(Err(error))) => {
                     let error: tonic::codegen::StdError = error.into();
@@ -298,11 +346,7 @@ where
                 Poll::Ready(None) if this.partial.is_some() => {
                     return this.fail(Status::internal("the request ended within a message"));
                 }
-                Poll::Ready(None) => {
-                    this.is_over = true;
-                    this.timer = None;
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(None) => return this.poll_end(cx),
                 Poll::Pending => {
                     let status = ready!(this.poll_overdue(cx));
                     return this.fail(status);
@@ -313,7 +357,10 @@ where
 
     fn is_end_stream(&self) -> bool {
         self.is_over
-            || (self.chunk.is_empty() && self.partial.is_none() && self.body.is_end_stream())
+            || (self.limits.answer_bytes == 0
+                && self.chunk.is_empty()
+                && self.partial.is_none()
+                && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -347,9 +394,9 @@ mod tests {
             let chunks = chunks.into_iter().map(|chunk| Ok::<_, Status>(Frame::data(chunk)));
             let body = StreamBody::new(tokio_stream::iter(chunks));
             let (budget, charge) = (Budget::new(1 << 20), Arc::default());
-            let deadline = Duration::from_secs(60);
+            let deadlines = Deadlines::default();
             let mut inbound =
-                Inbound::new(body, limits, budget.clone(), Arc::clone(&charge), deadline);
+                Inbound::new(body, limits, budget.clone(), Arc::clone(&charge), deadlines);
             for expected in &messages {
                 let frame = inbound.frame().await.unwrap().unwrap();
                 assert_eq!(frame.into_data().unwrap(), expected, "cut by {size}");

@@ -21,7 +21,7 @@ pub struct MethodLimits {
     pub path: &'static str,
     /// The size of one message that it takes, in bytes.
     pub request_bytes_max: usize,
-    /// The room in the budget that is reserved before it runs, for its answer, in bytes; 0 if it
+    /// The room in the budget that is reserved once the request is complete, for its answer, in bytes; 0 if it
     /// answers with a stream, or briefly.
     pub answer_bytes: usize,
     /// Whether the client sends a stream of messages. The pause between two messages has no

@@ -21,8 +21,6 @@ const COUNTED_BYTES_MIN: usize = 4 * 1024;
 /// What a request holds until its answer ends.
 pub(crate) struct Held {
     pub(crate) request: BudgetShare,
-    /// Room for the answer, until its bytes are counted themselves.
-    pub(crate) answer: Option<BudgetShare>,
     pub(crate) message: Arc<MessageCharge>,
 }
 
@@ -62,7 +60,7 @@ impl Outbound {
             return bytes;
         }
         // The reservation becomes the charge.
-        self.held.answer = None;
+        self.held.message.replace_answer(None);
         let share = self.budget.charge(MemoryPart::Answers, bytes.len());
         Bytes::from_owner(Counted { bytes, _share: share })
     }
@@ -101,6 +99,6 @@ impl Body for Outbound {
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}, {:?}, {:?}", self.request, self.answer, self.message)
+        write!(f, "{:?}, {:?}", self.request, self.message)
     }
 }

@@ -41,23 +41,10 @@ where
 {
     let open = context.progress.open();
     let limits = method_limits(request.uri().path());
-    let refused = |part: &'static str| {
-        metrics::counter!("turnpike_requests_refused_total", "cause" => part).increment(1);
-        exhausted("the server's memory for requests is used up").into_http::<Body>()
-    };
     let Some(share) = context.budget.reserve(MemoryPart::Requests, REQUEST_BYTES) else {
-        return refused("requests");
+        metrics::counter!("turnpike_requests_refused_total", "cause" => "requests").increment(1);
+        return exhausted("the server's memory for open requests is used up").into_http();
     };
-    let mut answer = None;
-    if limits.answer_bytes > 0 {
-        // A small budget has room for a large answer too, but only for one or two at once.
-        let bytes = limits.answer_bytes.min(context.budget.max(MemoryPart::Answers) / 2);
-        let wait = context.deadlines.room;
-        match context.budget.reserve_within(MemoryPart::Answers, bytes, wait).await {
-            None => return refused("answers"),
-            room => answer = room,
-        }
-    }
     let timeout = request.headers().get("grpc-timeout").map(|value| timeout_of(value.as_bytes()));
     let timeout = match timeout {
         Some(None) => {
@@ -69,8 +56,8 @@ where
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(context.peer);
     let budget = context.budget;
-    let deadline = context.deadlines.message;
-    let inbound = Inbound::new(body, limits, budget.clone(), Arc::clone(&message), deadline);
+    let deadlines = context.deadlines;
+    let inbound = Inbound::new(body, limits, budget.clone(), Arc::clone(&message), deadlines);
     let request = Request::from_parts(parts, Body::new(inbound));
     let service = &mut context.service;
     let answered = async {
@@ -88,7 +75,7 @@ where
         Ok(response) => response,
         Err(never) => match never {},
     };
-    let held = Held { request: share, answer, message };
+    let held = Held { request: share, message };
     response.map(|body| Body::new(Outbound::new(body, budget, held, open)))
 }
 

@@ -178,3 +178,18 @@ async fn w3_answers_that_are_not_taken_have_a_bound_and_further_requests_are_ref
     let end = call.end().await.unwrap();
     assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
 }
+
+#[tokio::test]
+async fn w3_requests_that_only_begin_take_no_room_for_answers() {
+    let server = Server::start(config(), 16 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut begun = Vec::new();
+    for count in 1..=40 {
+        begun.push(client.open(SHOW).await);
+        until("the request has arrived", || server.echo.peers.lock().unwrap().len() == count).await;
+    }
+    assert_eq!(server.budget.used(MemoryPart::Answers), 0);
+    let mut call = client.open(SHOW).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+}

@@ -19,8 +19,9 @@ use turnpike_segment::{
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, BindOutcome, Binding,
-    BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
+    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
+    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
     CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
     CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member, NodeBeat,
     Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
@@ -269,6 +270,22 @@ impl AccessStore for Bent {
 
     async fn change_access(&self, write: &AccessWrite) -> StoreResult<Option<u64>> {
         self.inner.change_access(write).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Bent {
+    async fn audit_head(&self) -> StoreResult<AuditHead> {
+        self.inner.audit_head().await
+    }
+    async fn append_audit(&self, append: &AuditAppend) -> StoreResult<AuditAppended> {
+        self.inner.append_audit(append).await
+    }
+    async fn read_audit(&self, selection: &AuditSelection) -> StoreResult<Vec<AuditRow>> {
+        self.inner.read_audit(selection).await
+    }
+    async fn trim_audit(&self, through: u64, hash: AuditHash) -> StoreResult<u64> {
+        self.inner.trim_audit(through, hash).await
     }
 }
 

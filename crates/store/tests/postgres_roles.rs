@@ -167,7 +167,7 @@ impl Pooler {
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={to}\n[pgbouncer]\nlisten_addr=127.0.0.1\n\
              listen_port={port}\nunix_socket_dir=\nauth_type=any\nauth_file={}\n\
-             max_prepared_statements=100\n{settings}\n",
+             {settings}\n",
             users.display()
         )
         .replace("* = host=127.0.0.1", "* = user=postgres host=127.0.0.1");

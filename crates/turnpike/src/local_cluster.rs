@@ -303,3 +303,24 @@ pub(crate) async fn stop(mut child: ListeningServer) {
         let _ = child.process.ended().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use turnpike_types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn nodes_that_are_not_the_members_of_the_partitions_are_named() {
+        let names = |count| (1..=count).map(|n| format!("node-{n}")).collect::<Vec<String>>();
+        let ranges = [AccountRange::new(1, 9).unwrap()];
+        let acceptance = Acceptance::since(Timestamp(0));
+        let specs = specs(&ranges, 1, &acceptance, |place| rotated(&names(2), place)).unwrap();
+        let of = |count| unlike_members(&names(count), &specs.iter().collect::<Vec<_>>());
+        assert_eq!(of(2), None);
+        let missing = of(1).unwrap();
+        assert!(missing.contains("not started: node-2"), "{missing}");
+        let idle = of(3).unwrap();
+        assert!(idle.contains("stay idle: node-3"), "{idle}");
+    }
+}

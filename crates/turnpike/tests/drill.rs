@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use crate::support;
 
 use support::server::Server;
@@ -74,7 +76,8 @@ fn refused(arguments: &[&str], words: &[&str]) {
 #[test]
 fn a_scenario_that_cannot_run_is_refused_before_anything_starts() {
     refused(&["crash", "freeze", "--database", "sqlite:"], &["freeze", "needs PostgreSQL"]);
-    let given = PostgresServer::shared().unwrap().create_database().unwrap();
+    let server = PostgresServer::shared().unwrap();
+    let given = server.create_database().unwrap();
     refused(&["database-restart", "--database", &given], &["started by the drill"]);
 }
 
@@ -132,13 +135,21 @@ fn endless(scenario: &str, keep: &str) -> Server {
 
 #[test]
 fn a_drill_that_a_signal_ends_stops_its_processes() {
-    for (signal, name) in [("-TERM", "SIGTERM"), ("-HUP", "SIGHUP"), ("-QUIT", "SIGQUIT")] {
+    // A signal that the test was started to ignore, as by `nohup`, is ignored by the drill, too.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    for (number, name) in [(15, "SIGTERM"), (1, "SIGHUP"), (3, "SIGQUIT")] {
+        if ignored >> (number - 1) & 1 == 1 {
+            continue;
+        }
+        let signal = format!("-{number}");
         let dir = tempfile::tempdir().unwrap();
         let keep = dir.path().display().to_string();
         let mut drill = endless("crash", &keep);
         drill.until("accounts 1-400");
         assert!(processes_that_name(&keep) > 0);
-        drill.signal(signal);
+        drill.signal(&signal);
         let (code, log) = drill.ended();
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(&format!("{name} ended the drill")), "{log}");
@@ -190,12 +201,14 @@ fn a_process_that_something_else_ends_leaves_the_scenario_without_a_verdict() {
 struct RunningCluster {
     database: String,
     front: String,
-    servers: Vec<Server>,
+    _servers: Vec<Server>,
+    _postgres: Arc<PostgresServer>,
 }
 
 impl RunningCluster {
     fn start() -> Self {
-        let database = PostgresServer::shared().unwrap().create_database().unwrap();
+        let postgres = PostgresServer::shared().unwrap();
+        let database = postgres.create_database().unwrap();
         let init = ["partition", "init", "--database", &database, "--count", "2"];
         let created = run(&[&init[..], &["--accounts", "1-1000", "--members", "a,b"]].concat());
         assert_eq!(created.code, 0, "{}", created.err);
@@ -206,7 +219,7 @@ impl RunningCluster {
         let mut front = Server::start(&[&["front"], &listen[..]].concat());
         let address = format!("http://{}", front.address());
         servers.push(front);
-        Self { database, front: address, servers }
+        Self { database, front: address, _servers: servers, _postgres: postgres }
     }
 
     fn drill<'a>(&'a self, scenario: &'a str, accounts: &'a str) -> Vec<&'a str> {
@@ -249,22 +262,38 @@ fn a_drill_of_a_running_cluster_leaves_the_accounts_and_clusters_of_others_alone
 }
 
 #[test]
-fn an_interrupted_drill_undoes_its_drain_of_a_running_cluster() {
+fn an_interrupted_drill_undoes_its_drain_and_its_handovers_of_a_running_cluster() {
     let cluster = RunningCluster::start();
-    let drill = [&cluster.drill("drain", "801-810")[..], &["--repeat", "1000"]].concat();
-    let mut drill = Server::start(&drill);
-    drill.until("drain: drain ");
-    drill.signal("-TERM");
-    let (code, log) = drill.ended();
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("none of its requests is in force"), "{log}");
-    let status = cluster.run(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
-    let nodes = status["nodes"].as_array().unwrap();
-    assert_eq!(nodes.len(), cluster.servers.len() - 1);
-    for node in nodes {
-        assert_eq!(node["drain_asked"], false, "{node}");
-    }
+    let interrupted = |scenario: &str, lines: &[&str]| {
+        // These accounts are in both partitions.
+        let drill = [&cluster.drill(scenario, "491-510")[..], &["--repeat", "1000"]].concat();
+        let mut drill = Server::start(&drill);
+        lines.iter().for_each(|line| drop(drill.until(line)));
+        drill.signal("-TERM");
+        let (code, log) = drill.ended();
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("none of its requests is in force"), "{log}");
+        log
+    };
+    // A front shows what it read last, so the undoing is visible a moment later.
+    let all = |list: &str, is_undone: fn(&serde_json::Value) -> bool| {
+        let status = cluster.run(&["status", "--json"]).out;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let rows = status[list].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{status}");
+        rows.iter().all(is_undone)
+    };
+    // The pins of all handovers are in force until the drill ends.
+    let log = interrupted("handover", &["handover: 1 to ", "handover: 2 to "]);
+    assert!(log.contains("turnpike handover"), "{log}");
+    wait_until(|| all("partitions", |row| row["pinned_to"].as_str().is_none_or(str::is_empty)));
+    // A drain is in force for fractions of a second.
+    let was_drained = (0..20).any(|_| {
+        let log = interrupted("drain", &["drain: drain "]);
+        wait_until(|| all("nodes", |row| row["drain_asked"] == false));
+        log.contains("turnpike drain")
+    });
+    assert!(was_drained, "no signal came during a drain");
 }
 
 /// The id of the plan in a file.

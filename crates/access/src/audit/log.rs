@@ -170,6 +170,7 @@ fn again(error: &StoreError) -> StoreError {
         }
         StoreError::Full { cause, .. } => StoreError::Full { doing, cause: cause.clone() },
         StoreError::Corrupt { cause, .. } => StoreError::Corrupt { doing, cause: cause.clone() },
+        StoreError::Refused(why) => StoreError::Refused(why.clone()),
         other => StoreError::Refused(other.to_string()),
     }
 }

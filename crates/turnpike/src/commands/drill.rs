@@ -159,6 +159,9 @@ async fn interruptible(settings: DrillSettings) -> anyhow::Result<Finish> {
     let Some(RunningCluster { front, .. }) = running else {
         bail!("{signal} ended the drill; all processes that it started are stopped")
     };
+    for command in undo.commands(&front) {
+        ui::print_stderr(format_args!("undoing a request of the drill, as by `{command}`"));
+    }
     tokio::select! {
         () = undo.run(&front) => {}
         _ = signals.next() => {}

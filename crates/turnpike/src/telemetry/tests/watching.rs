@@ -150,6 +150,10 @@ const UNSHOWN: &[&str] = &[
     "turnpike_memory_bytes",
     "turnpike_memory_bytes_max",
     "turnpike_access_refused_total",
+    // Each has an alert.
+    "turnpike_certificate_expires_seconds",
+    "turnpike_certificate_reload_refused",
+    "turnpike_insecure_plaintext",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
