@@ -246,11 +246,8 @@ pub(crate) fn revoke(
 /// The change that adds a key.
 pub(crate) fn add_key(
     context: ChangeContext<'_>,
-    public_key: &[u8],
+    public_key: [u8; 32],
 ) -> Result<(Planned, u64), ChangeRefusal> {
-    let public_key: [u8; 32] = public_key
-        .try_into()
-        .map_err(|_| ChangeRefusal::Invalid("a public key has 32 bytes (Ed25519)".to_owned()))?;
     let id = key_id(&public_key);
     let same = context.tables.keys.iter().find(|key| key.id == id);
     match same {

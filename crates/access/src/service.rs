@@ -368,9 +368,11 @@ impl AccessService for AccessApi {
     ) -> Result<Response<AddKeyResponse>, Status> {
         let sender = Sender::of(&request)?;
         let public_key = request.into_inner().public_key;
-        let decide = |context: ChangeContext<'_>| changes::add_key(context, &public_key);
-        let id = <[u8; 32]>::try_from(&public_key[..]).map_or(0, |key| key_id(&key));
-        let audited = (Action::KeyAdd, key_intent(id));
+        let public_key = <[u8; 32]>::try_from(&public_key[..]);
+        let public_key = public_key
+            .map_err(|_| Status::invalid_argument("a public key has 32 bytes (Ed25519)"))?;
+        let decide = |context: ChangeContext<'_>| changes::add_key(context, public_key);
+        let audited = (Action::KeyAdd, key_intent(key_id(&public_key)));
         let (key_id, _) = self.change(&sender, audited, decide).await?;
         Ok(Response::new(AddKeyResponse { key_id }))
     }

@@ -71,6 +71,8 @@ pub const METHODS: &[MethodLimits] = &[
     unary("/turnpike.plan.v1.PlanService/GetTable", SMALL, TABLE_BYTES_MAX + BESIDE),
     unary("/turnpike.suspense.v1.SuspenseService/List", SMALL, 0),
     unary("/turnpike.suspense.v1.SuspenseService/Recycle", SMALL, SMALL),
+    // A page of entries, of about a mebibyte.
+    unary("/turnpike.audit.v1.AuditService/Read", SMALL, 2 * MIB),
     // A grant with all its sources.
     unary("/turnpike.access.v1.AccessService/Grant", SMALL, SMALL),
     unary("/turnpike.access.v1.AccessService/Revoke", SMALL, SMALL),
