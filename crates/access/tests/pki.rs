@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -99,11 +98,10 @@ fn pem(label: &str, contents: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{encoded}\n-----END {label}-----\n")
 }
 
-/// Files in memory, and a clock.
+/// Files in memory.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     files: Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>,
-    offset_s: Arc<AtomicU64>,
 }
 
 impl Disk {
@@ -133,12 +131,6 @@ impl Disk {
         self.write("ca.crt", &all);
     }
 
-    /// Lets the clock of this process run behind that of the machine.
-    pub(crate) fn behind(self, seconds: u64) -> Self {
-        self.offset_s.store(seconds, Ordering::SeqCst);
-        self
-    }
-
     pub(crate) fn reader(&self) -> CertificateReader {
         let files = Arc::clone(&self.files);
         Arc::new(move |file: &Path| {
@@ -148,8 +140,7 @@ impl Disk {
     }
 
     pub(crate) fn clock(&self) -> CertificateClock {
-        let offset_s = Arc::clone(&self.offset_s);
-        Arc::new(move || at(now_s() - offset_s.load(Ordering::SeqCst)))
+        Arc::new(|| at(now_s()))
     }
 
     /// Loads the files for this use.

@@ -24,7 +24,8 @@ pub fn hexadecimal(hash: &[u8]) -> String {
 
 /// The bytes of a hexadecimal text; `None` if it is none.
 pub fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+    // Numbers may begin with a sign, hexadecimal digits may not.
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || !text.len().is_multiple_of(2) {
         return None;
     }
     let pairs = text.as_bytes().chunks(2);

@@ -4,7 +4,7 @@
 //!  database.rs  the handle: clock, locks of the rows, appends that a test pauses
 //!  state.rs     the tables
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
-//!  audit.rs
+//!  audit.rs (its table: audit_table.rs)
 //!               the calls of each area
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! other calls at this point.
 
 mod audit;
+mod audit_table;
 mod catalogue;
 mod checkpoints;
 mod cursors;

@@ -143,19 +143,20 @@ fn the_dashboard_shows_metrics_that_exist() {
 
 /// Metrics without a panel, for queries during an investigation.
 const UNSHOWN: &[&str] = &[
-<<<<<<< HEAD
     "turnpike_connections",
     "turnpike_connections_refused_total",
     "turnpike_connections_closed_total",
     "turnpike_requests_refused_total",
     "turnpike_memory_bytes",
     "turnpike_memory_bytes_max",
-=======
     // Each has an alert.
     "turnpike_certificate_expires_seconds",
     "turnpike_certificate_reload_refused",
     "turnpike_insecure_plaintext",
->>>>>>> certs
+    "turnpike_refusals_total",
+    "turnpike_front_account_commands_total",
+    "turnpike_front_audit_overtaken_total",
+    "turnpike_front_audit_outcomes_missing_total",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
