@@ -8,7 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Read at run time, so that a build script that was compiled in another checkout does not read
     // the files of that checkout.
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    let areas = ["ingest", "account", "plan", "feed", "cluster", "suspense", "audit", "node"];
+    let areas =
+        ["access", "ingest", "account", "plan", "feed", "cluster", "suspense", "audit", "node"];
     let files: Vec<PathBuf> =
         areas.iter().map(|area| root.join(format!("turnpike/{area}/v1/{area}.proto"))).collect();
     // The path is relative to this package, so that a change in another checkout with the same

@@ -158,6 +158,7 @@ fn front(chance: &mut StdRng) -> FrontConfig {
         sender_window_batches: *[1, 3, 16].choose(chance).unwrap_or(&1),
         stream_batches_max: *[2, 64].choose(chance).unwrap_or(&2),
         seed: 0,
+        guarded: turnpike_access::Guarded::No,
         ..FrontConfig::default()
     }
 }

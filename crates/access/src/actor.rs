@@ -1,5 +1,8 @@
 //! Who sent a request.
 
+use http::Extensions;
+use turnpike_listen::Peer;
+
 use crate::request_id;
 
 /// Who sent a request, for the audit log. An extension of each request.
@@ -20,13 +23,18 @@ pub const ANONYMOUS: &str = "anonymous";
 impl Actor {
     /// The actor of a request. A request that passed no layer that sets it is anonymous.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
-        if let Some(actor) = request.extensions().get::<Self>() {
+        Self::of_extensions(request.extensions())
+    }
+
+    /// The actor of a request with these extensions.
+    pub(crate) fn of_extensions(extensions: &Extensions) -> Self {
+        if let Some(actor) = extensions.get::<Self>() {
             return actor.clone();
         }
-        let address = request.remote_addr();
+        let address = extensions.get::<Peer>().map(|peer| peer.address.to_string());
         Self {
             principal: ANONYMOUS.to_owned(),
-            address: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            address: address.unwrap_or_else(|| "unknown".to_owned()),
             request_id: request_id::current().unwrap_or_else(|| "none".to_owned()),
         }
     }

@@ -15,6 +15,7 @@ use turnpike_listen::Peer;
 use crate::Actor;
 use crate::actor::ANONYMOUS;
 use crate::request_id::{self, HEADER};
+use crate::roles::methods::rule_of;
 
 /// The layer that puts [`RequestIds`] around a service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,34 +90,11 @@ where
     }
 }
 
-/// The method of a path, as a metric label: the path itself if it is that of a known service, so that
+/// The method of a path, as a metric label: the path itself if it is in the table of roles, so that
 /// clients can't make up labels.
-fn method_of(path: &str) -> String {
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-    let is_plain = method.len() <= 32 && method.bytes().all(|byte| byte.is_ascii_alphabetic());
-    match SERVICES.iter().find(|(known, methods)| *known == service && methods.contains(&method)) {
-        Some(_) if is_plain => format!("{service}/{method}"),
-        _ => "other".to_owned(),
-    }
+fn method_of(path: &str) -> &'static str {
+    rule_of(path).map_or("other", |rule| rule.path.trim_start_matches('/'))
 }
-
-/// The services and methods that are counted by name.
-const SERVICES: &[(&str, &[&str])] = &[
-    ("turnpike.ingest.v1.IngestService", &["Ingest"]),
-    ("turnpike.account.v1.AccountService", &["Apply", "Check", "Show", "Resolve"]),
-    (
-        "turnpike.plan.v1.PlanService",
-        &["Publish", "List", "Get", "PublishTable", "ListTables", "GetTable"],
-    ),
-    ("turnpike.cluster.v1.ClusterService", &["Status", "Handover", "Drain", "Forget"]),
-    ("turnpike.suspense.v1.SuspenseService", &["List", "Recycle"]),
-    ("turnpike.feed.v1.FeedService", &["Register", "Pull", "Acknowledge"]),
-    ("turnpike.audit.v1.AuditService", &["Read"]),
-    (
-        "turnpike.node.v1.NodeService",
-        &["Forward", "Apply", "Show", "ListSuspense", "Recycle", "Reassign", "Watch"],
-    ),
-];
 
 /// The word of a code, as in the names of the gRPC specification.
 const fn code_word(code: Code) -> &'static str {

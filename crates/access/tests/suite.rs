@@ -5,7 +5,16 @@
 //! `cargo test -p turnpike-access --test suite handshakes::` runs those of `handshakes.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod certificates;
+mod changes;
+mod freshness;
 mod handshakes;
 mod loading;
+mod page;
 mod pki;
+mod ranges;
 mod strangers;
+mod table;
+mod tokens;
+mod world;

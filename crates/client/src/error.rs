@@ -29,6 +29,15 @@ pub enum ClientError {
         /// The address as given.
         url: String,
     },
+    /// A token would be sent without TLS to another machine.
+    #[error(
+        "the token is not sent to {url}: without TLS, others could read it on its way; write \
+         https://HOST:PORT"
+    )]
+    TokenInClear {
+        /// The address as given.
+        url: String,
+    },
     /// No front accepts a connection.
     #[error("no front answers at {}: is one running there?", any_of(failures))]
     Unreachable {

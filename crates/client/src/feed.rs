@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use tonic::Streaming;
-use tonic::transport::Channel;
 use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::feed::v1::{
     AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest,
 };
 use turnpike_types::limits;
 
+use crate::channel::FrontChannel;
 use crate::error::ClientError;
 use crate::fronts::Fronts;
 
@@ -169,6 +169,6 @@ pub async fn acknowledge(
     Ok(Acknowledged::of(was_there, attempts.get()))
 }
 
-fn client(channel: Channel) -> FeedServiceClient<Channel> {
+fn client(channel: FrontChannel) -> FeedServiceClient<FrontChannel> {
     FeedServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
 }

@@ -2,13 +2,15 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
 use turnpike_proto::dial::{Connector, Dial};
 
+use crate::channel::{ClientToken, FrontChannel};
 use crate::error::{ClientError, is_transient, is_unavailable};
 use crate::patience::Patience;
 
@@ -23,6 +25,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 pub struct Fronts {
     limit: Duration,
     path: Path,
+    /// Authenticates each request.
+    token: Option<ClientToken>,
     urls: Arc<[String]>,
     current: Arc<Mutex<CurrentFront>>,
 }
@@ -59,7 +63,7 @@ impl Fronts {
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
     pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
-        Self::open(Path::Tcp, urls, limit).await
+        Self::open(Path::Tcp, None, urls, limit).await
     }
 
     /// As [`Self::connect`]; addresses with `https://` are reached through `connector`, which
@@ -72,7 +76,34 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Path::Secure(connector), urls, limit).await
+        Self::open(Path::Secure(connector), None, urls, limit).await
+    }
+
+    /// As [`Self::connect`]; each request is authenticated by `token`. Without TLS, a token is sent
+    /// to the own machine only.
+    ///
+    /// # Errors
+    /// An address is invalid or of another machine, or no front accepts a connection.
+    pub async fn connect_with_token(
+        token: ClientToken,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Path::Tcp, Some(token), urls, limit).await
+    }
+
+    /// As [`Self::secure`]; each request is authenticated by `token`.
+    ///
+    /// # Errors
+    /// An address is invalid, or has no TLS and is of another machine; or no front accepts a
+    /// connection.
+    pub async fn secure_with_token(
+        connector: Connector,
+        token: ClientToken,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        Self::open(Path::Secure(connector), Some(token), urls, limit).await
     }
 
     /// As [`Self::connect`], through `dial`, which determines the transport: for tests and
@@ -85,20 +116,28 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Path::Custom(dial), urls, limit).await
+        Self::open(Path::Custom(dial), None, urls, limit).await
     }
 
-    async fn open(path: Path, urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
+    async fn open(
+        path: Path,
+        token: Option<ClientToken>,
+        urls: Vec<String>,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
         if urls.is_empty() {
             return Err(ClientError::NoFront);
         }
         urls.iter().try_for_each(|url| path.check(url))?;
+        if token.is_some() {
+            urls.iter().try_for_each(|url| check_private(url))?;
+        }
         let mut failures = Vec::new();
         for (at, url) in urls.iter().enumerate() {
             match connect_one(&path, url).await {
                 Ok(channel) => {
                     let current = Arc::new(Mutex::new(CurrentFront { at, channel }));
-                    return Ok(Self { limit, path, urls: urls.into(), current });
+                    return Ok(Self { limit, path, token, urls: urls.into(), current });
                 }
                 Err(cause) => failures.push(format!("{url} ({cause})")),
             }
@@ -113,7 +152,7 @@ impl Fronts {
     pub async fn again(&self) -> Result<Self, ClientError> {
         let mut urls = self.urls.to_vec();
         urls.rotate_left(self.current().at);
-        Self::open(self.path.clone(), urls, self.limit).await
+        Self::open(self.path.clone(), self.token.clone(), urls, self.limit).await
     }
 
     /// The addresses of all fronts.
@@ -133,8 +172,8 @@ impl Fronts {
     }
 
     /// The connection to the front in use, for requests that this crate does not wrap.
-    pub fn channel(&self) -> Channel {
-        self.current().channel.clone()
+    pub fn channel(&self) -> FrontChannel {
+        FrontChannel::new(self.current().channel.clone(), self.token.clone())
     }
 
     /// Switches to the next front that accepts a connection. If none does, or there is only one
@@ -157,7 +196,10 @@ impl Fronts {
     ///
     /// # Errors
     /// The front refuses the call, or does not answer within the time limit.
-    pub async fn call<T, F>(&self, mut call: impl FnMut(Channel) -> F) -> Result<T, ClientError>
+    pub async fn call<T, F>(
+        &self,
+        mut call: impl FnMut(FrontChannel) -> F,
+    ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -209,6 +251,19 @@ async fn connect_one(path: &Path, url: &str) -> Result<Channel, String> {
         Path::Secure(_) | Path::Tcp => endpoint()?.connect().await,
     };
     connected.map_err(|error| innermost(&error))
+}
+
+/// Refuses an address at which others could read a token on its way.
+fn check_private(url: &str) -> Result<(), ClientError> {
+    let wrong = || ClientError::BadAddress { url: url.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_near = host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if is_secure(url) || is_near {
+        return Ok(());
+    }
+    Err(ClientError::TokenInClear { url: url.to_owned() })
 }
 
 fn is_secure(url: &str) -> bool {

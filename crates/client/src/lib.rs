@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 mod batch;
+mod channel;
 mod error;
 pub mod feed;
 mod fronts;
@@ -41,6 +42,7 @@ mod sender;
 mod window;
 
 pub use batch::{Batch, BatchBuilder, LimitExceeded, batch_frame};
+pub use channel::{ClientToken, FrontChannel};
 pub use error::ClientError;
 pub use feed::{Acknowledged, FeedConsumer, FeedPages};
 pub use fronts::{CONNECTION_WINDOW_BYTES, Fronts, STREAM_WINDOW_BYTES};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use turnpike_access::Guarded;
+
 /// Configuration of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedConfig {
@@ -21,6 +23,8 @@ pub struct FeedConfig {
     pub room_wait: Duration,
     /// The size in bytes of the cache of decoded segments.
     pub cache_bytes: u64,
+    /// Whether requests come through a guard, which decides what they may do.
+    pub guarded: Guarded,
 }
 
 impl Default for FeedConfig {
@@ -34,6 +38,7 @@ impl Default for FeedConfig {
             consumer_pulls_max: 8,
             room_wait: Duration::from_secs(10),
             cache_bytes: 128 * 1024 * 1024,
+            guarded: Guarded::Yes,
         }
     }
 }

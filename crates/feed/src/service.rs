@@ -61,6 +61,11 @@ impl FeedService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Refuses a consumer that is not the sender's own.
+    fn check_reach<T>(&self, request: &Request<T>, consumer: &str) -> Result<(), Status> {
+        self.config.guarded.permit(request.extensions())?.check_consumer(consumer)
+    }
+
     /// The cursors of a registered consumer, including those of partitions created since the
     /// registration.
     async fn consumer(&self, name: &str, seen: &Observation) -> Result<Vec<Consumer>, FeedError> {
@@ -238,6 +243,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         let actor = Actor::of(&request);
         Ok(Response::new(self.register_name(&actor, &request.into_inner().consumer).await?))
     }
@@ -246,6 +252,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         let request = request.into_inner();
         check_name(&request.consumer)?;
         let slot = self.slots.enter(&request.consumer, &self.config)?;
@@ -261,6 +268,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
+        self.check_reach(&request, &request.get_ref().consumer)?;
         Ok(Response::new(self.move_cursor(request.into_inner()).await?))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tonic::{Code, Request, Status};
+use turnpike_access::Guarded;
 use turnpike_access::audit::AuditLog;
 use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_listen::{Budget, MemoryPart, RETRY_AFTER};
@@ -33,6 +34,7 @@ struct World {
 impl World {
     async fn new(config: FeedConfig) -> Self {
         let db = Arc::new(MemoryDatabase::new());
+        let config = FeedConfig { guarded: Guarded::No, ..config };
         let feed = FeedService::new(db.clone(), config, AuditLog::start(db.clone(), 1));
         let world = Self { db, feed };
         world.partition(1).await;
@@ -334,8 +336,8 @@ async fn w3_pulls_that_nobody_reads_stay_within_the_budget_and_further_ones_are_
     let whole = PullRequest { page_lines: 100_000, ..request() };
     let all = parts(&world.pull(whole.clone()).await.unwrap());
     let budget = Budget::new(8 << 20);
-    let audit = AuditLog::start(world.db.clone(), 1);
-    let feed = FeedService::new(world.db.clone(), FeedConfig::default(), audit);
+    let config = FeedConfig { guarded: Guarded::No, ..FeedConfig::default() };
+    let feed = FeedService::new(world.db.clone(), config, AuditLog::start(world.db.clone(), 1));
     world.feed = feed.with_budget(budget.clone());
     let (mut open, mut refused) = (Vec::new(), 0);
     for _ in 0..40 {

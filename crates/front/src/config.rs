@@ -2,6 +2,8 @@
 //! and a seed.
 
 use std::time::Duration;
+
+use turnpike_access::Guarded;
 use turnpike_types::capped;
 
 use crate::FrontError;
@@ -31,6 +33,8 @@ pub struct FrontConfig {
     pub answer_deadline_beats: u32,
     /// The size in bytes of the cache of identity histories.
     pub guide_cache_bytes: u64,
+    /// Whether requests come through a guard, which decides what they may do.
+    pub guarded: Guarded,
 }
 
 impl Default for FrontConfig {
@@ -45,6 +49,7 @@ impl Default for FrontConfig {
             node_window_bytes: 24 * 1024 * 1024,
             answer_deadline_beats: 80,
             guide_cache_bytes: 64 * 1024 * 1024,
+            guarded: Guarded::Yes,
         }
     }
 }

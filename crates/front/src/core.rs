@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::{Request, Status};
+use turnpike_access::Permit;
 use turnpike_access::audit::AuditLog;
 use turnpike_store::SharedDatabase;
 
@@ -31,6 +33,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// What the request may do.
+    pub(crate) fn permit<T>(&self, request: &Request<T>) -> Result<Permit, Status> {
+        self.config.guarded.permit(request.extensions())
+    }
+
     /// Refuses a request once the front is shutting down.
     pub(crate) fn enter(&self) -> Result<(), FrontError> {
         if self.gate.is_cancelled() { Err(FrontError::ShuttingDown) } else { Ok(()) }

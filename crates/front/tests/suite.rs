@@ -10,6 +10,7 @@ mod front;
 mod guards;
 mod owner_search;
 mod plans;
+mod reach;
 mod reassign;
 mod subscribing;
 mod tables;

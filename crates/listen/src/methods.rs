@@ -76,6 +76,18 @@ pub const METHODS: &[MethodLimits] = &[
     unary("/turnpike.suspense.v1.SuspenseService/Recycle", SMALL, SMALL),
     // A page of entries, of about a mebibyte.
     unary("/turnpike.audit.v1.AuditService/Read", SMALL, 2 * MIB),
+    // A grant with all its sources.
+    unary("/turnpike.access.v1.AccessService/Grant", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/Revoke", SMALL, SMALL),
+    // At most 10,000 grants and as many tokens.
+    unary("/turnpike.access.v1.AccessService/List", SMALL, 4 * MIB),
+    unary("/turnpike.access.v1.AccessService/Test", SMALL, MIB),
+    unary("/turnpike.access.v1.AccessService/AddKey", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/ListKeys", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/RetireKey", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/AddToken", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/ListTokens", SMALL, 4 * MIB),
+    unary("/turnpike.access.v1.AccessService/RevokeToken", SMALL, SMALL),
     // A front adds an account and a look-up to each record of a batch.
     stream("/turnpike.node.v1.NodeService/Forward", 2 * BATCH_BYTES_MAX),
     unary("/turnpike.node.v1.NodeService/Apply", COMMANDS + BESIDE, 2 * MIB),

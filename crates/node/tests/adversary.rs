@@ -19,13 +19,14 @@ use turnpike_segment::{
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
-    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart, CheckpointStore, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory,
-    IdentityStore, LogStore, Member, NodeBeat, Observation, OwnerToken, OwnershipStore,
-    PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow,
-    SharedDatabase, StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
+    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
+    CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
+    CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member, NodeBeat,
+    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
+    RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
+    StoreResult, TopologyStore,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -258,6 +259,17 @@ impl CursorStore for Bent {
     }
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.inner.acknowledge(from, to).await
+    }
+}
+
+#[async_trait]
+impl AccessStore for Bent {
+    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+        self.inner.access(known).await
+    }
+
+    async fn change_access(&self, write: &AccessWrite) -> StoreResult<Option<u64>> {
+        self.inner.change_access(write).await
     }
 }
 

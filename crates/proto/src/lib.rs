@@ -47,6 +47,15 @@ pub const UNREACHABLE: &str = "turnpike-unreachable";
 /// can't reach the owner (P16). The receiver does not relay the request again.
 pub const RELAYED: &str = "turnpike-relayed";
 
+/// Grants of roles, and tokens.
+pub mod access {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("turnpike.access.v1");
+    }
+}
+
 /// Ingestion of usage records.
 pub mod ingest {
     /// Version 1.

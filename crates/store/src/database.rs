@@ -1,7 +1,7 @@
 //! The shared database as a whole.
 
 use crate::{
-    AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
+    AccessStore, AuditStore, CatalogueStore, CheckpointStore, CursorStore, IdentityStore, LogStore,
     OwnershipStore, TopologyStore,
 };
 
@@ -15,6 +15,7 @@ pub trait SharedDatabase:
     + CatalogueStore
     + IdentityStore
     + CursorStore
+    + AccessStore
     + AuditStore
 {
 }
@@ -27,6 +28,7 @@ impl<T> SharedDatabase for T where
         + CatalogueStore
         + IdentityStore
         + CursorStore
+        + AccessStore
         + AuditStore
 {
 }

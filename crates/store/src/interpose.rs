@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow,
-    AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CatalogueStore, CheckpointManifest, CheckpointPart, CheckpointStore, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory,
-    IdentityStore, LogStore, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
+    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
+    CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
+    CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation,
+    OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
+    Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    TopologyStore,
 };
 
 /// A hook that runs before and after each call.
@@ -156,6 +157,10 @@ interposed! {
         RegisterConsumer = register_consumer(name: &str) -> (),
         Consumer = consumer(name: &str) -> Vec<Consumer>,
         Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
+    }
+    AccessStore {
+        Access = access(known: Option<u64>) -> AccessRead,
+        ChangeAccess = change_access(write: &AccessWrite) -> Option<u64>,
     }
     AuditStore {
         AuditHead = audit_head() -> AuditHead,

@@ -11,6 +11,7 @@
 //!              |                        catalogue.rs    plans and tables
 //!              |                        identities.rs   the accounts that hold identities
 //!              |                        cursors.rs      consumers
+//!              |                        access.rs       grants, keys and tokens
 //!              |                        audit.rs        the audit log, a chain of hashes
 //!     /        |          \             error.rs        errors, by what the caller has to do
 //!  memory    sqlite     postgres
@@ -41,6 +42,7 @@
 //! Not guaranteed: that a read returns the newest commit of another process (readers poll); that
 //! other processes can write to a SQLite file while a process is frozen inside a write (P7).
 
+mod access;
 mod address;
 mod audit;
 mod catalogue;
@@ -62,6 +64,10 @@ mod sql;
 pub mod sqlite;
 mod topology;
 
+pub use access::{
+    AccessChange, AccessForget, AccessGrant, AccessKey, AccessRead, AccessStore, AccessTables,
+    AccessToken, AccessWrite,
+};
 pub use address::{OpenOptions, redacted};
 pub use audit::{
     AUDIT_BATCH_MAX, AUDIT_ENTRY_BYTES_MAX, AUDIT_PAGE_MAX, AuditAppend, AuditAppended, AuditHash,

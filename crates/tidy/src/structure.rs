@@ -68,6 +68,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "catalogue",
             "identities",
             "cursors",
+            "access",
             "database",
             "interpose",
             "meter",

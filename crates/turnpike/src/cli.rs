@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    account, audit, cert, collect, database, demo, drill, front, handover, ingest, load, node,
-    partition, plan, pull, rate, status, suspense, table, up,
+    access, account, audit, cert, collect, database, demo, drill, front, handover, ingest, load,
+    node, partition, plan, pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -122,6 +122,9 @@ pub(crate) enum Command {
     /// Creates partitions in the shared database
     #[command(subcommand)]
     Partition(partition::PartitionCommand),
+    /// Grants roles, issues tokens, and tests what a principal may do
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Creates the roles of the shared database, and migrates its schema
     #[command(subcommand)]
     Database(database::DatabaseCommand),
@@ -185,6 +188,7 @@ impl Command {
             Self::Node(args) => node::run(args.resolve(context)?).await,
             Self::Front(args) => front::run(args.resolve(context)?).await,
             Self::Partition(command) => partition::run(command, context).await,
+            Self::Access(command) => access::run(command, context).await,
             Self::Database(command) => database::run(command, context).await,
             Self::Account(command) => account::run(command, context).await,
             Self::Plan(command) => plan::run(command, context).await,

@@ -1,14 +1,18 @@
 //! The connection to a front, and the translation of its errors into messages for the user.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::Uri;
 use tonic::{Code, Response, Status};
 use turnpike_access::certificates::CertificateUse;
-use turnpike_client::{Batch, BatchSender, ClientError, Fronts, SendEvent};
+use turnpike_client::{
+    Batch, BatchSender, ClientError, ClientToken, FrontChannel, Fronts, SendEvent,
+};
+use turnpike_proto::access::v1::access_service_client::AccessServiceClient;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::audit::v1::audit_service_client::AuditServiceClient;
@@ -35,6 +39,9 @@ pub(crate) struct ClientArgs {
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
     #[arg(value_parser = values::patience)]
     pub(crate) timeout: Option<Duration>,
+    /// A file with the token of `turnpike access token issue` that authenticates the requests
+    #[arg(long, env = "TURNPIKE_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
+    pub(crate) token_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
@@ -57,6 +64,8 @@ pub(crate) struct ClientSettings {
     pub(crate) timeout: Duration,
     /// The certificates, if an address begins with `https://`.
     tls: Option<TlsSettings>,
+    /// The file with the token that authenticates requests.
+    pub(crate) token_file: Option<Setting<PathBuf>>,
 }
 
 impl ClientArgs {
@@ -84,7 +93,11 @@ impl ClientArgs {
             }
             (None, None) => defaults::TIMEOUT,
         };
-        Ok(ClientSettings { fronts, timeout, tls })
+        let token_file = Setting::given(
+            ("--token-file", self.token_file),
+            ("client.token-file", file.token_file.clone()),
+        );
+        Ok(ClientSettings { fronts, timeout, tls, token_file })
     }
 }
 
@@ -92,9 +105,25 @@ impl ClientSettings {
     /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self) -> anyhow::Result<Front> {
         let urls = self.fronts.value.clone();
-        let Some(tls) = &self.tls else { return Front::connect_any(urls, self.timeout).await };
-        let certificates = tls.open(CertificateUse::Client, None)?;
-        let connected = Fronts::secure(certificates.connector(), urls, self.timeout).await;
+        let token = match &self.token_file {
+            Some(file) => {
+                Some(ClientToken::from_file(&file.value).map_err(|why| file.refused(why))?)
+            }
+            None => None,
+        };
+        let connector = match &self.tls {
+            Some(tls) => Some(tls.open(CertificateUse::Client, None)?.connector()),
+            None => None,
+        };
+        let limit = self.timeout;
+        let connected = match (connector, token) {
+            (None, None) => Fronts::connect(urls, limit).await,
+            (None, Some(token)) => Fronts::connect_with_token(token, urls, limit).await,
+            (Some(connector), None) => Fronts::secure(connector, urls, limit).await,
+            (Some(connector), Some(token)) => {
+                Fronts::secure_with_token(connector, token, urls, limit).await
+            }
+        };
         connected.map(Front::from).map_err(told)
     }
 }
@@ -125,7 +154,7 @@ impl Front {
     }
 
     /// The connection to the front in use.
-    pub(crate) fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> FrontChannel {
         self.fronts.channel()
     }
 
@@ -140,25 +169,30 @@ impl Front {
         sender.send_all(next, on_event).await.map_err(told)
     }
 
-    pub(crate) fn accounts(&self) -> AccountServiceClient<Channel> {
+    pub(crate) fn access(&self) -> AccessServiceClient<FrontChannel> {
+        AccessServiceClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn accounts(&self) -> AccountServiceClient<FrontChannel> {
         AccountServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn plans(&self) -> PlanServiceClient<Channel> {
+    pub(crate) fn plans(&self) -> PlanServiceClient<FrontChannel> {
         PlanServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {
+    pub(crate) fn suspense(&self) -> SuspenseServiceClient<FrontChannel> {
         SuspenseServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+    pub(crate) fn audit(&self) -> AuditServiceClient<FrontChannel> {
         AuditServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
+    pub(crate) fn cluster(&self) -> ClusterServiceClient<FrontChannel> {
         ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
@@ -212,6 +246,10 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
         ClientError::NoAnswer { url, limit } => {
             anyhow!("{url} did not answer within {limit:?}").context("look at `turnpike status`")
         }
+        ClientError::Refused { code: Code::Unauthenticated, .. } => anyhow!(
+            "the front does not know who sends this: give a certificate (--certificate, --key, --ca) or \
+             a token (--token-file) that is valid"
+        ),
         error => error.into(),
     }
 }

@@ -62,6 +62,7 @@ impl AddressList {
 pub(crate) struct ClientConfig {
     pub(crate) front: Option<AddressList>,
     pub(crate) timeout: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// The certificates of this process, as a server and as a client.
@@ -122,7 +123,7 @@ pub(crate) struct UpSection {
 /// Every key of the file, by section; the empty section holds the top-level keys.
 pub(crate) const KEYS: [(&str, &[&str]); 7] = [
     ("", &["database", "client", "tls", "log", "node", "front", "up"]),
-    ("client", &["front", "timeout"]),
+    ("client", &["front", "timeout", "token-file"]),
     ("tls", &["certificate", "key", "ca", "cluster", "insecure-plaintext"]),
     ("log", &["format", "level"]),
     (

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
+use tonic::Code;
 use turnpike_harness::process::{
     InheritedSettings, ListeningServer, ServerCommand, ServerLog, StopRequest,
 };
 use turnpike_proto::cluster::v1::StatusRequest;
-use turnpike_store::{OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
+use turnpike_store::{NodeRow, OpenOptions, PartitionRow, PartitionSpec, SharedDatabase};
 use turnpike_types::{AccountRange, Must};
 
 use crate::client::Front;
@@ -32,6 +33,8 @@ use crate::ui::{self, LogOutput};
 pub(crate) const START_MAX: Duration = Duration::from_secs(30);
 /// The maximum time until a child ends after a request to stop.
 const STOP_MAX: Duration = Duration::from_secs(15);
+
+const NOT_SERVED: &str = "after 30 s a partition has no owner; `turnpike status` shows which";
 
 /// The parameters of an embedded cluster.
 #[derive(Clone, Debug)]
@@ -82,8 +85,6 @@ impl LocalCluster {
         let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
         create_partitions(&database, plan, &names).await?;
         let accounts_for_load = accounts_for_load(&database.observe().await?.partitions);
-        // From here on only the children access the file.
-        drop(database);
         let mut front = vec!["front", "--database", &url, "--listen", &plan.listen.value];
         front.extend(plan.insecure_plaintext.then_some("--insecure-plaintext"));
         let front = command("front", &front, &plan.children)?.start(START_MAX).await?;
@@ -102,7 +103,9 @@ impl LocalCluster {
             ui::print_stderr(format_args!("{name} (pid {pid}) at {}", node.address));
         }
         let cluster = Self { accounts_for_load, front, nodes };
-        cluster.served().await?;
+        cluster.served(&database, &names).await?;
+        // From here on only the children access the file.
+        drop(database);
         Ok(cluster)
     }
 
@@ -116,9 +119,18 @@ impl LocalCluster {
         Front::connect(&format!("http://{}", self.address()), timeout).await
     }
 
-    /// Waits until every partition is served.
-    async fn served(&self) -> anyhow::Result<()> {
+    /// Waits until every partition is served, as the front says. Once access control is on, the front
+    /// says it only to principals with a role; then the shared database is asked.
+    async fn served(
+        &self,
+        database: &Arc<dyn SharedDatabase>,
+        names: &[String],
+    ) -> anyhow::Result<()> {
         let front = self.connect(Duration::from_secs(30)).await?;
+        let status = front.cluster().status(StatusRequest {}).await;
+        if status.is_err_and(|status| status.code() == Code::Unauthenticated) {
+            return Self::served_in(database, names).await;
+        }
         for _ in 0..300 {
             let status = front.call("the status", || {
                 let mut cluster = front.cluster();
@@ -131,7 +143,32 @@ impl LocalCluster {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("after 30 s a partition has no owner; `turnpike status` shows which")
+        bail!(NOT_SERVED)
+    }
+
+    /// Waits until nodes of this run serve every partition. The row of another node may be of an
+    /// earlier run.
+    async fn served_in(database: &Arc<dyn SharedDatabase>, names: &[String]) -> anyhow::Result<()> {
+        for _ in 0..300 {
+            let seen = database.observe().await?;
+            let is_served = |partition: &PartitionRow| {
+                let serves = |node: &NodeRow| {
+                    let beat = &node.beat;
+                    names.contains(&beat.node.0)
+                        && beat.serving.iter().any(|serving| {
+                            serving.partition == partition.spec.id
+                                && serving.epoch == partition.epoch
+                                && serving.claim == partition.claim
+                        })
+                };
+                partition.owner.is_some() && seen.nodes.iter().any(serves)
+            };
+            if !seen.partitions.is_empty() && seen.partitions.iter().all(is_served) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!(NOT_SERVED)
     }
 
     /// Stops the front, then the nodes.

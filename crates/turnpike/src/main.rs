@@ -43,6 +43,7 @@
 //! This crate and the drills use `anyhow`: their errors are messages for people. All library crates
 //! have typed errors.
 
+mod access;
 mod account_setup;
 mod accounts_file;
 mod apply;

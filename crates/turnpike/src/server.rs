@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tower_layer::Layer as _;
-use turnpike_access::RequestIdLayer;
 use turnpike_access::certificates::{CertificateUse, Certificates};
+use turnpike_access::{Access, GuardLayer, RequestIdLayer};
 use turnpike_listen::{Budget, ListenConfig, MEMORY_MIN, TRANSPORT_MIN, Transport};
 use turnpike_proto::dial::Dial;
 use turnpike_types::Must;
@@ -50,7 +50,7 @@ pub(crate) struct ListenArgs {
 /// A bound listener that does not serve yet.
 pub(crate) struct Listener {
     incoming: TcpListener,
-    transport: ServerTransport,
+    pub(crate) transport: ServerTransport,
     pub(crate) address: SocketAddr,
 }
 
@@ -110,13 +110,18 @@ impl ServerTransport {
         matches!(self, Self::Tls { also_plaintext: false, .. })
     }
 
+    /// Whether other machines may connect without TLS.
+    pub(crate) const fn is_open(&self) -> bool {
+        match self {
+            Self::Plaintext { is_open } => *is_open,
+            Self::Tls { also_plaintext, .. } => *also_plaintext,
+        }
+    }
+
     /// Reports a server that accepts connections without TLS from other machines. To be called when
     /// the metrics are recorded.
     pub(crate) fn report(&self) {
-        let is_open = match self {
-            Self::Plaintext { is_open } => *is_open,
-            Self::Tls { also_plaintext, .. } => *also_plaintext,
-        };
+        let is_open = self.is_open();
         metrics::gauge!("turnpike_insecure_plaintext").set(if is_open { 1.0 } else { 0.0 });
         if is_open {
             tracing::warn!(
@@ -297,12 +302,13 @@ async fn bind(listen: &Setting<String>) -> anyhow::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Serves `routes`, health and reflection until `stop` completes. Then requests in flight may
-    /// finish within the grace of `limits`.
+    /// Serves `routes`, health and reflection to those whom `access` admits, until `stop`
+    /// completes. Then requests in flight may finish within the grace of `limits`.
     pub(crate) async fn serve(
         self,
         what: &str,
         routes: Routes,
+        access: Access,
         limits: ServingLimits,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
@@ -318,7 +324,7 @@ impl Listener {
         // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
         let ServingLimits { config, budget } = limits;
-        let routes = RequestIdLayer.layer(routes.prepare());
+        let routes = RequestIdLayer.layer(GuardLayer::new(access).layer(routes.prepare()));
         let transport = self.transport.accepted();
         let serving =
             turnpike_listen::serve(self.incoming, transport, routes, config, budget, stop);

@@ -60,6 +60,15 @@ impl Place {
         let tls = tls.each_ref().map(String::as_str);
         run(&[words, &["--front", front], &tls[..]].concat())
     }
+
+    /// Grants roles, as the administrator alice.
+    #[track_caller]
+    fn grant(&self, front: &str, principal: &str, roles: &[&str]) {
+        for role in roles {
+            let ran = self.command("admin-alice", front, &["access", "grant", principal, role]);
+            assert_eq!(ran.code, 0, "{role}: {}{}", ran.out, ran.err);
+        }
+    }
 }
 
 #[track_caller]
@@ -253,6 +262,8 @@ fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
     let ([mut a, mut b], mut front) = servers(&place, &url);
     let address = format!("https://{}", front.address());
     let status = || place.command("admin-alice", &address, &["status"]);
+    let roles = ["operator", "pricing", "support", "collector"];
+    place.grant(&address, "spiffe://prod/admin/alice", &roles);
     served(status);
     let load = ["load", "--setup", "--first-account", "1", "--account-count", "100", "--json"];
     let load = [&load[..], &["--seconds", "30", "--batch", "50", "--window", "2"]].concat();
@@ -292,12 +303,27 @@ fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
 #[test]
 fn strangers_are_refused_and_the_log_says_why() {
     let place = Place::new();
-    for (kind, name) in [("node", "a"), ("node", "b"), ("front", "f1"), ("client", "c1")] {
+    for (kind, name) in [("node", "a"), ("node", "b"), ("front", "f1")] {
+        place.issue(kind, name);
+    }
+    for (kind, name) in [("client", "c1"), ("client", "c2"), ("admin", "alice")] {
         place.issue(kind, name);
     }
     let url = place.database();
     let ([mut a, _b], mut front) = servers(&place, &url);
     let (node, front_url) = (a.address(), format!("https://{}", front.address()));
+    // A front without certificates does not reach the nodes.
+    let plain = ["front", "--database", &url, "--listen", &format!("127.0.0.1:{}", free_port())];
+    let mut plain = Server::start(&plain);
+    let plain_url = format!("http://{}", plain.address());
+    served(|| run(&["status", "--front", &plain_url]));
+    let load = ["load", "--setup", "--first-account", "1", "--account-count", "1"];
+    let load = [&load[..], &["--records", "1", "--timeout", "3s", "--front", &plain_url]].concat();
+    assert_eq!(run(&load).code, 1);
+    // A certificate of the cluster may do what was granted to it.
+    place.grant(&front_url, "spiffe://prod/client/c1", &["operator"]);
+    let told = place.command("client-c2", &front_url, &["status"]);
+    assert!(told.code != 0 && told.err.contains("it needs one of the roles"), "{}", told.err);
     served(|| place.command("client-c1", &front_url, &["status"]));
     // A client's certificate at a node's port.
     let told = place.command("client-c1", &format!("https://{node}"), &["status"]);
@@ -318,19 +344,18 @@ fn strangers_are_refused_and_the_log_says_why() {
     // Plaintext at a port with TLS.
     let ran = run(&["status", "--front", &front_url.replace("https", "http"), "--timeout", "2s"]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
-    // A front without certificates does not reach the nodes, and says why.
-    let plain = ["front", "--database", &url, "--listen", &format!("127.0.0.1:{}", free_port())];
-    let mut plain = Server::start(&plain);
-    let plain_url = format!("http://{}", plain.address());
-    let load = ["load", "--setup", "--first-account", "1", "--account-count", "1"];
-    let load = [&load[..], &["--records", "1", "--timeout", "3s", "--front", &plain_url]].concat();
-    assert_eq!(run(&load).code, 1);
+    // The grant has switched access control on, for the front without certificates too.
+    let ran = run(&["status", "--front", &plain_url]);
+    assert!(ran.code != 0 && ran.err.contains("who sends this"), "{}{}", ran.out, ran.err);
 }
 
 #[test]
 fn a_cluster_changes_from_plaintext_to_tls_one_process_at_a_time() {
     let place = Place::new();
-    for (kind, name) in [("node", "a"), ("node", "b"), ("front", "f1"), ("client", "c1")] {
+    for (kind, name) in [("node", "a"), ("node", "b"), ("front", "f1")] {
+        place.issue(kind, name);
+    }
+    for (kind, name) in [("client", "c1"), ("admin", "alice")] {
         place.issue(kind, name);
     }
     let url = place.database();
@@ -360,6 +385,10 @@ fn a_cluster_changes_from_plaintext_to_tls_one_process_at_a_time() {
     let mut servers = [0, 1, 2].map(|which| Some(start_one(which, &[])));
     load(false);
     for options in [&both, &tls] {
+        if std::ptr::eq(options, &tls) {
+            let roles = ["pricing", "support", "collector"];
+            place.grant(&tls_url, "spiffe://prod/client/c1", &roles);
+        }
         for which in [2, 0, 1] {
             let old = servers[which].take().unwrap();
             old.signal("-TERM");

@@ -166,6 +166,8 @@ reasons! {
         BadIdentity = 11, "bad-identity";
         /// A text of the record has a control character, such as NUL or a line break.
         BadText = 12, "bad-text";
+        /// The sender may not send records of this account, or from this source.
+        NotPermitted = 13, "not-permitted";
     }
 }
 

@@ -54,6 +54,10 @@ actions! {
     AccessGrant = "access.grant",
     /// A role is revoked.
     AccessRevoke = "access.revoke",
+    /// A key that signs tokens is added.
+    KeyAdd = "key.add",
+    /// A key that signs tokens is retired.
+    KeyRetire = "key.retire",
     /// A token is issued.
     TokenIssue = "token.issue",
     /// A token is revoked.

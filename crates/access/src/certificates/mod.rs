@@ -46,4 +46,5 @@ pub use load::{
     certificates_in,
 };
 pub use uri::{CertificateHolder, CertificateUri};
+pub(crate) use verify::uri_of as uri_in;
 pub use verify::{PeerFault, peer_fault};

@@ -185,7 +185,8 @@ pub(crate) fn first_ack(
     ack
 }
 
-fn refusal(index: u32, reason: RejectReason) -> RecordResult {
+/// The result of a record that the front rejects itself.
+pub(crate) fn refusal(index: u32, reason: RejectReason) -> RecordResult {
     RecordResult {
         index,
         status: RecordStatus::Rejected.into(),

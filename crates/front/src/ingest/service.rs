@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use turnpike_access::{Actor, request_id};
+use turnpike_access::{Actor, Permit, request_id};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -43,9 +43,11 @@ impl IngestService for Ingest {
         request: Request<Streaming<BatchFrame>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
+        let permit = self.core.permit(&request)?;
         let client = client_of(&request);
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, &self.admission, client, Arrival::First, acks);
+        let (core, admission) = (&self.core, &self.admission);
+        let stream = ClientStream::new(core, admission, client, Arrival::First, acks, permit);
         self.core.tasks.spawn(request_id::carried(stream.run(request.into_inner())));
         // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
@@ -58,8 +60,9 @@ impl IngestService for Ingest {
         request: Request<BatchFrame>,
     ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
+        let permit = self.core.permit(&request)?;
         let client = client_of(&request);
-        Ok(Response::new(self.once(request.into_inner(), client, Arrival::First).await?))
+        Ok(Response::new(self.once(request.into_inner(), client, Arrival::First, permit).await?))
     }
 }
 
@@ -73,9 +76,11 @@ impl Ingest {
         frame: BatchFrame,
         client: ClientKey,
         arrival: Arrival,
+        permit: Permit,
     ) -> Result<BatchAck, FrontError> {
         let (acks, mut answers) = mpsc::unbounded_channel();
-        let mut stream = ClientStream::new(&self.core, &self.admission, client, arrival, acks);
+        let (core, admission) = (&self.core, &self.admission);
+        let mut stream = ClientStream::new(core, admission, client, arrival, acks, permit);
         let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
         let taken = stream.take(frame, unanswered).await;
         taken.must("the list of refused batches of a new stream has room");

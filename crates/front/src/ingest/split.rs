@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 
+use turnpike_access::Permit;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
@@ -84,6 +85,29 @@ pub(crate) struct Splitter {
     /// one; 0: there is no part yet.
     part_of: Vec<u32>,
     guided: Vec<u8>,
+    /// The records that the sender may send; `None` for all.
+    pub(crate) limit: Option<SendLimit>,
+}
+
+/// The records that a sender may send.
+#[derive(Debug)]
+pub(crate) struct SendLimit {
+    permit: Permit,
+    /// The source of the batch.
+    source: String,
+}
+
+impl SendLimit {
+    /// The limit for the records of a batch; `None` if the sender may send any record.
+    pub(crate) fn of(permit: &Permit, frame: &BatchFrame) -> Option<Self> {
+        let is_limited = !permit.is_unlimited();
+        is_limited.then(|| Self { permit: permit.clone(), source: head_of(frame).source })
+    }
+
+    /// `None`: the account of the record is not known yet, and may become any.
+    fn permits(&self, account: Option<AccountNumber>) -> bool {
+        self.permit.covers_record(account, &self.source)
+    }
 }
 
 /// Why the number of records fits 32 bits.
@@ -166,6 +190,16 @@ impl Splitter {
         Ok((head, run.finish()))
     }
 
+    fn permits(&self, account: Option<AccountNumber>) -> bool {
+        self.limit.as_ref().is_none_or(|limit| limit.permits(account))
+    }
+
+    /// Whether the sender may send a record that `first` or `to` gets, as the partition of `first`
+    /// decides: both accounts must be in reach.
+    pub(crate) fn permits_moved(&self, first: AccountNumber, to: Option<AccountNumber>) -> bool {
+        self.permits(Some(first)) && self.permits(to)
+    }
+
     /// Adds one record to the part of its partition.
     fn place(&mut self, run: &mut SplitState<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).must(FEW);
@@ -177,6 +211,9 @@ impl Splitter {
             Err(_) => return run.split.refused.push((index, RejectReason::Malformed)),
         };
         if found.account.0 != 0 {
+            if !self.permits(Some(found.account)) {
+                return run.split.refused.push((index, RejectReason::NotPermitted));
+            }
             let slot = run.slot_of(found.account);
             return self.push(run, slot, index, record);
         }
@@ -191,6 +228,9 @@ impl Splitter {
             None => run.stop = Some(SplitStop::NeedsGuiding),
             Some(None) if !key.may_wait => {
                 run.split.refused.push((index, RejectReason::BadIdentity));
+            }
+            Some(account) if !self.permits(account) => {
+                run.split.refused.push((index, RejectReason::NotPermitted));
             }
             Some(None) => self.push_unbound(run, &key, &found, index, record),
             Some(Some(account)) => {

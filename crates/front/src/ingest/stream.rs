@@ -20,21 +20,22 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
+use turnpike_access::Permit;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_shares::ClientKey;
 use turnpike_store::failpoint::{self, Step};
-use turnpike_types::{capped, limits};
+use turnpike_types::{RejectReason, capped, limits};
 
 use crate::FrontError;
 use crate::core::Core;
 use crate::gauges::GaugeGuard;
 use crate::ingest::admission::{Admission, AdmissionShare};
-use crate::ingest::batch::{Acks, Unanswered};
+use crate::ingest::batch::{Acks, Unanswered, refusal};
 use crate::ingest::decided::Decided;
 use crate::ingest::dispatch::Dispatch;
 use crate::ingest::reassign::{self, MovedRecord};
 use crate::ingest::refusal::{BatchRefusal, STREAM_OVERFULL};
-use crate::ingest::split::{BatchId, Split, SplitStop, Splitter, head_of, identities};
+use crate::ingest::split::{BatchId, SendLimit, Split, SplitStop, Splitter, head_of, identities};
 use crate::ingest::stall::Overfull;
 use crate::ingest::sub_batch::Arrival;
 use crate::routing::guiding::HistoryBySpelling;
@@ -47,6 +48,8 @@ pub(crate) struct ClientStream {
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     dispatch: Dispatch,
+    /// What the stream may send.
+    permit: Permit,
     _counted: GaugeGuard,
 }
 
@@ -57,6 +60,7 @@ impl ClientStream {
         client: ClientKey,
         arrival: Arrival,
         acks: Acks,
+        permit: Permit,
     ) -> Self {
         Self {
             core: Arc::clone(core),
@@ -65,6 +69,7 @@ impl ClientStream {
             splitter: Splitter::default(),
             client,
             dispatch: Dispatch::new(core, client, arrival, acks),
+            permit,
             _counted: GaugeGuard::stream(),
         }
     }
@@ -92,6 +97,11 @@ impl ClientStream {
             };
             match batch {
                 Ok(Some(frame)) => {
+                    // A grant may have been revoked, or a token may have expired, since the last batch.
+                    match self.permit.renewed() {
+                        Ok(permit) => self.permit = permit,
+                        Err(status) => break status,
+                    }
                     if let Err(Overfull) = self.take(frame, unanswered).await {
                         break Status::resource_exhausted(STREAM_OVERFULL);
                     }
@@ -185,6 +195,7 @@ impl ClientStream {
         let Some(table) = self.core.routes.first(deadline).await else {
             return Err(FrontError::NoRoutes.into());
         };
+        self.splitter.limit = SendLimit::of(&self.permit, frame);
         let first = self.splitter.split(frame, &table, None);
         let split = match first {
             Err(SplitStop::NeedsGuiding) => self.guide_and_split(frame).await?,
@@ -222,10 +233,17 @@ impl ClientStream {
         frame: &BatchFrame,
         histories: &HistoryBySpelling,
     ) -> Result<Vec<(u32, Decided)>, BatchRefusal> {
-        let (indexes, candidates): (Vec<u32>, Vec<MovedRecord>) =
-            reassign::candidates(frame, histories).into_iter().unzip();
+        let found = reassign::candidates(frame, histories);
+        let (permitted, refused): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(_, moved)| self.splitter.permits_moved(moved.first, moved.to));
+        let refused = refused
+            .into_iter()
+            .map(|(index, _)| (index, Decided::Result(refusal(index, RejectReason::NotPermitted))));
+        let mut decided: Vec<(u32, Decided)> = refused.collect();
+        let (indexes, candidates): (Vec<u32>, Vec<MovedRecord>) = permitted.into_iter().unzip();
         if candidates.is_empty() {
-            return Ok(Vec::new());
+            return Ok(decided);
         }
         let waits_in = match self.dispatch.arrival() {
             Arrival::First => None,
@@ -233,6 +251,8 @@ impl ClientStream {
         };
         let deciding = reassign::reassign_all(&self.core, &candidates, waits_in);
         let outcomes = Box::pin(deciding).await.map_err(BatchRefusal::Retry)?;
-        Ok(indexes.into_iter().zip(outcomes).collect())
+        decided.extend(indexes.into_iter().zip(outcomes));
+        decided.sort_by_key(|(index, _)| *index);
+        Ok(decided)
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
+use turnpike_access::Guarded;
 use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, ShowResponse};
@@ -548,7 +549,8 @@ pub struct World {
 pub fn config() -> FrontConfig {
     // The deadlines are long, except in tests about deadlines.
     let heartbeat = Duration::from_millis(20);
-    FrontConfig { heartbeat, answer_deadline_beats: 3_000, ..FrontConfig::default() }
+    let guarded = Guarded::No;
+    FrontConfig { heartbeat, answer_deadline_beats: 3_000, guarded, ..FrontConfig::default() }
 }
 
 impl World {

@@ -17,6 +17,7 @@
 //!   identities/   intervals.rs          bindings of identities to accounts (P28)
 //!                 bindings.rs           spellings, prefixes, moves and releases (P28)
 //!   cursors.rs                          consumers (P38)
+//!   access.rs                           grants, keys and tokens
 //!   audit.rs                            the audit log
 //!
 //!   tested.rs     the database under test
@@ -32,6 +33,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod access;
 pub mod audit;
 pub mod catalogue;
 pub mod checkpoints;

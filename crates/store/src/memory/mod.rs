@@ -4,7 +4,7 @@
 //!  database.rs  the handle: clock, locks of the rows, appends that a test pauses
 //!  state.rs     the tables
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
-//!  audit.rs (its table: audit_table.rs)
+//!  access.rs  audit.rs (its table: audit_table.rs)
 //!               the calls of each area
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! [`MemoryDatabase::pause_appends`] stops appends between check and commit, so that tests can run
 //! other calls at this point.
 
+mod access;
 mod audit;
 mod audit_table;
 mod catalogue;

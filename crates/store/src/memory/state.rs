@@ -10,6 +10,7 @@ use turnpike_types::{
 };
 
 use super::audit_table::AuditTable;
+use crate::access::AccessArea;
 use crate::identities::row::BindingRow;
 use crate::log::Fence;
 use crate::{
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub(super) prefix_lengths: PrefixLengths,
     pub(super) bindings_version: u64,
     pub(super) cursors: BTreeMap<(String, PartitionId), Consumer>,
+    pub(super) access: AccessArea,
     pub(super) audit: AuditTable,
 }
 
@@ -112,6 +114,7 @@ impl State {
             prefix_lengths: PrefixLengths::NONE,
             bindings_version: 0,
             cursors: BTreeMap::new(),
+            access: AccessArea::default(),
             audit: AuditTable::default(),
         }
     }

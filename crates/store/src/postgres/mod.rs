@@ -11,18 +11,21 @@
 //!  database.rs     the handle, and the time limits of calls
 //!  blockers.rs     which backends block a claim for too long
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
+//!  access.rs
 //!  audit.rs
 //!                  the calls of each area; sql/ has what SQLite does alike
 //!  *.sql           the longer statements
 //! ```
 //!
 //! Each call is one autocommit statement, or several that are correct in any interleaving with
-//! other calls. The two transactions (creating partitions, binding identities) write no row that an
+//! other calls. The transactions (creating partitions, binding identities,
+//! changing access control) write no row that an
 //! append needs.
 //!
 //! A cancelled wait for synchronous replication (for instance by `pg_cancel_backend`) is reported
 //! as an unknown outcome (P2, P19), although PostgreSQL only warns. So is the end of a backend.
 
+mod access;
 mod audit;
 mod blockers;
 mod catalogue;

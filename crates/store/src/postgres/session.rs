@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     3 "0003_bindings.sql",
     4 "0004_published_with.sql",
     5 "0005_withdrawn_bindings.sql",
+    6 "0006_access.sql",
     7 "0007_audit.sql",
 };
 

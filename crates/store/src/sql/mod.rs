@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
+//!  access.rs
 //!  audit.rs
 //!                 statements, rows and steps of each area
 //!  observed.rs    converts the rows of an observation (observe.sql) to an Observation
@@ -18,6 +19,7 @@
 //! pool of reading connections. On PostgreSQL it is often a pool: then each statement commits by
 //! itself, so that steps of several statements are correct in any interleaving with other calls.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod catalogue;
 pub(crate) mod checkpoints;

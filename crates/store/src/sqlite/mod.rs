@@ -5,6 +5,7 @@
 //!  writer.rs       the writing connection; heartbeats have priority
 //!  database.rs     the handle, and how statements run
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
+//!  access.rs
 //!  audit.rs
 //!                  the calls of each area; sql/ has what PostgreSQL does alike
 //!  *.sql           the longer statements
@@ -14,6 +15,7 @@
 //! processes can write while a process is frozen inside a write. Network file systems are not
 //! supported.
 
+mod access;
 mod audit;
 mod catalogue;
 mod checkpoints;

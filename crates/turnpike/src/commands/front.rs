@@ -1,16 +1,19 @@
 //! `turnpike front`: accepts usage, commands and queries, and serves rated output.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_access::AccessApi;
 use turnpike_access::certificates::CertificateUse;
-use turnpike_feed::FeedService;
+use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_front::{FrontConfig, FrontServer};
-use turnpike_listen::{Budget, ListenConfig};
-use turnpike_store::metered;
+use turnpike_listen::ListenConfig;
+use turnpike_store::{SharedDatabase, metered};
 
+use crate::access;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
@@ -96,7 +99,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     settings.log_settings();
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
-    let (listener, front, feed, budget) = tokio::select! {
+    let (listener, front, database) = tokio::select! {
         // Polled first, so that signals are handled before anything is logged.
         biased;
         why = &mut stop_asked => {
@@ -105,6 +108,10 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         }
         started = start(&settings, &probe) => started?,
     };
+    let access = access::of_front(&database, &listener).await;
+    let budget = settings.listen.budget(settings.front.admitted_bytes_max);
+    let feed = FeedService::new(Arc::clone(&database), FeedConfig::default(), front.audit_log());
+    let feed = feed.with_budget(budget.clone());
     let health = front.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(front.ingest())
@@ -113,10 +120,11 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.cluster())
         .add_service(front.suspense())
         .add_service(front.audit())
-        .add_service(feed.server());
+        .add_service(feed.server())
+        .add_service(AccessApi::new(access.clone(), database, front.audit_log()).server());
     let limits = ServingLimits { config: ListenConfig::front(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
-    let serving = listener.serve("front", routes, limits, async move {
+    let serving = listener.serve("front", routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });
@@ -136,7 +144,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
 async fn start(
     settings: &FrontSettings,
     probe: &Probe,
-) -> anyhow::Result<(Listener, FrontServer, FeedService, Budget)> {
+) -> anyhow::Result<(Listener, FrontServer, Arc<dyn SharedDatabase>)> {
     // An unusable address is an error at once, before the wait for the database.
     let transport = settings.listen.transport(CertificateUse::Front, None)?;
     drop(server::listen(&settings.listen.listen, &transport).await?);
@@ -146,11 +154,7 @@ async fn start(
     transport.report();
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen, &transport).await?;
-    let budget = settings.listen.budget(settings.front.admitted_bytes_max);
-    let front = FrontServer::start(settings.front.clone(), database.clone(), transport.dial());
-    let front = front.context("the front can't start")?;
-    let feed_config = turnpike_feed::FeedConfig::default();
-    let feed = FeedService::new(database, feed_config, front.audit_log());
-    let feed = feed.with_budget(budget.clone());
-    Ok((listener, front, feed, budget))
+    let config = settings.front.clone();
+    let front = FrontServer::start(config, Arc::clone(&database), transport.dial());
+    Ok((listener, front.context("the front can't start")?, database))
 }

@@ -12,6 +12,7 @@ use turnpike_node::{Node, NodeConfig, StartError};
 use turnpike_store::metered;
 use turnpike_types::{NodeName, capped};
 
+use crate::access;
 use crate::config::NodeSection;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
@@ -164,7 +165,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let limits = ServingLimits { config: ListenConfig::node(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
-    let serving = listener.serve(&what, routes, limits, async move {
+    let access = access::of_node(&listener);
+    let serving = listener.serve(&what, routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
     });

@@ -84,6 +84,8 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "1 if the process accepts connections without TLS from other machines";
     "turnpike_refusals_total" Counter, Count, ["method", "code"]
         "Requests that were refused before their first answer, by method and gRPC code";
+    "turnpike_access_refused_total" Counter, Count, ["cause"]
+        "Requests that were refused because of who sent them, by cause";
     // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
         "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use turnpike_access::Actor;
 use turnpike_access::audit::Action;
+use turnpike_access::{Actor, Permit};
 use turnpike_mutants::{Check, off};
+use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
@@ -331,14 +332,29 @@ fn in_the_way<'h>(history: &'h [Binding], wanted: &Binding) -> Option<&'h Bindin
     others.find(|by| by.from < wanted.until && wanted.from < by.until)
 }
 
+/// Refuses commands if one of them concerns an account that the sender may not change. Nothing is
+/// done then.
+fn check_reach(permit: &Permit, commands: &[AccountCommand]) -> Result<(), Status> {
+    for command in commands {
+        permit.check_account(AccountNumber(command.account_number))?;
+        // A move takes the identity from another account.
+        if matches!(&command.command, Some(Command::Bind(bind)) if bind.r#move) {
+            permit.check_all_accounts()?;
+        }
+    }
+    Ok(())
+}
+
 #[tonic::async_trait]
 impl AccountService for AccountsApi {
     async fn apply(
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
+        let permit = self.core.permit(&request)?;
         let actor = Actor::of(&request);
         let commands = request.into_inner().commands;
+        check_reach(&permit, &commands)?;
         Ok(Response::new(self.apply_audited(&actor, commands).await?))
     }
 
@@ -346,12 +362,17 @@ impl AccountService for AccountsApi {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        Ok(Response::new(Self::check(self, &request.into_inner().commands).await?))
+        let permit = self.core.permit(&request)?;
+        let commands = request.into_inner().commands;
+        check_reach(&permit, &commands)?;
+        Ok(Response::new(Self::check(self, &commands).await?))
     }
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowResponse>, Status> {
         self.core.enter()?;
+        let permit = self.core.permit(&request)?;
         let account_number = request.into_inner().account_number;
+        permit.check_account(AccountNumber(account_number))?;
         let table = self.table().await?;
         let slot = table.slot_of(AccountNumber(account_number));
         let Some(partition) = slot.and_then(|slot| table.at(slot)).map(|route| route.partition)
@@ -382,6 +403,8 @@ impl AccountService for AccountsApi {
         request: Request<ResolveRequest>,
     ) -> Result<Response<ResolveResponse>, Status> {
         self.core.enter()?;
+        // The answer may name any account.
+        self.core.permit(&request)?.check_all_accounts()?;
         let asked = request.into_inner().identities;
         if asked.len() > ACCOUNT_COMMANDS_MAX {
             let count = asked.len();

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use turnpike_access::Permit;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
@@ -247,7 +248,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let arrival = Arrival::Recycled { mark: Some(mark), from: home };
-    let ack = match ingest.once(frame, ClientKey::NONE, arrival).await {
+    let ack = match ingest.once(frame, ClientKey::NONE, arrival, Permit::internal()).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use turnpike_access::audit::{Action, Intent};
-use turnpike_access::{Actor, request_id};
+use turnpike_access::{Actor, Permit, request_id};
 use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
+use turnpike_types::AccountNumber;
 
 use crate::FrontError;
 use crate::core::Core;
@@ -49,6 +50,14 @@ impl SuspenseApi {
     }
 }
 
+/// Refuses a selection of records that the sender may not see or recycle.
+fn check_reach(permit: &Permit, filter: &ListRequest) -> Result<(), Status> {
+    match filter.account_number {
+        0 => permit.check_all_accounts(),
+        account => permit.check_account(AccountNumber(account)),
+    }
+}
+
 #[tonic::async_trait]
 impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
@@ -57,7 +66,9 @@ impl SuspenseService for SuspenseApi {
         &self,
         request: Request<ListRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
+        let permit = self.core.permit(&request)?;
         let filter = checked(request.into_inner())?;
+        check_reach(&permit, &filter)?;
         let table = self.table().await?;
         let (sender, records) = mpsc::channel(256);
         let core = Arc::clone(&self.core);
@@ -74,10 +85,12 @@ impl SuspenseService for SuspenseApi {
         &self,
         request: Request<RecycleRequest>,
     ) -> Result<Response<RecycleResponse>, Status> {
+        let permit = self.core.permit(&request)?;
         let actor = Actor::of(&request);
         let RecycleRequest { reason, account_number, records_max, after } = request.into_inner();
         let intent = intent(&reason, account_number, records_max);
         let filter = checked(ListRequest { reason, account_number, records_max, after })?;
+        check_reach(&permit, &filter)?;
         let table = self.table_for_look_ups().await?;
         let begun = self.core.audit.begin(&actor, Action::SuspenseRecycle, &intent).await;
         let operation = begun.map_err(FrontError::from)?;

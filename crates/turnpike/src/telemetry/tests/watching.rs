@@ -149,6 +149,7 @@ const UNSHOWN: &[&str] = &[
     "turnpike_requests_refused_total",
     "turnpike_memory_bytes",
     "turnpike_memory_bytes_max",
+    "turnpike_access_refused_total",
     // Each has an alert.
     "turnpike_certificate_expires_seconds",
     "turnpike_certificate_reload_refused",

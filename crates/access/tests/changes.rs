@@ -1,0 +1,257 @@
+//! Changes of grants, keys and tokens: what is refused, and when access control goes on.
+
+use tonic::{Code, Status};
+use turnpike_access::{AccessState, KEYS_MAX, TOKEN_DAYS_MAX};
+use turnpike_proto::access::v1::access_service_server::AccessService as _;
+use turnpike_proto::access::v1::revoke_token_request::Which;
+use turnpike_proto::access::v1::{
+    AddKeyRequest, AddTokenRequest, GrantRequest, ListGrantsRequest, RetireKeyRequest,
+    RevokeRequest, RevokeTokenRequest,
+};
+
+use crate::world::{Call, HOUR_US, World, granted, local, remote, span};
+
+const SHOW: &str = "/turnpike.account.v1.AccountService/Show";
+const GRANT: &str = "/turnpike.access.v1.AccessService/Grant";
+
+/// A request of an anonymous client on the front's machine while access control is off.
+fn anonymous<T>(world: &World, message: T) -> tonic::Request<T> {
+    let admitted = world.call(Call::new(GRANT)).unwrap();
+    let mut request = tonic::Request::new(message);
+    request.extensions_mut().insert(admitted.permit);
+    request.extensions_mut().insert(admitted.actor);
+    request
+}
+
+#[tokio::test]
+async fn while_access_control_is_off_only_clients_on_the_same_machine_are_admitted() {
+    let world = World::new(false).await;
+    assert_eq!(world.access.state(), AccessState::Off);
+    assert_eq!(world.code(Call::new(SHOW).from(local())), Code::Ok);
+    assert_eq!(world.code(Call::new(SHOW).from(remote())), Code::Unauthenticated);
+    assert_eq!(world.code(Call::new("/grpc.health.v1.Health/Check").from(remote())), Code::Ok);
+    assert_eq!(world.code(Call::new("/no.Service/Method")), Code::PermissionDenied);
+    assert_eq!(world.code(Call::new(SHOW).token("x")), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn with_tls_access_control_is_on_without_any_grant() {
+    let world = World::new(true).await;
+    assert_eq!(world.access.state(), AccessState::On);
+    assert_eq!(world.code(Call::new(SHOW).from(local())), Code::Unauthenticated);
+}
+
+/// The first grant must be that of an administrator who holds a token. Otherwise nobody could grant
+/// anything afterwards.
+#[tokio::test]
+async fn the_first_grant_is_that_of_an_administrator_and_switches_access_control_on_for_good() {
+    let world = World::new(false).await;
+    let grant = async |request| world.api.grant(anonymous(&world, request)).await;
+    for first in [granted("token:root", "admin"), granted("spiffe://c/client/a", "admin")] {
+        assert_eq!(grant(first).await.unwrap_err().code(), Code::FailedPrecondition);
+    }
+    let (key, _) = turnpike_access::tokens::form::SigningKey::generate().unwrap();
+    let public_key = key.public_key().unwrap().to_vec().into();
+    world.api.add_key(anonymous(&world, AddKeyRequest { public_key })).await.unwrap();
+    let claims = world.claims(&key, "root");
+    let token = AddTokenRequest {
+        token_id: claims.id_text(),
+        key_id: claims.key,
+        subject: "root".to_owned(),
+        not_before_us: claims.not_before.0,
+        expires_us: claims.expires.0,
+    };
+    world.api.add_token(anonymous(&world, token)).await.unwrap();
+    for first in [
+        granted("token:root", "auditor"),
+        GrantRequest { until_us: Some(world.now().0 + 1), ..granted("token:root", "admin") },
+    ] {
+        assert_eq!(grant(first).await.unwrap_err().code(), Code::FailedPrecondition);
+    }
+    assert_eq!(world.access.state(), AccessState::Off, "keys and tokens switch nothing on");
+    assert!(grant(granted("token:root", "admin")).await.unwrap().into_inner().enabled);
+    assert_eq!(world.access.state(), AccessState::On);
+    assert_eq!(world.code(Call::new(GRANT)), Code::Unauthenticated);
+    let token = key.sign(&claims).unwrap();
+    assert_eq!(world.code(Call::new(GRANT).token(&token)), Code::Ok);
+    assert_eq!(world.code(Call::new(SHOW).token(&token)), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_grant_that_would_have_no_effect_or_another_one_is_refused() {
+    let (world, _) = World::on().await;
+    let wrong = [
+        granted("anonymous", "auditor"),
+        granted("", "auditor"),
+        granted("token:a b", "auditor"),
+        granted("*", "auditor"),
+        granted("spiffe://c/*", "auditor"),
+        granted("token:a", "auditors"),
+        granted("token:a", ""),
+        granted("token:a", "consumer"),
+        granted("token:a", "subscriber"),
+        GrantRequest { accounts: span(1, 2), ..granted("token:a", "subscriber") },
+        GrantRequest { accounts: span(1, 2), ..granted("token:a", "auditor") },
+        GrantRequest { accounts: span(2, 1), ..granted("token:a", "support") },
+        GrantRequest { accounts: span(0, 1), ..granted("token:a", "support") },
+        GrantRequest { sources: vec!["x".into()], ..granted("token:a", "support") },
+        GrantRequest { sources: vec!["".into()], ..granted("token:a", "collector") },
+        GrantRequest { sources: vec!["a\nb".into()], ..granted("token:a", "collector") },
+        GrantRequest { sources: vec!["a".repeat(129)], ..granted("token:a", "collector") },
+        GrantRequest { sources: vec!["a".into(); 101], ..granted("token:a", "collector") },
+        GrantRequest { consumer: "b".into(), ..granted("token:a", "auditor") },
+        GrantRequest { consumer: "b c".into(), ..granted("token:a", "consumer") },
+        GrantRequest { until_us: Some(world.now().0), ..granted("token:a", "auditor") },
+    ];
+    for request in wrong {
+        let refused = world.grant(request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}: {refused}");
+    }
+    let listed = world.api.list(world.asked(ListGrantsRequest {})).await.unwrap().into_inner();
+    assert_eq!(listed.grants, []);
+}
+
+/// A command whose answer was lost is sent again.
+#[tokio::test]
+async fn the_same_grant_again_changes_nothing_and_another_one_is_added() {
+    let (world, _) = World::on().await;
+    let first = world.grant(granted("token:a", "support")).await.unwrap();
+    assert_eq!(world.grant(granted("token:a", "support")).await.unwrap(), first);
+    let limited = GrantRequest { accounts: span(1, 2), ..granted("token:a", "support") };
+    assert_ne!(world.grant(limited).await.unwrap().grant_id, first.grant_id);
+    let listed = world.api.list(world.asked(ListGrantsRequest {})).await.unwrap().into_inner();
+    assert_eq!(listed.grants.len(), 2);
+    assert_eq!(listed.grants[0].granted_by, "spiffe://c/admin/root");
+    let request = RevokeRequest { principal: "token:a".into(), role: "support".into() };
+    let revoked = world.api.revoke(world.asked(request)).await.unwrap().into_inner();
+    assert_eq!(revoked.revoked, 2, "a limited grant that stays would be a surprise");
+}
+
+#[tokio::test]
+async fn one_principal_has_a_limited_number_of_grants() {
+    let (world, _) = World::on().await;
+    for account in 1..=turnpike_access::GRANTS_OF_ONE_MAX as u64 {
+        let grant =
+            GrantRequest { accounts: span(account, account), ..granted("token:a", "support") };
+        world.grant(grant).await.unwrap();
+    }
+    let more = GrantRequest { accounts: span(500, 500), ..granted("token:a", "support") };
+    assert_eq!(world.grant(more).await.unwrap_err().code(), Code::FailedPrecondition);
+    world.grant(granted("token:b", "support")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_exist_can_not_be_revoked_or_retired() {
+    let (world, key) = World::on().await;
+    world.grant(granted("token:a", "support")).await.unwrap();
+    world.token(&key, "a").await;
+    let revoke = async |principal: &str, role: &str| {
+        let request = RevokeRequest { principal: principal.into(), role: role.into() };
+        world.api.revoke(world.asked(request)).await.map(drop).map_err(|status| status.code())
+    };
+    assert_eq!(revoke("token:b", "support").await, Err(Code::NotFound));
+    assert_eq!(revoke("token:a", "auditor").await, Err(Code::NotFound));
+    assert_eq!(revoke("token:a", "boss").await, Err(Code::InvalidArgument));
+    let token = async |which| {
+        let request = RevokeTokenRequest { which };
+        world.api.revoke_token(world.asked(request)).await.map(drop).map_err(|status| status.code())
+    };
+    assert_eq!(token(None).await, Err(Code::InvalidArgument));
+    assert_eq!(token(Some(Which::TokenId("00".into()))).await, Err(Code::NotFound));
+    assert_eq!(token(Some(Which::Subject("b".into()))).await, Err(Code::NotFound));
+    assert_eq!(token(Some(Which::Subject("a".into()))).await, Ok(()));
+    assert_eq!(token(Some(Which::Subject("a".into()))).await, Err(Code::NotFound));
+    let retire = world.asked(RetireKeyRequest { key_id: 5 });
+    assert_eq!(world.api.retire_key(retire).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn the_last_administrator_can_not_be_revoked() {
+    let (world, _) = World::on().await;
+    let revoke = async |principal: &str| {
+        let request = RevokeRequest { principal: principal.into(), role: "admin".into() };
+        world.api.revoke(world.asked(request)).await
+    };
+    world.grant(granted("token:a", "admin")).await.unwrap();
+    assert_eq!(revoke("token:a").await.unwrap_err().code(), Code::FailedPrecondition);
+    world.grant(granted("token:b", "admin")).await.unwrap();
+    revoke("token:a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_lasts_too_long_or_was_never_valid_is_not_registered() {
+    let (world, key) = World::on().await;
+    let claims = world.claims(&key, "a");
+    let add = async |not_before_us: i64, expires_us: i64| -> Result<(), Status> {
+        let request = AddTokenRequest {
+            token_id: claims.id_text(),
+            key_id: claims.key,
+            subject: "a".to_owned(),
+            not_before_us,
+            expires_us,
+        };
+        world.api.add_token(world.asked(request)).await.map(drop)
+    };
+    let (now, day) = (world.now().0, 24 * HOUR_US);
+    for (from, until) in [
+        (now, now),
+        (now + 2, now + 1),
+        (now - 2, now - 1),
+        (now, now + TOKEN_DAYS_MAX * day + 1),
+        (i64::MIN, i64::MAX),
+    ] {
+        assert_eq!(add(from, until).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    add(now, now + TOKEN_DAYS_MAX * day).await.unwrap();
+    add(now, now + TOKEN_DAYS_MAX * day).await.unwrap();
+    let other = add(now, now + 1).await.unwrap_err();
+    assert_eq!(other.code(), Code::FailedPrecondition, "the id belongs to another token");
+}
+
+/// Years of tokens and keys do not fill the tables.
+#[tokio::test]
+async fn ended_tokens_and_retired_keys_make_room() {
+    let (world, _) = World::on().await;
+    let mut keys = vec![];
+    for _ in 0..KEYS_MAX - 1 {
+        keys.push(world.key().await);
+    }
+    let (more, _) = turnpike_access::tokens::form::SigningKey::generate().unwrap();
+    let public_key: Vec<u8> = more.public_key().unwrap().to_vec();
+    let add = async || {
+        let public_key = public_key.clone().into();
+        world.api.add_key(world.asked(AddKeyRequest { public_key })).await
+    };
+    assert_eq!(add().await.unwrap_err().code(), Code::FailedPrecondition);
+    for key in keys.drain(..) {
+        world.token(&key, "a").await;
+        let key_id = turnpike_access::tokens::form::key_id(&key.public_key().unwrap());
+        world.api.retire_key(world.asked(RetireKeyRequest { key_id })).await.unwrap();
+    }
+    let until_us = Some(world.now().0 + 1);
+    world.grant(GrantRequest { until_us, ..granted("token:a", "auditor") }).await.unwrap();
+    add().await.unwrap();
+    let tables = world.db.access(None).await.unwrap().tables.unwrap();
+    assert_eq!((tables.grants.len(), tables.tokens.len(), tables.keys.len()), (1, 15, 17));
+    world.pass(40 * 24 * HOUR_US);
+    world.key().await;
+    let tables = world.db.access(None).await.unwrap().tables.unwrap();
+    assert_eq!((tables.grants.len(), tables.tokens.len(), tables.keys.len()), (0, 0, 18));
+    world.pass(61 * 24 * HOUR_US);
+    world.key().await;
+    let tables = world.db.access(None).await.unwrap().tables.unwrap();
+    assert_eq!(tables.keys.len(), 4, "retired keys are forgotten");
+}
+
+/// A key that was added again would make the tokens valid again that it signed before.
+#[tokio::test]
+async fn a_retired_key_can_not_be_added_again() {
+    let (world, key) = World::on().await;
+    let public_key = key.public_key().unwrap();
+    let key_id = turnpike_access::tokens::form::key_id(&public_key);
+    world.api.retire_key(world.asked(RetireKeyRequest { key_id })).await.unwrap();
+    world.pass(TOKEN_DAYS_MAX * 24 * HOUR_US);
+    let request = AddKeyRequest { public_key: public_key.to_vec().into() };
+    let again = world.api.add_key(world.asked(request)).await.unwrap_err();
+    assert_eq!(again.code(), Code::FailedPrecondition);
+}

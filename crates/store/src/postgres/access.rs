@@ -1,0 +1,24 @@
+//! The tables of access control.
+
+use async_trait::async_trait;
+
+use super::database::{APPEND_LIMIT, BEAT_LIMIT, PostgresDatabase};
+use crate::sql::access::{self, CHANGE};
+use crate::{AccessRead, AccessStore, AccessWrite, StoreResult};
+
+#[async_trait]
+impl AccessStore for PostgresDatabase {
+    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+        access::read(&mut self.bulk.autocommit(BEAT_LIMIT), known).await
+    }
+
+    async fn change_access(&self, write: &AccessWrite) -> StoreResult<Option<u64>> {
+        let write = write.clone();
+        let lease = self.bulk.lease(CHANGE, APPEND_LIMIT).await?;
+        lease
+            .transaction(move |connection| {
+                Box::pin(async move { access::change(connection, &write).await })
+            })
+            .await
+    }
+}
