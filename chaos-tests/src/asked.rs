@@ -14,7 +14,7 @@ use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, ShowRes
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeReassignRequest, NodeRecycleRequest, NodeShowRequest,
+    NodeApplyRequest, NodeConfirmRequest, NodeReassignRequest, NodeRecycleRequest, NodeShowRequest,
     NodeSuspenseRequest, Reassignment, RecycleKey, Standing, SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::record::encode;
@@ -38,18 +38,20 @@ pub enum Rpc {
     ListSuspense,
     Recycle,
     Reassign,
+    Confirm,
     Watch,
 }
 
 impl Rpc {
     /// All RPCs; a test compares their names with those of the service.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Forward,
         Self::Apply,
         Self::Show,
         Self::ListSuspense,
         Self::Recycle,
         Self::Reassign,
+        Self::Confirm,
         Self::Watch,
     ];
 }
@@ -133,6 +135,7 @@ pub async fn ask(node: Node, rpc: Rpc, at: TestPartition, when: &str) -> Answer 
             Rpc::ListSuspense => list(node, at, &asked).await,
             Rpc::Recycle => recycle(node, at, &asked).await,
             Rpc::Reassign => reassign(node, at, &asked).await,
+            Rpc::Confirm => confirm(node, at, &asked).await,
             Rpc::Watch => watch(node, at, &asked).await,
         }
     };
@@ -236,6 +239,16 @@ async fn reassign(mut node: Node, at: TestPartition, asked: &str) -> Result<Answ
     };
     let answer = node.reassign(request).await?.into_inner();
     let told = answer.outcomes.iter().map(|one| format!("to account {}", one.to_account));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
+/// Asks what the partition knows of the record that waits in it.
+async fn confirm(mut node: Node, at: TestPartition, asked: &str) -> Result<Answer, Status> {
+    let mut bytes = Vec::new();
+    encode(&record(at.unknown(), WAITING, 1), &mut bytes);
+    let request = NodeConfirmRequest { partition: at.partition.0, records: vec![bytes.into()] };
+    let answer = node.confirm(request).await?.into_inner();
+    let told = answer.confirmations.iter().map(|one| format!("waits: {}", one.waits));
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 

@@ -53,8 +53,8 @@ pub async fn ask(
             Rpc::ListSuspense => list(front, at).await?,
             Rpc::Recycle => recycle(front, at).await?,
             // A front sends `Reassign` only for a record whose identity moved to another account;
-            // clients never send `Watch`.
-            Rpc::Reassign | Rpc::Watch => return Ok(None),
+            // clients send neither `Confirm` nor `Watch`.
+            Rpc::Reassign | Rpc::Confirm | Rpc::Watch => return Ok(None),
         }))
     };
     let late = |_| Err(Status::deadline_exceeded("the time-out of the test"));

@@ -223,7 +223,8 @@ async fn authorities_and_certificates_rotate_one_process_at_a_time() {
     let disks = names.map(|name| Disk::of(&old.issue(name), &[&old]));
     let nodes = disks.clone().map(|disk| disk.of_use(Node));
     let mut connections = 0;
-    let steps: [&dyn Fn(&Disk, &str); 3] = [
+    type Step<'a> = &'a dyn Fn(&Disk, &str);
+    let steps: [Step<'_>; 3] = [
         &|disk, _| disk.set_authorities(&[&old, &new]),
         &|disk, name| disk.set_own(&new.issue(name)),
         &|disk, _| disk.set_authorities(&[&new]),

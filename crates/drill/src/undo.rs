@@ -12,6 +12,8 @@ use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
 
 /// The time limit for undoing all requests.
 const UNDO_MAX: Duration = Duration::from_secs(10);
+/// How long a request that was interrupted may take until it is carried out.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 /// The wait between attempts.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -53,9 +55,11 @@ impl Undo {
         for request in in_force {
             // The time limit leaves the request in the list, for `commands`.
             let _ = timeout_at(until, async {
-                while request.undo(front).await.is_err() {
-                    sleep(AGAIN).await;
-                }
+                request.undo_repeatedly(front).await;
+                // The signal may have come while the request was on its way, so that the front
+                // carries it out only now.
+                sleep(ON_ITS_WAY).await;
+                request.undo_repeatedly(front).await;
                 self.undone(&request);
             })
             .await;
@@ -79,6 +83,12 @@ impl Undo {
 }
 
 impl OperatorRequest {
+    async fn undo_repeatedly(&self, front: &str) {
+        while self.undo(front).await.is_err() {
+            sleep(AGAIN).await;
+        }
+    }
+
     async fn undo(&self, front: &str) -> Result<()> {
         let channel = Endpoint::from_shared(front.to_owned())?.connect().await?;
         let mut operator = ClusterServiceClient::new(channel);

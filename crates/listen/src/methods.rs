@@ -10,6 +10,9 @@ const MIB: usize = 1024 * KIB;
 /// For the fields beside the large one, and so that a message just above a documented limit reaches
 /// the service, which refuses it with words of its own.
 const BESIDE: usize = 64 * KIB;
+/// The most bytes of a batch that reaches the service. It refuses a batch above the documented limit
+/// with words of its own, and the stream goes on.
+const BATCH: usize = BATCH_BYTES_MAX + MIB;
 const SMALL: usize = 64 * KIB;
 /// At most 10,000 account commands.
 const COMMANDS: usize = 16 * MIB;
@@ -41,8 +44,8 @@ const UNKNOWN: MethodLimits = unary("this method", SMALL, 0);
 
 /// The limits of all methods that fronts and nodes serve.
 pub const METHODS: &[MethodLimits] = &[
-    stream("/turnpike.ingest.v1.IngestService/Ingest", BATCH_BYTES_MAX + BESIDE),
-    unary("/turnpike.ingest.v1.IngestService/IngestOnce", BATCH_BYTES_MAX + BESIDE, SMALL),
+    stream("/turnpike.ingest.v1.IngestService/Ingest", BATCH),
+    unary("/turnpike.ingest.v1.IngestService/IngestOnce", BATCH, SMALL),
     unary("/turnpike.account.v1.AccountService/Apply", COMMANDS, 2 * MIB),
     unary("/turnpike.account.v1.AccountService/Check", COMMANDS, 2 * MIB),
     unary("/turnpike.account.v1.AccountService/Show", SMALL, 256 * KIB),

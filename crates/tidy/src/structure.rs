@@ -60,6 +60,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "address",
             "clock",
             "failpoint",
+            "audit",
             "log",
             "ownership",
             "topology",

@@ -92,13 +92,15 @@ fn dates_and_settings(up: &Up) {
         &["2026-11-30T23:00:00Z"],
     );
     // A typing error in the year would prevent every change until then.
-    let far = ["account", "change", "43", "--from", "2062-12-01", "--cycle-day", "3"];
+    let beyond = ["account", "change", "43", "--from", "2062-12-01", "--cycle-day", "3"];
+    up.refused(&[&beyond[..], &["--far-future"]].concat(), &["more than ten years ahead"]);
+    let far = ["account", "change", "43", "--from", "2034-12-01", "--cycle-day", "3"];
     up.refused(&far, &["more than 400 days ahead", "--far-future"]);
-    let instant = ["account", "change", "43", "--from", "2062-12-01T00:00:00Z", "--cycle-day", "3"];
+    let instant = ["account", "change", "43", "--from", "2034-12-01T00:00:00Z", "--cycle-day", "3"];
     up.refused(&instant, &["--far-future"]);
     assert_eq!(up.shown("43")["settings"].as_array().unwrap().len(), 1);
     up.done(&[&far[..], &["--far-future"]].concat());
-    assert_eq!(up.shown("43")["settings"][1]["from"], "2062-12-01T00:00:00Z");
+    assert_eq!(up.shown("43")["settings"][1]["from"], "2034-12-01T00:00:00Z");
 }
 
 /// Every command refuses an account, a plan or an identity that does not exist.

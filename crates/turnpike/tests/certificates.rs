@@ -224,6 +224,7 @@ fn servers(place: &Place, url: &str) -> ([Server; 2], Server) {
 }
 
 /// Waits until both partitions are served.
+#[expect(clippy::disallowed_methods, reason = "other processes follow no virtual time")]
 #[track_caller]
 fn served(mut status: impl FnMut() -> Ran) {
     for _ in 0..300 {
@@ -237,6 +238,7 @@ fn served(mut status: impl FnMut() -> Ran) {
 }
 
 /// Waits until each server has reported `count` changes of its certificates.
+#[expect(clippy::disallowed_methods, reason = "other processes follow no virtual time")]
 #[track_caller]
 fn reloaded(servers: &mut [&mut Server], count: usize) {
     for server in servers {

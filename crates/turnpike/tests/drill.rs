@@ -305,7 +305,8 @@ fn published_id(plan: &str) -> String {
 fn process_of_node(path: &str, node: &str) -> u32 {
     let wanted = format!("\0--name\0{node}\0");
     let is_it = |entry: &std::fs::DirEntry| {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        // A process that has ended has no command line.
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { return false };
         let line = String::from_utf8_lossy(&line).into_owned();
         line.contains(path) && line.contains(&wanted)
     };

@@ -155,8 +155,9 @@ fn a_second_node_of_one_name_ends_with_the_reason_and_the_first_serves_on() {
 fn a_node_and_a_front_wait_for_a_database_that_is_not_there_yet() {
     let settings = PostgresSettings { port: Some(0), ..PostgresSettings::default() };
     let mut postgres = PostgresServer::start_with(settings).unwrap();
-    postgres.create_database().unwrap();
-    let url = postgres.tcp_url("test_1").unwrap();
+    let created = postgres.create_database().unwrap();
+    let name = created.trim_start_matches("postgres:///").split('?').next().unwrap();
+    let url = postgres.tcp_url(name).unwrap();
     create_partitions(&url);
     postgres.stop();
     let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));

@@ -20,7 +20,7 @@ pub struct Anchor {
 
 /// A fault of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum AuditFault {
     /// Entries are missing.
     #[error("entries {first} to {last} are missing: they were removed")]
     Missing {
@@ -87,7 +87,7 @@ pub enum Fault {
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct AuditReport {
     /// How many entries were read.
     pub entries: u64,
     /// The first and the last entry; zero without entries.
@@ -97,7 +97,7 @@ pub struct Report {
     /// The hash of the last entry.
     pub last_hash: AuditHash,
     /// Faults, in the order of the entries: the first 100.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<AuditFault>,
     /// How many faults there are.
     pub faults_count: u64,
     /// The intents without an outcome: sequence number and what was to be changed.
@@ -112,7 +112,7 @@ const OPEN_MAX: usize = 1_000_000;
 /// Reads the entries one after another.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    report: Report,
+    report: AuditReport,
     anchor: Option<Anchor>,
     anchor_seen: bool,
     /// The entry before the first one that is there, if the first one is not entry 1.
@@ -129,7 +129,7 @@ impl Verifier {
         Self { anchor, last_at: i64::MIN, ..Self::default() }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: AuditFault) {
         self.report.faults_count += 1;
         if self.report.faults.len() < NAMED_MAX {
             self.report.faults.push(fault);
@@ -143,17 +143,17 @@ impl Verifier {
             (<AuditHash>::try_from(&row.prev_hash[..]), <AuditHash>::try_from(&row.hash[..]));
         let (Ok(prev_hash), Ok(hash)) = hashes else {
             let what = "a hash has 32 bytes".to_owned();
-            self.fault(Fault::Contradiction { sequence, what });
+            self.fault(AuditFault::Contradiction { sequence, what });
             return;
         };
         if hash_of(&prev_hash, sequence, &row.body) != hash {
-            self.fault(Fault::Changed(sequence));
+            self.fault(AuditFault::Changed(sequence));
         }
         self.place(sequence, prev_hash);
         if let Some(anchor) = self.anchor.filter(|anchor| anchor.sequence == sequence) {
             self.anchor_seen = true;
             if anchor.hash != hash {
-                self.fault(Fault::OtherThanAnchor(sequence));
+                self.fault(AuditFault::OtherThanAnchor(sequence));
             }
         }
         self.content(row);
@@ -170,23 +170,23 @@ impl Verifier {
             if sequence > 1 {
                 self.before = Some(Anchor { sequence: sequence - 1, hash: prev_hash });
             } else if prev_hash != AuditHash::default() {
-                self.fault(Fault::Unlinked(sequence));
+                self.fault(AuditFault::Unlinked(sequence));
             }
             return;
         }
         let (last, last_hash) = (self.report.last, self.report.last_hash);
         if sequence <= last {
-            self.fault(Fault::Reordered { sequence, after: last });
+            self.fault(AuditFault::Reordered { sequence, after: last });
         } else if sequence > last + 1 {
-            self.fault(Fault::Missing { first: last + 1, last: sequence - 1 });
+            self.fault(AuditFault::Missing { first: last + 1, last: sequence - 1 });
         } else if prev_hash != last_hash {
-            self.fault(Fault::Unlinked(sequence));
+            self.fault(AuditFault::Unlinked(sequence));
         }
     }
 
     fn content(&mut self, row: &Row) {
         let sequence = row.sequence;
-        let wrong = |what: &str| Fault::Contradiction { sequence, what: what.to_owned() };
+        let wrong = |what: &str| AuditFault::Contradiction { sequence, what: what.to_owned() };
         let Ok(entry) = Entry::decode(row.body.clone()) else {
             self.fault(wrong("its content can't be read"));
             return;
@@ -207,7 +207,7 @@ impl Verifier {
                 let is_known = self.open.remove(&entry.operation).is_some();
                 // The intent of an operation may be before the entries that were read.
                 if !is_known && self.report.first == 1 {
-                    self.fault(Fault::WithoutIntent(sequence));
+                    self.fault(AuditFault::WithoutIntent(sequence));
                 }
             }
             EntryKind::Anchor => {
@@ -223,24 +223,24 @@ impl Verifier {
 
     /// The report. `end` is the newest entry by the database's row of the end; `None` for an export.
     /// With `is_part`, the entries may begin later than the log does.
-    pub fn finish(mut self, end: Option<Anchor>, is_part: bool) -> Report {
+    pub fn finish(mut self, end: Option<Anchor>, is_part: bool) -> AuditReport {
         let (first, last) = (self.report.first, self.report.last);
         if let Some(anchor) = self.anchor.filter(|_| !self.anchor_seen) {
             match self.before.filter(|before| before.sequence == anchor.sequence) {
                 Some(before) if before.hash == anchor.hash => {}
-                Some(_) => self.fault(Fault::OtherThanAnchor(anchor.sequence)),
-                None => self.fault(Fault::AnchorMissing(anchor.sequence)),
+                Some(_) => self.fault(AuditFault::OtherThanAnchor(anchor.sequence)),
+                None => self.fault(AuditFault::AnchorMissing(anchor.sequence)),
             }
         }
         if self.before.is_some() && !self.is_trimmed && !is_part {
-            self.fault(Fault::BeginningMissing { first });
+            self.fault(AuditFault::BeginningMissing { first });
         }
         if let Some(end) = end {
             if end.sequence > last {
-                self.fault(Fault::Missing { first: last + 1, last: end.sequence });
+                self.fault(AuditFault::Missing { first: last + 1, last: end.sequence });
             } else if end.sequence == last && end.hash != self.report.last_hash {
                 let hash = hexadecimal(&end.hash);
-                self.fault(Fault::OtherEnd { sequence: last, hash });
+                self.fault(AuditFault::OtherEnd { sequence: last, hash });
             }
         }
         self.report.open = self.open.into_values().collect();

@@ -287,6 +287,7 @@ fn kill_group(child: &mut Child) {
         // Errors here and below mean that the processes have ended by now.
         let _ = kill_process_group(group, Signal::KILL);
     }
+    // As above.
     let _ = child.wait();
     let until = Instant::now() + PATIENCE;
     while group.is_some_and(|group| test_kill_process_group(group).is_ok())

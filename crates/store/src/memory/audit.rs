@@ -1,8 +1,8 @@
 //! The audit log in memory.
 
 use async_trait::async_trait;
-use turnpike_types::Timestamp;
 
+use super::audit_table::AuditTable;
 use super::database::MemoryDatabase;
 use crate::audit::AUDIT_PAGE_BYTES_MAX;
 use crate::memory::state::within;
@@ -10,20 +10,6 @@ use crate::{
     AUDIT_PAGE_MAX, AuditAppend, AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection,
     AuditStore, StoreResult,
 };
-
-/// The table of the audit log, and the end of its chain.
-pub(super) struct AuditTable {
-    rows: Vec<AuditRow>,
-    next: u64,
-    last_hash: AuditHash,
-    last_at: Timestamp,
-}
-
-impl Default for AuditTable {
-    fn default() -> Self {
-        Self { rows: Vec::new(), next: 1, last_hash: [0; 32], last_at: Timestamp(0) }
-    }
-}
 
 #[async_trait]
 impl AuditStore for MemoryDatabase {

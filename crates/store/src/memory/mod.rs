@@ -4,8 +4,7 @@
 //!  database.rs  the handle: clock, locks of the rows, appends that a test pauses
 //!  state.rs     the tables
 //!  topology.rs  ownership.rs  log.rs  checkpoints.rs  catalogue.rs  identities.rs  cursors.rs
-//!  access.rs
-//!  audit.rs
+//!  access.rs  audit.rs (its table: audit_table.rs)
 //!               the calls of each area
 //! ```
 //!
@@ -17,6 +16,7 @@
 
 mod access;
 mod audit;
+mod audit_table;
 mod catalogue;
 mod checkpoints;
 mod cursors;

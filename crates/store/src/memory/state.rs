@@ -9,7 +9,7 @@ use turnpike_types::{
     Timestamp,
 };
 
-use super::audit::AuditTable;
+use super::audit_table::AuditTable;
 use crate::access::AccessArea;
 use crate::identities::row::BindingRow;
 use crate::log::Fence;

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use turnpike_access::Actor;
 use turnpike_access::audit::chain::{from_hexadecimal, hexadecimal};
 use turnpike_access::audit::export::ExportLine;
-use turnpike_access::audit::verify::{Anchor, Report, Verifier};
+use turnpike_access::audit::verify::{Anchor, AuditReport, Verifier};
 use turnpike_access::audit::{AuditLog, trim};
 use turnpike_proto::audit::v1::{ReadRequest, ReadResponse, Row};
 use turnpike_types::Timestamp;
@@ -87,9 +87,9 @@ fn action(word: &str) -> Result<String, String> {
 }
 
 const VERIFY_EXAMPLES: &str = "\
-The last line names the newest entry and its hash: keep it outside the cluster. Only an anchor that was
-kept elsewhere shows that somebody with all rights on the database has rewritten the whole log. The exit
-code is 1 if a fault was found.
+The last line names the newest entry and its hash: keep it outside the cluster. Only an anchor that
+was kept elsewhere shows that somebody with all rights on the database has rewritten the whole log.
+The exit code is 1 if a fault was found.
 
 Examples:
   turnpike audit verify
@@ -307,7 +307,7 @@ fn verify_file(path: &Path, anchor: Option<Anchor>) -> anyhow::Result<Finish> {
     Ok(done)
 }
 
-fn report(report: &Report) -> anyhow::Result<Finish> {
+fn report(report: &AuditReport) -> anyhow::Result<Finish> {
     for (sequence, what) in &report.open {
         ui::print(format_args!(
             "entry {sequence} has no outcome ({}): the change may or may not have been made",
@@ -317,7 +317,7 @@ fn report(report: &Report) -> anyhow::Result<Finish> {
     for fault in &report.faults {
         ui::print_stderr(fault);
     }
-    let Report { entries, first, last, faults_count, .. } = report;
+    let AuditReport { entries, first, last, faults_count, .. } = report;
     if *faults_count > 0 {
         bail!("{faults_count} faults in {entries} entries of the audit log");
     }
@@ -356,8 +356,9 @@ async fn trim_exported(url: &str, exported: &Path) -> anyhow::Result<Finish> {
     let mut ends: [Option<Anchor>; 2] = [None, None];
     let faults = read_file(exported, |row| {
         verifier.row(row);
-        let hash = <[u8; 32]>::try_from(&row.hash[..]).ok();
-        ends = [ends[1], hash.map(|hash| Anchor { sequence: row.sequence, hash })];
+        // A hash of another length is a fault that the verifier reports.
+        let hash = row.hash.first_chunk::<32>().filter(|_| row.hash.len() == 32);
+        ends = [ends[1], hash.map(|hash| Anchor { sequence: row.sequence, hash: *hash })];
     })?;
     let found = verifier.finish(None, true);
     if !faults.is_empty() || found.faults_count > 0 {

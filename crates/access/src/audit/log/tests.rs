@@ -6,7 +6,7 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{Call, Interpose, Interposed};
 
 use super::*;
-use crate::audit::verify::{Anchor, Report, Verifier};
+use crate::audit::verify::{Anchor, AuditReport, Verifier};
 
 fn actor() -> Actor {
     Actor {
@@ -24,7 +24,7 @@ async fn entries(db: &dyn SharedDatabase) -> Vec<Entry> {
     rows(db).await.iter().map(|row| Entry::decode(row.body.clone()).unwrap()).collect()
 }
 
-async fn verified(db: &dyn SharedDatabase) -> Report {
+async fn verified(db: &dyn SharedDatabase) -> AuditReport {
     let mut verifier = Verifier::new(None);
     for row in rows(db).await {
         verifier.row(&Row {

@@ -43,13 +43,13 @@ fn anchor_of(row: &Row) -> Anchor {
 }
 
 /// The report on rows of the database whose end is `end`.
-fn verified(rows: &[Row], end: &Row, anchor: Option<Anchor>) -> Report {
+fn verified(rows: &[Row], end: &Row, anchor: Option<Anchor>) -> AuditReport {
     let mut verifier = Verifier::new(anchor);
     rows.iter().for_each(|row| verifier.row(row));
     verifier.finish(Some(anchor_of(end)), false)
 }
 
-fn faults(rows: &[Row], end: &Row) -> Vec<Fault> {
+fn faults(rows: &[Row], end: &Row) -> Vec<AuditFault> {
     verified(rows, end, None).faults
 }
 
@@ -66,15 +66,15 @@ fn an_unbroken_chain_has_no_fault_and_ends_with_its_anchor() {
 fn removed_entries_are_named_wherever_they_were() {
     let rows = chain(8);
     for (removed, fault) in [
-        (2..4, Fault::Missing { first: 3, last: 4 }),
-        (6..8, Fault::Missing { first: 7, last: 8 }),
-        (0..2, Fault::BeginningMissing { first: 3 }),
+        (2..4, AuditFault::Missing { first: 3, last: 4 }),
+        (6..8, AuditFault::Missing { first: 7, last: 8 }),
+        (0..2, AuditFault::BeginningMissing { first: 3 }),
     ] {
         let mut left = rows.clone();
         left.drain(removed);
         assert_eq!(faults(&left, &rows[7]), [fault]);
     }
-    assert_eq!(faults(&[], &rows[7]), [Fault::Missing { first: 1, last: 8 }]);
+    assert_eq!(faults(&[], &rows[7]), [AuditFault::Missing { first: 1, last: 8 }]);
 }
 
 #[test]
@@ -86,13 +86,16 @@ fn a_changed_entry_is_named_also_when_its_hash_was_made_anew() {
         entry.principal = "token:bert".to_owned();
         changed[place].body = entry.encode_to_vec().into();
         let sequence = rows[place].sequence;
-        assert_eq!(faults(&changed, &rows[7]), [Fault::Changed(sequence)]);
+        assert_eq!(faults(&changed, &rows[7]), [AuditFault::Changed(sequence)]);
         let prev = rows[place].prev_hash[..].try_into().unwrap();
         changed[place] = linked(sequence, prev, entry);
         let found = faults(&changed, &rows[7]);
         match place {
-            7 => assert!(matches!(found[..], [Fault::OtherEnd { sequence: 8, .. }]), "{found:?}"),
-            _ => assert_eq!(found, [Fault::Unlinked(sequence + 1)]),
+            7 => assert!(
+                matches!(found[..], [AuditFault::OtherEnd { sequence: 8, .. }]),
+                "{found:?}"
+            ),
+            _ => assert_eq!(found, [AuditFault::Unlinked(sequence + 1)]),
         }
     }
 }
@@ -103,13 +106,16 @@ fn reordered_entries_are_named() {
     let mut swapped = rows.clone();
     swapped.swap(2, 3);
     let found = faults(&swapped, &rows[7]);
-    assert!(found.contains(&Fault::Reordered { sequence: 3, after: 4 }), "{found:?}");
+    assert!(found.contains(&AuditFault::Reordered { sequence: 3, after: 4 }), "{found:?}");
     // The contents of two entries are exchanged, under their old numbers and hashes.
     let mut exchanged = rows.clone();
     let (third, fifth) = (rows[2].body.clone(), rows[4].body.clone());
     (exchanged[2].body, exchanged[4].body) = (fifth, third);
     let found = faults(&exchanged, &rows[7]);
-    assert!(found.contains(&Fault::Changed(3)) && found.contains(&Fault::Changed(5)), "{found:?}");
+    assert!(
+        found.contains(&AuditFault::Changed(3)) && found.contains(&AuditFault::Changed(5)),
+        "{found:?}"
+    );
 }
 
 /// Somebody who can write every table makes a whole new chain with a new end: only an anchor that was
@@ -130,9 +136,9 @@ fn a_rewritten_log_is_found_by_the_auditors_anchor() {
         .collect();
     assert_eq!(faults(&rewritten, &rewritten[7]), []);
     let found = verified(&rewritten, &rewritten[7], Some(anchor_of(&rows[5]))).faults;
-    assert_eq!(found, [Fault::OtherThanAnchor(6)]);
+    assert_eq!(found, [AuditFault::OtherThanAnchor(6)]);
     let shorter = verified(&rows[..4], &rows[3], Some(anchor_of(&rows[5]))).faults;
-    assert_eq!(shorter, [Fault::AnchorMissing(6)]);
+    assert_eq!(shorter, [AuditFault::AnchorMissing(6)]);
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn a_trimmed_log_is_unbroken_if_an_entry_records_the_trimming() {
     assert_eq!(kept, [], "an anchor of the last trimmed entry still compares");
     for wrong in [anchor_of(&rows[2]), Anchor { sequence: 4, hash: [1; 32] }] {
         let anchored = with(trim(wrong));
-        assert_eq!(faults(&anchored, &anchored[2]), [Fault::BeginningMissing { first: 5 }]);
+        assert_eq!(faults(&anchored, &anchored[2]), [AuditFault::BeginningMissing { first: 5 }]);
     }
 }
 
@@ -174,7 +180,7 @@ fn an_intent_without_an_outcome_is_listed_and_an_outcome_without_an_intent_is_a_
     };
     let stray = linked(8, anchor_of(&rows[6]).hash, entry);
     let rows = [rows, vec![stray]].concat();
-    assert_eq!(faults(&rows, &rows[7]), [Fault::WithoutIntent(8)]);
+    assert_eq!(faults(&rows, &rows[7]), [AuditFault::WithoutIntent(8)]);
 }
 
 /// The column by which entries are selected is not hashed, so that it is compared with the content.
@@ -184,7 +190,7 @@ fn a_changed_time_of_selection_is_found() {
     let mut changed = rows.clone();
     changed[1].at_us = 4_000_000;
     let found = faults(&changed, &rows[3]);
-    assert!(matches!(found[..], [Fault::Contradiction { sequence: 2, .. }]), "{found:?}");
+    assert!(matches!(found[..], [AuditFault::Contradiction { sequence: 2, .. }]), "{found:?}");
 }
 
 #[test]
