@@ -73,8 +73,8 @@ mod tests {
     #[tokio::test]
     async fn a_task_of_its_own_keeps_the_id_of_its_request() {
         assert_eq!(current(), None);
-        let inner = async { tokio::spawn(carried(async { current() })).await.unwrap() };
-        assert_eq!(scope("r1".to_owned(), inner).await, Some("r1".to_owned()));
+        let inner = async { tokio::spawn(carried(async { current() })).await };
+        assert_eq!(scope("r1".to_owned(), inner).await.unwrap(), Some("r1".to_owned()));
         let mut metadata = MetadataMap::new();
         add_to(&mut metadata);
         assert!(metadata.is_empty());
