@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use tonic::Code;
-use turnpike_access::{Access, AccessRefusal, Unauthenticated};
+use turnpike_access::{Access, AccessConfig, AccessRefusal, AccessState, Unauthenticated};
 use turnpike_listen::Peer;
 use turnpike_store::memory::system_clock;
 
@@ -87,6 +87,28 @@ async fn a_node_with_tls_serves_members_only() {
     }
     assert_eq!(code(FORWARD, None), Code::Unauthenticated);
     assert_eq!(code("/grpc.health.v1.Health/Check", None), Code::Ok);
+}
+
+/// Asked for by an operator, such as while a cluster changes to TLS.
+#[tokio::test]
+async fn an_open_front_or_node_serves_every_machine_until_a_role_is_granted() {
+    let open = AccessConfig { is_open_to_other_hosts: true, ..config(false) };
+    let node = Access::of_node(open.clone(), system_clock());
+    assert_eq!(node.state(), AccessState::Open);
+    let code = |access: &Access, path: &str| {
+        let asked = Call::new(path).from(remote());
+        call(access, asked).map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    assert_eq!(code(&node, FORWARD), Code::Ok);
+    assert_eq!(code(&node, SHOW), Code::PermissionDenied);
+    let world = World::new(false).await;
+    let front = Access::of_front(open, world.db.clone(), system_clock());
+    assert_eq!(code(&front, SHOW), Code::Unavailable, "before the first read");
+    front.refresh().await.unwrap();
+    assert_eq!((front.state(), code(&front, SHOW)), (AccessState::Open, Code::Ok));
+    world.grant(granted("spiffe://c/client/a", "auditor")).await.unwrap();
+    front.refresh().await.unwrap();
+    assert_eq!((front.state(), code(&front, SHOW)), (AccessState::On, Code::Unauthenticated));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Changes of grants, keys and tokens: what is refused, and when access control goes on.
 
+use prost::Message as _;
 use tonic::{Code, Status};
 use turnpike_access::{AccessState, KEYS_MAX, TOKEN_DAYS_MAX};
 use turnpike_proto::access::v1::access_service_server::AccessService as _;
@@ -8,6 +9,9 @@ use turnpike_proto::access::v1::{
     AddKeyRequest, AddTokenRequest, GrantRequest, ListGrantsRequest, RetireKeyRequest,
     RevokeRequest, RevokeTokenRequest,
 };
+
+use turnpike_proto::audit::v1::{AuditOutcome, Entry, EntryKind};
+use turnpike_store::AuditSelection;
 
 use crate::world::{Call, HOUR_US, World, granted, local, remote, span};
 
@@ -125,6 +129,61 @@ async fn the_same_grant_again_changes_nothing_and_another_one_is_added() {
     let request = RevokeRequest { principal: "token:a".into(), role: "support".into() };
     let revoked = world.api.revoke(world.asked(request)).await.unwrap().into_inner();
     assert_eq!(revoked.revoked, 2, "a limited grant that stays would be a surprise");
+}
+
+/// Each change has an intent and an outcome with who made it; what changes nothing has none.
+#[tokio::test]
+async fn each_change_is_in_the_audit_log_with_its_sender() {
+    let world = World::new(true).await;
+    let key = world.key().await;
+    let claims = world.claims(&key, "a");
+    world.register(&claims).await;
+    let limits =
+        GrantRequest { accounts: span(1, 9), sources: vec!["s".into()], ..granted("", "") };
+    let limited =
+        GrantRequest { principal: "token:a".into(), role: "collector".into(), ..limits.clone() };
+    world.grant(limited.clone()).await.unwrap();
+    world.grant(limited).await.unwrap();
+    assert!(world.grant(limits).await.is_err());
+    let revoke = RevokeRequest { principal: "token:a".into(), role: "collector".into() };
+    world.api.revoke(world.asked(revoke.clone())).await.unwrap();
+    assert!(world.api.revoke(world.asked(revoke)).await.is_err());
+    let which = Some(Which::Subject("a".into()));
+    world.api.revoke_token(world.asked(RevokeTokenRequest { which })).await.unwrap();
+    world.api.retire_key(world.asked(RetireKeyRequest { key_id: claims.key })).await.unwrap();
+    let rows = world.db.read_audit(&AuditSelection::after(0)).await.unwrap();
+    let entries: Vec<Entry> =
+        rows.into_iter().map(|row| Entry::decode(row.body).unwrap()).collect();
+    let (token, key) = (claims.id_text(), claims.key);
+    let expected = [
+        ("key.add", format!("token key {key:016x}")),
+        ("token.issue", format!("token {token} of a")),
+        ("access.grant", "role collector of token:a".to_owned()),
+        ("access.revoke", "role collector of token:a".to_owned()),
+        ("token.revoke", "all tokens of a".to_owned()),
+        ("key.retire", format!("token key {key:016x}")),
+    ];
+    let told: Vec<_> = entries.iter().map(|one| (&*one.action, one.target.clone())).collect();
+    let twice: Vec<_> = expected.iter().flat_map(|one| [one.clone(), one.clone()]).collect();
+    assert_eq!(told, twice);
+    for pair in entries.chunks(2) {
+        let [intent, outcome] = pair else { panic!("{pair:?}") };
+        assert_eq!((intent.kind(), outcome.kind()), (EntryKind::Intent, EntryKind::Outcome));
+        assert_eq!(outcome.outcome(), AuditOutcome::Applied);
+        assert_eq!(intent.principal, "spiffe://c/admin/root");
+        assert_eq!(intent.address, "127.0.0.1:4000");
+    }
+    assert_eq!(entries[4].detail, "accounts 1 to 9; sources s");
+}
+
+/// While a cluster changes to TLS, access control is off; an administrator's certificate is as good
+/// as a token for the first grant.
+#[tokio::test]
+async fn an_administrator_by_certificate_may_make_any_first_grant() {
+    let world = World::new(false).await;
+    world.grant(granted("spiffe://c/client/a", "auditor")).await.unwrap();
+    assert_eq!(world.access.state(), AccessState::On);
+    assert_eq!(world.code(Call::new(SHOW)), Code::Unauthenticated);
 }
 
 #[tokio::test]

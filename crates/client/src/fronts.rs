@@ -295,3 +295,40 @@ fn innermost(error: &tonic::transport::Error) -> String {
     }
     last
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    async fn refused(url: &str) -> ClientError {
+        let token = ClientToken::from_text("tpt1.secret").unwrap();
+        let urls = vec!["http://127.0.0.1:1".to_owned(), url.to_owned()];
+        Fronts::connect_with_token(token, urls, Duration::from_secs(1)).await.unwrap_err()
+    }
+
+    /// Before anything is sent, also if only a later address is of another machine.
+    #[tokio::test]
+    async fn a_token_is_sent_without_tls_to_the_own_machine_only() {
+        for far in [
+            "http://192.0.2.7:7070",
+            "http://front.example.net:7070",
+            "http://localhost.example.net:7070",
+            "http://localhost@front.example.net:7070",
+            "http://127.1:7070",
+            "http://[2001:db8::1]:7070",
+        ] {
+            let error = refused(far).await;
+            assert!(matches!(&error, ClientError::TokenInClear { url } if url == far), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        for near in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+            let error = refused(near).await;
+            assert!(matches!(error, ClientError::Unreachable { .. }), "{near}: {error}");
+        }
+        assert_eq!(
+            check_private("https://front.example.net:7070").map_err(|e| e.to_string()),
+            Ok(())
+        );
+    }
+}

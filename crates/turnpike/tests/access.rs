@@ -256,6 +256,7 @@ fn requests() -> Vec<(&'static str, &'static str, Bytes)> {
         ),
         ("/turnpike.cluster.v1.ClusterService/Drain", "", nothing()),
         ("/turnpike.cluster.v1.ClusterService/Forget", "", nothing()),
+        ("/turnpike.audit.v1.AuditService/Read", "", nothing()),
         ("/turnpike.access.v1.AccessService/Grant", "", nothing()),
         ("/turnpike.access.v1.AccessService/Revoke", "", nothing()),
         ("/turnpike.access.v1.AccessService/List", "", nothing()),
@@ -305,6 +306,7 @@ Status                operator desk chief auditor
 Handover              operator
 Drain                 operator
 Forget                operator
+AuditService/Read     root operator auditor
 Grant                 root
 Revoke                root
 AccessService/List    root auditor
@@ -444,6 +446,11 @@ fn the_commands_of_access_control_say_what_they_did_and_fail_on_what_does_not_ex
     assert!(tokens.contains("token:desk") && tokens.contains("valid"), "{tokens}");
     assert!(!tokens.contains("tpt1."), "a token is secret: {tokens}");
     guarded.done(&["access", "token", "revoke", "--name", "desk"]);
+    let audited = guarded.done(&["audit", "list", "--principal", "token:root"]);
+    for action in ["access.grant", "access.revoke", "token.issue", "token.revoke"] {
+        assert!(audited.contains(action), "{action}: {audited}");
+    }
+    assert!(!audited.contains("tpt1."), "a token is secret: {audited}");
     assert!(guarded.done(&["access", "token", "list"]).contains("revoked"));
     let missing = run(&["status", "--token-file", "/no/such/file"]);
     assert_eq!(missing.code, 2, "{missing:?}");

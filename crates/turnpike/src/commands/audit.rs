@@ -137,9 +137,9 @@ pub(crate) struct ExportArgs {
 }
 
 const TRIM_EXAMPLES: &str = "\
-Deletes from the shared database the entries that the export holds, except the newest one. The export is
-verified first, and an entry of the log records what was trimmed: keep the file. The database's role must
-be permitted to delete entries (see turnpike database roles).
+Deletes from the shared database the entries that the export holds, except the newest one. The
+export is verified first, and an entry of the log records what was trimmed: keep the file. The
+database's role must be permitted to delete entries (see turnpike database roles).
 
 Examples:
   turnpike audit export --output audit-2026.jsonl

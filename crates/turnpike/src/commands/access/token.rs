@@ -36,7 +36,7 @@ Examples:
 pub(crate) enum TokenCommand {
     /// Issues a token, and writes it to standard output
     #[command(after_help = EXAMPLES)]
-    Issue(IssueArgs),
+    Issue(IssueTokenArgs),
     /// Lists the tokens that were issued; not the tokens themselves, which the cluster does not have
     #[command(after_help = EXAMPLES)]
     List(TokenListArgs),
@@ -47,7 +47,7 @@ pub(crate) enum TokenCommand {
 
 /// Options of `access token issue`.
 #[derive(Debug, Args)]
-pub(crate) struct IssueArgs {
+pub(crate) struct IssueTokenArgs {
     /// The name in the principal token:NAME
     name: String,
     /// The file with the key that signs it, from `turnpike access key new`
@@ -88,7 +88,7 @@ struct IssueSettings {
     client: ClientSettings,
 }
 
-impl IssueArgs {
+impl IssueTokenArgs {
     fn resolve(self, context: &Context) -> anyhow::Result<IssueSettings> {
         check_subject(&self.name).map_err(usage)?;
         let client = self.client.resolve(&context.config)?;
