@@ -89,12 +89,12 @@ async fn a_message_above_the_limit_of_its_method_is_refused_at_its_prefix() {
     let server = Server::start(config(), 64 * MIB).await;
     let client = Client::connect(server.address).await;
     let mut call = client.open(INGEST).await;
-    call.send(&[message(10), claim(5 * MIB)].concat(), false).await.unwrap();
+    call.send(&[message(10), claim(6 * MIB)].concat(), false).await.unwrap();
     call.answers(1).await;
     let end = call.end().await.unwrap();
     assert_eq!(end.code, Code::OutOfRange);
-    let limit = 4 * MIB + 64 * 1024;
-    assert!(end.message.contains("5242880 bytes") && end.message.contains(&limit.to_string()));
+    let limit = 5 * MIB;
+    assert!(end.message.contains("6291456 bytes") && end.message.contains(&limit.to_string()));
     assert!(end.message.contains(INGEST), "{end:?}");
     // Up to the limit, a batch that is too large reaches the service, which refuses it by name.
     let mut call = client.open(INGEST).await;
