@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Response};
 use turnpike_harness::process::{
     InheritedSettings, ListeningServer, ServerCommand, ServerLog, StopRequest,
 };
@@ -127,16 +127,22 @@ impl LocalCluster {
         names: &[String],
     ) -> anyhow::Result<()> {
         let front = self.connect(Duration::from_secs(30)).await?;
-        let status = front.cluster().status(StatusRequest {}).await;
-        if status.is_err_and(|status| status.code() == Code::Unauthenticated) {
-            return Self::served_in(database, names).await;
-        }
         for _ in 0..300 {
             let status = front.call("the status", || {
                 let mut cluster = front.cluster();
-                async move { cluster.status(StatusRequest {}).await }
+                async move {
+                    match cluster.status(StatusRequest {}).await {
+                        Ok(status) => Ok(Response::new(Some(status.into_inner()))),
+                        Err(status) if status.code() == Code::Unauthenticated => {
+                            Ok(Response::new(None))
+                        }
+                        Err(status) => Err(status),
+                    }
+                }
             });
-            let status = status.await?;
+            let Some(status) = status.await? else {
+                return Self::served_in(database, names).await;
+            };
             let served = status.partitions.iter().all(|partition| partition.served);
             if served && !status.partitions.is_empty() {
                 return Ok(());
