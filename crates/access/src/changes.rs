@@ -156,7 +156,12 @@ fn check_first(
 ) -> Result<(), ChangeRefusal> {
     let name = row.principal.strip_prefix("token:");
     let holds_token = |name: &str| {
-        let is_valid = |token: &AccessToken| token.revoked_at.is_none() && now < token.expires;
+        let has_key = |token: &AccessToken| {
+            tables.keys.iter().any(|key| key.id == token.key && key.retired_at.is_none())
+        };
+        let is_valid = |token: &AccessToken| {
+            token.revoked_at.is_none() && now < token.expires && has_key(token)
+        };
         tables.tokens.iter().any(|token| token.subject == name && is_valid(token))
     };
     let lasts = row.until.is_none();
@@ -223,6 +228,7 @@ fn check_limits(
 pub(crate) fn revoke(
     tables: &AccessTables,
     request: &RevokeRequest,
+    now: Timestamp,
 ) -> Result<(AccessChange, u32), ChangeRefusal> {
     let RevokeRequest { principal, role } = request;
     let role = AccessRole::named(role).map_err(ChangeRefusal::Invalid)?.word();
@@ -232,7 +238,10 @@ pub(crate) fn revoke(
         return Err(ChangeRefusal::NotFound(format!("{principal} does not have the role {role}")));
     }
     let admin = AccessRole::Admin.word();
-    let stays = |grant: &AccessGrant| grant.role == admin && !ids.contains(&grant.id);
+    // A grant that has ended is kept for a while, and makes nobody an administrator.
+    let is_in_force = |grant: &AccessGrant| grant.until.is_none_or(|until| now < until);
+    let stays =
+        |grant: &AccessGrant| grant.role == admin && !ids.contains(&grant.id) && is_in_force(grant);
     if role == admin && !tables.grants.iter().any(stays) {
         return Err(ChangeRefusal::Conflict(format!(
             "{principal} is the last administrator: grant the role to another one first"

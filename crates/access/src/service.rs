@@ -321,7 +321,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let decide = |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke(context.tables, &asked)?;
+            let (change, count) = changes::revoke(context.tables, &asked, context.now)?;
             Ok((Planned::Change(change), count))
         };
         let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));

@@ -314,3 +314,41 @@ async fn a_retired_key_can_not_be_added_again() {
     let again = world.api.add_key(world.asked(request)).await.unwrap_err();
     assert_eq!(again.code(), Code::FailedPrecondition);
 }
+
+/// A grant that has ended is still listed for a while, and makes nobody an administrator.
+#[tokio::test]
+async fn the_last_administrator_whose_grant_is_in_force_stays() {
+    let (world, _) = World::on().await;
+    world.grant(granted("token:a", "admin")).await.unwrap();
+    let until_us = Some(world.now().0 + 1);
+    world.grant(GrantRequest { until_us, ..granted("token:b", "admin") }).await.unwrap();
+    let request = RevokeRequest { principal: "token:a".into(), role: "admin".into() };
+    world.pass(1);
+    let refused = world.api.revoke(world.asked(request.clone())).await.unwrap_err();
+    assert!(refused.message().contains("last administrator"), "{refused}");
+    world.grant(granted("token:c", "admin")).await.unwrap();
+    world.api.revoke(world.asked(request)).await.unwrap();
+}
+
+/// The token of a retired key opens nothing, so its holder could never grant anything.
+#[tokio::test]
+async fn the_first_administrator_holds_a_token_of_a_key_that_is_not_retired() {
+    let world = World::new(false).await;
+    let (key, _) = turnpike_access::tokens::form::SigningKey::generate().unwrap();
+    let public_key = key.public_key().unwrap().to_vec().into();
+    world.api.add_key(anonymous(&world, AddKeyRequest { public_key })).await.unwrap();
+    let claims = world.claims(&key, "root");
+    let token = AddTokenRequest {
+        token_id: claims.id_text(),
+        key_id: claims.key,
+        subject: "root".to_owned(),
+        not_before_us: claims.not_before.0,
+        expires_us: claims.expires.0,
+    };
+    world.api.add_token(anonymous(&world, token)).await.unwrap();
+    let retire = RetireKeyRequest { key_id: claims.key };
+    world.api.retire_key(anonymous(&world, retire)).await.unwrap();
+    let first = world.api.grant(anonymous(&world, granted("token:root", "admin"))).await;
+    assert_eq!(first.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(world.access.state(), AccessState::Off);
+}

@@ -24,6 +24,8 @@ struct State {
     free: usize,
     /// Only clients that hold or want room.
     clients: HashMap<ClientKey, Holding>,
+    /// The number of the next wish: wishes are as old as their numbers are small.
+    next_wish: u64,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,7 @@ struct Holding {
 
 #[derive(Debug)]
 struct Wish {
+    number: u64,
     bytes: usize,
     grant: oneshot::Sender<Share>,
 }
@@ -63,7 +66,7 @@ impl Drop for Share {
 impl Shares {
     /// A total of `bytes_max` bytes, all of them free.
     pub fn new(bytes_max: usize) -> Arc<Self> {
-        let state = State { free: bytes_max, clients: HashMap::new() };
+        let state = State { free: bytes_max, clients: HashMap::new(), next_wish: 0 };
         Arc::new(Self { state: Mutex::new(state), bytes_max })
     }
 
@@ -106,14 +109,13 @@ impl Shares {
     }
 
     /// Waits for room. The wishes of one client are granted in their order; among clients, the one
-    /// that holds least comes first. A wish whose future is dropped is forgotten.
+    /// that holds least comes first, and of several such clients the one that has waited longest. A wish whose future is dropped is forgotten.
     pub async fn take(self: &Arc<Self>, client: ClientKey, bytes: usize) -> Share {
         if let Some(share) = self.try_take(client, bytes) {
             return share;
         }
         let (grant, granted) = oneshot::channel();
-        let wish = Wish { bytes: self.bounded(bytes), grant };
-        self.lock().clients.entry(client).or_default().wishes.push_back(wish);
+        self.lock().wish(client, self.bounded(bytes), grant);
         let mut asked = Asked { shares: self, client, granted };
         // Room may have become free in between.
         self.grant();
@@ -186,6 +188,12 @@ impl State {
         self.clients.entry(client).or_default().held += bytes;
     }
 
+    fn wish(&mut self, client: ClientKey, bytes: usize, grant: oneshot::Sender<Share>) {
+        let wish = Wish { number: self.next_wish, bytes, grant };
+        self.next_wish += 1;
+        self.clients.entry(client).or_default().wishes.push_back(wish);
+    }
+
     fn give_back(&mut self, client: ClientKey, bytes: usize) {
         let holding = self.clients.get_mut(&client).must("a client that holds room is known");
         assert!(bytes <= holding.held, "{bytes} bytes are given back of {}", holding.held);
@@ -209,7 +217,9 @@ impl State {
         bytes_max: usize,
     ) -> Option<(ClientKey, usize, oneshot::Sender<Share>)> {
         let wishing = self.clients.iter().filter(|(_, holding)| !holding.wishes.is_empty());
-        let (client, _) = wishing.min_by_key(|(client, holding)| (holding.held, **client))?;
+        let (client, _) = wishing.min_by_key(|(_, holding)| {
+            (holding.held, holding.wishes.front().map(|wish| wish.number))
+        })?;
         let client = *client;
         let bytes = self.clients.get(&client)?.wishes.front()?.bytes;
         if !self.may_take(client, bytes, bytes_max) {
@@ -274,6 +284,32 @@ mod tests {
         drop((heavy, light));
         assert_eq!(shares.free(), 10);
         assert!(!shares.is_contended(ClientKey::NONE), "a client that holds nothing is forgotten");
+    }
+
+    /// More clients want room than there is room for. Each gets its turn, whatever its key is.
+    #[tokio::test]
+    async fn of_clients_that_hold_nothing_the_one_that_has_waited_longest_comes_first() {
+        let shares = Shares::new(2);
+        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let all = shares.take(ClientKey::NONE, 2).await;
+        for client in [9, 3, 7, 1] {
+            let (shares, served) = (Arc::clone(&shares), served.clone());
+            tokio::spawn(async move {
+                for _ in 0..3 {
+                    let share = shares.take(ClientKey(client), 2).await;
+                    served.send(client).unwrap();
+                    tokio::task::yield_now().await;
+                    drop(share);
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+        drop((all, served));
+        let mut seen = Vec::new();
+        while let Some(client) = order.recv().await {
+            seen.push(client);
+        }
+        assert_eq!(seen, [9, 3, 7, 1].repeat(3));
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -10,16 +10,27 @@ use super::entry::{Action, Intent, intent};
 use super::log::AuditLog;
 use crate::Actor;
 
-/// Deletes the entries up to `through`, which has the hash `hash`. Returns how many.
+/// Deletes the entries from `first`, the oldest one in the log, up to `through`, which has the hash
+/// `hash`. Returns how many.
 ///
 /// # Errors
-/// `Refused` when there is no such entry, or it is the newest one.
+/// `Refused` when the log begins before `first`, has no entry `through` with that hash, or it is the
+/// newest one.
 pub async fn trim(
     db: &Arc<dyn SharedDatabase>,
     log: &AuditLog,
     actor: &Actor,
+    first: u64,
     (through, hash): (u64, AuditHash),
 ) -> StoreResult<u64> {
+    let oldest = db.read_audit(&AuditSelection::after(0)).await?;
+    if let Some(oldest) = oldest.first().filter(|oldest| oldest.sequence < first) {
+        return Err(StoreError::Refused(format!(
+            "the audit log begins with entry {}, and the export with entry {first}: export the log \
+             from its beginning; nothing was trimmed",
+            oldest.sequence
+        )));
+    }
     let before = AuditSelection::after(through.saturating_sub(1));
     let found = db.read_audit(&before).await?;
     if !found.first().is_some_and(|row| row.sequence == through && row.hash == hash) {

@@ -22,7 +22,10 @@ BEGIN
              'segments nodes incarnations checkpoint_parts checkpoint_manifests'),
             ('turnpike_node', 'UPDATE', 'partitions nodes'),
             ('turnpike_node', 'DELETE', 'checkpoint_parts checkpoint_manifests'),
-            ('turnpike_node', 'SELECT', 'access_state access_grants access_keys access_tokens'),
+            -- A node looks up identities itself before it lets a record go to another partition (P35).
+            ('turnpike_node', 'SELECT',
+             'bindings binding_prefixes withdrawn_bindings access_state access_grants access_keys '
+             'access_tokens'),
             ('turnpike_feed', 'SELECT',
              'schema_versions store partition_specs members partitions segments nodes pins drained '
              'catalogue published_with cursors audit_head audit'),

@@ -373,7 +373,7 @@ async fn trim_exported(url: &str, exported: &Path) -> anyhow::Result<Finish> {
     let database = database::open(url).await?;
     let log = AuditLog::start(Arc::clone(&database), rand::random());
     let end = (through.sequence, through.hash);
-    let deleted = trim::trim(&database, &log, &Actor::local(), end).await?;
+    let deleted = trim::trim(&database, &log, &Actor::local(), found.first, end).await?;
     ui::print(format_args!(
         "{deleted} entries up to {} were deleted; keep {}",
         through.sequence,

@@ -172,9 +172,13 @@ async fn trimming_deletes_up_to_an_entry_and_records_it_first() {
         operation.end(AuditOutcome::Applied, "", &[]).await;
     }
     let fourth = rows(&*db).await[3].hash;
-    let trim =
-        async |through, hash| crate::audit::trim::trim(&db, &log, &actor(), (through, hash)).await;
+    let trim_from =
+        async |first, end| crate::audit::trim::trim(&db, &log, &actor(), first, end).await;
+    let trim = async |through, hash| trim_from(1, (through, hash)).await;
     assert!(trim(4, [9; 32]).await.is_err());
+    // An export that begins later does not hold what would be deleted before it.
+    let told = trim_from(2, (4, fourth)).await.unwrap_err().to_string();
+    assert!(told.contains("begins with entry 1, and the export with entry 2"), "{told}");
     assert_eq!(rows(&*db).await.len(), 6);
     assert_eq!(trim(4, fourth).await.unwrap(), 4);
     let left: Vec<u64> = rows(&*db).await.iter().map(|row| row.sequence).collect();
