@@ -206,7 +206,13 @@ impl Gates {
         identities.dedup();
         let histories = match identities.as_slice() {
             [] => Vec::new(),
-            some => self.shared.db.guide(some).await.ok()?,
+            some => match self.shared.db.guide(some).await {
+                Ok(histories) => histories,
+                Err(error) => {
+                    tracing::warn!(%error, "records can't move: their identities can't be looked up");
+                    return None;
+                }
+            },
         };
         let ranges = self.ranges();
         let of = |account: AccountNumber| {
