@@ -11,7 +11,7 @@
 --     turnpike_node      rating nodes: appends segments, and can neither change nor delete them
 --     turnpike_front     fronts: accounts' identities, the catalogue, operators' requests, the audit log
 --     turnpike_feed      reads the log and moves cursors; fronts have its rights, because they serve the feed
---     turnpike_trim      deletes exported entries of the audit log
+--     turnpike_trim      deletes exported entries of the audit log, through a function
 --
 -- Running it again changes nothing.
 DO $$

@@ -6,12 +6,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, raw_sql};
 use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
-use turnpike_store::{AppendOutcome, CursorAck, OpenOptions, SharedDatabase, StoreError};
+use turnpike_store::{
+    AppendOutcome, AuditAppend, AuditAppended, AuditHash, AuditRow, CursorAck, OpenOptions,
+    SharedDatabase, StoreError,
+};
 use turnpike_store_conformance::{Dice, TestOwner, spec};
-use turnpike_types::NodeName;
+use turnpike_types::{NodeName, Timestamp};
 
 const ROLES: &str = include_str!("../../../cluster/postgres/roles.sql");
 
@@ -94,8 +98,6 @@ async fn each_role_does_its_work_and_no_other() {
             "UPDATE partitions SET epoch = 7",
             "DELETE FROM catalogue",
             "UPDATE catalogue SET body = ''",
-            "UPDATE audit SET body = ''",
-            "DELETE FROM audit",
         ],
     )
     .await;
@@ -115,16 +117,101 @@ async fn each_role_does_its_work_and_no_other() {
             "DELETE FROM cursors",
             "UPDATE store SET topology = 7",
             "SELECT * FROM bindings",
-            "DELETE FROM audit",
         ],
     )
     .await;
+    denied(&trim, &["DELETE FROM segments", "SELECT * FROM segments"]).await;
+}
+
+/// No role but the owner of the tables can forge an entry in the middle, delete entries that were not
+/// exported, or move the end of the chain, so that nobody could append any more.
+#[tokio::test]
+async fn the_audit_log_is_changed_through_its_functions_alone() {
+    let (_server, of) = separated().await;
+    for role in ["node", "front", "feed", "trim"] {
+        denied(
+            &of(&format!("turnpike_{role}")),
+            &[
+                "UPDATE audit_head SET next_sequence = 7",
+                "UPDATE audit_head SET last_at = 9000000000000000000",
+                "DELETE FROM audit_head",
+                "INSERT INTO audit SELECT * FROM audit",
+                "UPDATE audit SET body = ''",
+                "DELETE FROM audit",
+                "TRUNCATE audit",
+            ],
+        )
+        .await;
+    }
+    for role in ["node", "feed"] {
+        let append = entries("'{1}'", "'{1}'", ZEROS);
+        denied(&of(&format!("turnpike_{role}")), &[&append, "SELECT * FROM audit"]).await;
+    }
+    for role in ["node", "front", "feed"] {
+        denied(&of(&format!("turnpike_{role}")), &["SELECT turnpike_trim_audit(1, '')"]).await;
+    }
+
+    let front = of("turnpike_front");
+    let db = open(&front).await.unwrap();
+    let mut after = AuditHash::default();
+    for sequence in 1..=3 {
+        let hash = [u8::try_from(sequence).unwrap(); 32];
+        let (at, body) = (Timestamp(5), Bytes::from_static(b"entry"));
+        let rows = vec![AuditRow { sequence, at, prev_hash: after, hash, body }];
+        let append = AuditAppend { after, rows };
+        assert_eq!(db.append_audit(&append).await.unwrap(), AuditAppended::Appended);
+        assert_eq!(db.append_audit(&append).await.unwrap(), AuditAppended::Overtaken);
+        after = hash;
+    }
+    let trimming = open(&of("turnpike_trim")).await.unwrap();
+    assert_eq!(trimming.trim_audit(3, [3; 32]).await.unwrap(), 0, "the newest entry stays");
+    assert_eq!(trimming.trim_audit(1, [2; 32]).await.unwrap(), 0, "another hash");
+    assert_eq!(trimming.trim_audit(1, [1; 32]).await.unwrap(), 1);
+}
+
+const ZEROS: &str = "decode(repeat('00', 32), 'hex')";
+
+/// A statement that appends entries with these sequence numbers and times after a hash.
+fn entries(sequences: &str, times: &str, after: &str) -> String {
+    let list = |one: &str| format!("(SELECT array_agg({one}) FROM unnest({sequences}::bigint[]))");
+    format!(
+        "SELECT 1 / turnpike_append_audit({after}, {sequences}, {times}, {}, {}, {})",
+        list(after),
+        list(ZEROS),
+        list("''::bytea")
+    )
+}
+
+/// Who may append can append only after the newest entry, and at the present time.
+#[tokio::test]
+async fn a_forged_piece_of_the_audit_chain_is_denied() {
+    let (_server, of) = separated().await;
+    let front = of("turnpike_front");
+    let other = ZEROS.replace("00", "01");
     denied(
-        &trim,
-        &["DELETE FROM segments", "SELECT * FROM segments", "UPDATE audit SET body = ''"],
+        &front,
+        &[
+            &entries("'{1,3}'", "'{1,1}'", ZEROS),
+            &entries("'{1,2}'", "'{2,1}'", ZEROS),
+            &entries("'{1,2}'", "'{1}'", ZEROS),
+            &entries("'{1,NULL}'", "'{1,1}'", ZEROS),
+            &entries("'{}'", "'{}'", ZEROS),
+            &entries("'{1,2}'", "'{1,1}'", &other),
+        ],
     )
     .await;
-    assert_eq!(open(&trim).await.unwrap().trim_audit(1, [0; 32]).await.unwrap(), 0);
+    // Nothing is appended: the chain ends elsewhere, or the time has not come.
+    for nothing in [
+        entries("'{2}'", "'{1}'", ZEROS),
+        entries("'{1}'", "'{1}'", &other),
+        entries("'{1}'", "'{9000000000000000000}'", ZEROS),
+    ] {
+        let told = run(&front, &nothing).await.expect_err(&nothing);
+        assert!(told.contains("division by zero"), "{nothing}: {told}");
+    }
+    let shadow = "CREATE TEMP TABLE audit_head AS SELECT 7::bigint AS next_sequence; ";
+    run(&front, &format!("{shadow}{}", entries("'{1}'", "'{1}'", ZEROS))).await.unwrap();
+    assert_eq!(open(&front).await.unwrap().audit_head().await.unwrap().next, 2);
 }
 
 /// A role that owned everything keeps migrating by itself, as in existing installations.

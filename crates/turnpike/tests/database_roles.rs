@@ -58,4 +58,15 @@ fn a_cluster_with_separate_roles_rates_and_is_audited() {
         assert!(listed.contains(action), "{action}: {listed}");
     }
     on(&["audit", "verify"]);
+    let export = dir.path().join("audit.jsonl").display().to_string();
+    on(&["audit", "export", "--output", &export]);
+    let trim = |role: &str| run(&["audit", "trim", "--exported", &export, "--database", &of(role)]);
+    for other in ["node", "feed"] {
+        let refused = trim(other);
+        assert_eq!(refused.code, 1, "{other} trims nothing: {}", refused.out);
+        assert!(refused.err.contains("permission denied"), "{}", refused.err);
+    }
+    let trimmed = trim("trim");
+    assert_eq!(trimmed.code, 0, "{}", trimmed.err);
+    on(&["audit", "verify"]);
 }

@@ -11,6 +11,8 @@ BEGIN
     LOOP
         IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', current_schema(), role);
+            EXECUTE format('REVOKE ALL ON FUNCTION turnpike_append_audit, turnpike_trim_audit FROM %I',
+                           role);
         END IF;
     END LOOP;
     FOR given IN
@@ -28,11 +30,11 @@ BEGIN
              'access_tokens'),
             ('turnpike_feed', 'SELECT',
              'schema_versions store partition_specs members partitions segments nodes pins drained '
-             'catalogue published_with cursors audit_head audit'),
-            ('turnpike_feed', 'INSERT', 'cursors audit'),
-            ('turnpike_feed', 'UPDATE', 'cursors audit_head'),
+             'catalogue published_with cursors'),
+            ('turnpike_feed', 'INSERT', 'cursors'),
+            ('turnpike_feed', 'UPDATE', 'cursors'),
             ('turnpike_front', 'SELECT',
-             'bindings binding_prefixes withdrawn_bindings access_state access_grants access_keys '
+             'audit_head audit bindings binding_prefixes withdrawn_bindings access_state access_grants access_keys '
              'access_tokens'),
             ('turnpike_front', 'INSERT',
              'catalogue published_with bindings binding_prefixes withdrawn_bindings pins drained '
@@ -42,10 +44,7 @@ BEGIN
              'access_tokens'),
             ('turnpike_front', 'DELETE',
              'bindings pins drained access_grants access_keys access_tokens'),
-            ('turnpike_trim', 'SELECT', 'schema_versions store audit audit_head'),
-            ('turnpike_trim', 'INSERT', 'audit'),
-            ('turnpike_trim', 'UPDATE', 'audit_head'),
-            ('turnpike_trim', 'DELETE', 'audit')
+            ('turnpike_trim', 'SELECT', 'schema_versions store audit audit_head')
         ) AS rows (role, rights, tables)
         WHERE EXISTS (SELECT 1 FROM pg_roles WHERE rolname = rows.role)
     LOOP
@@ -55,5 +54,16 @@ BEGIN
                 EXECUTE format('GRANT %s ON %I TO %I', given.rights, tab, given.role);
             END IF;
         END LOOP;
+    END LOOP;
+    -- The audit log is changed by functions alone.
+    FOR given IN
+        SELECT * FROM (VALUES
+            ('turnpike_front', 'turnpike_append_audit'),
+            ('turnpike_trim', 'turnpike_append_audit'),
+            ('turnpike_trim', 'turnpike_trim_audit')
+        ) AS rows (role, callable)
+        WHERE EXISTS (SELECT 1 FROM pg_roles WHERE rolname = rows.role)
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %I TO %I', given.callable, given.role);
     END LOOP;
 END $$;
