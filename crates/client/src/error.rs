@@ -38,6 +38,26 @@ pub enum ClientError {
         /// The address as given.
         url: String,
     },
+    /// Requests would be sent without TLS to another machine.
+    #[error(
+        "nothing is sent to {url}: without TLS, others could read and change it on its way; write \
+         https://HOST:PORT"
+    )]
+    Plaintext {
+        /// The address as given.
+        url: String,
+    },
+    /// Addresses with and without TLS are mixed.
+    #[error(
+        "{secure} is an address with TLS and {plain} is one without: when the first does not answer, \
+         requests would be sent without TLS; write https:// for all"
+    )]
+    MixedAddresses {
+        /// The first address with TLS.
+        secure: String,
+        /// The first address without TLS.
+        plain: String,
+    },
     /// No front accepts a connection.
     #[error("no front answers at {}: is one running there?", any_of(failures))]
     Unreachable {

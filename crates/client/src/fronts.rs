@@ -2,14 +2,14 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 use turnpike_proto::dial::{Connector, Dial};
 
+use crate::addresses::{Plaintext, check_private, is_secure};
 use crate::channel::{ClientToken, FrontChannel};
 use crate::error::{ClientError, is_transient, is_unavailable};
 use crate::patience::Patience;
@@ -35,8 +35,8 @@ pub struct Fronts {
 #[derive(Clone)]
 enum Path {
     /// `http://` through TCP.
-    Tcp,
-    /// `http://` through TCP, and `https://` through these connections.
+    Tcp(Plaintext),
+    /// `https://` through these connections, and `http://` through TCP to the own machine.
     Secure(Connector),
     /// Through a transport of the caller.
     Custom(Dial),
@@ -57,20 +57,29 @@ impl std::fmt::Debug for Fronts {
 }
 
 impl Fronts {
-    /// Connects to the first front of `urls` that accepts a connection. Requests give up when the
-    /// cluster makes no progress for `limit`.
+    /// Connects without TLS to the first front of `urls` that accepts a connection. Requests give up
+    /// when the cluster makes no progress for `limit`.
+    ///
+    /// # Errors
+    /// An address is invalid or of another machine, or no front accepts a connection.
+    pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
+        Self::open(Path::Tcp(Plaintext::OwnMachine), None, urls, limit).await
+    }
+
+    /// As [`Self::connect`], also to other machines: others may read and change the requests.
     ///
     /// # Errors
     /// An address is invalid, or no front accepts a connection.
-    pub async fn connect(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
-        Self::open(Path::Tcp, None, urls, limit).await
+    pub async fn connect_in_clear(urls: Vec<String>, limit: Duration) -> Result<Self, ClientError> {
+        Self::open(Path::Tcp(Plaintext::Everywhere), None, urls, limit).await
     }
 
     /// As [`Self::connect`]; addresses with `https://` are reached through `connector`, which
     /// presents and checks certificates.
     ///
     /// # Errors
-    /// An address is invalid, or no front accepts a connection.
+    /// An address is invalid, or without TLS and of another machine; addresses with and without TLS
+    /// are mixed; or no front accepts a connection.
     pub async fn secure(
         connector: Connector,
         urls: Vec<String>,
@@ -89,7 +98,7 @@ impl Fronts {
         urls: Vec<String>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
-        Self::open(Path::Tcp, Some(token), urls, limit).await
+        Self::open(Path::Tcp(Plaintext::OwnMachine), Some(token), urls, limit).await
     }
 
     /// As [`Self::secure`]; each request is authenticated by `token`.
@@ -128,10 +137,10 @@ impl Fronts {
         if urls.is_empty() {
             return Err(ClientError::NoFront);
         }
-        urls.iter().try_for_each(|url| path.check(url))?;
         if token.is_some() {
             urls.iter().try_for_each(|url| check_private(url))?;
         }
+        path.check(&urls)?;
         let mut failures = Vec::new();
         for (at, url) in urls.iter().enumerate() {
             match connect_one(&path, url).await {
@@ -230,12 +239,17 @@ impl Fronts {
 }
 
 impl Path {
-    /// Refuses an address that can't be reached in this way.
-    fn check(&self, url: &str) -> Result<(), ClientError> {
-        match self {
-            Self::Custom(_) => Ok(()),
-            Self::Tcp if is_secure(url) => Err(ClientError::NoCertificates { url: url.to_owned() }),
-            Self::Tcp | Self::Secure(_) => endpoint(url).map(drop),
+    /// Refuses addresses that can't or may not be reached in this way.
+    fn check(&self, urls: &[String]) -> Result<(), ClientError> {
+        let plaintext = match self {
+            Self::Custom(_) => return Ok(()),
+            Self::Tcp(plaintext) => *plaintext,
+            Self::Secure(_) => Plaintext::OwnMachine,
+        };
+        plaintext.check(urls)?;
+        match (self, urls.iter().find(|url| is_secure(url))) {
+            (Self::Tcp(_), Some(url)) => Err(ClientError::NoCertificates { url: url.clone() }),
+            _ => urls.iter().try_for_each(|url| endpoint(url).map(drop)),
         }
     }
 }
@@ -248,26 +262,9 @@ async fn connect_one(path: &Path, url: &str) -> Result<Channel, String> {
         Path::Secure(connector) if is_secure(url) => {
             endpoint()?.connect_with_connector(connector.clone()).await
         }
-        Path::Secure(_) | Path::Tcp => endpoint()?.connect().await,
+        Path::Secure(_) | Path::Tcp(_) => endpoint()?.connect().await,
     };
     connected.map_err(|error| innermost(&error))
-}
-
-/// Refuses an address at which others could read a token on its way.
-fn check_private(url: &str) -> Result<(), ClientError> {
-    let wrong = || ClientError::BadAddress { url: url.to_owned() };
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let host = uri.host().ok_or_else(wrong)?;
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let is_near = host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback());
-    if is_secure(url) || is_near {
-        return Ok(());
-    }
-    Err(ClientError::TokenInClear { url: url.to_owned() })
-}
-
-fn is_secure(url: &str) -> bool {
-    url.starts_with("https://")
 }
 
 fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
@@ -301,34 +298,35 @@ fn innermost(error: &tonic::transport::Error) -> String {
 mod tests {
     use super::*;
 
-    async fn refused(url: &str) -> ClientError {
-        let token = ClientToken::from_text("tpt1.secret").unwrap();
-        let urls = vec!["http://127.0.0.1:1".to_owned(), url.to_owned()];
-        Fronts::connect_with_token(token, urls, Duration::from_secs(1)).await.unwrap_err()
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    fn urls(more: &str) -> Vec<String> {
+        vec!["http://127.0.0.1:1".to_owned(), more.to_owned()]
     }
 
     /// Before anything is sent, also if only a later address is of another machine.
     #[tokio::test]
     async fn a_token_is_sent_without_tls_to_the_own_machine_only() {
-        for far in [
-            "http://192.0.2.7:7070",
-            "http://front.example.net:7070",
-            "http://localhost.example.net:7070",
-            "http://localhost@front.example.net:7070",
-            "http://127.1:7070",
-            "http://[2001:db8::1]:7070",
-        ] {
-            let error = refused(far).await;
-            assert!(matches!(&error, ClientError::TokenInClear { url } if url == far), "{error}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-        for near in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
-            let error = refused(near).await;
-            assert!(matches!(error, ClientError::Unreachable { .. }), "{near}: {error}");
-        }
-        assert_eq!(
-            check_private("https://front.example.net:7070").map_err(|e| e.to_string()),
-            Ok(())
-        );
+        let with_token = async |url: &str| {
+            let token = ClientToken::from_text("tpt1.secret").unwrap();
+            Fronts::connect_with_token(token, urls(url), LIMIT).await.unwrap_err()
+        };
+        let far = "http://front.example.net:7070";
+        let error = with_token(far).await;
+        assert!(matches!(&error, ClientError::TokenInClear { url } if url == far), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        let error = with_token("http://[::1]:1").await;
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_without_tls_to_another_machine_unasked() {
+        let far = "http://192.0.2.7:1";
+        let error = Fronts::connect(urls(far), LIMIT).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Plaintext { url } if url == far), "{error}");
+        let error = Fronts::connect_in_clear(urls("http://localhost:1"), LIMIT).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        let error = Fronts::connect(urls("https://127.0.0.1:1"), LIMIT).await.unwrap_err();
+        assert!(matches!(error, ClientError::MixedAddresses { .. }), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 //!                                    v   |
 //!                                 window.rs   order, unanswered batches, RETRY (synchronous)
 //!
+//!  addresses.rs which addresses are used, so that nothing is sent without TLS by mistake
 //!  fronts.rs    a connection to one of several fronts; repeats calls
 //!  patience.rs  the time limit without progress, and the back-off
 //!  feed.rs      register, pull, acknowledge
@@ -32,6 +33,7 @@
 
 #![warn(missing_docs)]
 
+mod addresses;
 mod batch;
 mod channel;
 mod error;
@@ -41,6 +43,7 @@ mod patience;
 mod sender;
 mod window;
 
+pub use addresses::Plaintext;
 pub use batch::{Batch, BatchBuilder, LimitExceeded, batch_frame};
 pub use channel::{ClientToken, FrontChannel};
 pub use error::ClientError;

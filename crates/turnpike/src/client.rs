@@ -10,7 +10,7 @@ use tonic::transport::Uri;
 use tonic::{Code, Response, Status};
 use turnpike_access::certificates::CertificateUse;
 use turnpike_client::{
-    Batch, BatchSender, ClientError, ClientToken, FrontChannel, Fronts, SendEvent,
+    Batch, BatchSender, ClientError, ClientToken, FrontChannel, Fronts, Plaintext, SendEvent,
 };
 use turnpike_proto::access::v1::access_service_client::AccessServiceClient;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
@@ -42,6 +42,9 @@ pub(crate) struct ClientArgs {
     /// A file with the token of `turnpike access token issue` that authenticates the requests
     #[arg(long, env = "TURNPIKE_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Use http:// to other machines too, where everybody in between can read and change what is sent
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) insecure_plaintext: bool,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
@@ -66,6 +69,8 @@ pub(crate) struct ClientSettings {
     tls: Option<TlsSettings>,
     /// The file with the token that authenticates requests.
     pub(crate) token_file: Option<Setting<PathBuf>>,
+    /// Where connections without TLS are made.
+    plaintext: Plaintext,
 }
 
 impl ClientArgs {
@@ -85,6 +90,9 @@ impl ClientArgs {
         for url in &fronts.value {
             check_address(url, fronts.source)?;
         }
+        let is_open = self.insecure_plaintext || config.tls.insecure_plaintext == Some(true);
+        let plaintext = if is_open { Plaintext::Everywhere } else { Plaintext::OwnMachine };
+        plaintext.check(&fronts.value).map_err(told)?;
         let tls = checked_tls(tls, &fronts.value)?;
         let timeout = match (self.timeout, file.timeout.as_deref()) {
             (Some(timeout), _) => timeout,
@@ -97,7 +105,7 @@ impl ClientArgs {
             ("--token-file", self.token_file),
             ("client.token-file", file.token_file.clone()),
         );
-        Ok(ClientSettings { fronts, timeout, tls, token_file })
+        Ok(ClientSettings { fronts, timeout, tls, token_file, plaintext })
     }
 }
 
@@ -117,6 +125,14 @@ impl ClientSettings {
         };
         let limit = self.timeout;
         let connected = match (connector, token) {
+            (None, None) if self.is_in_clear() => {
+                tracing::warn!(
+                    "--insecure-plaintext: everybody between this machine and {} can read and \
+                     change what is sent; use https://",
+                    urls.join(", ")
+                );
+                Fronts::connect_in_clear(urls, limit).await
+            }
             (None, None) => Fronts::connect(urls, limit).await,
             (None, Some(token)) => Fronts::connect_with_token(token, urls, limit).await,
             (Some(connector), None) => Fronts::secure(connector, urls, limit).await,
@@ -125,6 +141,14 @@ impl ClientSettings {
             }
         };
         connected.map(Front::from).map_err(told)
+    }
+}
+
+impl ClientSettings {
+    /// Whether requests go to another machine without TLS.
+    fn is_in_clear(&self) -> bool {
+        self.plaintext == Plaintext::Everywhere
+            && Plaintext::OwnMachine.check(&self.fronts.value).is_err()
     }
 }
 
@@ -235,6 +259,12 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
             "{url:?} is not a front's address; write http://HOST:PORT or https://HOST:PORT (--front)"
         )),
         ClientError::NoCertificates { url } => usage(no_authority(&url)),
+        error @ ClientError::MixedAddresses { .. } => usage(error.to_string()),
+        ClientError::Plaintext { url } => usage(format!(
+            "{url} is another machine, and without TLS others could read and change what is sent on its \
+             way; write https://HOST:PORT (`turnpike cert --help` shows how to make certificates); \
+             --insecure-plaintext does without"
+        )),
         ClientError::Unreachable { failures } => {
             let any = if failures.len() > 1 { "any of " } else { "" };
             anyhow!(
@@ -280,7 +310,8 @@ fn no_authority(url: &str) -> String {
 }
 
 /// The certificates that the addresses require. The file may be that of a server, so its
-/// certificates are not needed for an address without TLS; options are.
+/// certificates are not needed for an address without TLS, which is then on the own machine; those of
+/// options are.
 fn checked_tls(tls: Option<TlsSettings>, urls: &[String]) -> anyhow::Result<Option<TlsSettings>> {
     let secure = urls.iter().find(|url| is_secure(url));
     match (tls, secure) {
@@ -317,7 +348,8 @@ mod tests {
     use super::*;
     use crate::context::given::{context, options};
 
-    const FILE: &str = "[client]\nfront = \"http://file:1, http://file:2\"\ntimeout = \"7s\"";
+    const FILE: &str =
+        "[client]\nfront = \"http://localhost:1, http://localhost:2\"\ntimeout = \"7s\"";
 
     fn resolved(words: &[&str], file: &str) -> anyhow::Result<ClientSettings> {
         options::<ClientArgs>(words, &[]).resolve(&context(file).config)
@@ -329,9 +361,9 @@ mod tests {
             let settings = resolved(words, file).unwrap();
             (settings.fronts.value.join(" "), settings.timeout.as_secs())
         };
-        let given = ["--front", "http://a:1,http://b:2", "--timeout", "3s"];
-        assert_eq!(of(&given, FILE), ("http://a:1 http://b:2".to_owned(), 3));
-        assert_eq!(of(&[], FILE), ("http://file:1 http://file:2".to_owned(), 7));
+        let given = ["--front", "http://127.0.0.1:1,http://[::1]:2", "--timeout", "3s"];
+        assert_eq!(of(&given, FILE), ("http://127.0.0.1:1 http://[::1]:2".to_owned(), 3));
+        assert_eq!(of(&[], FILE), ("http://localhost:1 http://localhost:2".to_owned(), 7));
         assert_eq!(of(&[], ""), (defaults::FRONT_URL.to_owned(), 30));
     }
 
@@ -344,5 +376,35 @@ mod tests {
         assert!(told.contains("(client.front in the configuration file)"), "{told}");
         let told = refused(&[], "[client]\ntimeout = \"0\"");
         assert!(told.starts_with("client.timeout: "), "{told}");
+    }
+
+    /// Whatever else is given: an address alone never makes a connection without TLS to another
+    /// machine, and neither does a front that does not answer.
+    #[test]
+    fn plaintext_to_another_machine_is_used_only_when_it_is_asked_for() {
+        const TLS: &str = "[tls]\nca = \"ca.crt\"\n";
+        let refused = |words: &[&str], file| resolved(words, file).unwrap_err().to_string();
+        for (words, file) in [
+            (&["--front", "http://prod:7070"][..], ""),
+            (&["--front", "http://prod:7070"], TLS),
+            (&["--front", "http://localhost:1,http://192.0.2.7:7070"], TLS),
+            (&[], "[client]\nfront = \"http://prod:7070\"\n[tls]\nca = \"ca.crt\"\n"),
+        ] {
+            let told = refused(words, file);
+            assert!(told.contains("--insecure-plaintext does without"), "{words:?}: {told}");
+        }
+        for allowed in ["", "[tls]\ninsecure-plaintext = true"] {
+            let given = &["--front", "http://prod:7070", "--insecure-plaintext"];
+            let given = if allowed.is_empty() { &given[..] } else { &given[..2] };
+            assert!(resolved(given, allowed).unwrap().is_in_clear());
+        }
+        let near = resolved(&["--front", "http://[::1]:7070", "--insecure-plaintext"], TLS);
+        assert!(!near.unwrap().is_in_clear());
+        for mixed in ["https://a:1,http://b:1", "http://127.0.0.1:1,https://a:1"] {
+            for more in [&[][..], &["--insecure-plaintext"], &["--ca", "ca.crt"]] {
+                let told = refused(&[&["--front", mixed][..], more].concat(), TLS);
+                assert!(told.contains("write https:// for all"), "{mixed} {more:?}: {told}");
+            }
+        }
     }
 }
