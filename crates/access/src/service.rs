@@ -20,7 +20,7 @@ use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::access::Access;
 use crate::actor::Actor;
-use crate::audit::{Action, AuditLog, Intent};
+use crate::audit::{Action, AuditLog, ChangeEnd, Intent};
 use crate::certificates::CertificateHolder;
 use crate::changes::{self, ChangeContext, ChangeRefusal, Planned};
 use crate::permit::Guarded;
@@ -72,27 +72,36 @@ impl AccessApi {
     /// Returns what `decide` returned with the change, and the new version.
     async fn change<T>(
         &self,
-        sender: &Sender,
+        sender: Sender,
         (action, intent): (Action, Intent),
-        decide: impl Fn(ChangeContext<'_>) -> Result<(Planned, T), ChangeRefusal>,
-    ) -> Result<(T, Option<u64>), Status> {
+        decide: impl Fn(ChangeContext<'_>) -> Result<(Planned, T), ChangeRefusal>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<(T, Option<u64>), Status>
+    where
+        T: Send + 'static,
+    {
         let (read, tables) = self.read().await?;
-        let (planned, result) = decide(self.context(sender, &read, &tables))?;
+        let (planned, result) = decide(self.context(&sender, &read, &tables))?;
         if matches!(planned, Planned::Done(_)) {
             return Ok((result, None));
         }
-        let operation = self.audit.begin(&sender.actor, action, &intent).await;
-        let operation = operation.map_err(store_status)?;
-        let done = self.carry_out(sender, decide).await;
-        let (outcome, detail) = match &done {
-            Ok(_) => (AuditOutcome::Applied, String::new()),
-            Err(failed) if failed.is_unknown => {
-                (AuditOutcome::Unknown, failed.status.message().to_owned())
-            }
-            Err(failed) => (AuditOutcome::Refused, failed.status.message().to_owned()),
+        let (api, actor) = (self.clone(), sender.actor.clone());
+        let change = async move {
+            let done = api.carry_out(&sender, decide).await;
+            let (outcome, detail) = match &done {
+                Ok(_) => (AuditOutcome::Applied, ""),
+                Err(failed) if failed.is_unknown => {
+                    (AuditOutcome::Unknown, failed.status.message())
+                }
+                Err(failed) => (AuditOutcome::Refused, failed.status.message()),
+            };
+            let end = ChangeEnd::of(outcome, detail);
+            (done, end)
         };
-        operation.end(outcome, &detail, &[]).await;
-        done.map_err(|failed| failed.status)
+        let done = self.audit.change(&actor, action, intent, change).await;
+        done.map_err(store_status)?.map_err(|failed| failed.status)
     }
 
     /// Decides again if another change came first.
@@ -299,7 +308,8 @@ impl AccessService for AccessApi {
     ) -> Result<Response<GrantResponse>, Status> {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
-        let decide = |context: ChangeContext<'_>| {
+        let audited = (Action::AccessGrant, grant_intent(&asked));
+        let decide = move |context: ChangeContext<'_>| {
             let planned = changes::grant(context, asked.clone())?;
             let known = match &planned {
                 Planned::Done(id) => Some(*id),
@@ -307,8 +317,7 @@ impl AccessService for AccessApi {
             };
             Ok((planned, (known, context.is_on)))
         };
-        let audited = (Action::AccessGrant, grant_intent(&asked));
-        let ((known, was_on), version) = self.change(&sender, audited, decide).await?;
+        let ((known, was_on), version) = self.change(sender, audited, decide).await?;
         let grant_id = known.or(version);
         let grant_id = grant_id.ok_or_else(|| Status::internal("the grant has no id"))?;
         Ok(Response::new(GrantResponse { grant_id, enabled: !was_on }))
@@ -320,12 +329,12 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RevokeResponse>, Status> {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
-        let decide = |context: ChangeContext<'_>| {
+        let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
+        let decide = move |context: ChangeContext<'_>| {
             let (change, count) = changes::revoke(context.tables, &asked, context.now)?;
             Ok((Planned::Change(change), count))
         };
-        let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
-        let (revoked, _) = self.change(&sender, (Action::AccessRevoke, intent), decide).await?;
+        let (revoked, _) = self.change(sender, (Action::AccessRevoke, intent), decide).await?;
         Ok(Response::new(RevokeResponse { revoked }))
     }
 
@@ -371,9 +380,9 @@ impl AccessService for AccessApi {
         let public_key = <[u8; 32]>::try_from(&public_key[..]);
         let public_key = public_key
             .map_err(|_| Status::invalid_argument("a public key has 32 bytes (Ed25519)"))?;
-        let decide = |context: ChangeContext<'_>| changes::add_key(context, public_key);
+        let decide = move |context: ChangeContext<'_>| changes::add_key(context, public_key);
         let audited = (Action::KeyAdd, key_intent(key_id(&public_key)));
-        let (key_id, _) = self.change(&sender, audited, decide).await?;
+        let (key_id, _) = self.change(sender, audited, decide).await?;
         Ok(Response::new(AddKeyResponse { key_id }))
     }
 
@@ -400,11 +409,11 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RetireKeyResponse>, Status> {
         let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
-        let decide = |context: ChangeContext<'_>| {
+        let decide = move |context: ChangeContext<'_>| {
             let change = changes::retire_key(context.tables, id, context.now)?;
             Ok((Planned::Change(change), ()))
         };
-        self.change(&sender, (Action::KeyRetire, key_intent(id)), decide).await?;
+        self.change(sender, (Action::KeyRetire, key_intent(id)), decide).await?;
         Ok(Response::new(RetireKeyResponse {}))
     }
 
@@ -414,13 +423,13 @@ impl AccessService for AccessApi {
     ) -> Result<Response<AddTokenResponse>, Status> {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
-        let decide =
-            |context: ChangeContext<'_>| Ok((changes::add_token(context, asked.clone())?, ()));
         let AddTokenRequest { token_id, key_id, subject, not_before_us, expires_us } = &asked;
         let intent = Intent::of(format!("token {token_id} of {subject}")).with(format!(
             "signed by key {key_id:016x}; valid from {not_before_us} to {expires_us} us"
         ));
-        self.change(&sender, (Action::TokenIssue, intent), decide).await?;
+        let decide =
+            move |context: ChangeContext<'_>| Ok((changes::add_token(context, asked.clone())?, ()));
+        self.change(sender, (Action::TokenIssue, intent), decide).await?;
         Ok(Response::new(AddTokenResponse {}))
     }
 
@@ -449,17 +458,17 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         let sender = Sender::of(&request)?;
         let which = request.into_inner().which;
-        let decide = |context: ChangeContext<'_>| {
-            let (change, count) =
-                changes::revoke_tokens(context.tables, which.clone(), context.now)?;
-            Ok((Planned::Change(change), count))
-        };
         let intent = match &which {
             Some(Which::TokenId(id)) => Intent::of(format!("token {id}")),
             Some(Which::Subject(subject)) => Intent::of(format!("all tokens of {subject}")),
             None => Intent::default(),
         };
-        let (revoked, _) = self.change(&sender, (Action::TokenRevoke, intent), decide).await?;
+        let decide = move |context: ChangeContext<'_>| {
+            let (change, count) =
+                changes::revoke_tokens(context.tables, which.clone(), context.now)?;
+            Ok((Planned::Change(change), count))
+        };
+        let (revoked, _) = self.change(sender, (Action::TokenRevoke, intent), decide).await?;
         Ok(Response::new(RevokeTokenResponse { revoked }))
     }
 }

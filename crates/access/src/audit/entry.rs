@@ -75,6 +75,8 @@ pub struct Intent {
     pub detail: String,
     /// The accounts, each with what is asked.
     pub accounts: Vec<(u64, String)>,
+    /// The size of the request, in bytes, if it is large: a change takes this room while it is made.
+    pub bytes: usize,
 }
 
 impl Intent {
@@ -182,7 +184,12 @@ mod tests {
     #[test]
     fn the_entries_of_the_largest_request_fit() {
         let all = vec![(u64::MAX, "x".repeat(1_000)); ACCOUNT_COMMANDS_MAX];
-        let large = Intent { target: "t".repeat(9_999), detail: "d".repeat(9_999), accounts: all };
+        let large = Intent {
+            target: "t".repeat(9_999),
+            detail: "d".repeat(9_999),
+            accounts: all,
+            bytes: 0,
+        };
         let entry = intent(&actor(), Action::AccountApply, [255; 16], &large);
         let done = outcome(entry.clone(), AuditOutcome::Partial, &large.detail);
         for entry in [entry, done] {

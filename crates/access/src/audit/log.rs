@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use turnpike_proto::audit::v1::{AuditOutcome, Entry};
 use turnpike_store::{
     AUDIT_BATCH_MAX, AuditAppend, AuditAppended, AuditHead, AuditRow, AuditSelection,
@@ -18,8 +19,9 @@ use turnpike_store::{
 use turnpike_types::Timestamp;
 
 use super::chain::hash_of;
+use super::change::ChangeRoom;
 use super::entry::{Action, Intent, intent, outcome, parts};
-use crate::Actor;
+use crate::{Actor, request_id};
 
 /// The most entries that wait for the next append.
 const QUEUE_MAX: usize = 1_024;
@@ -27,12 +29,18 @@ const QUEUE_MAX: usize = 1_024;
 const APPEND_LIMIT: Duration = Duration::from_secs(8);
 /// The pause before an attempt after the database failed.
 const AGAIN: Duration = Duration::from_millis(100);
+/// The longest pause before the second attempt after another process has appended first; it doubles
+/// with each attempt, up to [`AGAIN`].
+const OVERTAKEN: Duration = Duration::from_millis(5);
 
 /// The audit log of a process. Clones share the writing task, which ends with the last clone.
 #[derive(Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<Submission>,
     random: Arc<Mutex<StdRng>>,
+    /// The tasks of changes and of outcomes, which shutdown waits for.
+    pub(super) tasks: TaskTracker,
+    pub(super) room: ChangeRoom,
 }
 
 struct Submission {
@@ -42,7 +50,7 @@ struct Submission {
 }
 
 /// An audited change whose intent is durable. Its end is recorded by [`Operation::end`]; an operation
-/// that is dropped before has the outcome *unknown*.
+/// that is dropped before has the outcome *unknown*. Services use [`AuditLog::change`], which drops none.
 #[must_use = "the outcome of the operation is to be recorded"]
 pub struct Operation {
     log: AuditLog,
@@ -55,8 +63,10 @@ impl AuditLog {
     /// operations: a process draws a new one at each start.
     pub fn start(db: Arc<dyn SharedDatabase>, seed: u64) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write(db, submissions));
-        Self { queue, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+        let mut random = StdRng::seed_from_u64(seed);
+        tokio::spawn(write(db, submissions, StdRng::from_rng(&mut random)));
+        let random = Arc::new(Mutex::new(random));
+        Self { queue, random, tasks: TaskTracker::new(), room: ChangeRoom::default() }
     }
 
     /// Records that `actor` is about to make a change. When this returns an operation, the intent is
@@ -111,19 +121,27 @@ fn ended() -> StoreError {
 }
 
 impl Operation {
-    /// Records the outcome. `done` has the accounts of the operation, each with what was done. A
-    /// failure is logged and counted: the change is made, and its answer has to be true.
+    /// Records the outcome, also if this future is dropped. `done` has the accounts of the operation,
+    /// each with what was done. A failure is logged and counted: the change is made, and its answer has
+    /// to be true.
     pub async fn end(mut self, result: AuditOutcome, detail: &str, done: &[(u64, String)]) {
         let Some(intent) = self.intent.take() else { return };
-        let (action, request_id) = (intent.action.clone(), intent.request_id.clone());
         let entry = outcome(intent, result, detail);
-        if let Err(error) = self.log.append_parts(&entry, done).await {
-            metrics::counter!("turnpike_front_audit_outcomes_missing_total").increment(1);
-            tracing::error!(
-                %error, action, request_id,
-                "the outcome of a change is not in the audit log; its intent is"
-            );
-        }
+        let recorded = record(self.log.clone(), entry, done.to_vec());
+        // The task fails only when the process ends: then `verify` finds the intent without an outcome.
+        let _ = self.log.tasks.spawn(request_id::carried(recorded)).await;
+    }
+}
+
+/// Appends an outcome, or counts it as missing.
+async fn record(log: AuditLog, entry: Entry, done: Vec<(u64, String)>) {
+    if let Err(error) = log.append_parts(&entry, &done).await {
+        metrics::counter!("turnpike_front_audit_outcomes_missing_total").increment(1);
+        let Entry { action, request_id, .. } = entry;
+        tracing::error!(
+            %error, action, request_id,
+            "the outcome of a change is not in the audit log; its intent is"
+        );
     }
 }
 
@@ -142,7 +160,11 @@ impl Drop for Operation {
 }
 
 /// Appends what arrives until the last [`AuditLog`] is dropped.
-async fn write(db: Arc<dyn SharedDatabase>, mut submissions: mpsc::Receiver<Submission>) {
+async fn write(
+    db: Arc<dyn SharedDatabase>,
+    mut submissions: mpsc::Receiver<Submission>,
+    mut random: StdRng,
+) {
     let mut batch = Vec::new();
     while submissions.recv_many(&mut batch, AUDIT_BATCH_MAX).await > 0 {
         let (entries, replies): (Vec<Entry>, Vec<_>) =
@@ -150,7 +172,7 @@ async fn write(db: Arc<dyn SharedDatabase>, mut submissions: mpsc::Receiver<Subm
         // The earliest deadline holds for the whole batch, whose entries arrived together.
         let deadline = replies.iter().map(|(_, deadline)| *deadline).min();
         let deadline = deadline.unwrap_or_else(Instant::now).max(Instant::now() + AGAIN);
-        let done = append_batch(&*db, &entries, deadline).await;
+        let done = append_batch(&*db, &entries, deadline, &mut random).await;
         for (reply, _) in replies {
             // A caller that was cancelled needs no answer.
             let _ = reply.send(match &done {
@@ -180,15 +202,20 @@ async fn append_batch(
     db: &dyn SharedDatabase,
     entries: &[Entry],
     deadline: Instant,
+    random: &mut StdRng,
 ) -> StoreResult<()> {
     // The rows of an attempt whose outcome is not known.
     let mut unknown: Option<Vec<AuditRow>> = None;
+    let mut pause = OVERTAKEN;
     loop {
         let error = match attempt(db, entries, &mut unknown).await {
             Ok(AuditAppended::Appended) => return Ok(()),
             Ok(AuditAppended::Overtaken) => {
                 metrics::counter!("turnpike_front_audit_overtaken_total").increment(1);
                 if Instant::now() < deadline {
+                    // Else the process with the longest way to the database would lose each time.
+                    tokio::time::sleep(pause.mul_f64(random.random())).await;
+                    pause = (pause * 2).min(AGAIN);
                     continue;
                 }
                 let cause = "each attempt was overtaken by another process".to_owned();

@@ -6,6 +6,7 @@
 //!      |  the change      v
 //!      '--Operation::end--'       an operation has an intent and an outcome (entry.rs)
 //!
+//!  change.rs    runs a change to its end, with room for each principal
 //!  service.rs   AuditService: pages of the log        verify.rs   checks the chain
 //!  export.rs    the log as JSON lines, and back       trim.rs     deletes entries that were exported
 //! ```
@@ -20,6 +21,7 @@
 //! still gets the true answer, because the change is durable and its intent is too.
 
 pub mod chain;
+mod change;
 pub mod entry;
 pub mod export;
 mod log;
@@ -27,6 +29,7 @@ mod service;
 pub mod trim;
 pub mod verify;
 
+pub use change::ChangeEnd;
 pub use entry::{Action, Intent};
 pub use log::{AuditLog, Operation};
 pub use service::AuditApi;

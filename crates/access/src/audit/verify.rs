@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use turnpike_proto::audit::v1::{Entry, EntryKind, Row};
+use turnpike_proto::audit::v1::{AuditOutcome, Entry, EntryKind, Row};
 use turnpike_store::AuditHash;
 
 use super::chain::{hash_of, hexadecimal};
@@ -102,6 +102,10 @@ pub struct AuditReport {
     pub faults_count: u64,
     /// The intents without an outcome: sequence number and what was to be changed.
     pub open: Vec<(u64, String)>,
+    /// The outcomes *unknown*: sequence number and what was to be changed; the first 100.
+    pub unknown: Vec<(u64, String)>,
+    /// How many outcomes are *unknown*.
+    pub unknown_count: u64,
 }
 
 /// The most faults and open operations that a report names.
@@ -204,6 +208,9 @@ impl Verifier {
                 self.open.insert(entry.operation, (sequence, what));
             }
             EntryKind::Outcome if entry.parts_after == 0 => {
+                if entry.outcome() == AuditOutcome::Unknown {
+                    self.unknown(sequence, what);
+                }
                 let is_known = self.open.remove(&entry.operation).is_some();
                 // The intent of an operation may be before the entries that were read.
                 if !is_known && self.report.first == 1 {
@@ -218,6 +225,13 @@ impl Verifier {
             }
             EntryKind::Intent | EntryKind::Outcome => {}
             EntryKind::Unspecified => self.fault(wrong("its kind is not known")),
+        }
+    }
+
+    fn unknown(&mut self, sequence: u64, what: String) {
+        self.report.unknown_count += 1;
+        if self.report.unknown.len() < NAMED_MAX {
+            self.report.unknown.push((sequence, what));
         }
     }
 

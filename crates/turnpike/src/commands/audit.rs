@@ -314,6 +314,16 @@ fn report(report: &AuditReport) -> anyhow::Result<Finish> {
             what.escape_debug()
         ))?;
     }
+    for (sequence, what) in &report.unknown {
+        ui::print(format_args!(
+            "entry {sequence} has the outcome unknown ({}): the change may or may not have been made",
+            what.escape_debug()
+        ))?;
+    }
+    let left_out = report.unknown_count - report.unknown.len() as u64;
+    if left_out > 0 {
+        ui::print(format_args!("and {left_out} more entries with the outcome unknown"))?;
+    }
     for fault in &report.faults {
         ui::print_stderr(fault);
     }

@@ -6,6 +6,7 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{Call, Interpose, Interposed};
 
 use super::*;
+use crate::audit::change::ChangeEnd;
 use crate::audit::verify::{Anchor, AuditReport, Verifier};
 
 fn actor() -> Actor {
@@ -141,6 +142,149 @@ async fn a_cancelled_operation_has_an_unknown_outcome() {
     let all = entries(&*db).await;
     assert_eq!(all[1].outcome(), AuditOutcome::Unknown);
     assert!(verified(&*db).await.open.is_empty());
+}
+
+/// A database whose appends wait until they are let through.
+#[derive(Default)]
+struct Held {
+    holds: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Interpose for Held {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        while call == Call::AppendAudit && self.holds.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+fn held() -> (Arc<dyn SharedDatabase>, Arc<Held>) {
+    let held = Arc::new(Held::default());
+    let memory: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+    (Arc::new(Interposed::new(memory, held.clone())), held)
+}
+
+/// Polls `work` for so long, then drops it, as when a client disconnects.
+async fn dropped_after(time: Duration, work: impl Future) {
+    assert!(tokio::time::timeout(time, work).await.is_err(), "it had not ended yet");
+}
+
+/// A client that disconnects while the outcome is appended can't keep it out of the log.
+#[tokio::test(start_paused = true)]
+async fn an_outcome_is_recorded_although_its_request_is_dropped() {
+    let (db, held) = held();
+    let log = AuditLog::start(db.clone(), 1);
+    let operation = log.begin(&actor(), Action::NodeDrain, &Intent::of("n")).await.unwrap();
+    held.holds.store(true, Ordering::SeqCst);
+    let done: Vec<(u64, String)> = (1..=2_500).map(|n| (n, "opened".to_owned())).collect();
+    let end = operation.end(AuditOutcome::Applied, "", &done);
+    dropped_after(Duration::from_secs(1), end).await;
+    held.holds.store(false, Ordering::SeqCst);
+    log.settled().await;
+    let all = entries(&*db).await;
+    let outcomes: Vec<_> = all[1..].iter().map(|entry| (entry.outcome(), entry.part)).collect();
+    assert_eq!(outcomes, [0, 1, 2].map(|part| (AuditOutcome::Applied, part)));
+    assert!(verified(&*db).await.open.is_empty());
+}
+
+/// Wherever a client cuts its request off: the change is made and recorded as made, or there is no
+/// trace of either.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_has_begun_ends_by_itself() {
+    let mut begun = 0;
+    for cut_after_ms in (0..400).step_by(20) {
+        let (db, held) = held();
+        let log = AuditLog::start(db.clone(), 1);
+        held.holds.store(true, Ordering::SeqCst);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            held.holds.store(false, Ordering::SeqCst);
+        });
+        let made = Arc::new(AtomicUsize::new(0));
+        let making = made.clone();
+        let change = async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            making.fetch_add(1, Ordering::SeqCst);
+            ((), ChangeEnd::of(AuditOutcome::Applied, ""))
+        };
+        let actor = actor();
+        let whole = log.change(&actor, Action::AccessGrant, Intent::of("role"), change);
+        dropped_after(Duration::from_millis(cut_after_ms), whole).await;
+        log.settled().await;
+        let all = entries(&*db).await;
+        let outcomes: Vec<_> = all.iter().map(Entry::outcome).collect();
+        match made.load(Ordering::SeqCst) {
+            0 => assert_eq!(outcomes, []),
+            _ => assert_eq!(outcomes, [AuditOutcome::Unspecified, AuditOutcome::Applied]),
+        }
+        begun += made.load(Ordering::SeqCst);
+    }
+    assert!(begun >= 19, "{begun} of 20 changes had begun");
+}
+
+/// A flood of changes by one principal leaves room in the queue for those of another.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_principal_does_not_hold_up_the_change_of_another() {
+    let (db, _) = failing();
+    let log = AuditLog::start(db.clone(), 1);
+    let change = |log: AuditLog, principal: &str, accounts: u64| {
+        let sender = Actor { principal: principal.to_owned(), ..actor() };
+        let mut intent = Intent::of("accounts");
+        intent.accounts = (1..=accounts).map(|n| (n, "open".to_owned())).collect();
+        let change = async { ((), ChangeEnd::of(AuditOutcome::Applied, "")) };
+        async move { log.change(&sender, Action::AccountApply, intent, change).await }
+    };
+    let flood: Vec<_> =
+        (0..200).map(|_| tokio::spawn(change(log.clone(), "token:flood", 10_000))).collect();
+    tokio::task::yield_now().await;
+    let before = db.audit_head().await.unwrap().next;
+    change(log.clone(), "token:operator", 0).await.unwrap();
+    let passed = db.audit_head().await.unwrap().next - before;
+    assert!(flood.iter().any(|one| !one.is_finished()), "the flood goes on");
+    assert!((3..=100).contains(&passed), "{passed} entries until the other change was answered");
+    flood.into_iter().for_each(|one| one.abort());
+}
+
+/// Another process that appends before each append of this one.
+struct Overtaking {
+    memory: Arc<dyn SharedDatabase>,
+    appends: AtomicUsize,
+}
+
+#[async_trait]
+impl Interpose for Overtaking {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::AppendAudit {
+            self.appends.fetch_add(1, Ordering::SeqCst);
+            let head = self.memory.audit_head().await?;
+            let rows = rows_after(&head, &[Entry::default()]);
+            self.memory.append_audit(&AuditAppend { after: head.last_hash, rows }).await?;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_attempts_that_are_overtaken_there_are_pauses() {
+    let memory: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+    let appends = AtomicUsize::new(0);
+    let other = Arc::new(Overtaking { memory: memory.clone(), appends });
+    let log = AuditLog::start(Arc::new(Interposed::new(memory, other.clone())), 1);
+    let refused = log.begin(&actor(), Action::NodeDrain, &Intent::of("n")).await;
+    let told = refused.err().unwrap().to_string();
+    assert!(told.contains("overtaken") && told.contains("nothing was changed"), "{told}");
+    let attempts = other.appends.load(Ordering::SeqCst);
+    assert!((10..400).contains(&attempts), "{attempts} attempts in {APPEND_LIMIT:?}");
 }
 
 /// Requests that arrive together share appends; processes that append together make one chain.

@@ -205,3 +205,23 @@ fn an_export_reads_back_as_the_same_entries_and_a_changed_field_is_found() {
     }
     assert!(ExportLine::read("{}").is_err());
 }
+
+/// A change whose outcome is not known is named, however its outcome came to be unknown.
+#[test]
+fn an_outcome_that_is_unknown_is_listed() {
+    let mut rows = chain(2);
+    let entry = Entry {
+        kind: EntryKind::Outcome.into(),
+        operation: vec![1; 16].into(),
+        outcome: AuditOutcome::Unknown.into(),
+        at_us: 2,
+        action: "access.grant".to_owned(),
+        target: "role admin of token:x".to_owned(),
+        ..Entry::default()
+    };
+    rows[1] = linked(2, rows[0].hash[..].try_into().unwrap(), entry);
+    let report = verified(&rows, &rows[1], None);
+    assert_eq!((report.faults, report.open), (vec![], vec![]));
+    assert_eq!(report.unknown, [(2, "access.grant role admin of token:x".to_owned())]);
+    assert_eq!(report.unknown_count, 1);
+}

@@ -15,6 +15,7 @@ pub(crate) fn intent(commands: &[AccountCommand]) -> Intent {
         },
         detail: String::new(),
         accounts: commands.iter().map(what).collect(),
+        ..Intent::default()
     }
 }
 
