@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
-use turnpike_access::audit::{Action, AuditLog, Intent};
+use turnpike_access::audit::{Action, AuditLog, ChangeEnd, Intent};
 use turnpike_access::{Actor, request_id};
 use turnpike_listen::Budget;
 use turnpike_proto::audit::v1::AuditOutcome;
@@ -94,15 +94,17 @@ impl FeedService {
         let known = self.db.consumer(name).await?;
         if known.len() < seen.partitions.len() {
             let intent = Intent::of(format!("consumer {name}"));
-            let operation = self.audit.begin(actor, Action::ConsumerRegister, &intent).await?;
-            let done = self.db.register_consumer(name).await;
-            let (outcome, detail) = match &done {
-                Ok(()) => (AuditOutcome::Applied, String::new()),
-                Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
-                Err(error) => (AuditOutcome::Refused, error.to_string()),
+            let (db, name) = (Arc::clone(&self.db), name.to_owned());
+            let change = async move {
+                let done = db.register_consumer(&name).await;
+                let (outcome, detail) = match &done {
+                    Ok(()) => (AuditOutcome::Applied, String::new()),
+                    Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
+                    Err(error) => (AuditOutcome::Refused, error.to_string()),
+                };
+                (done, ChangeEnd::of(outcome, detail))
             };
-            operation.end(outcome, &detail, &[]).await;
-            done?;
+            self.audit.change(actor, Action::ConsumerRegister, intent, change).await??;
         }
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {

@@ -181,13 +181,14 @@ impl FrontServer {
     pub async fn shutdown(&self) {
         self.core.gate.cancel();
         self.core.tasks.close();
-        let drained = tokio::time::timeout(self.core.config.drain(), self.core.tasks.wait()).await;
+        let settled = async { tokio::join!(self.core.tasks.wait(), self.core.audit.settled()) };
+        let drained = tokio::time::timeout(self.core.config.drain(), settled).await;
         self.core.abort.cancel();
         if drained.is_err() {
             tracing::warn!(
                 "shutdown: some batches have no durable answer; they are answered RETRY"
             );
-            self.core.tasks.wait().await;
+            tokio::join!(self.core.tasks.wait(), self.core.audit.settled());
         }
     }
 }

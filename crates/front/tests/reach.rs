@@ -2,6 +2,9 @@
 //! record is looked up.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::time::Duration;
+
+use prost::Message as _;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request};
@@ -10,6 +13,7 @@ use turnpike_access::{Access, AccessConfig, GuardLayer, Guarded};
 use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ApplyRequest, ResolveRequest, ShowRequest};
+use turnpike_proto::audit::v1::{AuditOutcome, Entry};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
@@ -18,11 +22,12 @@ use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{
     AccessChange, AccessForget, AccessGrant, AccessKey, AccessStore as _, AccessToken, AccessWrite,
-    Binding, IdentityStore as _, PartitionSpec, TopologyStore as _,
+    AuditSelection, AuditStore as _, Binding, IdentityStore as _, PartitionSpec,
+    TopologyStore as _,
 };
 use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord};
 
-use crate::world::{Ledger, World, batch, config, record};
+use crate::world::{Faults, Ledger, World, batch, config, record};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -114,7 +119,8 @@ impl GuardedFront {
         let server = Server::builder()
             .layer(GuardLayer::new(access.clone()))
             .add_service(front.ingest())
-            .add_service(front.accounts());
+            .add_service(front.accounts())
+            .add_service(front.suspense());
         tokio::spawn(server.serve_with_incoming(world.network.listen("guarded:1")));
         front.ready().await;
         let channel = world.network.channel("guarded:1").unwrap();
@@ -224,6 +230,56 @@ async fn a_stream_ends_once_the_role_of_its_sender_is_revoked() {
     batches.send(batch(2, &[record(1, "", "two")])).await.unwrap();
     assert_eq!(answers.message().await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(world.rated().into_values().flatten().collect::<Vec<_>>(), ["one"]);
+}
+
+/// A long request ends once its sender may not make it any more; what it did is recorded.
+#[tokio::test(start_paused = true)]
+async fn lists_and_recycling_of_suspense_end_once_the_role_of_their_sender_is_revoked() {
+    let world = world().await;
+    let front = GuardedFront::start(&world).await;
+    let waiting: Vec<_> =
+        (0..20).map(|n| record(0, &format!("user:u{n}"), &format!("r{n}"))).collect();
+    world.ingest().ingest_once(batch(1, &waiting)).await.unwrap();
+    let suspense_after = Duration::from_millis(20);
+    world.set_faults(Faults { suspense_after, ..Faults::default() });
+    for is_list in [true, false] {
+        let grant = AccessGrant {
+            id: 0,
+            principal: "token:radius".to_owned(),
+            role: "support".to_owned(),
+            accounts: None,
+            sources: Vec::new(),
+            consumer: None,
+            until: None,
+            granted_by: "test".to_owned(),
+            granted_at: system_clock()(),
+        };
+        change(&world.db, AccessChange::Grant(grant)).await;
+        front.access.refresh().await.unwrap();
+        let revoke = async {
+            tokio::time::sleep(Duration::from_millis(70)).await;
+            let grants = world.db.access(None).await.unwrap().tables.unwrap().grants;
+            let support = grants.iter().find(|grant| grant.role == "support").unwrap();
+            change(&world.db, AccessChange::Revoke(vec![support.id])).await;
+            front.access.refresh().await.unwrap();
+        };
+        let mut suspense = SuspenseServiceClient::new(front.channel.clone());
+        let ended = async {
+            if !is_list {
+                return suspense.recycle(front.request(RecycleRequest::default())).await.map(drop);
+            }
+            let listed = suspense.list(front.request(ListRequest::default())).await;
+            let mut listed = listed.unwrap().into_inner();
+            while listed.message().await?.is_some() {}
+            Ok(())
+        };
+        let (ended, ()) = tokio::join!(ended, revoke);
+        assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied, "list: {is_list}");
+    }
+    let rows = world.db.read_audit(&AuditSelection::after(0)).await.unwrap();
+    let outcome = Entry::decode(rows.last().unwrap().body.clone()).unwrap();
+    assert_eq!(outcome.outcome(), AuditOutcome::Partial);
+    assert!(outcome.detail.contains("then it was stopped"), "{}", outcome.detail);
 }
 
 /// A front that was wired without its guard serves nothing.

@@ -4,8 +4,13 @@
 
 use crate::support;
 
+use std::time::Duration;
+
 use support::cluster::UpCluster;
 use support::{file, run};
+use turnpike_client::Fronts;
+use turnpike_proto::cluster::v1::DrainRequest;
+use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 
 /// The entries as JSON, in order.
 fn entries(cluster: &UpCluster, options: &[&str]) -> Vec<serde_json::Value> {
@@ -39,6 +44,8 @@ fn each_change_has_its_intent_and_outcome_and_an_intruder_is_found() {
     cluster.done(&["account", "open", "7"]);
     let refused = cluster.run(&["drain", "nobody", "--no-wait"]);
     assert_eq!(refused.code, 1);
+    let refused = cluster.run(&["forget", "node-1"]);
+    assert_eq!(refused.code, 1);
     let all = entries(&cluster, &[]);
     let of = |action: &str| -> Vec<(String, String)> {
         let text = |entry: &serde_json::Value, key: &str| {
@@ -56,7 +63,8 @@ fn each_change_has_its_intent_and_outcome_and_an_intruder_is_found() {
     };
     assert_eq!(of("plan.publish"), both("plan fig6b version 1", "applied"));
     assert_eq!(of("account.apply"), both("account 7", "applied"));
-    assert_eq!(of("node.drain"), both("node nobody", "refused"));
+    assert_eq!(of("node.drain"), [], "nothing would be changed");
+    assert_eq!(of("node.forget"), both("node node-1", "refused"));
     let who = |entry: &serde_json::Value| {
         let request = entry["request_id"].as_str().unwrap().len();
         let principal = entry["principal"].as_str().unwrap();
@@ -66,7 +74,7 @@ fn each_change_has_its_intent_and_outcome_and_an_intruder_is_found() {
     assert_eq!(of("partition.create"), both("4 partitions", "applied"));
     assert_eq!(entries(&cluster, &["--account", "7"]).len(), 2);
     assert!(entries(&cluster, &["--account", "8"]).is_empty());
-    assert_eq!(entries(&cluster, &["--action", "node.drain", "--since", "2020-01-01"]).len(), 2);
+    assert_eq!(entries(&cluster, &["--action", "node.forget", "--since", "2020-01-01"]).len(), 2);
     assert!(entries(&cluster, &["--until", "2020-01-01"]).is_empty());
 
     let verified = cluster.done(&["audit", "verify"]);
@@ -118,9 +126,46 @@ fn a_trimmed_log_stays_verifiable() {
 #[test]
 fn an_error_names_the_id_of_its_request() {
     let cluster = UpCluster::start(&[]);
-    let refused = cluster.run(&["drain", "nobody", "--no-wait"]);
+    let refused = cluster.run(&["forget", "node-1"]);
     let id = refused.err.split("request ").nth(1).unwrap();
     let id: String = id.chars().take_while(char::is_ascii_hexdigit).collect();
-    let all = entries(&cluster, &["--action", "node.drain"]);
+    let all = entries(&cluster, &["--action", "node.forget"]);
     assert_eq!(all[0]["request_id"], id, "{}", refused.err);
+}
+
+/// However early a client lets its request time out: the change is made and recorded as made, or there
+/// is no entry.
+#[test]
+fn a_time_out_of_a_client_never_leaves_a_change_half_recorded() {
+    let cluster = UpCluster::start(&[]);
+    let url = cluster.url.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let timed_out = runtime.block_on(async {
+        let fronts = Fronts::connect(vec![url], Duration::from_secs(30)).await.unwrap();
+        let mut service = ClusterServiceClient::new(fronts.channel());
+        let mut timed_out = 0;
+        for step in 0..60 {
+            let node = "node-1".to_owned();
+            let mut request = tonic::Request::new(DrainRequest { node, drained: step % 2 == 0 });
+            let timeout = format!("{}u", 1 << (step / 4));
+            request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+            timed_out += u32::from(service.drain(request).await.is_err());
+        }
+        timed_out
+    });
+    assert!(timed_out >= 10, "{timed_out} requests timed out");
+    let mut last = 0;
+    let all = loop {
+        // Changes that have begun end by themselves.
+        let all = entries(&cluster, &["--action", "node.drain"]);
+        if all.len() == last && last % 2 == 0 {
+            break all;
+        }
+        last = all.len();
+        runtime.block_on(tokio::time::sleep(Duration::from_millis(200)));
+    };
+    let applied = all.iter().filter(|entry| entry["outcome"] == "applied").count();
+    assert!(applied >= 10 && applied * 2 == all.len(), "{all:?}");
+    let verified = cluster.done(&["audit", "verify"]);
+    assert!(!verified.contains("may or may not"), "{verified}");
 }

@@ -13,7 +13,7 @@ use turnpike_proto::cluster::v1::{
     DrainRequest, DrainResponse, ForgetRequest, ForgetResponse, HandoverRequest, HandoverResponse,
     StatusRequest, StatusResponse,
 };
-use turnpike_store::PinOutcome;
+use turnpike_store::{Observation, PinOutcome};
 use turnpike_types::{NodeName, PartitionId, text};
 
 use crate::FrontError;
@@ -30,6 +30,67 @@ impl ClusterApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
+
+    /// Refuses a request in which `fault` finds a fault, before it has an entry in the audit log. What
+    /// the last read of the shared database does not show may be newer: it is looked for again in one
+    /// that begins now. If there is none in time, the database decides.
+    async fn check(
+        &self,
+        fault: impl Fn(&Observation) -> Option<FrontError>,
+    ) -> Result<(), FrontError> {
+        self.core.enter()?;
+        let wait = Instant::now() + self.core.config.suspicion();
+        let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
+        if fault(&table.observation).is_none() {
+            return Ok(());
+        }
+        let mut tables = self.core.routes.subscribe();
+        for read in 1..=2 {
+            // The read that is under way now may have begun too early.
+            self.core.routes.hint_stale();
+            let newer = tables.wait_for(|newer| newer.generation >= table.generation + read);
+            let Ok(Ok(newer)) = tokio::time::timeout_at(wait, newer).await else { return Ok(()) };
+            let fault = fault(&newer.observation);
+            match fault {
+                None => return Ok(()),
+                Some(fault) if read == 2 => return Err(fault),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pin_fault(seen: &Observation, partition: PartitionId, member: &NodeName) -> Option<FrontError> {
+    let Some(row) = seen.partition(partition) else { return Some(no_partition(partition)) };
+    let is_member = row.spec.members.iter().any(|other| other.node == *member);
+    (!member.0.is_empty() && !is_member).then(|| not_a_member(partition, member))
+}
+
+fn node_fault(seen: &Observation, node: &NodeName) -> Option<FrontError> {
+    let is_known = seen.nodes.iter().any(|row| row.beat.node == *node);
+    (!is_known).then(|| unknown_node(node))
+}
+
+fn not_a_member(partition: PartitionId, member: &NodeName) -> FrontError {
+    FrontError::Conflict(format!("node {member} is not a member of partition {partition}"))
+}
+
+fn no_partition(partition: PartitionId) -> FrontError {
+    FrontError::NotFound(format!("partition {partition} does not exist"))
+}
+
+fn unknown_node(node: &NodeName) -> FrontError {
+    FrontError::NotFound(format!(
+        "node {node} is not known: no node of this name has written a heartbeat"
+    ))
+}
+
+fn cannot_forget(node: &NodeName) -> FrontError {
+    FrontError::Conflict(format!(
+        "node {node} is not known, or wrote a heartbeat within the last minute: only a stopped node \
+         can be forgotten"
+    ))
 }
 
 #[tonic::async_trait]
@@ -54,25 +115,27 @@ impl ClusterService for ClusterApi {
                 "a handover request can pin a partition for at most {most} days"
             )))?;
         }
-        let pin = (!member.0.is_empty()).then_some((&member, within));
-        let what = match pin {
-            Some((member, within)) => format!("pinned to node {member} for {within:?}"),
-            None => "pin removed".to_owned(),
+        let what = match member.0.is_empty() {
+            false => format!("pinned to node {member} for {within:?}"),
+            true => "pin removed".to_owned(),
         };
+        let partition = PartitionId(partition);
+        let find = |seen: &Observation| pin_fault(seen, partition, &member);
+        self.check(find).await?;
         let intent = Intent::of(format!("partition {partition}")).with(what);
-        audited(&self.core, &actor, Action::PartitionPin, &intent, async {
-            match self.core.db.pin(PartitionId(partition), pin).await? {
-                PinOutcome::Pinned => Ok(()),
-                PinOutcome::NotAMember => Err(FrontError::Conflict(format!(
-                    "node {member} is not a member of partition {partition}"
-                ))),
-                PinOutcome::NoSuchPartition => {
-                    Err(FrontError::NotFound(format!("partition {partition} does not exist")))
+        let core = Arc::clone(&self.core);
+        audited(&self.core, &actor, Action::PartitionPin, intent, async move {
+            let pin = (!member.0.is_empty()).then_some((&member, within));
+            match core.db.pin(partition, pin).await? {
+                PinOutcome::Pinned => {
+                    core.routes.hint_stale();
+                    Ok(())
                 }
+                PinOutcome::NotAMember => Err(not_a_member(partition, &member)),
+                PinOutcome::NoSuchPartition => Err(no_partition(partition)),
             }
         })
         .await?;
-        self.core.routes.hint_stale();
         Ok(Response::new(HandoverResponse {}))
     }
 
@@ -84,17 +147,17 @@ impl ClusterService for ClusterApi {
         let DrainRequest { node, drained } = request.into_inner();
         let node = named(node)?;
         let what = if drained { "drained" } else { "drain ended" };
+        self.check(|seen| node_fault(seen, &node)).await?;
         let intent = Intent::of(format!("node {node}")).with(what);
-        audited(&self.core, &actor, Action::NodeDrain, &intent, async {
-            if self.core.db.set_drained(&node, drained).await? {
+        let core = Arc::clone(&self.core);
+        audited(&self.core, &actor, Action::NodeDrain, intent, async move {
+            if core.db.set_drained(&node, drained).await? {
+                core.routes.hint_stale();
                 return Ok(());
             }
-            Err(FrontError::NotFound(format!(
-                "node {node} is not known: no node of this name has written a heartbeat"
-            )))
+            Err(unknown_node(&node))
         })
         .await?;
-        self.core.routes.hint_stale();
         Ok(Response::new(DrainResponse {}))
     }
 
@@ -104,18 +167,17 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<ForgetResponse>, Status> {
         let actor = Actor::of(&request);
         let node = named(request.into_inner().node)?;
+        self.check(|seen| node_fault(seen, &node).map(|_| cannot_forget(&node))).await?;
         let intent = Intent::of(format!("node {node}"));
-        audited(&self.core, &actor, Action::NodeForget, &intent, async {
-            if self.core.db.forget_node(&node).await? {
+        let core = Arc::clone(&self.core);
+        audited(&self.core, &actor, Action::NodeForget, intent, async move {
+            if core.db.forget_node(&node).await? {
+                core.routes.hint_stale();
                 return Ok(());
             }
-            Err(FrontError::Conflict(format!(
-                "node {node} is not known, or wrote a heartbeat within the last minute: only a \
-                 stopped node can be forgotten"
-            )))
+            Err(cannot_forget(&node))
         })
         .await?;
-        self.core.routes.hint_stale();
         Ok(Response::new(ForgetResponse {}))
     }
 }

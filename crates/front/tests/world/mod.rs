@@ -79,6 +79,8 @@ pub struct Faults {
     pub lists_from_the_first: bool,
     /// A request to decide is answered after this time.
     pub decides_after: Duration,
+    /// A request to list or to recycle suspended records is answered after this time.
+    pub suspense_after: Duration,
 }
 
 /// The most records in one list of suspended records.
@@ -442,6 +444,8 @@ impl NodeService for FakeNode {
         request: Request<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
         let NodeSuspenseRequest { partition, filter } = request.into_inner();
+        let suspense_after = self.shared.faults.lock().unwrap().suspense_after;
+        tokio::time::sleep(suspense_after).await;
         let (most, after) = filter.map_or((0, None), |filter| (filter.records_max, filter.after));
         let standing = self.standing(partition);
         let ledgers = self.shared.ledgers.lock().unwrap();
@@ -499,6 +503,8 @@ impl NodeService for FakeNode {
         request: Request<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
         let NodeRecycleRequest { partition, keys, refusals } = request.into_inner();
+        let suspense_after = self.shared.faults.lock().unwrap().suspense_after;
+        tokio::time::sleep(suspense_after).await;
         if self.shared.faults.lock().unwrap().fails_to_recycle {
             return Err(Status::invalid_argument("the test says so"));
         }

@@ -5,18 +5,41 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
 use turnpike_proto::audit::v1::AuditOutcome;
 
-/// What the commands ask, for each account.
-pub(crate) fn intent(commands: &[AccountCommand]) -> Intent {
-    let what = |command: &AccountCommand| (command.account_number, words(command));
-    Intent {
-        target: match commands {
-            [one] => format!("account {}", one.account_number),
-            more => format!("{} account commands", more.len()),
-        },
-        detail: String::new(),
-        accounts: commands.iter().map(what).collect(),
-        ..Intent::default()
+/// A command that is to be carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Its index in the request.
+    index: usize,
+    account: u64,
+    /// What is asked.
+    what: String,
+}
+
+impl Asked {
+    pub(crate) fn of(index: usize, command: &AccountCommand) -> Self {
+        Self { index, account: command.account_number, what: words(command) }
     }
+}
+
+/// What the commands ask, for each account.
+pub(crate) fn intent(commands: &[Asked]) -> Intent {
+    let target = match commands {
+        [one] => format!("account {}", one.account),
+        more => format!("{} account commands", more.len()),
+    };
+    let accounts = commands.iter().map(|one| (one.account, one.what.clone())).collect();
+    Intent { accounts, ..Intent::of(target) }
+}
+
+/// Counts the results of a request.
+pub(crate) fn count(results: &[AccountResult]) {
+    let number = |word: AccountOutcome| {
+        results.iter().filter(|result| result.outcome() == word).count() as u64
+    };
+    metrics::counter!("turnpike_front_account_commands_total", "outcome" => "applied")
+        .increment(number(AccountOutcome::Applied));
+    metrics::counter!("turnpike_front_account_commands_total", "outcome" => "refused")
+        .increment(number(AccountOutcome::Refused));
 }
 
 fn words(command: &AccountCommand) -> String {
@@ -41,14 +64,16 @@ fn words(command: &AccountCommand) -> String {
     }
 }
 
-/// The outcome of all commands, the counts of their results, and the result for each account.
+/// The outcome of the commands that were carried out, the counts of their results, and the result for
+/// each account. `results` are those of the whole request.
 pub(crate) fn outcome(
-    accounts: &[u64],
+    commands: &[Asked],
     results: &[AccountResult],
 ) -> (AuditOutcome, String, Vec<(u64, String)>) {
     let [mut applied, mut already, mut refused, mut unknown] = [0usize; 4];
-    let mut each = Vec::with_capacity(results.len());
-    for (account, result) in accounts.iter().zip(results) {
+    let mut each = Vec::with_capacity(commands.len());
+    for Asked { index, account, .. } in commands {
+        let Some(result) = results.get(*index) else { continue };
         let (count, word) = match result.outcome() {
             AccountOutcome::Applied => (&mut applied, "applied"),
             AccountOutcome::Already => (&mut already, "already"),
@@ -62,10 +87,6 @@ pub(crate) fn outcome(
             if is_told { word.to_owned() } else { format!("{word}: {}", result.message) },
         ));
     }
-    metrics::counter!("turnpike_front_account_commands_total", "outcome" => "applied")
-        .increment(applied as u64);
-    metrics::counter!("turnpike_front_account_commands_total", "outcome" => "refused")
-        .increment(refused as u64);
     let overall = match (applied + already, refused, unknown) {
         (_, 0, 0) => AuditOutcome::Applied,
         (0, _, 0) => AuditOutcome::Refused,

@@ -1,5 +1,6 @@
 //! Accounts: commands go to the owners, identities to the shared database.
 
+mod applying;
 mod audit;
 pub(crate) mod bindings;
 pub(crate) mod commands;

@@ -1,153 +1,56 @@
 //! The account service: forwards commands to the owners of their accounts, and writes identity
 //! bindings to the shared database once the commands are durable.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use turnpike_access::audit::Action;
 use turnpike_access::{Actor, Permit};
-use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
-    IdentityAt, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
+    AccountCommand, AccountResult, ApplyRequest, ApplyResponse, CheckResponse, IdentityAt,
+    ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
 };
-use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
+use turnpike_proto::node::v1::NodeShowRequest;
 use turnpike_store::Binding;
 use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
-use turnpike_types::{AccountNumber, PartitionId, Timestamp, text};
+use turnpike_types::{AccountNumber, Timestamp, text};
 
 use crate::FrontError;
 use crate::core::Core;
 use crate::routing::guiding::bound_at;
 use crate::routing::table::RouteTable;
-use crate::services::accounts::audit;
-use crate::services::accounts::bindings::{self, IdentityChange};
-use crate::services::accounts::commands::{
-    binding, check_count, check_identity, must_be_new, place,
-};
-use crate::services::accounts::results::{already, bound, held, refused, retry, set};
+use crate::services::accounts::bindings;
+use crate::services::accounts::commands::{binding, check_count, check_identity, place};
+use crate::services::accounts::results::{held, refused, retry};
 use crate::services::accounts::subscribing::PublishedPlans;
 
-/// How many partitions one request is sent to concurrently.
-const PARTITIONS_AT_ONCE: usize = 16;
 /// How many bindings of an account `show` returns at most.
 const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service `AccountService`.
+#[derive(Clone)]
 pub struct AccountsApi {
-    core: Arc<Core>,
-    plans: PublishedPlans,
+    pub(super) core: Arc<Core>,
+    plans: Arc<PublishedPlans>,
 }
 
 impl AccountsApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, plans: PublishedPlans::default() }
+        Self { core, plans: Arc::default() }
     }
 
-    async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
+    pub(super) async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
         let wait = Instant::now() + self.core.config.suspicion();
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
         if table.len() == 0 { Err(FrontError::NoPartitions) } else { Ok(table) }
     }
 
-    /// Carries out commands between their intent and their outcome in the audit log.
-    async fn apply_audited(
-        &self,
-        actor: &Actor,
-        commands: Vec<AccountCommand>,
-    ) -> Result<ApplyResponse, FrontError> {
-        self.core.enter()?;
-        check_count(&commands)?;
-        let table = self.table().await?;
-        if commands.is_empty() {
-            return Ok(ApplyResponse::default());
-        }
-        let accounts: Vec<u64> = commands.iter().map(|one| one.account_number).collect();
-        let intent = audit::intent(&commands);
-        let operation = self.core.audit.begin(actor, Action::AccountApply, &intent).await?;
-        let done = self.carry_out(&table, commands).await;
-        let (outcome, detail, results) = audit::outcome(&accounts, &done.results);
-        operation.end(outcome, &detail, &results).await;
-        Ok(done)
-    }
-
-    async fn carry_out(&self, table: &RouteTable, commands: Vec<AccountCommand>) -> ApplyResponse {
-        let faults = self.plan_faults(&commands).await;
-        let mut faults: Vec<Option<AccountResult>> =
-            faults.into_iter().map(|fault| fault.map(refused)).collect();
-        self.add_identity_faults(table, &commands, &mut faults).await;
-        let mut results = vec![AccountResult::default(); commands.len()];
-        let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
-        let mut bindings = Vec::new();
-        let mut changes = Vec::new();
-        let mut only_new = HashSet::new();
-        for ((index, mut command), fault) in commands.into_iter().enumerate().zip(faults) {
-            if let Some(fault) = fault {
-                set(&mut results, index, fault);
-                continue;
-            }
-            let partition = match place(table, &command) {
-                Ok(partition) => partition,
-                Err(why) => {
-                    set(&mut results, index, refused(why));
-                    continue;
-                }
-            };
-            let account = AccountNumber(command.account_number);
-            let identities = std::mem::take(&mut command.identities);
-            let change = match bindings::change_of(&command, bindings::final_before(table)) {
-                Ok(change) => change,
-                Err(why) => {
-                    set(&mut results, index, refused(why));
-                    continue;
-                }
-            };
-            if let Some(change) = change {
-                set(&mut results, index, already());
-                changes.push(IdentityChange { index, partition, change });
-            } else if command.command.is_none() {
-                // The command only binds identities: the owner has nothing to do.
-                set(&mut results, index, already());
-            } else {
-                if must_be_new(&command) {
-                    only_new.insert(index);
-                }
-                groups.entry(partition).or_default().push((index, command));
-            }
-            bindings.extend(identities.into_iter().map(|bound| (index, binding(account, bound))));
-        }
-        let mut answers = stream::iter(groups)
-            .map(|(partition, group)| self.apply_group(partition, group))
-            .buffer_unordered(PARTITIONS_AT_ONCE);
-        while let Some(group) = answers.next().await {
-            for (index, result) in group {
-                // A node of an earlier release does not know that the account must be new.
-                let is_old =
-                    result.outcome() == AccountOutcome::Already && only_new.contains(&index);
-                let result =
-                    if is_old { refused("the account is open already".to_owned()) } else { result };
-                set(&mut results, index, result);
-            }
-        }
-        if bindings.is_empty() && changes.is_empty() {
-            return ApplyResponse { results };
-        }
-        let before = self.core.db.bindings_mark().await.ok().map(|mark| mark.version);
-        let is_change = !changes.is_empty();
-        self.bind(bindings, &mut results).await;
-        bindings::rebind(&self.core, changes, &mut results).await;
-        bindings::let_fronts_see(&self.core, before, is_change).await;
-        ApplyResponse { results }
-    }
-
     /// For each command, why its plans can't be subscribed to; `None` if nothing is wrong. When the
     /// catalogue can't be read, the front checks nothing and the owners check alone.
-    async fn plan_faults(&self, commands: &[AccountCommand]) -> Vec<Option<String>> {
+    pub(super) async fn plan_faults(&self, commands: &[AccountCommand]) -> Vec<Option<String>> {
         match self.plans.faults(self.core.db.as_ref(), commands).await {
             Ok(faults) => faults,
             Err(error) => {
@@ -160,7 +63,7 @@ impl AccountsApi {
     /// Adds the results of commands whose identities can't be bound, so that these commands change
     /// nothing. Another front may bind an identity after this check: then the change of the account
     /// is durable, and the result says so.
-    async fn add_identity_faults(
+    pub(super) async fn add_identity_faults(
         &self,
         table: &RouteTable,
         commands: &[AccountCommand],
@@ -250,69 +153,6 @@ impl AccountsApi {
         let taken = self.identity_faults(commands, &is_sound).await?;
         let faults = faults.into_iter().zip(taken).map(|(fault, taken)| fault.or(taken));
         Ok(CheckResponse { faults: faults.map(Option::unwrap_or_default).collect() })
-    }
-
-    /// Sends commands of one partition to its owner, in order. Returns one result for each command,
-    /// also after a failure.
-    async fn apply_group(
-        &self,
-        partition: PartitionId,
-        group: Vec<(usize, AccountCommand)>,
-    ) -> Vec<(usize, AccountResult)> {
-        let (indexes, commands): (Vec<usize>, Vec<AccountCommand>) = group.into_iter().unzip();
-        let request = NodeApplyRequest { partition: partition.0, commands };
-        let answer = self
-            .core
-            .owners
-            .ask(partition, request, |mut node, request| async move { node.apply(request).await })
-            .await;
-        let failure = match answer {
-            Ok(answer) if answer.results.len() == indexes.len() => {
-                return indexes.into_iter().zip(answer.results).collect();
-            }
-            Ok(answer) => retry(format!(
-                "partition {partition}: {} results for {} commands",
-                answer.results.len(),
-                indexes.len()
-            )),
-            Err(error @ FrontError::Refused { .. }) => refused(error.to_string()),
-            Err(error) => retry(error.to_string()),
-        };
-        indexes.into_iter().map(|index| (index, failure.clone())).collect()
-    }
-
-    /// Binds the identities of those commands whose own result is durable.
-    async fn bind(&self, bindings: Vec<(usize, Binding)>, results: &mut [AccountResult]) {
-        let stands = |index: usize| {
-            results.get(index).is_some_and(|result| {
-                matches!(result.outcome(), AccountOutcome::Applied | AccountOutcome::Already)
-                    || off(Check::BoundWhenDurable)
-            })
-        };
-        let (indexes, bindings): (Vec<usize>, Vec<Binding>) =
-            bindings.into_iter().filter(|&(index, _)| stands(index)).unzip();
-        if bindings.is_empty() {
-            return;
-        }
-        match self.core.db.bind_identities(&bindings).await {
-            Ok(outcomes) => {
-                for ((index, binding), outcome) in indexes.iter().zip(&bindings).zip(outcomes) {
-                    if let Some(result) = results.get_mut(*index) {
-                        bound(result, binding, &outcome);
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "identities could not be bound");
-                for index in indexes {
-                    let message = format!(
-                        "the command is durable, but its identities are not bound yet ({error}): \
-                         send the command again"
-                    );
-                    set(results, index, retry(message));
-                }
-            }
-        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Plans {
             let tables = tables::tables_of(&self.core, &plan).await?;
             self.examples.run(plan, files, tables).await?
         };
-        let Published { head, already } = versions::publish(&self.core, actor, &publish).await?;
+        let Published { head, already } = versions::publish(&self.core, actor, publish).await?;
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn publish_text(
         )));
     }
     let (publish, warnings) = read(text).await?;
-    let Published { head, already } = versions::publish(core, actor, &publish).await?;
+    let Published { head, already } = versions::publish(core, actor, publish).await?;
     Ok(PublishTableResponse { table: Some(show(head)), already, warnings })
 }
 

@@ -1,10 +1,13 @@
 //! The operations on the catalogue that plans and tables share (P36): publish a version, list
 //! versions, find a version.
 
+use std::sync::Arc;
+
 use turnpike_access::Actor;
 use turnpike_access::audit::{Action, Intent};
 use turnpike_store::{
     CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
+    SharedDatabase,
 };
 use turnpike_types::text;
 
@@ -26,25 +29,38 @@ pub(crate) struct Published {
     pub(crate) already: bool,
 }
 
-/// Publishes a version. The error explains a refusal.
+/// Publishes a version. The error explains a refusal. A repeated publication changes nothing, and has
+/// no entry in the audit log.
 pub(crate) async fn publish(
     core: &Core,
     actor: &Actor,
-    asked: &Publish,
+    asked: Publish,
 ) -> Result<Published, FrontError> {
+    let known = list(core.db.as_ref(), asked.kind, &asked.id).await?;
+    if let Some(head) = known.into_iter().find(|head| head.version == asked.version) {
+        let is_same = head.content_hash == asked.content_hash;
+        return if is_same {
+            Ok(Published { head, already: true })
+        } else {
+            Err(immutable(&asked))
+        };
+    }
     let action = match asked.kind {
         CatalogueKind::Plan => Action::PlanPublish,
         CatalogueKind::Table => Action::TablePublish,
     };
-    let Publish { kind, id, version, starts, .. } = asked;
+    let Publish { kind, id, version, starts, .. } = &asked;
     let hash = hexadecimal(&asked.content_hash);
-    let intent = Intent::of(format!("{kind} {id} version {version}"))
-        .with(format!("starts {starts}, content {hash}, {} bytes", asked.body.len()));
-    audited(core, actor, action, &intent, publish_version(core.db.as_ref(), asked)).await
+    let bytes = asked.body.len();
+    let mut intent = Intent::of(format!("{kind} {id} version {version}"))
+        .with(format!("starts {starts}, content {hash}, {bytes} bytes"));
+    intent.bytes = bytes;
+    let db = Arc::clone(&core.db);
+    audited(core, actor, action, intent, async move { publish_version(&*db, &asked).await }).await
 }
 
 async fn publish_version(
-    db: &dyn CatalogueStore,
+    db: &dyn SharedDatabase,
     asked: &Publish,
 ) -> Result<Published, FrontError> {
     let outcome = db.publish(asked).await?;
@@ -69,10 +85,7 @@ fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontE
     match outcome {
         PublishOutcome::Published(catalogue_version) => Ok((catalogue_version, false)),
         PublishOutcome::Already(catalogue_version) => Ok((catalogue_version, true)),
-        PublishOutcome::Immutable => Err(FrontError::Conflict(format!(
-            "{kind} {id} version {version} is in the catalogue with other content, and versions \
-             are immutable: publish this under the next version number"
-        ))),
+        PublishOutcome::Immutable => Err(immutable(asked)),
         PublishOutcome::SameStart(other) => Err(FrontError::Occupied(format!(
             "{kind} {id} version {other} starts on {starts} too: give version {version} another \
              start, or write {} if it replaces that version",
@@ -87,6 +100,14 @@ fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontE
             asked.form
         ))),
     }
+}
+
+fn immutable(asked: &Publish) -> FrontError {
+    let Publish { kind, id, version, .. } = asked;
+    FrontError::Conflict(format!(
+        "{kind} {id} version {version} is in the catalogue with other content, and versions are \
+         immutable: publish this under the next version number"
+    ))
 }
 
 /// The attribute by which a version declares that it replaces version `other`.

@@ -126,10 +126,12 @@ pub(crate) async fn list_into(
     table: &RouteTable,
     mut filter: ListRequest,
     sender: &mpsc::Sender<Result<SuspendedRecord, Status>>,
-) -> Result<(), FrontError> {
+    may_go_on: impl Fn(&ListRequest) -> Result<(), Status>,
+) -> Result<(), Status> {
     for partition in partitions(table, &filter) {
         let mut more = true;
         while more && filter.records_max > 0 {
+            may_go_on(&filter)?;
             let records;
             (records, more) = list_one(core, partition, &filter).await?;
             note_listed(&mut filter, partition, &records);

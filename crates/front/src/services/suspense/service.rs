@@ -7,8 +7,9 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use turnpike_access::audit::{Action, Intent};
+use turnpike_access::audit::{Action, ChangeEnd, Intent};
 use turnpike_access::{Actor, Permit, request_id};
 use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
@@ -23,6 +24,7 @@ use crate::services::suspense::listing::{checked, list_into, list_one, note_list
 use crate::services::suspense::recycling::{CHUNK, recycle_chunk};
 
 /// The gRPC service `SuspenseService`.
+#[derive(Clone)]
 pub struct SuspenseApi {
     core: Arc<Core>,
     /// Ingests the records that belong elsewhere now.
@@ -73,9 +75,10 @@ impl SuspenseService for SuspenseApi {
         let (sender, records) = mpsc::channel(256);
         let core = Arc::clone(&self.core);
         self.core.tasks.spawn(request_id::carried(async move {
-            if let Err(error) = list_into(&core, &table, filter, &sender).await {
+            let may_go_on = |filter: &ListRequest| check_reach(&permit.renewed()?, filter);
+            if let Err(error) = list_into(&core, &table, filter, &sender, may_go_on).await {
                 // A send error means that the client has disconnected: no reason is needed.
-                let _ = sender.send(Err(error.into())).await;
+                let _ = sender.send(Err(error)).await;
             }
         }));
         Ok(Response::new(Box::pin(ReceiverStream::new(records))))
@@ -92,14 +95,39 @@ impl SuspenseService for SuspenseApi {
         let filter = checked(ListRequest { reason, account_number, records_max, after })?;
         check_reach(&permit, &filter)?;
         let table = self.table_for_look_ups().await?;
-        let begun = self.core.audit.begin(&actor, Action::SuspenseRecycle, &intent).await;
-        let operation = begun.map_err(FrontError::from)?;
-        let tally = self.recycle_all(&table, filter).await;
-        let RecycleResponse { rated, retry, .. } = tally;
-        let outcome = if retry == 0 { AuditOutcome::Applied } else { AuditOutcome::Unknown };
-        let detail = format!("{rated} rated, {retry} without a durable answer");
-        operation.end(outcome, &detail, &[]).await;
+        let api = self.clone();
+        // A recycling may be stopped between two chunks, unlike other changes.
+        let client_left = CancellationToken::new();
+        let _stops = client_left.clone().drop_guard();
+        let change = async move {
+            let may_go_on = |filter: &ListRequest| {
+                if client_left.is_cancelled() {
+                    return Err(Status::cancelled("the client has disconnected"));
+                }
+                check_reach(&permit.renewed()?, filter)
+            };
+            let done = api.recycle_all(&table, filter, may_go_on).await;
+            let end = recycled(&done);
+            (done, end)
+        };
+        let done = self.core.audit.change(&actor, Action::SuspenseRecycle, intent, change).await;
+        let (tally, stopped) = done.map_err(FrontError::from)?;
+        stopped?;
         Ok(Response::new(tally))
+    }
+}
+
+/// How a recycling ended, for the audit log.
+fn recycled((tally, stopped): &(RecycleResponse, Result<(), Status>)) -> ChangeEnd {
+    let RecycleResponse { rated, retry, .. } = tally;
+    let counts = format!("{rated} rated, {retry} without a durable answer");
+    match stopped {
+        Err(why) => {
+            let detail = format!("{counts}; then it was stopped: {}", why.message());
+            ChangeEnd::of(AuditOutcome::Partial, detail)
+        }
+        Ok(()) if *retry == 0 => ChangeEnd::of(AuditOutcome::Applied, counts),
+        Ok(()) => ChangeEnd::of(AuditOutcome::Unknown, counts),
     }
 }
 
@@ -115,7 +143,14 @@ fn intent(reason: &str, account: u64, records_max: u32) -> Intent {
 }
 
 impl SuspenseApi {
-    async fn recycle_all(&self, table: &RouteTable, mut filter: ListRequest) -> RecycleResponse {
+    /// Recycles the records that `filter` selects, and asks before each chunk whether it may go on.
+    /// Returns the counts, and why it stopped early.
+    async fn recycle_all(
+        &self,
+        table: &RouteTable,
+        mut filter: ListRequest,
+        may_go_on: impl Fn(&ListRequest) -> Result<(), Status>,
+    ) -> (RecycleResponse, Result<(), Status>) {
         let mut tally = RecycleResponse::default();
         for partition in partitions(table, &filter) {
             while filter.records_max > 0 {
@@ -129,6 +164,9 @@ impl SuspenseApi {
                 };
                 note_listed(&mut filter, partition, &records);
                 for chunk in records.chunks(CHUNK) {
+                    if let Err(stopped) = may_go_on(&filter) {
+                        return (tally, Err(stopped));
+                    }
                     recycle_chunk(&self.ingest, table, partition, chunk, &mut tally).await;
                 }
                 if filter.records_max == 0 {
@@ -141,6 +179,6 @@ impl SuspenseApi {
                 }
             }
         }
-        tally
+        (tally, Ok(()))
     }
 }
