@@ -29,7 +29,7 @@ const READ_LIMIT: Duration = Duration::from_secs(2);
 /// This is also the longest time for which a revoked grant can stay in force.
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// A token may be used this long before its first instant, because clocks differ.
-const CLOCK_SKEW_US: i64 = 60_000_000;
+pub(crate) const CLOCK_SKEW_US: i64 = 60_000_000;
 
 /// The settings of access control in one process.
 #[derive(Clone, Debug)]

@@ -132,6 +132,7 @@ impl AccessApi {
         ChangeContext {
             tables,
             is_on: self.access.is_tls() || read.enabled.is_some(),
+            is_tls: self.access.is_tls(),
             is_admin: sender.is_admin,
             by: &sender.actor.principal,
             now: self.access.now(),
@@ -321,7 +322,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let decide = |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke(context.tables, &asked, context.now)?;
+            let (change, count) = changes::revoke(context, &asked)?;
             Ok((Planned::Change(change), count))
         };
         let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
@@ -401,7 +402,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
         let decide = |context: ChangeContext<'_>| {
-            let change = changes::retire_key(context.tables, id, context.now)?;
+            let change = changes::retire_key(context, id)?;
             Ok((Planned::Change(change), ()))
         };
         self.change(&sender, (Action::KeyRetire, key_intent(id)), decide).await?;
@@ -450,8 +451,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let which = request.into_inner().which;
         let decide = |context: ChangeContext<'_>| {
-            let (change, count) =
-                changes::revoke_tokens(context.tables, which.clone(), context.now)?;
+            let (change, count) = changes::revoke_tokens(context, which.clone())?;
             Ok((Planned::Change(change), count))
         };
         let intent = match &which {

@@ -165,15 +165,26 @@ impl AccessArea {
             return None;
         }
         self.version += 1;
-        let AccessTables { grants, keys, tokens } = &mut self.tables;
         let forget = write.forget;
+        let AccessTables { grants, keys, tokens } = &mut self.tables;
         grants.retain(|grant| grant.until.is_none_or(|until| until >= forget.grants));
         keys.retain(|key| key.retired_at.is_none_or(|retired| retired >= forget.keys));
         tokens.retain(|token| token.expires >= forget.tokens);
-        match &write.change {
+        if let AccessChange::Grant(grant) = &write.change {
+            self.enabled = self.enabled.or(Some(grant.granted_at));
+        }
+        self.tables.apply(&write.change, self.version);
+        Some(self.version)
+    }
+}
+
+impl AccessTables {
+    /// Makes the change. A new grant gets the id `version`.
+    pub fn apply(&mut self, change: &AccessChange, version: u64) {
+        let Self { grants, keys, tokens } = self;
+        match change {
             AccessChange::Grant(grant) => {
-                self.enabled = self.enabled.or(Some(grant.granted_at));
-                grants.push(AccessGrant { id: self.version, ..grant.clone() });
+                grants.push(AccessGrant { id: version, ..grant.clone() });
             }
             AccessChange::Revoke(ids) => grants.retain(|grant| !ids.contains(&grant.id)),
             AccessChange::AddKey(key) => {
@@ -195,6 +206,5 @@ impl AccessArea {
                 }
             }
         }
-        Some(self.version)
     }
 }

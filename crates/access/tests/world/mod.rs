@@ -26,6 +26,7 @@ use turnpike_store::{SharedDatabase, StoreIncarnation};
 use turnpike_types::Timestamp;
 
 pub(crate) const CLUSTER: &str = "c";
+pub(crate) const GRANT: &str = "/turnpike.access.v1.AccessService/Grant";
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// When a world begins.
 pub(crate) const START: Timestamp = Timestamp(1_900_000_000_000_000);
@@ -149,8 +150,12 @@ impl World {
     /// A request to AccessService, by an administrator.
     pub(crate) fn asked<T>(&self, message: T) -> tonic::Request<T> {
         let admin = certificate_of(&["spiffe://c/admin/root"]);
-        let path = "/turnpike.access.v1.AccessService/Grant";
-        let admitted = call(&self.access, Call::new(path).certificate(admin)).unwrap();
+        self.asked_as(Call::new(GRANT).certificate(admin), message)
+    }
+
+    /// A request to AccessService, by the sender of `as_sent`.
+    pub(crate) fn asked_as<T>(&self, as_sent: Call, message: T) -> tonic::Request<T> {
+        let admitted = call(&self.access, as_sent).unwrap();
         let mut request = tonic::Request::new(message);
         request.extensions_mut().insert(admitted.permit);
         request.extensions_mut().insert(admitted.actor);
