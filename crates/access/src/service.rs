@@ -110,7 +110,8 @@ impl AccessApi {
                 Planned::Done(_) => return Ok((result, None)),
                 Planned::Change(change) => change,
             };
-            let write = AccessWrite { at: read.version, change, forget };
+            let stamp = rand::random();
+            let write = AccessWrite { at: read.version, stamp, change, forget };
             let Some(version) = self.db.change_access(&write).await? else { continue };
             log(&sender.actor.principal, &write.change);
             // The change is durable: if this front can't read it now, it follows later.
@@ -131,7 +132,7 @@ impl AccessApi {
     ) -> ChangeContext<'a> {
         ChangeContext {
             tables,
-            is_on: self.access.is_tls() || read.enabled.is_some(),
+            is_on: self.access.state().is_on() || read.enabled.is_some(),
             is_tls: self.access.is_tls(),
             is_admin: sender.is_admin,
             by: &sender.actor.principal,
@@ -233,6 +234,10 @@ fn log(by: &str, change: &AccessChange) {
             tracing::info!(by, token = token.id, subject = token.subject, "token issued");
         }
         AccessChange::RevokeTokens(ids, _) => tracing::info!(by, ?ids, "tokens revoked"),
+        AccessChange::RevokeCertificate(row) => {
+            tracing::info!(by, name = row.name, "certificate revoked");
+        }
+        AccessChange::RestoreCertificate(name) => tracing::info!(by, name, "certificate restored"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tokio::time::Instant;
-use turnpike_store::{AccessKey, AccessTables, AccessToken};
+use turnpike_store::{AccessKey, AccessTables, AccessToken, AccessVersion};
 use turnpike_types::Timestamp;
 
 use crate::principal::includes;
@@ -12,7 +12,7 @@ use crate::roles::grant::RoleGrant;
 /// One read of the tables.
 #[derive(Debug)]
 pub(crate) struct AccessSnapshot {
-    pub(crate) version: u64,
+    pub(crate) version: AccessVersion,
     pub(crate) enabled: Option<Timestamp>,
     /// The grants to one principal, by its name.
     exact: HashMap<String, Vec<RoleGrant>>,
@@ -30,7 +30,11 @@ pub(crate) struct Newest {
 }
 
 impl AccessSnapshot {
-    pub(crate) fn new(version: u64, enabled: Option<Timestamp>, tables: AccessTables) -> Self {
+    pub(crate) fn new(
+        version: AccessVersion,
+        enabled: Option<Timestamp>,
+        tables: AccessTables,
+    ) -> Self {
         let mut exact: HashMap<String, Vec<RoleGrant>> = HashMap::new();
         let mut prefixes = Vec::new();
         for grant in tables.grants.into_iter().filter_map(RoleGrant::of) {
