@@ -11,7 +11,7 @@ use turnpike_store::memory::Clock;
 use turnpike_types::Timestamp;
 
 use crate::certificates::CertificateHolder;
-use crate::principal::{Principal, uri_of};
+use crate::principal::{Principal, holder_of};
 use crate::refusal::{AccessRefusal, Unauthenticated};
 use crate::roles::methods::{Allows, MethodRule};
 use crate::roles::role::AccessRole;
@@ -68,8 +68,9 @@ pub struct Access(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     config: AccessConfig,
     clock: Clock,
-    /// `None` on a node, which serves members only and needs no grants.
-    pub(crate) db: Option<Arc<dyn SharedDatabase>>,
+    /// A node serves members only. It needs no grants, but the list of revoked certificates.
+    pub(crate) is_node: bool,
+    pub(crate) db: Arc<dyn SharedDatabase>,
     /// `None` before the first read.
     pub(crate) newest: RwLock<Option<Newest>>,
 }
@@ -83,12 +84,17 @@ impl std::fmt::Debug for Access {
 impl Access {
     /// Access control of a front. Nothing is allowed before the first [`Access::refresh`].
     pub fn of_front(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock) -> Self {
-        Self(Arc::new(Inner { config, clock, db: Some(db), newest: RwLock::default() }))
+        Self::new(config, db, clock, false)
     }
 
-    /// Access control of a node: its port is for members only.
-    pub fn of_node(config: AccessConfig, clock: Clock) -> Self {
-        Self(Arc::new(Inner { config, clock, db: None, newest: RwLock::default() }))
+    /// Access control of a node: its port is for members only. With TLS, nothing is allowed before the
+    /// first [`Access::refresh`].
+    pub fn of_node(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock) -> Self {
+        Self::new(config, db, clock, true)
+    }
+
+    fn new(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock, is_node: bool) -> Self {
+        Self(Arc::new(Inner { config, clock, is_node, db, newest: RwLock::default() }))
     }
 
     /// The cluster's name.
@@ -106,7 +112,7 @@ impl Access {
             return AccessState::On;
         }
         let is_open = self.0.config.is_open_to_other_hosts;
-        if self.0.db.is_none() {
+        if self.0.is_node {
             return if is_open { AccessState::Open } else { AccessState::Local };
         }
         self.newest(|newest| match newest {
@@ -157,15 +163,13 @@ impl Access {
             return Ok(Principal::Token { subject: claims.subject, id });
         }
         let peer = peer.ok_or(Unauthenticated::NoPeer)?;
-        Ok(match uri_of(&peer.certificates, &self.0.config.cluster)? {
-            Some(uri) => Principal::Certificate { uri },
-            None => Principal::Anonymous,
-        })
+        let holder = holder_of(&peer.certificates, &self.0.config.cluster)?;
+        Ok(holder.unwrap_or(Principal::Anonymous))
     }
 
     /// The claims of a token that is valid now.
     fn verify(&self, token: &str) -> Result<Claims, AccessRefusal> {
-        if self.0.db.is_none() {
+        if self.0.is_node {
             // A node serves members, which have certificates.
             return Err(Unauthenticated::UnknownKey.into());
         }
@@ -216,6 +220,25 @@ impl Access {
         }
     }
 
+    /// Whether the certificate is still valid: its connection may outlive it.
+    fn check_certificate(
+        &self,
+        snapshot: &AccessSnapshot,
+        principal: &Principal,
+    ) -> Result<(), Unauthenticated> {
+        let Principal::Certificate { uri, presented } = principal else { return Ok(()) };
+        if snapshot.revoked.contains(&uri.to_string()) {
+            return Err(Unauthenticated::RevokedCertificate);
+        }
+        match presented {
+            Some(own) if snapshot.revoked.contains(&own.serial) => {
+                Err(Unauthenticated::RevokedCertificate)
+            }
+            Some(own) if self.now() >= own.expires => Err(Unauthenticated::CertificateExpired),
+            _ => Ok(()),
+        }
+    }
+
     /// What the principal may do with the method, at this moment.
     ///
     /// # Errors
@@ -229,7 +252,7 @@ impl Access {
         let holder = principal.holder_in(&self.0.config.cluster);
         let is_member = holder.is_some_and(CertificateHolder::is_member);
         let is_near = address.is_some_and(|address| self.is_near(address));
-        if self.0.db.is_none() {
+        if self.0.is_node {
             return self.decide_on_node(principal, is_member, is_near, rule);
         }
         let (snapshot, is_old) = self.snapshot()?;
@@ -251,6 +274,7 @@ impl Access {
         if let Principal::Token { id: Some(id), .. } = principal {
             self.check_token(&snapshot, id)?;
         }
+        self.check_certificate(&snapshot, principal)?;
         match rule.allows {
             Allows::Everyone | Allows::Authenticated => Ok(PermitScope::Everything),
             Allows::Members if is_member => Ok(PermitScope::Everything),
@@ -285,6 +309,12 @@ impl Access {
         };
         if *principal == Principal::Anonymous && !is_member {
             return Err(Unauthenticated::NoCredentials.into());
+        }
+        if matches!(principal, Principal::Certificate { .. }) {
+            // An old list counts too: without the database a node can't do anything, and the cluster
+            // must go on as soon as the database does.
+            let (snapshot, _) = self.snapshot()?;
+            self.check_certificate(&snapshot, principal)?;
         }
         match rule.allows {
             Allows::Members | Allows::Authenticated if is_member => Ok(PermitScope::Everything),

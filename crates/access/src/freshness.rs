@@ -25,15 +25,15 @@ impl Access {
     /// # Errors
     /// The database can't be read. The former tables stay in force until they are too old.
     pub async fn refresh(&self) -> StoreResult<()> {
-        let Some(db) = &self.0.db else { return Ok(()) };
         let read_at = Instant::now();
         let known = self.newest(|newest| newest.map(|newest| newest.snapshot.version));
-        let read = tokio::time::timeout(READ_LIMIT, db.access(known)).await.map_err(|_| {
-            StoreError::Unavailable {
-                doing: "read access control",
-                cause: format!("no answer within {READ_LIMIT:?}"),
-            }
-        })??;
+        let read =
+            tokio::time::timeout(READ_LIMIT, self.0.db.access(known)).await.map_err(|_| {
+                StoreError::Unavailable {
+                    doing: "read access control",
+                    cause: format!("no answer within {READ_LIMIT:?}"),
+                }
+            })??;
         self.take(read, read_at);
         Ok(())
     }
@@ -75,6 +75,10 @@ impl Access {
                 Ok(()) if is_failing => tracing::info!("the grants of roles can be read again"),
                 Ok(()) => {}
                 Err(error) if is_failing => tracing::debug!(%error, "grants can't be read"),
+                Err(error) if self.0.is_node => tracing::warn!(
+                    %error,
+                    "the list of revoked certificates can't be read: the last one counts"
+                ),
                 Err(error) => tracing::warn!(
                     %error,
                     "the grants of roles can't be read: after {STALE_AFTER:?} nothing is allowed"

@@ -64,12 +64,13 @@ pub mod tokens;
 pub use access::{Access, AccessConfig, AccessState};
 pub use actor::Actor;
 pub use changes::{
-    GRANTS_MAX, GRANTS_OF_ONE_MAX, KEYS_MAX, SOURCES_MAX, TOKEN_DAYS_MAX, TOKENS_MAX,
+    GRANTS_MAX, GRANTS_OF_ONE_MAX, KEYS_MAX, REVOKED_CERTIFICATES_MAX, SOURCES_MAX, TOKEN_DAYS_MAX,
+    TOKENS_MAX,
 };
 pub use freshness::{REFRESH, STALE_AFTER};
 pub use guard::{Guard, GuardLayer};
 pub use permit::{Guarded, Permit};
-pub use principal::{Principal, SUBJECT_BYTES_MAX, check_subject};
+pub use principal::{PresentedCertificate, Principal, SUBJECT_BYTES_MAX, check_subject};
 pub use refusal::{AccessRefusal, Unauthenticated};
 pub use request_layer::RequestIdLayer;
-pub use service::AccessApi;
+pub use service::{AccessApi, Recovery};

@@ -1,6 +1,6 @@
 //! The tables of access control in memory, indexed for decisions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 use turnpike_store::{AccessKey, AccessTables, AccessToken, AccessVersion};
@@ -20,6 +20,8 @@ pub(crate) struct AccessSnapshot {
     prefixes: Vec<RoleGrant>,
     pub(crate) keys: HashMap<u64, AccessKey>,
     pub(crate) tokens: HashMap<String, AccessToken>,
+    /// The URIs and serial numbers of certificates that were revoked.
+    pub(crate) revoked: HashSet<String>,
 }
 
 /// The newest read, and when it began.
@@ -51,6 +53,7 @@ impl AccessSnapshot {
             prefixes,
             keys: tables.keys.into_iter().map(|key| (key.id, key)).collect(),
             tokens: tables.tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
+            revoked: tables.revoked.into_iter().map(|row| row.name).collect(),
         }
     }
 

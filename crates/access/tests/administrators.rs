@@ -1,15 +1,18 @@
 //! An administrator remains after each change that is accepted.
 
 use proptest::prelude::*;
+use prost::Message as _;
 use tonic::Code;
-use turnpike_access::AccessState;
 use turnpike_access::tokens::form::{Claims, SigningKey, key_id};
+use turnpike_access::{AccessState, Actor, KEYS_MAX, Recovery};
 use turnpike_proto::access::v1::access_service_server::AccessService as _;
 use turnpike_proto::access::v1::revoke_token_request::Which;
 use turnpike_proto::access::v1::{
     AddKeyRequest, AddTokenRequest, GrantRequest, RetireKeyRequest, RevokeRequest,
     RevokeTokenRequest,
 };
+use turnpike_proto::audit::v1::Entry;
+use turnpike_store::AuditSelection;
 use turnpike_types::Timestamp;
 
 use crate::world::{Call, GRANT, HOUR_US, World, granted};
@@ -198,6 +201,38 @@ async fn an_administrator_by_certificate_may_revoke_every_grant() {
     let request = RevokeRequest { principal: "token:a".into(), role: "admin".into() };
     world.api.revoke(world.asked(request)).await.unwrap();
     world.grant(granted("token:a", "admin")).await.unwrap();
+}
+
+/// The last token has expired, so no administrator can do anything. All places for keys are taken.
+#[tokio::test]
+async fn an_operator_of_the_database_makes_an_administrator_when_there_is_none() {
+    let mut cluster = Cluster::on().await;
+    for _ in 1..KEYS_MAX {
+        cluster.change(Change::AddKey).await.unwrap();
+    }
+    cluster.world.pass(HOUR_US);
+    assert!(cluster.administrator().is_none());
+    let (key, _) = SigningKey::generate().unwrap();
+    let claims = cluster.world.claims(&key, "rescue");
+    let public_key = key.public_key().unwrap();
+    let recovery = Recovery { public_key, claims: claims.clone() };
+    let local = Actor {
+        principal: "local:op".to_owned(),
+        address: "local".to_owned(),
+        request_id: "r".to_owned(),
+    };
+    for _ in 0..2 {
+        cluster.world.api.recover(local.clone(), &recovery).await.unwrap();
+    }
+    cluster.world.access.refresh().await.unwrap();
+    cluster.tokens.push(key.sign(&claims).unwrap());
+    assert!(cluster.administrator().is_some());
+    let rows = cluster.world.db.read_audit(&AuditSelection::after(0)).await.unwrap();
+    let entries = rows.into_iter().map(|row| Entry::decode(row.body).unwrap());
+    let local: Vec<String> =
+        entries.filter(|entry| entry.principal == "local:op").map(|entry| entry.action).collect();
+    let each = ["key.add", "key.add", "token.issue", "token.issue", "access.grant", "access.grant"];
+    assert_eq!(local, each, "an intent and an outcome each, and none for the repetition");
 }
 
 fn a_change() -> impl Strategy<Value = Change> {

@@ -85,6 +85,8 @@ async fn a_grant_that_would_have_no_effect_or_another_one_is_refused() {
         granted("token:a b", "auditor"),
         granted("*", "auditor"),
         granted("spiffe://c/*", "auditor"),
+        granted("spiffe://cc/client/a", "auditor"),
+        granted("spiffe://d/client/*", "auditor"),
         granted("token:a", "auditors"),
         granted("token:a", ""),
         granted("token:a", "consumer"),

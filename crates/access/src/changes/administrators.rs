@@ -74,6 +74,10 @@ fn has_lasting(context: ChangeContext<'_>, tables: &AccessTables) -> bool {
     !credentials(context, tables, at, true).is_empty()
 }
 
+fn is_revoked(tables: &AccessTables, uri: &str) -> bool {
+    tables.revoked.iter().any(|row| row.name == uri)
+}
+
 /// How principals are administrators from the first to the second instant; with `is_endless` only by
 /// grants without an end.
 fn credentials<'a>(
@@ -97,7 +101,7 @@ fn credentials<'a>(
                 let own = tables.tokens.iter().filter(|token| token.subject == name);
                 found.extend(own.filter(is_valid).map(|token| (grant.id, Some(&*token.id))));
             }
-            None if context.is_tls => {
+            None if context.is_tls && !is_revoked(tables, &grant.principal) => {
                 found.insert((grant.id, None));
             }
             None => {}

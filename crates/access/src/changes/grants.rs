@@ -16,9 +16,9 @@ pub(crate) fn grant(
     context: ChangeContext<'_>,
     request: GrantRequest,
 ) -> Result<Planned, ChangeRefusal> {
-    let ChangeContext { tables, by, now, .. } = context;
+    let ChangeContext { tables, by, now, is_recovery, .. } = context;
     let GrantRequest { principal, role, accounts, sources, consumer, until_us } = request;
-    check_pattern(&principal).map_err(ChangeRefusal::Invalid)?;
+    check_pattern(&principal, context.cluster).map_err(ChangeRefusal::Invalid)?;
     let role = AccessRole::named(&role).map_err(ChangeRefusal::Invalid)?;
     let accounts = accounts.map(span).transpose()?;
     check_limits(role, accounts, &sources, &consumer)?;
@@ -50,14 +50,14 @@ pub(crate) fn grant(
     if let Some(same) = tables.grants.iter().find(is_same) {
         return Ok(Planned::Done(same.id));
     }
-    if tables.grants.len() >= GRANTS_MAX {
+    if !is_recovery && tables.grants.len() >= GRANTS_MAX {
         return Err(ChangeRefusal::Full(format!(
             "there are {GRANTS_MAX} grants: revoke some, or grant to a prefix such as \
              spiffe://CLUSTER/client/*"
         )));
     }
     let own = tables.grants.iter().filter(|grant| grant.principal == row.principal);
-    if own.count() >= GRANTS_OF_ONE_MAX {
+    if !is_recovery && own.count() >= GRANTS_OF_ONE_MAX {
         return Err(ChangeRefusal::Full(format!(
             "{} has {GRANTS_OF_ONE_MAX} grants: revoke some, or grant wider ranges",
             row.principal

@@ -3,10 +3,12 @@
 //! ```text
 //!   grants.rs          roles of principals
 //!   tokens.rs          keys, and the tokens that they sign
+//!   certificates.rs    revocations of certificates
 //!   administrators.rs  whether an administrator remains after a change
 //! ```
 
 mod administrators;
+mod certificates;
 mod grants;
 mod tokens;
 
@@ -14,6 +16,7 @@ use tonic::Status;
 use turnpike_store::{AccessChange, AccessForget, AccessTables};
 use turnpike_types::Timestamp;
 
+pub(crate) use certificates::{restore_certificate, revocable, revoke_certificate};
 pub(crate) use grants::{grant, revoke};
 pub(crate) use tokens::{add_key, add_token, retire_key, revoke_tokens};
 
@@ -27,6 +30,8 @@ pub const SOURCES_MAX: usize = 100;
 pub const KEYS_MAX: usize = 16;
 /// The most tokens, including those that expired within a day.
 pub const TOKENS_MAX: usize = 10_000;
+/// The most revocations of certificates.
+pub const REVOKED_CERTIFICATES_MAX: usize = 1_000;
 /// The longest lifetime of a token.
 pub const TOKEN_DAYS_MAX: i64 = 90;
 
@@ -83,7 +88,13 @@ pub(crate) struct ChangeContext<'a> {
     pub(crate) is_tls: bool,
     /// Whether an administrator changes it, by its certificate.
     pub(crate) is_admin: bool,
+    /// Whether an operator of the shared database makes the change, because no administrator can. The
+    /// limits on numbers do not count then.
+    pub(crate) is_recovery: bool,
     pub(crate) by: &'a str,
+    /// The serial number of the certificate by which the change is made.
+    pub(crate) serial: Option<&'a str>,
+    pub(crate) cluster: &'a str,
     pub(crate) now: Timestamp,
 }
 

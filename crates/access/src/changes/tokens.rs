@@ -29,7 +29,7 @@ pub(crate) fn add_key(
         None => {}
     }
     let valid = context.tables.keys.iter().filter(|key| key.retired_at.is_none());
-    if valid.count() >= KEYS_MAX {
+    if !context.is_recovery && valid.count() >= KEYS_MAX {
         return Err(ChangeRefusal::Full(format!(
             "there are {KEYS_MAX} keys: retire one with `turnpike access key retire ID`"
         )));
@@ -67,7 +67,7 @@ pub(crate) fn add_token(
     context: ChangeContext<'_>,
     request: AddTokenRequest,
 ) -> Result<Planned, ChangeRefusal> {
-    let ChangeContext { tables, by, now, .. } = context;
+    let ChangeContext { tables, by, now, is_recovery, .. } = context;
     let AddTokenRequest { token_id, key_id, subject, not_before_us, expires_us } = request;
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if token_id.len() != 32 || !token_id.bytes().all(is_hex) {
@@ -107,8 +107,8 @@ pub(crate) fn add_token(
         }
         return Err(ChangeRefusal::Conflict("another token has this id".to_owned()));
     }
-    let kept = |token: &&AccessToken| token.expires >= forget(now).tokens;
-    if tables.tokens.iter().filter(kept).count() >= TOKENS_MAX {
+    let kept = |token: &&AccessToken| !forget(now).has(token);
+    if !is_recovery && tables.tokens.iter().filter(kept).count() >= TOKENS_MAX {
         return Err(ChangeRefusal::Full(format!(
             "there are {TOKENS_MAX} tokens, with those that expired within a day: issue longer ones, \
              or fewer"

@@ -244,9 +244,19 @@ pub(crate) fn call(access: &Access, call: Call) -> Result<Admitted, Status> {
 
 /// A certificate with these URIs among its alternative names. The listener checks who signed it.
 pub(crate) fn certificate_of(uris: &[&str]) -> CertificateDer<'static> {
+    certificate_until(uris, 4_000_000_000, 1)
+}
+
+/// Such a certificate, with its last second of validity and its serial number.
+pub(crate) fn certificate_until(uris: &[&str], end_s: i64, serial: u64) -> CertificateDer<'static> {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     let names = uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap()));
     params.subject_alt_names = names.collect();
+    params.not_after = std::time::SystemTime::UNIX_EPOCH
+        .checked_add(std::time::Duration::from_secs(end_s.cast_unsigned()))
+        .unwrap()
+        .into();
+    params.serial_number = Some(serial.into());
     let key = rcgen::KeyPair::generate().unwrap();
     params.self_signed(&key).unwrap().der().clone()
 }
