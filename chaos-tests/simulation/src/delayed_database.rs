@@ -12,13 +12,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
-    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
-    CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
-    CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation,
-    OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
-    Rebinding, SegmentRow, StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
+    AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
+    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
+    RebindOutcome, Rebinding, SegmentRow, StoreError, StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
@@ -292,7 +292,7 @@ impl CursorStore for DelayedDatabase {
 
 #[async_trait]
 impl AccessStore for DelayedDatabase {
-    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+    async fn access(&self, known: Option<AccessVersion>) -> StoreResult<AccessRead> {
         self.db.access(known).await
     }
 

@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tokio::time::{Instant, MissedTickBehavior};
 use turnpike_listen::Peer;
+use turnpike_store::SharedDatabase;
 use turnpike_store::memory::Clock;
-use turnpike_store::{SharedDatabase, StoreError, StoreResult};
 use turnpike_types::Timestamp;
 
 use crate::certificates::CertificateHolder;
-use crate::principal::{Principal, uri_of};
+use crate::principal::{Principal, holder_of};
 use crate::refusal::{AccessRefusal, Unauthenticated};
 use crate::roles::methods::{Allows, MethodRule};
 use crate::roles::role::AccessRole;
@@ -21,15 +19,8 @@ use crate::scope::PermitScope;
 use crate::tables::{AccessSnapshot, Newest};
 use crate::tokens::form::{Claims, TOKEN_CHARS_MAX, verified};
 
-/// How often a front reads the tables.
-pub const REFRESH: Duration = Duration::from_secs(1);
-/// A read of the tables that takes longer is given up and repeated.
-const READ_LIMIT: Duration = Duration::from_secs(2);
-/// When the newest read of the tables is older, nothing is allowed that needs a grant or a token.
-/// This is also the longest time for which a revoked grant can stay in force.
-pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// A token may be used this long before its first instant, because clocks differ.
-const CLOCK_SKEW_US: i64 = 60_000_000;
+pub(crate) const CLOCK_SKEW_US: i64 = 60_000_000;
 
 /// The settings of access control in one process.
 #[derive(Clone, Debug)]
@@ -72,15 +63,16 @@ impl AccessState {
 
 /// Access control of one process. Clones share its state.
 #[derive(Clone)]
-pub struct Access(Arc<Inner>);
+pub struct Access(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     config: AccessConfig,
     clock: Clock,
-    /// `None` on a node, which serves members only and needs no grants.
-    db: Option<Arc<dyn SharedDatabase>>,
+    /// A node serves members only. It needs no grants, but the list of revoked certificates.
+    pub(crate) is_node: bool,
+    pub(crate) db: Arc<dyn SharedDatabase>,
     /// `None` before the first read.
-    newest: RwLock<Option<Newest>>,
+    pub(crate) newest: RwLock<Option<Newest>>,
 }
 
 impl std::fmt::Debug for Access {
@@ -92,12 +84,17 @@ impl std::fmt::Debug for Access {
 impl Access {
     /// Access control of a front. Nothing is allowed before the first [`Access::refresh`].
     pub fn of_front(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock) -> Self {
-        Self(Arc::new(Inner { config, clock, db: Some(db), newest: RwLock::default() }))
+        Self::new(config, db, clock, false)
     }
 
-    /// Access control of a node: its port is for members only.
-    pub fn of_node(config: AccessConfig, clock: Clock) -> Self {
-        Self(Arc::new(Inner { config, clock, db: None, newest: RwLock::default() }))
+    /// Access control of a node: its port is for members only. With TLS, nothing is allowed before the
+    /// first [`Access::refresh`].
+    pub fn of_node(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock) -> Self {
+        Self::new(config, db, clock, true)
+    }
+
+    fn new(config: AccessConfig, db: Arc<dyn SharedDatabase>, clock: Clock, is_node: bool) -> Self {
+        Self(Arc::new(Inner { config, clock, is_node, db, newest: RwLock::default() }))
     }
 
     /// The cluster's name.
@@ -115,7 +112,7 @@ impl Access {
             return AccessState::On;
         }
         let is_open = self.0.config.is_open_to_other_hosts;
-        if self.0.db.is_none() {
+        if self.0.is_node {
             return if is_open { AccessState::Open } else { AccessState::Local };
         }
         self.newest(|newest| match newest {
@@ -131,72 +128,8 @@ impl Access {
         self.0.config.is_tls
     }
 
-    /// Reads the tables if they have changed.
-    ///
-    /// # Errors
-    /// The database can't be read. The former tables stay in force until they are too old.
-    pub async fn refresh(&self) -> StoreResult<()> {
-        let Some(db) = &self.0.db else { return Ok(()) };
-        let read_at = Instant::now();
-        let known = self.newest(|newest| newest.map(|newest| newest.snapshot.version));
-        let read = tokio::time::timeout(READ_LIMIT, db.access(known)).await.map_err(|_| {
-            StoreError::Unavailable {
-                doing: "read access control",
-                cause: format!("no answer within {READ_LIMIT:?}"),
-            }
-        })??;
-        let fresh =
-            read.tables.map(|tables| AccessSnapshot::new(read.version, read.enabled, tables));
-        let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
-        match (fresh, newest.as_mut()) {
-            // A read that began earlier ended later: the newer one stays.
-            (_, Some(present)) if present.read_at > read_at => {}
-            (Some(snapshot), _) => {
-                *newest = Some(Newest { snapshot: Arc::new(snapshot), read_at });
-            }
-            (None, Some(present)) => present.read_at = read_at,
-            (None, None) => {}
-        }
-        Ok(())
-    }
-
-    /// Reads the tables again and again. Never returns.
-    pub async fn keep_fresh(self) {
-        let mut ticks = tokio::time::interval(REFRESH);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_failing = false;
-        loop {
-            ticks.tick().await;
-            match self.refresh().await {
-                Ok(()) if is_failing => tracing::info!("the grants of roles can be read again"),
-                Ok(()) => {}
-                Err(error) if is_failing => tracing::debug!(%error, "grants can't be read"),
-                Err(error) => tracing::warn!(
-                    %error,
-                    "the grants of roles can't be read: after {STALE_AFTER:?} nothing is allowed"
-                ),
-            }
-            is_failing = self.newest(|newest| {
-                newest.is_none_or(|newest| newest.read_at.elapsed() > REFRESH * 2)
-            });
-        }
-    }
-
-    fn newest<T>(&self, read: impl FnOnce(Option<&Newest>) -> T) -> T {
+    pub(crate) fn newest<T>(&self, read: impl FnOnce(Option<&Newest>) -> T) -> T {
         read(self.0.newest.read().unwrap_or_else(PoisonError::into_inner).as_ref())
-    }
-
-    /// The newest tables. While access control is off, old tables count too: whoever switches it on
-    /// reaches the database, and so does this front soon.
-    fn snapshot(&self) -> Result<Arc<AccessSnapshot>, AccessRefusal> {
-        self.newest(|newest| {
-            let newest = newest.ok_or(AccessRefusal::Stale)?;
-            let is_old = newest.read_at.elapsed() > STALE_AFTER;
-            if is_old && self.is_on(&newest.snapshot) {
-                return Err(AccessRefusal::Stale);
-            }
-            Ok(Arc::clone(&newest.snapshot))
-        })
     }
 
     fn is_on(&self, snapshot: &AccessSnapshot) -> bool {
@@ -205,7 +138,7 @@ impl Access {
 
     /// Whether a client at this address may do everything while access control is off.
     fn is_near(&self, address: SocketAddr) -> bool {
-        address.ip().to_canonical().is_loopback() || self.0.config.is_open_to_other_hosts
+        is_loopback(address) || self.0.config.is_open_to_other_hosts
     }
 
     /// Who sends the request. A token counts before a certificate, because a client chooses it for
@@ -230,19 +163,20 @@ impl Access {
             return Ok(Principal::Token { subject: claims.subject, id });
         }
         let peer = peer.ok_or(Unauthenticated::NoPeer)?;
-        Ok(match uri_of(&peer.certificates, &self.0.config.cluster)? {
-            Some(uri) => Principal::Certificate { uri },
-            None => Principal::Anonymous,
-        })
+        let holder = holder_of(&peer.certificates, &self.0.config.cluster)?;
+        Ok(holder.unwrap_or(Principal::Anonymous))
     }
 
     /// The claims of a token that is valid now.
     fn verify(&self, token: &str) -> Result<Claims, AccessRefusal> {
-        if self.0.db.is_none() {
+        if self.0.is_node {
             // A node serves members, which have certificates.
             return Err(Unauthenticated::UnknownKey.into());
         }
-        let snapshot = self.snapshot()?;
+        let (snapshot, is_old) = self.snapshot()?;
+        if is_old && self.is_on(&snapshot) {
+            return Err(AccessRefusal::Stale);
+        }
         let claims = verified(token, |id| match snapshot.keys.get(&id) {
             None => Err(Unauthenticated::UnknownKey),
             Some(key) if key.retired_at.is_some() => Err(Unauthenticated::RetiredKey),
@@ -286,6 +220,25 @@ impl Access {
         }
     }
 
+    /// Whether the certificate is still valid: its connection may outlive it.
+    fn check_certificate(
+        &self,
+        snapshot: &AccessSnapshot,
+        principal: &Principal,
+    ) -> Result<(), Unauthenticated> {
+        let Principal::Certificate { uri, presented } = principal else { return Ok(()) };
+        if snapshot.revoked.contains(&uri.to_string()) {
+            return Err(Unauthenticated::RevokedCertificate);
+        }
+        match presented {
+            Some(own) if snapshot.revoked.contains(&own.serial) => {
+                Err(Unauthenticated::RevokedCertificate)
+            }
+            Some(own) if self.now() >= own.expires => Err(Unauthenticated::CertificateExpired),
+            _ => Ok(()),
+        }
+    }
+
     /// What the principal may do with the method, at this moment.
     ///
     /// # Errors
@@ -299,16 +252,21 @@ impl Access {
         let holder = principal.holder_in(&self.0.config.cluster);
         let is_member = holder.is_some_and(CertificateHolder::is_member);
         let is_near = address.is_some_and(|address| self.is_near(address));
-        if self.0.db.is_none() {
+        if self.0.is_node {
             return self.decide_on_node(principal, is_member, is_near, rule);
         }
-        let snapshot = self.snapshot()?;
+        let (snapshot, is_old) = self.snapshot()?;
         if !self.is_on(&snapshot) {
-            return if is_near {
-                Ok(PermitScope::Everything)
-            } else {
-                Err(Unauthenticated::NotLocal.into())
+            // Another front may have switched access control on since. A cluster on one machine
+            // goes on while its database can't be read.
+            return match is_near {
+                true if !is_old || address.is_some_and(is_loopback) => Ok(PermitScope::Everything),
+                true => Err(AccessRefusal::Stale),
+                false => Err(Unauthenticated::NotLocal.into()),
             };
+        }
+        if is_old {
+            return Err(AccessRefusal::Stale);
         }
         if *principal == Principal::Anonymous {
             return Err(Unauthenticated::NoCredentials.into());
@@ -316,6 +274,7 @@ impl Access {
         if let Principal::Token { id: Some(id), .. } = principal {
             self.check_token(&snapshot, id)?;
         }
+        self.check_certificate(&snapshot, principal)?;
         match rule.allows {
             Allows::Everyone | Allows::Authenticated => Ok(PermitScope::Everything),
             Allows::Members if is_member => Ok(PermitScope::Everything),
@@ -351,12 +310,22 @@ impl Access {
         if *principal == Principal::Anonymous && !is_member {
             return Err(Unauthenticated::NoCredentials.into());
         }
+        if matches!(principal, Principal::Certificate { .. }) {
+            // An old list counts too: without the database a node can't do anything, and the cluster
+            // must go on as soon as the database does.
+            let (snapshot, _) = self.snapshot()?;
+            self.check_certificate(&snapshot, principal)?;
+        }
         match rule.allows {
             Allows::Members | Allows::Authenticated if is_member => Ok(PermitScope::Everything),
             Allows::Everyone => Ok(PermitScope::Everything),
             _ => Err(not_allowed(principal, rule)),
         }
     }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn not_allowed(principal: &Principal, rule: &MethodRule) -> AccessRefusal {

@@ -10,7 +10,7 @@
 //!               guard.rs      before its body is read
 //!                 |  principal.rs   certificate URI, token, or anonymous
 //!                 |  tokens/        form and signature of tokens, and the files of their keys
-//!                 |  access.rs      decides, by
+//!                 |  access.rs      decides, by tables that freshness.rs keeps fresh:
 //!                 |    roles/methods.rs   the table: method -> roles
 //!                 |    tables.rs          grants, keys and tokens, as last read
 //!                 |    roles/grant.rs     what a grant covers
@@ -28,9 +28,9 @@
 //! - A method without a row in the table of roles is refused.
 //! - Access control is off only while the listener accepts connections without TLS and no grant was
 //!   ever made. Then only clients on the same machine may send requests, unless the operator asked
-//!   for more.
+//!   for more. It never goes off in a running process.
 //! - A decision uses tables that were read within [`STALE_AFTER`]; without such tables nothing is
-//!   allowed. So a revoked grant or token is refused after that time at the latest, and usually
+//!   allowed, except to clients on the same machine while access control is off. So a revoked grant or token is refused after that time at the latest, and usually
 //!   after [`REFRESH`]. Streams are decided again for each batch.
 //! - A token is valid only if its signature, its times, its audience and its row in the shared
 //!   database agree.
@@ -48,6 +48,7 @@ pub mod actor;
 pub mod audit;
 pub mod certificates;
 mod changes;
+mod freshness;
 mod guard;
 mod permit;
 mod principal;
@@ -60,14 +61,16 @@ mod service;
 mod tables;
 pub mod tokens;
 
-pub use access::{Access, AccessConfig, AccessState, REFRESH, STALE_AFTER};
+pub use access::{Access, AccessConfig, AccessState};
 pub use actor::Actor;
 pub use changes::{
-    GRANTS_MAX, GRANTS_OF_ONE_MAX, KEYS_MAX, SOURCES_MAX, TOKEN_DAYS_MAX, TOKENS_MAX,
+    GRANTS_MAX, GRANTS_OF_ONE_MAX, KEYS_MAX, REVOKED_CERTIFICATES_MAX, SOURCES_MAX, TOKEN_DAYS_MAX,
+    TOKENS_MAX,
 };
+pub use freshness::{REFRESH, STALE_AFTER};
 pub use guard::{Guard, GuardLayer};
 pub use permit::{Guarded, Permit};
-pub use principal::{Principal, SUBJECT_BYTES_MAX, check_subject};
+pub use principal::{PresentedCertificate, Principal, SUBJECT_BYTES_MAX, check_subject};
 pub use refusal::{AccessRefusal, Unauthenticated};
 pub use request_layer::RequestIdLayer;
-pub use service::AccessApi;
+pub use service::{AccessApi, Recovery};

@@ -129,6 +129,15 @@ impl Permit {
         })
     }
 
+    /// The serial number of the certificate by which the request is sent.
+    pub(crate) fn serial(&self) -> Option<&str> {
+        let decided = self.decided.as_ref()?;
+        match decided.principal.as_ref() {
+            Principal::Certificate { presented: Some(presented), .. } => Some(&presented.serial),
+            _ => None,
+        }
+    }
+
     /// The permit as of now: a stream may outlive a grant or a token.
     ///
     /// # Errors

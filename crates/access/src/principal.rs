@@ -1,9 +1,10 @@
 //! Who sends a request.
 
 use rustls_pki_types::CertificateDer;
+use turnpike_types::{Timestamp, capped};
 
 use crate::actor::ANONYMOUS;
-use crate::certificates::{CertificateHolder, CertificateUri, uri_in};
+use crate::certificates::{CertificateFacts, CertificateHolder, CertificateUri, uri_in};
 use crate::refusal::Unauthenticated;
 
 /// The most bytes of the name of a token.
@@ -16,6 +17,9 @@ pub enum Principal {
     Certificate {
         /// The URI.
         uri: CertificateUri,
+        /// What the certificate states beside the URI; `None` for the question what any certificate
+        /// with this URI may do.
+        presented: Option<PresentedCertificate>,
     },
     /// The holder of a token.
     Token {
@@ -29,11 +33,20 @@ pub enum Principal {
     Anonymous,
 }
 
+/// What the certificate of a request states, and the handshake verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedCertificate {
+    /// The serial number, in hexadecimal digits.
+    pub serial: String,
+    /// The first instant at which the certificate is not valid any more.
+    pub expires: Timestamp,
+}
+
 impl Principal {
     /// The name by which roles are granted.
     pub fn name(&self) -> String {
         match self {
-            Self::Certificate { uri } => uri.to_string(),
+            Self::Certificate { uri, .. } => uri.to_string(),
             Self::Token { subject, .. } => format!("token:{subject}"),
             Self::Anonymous => ANONYMOUS.to_owned(),
         }
@@ -54,27 +67,35 @@ impl Principal {
         if name.contains('*') {
             return Err(format!("{name:?} is a prefix: name one principal"));
         }
-        Ok(Self::Certificate { uri: parsed_uri(name)? })
+        Ok(Self::Certificate { uri: parsed_uri(name)?, presented: None })
     }
 
     /// Whose certificate it is in this cluster; `None` for other principals.
     pub(crate) fn holder_in(&self, cluster: &str) -> Option<CertificateHolder> {
-        let Self::Certificate { uri } = self else { return None };
+        let Self::Certificate { uri, .. } = self else { return None };
         (uri.cluster == cluster).then_some(uri.holder)
     }
 }
 
-/// The URI of the client's certificate in this cluster; `None` if the client presented none.
+/// The holder of the client's certificate in this cluster; `None` if the client presented none.
 ///
 /// # Errors
 /// The certificate names no principal, or one of another cluster.
-pub(crate) fn uri_of(
+pub(crate) fn holder_of(
     certificates: &[CertificateDer<'_>],
     cluster: &str,
-) -> Result<Option<CertificateUri>, Unauthenticated> {
+) -> Result<Option<Principal>, Unauthenticated> {
     let Some(own) = certificates.first() else { return Ok(None) };
     let uri = uri_in(own).map_err(|_| Unauthenticated::BadCertificate)?;
-    if uri.cluster == cluster { Ok(Some(uri)) } else { Err(Unauthenticated::OtherCluster) }
+    if uri.cluster != cluster {
+        return Err(Unauthenticated::OtherCluster);
+    }
+    let facts = CertificateFacts::read(own).map_err(|_| Unauthenticated::BadCertificate)?;
+    // The certificate is valid through the whole of its last second.
+    let expires_us = facts.not_after_s.saturating_add(1).saturating_mul(1_000_000);
+    let presented =
+        PresentedCertificate { serial: facts.serial, expires: Timestamp(capped(expires_us)) };
+    Ok(Some(Principal::Certificate { uri, presented: Some(presented) }))
 }
 
 /// Refuses text that is no name of a token.
@@ -91,11 +112,12 @@ pub fn check_subject(subject: &str) -> Result<(), String> {
     ))
 }
 
-/// Refuses text that is neither a principal that can be granted a role nor a prefix of such.
+/// Refuses text that is neither a principal of this cluster that can be granted a role nor a prefix of
+/// such.
 ///
 /// # Errors
 /// What a principal looks like.
-pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
+pub(crate) fn check_pattern(pattern: &str, cluster: &str) -> Result<(), String> {
     if pattern == ANONYMOUS {
         return Err("nothing can be granted to requests without certificate and token".to_owned());
     }
@@ -110,10 +132,18 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
         }
         None => pattern.to_owned(),
     };
-    parsed_uri(&one).map(drop)
+    check_cluster(&parsed_uri(&one)?, cluster)
 }
 
-fn parsed_uri(uri: &str) -> Result<CertificateUri, String> {
+/// Refuses a URI of another cluster, which no certificate of this one has.
+pub(crate) fn check_cluster(uri: &CertificateUri, cluster: &str) -> Result<(), String> {
+    if uri.cluster == cluster {
+        return Ok(());
+    }
+    Err(format!("{uri} is of another cluster: the URIs of this one begin with spiffe://{cluster}/"))
+}
+
+pub(crate) fn parsed_uri(uri: &str) -> Result<CertificateUri, String> {
     uri.parse().map_err(|why| {
         format!("{uri:?} is no principal: write token:NAME or spiffe://CLUSTER/KIND/NAME ({why})")
     })
@@ -163,7 +193,7 @@ mod tests {
     #[test]
     fn a_principal_that_no_request_can_have_is_refused() {
         for good in ["token:a-b.c_1", "spiffe://c/client/a", "spiffe://c/client/*"] {
-            assert_eq!(check_pattern(good), Ok(()), "{good}");
+            assert_eq!(check_pattern(good, "c"), Ok(()), "{good}");
         }
         for bad in [
             "",
@@ -183,10 +213,12 @@ mod tests {
             "spiffe:///client/a",
             "spiffe://c/client/\u{e4}",
             "spiffe://c/client/a\nb",
+            "spiffe://cc/client/a",
+            "spiffe://d/client/*",
             "http://c/client/a",
         ] {
-            assert!(check_pattern(bad).is_err(), "{bad:?}");
+            assert!(check_pattern(bad, "c").is_err(), "{bad:?}");
         }
-        assert!(check_pattern(&format!("spiffe://c/client/{}", "a".repeat(256))).is_err());
+        assert!(check_pattern(&format!("spiffe://c/client/{}", "a".repeat(256)), "c").is_err());
     }
 }

@@ -19,6 +19,10 @@ pub enum Unauthenticated {
     BadCertificate,
     /// The certificate is one of another cluster.
     OtherCluster,
+    /// The certificate has expired since the connection was made.
+    CertificateExpired,
+    /// The certificate was revoked.
+    RevokedCertificate,
     /// The header is no `Bearer` token, or the token is longer than a token can be.
     BadHeader,
     /// The text is not a token of this program: a JWT, for example.

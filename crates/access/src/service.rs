@@ -1,4 +1,15 @@
 //! The access service.
+//!
+//! ```text
+//!   service.rs        the methods, and how a change is decided, recorded and carried out
+//!     testing.rs        whether a principal may call a method
+//!     certificates.rs   revocations of certificates
+//!     recovery.rs       a new administrator when none can make changes
+//! ```
+
+mod certificates;
+mod recovery;
+mod testing;
 
 use std::sync::Arc;
 
@@ -8,7 +19,9 @@ use turnpike_proto::access::v1::revoke_token_request::Which;
 use turnpike_proto::access::v1::{
     AccountSpan, AddKeyRequest, AddKeyResponse, AddTokenRequest, AddTokenResponse, Grant,
     GrantRequest, GrantResponse, Key, ListGrantsRequest, ListGrantsResponse, ListKeysRequest,
-    ListKeysResponse, ListTokensRequest, ListTokensResponse, RetireKeyRequest, RetireKeyResponse,
+    ListKeysResponse, ListRevokedCertificatesRequest, ListRevokedCertificatesResponse,
+    ListTokensRequest, ListTokensResponse, RestoreCertificateRequest, RestoreCertificateResponse,
+    RetireKeyRequest, RetireKeyResponse, RevokeCertificateRequest, RevokeCertificateResponse,
     RevokeRequest, RevokeResponse, RevokeTokenRequest, RevokeTokenResponse, TestRequest,
     TestResponse, Token,
 };
@@ -16,20 +29,16 @@ use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_store::{
     AccessChange, AccessRead, AccessTables, AccessWrite, SharedDatabase, StoreError,
 };
-use turnpike_types::{AccountNumber, Timestamp};
+use turnpike_types::Timestamp;
 
 use crate::access::Access;
 use crate::actor::Actor;
 use crate::audit::{Action, AuditLog, ChangeEnd, Intent};
-use crate::certificates::CertificateHolder;
 use crate::changes::{self, ChangeContext, ChangeRefusal, Planned};
 use crate::permit::Guarded;
-use crate::principal::Principal;
-use crate::refusal::AccessRefusal;
-use crate::roles::grant::RoleGrant;
-use crate::roles::methods::{Allows, MethodRule, method_named};
-use crate::scope::PermitScope;
 use crate::tokens::form::key_id;
+
+pub use recovery::Recovery;
 
 /// A change is decided again this often if other changes come first.
 const TRIES_MAX: usize = 20;
@@ -119,7 +128,8 @@ impl AccessApi {
                 Planned::Done(_) => return Ok((result, None)),
                 Planned::Change(change) => change,
             };
-            let write = AccessWrite { at: read.version, change, forget };
+            let stamp = rand::random();
+            let write = AccessWrite { at: read.version, stamp, change, forget };
             let Some(version) = self.db.change_access(&write).await? else { continue };
             log(&sender.actor.principal, &write.change);
             // The change is durable: if this front can't read it now, it follows later.
@@ -133,96 +143,33 @@ impl AccessApi {
     }
 
     fn context<'a>(
-        &self,
+        &'a self,
         sender: &'a Sender,
         read: &AccessRead,
         tables: &'a AccessTables,
     ) -> ChangeContext<'a> {
         ChangeContext {
             tables,
-            is_on: self.access.is_tls() || read.enabled.is_some(),
+            is_on: self.access.state().is_on() || read.enabled.is_some(),
+            is_tls: self.access.is_tls(),
             is_admin: sender.is_admin,
+            is_recovery: sender.is_recovery,
+            serial: sender.serial.as_deref(),
+            cluster: self.access.cluster(),
             by: &sender.actor.principal,
             now: self.access.now(),
-        }
-    }
-
-    /// Whether a principal may call a method, and the rule that decides.
-    fn test(&self, request: &TestRequest) -> Result<TestResponse, Status> {
-        let rule = method_named(&request.method).map_err(Status::not_found)?;
-        let principal = Principal::named(&request.principal).map_err(Status::invalid_argument)?;
-        let holder = principal.holder_in(self.access.cluster());
-        if rule.allows == Allows::Everyone {
-            return Ok(answer(true, "everyone may call it, also without authentication"));
-        }
-        if rule.allows == Allows::Members {
-            let is_member = holder.is_some_and(CertificateHolder::is_member);
-            return Ok(answer(
-                is_member,
-                "only nodes and fronts may call it, by their certificate",
-            ));
-        }
-        match self.access.decide(&principal, None, rule) {
-            Ok(PermitScope::Everything) if holder == Some(CertificateHolder::Admin) => {
-                Ok(answer(true, "the certificate of an administrator"))
-            }
-            Ok(PermitScope::Everything) => {
-                Ok(answer(true, "everyone who is authenticated may call it"))
-            }
-            Ok(PermitScope::Grants(grants)) => Ok(covered(&grants, request, rule)),
-            Err(AccessRefusal::NotAllowed { message }) => Ok(answer(false, &message)),
-            Err(AccessRefusal::Unauthenticated(_)) if principal != Principal::Anonymous => {
-                Ok(answer(
-                    true,
-                    "access control is off: every client on the machine of a front may do everything",
-                ))
-            }
-            Err(AccessRefusal::Unauthenticated(_)) => Ok(answer(
-                false,
-                "a request without certificate and token is refused, except from the machine of a \
-                 front while access control is off",
-            )),
-            Err(refusal) => Err(refusal.status()),
-        }
-    }
-}
-
-fn answer(allowed: bool, rule: &str) -> TestResponse {
-    TestResponse { allowed, rule: rule.to_owned() }
-}
-
-/// The first grant that covers what the request names, or all grants that do not.
-fn covered(grants: &[RoleGrant], request: &TestRequest, rule: &MethodRule) -> TestResponse {
-    let account = request.account_number.map(AccountNumber);
-    let is_ingest = rule.path.contains(".IngestService/");
-    let covers = |grant: &&RoleGrant| {
-        let accounts = match account {
-            Some(account) => {
-                grant.row.accounts.is_none_or(|range| crate::roles::grant::contains(range, account))
-            }
-            None => true,
-        };
-        let source = match &request.source {
-            Some(source) if is_ingest => grant.covers_source(Some(source)),
-            _ => true,
-        };
-        let consumer = match &request.consumer {
-            Some(consumer) if grant.row.consumer.is_some() => grant.covers_consumer(consumer),
-            _ => true,
-        };
-        accounts && source && consumer
-    };
-    match grants.iter().find(covers) {
-        Some(grant) => answer(true, &grant.to_string()),
-        None => {
-            let all: Vec<String> = grants.iter().map(RoleGrant::to_string).collect();
-            answer(false, &format!("no grant covers it: {}", all.join("; ")))
         }
     }
 }
 
 fn key_intent(id: u64) -> Intent {
     Intent::of(format!("token key {id:016x}"))
+}
+
+fn token_intent(asked: &AddTokenRequest) -> Intent {
+    let AddTokenRequest { token_id, key_id, subject, not_before_us, expires_us } = asked;
+    Intent::of(format!("token {token_id} of {subject}"))
+        .with(format!("signed by key {key_id:016x}; valid from {not_before_us} to {expires_us} us"))
 }
 
 fn log(by: &str, change: &AccessChange) {
@@ -241,6 +188,10 @@ fn log(by: &str, change: &AccessChange) {
             tracing::info!(by, token = token.id, subject = token.subject, "token issued");
         }
         AccessChange::RevokeTokens(ids, _) => tracing::info!(by, ?ids, "tokens revoked"),
+        AccessChange::RevokeCertificate(row) => {
+            tracing::info!(by, name = row.name, "certificate revoked");
+        }
+        AccessChange::RestoreCertificate(name) => tracing::info!(by, name, "certificate restored"),
     }
 }
 
@@ -248,17 +199,24 @@ fn store_status(error: StoreError) -> Status {
     Status::new(error.code(), error.to_string())
 }
 
-/// Who sends a request that was admitted.
+/// The sender of a request that was admitted.
+#[derive(Clone)]
 struct Sender {
     actor: Actor,
     /// Whether it is an administrator, by its certificate.
     is_admin: bool,
+    /// Whether it is an operator of the shared database.
+    is_recovery: bool,
+    /// The serial number of its certificate.
+    serial: Option<String>,
 }
 
 impl Sender {
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let permit = Guarded::Yes.permit(request.extensions())?;
-        Ok(Self { actor: Actor::of(request), is_admin: permit.is_admin() })
+        let serial = permit.serial().map(str::to_owned);
+        let (actor, is_admin) = (Actor::of(request), permit.is_admin());
+        Ok(Self { actor, is_admin, is_recovery: false, serial })
     }
 }
 
@@ -331,7 +289,7 @@ impl AccessService for AccessApi {
         let asked = request.into_inner();
         let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
         let decide = move |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke(context.tables, &asked, context.now)?;
+            let (change, count) = changes::revoke(context, &asked)?;
             Ok((Planned::Change(change), count))
         };
         let (revoked, _) = self.change(sender, (Action::AccessRevoke, intent), decide).await?;
@@ -368,7 +326,7 @@ impl AccessService for AccessApi {
 
     async fn test(&self, request: Request<TestRequest>) -> Result<Response<TestResponse>, Status> {
         Sender::of(&request)?;
-        Ok(Response::new(Self::test(self, request.get_ref())?))
+        Ok(Response::new(self.tested(request.get_ref())?))
     }
 
     async fn add_key(
@@ -410,7 +368,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
         let decide = move |context: ChangeContext<'_>| {
-            let change = changes::retire_key(context.tables, id, context.now)?;
+            let change = changes::retire_key(context, id)?;
             Ok((Planned::Change(change), ()))
         };
         self.change(sender, (Action::KeyRetire, key_intent(id)), decide).await?;
@@ -423,10 +381,7 @@ impl AccessService for AccessApi {
     ) -> Result<Response<AddTokenResponse>, Status> {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
-        let AddTokenRequest { token_id, key_id, subject, not_before_us, expires_us } = &asked;
-        let intent = Intent::of(format!("token {token_id} of {subject}")).with(format!(
-            "signed by key {key_id:016x}; valid from {not_before_us} to {expires_us} us"
-        ));
+        let intent = token_intent(&asked);
         let decide =
             move |context: ChangeContext<'_>| Ok((changes::add_token(context, asked.clone())?, ()));
         self.change(sender, (Action::TokenIssue, intent), decide).await?;
@@ -465,10 +420,34 @@ impl AccessService for AccessApi {
         };
         let decide = move |context: ChangeContext<'_>| {
             let (change, count) =
-                changes::revoke_tokens(context.tables, which.clone(), context.now)?;
+                changes::revoke_tokens(context, which.clone())?;
             Ok((Planned::Change(change), count))
         };
         let (revoked, _) = self.change(sender, (Action::TokenRevoke, intent), decide).await?;
         Ok(Response::new(RevokeTokenResponse { revoked }))
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<RevokeCertificateRequest>,
+    ) -> Result<Response<RevokeCertificateResponse>, Status> {
+        let sender = Sender::of(&request)?;
+        Ok(Response::new(self.revoked(sender, &request.get_ref().name).await?))
+    }
+
+    async fn restore_certificate(
+        &self,
+        request: Request<RestoreCertificateRequest>,
+    ) -> Result<Response<RestoreCertificateResponse>, Status> {
+        let sender = Sender::of(&request)?;
+        Ok(Response::new(self.restored(sender, &request.get_ref().name).await?))
+    }
+
+    async fn list_revoked_certificates(
+        &self,
+        request: Request<ListRevokedCertificatesRequest>,
+    ) -> Result<Response<ListRevokedCertificatesResponse>, Status> {
+        Sender::of(&request)?;
+        Ok(Response::new(self.list_revoked().await?))
     }
 }

@@ -1,9 +1,9 @@
 //! The tables of access control in memory, indexed for decisions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_store::{AccessKey, AccessTables, AccessToken};
+use turnpike_store::{AccessKey, AccessTables, AccessToken, AccessVersion};
 use turnpike_types::Timestamp;
 
 use crate::principal::includes;
@@ -12,7 +12,7 @@ use crate::roles::grant::RoleGrant;
 /// One read of the tables.
 #[derive(Debug)]
 pub(crate) struct AccessSnapshot {
-    pub(crate) version: u64,
+    pub(crate) version: AccessVersion,
     pub(crate) enabled: Option<Timestamp>,
     /// The grants to one principal, by its name.
     exact: HashMap<String, Vec<RoleGrant>>,
@@ -20,6 +20,8 @@ pub(crate) struct AccessSnapshot {
     prefixes: Vec<RoleGrant>,
     pub(crate) keys: HashMap<u64, AccessKey>,
     pub(crate) tokens: HashMap<String, AccessToken>,
+    /// The URIs and serial numbers of certificates that were revoked.
+    pub(crate) revoked: HashSet<String>,
 }
 
 /// The newest read, and when it began.
@@ -30,7 +32,11 @@ pub(crate) struct Newest {
 }
 
 impl AccessSnapshot {
-    pub(crate) fn new(version: u64, enabled: Option<Timestamp>, tables: AccessTables) -> Self {
+    pub(crate) fn new(
+        version: AccessVersion,
+        enabled: Option<Timestamp>,
+        tables: AccessTables,
+    ) -> Self {
         let mut exact: HashMap<String, Vec<RoleGrant>> = HashMap::new();
         let mut prefixes = Vec::new();
         for grant in tables.grants.into_iter().filter_map(RoleGrant::of) {
@@ -47,6 +53,7 @@ impl AccessSnapshot {
             prefixes,
             keys: tables.keys.into_iter().map(|key| (key.id, key)).collect(),
             tokens: tables.tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
+            revoked: tables.revoked.into_iter().map(|row| row.name).collect(),
         }
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tonic::Code;
-use turnpike_access::{Access, AccessState, REFRESH, STALE_AFTER};
+use turnpike_access::{Access, AccessConfig, AccessState, REFRESH, STALE_AFTER};
 use turnpike_store::memory::{Clock, MemoryDatabase};
 use turnpike_store::{Call as StoreCall, Interpose, Interposed, StoreError, StoreResult};
 use turnpike_types::Timestamp;
 
-use crate::world::{Call, START, World, certificate_of, config, granted};
+use crate::world::{Call, START, World, certificate_of, config, granted, local, remote};
 
 const SHOW: &str = "/turnpike.account.v1.AccountService/Show";
 
@@ -87,6 +87,26 @@ async fn access_control_that_is_off_stays_off_while_the_database_can_not_be_read
     tokio::time::sleep(STALE_AFTER * 2).await;
     assert!(one.access.refresh().await.is_err());
     assert_eq!(one.code(Call::new(SHOW)), Code::Ok);
+}
+
+/// A front for clients on other machines can't know whether access control was switched on since.
+#[tokio::test(start_paused = true)]
+async fn access_control_that_was_off_long_ago_allows_other_machines_nothing() {
+    let (one, _, cut) = two_fronts(false).await;
+    let settings = AccessConfig { is_open_to_other_hosts: true, ..config(false) };
+    let open = Access::of_front(settings, one.db.clone(), Arc::new(|| START));
+    open.refresh().await.unwrap();
+    let code = |from| {
+        let answer = crate::world::call(&open, Call::new(SHOW).from(from));
+        answer.map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    assert_eq!((code(local()), code(remote())), (Code::Ok, Code::Ok));
+    cut.0.store(true, Ordering::SeqCst);
+    tokio::time::sleep(STALE_AFTER + Duration::from_millis(1)).await;
+    assert_eq!((code(local()), code(remote())), (Code::Ok, Code::Unavailable));
+    cut.0.store(false, Ordering::SeqCst);
+    open.refresh().await.unwrap();
+    assert_eq!(code(remote()), Code::Ok);
 }
 
 #[tokio::test]

@@ -49,6 +49,9 @@ access.AccessService/RetireKey       .        .        .       .        .       
 access.AccessService/AddToken        .        .        .       .        .        .         .      +    .    +   . .
 access.AccessService/ListTokens      .        .        .       .        .        .         +      +    .    +   . .
 access.AccessService/RevokeToken     .        .        .       .        .        .         .      +    .    +   . .
+access.AccessService/RevokeCertificate       . . . . . . . + . + . .
+access.AccessService/RestoreCertificate      . . . . . . . + . + . .
+access.AccessService/ListRevokedCertificates . . . . . . + + . + . .
 node.NodeService/Forward             .        .        .       .        .        .         .      .    +    .   . .
 node.NodeService/Apply               .        .        .       .        .        .         .      .    +    .   . .
 node.NodeService/Show                .        .        .       .        .        .         .      .    +    .   . .

@@ -88,6 +88,10 @@ pub const METHODS: &[MethodLimits] = &[
     unary("/turnpike.access.v1.AccessService/AddToken", SMALL, SMALL),
     unary("/turnpike.access.v1.AccessService/ListTokens", SMALL, 4 * MIB),
     unary("/turnpike.access.v1.AccessService/RevokeToken", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/RevokeCertificate", SMALL, SMALL),
+    unary("/turnpike.access.v1.AccessService/RestoreCertificate", SMALL, SMALL),
+    // At most 1,000 revocations.
+    unary("/turnpike.access.v1.AccessService/ListRevokedCertificates", SMALL, MIB),
     // A front adds an account and a look-up to each record of a batch.
     stream("/turnpike.node.v1.NodeService/Forward", 2 * BATCH_BYTES_MAX),
     unary("/turnpike.node.v1.NodeService/Apply", COMMANDS + BESIDE, 2 * MIB),

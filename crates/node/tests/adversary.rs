@@ -19,14 +19,14 @@ use turnpike_segment::{
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
-    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
-    CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
-    CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member, NodeBeat,
-    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
-    RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
-    StoreResult, TopologyStore,
+    AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
+    AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member,
+    NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish,
+    PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
@@ -264,7 +264,7 @@ impl CursorStore for Bent {
 
 #[async_trait]
 impl AccessStore for Bent {
-    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+    async fn access(&self, known: Option<AccessVersion>) -> StoreResult<AccessRead> {
         self.inner.access(known).await
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The package `turnpike-access` decides what rows mean and which changes are allowed. This area
 //! keeps the rows. A change is a compare-and-set on the version of the tables, so that two changes
-//! are never decided on the same state.
+//! are never decided on the same state. A version has a random stamp beside its number, because after
+//! a failover to a replica, or a restored backup, another change can get the same number.
 
 use async_trait::async_trait;
 use turnpike_types::{AccountRange, Timestamp};
@@ -14,18 +15,30 @@ use crate::StoreResult;
 pub trait AccessStore: Send + Sync + 'static {
     /// The version of the tables, and the tables unless they have the version `known`. The tables
     /// are at least as new as the version.
-    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead>;
+    async fn access(&self, known: Option<AccessVersion>) -> StoreResult<AccessRead>;
 
-    /// Carries out `write` if the version of the tables is still `write.at`. Returns the new version,
-    /// or `None` if another change came first.
+    /// Carries out `write` if the version of the tables is still `write.at`. Returns the number of the
+    /// new version, or `None` if another change came first.
     async fn change_access(&self, write: &AccessWrite) -> StoreResult<Option<u64>>;
 }
+
+/// A state of the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessVersion {
+    /// The number of changes so far.
+    pub number: u64,
+    /// Random, and new with each change.
+    pub stamp: AccessStamp,
+}
+
+/// The random part of a version.
+pub type AccessStamp = [u8; 16];
 
 /// A read of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessRead {
-    /// The number of changes so far.
-    pub version: u64,
+    /// The version of the tables.
+    pub version: AccessVersion,
     /// When the first grant was made. Access control is on from then on.
     pub enabled: Option<Timestamp>,
     /// The tables; `None` if they have the version that the caller knows.
@@ -41,6 +54,8 @@ pub struct AccessTables {
     pub keys: Vec<AccessKey>,
     /// The tokens, also expired and revoked ones.
     pub tokens: Vec<AccessToken>,
+    /// The certificates that were revoked, sorted by name.
+    pub revoked: Vec<RevokedCertificate>,
 }
 
 /// A role that a principal has.
@@ -102,11 +117,25 @@ pub struct AccessToken {
     pub revoked_at: Option<Timestamp>,
 }
 
+/// Certificates that are refused although they have not expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedCertificate {
+    /// The URI of all certificates of a holder, or the serial number of one certificate in
+    /// hexadecimal digits.
+    pub name: String,
+    /// The principal that revoked them.
+    pub revoked_by: String,
+    /// When they were revoked.
+    pub revoked_at: Timestamp,
+}
+
 /// A change of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessWrite {
     /// The version of the tables on which the change was decided.
-    pub at: u64,
+    pub at: AccessVersion,
+    /// The stamp of the new version.
+    pub stamp: AccessStamp,
     /// The change.
     pub change: AccessChange,
     /// The rows that are deleted because they ended long ago, so that the tables do not grow for
@@ -121,7 +150,7 @@ pub struct AccessForget {
     pub grants: Timestamp,
     /// Keys that were retired before this instant.
     pub keys: Timestamp,
-    /// Tokens that expired before this instant.
+    /// Tokens that expired or were revoked before this instant.
     pub tokens: Timestamp,
 }
 
@@ -140,18 +169,22 @@ pub enum AccessChange {
     AddToken(AccessToken),
     /// Revokes the tokens with these ids at an instant.
     RevokeTokens(Vec<String>, Timestamp),
+    /// Revokes certificates.
+    RevokeCertificate(RevokedCertificate),
+    /// Deletes the revocation with this name.
+    RestoreCertificate(String),
 }
 
 /// The tables with the state row, as the database in memory keeps them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessArea {
-    pub(crate) version: u64,
+    pub(crate) version: AccessVersion,
     pub(crate) enabled: Option<Timestamp>,
     pub(crate) tables: AccessTables,
 }
 
 impl AccessArea {
-    pub(crate) fn read(&self, known: Option<u64>) -> AccessRead {
+    pub(crate) fn read(&self, known: Option<AccessVersion>) -> AccessRead {
         let is_new = known != Some(self.version);
         AccessRead {
             version: self.version,
@@ -164,16 +197,35 @@ impl AccessArea {
         if write.at != self.version {
             return None;
         }
-        self.version += 1;
-        let AccessTables { grants, keys, tokens } = &mut self.tables;
+        self.version = AccessVersion { number: self.version.number + 1, stamp: write.stamp };
         let forget = write.forget;
+        let AccessTables { grants, keys, tokens, revoked: _ } = &mut self.tables;
         grants.retain(|grant| grant.until.is_none_or(|until| until >= forget.grants));
         keys.retain(|key| key.retired_at.is_none_or(|retired| retired >= forget.keys));
-        tokens.retain(|token| token.expires >= forget.tokens);
-        match &write.change {
+        tokens.retain(|token| !forget.has(token));
+        if let AccessChange::Grant(grant) = &write.change {
+            self.enabled = self.enabled.or(Some(grant.granted_at));
+        }
+        self.tables.apply(&write.change, self.version.number);
+        Some(self.version.number)
+    }
+}
+
+impl AccessForget {
+    /// Whether the token is deleted.
+    pub fn has(&self, token: &AccessToken) -> bool {
+        let ended = token.revoked_at.map_or(token.expires, |revoked| revoked.min(token.expires));
+        ended < self.tokens
+    }
+}
+
+impl AccessTables {
+    /// Makes the change. A new grant gets the id `version`.
+    pub fn apply(&mut self, change: &AccessChange, version: u64) {
+        let Self { grants, keys, tokens, revoked } = self;
+        match change {
             AccessChange::Grant(grant) => {
-                self.enabled = self.enabled.or(Some(grant.granted_at));
-                grants.push(AccessGrant { id: self.version, ..grant.clone() });
+                grants.push(AccessGrant { id: version, ..grant.clone() });
             }
             AccessChange::Revoke(ids) => grants.retain(|grant| !ids.contains(&grant.id)),
             AccessChange::AddKey(key) => {
@@ -194,7 +246,11 @@ impl AccessArea {
                     token.revoked_at = token.revoked_at.or(Some(*at));
                 }
             }
+            AccessChange::RevokeCertificate(row) => {
+                revoked.push(row.clone());
+                revoked.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            AccessChange::RestoreCertificate(name) => revoked.retain(|row| row.name != *name),
         }
-        Some(self.version)
     }
 }

@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AccessRead, AccessStore, AccessWrite, AppendOutcome, AppendSegment, AuditAppend, AuditAppended,
-    AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome, Binding, BindingsMark,
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CheckpointManifest,
-    CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer, CursorAck,
-    CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat, Observation,
-    OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome, RebindOutcome,
-    Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
-    TopologyStore,
+    AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
+    AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
+    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
+    RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
+    StoreResult, TopologyStore,
 };
 
 /// A hook that runs before and after each call.
@@ -159,7 +159,7 @@ interposed! {
         Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
     }
     AccessStore {
-        Access = access(known: Option<u64>) -> AccessRead,
+        Access = access(known: Option<AccessVersion>) -> AccessRead,
         ChangeAccess = change_access(write: &AccessWrite) -> Option<u64>,
     }
     AuditStore {

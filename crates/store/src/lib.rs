@@ -65,8 +65,8 @@ pub mod sqlite;
 mod topology;
 
 pub use access::{
-    AccessChange, AccessForget, AccessGrant, AccessKey, AccessRead, AccessStore, AccessTables,
-    AccessToken, AccessWrite,
+    AccessChange, AccessForget, AccessGrant, AccessKey, AccessRead, AccessStamp, AccessStore,
+    AccessTables, AccessToken, AccessVersion, AccessWrite, RevokedCertificate,
 };
 pub use address::{OpenOptions, redacted};
 pub use audit::{

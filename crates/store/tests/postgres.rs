@@ -10,12 +10,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
 use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 use turnpike_store::{
-    AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
+    AccessChange, AccessForget, AccessWrite, AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions,
+    RevokedCertificate, SharedDatabase, StoreError,
 };
 use turnpike_store_conformance::{
     Dice, ResumeAppends, TestOwner, TestedStore, age_statements, check_chain, claim, read_all, spec,
 };
-use turnpike_types::{Epoch, Incarnation, NodeName};
+use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, SegmentNumber, Timestamp};
 
 async fn view(url: &str) -> Arc<dyn SharedDatabase> {
     turnpike_store::open(url, &OpenOptions::default()).await.unwrap()
@@ -152,6 +153,42 @@ async fn p28_the_mark_of_look_ups_moves_on_while_calls_that_take_long_wait() {
     assert!(!look_up.is_finished(), "the look-up has the only connection of its kind");
     query("COMMIT").execute(&mut blocker).await.unwrap();
     look_up.await.unwrap().unwrap();
+}
+
+/// A front allows nothing when it can't read the grants for ten seconds, and refuses changes that it
+/// can't record in the audit log. Neither waits behind reads of the log, however many there are.
+#[tokio::test]
+async fn access_control_and_the_audit_log_do_not_wait_behind_bulk_reads() {
+    let (_server, url) = fresh();
+    let options = OpenOptions { connections_max: 6 };
+    let db = turnpike_store::open(&url, &options).await.unwrap();
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    query("LOCK TABLE segments IN ACCESS EXCLUSIVE MODE").execute(&mut blocker).await.unwrap();
+    let reads: Vec<_> = (0..4)
+        .map(|_| {
+            let db = Arc::clone(&db);
+            tokio::spawn(async move { db.read_segments(PartitionId(1), SegmentNumber(0), 1).await })
+        })
+        .collect();
+    until_waiting(&mut raw(&url).await, "Lock").await;
+    let within = |limit| std::time::Duration::from_millis(limit);
+    let tried = async {
+        let at = db.access(None).await.unwrap().version;
+        let revoked = RevokedCertificate {
+            name: "00".to_owned(),
+            revoked_by: "a".to_owned(),
+            revoked_at: Timestamp(1),
+        };
+        let change = AccessChange::RevokeCertificate(revoked);
+        let write = AccessWrite { at, stamp: [1; 16], change, forget: AccessForget::default() };
+        assert_eq!(db.change_access(&write).await.unwrap(), Some(at.number + 1));
+        db.audit_head().await.unwrap()
+    };
+    let head = tokio::time::timeout(within(1_500), tried).await.expect("waits behind a bulk read");
+    assert_eq!(head.next, 1);
+    assert!(reads.iter().all(|read| !read.is_finished()), "the reads have the only connection");
+    query("COMMIT").execute(&mut blocker).await.unwrap();
 }
 
 /// P20: a call of many claims does not wait for a held row. A claim of that partition alone ends

@@ -9,7 +9,7 @@ use turnpike_store::memory::system_clock;
 use crate::server::{Listener, ServerTransport};
 
 /// The name of a cluster without certificates.
-const CLUSTER_DEFAULT: &str = "turnpike";
+pub(crate) const CLUSTER_DEFAULT: &str = "turnpike";
 
 /// The settings of access control for this listener. While a cluster changes to TLS, connections
 /// without it are accepted too, so that access control is on only once a role was granted.
@@ -37,9 +37,13 @@ pub(crate) async fn of_front(database: &Arc<dyn SharedDatabase>, listener: &List
     access
 }
 
-/// Access control of a node.
-pub(crate) fn of_node(listener: &Listener) -> Access {
-    let access = Access::of_node(config(listener), system_clock());
+/// Access control of a node, which follows the revocations of certificates in `database` from now on.
+pub(crate) async fn of_node(database: &Arc<dyn SharedDatabase>, listener: &Listener) -> Access {
+    let access = Access::of_node(config(listener), Arc::clone(database), system_clock());
+    if let Err(error) = access.refresh().await {
+        tracing::warn!(%error, "the list of revoked certificates can't be read yet");
+    }
     tracing::info!(access_control = %access.state(), "access control");
+    tokio::spawn(access.clone().keep_fresh());
     access
 }

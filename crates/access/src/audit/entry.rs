@@ -62,6 +62,10 @@ actions! {
     TokenIssue = "token.issue",
     /// A token is revoked.
     TokenRevoke = "token.revoke",
+    /// Certificates are revoked.
+    CertificateRevoke = "certificate.revoke",
+    /// Certificates that were revoked are valid again.
+    CertificateRestore = "certificate.restore",
     /// Old entries of the audit log are trimmed.
     AuditTrim = "audit.trim",
 }

@@ -26,6 +26,7 @@ use turnpike_store::{SharedDatabase, StoreIncarnation};
 use turnpike_types::Timestamp;
 
 pub(crate) const CLUSTER: &str = "c";
+pub(crate) const GRANT: &str = "/turnpike.access.v1.AccessService/Grant";
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// When a world begins.
 pub(crate) const START: Timestamp = Timestamp(1_900_000_000_000_000);
@@ -149,8 +150,12 @@ impl World {
     /// A request to AccessService, by an administrator.
     pub(crate) fn asked<T>(&self, message: T) -> tonic::Request<T> {
         let admin = certificate_of(&["spiffe://c/admin/root"]);
-        let path = "/turnpike.access.v1.AccessService/Grant";
-        let admitted = call(&self.access, Call::new(path).certificate(admin)).unwrap();
+        self.asked_as(Call::new(GRANT).certificate(admin), message)
+    }
+
+    /// A request to AccessService, by the sender of `as_sent`.
+    pub(crate) fn asked_as<T>(&self, as_sent: Call, message: T) -> tonic::Request<T> {
+        let admitted = call(&self.access, as_sent).unwrap();
         let mut request = tonic::Request::new(message);
         request.extensions_mut().insert(admitted.permit);
         request.extensions_mut().insert(admitted.actor);
@@ -239,9 +244,19 @@ pub(crate) fn call(access: &Access, call: Call) -> Result<Admitted, Status> {
 
 /// A certificate with these URIs among its alternative names. The listener checks who signed it.
 pub(crate) fn certificate_of(uris: &[&str]) -> CertificateDer<'static> {
+    certificate_until(uris, 4_000_000_000, 1)
+}
+
+/// Such a certificate, with its last second of validity and its serial number.
+pub(crate) fn certificate_until(uris: &[&str], end_s: i64, serial: u64) -> CertificateDer<'static> {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     let names = uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap()));
     params.subject_alt_names = names.collect();
+    params.not_after = std::time::SystemTime::UNIX_EPOCH
+        .checked_add(std::time::Duration::from_secs(end_s.cast_unsigned()))
+        .unwrap()
+        .into();
+    params.serial_number = Some(serial.into());
     let key = rcgen::KeyPair::generate().unwrap();
     params.self_signed(&key).unwrap().der().clone()
 }

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::database::MemoryDatabase;
-use crate::{AccessRead, AccessStore, AccessWrite, StoreResult};
+use crate::{AccessRead, AccessStore, AccessVersion, AccessWrite, StoreResult};
 
 #[async_trait]
 impl AccessStore for MemoryDatabase {
-    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+    async fn access(&self, known: Option<AccessVersion>) -> StoreResult<AccessRead> {
         Ok(self.state().access.read(known))
     }
 

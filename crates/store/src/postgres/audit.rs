@@ -25,7 +25,7 @@ const HEAD: &str = "SELECT next_sequence, last_hash, last_at, \
 impl AuditStore for PostgresDatabase {
     async fn audit_head(&self) -> StoreResult<AuditHead> {
         const DOING: &str = "read the end of the audit log";
-        let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
+        let lease = self.changes.lease(DOING, APPEND_LIMIT).await?;
         let row: HeadTuple = lease.fetch_one(query_as(HEAD)).await?;
         audit::head(row, DOING)
     }
@@ -45,7 +45,7 @@ impl AuditStore for PostgresDatabase {
             .bind(prev)
             .bind(hashes)
             .bind(bodies);
-        let lease = self.bulk.lease(APPENDING, APPEND_LIMIT).await?;
+        let lease = self.changes.lease(APPENDING, APPEND_LIMIT).await?;
         let (inserted,): (i64,) = lease.fetch_one(statement).await?;
         match loaded(inserted) {
             0 => Ok(AuditAppended::Overtaken),

@@ -33,6 +33,8 @@ pub struct PostgresDatabase {
     /// for claims.
     pub(super) claim_turns: Semaphore,
     pub(super) log: Arc<DedicatedPool>,
+    /// For changes of access control and the audit log, so that they do not wait behind bulk reads.
+    pub(super) changes: Arc<DedicatedPool>,
     pub(super) bulk: Arc<DedicatedPool>,
     pub(super) specs: SpecCache,
 }

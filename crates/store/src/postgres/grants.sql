@@ -27,7 +27,7 @@ BEGIN
             -- A node looks up identities itself before it lets a record go to another partition (P35).
             ('turnpike_node', 'SELECT',
              'bindings binding_prefixes withdrawn_bindings access_state access_grants access_keys '
-             'access_tokens'),
+             'access_tokens access_revoked_certificates'),
             ('turnpike_feed', 'SELECT',
              'schema_versions store partition_specs members partitions segments nodes pins drained '
              'catalogue published_with cursors'),
@@ -35,15 +35,16 @@ BEGIN
             ('turnpike_feed', 'UPDATE', 'cursors'),
             ('turnpike_front', 'SELECT',
              'audit_head audit bindings binding_prefixes withdrawn_bindings access_state access_grants access_keys '
-             'access_tokens'),
+             'access_tokens access_revoked_certificates'),
             ('turnpike_front', 'INSERT',
              'catalogue published_with bindings binding_prefixes withdrawn_bindings pins drained '
-             'access_grants access_keys access_tokens'),
+             'access_grants access_keys access_tokens access_revoked_certificates'),
             ('turnpike_front', 'UPDATE',
              'store nodes bindings withdrawn_bindings pins access_state access_grants access_keys '
-             'access_tokens'),
+             'access_tokens access_revoked_certificates'),
             ('turnpike_front', 'DELETE',
-             'bindings pins drained access_grants access_keys access_tokens'),
+             'bindings pins drained access_grants access_keys access_tokens '
+             'access_revoked_certificates'),
             ('turnpike_trim', 'SELECT', 'schema_versions store audit audit_head')
         ) AS rows (role, rights, tables)
         WHERE EXISTS (SELECT 1 FROM pg_roles WHERE rolname = rows.role)

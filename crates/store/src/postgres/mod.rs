@@ -6,7 +6,7 @@
 //!  session.rs      session settings, durability checks, migrations
 //!  servers.rs      connects to the server that accepts writes
 //!  warnings.rs     detects the server's warnings: commits that may not be replicated
-//!  connections.rs  connection pools by purpose: beats | observer | claims | log | bulk
+//!  connections.rs  connection pools by purpose: beats | observer | claims | log | changes | bulk
 //!  locks.rs        advisory locks
 //!  database.rs     the handle, and the time limits of calls
 //!  blockers.rs     which backends block a claim for too long

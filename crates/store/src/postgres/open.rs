@@ -12,9 +12,9 @@ use crate::{OpenOptions, StoreResult};
 
 /// The most connections of a process, by default. Connections are opened on demand.
 const CONNECTIONS_DEFAULT: usize = 16;
-/// The fewest connections of a process: one for each purpose, and two for claims. One of the two
+/// The fewest connections of a process: one for each purpose but claims, which have two. One of the two
 /// runs the claim; the other one finds and ends the backends that block it.
-const CONNECTIONS_MIN: usize = 6;
+const CONNECTIONS_MIN: usize = 7;
 
 /// Brings the schema of the database at `url` up to date, and grants the rights on its tables to the
 /// roles of `cluster/postgres/roles.sql` that exist.
@@ -47,8 +47,8 @@ impl PostgresDatabase {
             some => some.max(CONNECTIONS_MIN),
         };
         let claims = if connections < 12 { 2 } else { 4 };
-        let bulk = (connections / 4).max(1);
-        let log = connections - 2 - claims - bulk;
+        let bulk = (connections / 4).max(2) - 1;
+        let log = connections - 3 - claims - bulk;
         let broken = Broken::default();
         let pool = |statement, lock, connections_max| {
             let servers = session::limited(&servers, statement, lock);
@@ -60,6 +60,7 @@ impl PostgresDatabase {
             claims: pool(LOCK_LIMIT, LOCK_LIMIT, claims),
             claim_turns: Semaphore::new(claims / 2),
             log: pool(APPEND_LIMIT, LOCK_LIMIT, log),
+            changes: pool(APPEND_LIMIT, LOCK_LIMIT, 1),
             bulk: pool(BULK_LIMIT, LOCK_LIMIT, bulk),
             specs: SpecCache::default(),
         })

@@ -7,11 +7,11 @@ use super::statement::{SqlSession, SqlStatement};
 use super::values::{fixed, loaded, stored};
 use crate::{
     AccessChange, AccessForget, AccessGrant, AccessKey, AccessRead, AccessTables, AccessToken,
-    AccessWrite, StoreResult,
+    AccessVersion, AccessWrite, RevokedCertificate, StoreResult,
 };
 
-/// Returns version, enabled_us.
-const STATE: &str = "SELECT version, enabled_us FROM access_state";
+/// Returns version, stamp, enabled_us.
+const STATE: &str = "SELECT version, stamp, enabled_us FROM access_state";
 
 /// Returns a [`GrantTuple`] for each grant.
 const GRANTS: &str = "SELECT id, principal, role, first_account, last_account, sources, consumer, \
@@ -25,8 +25,14 @@ const KEYS: &str =
 const TOKENS: &str = "SELECT id, key_id, subject, not_before_us, expires_us, issued_by, issued_us, \
      revoked_us FROM access_tokens ORDER BY id";
 
-/// Parameter: the expected version. Changes no row if another change came first.
-const ADVANCE: &str = "UPDATE access_state SET version = version + 1 WHERE version = $1";
+/// Returns a [`RevokedTuple`] for each revocation.
+const REVOKED: &str =
+    "SELECT name, revoked_by, revoked_us FROM access_revoked_certificates ORDER BY name";
+
+/// Parameters: the expected version and its stamp, the new stamp. Changes no row if another change
+/// came first.
+const ADVANCE: &str = "UPDATE access_state SET version = version + 1, stamp = $3 \
+     WHERE version = $1 AND stamp = $2";
 
 /// Parameter: instant. Access control that is on stays on.
 const ENABLE: &str = "UPDATE access_state SET enabled_us = $1 WHERE enabled_us IS NULL";
@@ -55,11 +61,18 @@ const INSERT_TOKEN: &str = "INSERT INTO access_tokens (id, key_id, subject, not_
 const REVOKE_TOKEN: &str =
     "UPDATE access_tokens SET revoked_us = $2 WHERE id = $1 AND revoked_us IS NULL";
 
+/// Parameters: the columns of a [`RevokedTuple`].
+const INSERT_REVOKED: &str = "INSERT INTO access_revoked_certificates (name, revoked_by, revoked_us) \
+     VALUES ($1, $2, $3)";
+
+/// Parameter: name.
+const DELETE_REVOKED: &str = "DELETE FROM access_revoked_certificates WHERE name = $1";
+
 /// For grants, keys and tokens. Parameter of each: instant. A comparison with NULL deletes no row.
 const FORGET: [&str; 3] = [
     "DELETE FROM access_grants WHERE until_us < $1",
     "DELETE FROM access_keys WHERE retired_us < $1",
-    "DELETE FROM access_tokens WHERE expires_us < $1",
+    "DELETE FROM access_tokens WHERE expires_us < $1 OR revoked_us < $1",
 ];
 
 const READ: &str = "read access control";
@@ -86,16 +99,19 @@ type KeyTuple = (i64, Vec<u8>, String, i64, Option<i64>);
 /// Columns: id, key_id, subject, not_before_us, expires_us, issued_by, issued_us, revoked_us.
 type TokenTuple = (String, i64, String, i64, i64, String, i64, Option<i64>);
 
+/// Columns: name, revoked_by, revoked_us.
+type RevokedTuple = (String, String, i64);
+
 /// Reads the tables. The version is read first: if a change comes in between, the tables are newer
 /// than the version, and the next read returns them again.
 pub(crate) async fn read(
     session: &mut impl SqlSession,
-    known: Option<u64>,
+    known: Option<AccessVersion>,
 ) -> StoreResult<AccessRead> {
     let row = session.row(READ, SqlStatement::new(STATE)).await?;
-    let (version, enabled): (i64, Option<i64>) =
+    let (number, stamp, enabled): (i64, Vec<u8>, Option<i64>) =
         row.ok_or_else(|| corrupt(READ, "the row of access control is missing"))?;
-    let version = loaded(version);
+    let version = AccessVersion { number: loaded(number), stamp: fixed(&stamp, READ)? };
     let tables = if known == Some(version) { None } else { Some(tables(session).await?) };
     Ok(AccessRead { version, enabled: enabled.map(Timestamp), tables })
 }
@@ -104,10 +120,12 @@ async fn tables(session: &mut impl SqlSession) -> StoreResult<AccessTables> {
     let grants: Vec<GrantTuple> = session.rows(READ, SqlStatement::new(GRANTS)).await?;
     let keys: Vec<KeyTuple> = session.rows(READ, SqlStatement::new(KEYS)).await?;
     let tokens: Vec<TokenTuple> = session.rows(READ, SqlStatement::new(TOKENS)).await?;
+    let revoked: Vec<RevokedTuple> = session.rows(READ, SqlStatement::new(REVOKED)).await?;
     Ok(AccessTables {
         grants: grants.into_iter().map(grant).collect::<StoreResult<_>>()?,
         keys: keys.into_iter().map(key).collect::<StoreResult<_>>()?,
         tokens: tokens.into_iter().map(token).collect(),
+        revoked: revoked.into_iter().map(revocation).collect(),
     })
 }
 
@@ -159,16 +177,22 @@ fn token(row: TokenTuple) -> AccessToken {
     }
 }
 
+fn revocation((name, revoked_by, revoked_us): RevokedTuple) -> RevokedCertificate {
+    RevokedCertificate { name, revoked_by, revoked_at: Timestamp(revoked_us) }
+}
+
 /// Changes the tables in the open transaction of `session`.
 pub(crate) async fn change(
     session: &mut impl SqlSession,
     write: &AccessWrite,
 ) -> StoreResult<Option<u64>> {
-    let advance = SqlStatement::new(ADVANCE).bind(stored(write.at));
+    let AccessVersion { number, stamp } = write.at;
+    let advance = SqlStatement::new(ADVANCE).bind(stored(number)).bind(&stamp[..]);
+    let advance = advance.bind(&write.stamp[..]);
     if session.execute(CHANGE, advance).await? != 1 {
         return Ok(None);
     }
-    let version = write.at + 1;
+    let version = number + 1;
     let AccessForget { grants, keys, tokens } = write.forget;
     for (text, before) in FORGET.into_iter().zip([grants, keys, tokens]) {
         session.execute(CHANGE, SqlStatement::new(text).bind(before.micros())).await?;
@@ -224,5 +248,14 @@ fn statements(change: &AccessChange, version: u64) -> Vec<SqlStatement<'_>> {
             .iter()
             .map(|id| SqlStatement::new(REVOKE_TOKEN).bind(id.as_str()).bind(at.micros()))
             .collect(),
+        AccessChange::RevokeCertificate(row) => vec![
+            SqlStatement::new(INSERT_REVOKED)
+                .bind(row.name.as_str())
+                .bind(row.revoked_by.as_str())
+                .bind(row.revoked_at.micros()),
+        ],
+        AccessChange::RestoreCertificate(name) => {
+            vec![SqlStatement::new(DELETE_REVOKED).bind(name.as_str())]
+        }
     }
 }

@@ -5,11 +5,11 @@ use async_trait::async_trait;
 use super::database::SqliteDatabase;
 use super::writer::Urgency;
 use crate::sql::access::{self, CHANGE};
-use crate::{AccessRead, AccessStore, AccessWrite, StoreResult};
+use crate::{AccessRead, AccessStore, AccessVersion, AccessWrite, StoreResult};
 
 #[async_trait]
 impl AccessStore for SqliteDatabase {
-    async fn access(&self, known: Option<u64>) -> StoreResult<AccessRead> {
+    async fn access(&self, known: Option<AccessVersion>) -> StoreResult<AccessRead> {
         access::read(&mut self.reading(), known).await
     }
 

@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     5 "0005_withdrawn_bindings.sql",
     6 "0006_access.sql",
     7 "0007_audit.sql",
+    8 "0008_access_stamp.sql",
 };
 
 /// Time limit for opening. Several processes may open a new file at the same time, and SQLite

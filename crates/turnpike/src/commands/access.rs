@@ -1,7 +1,10 @@
 //! `turnpike access`: grants roles, issues tokens, and tests what a principal may do.
 
+mod certificate;
 mod key;
+mod recover;
 mod token;
+mod token_file;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -54,6 +57,12 @@ pub(crate) enum AccessCommand {
     /// Makes, lists and retires the keys that sign tokens
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Revokes certificates before they expire
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
+    /// Makes an administrator in the shared database, when none can make changes any more
+    #[command(after_help = recover::EXAMPLES)]
+    Recover(recover::RecoverArgs),
 }
 
 const GRANT_EXAMPLES: &str = "\
@@ -220,6 +229,8 @@ pub(crate) async fn run(command: AccessCommand, context: &Context) -> anyhow::Re
         AccessCommand::Test(args) => test(args.resolve(context)?).await,
         AccessCommand::Token(command) => token::run(command, context).await,
         AccessCommand::Key(command) => key::run(command, context).await,
+        AccessCommand::Certificate(command) => certificate::run(command, context).await,
+        AccessCommand::Recover(args) => recover::run(args.resolve(context)?).await,
     }
 }
 

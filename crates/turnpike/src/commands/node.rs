@@ -6,6 +6,7 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
+use turnpike_access::Access;
 use turnpike_access::certificates::CertificateUse;
 use turnpike_listen::ListenConfig;
 use turnpike_node::{Node, NodeConfig, StartError};
@@ -149,7 +150,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let name = &settings.node.name;
     let probe = Probe::default();
     let mut stop_asked = pin!(settings.listen.stop_asked());
-    let (listener, mut node) = tokio::select! {
+    let (listener, access, mut node) = tokio::select! {
         // Polled first, so that signals are handled before anything is logged.
         biased;
         why = &mut stop_asked => {
@@ -165,7 +166,6 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     let limits = ServingLimits { config: ListenConfig::node(), budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
-    let access = access::of_node(&listener);
     let serving = listener.serve(&what, routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.
         let _ = stopping.await;
@@ -190,7 +190,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
 }
 
 /// Starts the node up to its first heartbeat. Waits for a database that does not answer yet.
-async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
+async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listener, Access, Node)> {
     let name = &settings.node.name;
     // An unusable address is an error at once, before the wait for the database.
     let transport = settings.listen.transport(CertificateUse::Node, Some(&name.0))?;
@@ -204,6 +204,7 @@ async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listen
     let database = metered(database::open_when_there(&settings.database, probe).await?);
     let listener = server::listen(&settings.listen.listen, &transport).await?;
     let address = settings.address(listener.address, &transport)?;
+    let access = access::of_node(&database, &listener).await;
     probe.waits(format!("node {name} is joining the cluster"));
     let is_transient =
         |error: &StartError| matches!(error, StartError::Store(error) if error.is_transient());
@@ -221,7 +222,7 @@ async fn start(settings: &NodeSettings, probe: &Probe) -> anyhow::Result<(Listen
         Err(error @ StartError::NameInUse { .. }) => return Err(in_use(error.to_string())),
         Err(error) => return Err(error).with_context(|| format!("node {name} can't start")),
     };
-    Ok((listener, node))
+    Ok((listener, access, node))
 }
 
 fn config(name: String, file: &NodeSection) -> NodeConfig {

@@ -1,0 +1,125 @@
+//! `turnpike access recover`: a new administrator, for an operator of the shared database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use turnpike_access::audit::AuditLog;
+use turnpike_access::tokens::form::{Claims, SigningKey, check_audience, key_id, new_id};
+use turnpike_access::tokens::key_file;
+use turnpike_access::{Access, AccessApi, AccessConfig, Actor, Recovery, check_subject};
+use turnpike_store::memory::system_clock;
+use turnpike_types::{Timestamp, capped};
+
+use super::key::key_file_wrong;
+use super::token_file::NewTokenFile;
+use crate::access::CLUSTER_DEFAULT;
+use crate::context::Context;
+use crate::database::{self, DatabaseArgs};
+use crate::exit::{Finish, usage};
+use crate::{ui, values};
+
+pub(super) const EXAMPLES: &str = "\
+For the case that no administrator can make changes any more: the last token expired, or its file or
+the key is lost. Registers a key and a token in the shared database, and grants the role admin to
+token:NAME. The database's role must be permitted to change access control, as turnpike_front is. Each
+change is in the audit log, as made by the user of this machine. Fronts follow within seconds. Afterwards
+look at the grants, tokens and keys, and revoke what was lost.
+
+Examples:
+  turnpike access recover rescue --key-file rescue.key --output rescue.token \\
+    --database postgres://turnpike_front@db/turnpike
+  turnpike access list --token-file rescue.token";
+
+/// Options of `access recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// The name in the principal token:NAME
+    name: String,
+    /// The file with the key that signs the token; made if it does not exist
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// The file to create for the token
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// How long the token is valid, at most 90d
+    #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = values::duration)]
+    within: Duration,
+    /// The cluster's name in the certificates of its fronts [default: that in [tls] of the file, else
+    /// the name of a cluster without certificates]
+    #[arg(long, env = "TURNPIKE_CLUSTER", value_name = "NAME")]
+    cluster: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// The resolved settings of `access recover`.
+pub(super) struct RecoverSettings {
+    subject: String,
+    key_file: PathBuf,
+    output: PathBuf,
+    within: Duration,
+    cluster: String,
+    database: String,
+}
+
+impl RecoverArgs {
+    pub(super) fn resolve(self, context: &Context) -> anyhow::Result<RecoverSettings> {
+        check_subject(&self.name).map_err(usage)?;
+        let file = context.config.tls.cluster.clone();
+        let cluster = self.cluster.or(file).unwrap_or_else(|| CLUSTER_DEFAULT.to_owned());
+        check_audience(&cluster).map_err(usage)?;
+        Ok(RecoverSettings {
+            subject: self.name,
+            key_file: self.key_file,
+            output: self.output,
+            within: self.within,
+            cluster,
+            database: self.database.resolve(&context.config)?,
+        })
+    }
+}
+
+pub(super) async fn run(settings: RecoverSettings) -> anyhow::Result<Finish> {
+    let RecoverSettings { subject, key_file, output, within, cluster, database } = settings;
+    // The database is opened first, so that no file is made for one that does not answer.
+    let database = database::open(&database).await?;
+    let key = key(&key_file)?;
+    let file = NewTokenFile::create(&output)?;
+    let public_key = key.public_key().map_err(|why| anyhow!(why))?;
+    let not_before = Timestamp(values::now_us());
+    let claims = Claims {
+        key: key_id(&public_key),
+        id: new_id().map_err(|why| anyhow!(why))?,
+        not_before,
+        expires: not_before.saturating_add(capped(within.as_micros())),
+        audience: cluster.clone(),
+        subject,
+    };
+    let token = key.sign(&claims).map_err(|why| anyhow!(why))?;
+    let config =
+        AccessConfig { cluster: cluster.clone(), is_tls: false, is_open_to_other_hosts: false };
+    let access = Access::of_front(config, Arc::clone(&database), system_clock());
+    let audit = AuditLog::start(Arc::clone(&database), rand::random());
+    let api = AccessApi::new(access, database, audit);
+    let recovery = Recovery { public_key, claims: claims.clone() };
+    api.recover(Actor::local(), &recovery).await.map_err(|status| anyhow!("{}", status.message())).context(
+        "the role could not be granted; what was done before is kept, and the command can be repeated",
+    )?;
+    file.write(&token).with_context(|| format!("{} can't be written", output.display()))?;
+    ui::print(format_args!(
+        "token:{} is an administrator of the cluster {cluster}; its token in {} is valid until {}",
+        claims.subject,
+        output.display(),
+        values::show_instant(claims.expires.micros())
+    ))?;
+    Ok(Finish::Done)
+}
+
+/// The key in the file, which is made if it does not exist.
+fn key(path: &std::path::Path) -> anyhow::Result<SigningKey> {
+    let key = if path.exists() { key_file::load(path) } else { key_file::create(path) };
+    key.map_err(|why| usage(key_file_wrong(&why)))
+}
