@@ -13,6 +13,8 @@
 //! Invariants:
 //! - [`Shares`]: the room in use never exceeds the total. A client that holds nothing gets room at
 //!   once as long as a part is free, and a part stays free while no client needs more than its share.
+//!   If room is short, a client that holds nothing and waits is passed by each other client at most
+//!   once, however large its request is.
 //! - [`FairQueue`](queue::FairSender): the requests of one client leave in the order in which they
 //!   came. Over any time in which two clients have requests waiting, both get the same cost
 //!   processed, but for one request each.

@@ -95,13 +95,13 @@ impl Shares {
         self.lock().clients.keys().any(|other| *other != client)
     }
 
-    /// Takes room if it is free and within the client's share, and if no earlier wish of the client
-    /// waits.
+    /// Takes room if it is free and within the client's share, and if no wish comes before this one:
+    /// an earlier one of the client, or one of another client that holds no more.
     pub fn try_take(self: &Arc<Self>, client: ClientKey, bytes: usize) -> Option<Share> {
         let mut state = self.lock();
         let bytes = self.bounded(bytes);
-        let waits = state.clients.get(&client).is_some_and(|holding| !holding.wishes.is_empty());
-        if waits || !state.may_take(client, bytes, self.bytes_max) {
+        if state.waits_before(client, self.bytes_max) || !state.fits(client, bytes, self.bytes_max)
+        {
             return None;
         }
         state.take(client, bytes);
@@ -109,17 +109,20 @@ impl Shares {
     }
 
     /// Waits for room. The wishes of one client are granted in their order; among clients, the one
-    /// that holds least comes first, and of several such clients the one that has waited longest. A wish whose future is dropped is forgotten.
+    /// that holds least comes first, and of several such clients the one that has waited longest. If
+    /// that one lacks free room, the others leave it what comes back; if it is above its share, it
+    /// delays only itself. A wish whose future is dropped is forgotten.
     pub async fn take(self: &Arc<Self>, client: ClientKey, bytes: usize) -> Share {
-        if let Some(share) = self.try_take(client, bytes) {
-            return share;
-        }
+        let granted = self.wish(client, bytes);
+        let mut asked = Asked { shares: self, client, granted };
+        (&mut asked.granted).await.must("a wish is granted while its future lives")
+    }
+
+    fn wish(self: &Arc<Self>, client: ClientKey, bytes: usize) -> oneshot::Receiver<Share> {
         let (grant, granted) = oneshot::channel();
         self.lock().wish(client, self.bounded(bytes), grant);
-        let mut asked = Asked { shares: self, client, granted };
-        // Room may have become free in between.
         self.grant();
-        (&mut asked.granted).await.must("a wish is granted while its future lives")
+        granted
     }
 
     /// A wish is never larger than the total, else it could not be granted.
@@ -167,10 +170,13 @@ impl Drop for Asked<'_> {
 }
 
 impl State {
-    fn may_take(&self, client: ClientKey, bytes: usize, bytes_max: usize) -> bool {
+    fn is_within_share(&self, client: ClientKey, bytes: usize, bytes_max: usize) -> bool {
         let held = self.held(client);
-        let is_within = held == 0 || held + bytes <= self.share(client, bytes_max);
-        bytes <= self.free && is_within
+        held == 0 || held + bytes <= self.share(client, bytes_max)
+    }
+
+    fn fits(&self, client: ClientKey, bytes: usize, bytes_max: usize) -> bool {
+        bytes <= self.free && self.is_within_share(client, bytes, bytes_max)
     }
 
     fn held(&self, client: ClientKey) -> usize {
@@ -210,150 +216,35 @@ impl State {
         }
     }
 
-    /// Takes room for the oldest wish of the client that holds least, if that wish fits. If it only
-    /// lacks free room, no other client gets that room.
+    /// The client whose oldest wish is granted next: of those whose wish is within their share, the
+    /// one that holds least, and of several such clients the one that has waited longest.
+    fn next(&self, bytes_max: usize) -> Option<ClientKey> {
+        let wishes = self.clients.iter().filter_map(|(client, holding)| {
+            let wish = holding.wishes.front()?;
+            let is_within = self.is_within_share(*client, wish.bytes, bytes_max);
+            is_within.then_some((holding.held, wish.number, *client))
+        });
+        wishes.min().map(|(_, _, client)| client)
+    }
+
+    /// Whether a wish comes before a new one of `client`.
+    fn waits_before(&self, client: ClientKey, bytes_max: usize) -> bool {
+        let has_earlier = self.clients.get(&client).is_some_and(|one| !one.wishes.is_empty());
+        has_earlier || self.next(bytes_max).is_some_and(|next| self.held(next) <= self.held(client))
+    }
+
+    /// Takes room for the next wish. If it lacks free room, no later wish gets that room.
     fn next_grant(
         &mut self,
         bytes_max: usize,
     ) -> Option<(ClientKey, usize, oneshot::Sender<Share>)> {
-        let wishing = self.clients.iter().filter(|(_, holding)| !holding.wishes.is_empty());
-        let (client, _) = wishing.min_by_key(|(_, holding)| {
-            (holding.held, holding.wishes.front().map(|wish| wish.number))
-        })?;
-        let client = *client;
-        let bytes = self.clients.get(&client)?.wishes.front()?.bytes;
-        if !self.may_take(client, bytes, bytes_max) {
-            return None;
-        }
-        let wish = self.clients.get_mut(&client)?.wishes.pop_front()?;
-        self.take(client, bytes);
-        Some((client, bytes, wish.grant))
+        let client = self.next(bytes_max)?;
+        let wishes = &mut self.clients.get_mut(&client)?.wishes;
+        let wish = wishes.pop_front_if(|wish| wish.bytes <= self.free)?;
+        self.take(client, wish.bytes);
+        Some((client, wish.bytes, wish.grant))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const HEAVY: ClientKey = ClientKey(1);
-    const LIGHT: ClientKey = ClientKey(2);
-
-    #[test]
-    fn a_client_alone_holds_at_most_half_and_a_second_one_is_served_at_once() {
-        let shares = Shares::new(100);
-        let heavy: Vec<Share> = std::iter::from_fn(|| shares.try_take(HEAVY, 10)).collect();
-        assert_eq!(heavy.len(), 5);
-        assert!(shares.is_contended(LIGHT) && !shares.is_contended(HEAVY));
-        let light = shares.try_take(LIGHT, 30).unwrap();
-        assert_eq!(light.bytes(), 30);
-        assert_eq!(shares.free(), 20);
-        // Of two clients each may hold a third.
-        drop(heavy.into_iter().take(3).collect::<Vec<_>>());
-        assert_eq!(shares.free(), 70);
-        let again: Vec<Share> = std::iter::from_fn(|| shares.try_take(HEAVY, 10)).collect();
-        assert_eq!(again.len(), 3);
-    }
-
-    #[test]
-    fn a_request_above_the_share_is_taken_by_a_client_that_holds_nothing() {
-        let shares = Shares::new(100);
-        let large = shares.try_take(HEAVY, 1_000).unwrap();
-        assert_eq!((large.bytes(), shares.free()), (100, 0));
-        assert!(shares.try_take(HEAVY, 1).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_client_that_holds_least_comes_first_and_a_forgotten_wish_takes_nothing() {
-        let shares = Shares::new(10);
-        let all = shares.take(HEAVY, 10).await;
-        let second = Duration::from_secs(1);
-        assert!(timeout(second, shares.take(HEAVY, 1)).await.is_err());
-        let (heavy, light) = (shares.take(HEAVY, 4), shares.take(LIGHT, 4));
-        tokio::pin!(heavy, light);
-        assert!(timeout(second, &mut heavy).await.is_err());
-        assert!(timeout(second, &mut light).await.is_err());
-        drop(all);
-        let light = timeout(second, light).await.unwrap();
-        assert_eq!(light.bytes(), 4);
-        let heavy = timeout(second, heavy).await.unwrap();
-        drop((heavy, light));
-        assert_eq!(shares.free(), 10);
-        assert!(!shares.is_contended(ClientKey::NONE), "a client that holds nothing is forgotten");
-    }
-
-    /// More clients want room than there is room for. Each gets its turn, whatever its key is.
-    #[tokio::test]
-    async fn of_clients_that_hold_nothing_the_one_that_has_waited_longest_comes_first() {
-        let shares = Shares::new(2);
-        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
-        let all = shares.take(ClientKey::NONE, 2).await;
-        for client in [9, 3, 7, 1] {
-            let (shares, served) = (Arc::clone(&shares), served.clone());
-            tokio::spawn(async move {
-                for _ in 0..3 {
-                    let share = shares.take(ClientKey(client), 2).await;
-                    served.send(client).unwrap();
-                    tokio::task::yield_now().await;
-                    drop(share);
-                }
-            });
-            tokio::task::yield_now().await;
-        }
-        drop((all, served));
-        let mut seen = Vec::new();
-        while let Some(client) = order.recv().await {
-            seen.push(client);
-        }
-        assert_eq!(seen, [9, 3, 7, 1].repeat(3));
-    }
-
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        Take(u64, usize),
-        Give(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            3 => (0..5u64, 0..60usize).prop_map(|(client, bytes)| Step::Take(client, bytes)),
-            2 => any::<prop::sample::Index>().prop_map(|at| Step::Give(at.index(64))),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(test_cases::cases(256))]
-
-        /// The room in use never exceeds the total, all of it comes back, and a client that holds
-        /// nothing is refused only if the others hold more than their shares left free.
-        #[test]
-        fn room_is_never_exceeded_and_never_lost(steps in prop::collection::vec(step(), 1..80)) {
-            let shares = Shares::new(100);
-            let mut held: Vec<Share> = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Take(client, bytes) => {
-                        let client = ClientKey(client);
-                        let has = held.iter().any(|share| share.client == client);
-                        match shares.try_take(client, bytes) {
-                            Some(share) => held.push(share),
-                            None if has => {}
-                            None => prop_assert!(bytes.max(1) > shares.free()),
-                        }
-                    }
-                    Step::Give(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
-                    Step::Give(_) => {}
-                }
-                let used: usize = held.iter().map(Share::bytes).sum();
-                prop_assert_eq!(used + shares.free(), 100);
-            }
-            held.clear();
-            prop_assert_eq!(shares.free(), 100);
-            prop_assert!(shares.lock().clients.is_empty());
-        }
-    }
-}
+mod tests;
