@@ -83,11 +83,11 @@ async fn of_clients_that_hold_nothing_the_one_that_has_waited_longest_comes_firs
 fn a_large_request_waits_for_no_more_than_the_room_that_it_lacks() {
     let shares = Shares::new(24);
     let mut small: VecDeque<Share> = (10..30).map(|n| taken(&shares, ClientKey(n), 1)).collect();
-    let mut large = shares.wish(HEAVY, 8);
-    let mut newcomer = shares.wish(LIGHT, 1);
+    let mut large = shares.wish(HEAVY.into(), 8);
+    let mut newcomer = shares.wish(LIGHT.into(), 1);
     for returned in 1..=4 {
         assert!(large.try_recv().is_err() && newcomer.try_recv().is_err());
-        let client = small.pop_front().unwrap().client;
+        let client = small.pop_front().unwrap().holder.client;
         let again = shares.try_take(client, 1);
         assert!(again.is_none(), "room was taken after {returned} returns");
     }
@@ -102,11 +102,39 @@ fn a_large_request_waits_for_no_more_than_the_room_that_it_lacks() {
 fn a_wish_above_the_share_of_its_client_delays_no_other_client() {
     let shares = Shares::new(24);
     let (_heavy, light) = (taken(&shares, HEAVY, 1), taken(&shares, LIGHT, 2));
-    let mut heavy = shares.wish(HEAVY, 8);
-    assert_eq!(shares.wish(LIGHT, 1).try_recv().unwrap().bytes(), 1);
+    let mut heavy = shares.wish(HEAVY.into(), 8);
+    assert_eq!(shares.wish(LIGHT.into(), 1).try_recv().unwrap().bytes(), 1);
     assert!(heavy.try_recv().is_err());
     drop(light);
     assert_eq!(heavy.try_recv().unwrap().bytes(), 8, "the share of a client alone is 12");
+}
+
+/// A partition that does not answer keeps the room that it has. Its client sends to others.
+#[tokio::test]
+async fn room_for_one_partition_is_at_most_half_of_the_share_of_its_client() {
+    let shares = Shares::new(120);
+    let (stuck, served) = ((HEAVY, PartitionId(1)), (HEAVY, PartitionId(2)));
+    let held: Vec<Share> = std::iter::from_fn(|| shares.try_take(stuck, 10)).collect();
+    assert_eq!(held.len(), 3, "the share of a client alone is 60");
+    let waits = shares.wish(stuck.into(), 10);
+    // An earlier wish for the other partition does not delay it.
+    let held_too: Vec<Share> = std::iter::from_fn(|| shares.try_take(served, 10)).collect();
+    assert_eq!((held_too.len(), shares.held(HEAVY)), (3, 60));
+    drop((held, waits));
+    assert_eq!(shares.held(HEAVY), 30);
+}
+
+/// Under overload, the share is smaller than a request.
+#[test]
+fn a_client_whose_share_is_used_up_by_one_partition_takes_room_for_a_second_one() {
+    let shares = Shares::new(100);
+    let _others: Vec<Share> = (10..28).map(|n| taken(&shares, ClientKey(n), 1)).collect();
+    let _stuck = shares.try_take((HEAVY, PartitionId(1)), 40).unwrap();
+    assert!(shares.share(HEAVY) < 10);
+    assert!(shares.try_take((HEAVY, PartitionId(1)), 10).is_none());
+    let _served = shares.try_take((HEAVY, PartitionId(2)), 10).unwrap();
+    assert!(shares.try_take((HEAVY, PartitionId(2)), 10).is_none());
+    assert!(shares.try_take((HEAVY, PartitionId(3)), 10).is_none(), "one beside the first");
 }
 
 fn granted_at_once(share: Share) -> oneshot::Receiver<Share> {
@@ -145,7 +173,7 @@ proptest! {
             match step {
                 Step::Take(client, bytes) => {
                     let client = ClientKey(client);
-                    let has = held.iter().any(|share| share.client == client);
+                    let has = held.iter().any(|share| share.holder.client == client);
                     match shares.try_take(client, bytes) {
                         Some(share) => held.push(share),
                         None if has => {}
@@ -174,7 +202,7 @@ proptest! {
         // As a front does for each sub-batch.
         let wish = |at: usize| match shares.try_take(ClientKey(at as u64), sizes[at]) {
             Some(share) => granted_at_once(share),
-            None => shares.wish(ClientKey(at as u64), sizes[at]),
+            None => shares.wish(ClientKey(at as u64).into(), sizes[at]),
         };
         let mut wishes: Vec<_> = (0..sizes.len()).map(&wish).collect();
         let mut passed = vec![vec![0; sizes.len()]; sizes.len()];
@@ -183,10 +211,10 @@ proptest! {
             let granted: Vec<Share> =
                 wishes.iter_mut().filter_map(|wish| wish.try_recv().ok()).collect();
             let clients: Vec<usize> =
-                granted.iter().map(|share| share.client.0 as usize).collect();
+                granted.iter().map(|share| share.holder.client.0 as usize).collect();
             held.extend(granted);
             for (waiting, passed) in passed.iter_mut().enumerate() {
-                if held.iter().any(|share| share.client.0 == waiting as u64) {
+                if held.iter().any(|share| share.holder.client.0 == waiting as u64) {
                     passed.fill(0);
                     continue;
                 }
@@ -196,7 +224,7 @@ proptest! {
                 }
             }
             prop_assert!(!held.is_empty(), "room is free, and no wish is granted");
-            let client = held.swap_remove(at.index(held.len())).client;
+            let client = held.swap_remove(at.index(held.len())).holder.client;
             wishes[client.0 as usize] = wish(client.0 as usize);
         }
     }
