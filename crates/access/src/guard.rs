@@ -5,12 +5,15 @@ use std::task::{Context, Poll};
 
 use futures::future::Either;
 use http::{Request, Response};
+use tokio::task::futures::TaskLocalFuture;
 use tower_layer::Layer;
 use tower_service::Service;
 use turnpike_listen::Peer;
+use turnpike_shares::ClientKey;
 
 use crate::access::Access;
 use crate::actor::Actor;
+use crate::client;
 use crate::roles::methods::rule_of;
 
 /// The layer that puts a [`Guard`] before a service.
@@ -49,7 +52,8 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = Either<Ready<Result<Response<R>, S::Error>>, S::Future>;
+    type Future =
+        Either<Ready<Result<Response<R>, S::Error>>, TaskLocalFuture<ClientKey, S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -62,9 +66,10 @@ where
             Ok(permit) => {
                 let mut actor = Actor::of_extensions(request.extensions());
                 actor.principal = permit.principal_name();
+                let responsible = ClientKey::of(actor.share_name());
                 request.extensions_mut().insert(permit);
                 request.extensions_mut().insert(actor);
-                Either::Right(self.inner.call(request))
+                Either::Right(client::scope(responsible, self.inner.call(request)))
             }
             Err((refusal, principal)) => {
                 refusal.count();

@@ -19,6 +19,7 @@
 //!                             and consumers by it, where they are known
 //!               actor.rs      who sent the request: an extension of it
 //!
+//!   client.rs         whose share of a node a request counts for
 //!   service.rs        AccessService: changes grants, keys and tokens, as changes.rs decides
 //!   refusal.rs        why a request is refused: detailed for the log, without details for the client
 //!   audit/            the audit log: entries, their chain of hashes, writing, reading, verifying
@@ -48,6 +49,7 @@ pub mod actor;
 pub mod audit;
 pub mod certificates;
 mod changes;
+pub mod client;
 mod freshness;
 mod guard;
 mod permit;

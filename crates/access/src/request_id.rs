@@ -4,6 +4,8 @@
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tracing::Instrument as _;
 
+use crate::client;
+
 /// The header of a request and of its answer.
 pub const HEADER: &str = "x-request-id";
 /// The most characters of an id.
@@ -35,9 +37,10 @@ pub async fn scope<F: Future>(id: String, work: F) -> F::Output {
     CURRENT.scope(id, work).await
 }
 
-/// `work`, for a task of its own, under the request and the span of the present task.
+/// `work`, for a task of its own, under the request, the client and the span of the present task.
 pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let id = current();
+    let work = client::scope(client::current(), work);
     async move {
         match id {
             Some(id) => CURRENT.scope(id, work).await,

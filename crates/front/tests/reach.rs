@@ -11,14 +11,19 @@ use tonic::{Code, Request};
 use turnpike_access::tokens::form::{Claims, SigningKey, key_id, new_id};
 use turnpike_access::{Access, AccessConfig, GuardLayer, Guarded};
 use turnpike_front::{FrontConfig, FrontServer};
+use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
-use turnpike_proto::account::v1::{ApplyRequest, ResolveRequest, ShowRequest};
+use turnpike_proto::account::v1::{
+    AccountCommand, ApplyRequest, BindIdentity, ResolveRequest, ShowRequest,
+};
 use turnpike_proto::audit::v1::{AuditOutcome, Entry};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
-use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
+use turnpike_shares::ClientKey;
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{
     AccessChange, AccessForget, AccessGrant, AccessKey, AccessStore as _, AccessToken, AccessWrite,
@@ -135,6 +140,23 @@ impl GuardedFront {
         request
     }
 
+    /// Grants the client a role for all accounts.
+    async fn grant(&self, world: &World, role: &str) {
+        let grant = AccessGrant {
+            id: 0,
+            principal: "token:radius".to_owned(),
+            role: role.to_owned(),
+            accounts: None,
+            sources: Vec::new(),
+            consumer: None,
+            until: None,
+            granted_by: "test".to_owned(),
+            granted_at: system_clock()(),
+        };
+        change(&world.db, AccessChange::Grant(grant)).await;
+        self.access.refresh().await.unwrap();
+    }
+
     async fn send(&self, records: &[UsageRecord]) -> BatchAck {
         let mut ingest = IngestServiceClient::new(self.channel.clone());
         let request = self.request(batch(1, records));
@@ -181,8 +203,6 @@ async fn records_outside_of_the_range_are_rejected_and_the_others_are_rated() {
 /// A record whose identity changed hands may be rated for the former or for the new account.
 #[tokio::test(start_paused = true)]
 async fn a_record_whose_identity_changed_hands_needs_both_accounts() {
-    use turnpike_proto::account::v1::account_command::Command;
-    use turnpike_proto::account::v1::{AccountCommand, BindIdentity};
     let world = world().await;
     let front = GuardedFront::start(&world).await;
     let bind = async |account_number, identity: &str, r#move| {
@@ -280,6 +300,58 @@ async fn lists_and_recycling_of_suspense_end_once_the_role_of_their_sender_is_re
     let outcome = Entry::decode(rows.last().unwrap().body.clone()).unwrap();
     assert_eq!(outcome.outcome(), AuditOutcome::Partial);
     assert!(outcome.detail.contains("then it was stopped"), "{}", outcome.detail);
+}
+
+/// A node serves each client in its turn, so it has to know for which one a front asks.
+#[tokio::test(start_paused = true)]
+async fn each_request_to_a_node_names_the_client_that_it_is_for() {
+    let world = world().await;
+    let front = GuardedFront::start(&world).await;
+    front.grant(&world, "support").await;
+    front.grant(&world, "collector").await;
+    let named = |doing: &str, count: usize| {
+        let clients = std::mem::take(&mut *world.shared.clients.lock().unwrap());
+        assert!(clients.len() >= count, "{doing}: {clients:?}");
+        let ours = ClientKey::of("token:radius").0;
+        assert!(clients.iter().all(|client| *client == ours), "{doing}: {clients:?}");
+    };
+    let mut accounts = AccountServiceClient::new(front.channel.clone());
+    let mut suspense = SuspenseServiceClient::new(front.channel.clone());
+    world.shared.clients.lock().unwrap().clear();
+    let show = ShowRequest { account_number: 7 };
+    accounts.show(front.request(show)).await.unwrap();
+    named("show", 1);
+    for (account_number, r#move) in [(7, false), (107, true)] {
+        let bind = BindIdentity {
+            identity: "user:moves".to_owned(),
+            from_us: Some(0),
+            until_us: None,
+            r#move,
+        };
+        let command = Some(Command::Bind(bind));
+        let command = AccountCommand { account_number, command, ..Default::default() };
+        accounts.apply(front.request(ApplyRequest { commands: vec![command] })).await.unwrap();
+        named("apply, and whether the account is open", 1);
+    }
+    suspense.list(front.request(ListRequest::default())).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    named("list", 2);
+    front.send(&[record(0, "user:moves", "moves")]).await;
+    named("reassign, and forward", 2);
+    let mut bytes = Vec::new();
+    encode(&record(0, "user:moves", "waits"), &mut bytes);
+    let waits = SuspendedRecord {
+        partition: 2,
+        record_id: "waits".to_owned(),
+        identity: "user:moves".to_owned(),
+        start_us: 50,
+        reason: "unbound-identity".to_owned(),
+        record: bytes.into(),
+        ..Default::default()
+    };
+    world.shared.ledgers.lock().unwrap().get_mut(&2).unwrap().suspended.push(waits);
+    suspense.recycle(front.request(RecycleRequest::default())).await.unwrap();
+    named("two lists, reassign, forward, recycle", 5);
 }
 
 /// A front that was wired without its guard serves nothing.

@@ -4,22 +4,28 @@
 use crate::support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use support::{
     HEARTBEAT, OCTETS, Running, config, database, log, octets, open, publish, start_with, subscribe,
 };
 use test_network::Network;
+use tokio::time::Instant;
 use tonic::transport::Server;
+use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeReassignRequest, NodeRecycleRequest, NodeSuspenseRequest, Reassignment,
-    RecycleKey, RecycleOutcome, SubBatchAnswer, Verdict,
+    NodeApplyRequest, NodeConfirmRequest, NodeReassignRequest, NodeRecycleRequest, NodeShowRequest,
+    NodeSuspenseRequest, Reassignment, RecycleKey, RecycleOutcome, SubBatchAnswer, Verdict,
 };
 use turnpike_proto::record::encode;
 use turnpike_proto::wire::put_number;
 use turnpike_segment::Segment;
-use turnpike_store::{Binding, Member, PartitionSpec, SharedDatabase};
+use turnpike_store::{
+    Binding, Call, Interpose, Interposed, Member, PartitionSpec, SharedDatabase, StoreResult,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, NodeName, PartitionId, Priority, Timestamp, UsageRecord,
 };
@@ -36,7 +42,14 @@ struct Two {
 }
 
 async fn two(names: [&str; 2]) -> Two {
-    let db = database();
+    two_on(names, database(), &config).await
+}
+
+async fn two_on(
+    names: [&str; 2],
+    db: Arc<dyn SharedDatabase>,
+    config: &dyn Fn(&str) -> NodeConfig,
+) -> Two {
     for (id, node) in [(1u32, names[0]), (2, names[1])] {
         let first = u64::from(id - 1) * 1000 + 1;
         let members = vec![Member { node: NodeName(node.to_owned()), priority: Priority(1) }];
@@ -44,7 +57,7 @@ async fn two(names: [&str; 2]) -> Two {
             id: PartitionId(id),
             range: AccountRange::new(first, first + 999).unwrap(),
             horizon_us: 3_600_000_000,
-            accept_since: Some(Timestamp(1_700_000_000_000_000)),
+            accept_since: Some(FLOORS[id as usize - 1]),
             members,
         };
         db.create_partitions(&[spec]).await.unwrap();
@@ -146,6 +159,9 @@ impl Two {
         self.db.bind_identities(&[binding]).await.unwrap();
     }
 }
+
+/// Partition 2 takes older records than partition 1.
+const FLOORS: [Timestamp; 2] = [Timestamp(1_700_000_000_000_000), Timestamp(1_600_000_000_000_000)];
 
 const FIRST_TIME: u32 = u32::MAX;
 /// How often a request is sent again.
@@ -268,7 +284,7 @@ async fn p35_to_confirm_a_record_changes_nothing() {
         [encoded(&unbound("r1")), encoded(&unbound("r2")), owned_by(&unbound("r1"), HERE), vec![9]]
             .map(Bytes::from)
             .into();
-    let request = turnpike_proto::node::v1::NodeConfirmRequest { partition: 1, records };
+    let request = NodeConfirmRequest { partition: 1, records };
     let answer = two.owner(1).client.confirm(request).await.unwrap().into_inner();
     let found: Vec<(bool, bool)> =
         answer.confirmations.iter().map(|one| (one.waits, one.taken)).collect();
@@ -276,4 +292,91 @@ async fn p35_to_confirm_a_record_changes_nothing() {
     assert_eq!(log(two.db.as_ref()).await.len(), before);
     let last = log(two.db.as_ref()).await.pop().unwrap();
     assert_eq!(Segment::decode(&last.body).unwrap().records().count(), 1);
+}
+
+/// A database whose calls of one kind take a while.
+struct Slow {
+    call: Call,
+    takes: Duration,
+}
+
+#[async_trait]
+impl Interpose for Slow {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == self.call {
+            tokio::time::sleep(self.takes).await;
+        }
+        Ok(())
+    }
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+fn slow(db: Arc<dyn SharedDatabase>, call: Call, takes: Duration) -> Arc<dyn SharedDatabase> {
+    Arc::new(Interposed::new(db, Arc::new(Slow { call, takes })))
+}
+
+/// Records that wait in partition 1, each in a segment of its own. To read such a segment takes 5 ms.
+async fn in_slow_segments(names: [&str; 2], count: usize) -> (Two, Vec<Vec<u8>>) {
+    let db = slow(database(), Call::ReadSegments, Duration::from_millis(5));
+    let without_cache = |name: &str| NodeConfig { segment_cache_bytes: 0, ..config(name) };
+    let mut two = two_on(names, db, &without_cache).await;
+    let mut records = Vec::new();
+    for number in 0..count {
+        let record = encoded(&unbound(&format!("r{number}")));
+        let answer = two.send(1, std::slice::from_ref(&record), FIRST_TIME).await;
+        assert_eq!(answer.exceptions.len(), 1);
+        records.push(record);
+    }
+    (two, records)
+}
+
+/// An owner that has to load a segment for each record is asked about a few records at a time.
+#[tokio::test(start_paused = true)]
+async fn p35_many_old_records_are_confirmed_however_long_their_segments_take() {
+    let (mut two, mut records) = in_slow_segments(["a", "b"], 150).await;
+    records.iter_mut().for_each(|record| put_number(record, 1, THERE));
+    assert_eq!(two.send(2, &records, 1).await.accepted, 150);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_skips_questions_whose_asker_has_left() {
+    let (mut two, records) = in_slow_segments(["a", "a"], 40).await;
+    let records: Vec<Bytes> = records.into_iter().map(Bytes::from).collect();
+    let request = NodeConfirmRequest { partition: 1, records };
+    // Each takes 200 ms.
+    for _ in 0..20 {
+        let mut client = two.owner(1).client.clone();
+        let asked = client.confirm(request.clone());
+        assert!(tokio::time::timeout(Duration::from_millis(1), asked).await.is_err());
+    }
+    let began = Instant::now();
+    let show = NodeShowRequest { partition: 1, account_number: HERE };
+    two.owner(1).client.show(show).await.unwrap();
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_millis(600), "{waited:?}");
+}
+
+/// While a claim was in progress, a record that waits elsewhere was judged by its age: too old.
+#[tokio::test(start_paused = true)]
+async fn p35_a_record_to_decide_waits_for_a_claim_in_progress() {
+    let mut two = two(["a", "a"]).await;
+    let old = UsageRecord { start: Timestamp(FLOORS[0].0 - 1), ..unbound("old") };
+    assert_eq!(two.send(2, &[encoded(&old)], FIRST_TIME).await.exceptions.len(), 1);
+    two.nodes.pop().unwrap().node.shutdown().await;
+    let db = slow(Arc::clone(&two.db), Call::Claim, HEARTBEAT);
+    let db = slow(db, Call::ClaimMany, HEARTBEAT);
+    let mut node = start_with(config("a"), &db, support::no_network()).await;
+    let records = vec![Reassignment { record: owned_by(&old, HERE).into(), to_account: HERE }];
+    let request = NodeReassignRequest { partition: 1, records, recycled: true, recycled_from: 2 };
+    for _ in 0..1_000 {
+        let answer = node.client.reassign(request.clone()).await.unwrap().into_inner();
+        if let Some(outcome) = answer.outcomes.into_iter().next() {
+            assert_eq!((outcome.to_account, outcome.result), (HERE, None));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("partition 1 does not answer");
 }

@@ -18,6 +18,7 @@ mod fresh;
 mod guards;
 mod horizon;
 mod late;
+mod listing;
 mod options;
 mod owner;
 mod owner_faults;

@@ -47,6 +47,11 @@ pub const UNREACHABLE: &str = "turnpike-unreachable";
 /// can't reach the owner (P16). The receiver does not relay the request again.
 pub const RELAYED: &str = "turnpike-relayed";
 
+/// A gRPC metadata key of every request in [`node::v1`] but `Forward`, whose sub-batches state it
+/// themselves: the number by which the client is told apart that is responsible for the request. Without it, as from
+/// fronts of an earlier release, the request counts as one of the cluster itself.
+pub const CLIENT: &str = "turnpike-client";
+
 /// Grants of roles, and tokens.
 pub mod access {
     /// Version 1.

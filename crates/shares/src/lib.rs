@@ -13,6 +13,9 @@
 //! Invariants:
 //! - [`Shares`]: the room in use never exceeds the total. A client that holds nothing gets room at
 //!   once as long as a part is free, and a part stays free while no client needs more than its share.
+//!   If room is short, a client that holds nothing and waits is passed by each other client at most
+//!   once, however large its request is. A partition that does not answer leaves its clients room for
+//!   the other partitions.
 //! - [`FairQueue`](queue::FairSender): the requests of one client leave in the order in which they
 //!   came. Over any time in which two clients have requests waiting, both get the same cost
 //!   processed, but for one request each.
@@ -24,4 +27,4 @@ pub mod queue;
 mod room;
 
 pub use client_key::ClientKey;
-pub use room::{Share, Shares};
+pub use room::{Holder, Share, Shares};

@@ -1,10 +1,10 @@
 //! Room in bytes, divided among clients.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use turnpike_types::Must;
+use turnpike_types::{Must, PartitionId};
 
 use crate::ClientKey;
 
@@ -13,17 +13,42 @@ use crate::ClientKey;
 /// With `n` clients that hold or want room, the share of each is the `n + 1`st part of the total: the
 /// part that is left over is free for the next client. A client that holds nothing may take more than
 /// its share, up to the total, so that no request is too large for ever.
+///
+/// Room may be taken for a partition. Room for one partition is at most half of the client's share,
+/// so that a partition that does not answer leaves the client room for the others. For the same
+/// reason, a client that holds room for one partition only may take more than its share for a second.
 #[derive(Debug)]
 pub struct Shares {
     state: Mutex<State>,
-    bytes_max: usize,
+}
+
+/// Who holds room: a client, for one partition or for any purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    client: ClientKey,
+    partition: Option<PartitionId>,
+}
+
+impl From<ClientKey> for Holder {
+    fn from(client: ClientKey) -> Self {
+        Self { client, partition: None }
+    }
+}
+
+impl From<(ClientKey, PartitionId)> for Holder {
+    fn from((client, partition): (ClientKey, PartitionId)) -> Self {
+        Self { client, partition: Some(partition) }
+    }
 }
 
 #[derive(Debug)]
 struct State {
+    bytes_max: usize,
     free: usize,
-    /// Only clients that hold or want room.
-    clients: HashMap<ClientKey, Holding>,
+    /// Only clients that hold or want room, each with what it holds and wants for each partition.
+    clients: HashMap<ClientKey, BTreeMap<Option<PartitionId>, Holding>>,
+    /// How many wishes wait.
+    wishes: usize,
     /// The number of the next wish: wishes are as old as their numbers are small.
     next_wish: u64,
 }
@@ -31,7 +56,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Holding {
     held: usize,
-    /// The wishes of this client that are not granted yet, oldest first.
+    /// The wishes that are not granted yet, oldest first.
     wishes: VecDeque<Wish>,
 }
 
@@ -42,11 +67,11 @@ struct Wish {
     grant: oneshot::Sender<Share>,
 }
 
-/// Room that a client holds until this is dropped.
+/// Room that is held until this is dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
-    client: ClientKey,
+    holder: Holder,
     bytes: usize,
 }
 
@@ -59,20 +84,21 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shares.give_back(self.client, self.bytes);
+        self.shares.give_back(self.holder, self.bytes);
     }
 }
 
 impl Shares {
     /// A total of `bytes_max` bytes, all of them free.
     pub fn new(bytes_max: usize) -> Arc<Self> {
-        let state = State { free: bytes_max, clients: HashMap::new(), next_wish: 0 };
-        Arc::new(Self { state: Mutex::new(state), bytes_max })
+        let (clients, wishes, next_wish) = (HashMap::new(), 0, 0);
+        let state = State { bytes_max, free: bytes_max, clients, wishes, next_wish };
+        Arc::new(Self { state: Mutex::new(state) })
     }
 
     /// The total.
-    pub const fn bytes_max(&self) -> usize {
-        self.bytes_max
+    pub fn bytes_max(&self) -> usize {
+        self.lock().bytes_max
     }
 
     /// The bytes that no client holds.
@@ -87,7 +113,7 @@ impl Shares {
 
     /// The bytes that the client may hold at present.
     pub fn share(&self, client: ClientKey) -> usize {
-        self.lock().share(client, self.bytes_max)
+        self.lock().share(client)
     }
 
     /// Whether another client than this one holds or wants room.
@@ -95,40 +121,40 @@ impl Shares {
         self.lock().clients.keys().any(|other| *other != client)
     }
 
-    /// Takes room if it is free and within the client's share, and if no earlier wish of the client
-    /// waits.
-    pub fn try_take(self: &Arc<Self>, client: ClientKey, bytes: usize) -> Option<Share> {
+    /// Takes room if it is free and within the client's share, and if no wish comes before this one:
+    /// an earlier one of the same holder, or one of a client that holds no more.
+    pub fn try_take(self: &Arc<Self>, holder: impl Into<Holder>, bytes: usize) -> Option<Share> {
+        let holder = holder.into();
         let mut state = self.lock();
-        let bytes = self.bounded(bytes);
-        let waits = state.clients.get(&client).is_some_and(|holding| !holding.wishes.is_empty());
-        if waits || !state.may_take(client, bytes, self.bytes_max) {
+        let bytes = state.bounded(bytes);
+        let fits = bytes <= state.free && state.is_within_share(holder, bytes);
+        if !fits || state.waits_before(holder) {
             return None;
         }
-        state.take(client, bytes);
-        Some(Share { shares: Arc::clone(self), client, bytes })
+        state.take(holder, bytes);
+        Some(Share { shares: Arc::clone(self), holder, bytes })
     }
 
-    /// Waits for room. The wishes of one client are granted in their order; among clients, the one
-    /// that holds least comes first, and of several such clients the one that has waited longest. A wish whose future is dropped is forgotten.
-    pub async fn take(self: &Arc<Self>, client: ClientKey, bytes: usize) -> Share {
-        if let Some(share) = self.try_take(client, bytes) {
-            return share;
-        }
-        let (grant, granted) = oneshot::channel();
-        self.lock().wish(client, self.bounded(bytes), grant);
-        let mut asked = Asked { shares: self, client, granted };
-        // Room may have become free in between.
-        self.grant();
+    /// Waits for room. The wishes of one holder are granted in their order; among clients, the one
+    /// that holds least comes first, and of several such clients the one that has waited longest. If
+    /// that one lacks free room, the others leave it what comes back; if it is above its share, it
+    /// delays only itself. A wish whose future is dropped is forgotten.
+    pub async fn take(self: &Arc<Self>, holder: impl Into<Holder>, bytes: usize) -> Share {
+        let holder = holder.into();
+        let granted = self.wish(holder, bytes);
+        let mut asked = Asked { shares: self, holder, granted };
         (&mut asked.granted).await.must("a wish is granted while its future lives")
     }
 
-    /// A wish is never larger than the total, else it could not be granted.
-    fn bounded(&self, bytes: usize) -> usize {
-        bytes.clamp(1, self.bytes_max.max(1))
+    fn wish(self: &Arc<Self>, holder: Holder, bytes: usize) -> oneshot::Receiver<Share> {
+        let (grant, granted) = oneshot::channel();
+        self.lock().wish(holder, bytes, grant);
+        self.grant();
+        granted
     }
 
-    fn give_back(self: &Arc<Self>, client: ClientKey, bytes: usize) {
-        self.lock().give_back(client, bytes);
+    fn give_back(self: &Arc<Self>, holder: Holder, bytes: usize) {
+        self.lock().give_back(holder, bytes);
         self.grant();
     }
 
@@ -136,10 +162,10 @@ impl Shares {
     fn grant(self: &Arc<Self>) {
         loop {
             let mut state = self.lock();
-            let Some((client, bytes, grant)) = state.next_grant(self.bytes_max) else { return };
+            let Some((holder, bytes, grant)) = state.next_grant() else { return };
             drop(state);
             // A wish whose future is gone gives its room back here.
-            drop(grant.send(Share { shares: Arc::clone(self), client, bytes }));
+            drop(grant.send(Share { shares: Arc::clone(self), holder, bytes }));
         }
     }
 
@@ -152,7 +178,7 @@ impl Shares {
 /// A wish that is waited for. When this is dropped, the wish is forgotten, or its room given back.
 struct Asked<'a> {
     shares: &'a Arc<Shares>,
-    client: ClientKey,
+    holder: Holder,
     granted: oneshot::Receiver<Share>,
 }
 
@@ -161,199 +187,121 @@ impl Drop for Asked<'_> {
         self.granted.close();
         // A grant that was not received is given back outside the lock.
         drop(self.granted.try_recv());
-        self.shares.lock().forget(self.client);
+        self.shares.lock().forget(self.holder);
         self.shares.grant();
     }
 }
 
 impl State {
-    fn may_take(&self, client: ClientKey, bytes: usize, bytes_max: usize) -> bool {
-        let held = self.held(client);
-        let is_within = held == 0 || held + bytes <= self.share(client, bytes_max);
-        bytes <= self.free && is_within
+    /// No room is larger than the total, else it could not be granted.
+    fn bounded(&self, bytes: usize) -> usize {
+        bytes.clamp(1, self.bytes_max.max(1))
     }
 
     fn held(&self, client: ClientKey) -> usize {
-        self.clients.get(&client).map_or(0, |holding| holding.held)
+        self.holdings(client).map(|holding| holding.held).sum()
     }
 
-    fn share(&self, client: ClientKey, bytes_max: usize) -> usize {
+    fn share(&self, client: ClientKey) -> usize {
         let clients = self.clients.len() + usize::from(!self.clients.contains_key(&client));
-        bytes_max / (clients + 1)
+        self.bytes_max / (clients + 1)
     }
 
-    fn take(&mut self, client: ClientKey, bytes: usize) {
+    fn holdings(&self, client: ClientKey) -> impl Iterator<Item = &Holding> {
+        self.clients.get(&client).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn holding(&self, Holder { client, partition }: Holder) -> Option<&Holding> {
+        self.clients.get(&client)?.get(&partition)
+    }
+
+    fn is_within_share(&self, holder: Holder, bytes: usize) -> bool {
+        let share = self.share(holder.client);
+        let is_within = self.held(holder.client) + bytes <= share;
+        let partitions = self.holdings(holder.client).filter(|holding| holding.held > 0).count();
+        match (self.holding(holder).map_or(0, |holding| holding.held), holder.partition) {
+            (0, _) => is_within || partitions <= 1,
+            (_, None) => is_within,
+            (held, Some(_)) => is_within && held + bytes <= share / 2,
+        }
+    }
+
+    /// The holder whose oldest wish is granted next: of the clients with a wish within their share,
+    /// the one that holds least, and of several such clients the one that has waited longest.
+    fn next(&self) -> Option<Holder> {
+        if self.wishes == 0 {
+            return None;
+        }
+        let wishes = self.clients.iter().flat_map(|(client, by_partition)| {
+            let wishes = by_partition.iter().filter_map(|(partition, holding)| {
+                let wish = holding.wishes.front()?;
+                let holder = Holder { client: *client, partition: *partition };
+                self.is_within_share(holder, wish.bytes).then_some((wish.number, holder))
+            });
+            let oldest = wishes.min_by_key(|(number, _)| *number);
+            oldest.map(|(number, holder)| (self.held(*client), number, holder))
+        });
+        wishes.min_by_key(|(held, number, _)| (*held, *number)).map(|(_, _, holder)| holder)
+    }
+
+    /// Whether a wish comes before a new one of `holder`.
+    fn waits_before(&self, holder: Holder) -> bool {
+        let has_earlier = self.holding(holder).is_some_and(|holding| !holding.wishes.is_empty());
+        let next = self.next().map(|next| self.held(next.client));
+        has_earlier || next.is_some_and(|held| held <= self.held(holder.client))
+    }
+
+    fn holding_mut(&mut self, Holder { client, partition }: Holder) -> &mut Holding {
+        self.clients.entry(client).or_default().entry(partition).or_default()
+    }
+
+    fn take(&mut self, holder: Holder, bytes: usize) {
         assert!(bytes <= self.free, "{bytes} bytes are taken of {} free ones", self.free);
         self.free -= bytes;
-        self.clients.entry(client).or_default().held += bytes;
+        self.holding_mut(holder).held += bytes;
     }
 
-    fn wish(&mut self, client: ClientKey, bytes: usize, grant: oneshot::Sender<Share>) {
-        let wish = Wish { number: self.next_wish, bytes, grant };
+    fn wish(&mut self, holder: Holder, bytes: usize, grant: oneshot::Sender<Share>) {
+        let wish = Wish { number: self.next_wish, bytes: self.bounded(bytes), grant };
         self.next_wish += 1;
-        self.clients.entry(client).or_default().wishes.push_back(wish);
+        self.wishes += 1;
+        self.holding_mut(holder).wishes.push_back(wish);
     }
 
-    fn give_back(&mut self, client: ClientKey, bytes: usize) {
-        let holding = self.clients.get_mut(&client).must("a client that holds room is known");
+    fn give_back(&mut self, holder: Holder, bytes: usize) {
+        let holding = self.holding_mut(holder);
         assert!(bytes <= holding.held, "{bytes} bytes are given back of {}", holding.held);
         holding.held -= bytes;
         self.free += bytes;
-        self.forget(client);
+        self.forget(holder);
     }
 
-    fn forget(&mut self, client: ClientKey) {
-        let Some(holding) = self.clients.get_mut(&client) else { return };
+    /// Forgets wishes whose future is gone, and a holder that holds and wants nothing.
+    fn forget(&mut self, Holder { client, partition }: Holder) {
+        let Some(by_partition) = self.clients.get_mut(&client) else { return };
+        let Some(holding) = by_partition.get_mut(&partition) else { return };
+        let wishes = holding.wishes.len();
         holding.wishes.retain(|wish| !wish.grant.is_closed());
-        if holding.held == 0 && holding.wishes.is_empty() {
+        self.wishes -= wishes - holding.wishes.len();
+        if holding.held > 0 || !holding.wishes.is_empty() {
+            return;
+        }
+        by_partition.remove(&partition);
+        if by_partition.is_empty() {
             self.clients.remove(&client);
         }
     }
 
-    /// Takes room for the oldest wish of the client that holds least, if that wish fits. If it only
-    /// lacks free room, no other client gets that room.
-    fn next_grant(
-        &mut self,
-        bytes_max: usize,
-    ) -> Option<(ClientKey, usize, oneshot::Sender<Share>)> {
-        let wishing = self.clients.iter().filter(|(_, holding)| !holding.wishes.is_empty());
-        let (client, _) = wishing.min_by_key(|(_, holding)| {
-            (holding.held, holding.wishes.front().map(|wish| wish.number))
-        })?;
-        let client = *client;
-        let bytes = self.clients.get(&client)?.wishes.front()?.bytes;
-        if !self.may_take(client, bytes, bytes_max) {
-            return None;
-        }
-        let wish = self.clients.get_mut(&client)?.wishes.pop_front()?;
-        self.take(client, bytes);
-        Some((client, bytes, wish.grant))
+    /// Takes room for the next wish. If it lacks free room, no later wish gets that room.
+    fn next_grant(&mut self) -> Option<(Holder, usize, oneshot::Sender<Share>)> {
+        let holder = self.next()?;
+        let free = self.free;
+        let wish = self.holding_mut(holder).wishes.pop_front_if(|wish| wish.bytes <= free)?;
+        self.wishes -= 1;
+        self.take(holder, wish.bytes);
+        Some((holder, wish.bytes, wish.grant))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const HEAVY: ClientKey = ClientKey(1);
-    const LIGHT: ClientKey = ClientKey(2);
-
-    #[test]
-    fn a_client_alone_holds_at_most_half_and_a_second_one_is_served_at_once() {
-        let shares = Shares::new(100);
-        let heavy: Vec<Share> = std::iter::from_fn(|| shares.try_take(HEAVY, 10)).collect();
-        assert_eq!(heavy.len(), 5);
-        assert!(shares.is_contended(LIGHT) && !shares.is_contended(HEAVY));
-        let light = shares.try_take(LIGHT, 30).unwrap();
-        assert_eq!(light.bytes(), 30);
-        assert_eq!(shares.free(), 20);
-        // Of two clients each may hold a third.
-        drop(heavy.into_iter().take(3).collect::<Vec<_>>());
-        assert_eq!(shares.free(), 70);
-        let again: Vec<Share> = std::iter::from_fn(|| shares.try_take(HEAVY, 10)).collect();
-        assert_eq!(again.len(), 3);
-    }
-
-    #[test]
-    fn a_request_above_the_share_is_taken_by_a_client_that_holds_nothing() {
-        let shares = Shares::new(100);
-        let large = shares.try_take(HEAVY, 1_000).unwrap();
-        assert_eq!((large.bytes(), shares.free()), (100, 0));
-        assert!(shares.try_take(HEAVY, 1).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_client_that_holds_least_comes_first_and_a_forgotten_wish_takes_nothing() {
-        let shares = Shares::new(10);
-        let all = shares.take(HEAVY, 10).await;
-        let second = Duration::from_secs(1);
-        assert!(timeout(second, shares.take(HEAVY, 1)).await.is_err());
-        let (heavy, light) = (shares.take(HEAVY, 4), shares.take(LIGHT, 4));
-        tokio::pin!(heavy, light);
-        assert!(timeout(second, &mut heavy).await.is_err());
-        assert!(timeout(second, &mut light).await.is_err());
-        drop(all);
-        let light = timeout(second, light).await.unwrap();
-        assert_eq!(light.bytes(), 4);
-        let heavy = timeout(second, heavy).await.unwrap();
-        drop((heavy, light));
-        assert_eq!(shares.free(), 10);
-        assert!(!shares.is_contended(ClientKey::NONE), "a client that holds nothing is forgotten");
-    }
-
-    /// More clients want room than there is room for. Each gets its turn, whatever its key is.
-    #[tokio::test]
-    async fn of_clients_that_hold_nothing_the_one_that_has_waited_longest_comes_first() {
-        let shares = Shares::new(2);
-        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
-        let all = shares.take(ClientKey::NONE, 2).await;
-        for client in [9, 3, 7, 1] {
-            let (shares, served) = (Arc::clone(&shares), served.clone());
-            tokio::spawn(async move {
-                for _ in 0..3 {
-                    let share = shares.take(ClientKey(client), 2).await;
-                    served.send(client).unwrap();
-                    tokio::task::yield_now().await;
-                    drop(share);
-                }
-            });
-            tokio::task::yield_now().await;
-        }
-        drop((all, served));
-        let mut seen = Vec::new();
-        while let Some(client) = order.recv().await {
-            seen.push(client);
-        }
-        assert_eq!(seen, [9, 3, 7, 1].repeat(3));
-    }
-
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        Take(u64, usize),
-        Give(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            3 => (0..5u64, 0..60usize).prop_map(|(client, bytes)| Step::Take(client, bytes)),
-            2 => any::<prop::sample::Index>().prop_map(|at| Step::Give(at.index(64))),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(test_cases::cases(256))]
-
-        /// The room in use never exceeds the total, all of it comes back, and a client that holds
-        /// nothing is refused only if the others hold more than their shares left free.
-        #[test]
-        fn room_is_never_exceeded_and_never_lost(steps in prop::collection::vec(step(), 1..80)) {
-            let shares = Shares::new(100);
-            let mut held: Vec<Share> = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Take(client, bytes) => {
-                        let client = ClientKey(client);
-                        let has = held.iter().any(|share| share.client == client);
-                        match shares.try_take(client, bytes) {
-                            Some(share) => held.push(share),
-                            None if has => {}
-                            None => prop_assert!(bytes.max(1) > shares.free()),
-                        }
-                    }
-                    Step::Give(at) if !held.is_empty() => drop(held.swap_remove(at % held.len())),
-                    Step::Give(_) => {}
-                }
-                let used: usize = held.iter().map(Share::bytes).sum();
-                prop_assert_eq!(used + shares.free(), 100);
-            }
-            held.clear();
-            prop_assert_eq!(shares.free(), 100);
-            prop_assert!(shares.lock().clients.is_empty());
-        }
-    }
-}
+mod tests;

@@ -39,7 +39,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::{REFERRED, UNREACHABLE};
-use turnpike_shares::{ClientKey, Share, Shares};
+use turnpike_shares::{ClientKey, Holder, Share, Shares};
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::core::Core;
@@ -123,7 +123,7 @@ struct Session {
 
 /// The room of this session for sub-batches in flight to the node.
 struct NodeRoom {
-    client: ClientKey,
+    holder: Holder,
     of_node: Arc<Shares>,
     /// The room of each sub-batch that was sent, oldest first.
     taken: VecDeque<Share>,
@@ -134,8 +134,8 @@ struct NodeRoom {
 }
 
 impl NodeRoom {
-    const fn new(client: ClientKey, of_node: Arc<Shares>) -> Self {
-        Self { client, of_node, taken: VecDeque::new(), wish: None, granted: None }
+    const fn new(holder: Holder, of_node: Arc<Shares>) -> Self {
+        Self { holder, of_node, taken: VecDeque::new(), wish: None, granted: None }
     }
 
     /// Takes room for the next sub-batch, or begins to wait for it. Returns whether there is room.
@@ -143,10 +143,10 @@ impl NodeRoom {
         if self.wish.is_some() {
             return false;
         }
-        let granted = self.granted.take().or_else(|| self.of_node.try_take(self.client, bytes));
+        let granted = self.granted.take().or_else(|| self.of_node.try_take(self.holder, bytes));
         let Some(share) = granted else {
-            let (room, client) = (Arc::clone(&self.of_node), self.client);
-            self.wish = Some(Box::pin(async move { room.take(client, bytes).await }));
+            let (room, holder) = (Arc::clone(&self.of_node), self.holder);
+            self.wish = Some(Box::pin(async move { room.take(holder, bytes).await }));
             return false;
         };
         self.taken.push_back(share);
@@ -236,7 +236,7 @@ impl PartitionSender {
             Err(error) => return self.failed(error.to_string()),
         };
         let room = match self.core.owners.room(&address) {
-            Ok(room) => NodeRoom::new(self.client, room),
+            Ok(room) => NodeRoom::new((self.client, self.partition).into(), room),
             Err(error) => return self.failed(error.to_string()),
         };
         let (requests, outgoing) = mpsc::channel(self.core.config.sender_window_batches);

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use turnpike_access::client;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
@@ -33,7 +34,6 @@ use turnpike_proto::node::v1::{
 };
 use turnpike_proto::record::{RecordBatch, is_identity, peek};
 use turnpike_proto::wire::put_number;
-use turnpike_shares::ClientKey;
 use turnpike_types::{AccountNumber, Must, PartitionId, SuspenseReason, limits};
 
 use crate::FrontError;
@@ -443,7 +443,7 @@ async fn ingest_decided(
     deadline: Instant,
 ) -> BatchAck {
     let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut dispatch = Dispatch::new(core, ClientKey::NONE, arrival, acks);
+    let mut dispatch = Dispatch::new(core, client::current(), arrival, acks);
     let unanswered = Unanswered::of_another();
     let taken = match Splitter::default().split(frame, &core.routes.table(), None) {
         Ok((head, split)) => dispatch.push(head, split, None, deadline, unanswered),

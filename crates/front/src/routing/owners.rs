@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
-use turnpike_access::request_id;
+use turnpike_access::{client, request_id};
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::dial::DialError;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
@@ -168,6 +168,7 @@ impl Owners {
         let OwnerTarget { address, epoch, is_referred, complaint } = target;
         let mut request = Request::new(request.clone());
         request_id::add_to(request.metadata_mut());
+        client::add_to(request.metadata_mut());
         // An owner that is tried again gets no complaint about itself.
         if let Some(epoch) = complaint.filter(|_| is_referred) {
             request.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));

@@ -127,6 +127,8 @@ pub struct Shared {
     pub decisions: AtomicU64,
     pub deciding: AtomicU64,
     pub deciding_most: AtomicU64,
+    /// The clients for which requests came, and those that sub-batches name.
+    pub clients: Mutex<Vec<u64>>,
     /// Identity, status, measure and quantity of the last record with an identity and an account.
     pub last_extra: Mutex<String>,
 }
@@ -159,6 +161,7 @@ impl FakeNode {
             self.shared.out_of_order.fetch_add(1, Ordering::SeqCst);
         }
         self.shared.guided_us.lock().unwrap().push(head.guided_us);
+        self.shared.clients.lock().unwrap().push(head.client);
         let faults = *self.shared.faults.lock().unwrap();
         let dice: u32 = self.shared.rng.lock().unwrap().random_range(0..1000);
         let mut ledgers = self.shared.ledgers.lock().unwrap();
@@ -586,6 +589,7 @@ impl World {
             decisions: AtomicU64::new(0),
             deciding: AtomicU64::new(0),
             deciding_most: AtomicU64::new(0),
+            clients: Mutex::default(),
             last_extra: Mutex::default(),
         });
         let db = Arc::new(db);
@@ -594,7 +598,15 @@ impl World {
         for name in ["a", "b"] {
             let address = format!("{name}:1");
             let node = FakeNode { address: address.clone(), shared: Arc::clone(&shared) };
-            let server = NodeServiceServer::new(node.clone());
+            let noting = Arc::clone(&shared);
+            let server =
+                NodeServiceServer::with_interceptor(node.clone(), move |call: Request<()>| {
+                    let client = call.metadata().get(turnpike_proto::CLIENT);
+                    let client =
+                        client.map(|client| client.to_str().unwrap().parse::<u64>().unwrap());
+                    noting.clients.lock().unwrap().extend(client);
+                    Ok(call)
+                });
             let incoming = network.listen(&address);
             tokio::spawn(Server::builder().add_service(server).serve_with_incoming(incoming));
             let beat = NodeBeat {

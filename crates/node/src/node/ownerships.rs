@@ -206,12 +206,11 @@ impl Ownerships {
             // The owner still serves while the target catches up.
             gates.notify_watchers();
             tokio::time::sleep(gates.config.last_catch_up()).await;
-            if requests.is_closed() {
+            // New requests wait from now on. Those in the queue are finished first.
+            if requests.is_closed() || !gates.begin_to_leave(partition) {
                 // An owner that ended in between has nothing to release.
                 return;
             }
-            // New requests wait from now on. Those in the queue are finished first.
-            gates.set(partition, Gate::Leaving);
             // An owner that ended in between has nothing to release.
             let _ = requests.send_last(request);
         });

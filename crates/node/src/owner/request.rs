@@ -17,7 +17,7 @@ use turnpike_shares::{ClientKey, Share};
 use turnpike_store::PartitionSpec;
 use turnpike_types::{ClaimId, Epoch, NodeName};
 
-use super::core::Refusal;
+use super::core::{Listed, Refusal};
 
 /// The partition that is served, with the epoch and claim of the ownership.
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ pub(crate) enum Request {
     Apply { commands: Vec<AccountCommand>, reply: Reply<Vec<AccountResult>> },
     /// Show an account.
     Show { account: u64, reply: Reply<Option<ShowResponse>> },
-    /// List suspended records.
-    Suspense { filter: ListRequest, reply: Reply<(Vec<SuspendedRecord>, bool)> },
+    /// List suspended records, in one pass.
+    Suspense { filter: ListRequest, reply: Reply<Listed> },
     /// Rate suspended records again, and note refusals.
     Recycle {
         keys: Vec<RecycleKey>,
@@ -61,6 +61,24 @@ pub(crate) enum Request {
     Release { to: Option<NodeName> },
     /// Another claim of the partition was observed.
     Superseded,
+}
+
+impl Request {
+    /// Whether the asker has left, and the request changes nothing: nobody needs it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Show { reply, .. } => reply.is_closed(),
+            Self::Suspense { reply, .. } => reply.is_closed(),
+            Self::Confirm { reply, .. } => reply.is_closed(),
+            Self::ReadWaiting { reply, .. } => reply.is_closed(),
+            Self::Records { .. }
+            | Self::Apply { .. }
+            | Self::Recycle { .. }
+            | Self::Reassign { .. }
+            | Self::Release { .. }
+            | Self::Superseded => false,
+        }
+    }
 }
 
 /// Ends a stream of sub-batches at the first one that the owner refuses. Later ones of the stream

@@ -12,19 +12,26 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
-    Confirmation, NodeConfirmRequest, NodeConfirmResponse, RecycleKey, RecycleOutcome, Standing,
-    Verdict,
+    Confirmation, NodeConfirmRequest, NodeConfirmResponse, Reassignment, RecycleKey,
+    RecycleOutcome, Standing, Verdict,
 };
 use turnpike_proto::suspense::v1::SuspendedRecord;
 use turnpike_proto::wire::{Fields, WireValue, put_number};
+use turnpike_shares::ClientKey;
 use turnpike_types::limits::{DECIDED_MAX, POSTING_USAGE_TYPE};
 use turnpike_types::{AccountNumber, Detail, PartitionId, SuspenseReason, Timestamp};
 
-use super::gates::{Gates, RequestOrigin};
+use super::gates::{Asker, Gates, RequestOrigin};
 use super::relay::relayed;
 use crate::owner::Request;
+
+/// The records in one request to an owner, which may load a segment for each and answers no other
+/// request meanwhile.
+const CHUNK: usize = 50;
+const _: () = assert!(CHUNK <= DECIDED_MAX);
 
 /// The most accounts that a record may name. A front appends at most three to that of the client.
 const ACCOUNTS_MAX: usize = 4;
@@ -52,7 +59,8 @@ impl Gates {
             // The owner refuses it.
             return Some(frame);
         }
-        if self.wait_in((head.recycled_from, head.partition), &records).await? {
+        let client = ClientKey(head.client);
+        if self.wait_in(client, (head.recycled_from, head.partition), &records).await? {
             return Some(frame);
         }
         let mut run = Vec::with_capacity(frame.body().len());
@@ -66,6 +74,7 @@ impl Gates {
     /// suspense since, gets its earlier answer in any case. `None` if an owner does not answer.
     pub(super) async fn wait_in(
         &self,
+        client: ClientKey,
         (from, here): (u32, u32),
         records: &[&[u8]],
     ) -> Option<bool> {
@@ -74,7 +83,7 @@ impl Gates {
         }
         let variants: Vec<Vec<Bytes>> = records.iter().map(|record| variants(record)).collect();
         let asked: Vec<Bytes> = variants.iter().flatten().cloned().collect();
-        let known = self.confirmed(PartitionId(from), &asked).await?;
+        let known = self.confirmed(client, PartitionId(from), &asked).await?;
         let mut known = known.iter();
         let mut gone = Vec::new();
         for (record, variants) in records.iter().zip(&variants) {
@@ -86,28 +95,43 @@ impl Gates {
         if gone.is_empty() {
             return Some(true);
         }
-        let known = self.confirmed(PartitionId(here), &gone).await?;
+        let known = self.confirmed(client, PartitionId(here), &gone).await?;
         Some(known.iter().all(|one| one.taken))
     }
 
-    /// What the owner of the partition knows of the records; `None` if it does not answer.
+    /// Whether records to decide wait where the front says, for a partition that is served here.
+    ///
+    /// # Errors
+    /// The answer to the front when this node is not the owner, or another owner does not answer.
+    pub(super) async fn recycled(
+        &self,
+        asker: Asker,
+        (from, here): (u32, u32),
+        records: &[Reassignment],
+    ) -> Result<bool, Standing> {
+        let partition = PartitionId(here);
+        // While a claim is in progress, nobody can say yet whether the records wait there.
+        if self.owner_queue(partition, asker.origin).await.is_none() {
+            return Err(self.not_owner(partition));
+        }
+        let encoded: Vec<&[u8]> = records.iter().map(|one| &*one.record).collect();
+        let wait = self.wait_in(asker.client, (from, here), &encoded).await;
+        wait.ok_or_else(|| self.unconfirmed())
+    }
+
+    /// What the owner of the partition knows of the records; `None` if it does not answer. Each chunk
+    /// has a time limit of its own: an owner may have to load a segment for each record.
     async fn confirmed(
         &self,
+        client: ClientKey,
         partition: PartitionId,
         asked: &[Bytes],
     ) -> Option<Vec<Confirmation>> {
         let mut known = Vec::with_capacity(asked.len());
-        for chunk in asked.chunks(DECIDED_MAX) {
+        for chunk in asked.chunks(CHUNK) {
             let request = NodeConfirmRequest { partition: partition.0, records: chunk.to_vec() };
-            let answer = if self.is_open(partition) {
-                self.confirm(RequestOrigin::Relayed, request).await
-            } else {
-                let address = Some(self.owner_address(partition)).filter(|one| !one.is_empty())?;
-                let mut owner = self.client(&address)?;
-                let asking = owner.confirm(relayed(request));
-                let within = self.config.admission() * 2;
-                tokio::time::timeout(within, asking).await.ok()?.ok()?.into_inner()
-            };
+            let asking = self.confirm_at_owner(client, request);
+            let answer = timeout(self.config.admission() * 2, asking).await.ok()??;
             let is_done = answer.standing.is_some_and(|one| one.verdict() == Verdict::Done);
             if !is_done || answer.confirmations.len() != chunk.len() {
                 return None;
@@ -117,16 +141,31 @@ impl Gates {
         Some(known)
     }
 
+    async fn confirm_at_owner(
+        &self,
+        client: ClientKey,
+        request: NodeConfirmRequest,
+    ) -> Option<NodeConfirmResponse> {
+        let partition = PartitionId(request.partition);
+        if self.is_open(partition) {
+            let asker = Asker { origin: RequestOrigin::Relayed, client };
+            return Some(self.confirm(asker, request).await);
+        }
+        let address = Some(self.owner_address(partition)).filter(|one| !one.is_empty())?;
+        let mut owner = self.client(&address)?;
+        Some(owner.confirm(relayed(client, request)).await.ok()?.into_inner())
+    }
+
     /// Answers another node.
     pub(super) async fn confirm(
         &self,
-        origin: RequestOrigin,
+        asker: Asker,
         request: NodeConfirmRequest,
     ) -> NodeConfirmResponse {
         let NodeConfirmRequest { partition, records } = request;
         let room = records.iter().map(|record| record.len() + 64).sum();
         let asked = |reply| Request::Confirm { records, reply };
-        let (standing, found) = self.ask(partition, origin, room, asked).await;
+        let (standing, found) = self.ask(partition, asker, room, asked).await;
         // Without an answer of the owner there are no confirmations; the standing gives the reason.
         let confirmations = found.unwrap_or_default();
         NodeConfirmResponse { standing: Some(standing), confirmations }
@@ -141,7 +180,7 @@ impl Gates {
     pub(super) async fn not_moved(
         &self,
         partition: u32,
-        origin: RequestOrigin,
+        asker: Asker,
         keys: &[RecycleKey],
     ) -> Result<Vec<Option<RecycleOutcome>>, Standing> {
         let mut outcomes = vec![None; keys.len()];
@@ -152,10 +191,12 @@ impl Gates {
             return Ok(outcomes);
         }
         let asked: Vec<RecycleKey> = moved.iter().filter_map(|&at| keys.get(at)).cloned().collect();
-        let room = asked.len() * 256;
-        let read = |reply| Request::ReadWaiting { keys: asked.clone(), reply };
-        let (standing, records) = self.ask(partition, origin, room, read).await;
-        let records = records.ok_or(standing)?;
+        let mut records = Vec::with_capacity(asked.len());
+        for chunk in asked.chunks(CHUNK) {
+            let read = |reply| Request::ReadWaiting { keys: chunk.to_vec(), reply };
+            let (standing, read) = self.ask(partition, asker, chunk.len() * 256, read).await;
+            records.extend(read.ok_or(standing)?);
+        }
         let judged = self.judged(PartitionId(partition), &asked, &records).await;
         let judged = judged.ok_or_else(|| self.unconfirmed())?;
         let mut by_partition: BTreeMap<PartitionId, Vec<(usize, Bytes)>> = BTreeMap::new();
@@ -169,7 +210,8 @@ impl Gates {
         }
         for (to, waiting) in by_partition {
             let (places, asked): (Vec<usize>, Vec<Bytes>) = waiting.into_iter().unzip();
-            let known = self.confirmed(to, &asked).await.ok_or_else(|| self.unconfirmed())?;
+            let known =
+                self.confirmed(asker.client, to, &asked).await.ok_or_else(|| self.unconfirmed())?;
             let unknown = places.into_iter().zip(known).filter(|(_, known)| !known.taken);
             stays.extend(unknown.map(|(at, _)| at));
         }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use turnpike_proto::dial::Dial;
-use turnpike_shares::Shares;
 use turnpike_shares::queue::FairSender;
+use turnpike_shares::{ClientKey, Shares};
 use turnpike_store::Observation;
 use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId};
 
@@ -42,6 +42,18 @@ pub(crate) enum Gate {
     Left(Option<NodeName>),
 }
 
+impl Gate {
+    /// From `Open` or `Opening`, which the owner has not left, to `Leaving`. Returns whether it has
+    /// changed.
+    fn begin_to_leave(&mut self) -> bool {
+        let serves = matches!(self, Self::Open(_) | Self::Opening);
+        if serves {
+            *self = Self::Leaving;
+        }
+        serves
+    }
+}
+
 /// The path by which a request reached this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOrigin {
@@ -53,6 +65,13 @@ pub(crate) enum RequestOrigin {
     Complaining(u64),
     /// Another node relayed the request.
     Relayed,
+}
+
+/// Who asks: the path by which the request came, and the client that is responsible for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) origin: RequestOrigin,
+    pub(crate) client: ClientKey,
 }
 
 /// The parts of the node that the gRPC service needs.
@@ -223,6 +242,13 @@ impl Gates {
         self.by_partition().entry(partition).or_default().send_replace(gate);
     }
 
+    /// Lets new requests wait until the owner has released the partition. Returns `false` if the
+    /// owner ended in between and has shut the gate: requests would wait for a release that never
+    /// comes.
+    pub(crate) fn begin_to_leave(&self, partition: PartitionId) -> bool {
+        self.by_partition().entry(partition).or_default().send_if_modified(Gate::begin_to_leave)
+    }
+
     /// Records that the partition was released for `to`. If a claim has started on this node since,
     /// the gate stays unchanged.
     pub(crate) fn leave(&self, partition: PartitionId, to: NodeName) {
@@ -279,5 +305,23 @@ impl Gates {
     fn by_partition(&self) -> MutexGuard<'_, HashMap<PartitionId, watch::Sender<Gate>>> {
         // No code panics while it holds this lock.
         self.by_partition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An owner that ended has shut its gate. Behind a gate that stayed `Leaving`, requests would
+    /// wait for a release that never comes.
+    #[test]
+    fn only_a_gate_that_its_owner_has_not_shut_begins_to_leave() {
+        let (queue, _owner) = turnpike_shares::queue::fair_queue(1);
+        for mut gate in [Gate::Open(queue), Gate::Opening] {
+            assert!(gate.begin_to_leave() && matches!(gate, Gate::Leaving));
+        }
+        assert!(!Gate::Shut.begin_to_leave() && !Gate::Warm.begin_to_leave());
+        let mut left = Gate::Left(None);
+        assert!(!left.begin_to_leave() && matches!(left, Gate::Left(None)));
     }
 }

@@ -6,13 +6,14 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request as Call, Response, Status, Streaming};
 use turnpike_access::request_id;
-use turnpike_proto::RELAYED;
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_proto::{CLIENT, RELAYED};
+use turnpike_shares::ClientKey;
 use turnpike_types::{PartitionId, limits};
 
-use super::gates::{Gates, RequestOrigin};
+use super::gates::{Asker, Gates, RequestOrigin};
 
 /// The most sub-batches that wait to be relayed.
 const STREAM_DEPTH: usize = 64;
@@ -46,7 +47,7 @@ impl Gates {
         let address = Some(self.owner_address(partition)).filter(|address| !address.is_empty())?;
         let mut owner = self.client(&address)?;
         let (onward, frames) = mpsc::channel(STREAM_DEPTH);
-        let call = relayed(ReceiverStream::new(frames));
+        let call = relayed(ClientKey::NONE, ReceiverStream::new(frames));
         // A reachable owner opens the stream at once: one interval is enough.
         let answers = tokio::time::timeout(self.config.heartbeat, owner.forward(call)).await;
         let answers = answers.ok()?.ok()?.into_inner();
@@ -60,7 +61,7 @@ impl Gates {
     pub(crate) async fn relay_call<Req, Resp, Fut>(
         &self,
         partition: u32,
-        origin: RequestOrigin,
+        asker: Asker,
         request: &Req,
         call: impl FnOnce(OwnerClient, Call<Req>) -> Fut,
     ) -> Option<Response<Resp>>
@@ -69,12 +70,12 @@ impl Gates {
         Fut: Future<Output = Result<Response<Resp>, Status>>,
     {
         let partition = PartitionId(partition);
-        let RequestOrigin::Complaining(epoch) = origin else { return None };
+        let RequestOrigin::Complaining(epoch) = asker.origin else { return None };
         if self.is_open(partition) || self.complain(partition, epoch) {
             return None;
         }
         let address = Some(self.owner_address(partition)).filter(|address| !address.is_empty())?;
-        let asked = call(self.client(&address)?, relayed(request.clone()));
+        let asked = call(self.client(&address)?, relayed(asker.client, request.clone()));
         // After this time the front sends the request again; a request that is carried out twice
         // has the effect of one.
         let answer = tokio::time::timeout(self.config.admission() * 2, asked).await.ok()?.ok()?;
@@ -92,10 +93,11 @@ impl Gates {
     }
 }
 
-/// Marks a call as relayed, so that the receiver does not relay it again.
-pub(super) fn relayed<T>(message: T) -> Call<T> {
+/// Marks a call for a client as relayed, so that the receiver does not relay it again.
+pub(super) fn relayed<T>(client: ClientKey, message: T) -> Call<T> {
     let mut call = Call::new(message);
     request_id::add_to(call.metadata_mut());
+    call.metadata_mut().insert(CLIENT, MetadataValue::from(client.0));
     call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
     call
 }

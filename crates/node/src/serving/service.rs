@@ -19,12 +19,12 @@ use turnpike_proto::node::v1::{
     SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::record::FRONT_BYTES;
-use turnpike_proto::{REFERRED, RELAYED, UNREACHABLE};
-use turnpike_shares::{ClientKey, Share};
+use turnpike_proto::{CLIENT, REFERRED, RELAYED, UNREACHABLE};
+use turnpike_shares::{ClientKey, Holder, Share};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
-use super::gates::{Gates, OwnerQueue, RequestOrigin};
+use super::gates::{Asker, Gates, OwnerQueue, RequestOrigin};
 use super::refusals::invalid;
 use super::relay::{OwnerClient, pass_on};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
@@ -63,6 +63,12 @@ enum SubBatchState {
     Relayed(Streaming<SubBatchAnswer>),
 }
 
+/// Who asks, from the metadata of the call.
+fn asker_of<T>(call: &Call<T>) -> Asker {
+    let client = call.metadata().get(CLIENT).and_then(|key| key.to_str().ok()?.parse().ok());
+    Asker { origin: origin_of(call), client: client.map_or(ClientKey::NONE, ClientKey) }
+}
+
 /// The path by which a request reached this node, from its metadata.
 fn origin_of<T>(call: &Call<T>) -> RequestOrigin {
     let metadata = call.metadata();
@@ -98,10 +104,9 @@ impl NodeService for Service {
         &self,
         call: Call<NodeApplyRequest>,
     ) -> Result<Response<NodeApplyResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         let asked = |mut owner: OwnerClient, call| async move { owner.apply(call).await };
-        if let Some(answer) =
-            self.gates.relay_call(request.partition, origin, &request, asked).await
+        if let Some(answer) = self.gates.relay_call(request.partition, asker, &request, asked).await
         {
             return Ok(answer);
         }
@@ -115,7 +120,7 @@ impl NodeService for Service {
         }
         let room = commands.len() * 256;
         let asked = |reply| Request::Apply { commands, reply };
-        let (standing, results) = self.gates.ask(partition, origin, room, asked).await;
+        let (standing, results) = self.gates.ask(partition, asker, room, asked).await;
         let results = results.unwrap_or_default();
         Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
     }
@@ -124,16 +129,15 @@ impl NodeService for Service {
         &self,
         call: Call<NodeShowRequest>,
     ) -> Result<Response<NodeShowResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         let asked = |mut owner: OwnerClient, call| async move { owner.show(call).await };
-        if let Some(answer) =
-            self.gates.relay_call(request.partition, origin, &request, asked).await
+        if let Some(answer) = self.gates.relay_call(request.partition, asker, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeShowRequest { partition, account_number: account } = request;
         let asked = |reply| Request::Show { account, reply };
-        let (standing, account) = self.gates.ask(partition, origin, 256, asked).await;
+        let (standing, account) = self.gates.ask(partition, asker, 256, asked).await;
         let account = account.flatten();
         Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
     }
@@ -142,39 +146,33 @@ impl NodeService for Service {
         &self,
         call: Call<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         let asked = |mut owner: OwnerClient, call| async move { owner.list_suspense(call).await };
-        if let Some(answer) =
-            self.gates.relay_call(request.partition, origin, &request, asked).await
+        if let Some(answer) = self.gates.relay_call(request.partition, asker, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeSuspenseRequest { partition, filter } = request;
         let filter = filter.unwrap_or_default();
-        let asked = |reply| Request::Suspense { filter, reply };
-        let (standing, records) = self.gates.ask(partition, origin, 256, asked).await;
-        // Without an answer of the owner there are no records; the standing gives the reason.
-        let (records, more) = records.unwrap_or_default();
-        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records, more }))
+        Ok(Response::new(self.gates.list_suspense(partition, asker, filter).await))
     }
 
     async fn recycle(
         &self,
         call: Call<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         check_count("keys and refusals", request.keys.len() + request.refusals.len())?;
         let keys = request.keys.iter().find_map(recycle_key_fault);
         let fault = keys.or_else(|| request.refusals.iter().find_map(noted_refusal_fault));
         fault.map_or(Ok(()), |why| Err(Status::invalid_argument(why)))?;
         let asked = |mut owner: OwnerClient, call| async move { owner.recycle(call).await };
-        if let Some(answer) =
-            self.gates.relay_call(request.partition, origin, &request, asked).await
+        if let Some(answer) = self.gates.relay_call(request.partition, asker, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeRecycleRequest { partition, mut keys, refusals } = request;
-        let mut stay = match self.gates.not_moved(partition, origin, &keys).await {
+        let mut stay = match self.gates.not_moved(partition, asker, &keys).await {
             Ok(stay) => stay,
             Err(standing) => {
                 let standing = Some(standing);
@@ -185,7 +183,7 @@ impl NodeService for Service {
         keys.retain(|_| places.next().is_some_and(Option::is_none));
         let room = (keys.len() + refusals.len()) * 256;
         let asked = |reply| Request::Recycle { keys, refusals, reply };
-        let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
+        let (standing, outcomes) = self.gates.ask(partition, asker, room, asked).await;
         let Some(outcomes) = outcomes else {
             let standing = Some(standing);
             return Ok(Response::new(NodeRecycleResponse { standing, outcomes: Vec::new() }));
@@ -200,30 +198,29 @@ impl NodeService for Service {
         &self,
         call: Call<NodeReassignRequest>,
     ) -> Result<Response<NodeReassignResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         check_count("records to decide", request.records.len())?;
         check_sizes(&request)?;
         let asked = |mut owner: OwnerClient, call| async move { owner.reassign(call).await };
-        if let Some(answer) =
-            self.gates.relay_call(request.partition, origin, &request, asked).await
+        if let Some(answer) = self.gates.relay_call(request.partition, asker, &request, asked).await
         {
             return Ok(answer);
         }
         let NodeReassignRequest { partition, records, recycled, recycled_from } = request;
-        let recycled = match recycled && self.gates.is_open(PartitionId(partition)) {
-            true => {
-                let encoded: Vec<&[u8]> = records.iter().map(|one| &*one.record).collect();
-                self.gates.wait_in((recycled_from, partition), &encoded).await
-            }
-            false => Some(false),
+        let recycled = match recycled {
+            true => self.gates.recycled(asker, (recycled_from, partition), &records).await,
+            false => Ok(false),
         };
-        let Some(recycled) = recycled else {
-            let standing = Some(self.gates.unconfirmed());
-            return Ok(Response::new(NodeReassignResponse { standing, outcomes: Vec::new() }));
+        let recycled = match recycled {
+            Ok(recycled) => recycled,
+            Err(standing) => {
+                let standing = Some(standing);
+                return Ok(Response::new(NodeReassignResponse { standing, outcomes: Vec::new() }));
+            }
         };
         let room = records.iter().map(|one| one.record.len() + 64).sum();
         let asked = |reply| Request::Reassign { records, recycled, reply };
-        let (standing, outcomes) = self.gates.ask(partition, origin, room, asked).await;
+        let (standing, outcomes) = self.gates.ask(partition, asker, room, asked).await;
         // Without an answer of the owner there are no outcomes; the standing gives the reason.
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
@@ -233,9 +230,9 @@ impl NodeService for Service {
         &self,
         call: Call<NodeConfirmRequest>,
     ) -> Result<Response<NodeConfirmResponse>, Status> {
-        let (origin, request) = (origin_of(&call), call.into_inner());
+        let (asker, request) = (asker_of(&call), call.into_inner());
         check_count("records to confirm", request.records.len())?;
-        Ok(Response::new(self.gates.confirm(origin, request).await))
+        Ok(Response::new(self.gates.confirm(asker, request).await))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -389,7 +386,7 @@ impl Gates {
         };
         let Some(frame) = frame else { return refused(self.unconfirmed()) };
         let (client, bytes) = (ClientKey(head.client), frame.body().len());
-        let Some(room) = self.room(client, bytes).await else {
+        let Some(room) = self.room((client, partition).into(), bytes).await else {
             return refused(self.overloaded());
         };
         let (reply, pending) = oneshot::channel();
@@ -404,7 +401,7 @@ impl Gates {
     pub(super) async fn ask<T>(
         &self,
         partition: u32,
-        origin: RequestOrigin,
+        Asker { origin, client }: Asker,
         bytes: usize,
         request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
     ) -> (Standing, Option<T>) {
@@ -412,8 +409,7 @@ impl Gates {
         let Some(queue) = self.owner_queue(partition, origin).await else {
             return (self.not_owner(partition), None);
         };
-        let client = ClientKey::NONE;
-        let Some(room) = self.room(client, bytes).await else {
+        let Some(room) = self.room((client, partition).into(), bytes).await else {
             return (self.overloaded(), None);
         };
         let (reply, pending) = oneshot::channel();
@@ -428,8 +424,8 @@ impl Gates {
     }
 
     /// Acquires room in the queue within a bounded time. Returns `None` if too much is waiting.
-    async fn room(&self, client: ClientKey, bytes: usize) -> Option<Share> {
-        let room = self.room.take(client, bytes);
+    async fn room(&self, holder: Holder, bytes: usize) -> Option<Share> {
+        let room = self.room.take(holder, bytes);
         let room = tokio::time::timeout(self.config.admission(), room).await.ok()?;
         failpoint::pass(Step::NodeAdmitted).await.ok()?;
         Some(room)

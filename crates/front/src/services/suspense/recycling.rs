@@ -18,14 +18,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use turnpike_access::Permit;
+use turnpike_access::{Permit, client};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey};
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::{RecycleResponse, SuspendedRecord};
-use turnpike_shares::ClientKey;
 use turnpike_types::limits::{self, POSTING_USAGE_TYPE};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
@@ -248,7 +247,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let arrival = Arrival::Recycled { mark: Some(mark), from: home };
-    let ack = match ingest.once(frame, ClientKey::NONE, arrival, Permit::internal()).await {
+    let ack = match ingest.once(frame, client::current(), arrival, Permit::internal()).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");

@@ -49,5 +49,5 @@ pub(crate) use postings::PostingsPass;
 pub(crate) use reassign::Reassign;
 pub(crate) use records::{RateSubBatch, Refusal};
 pub(crate) use state_log::ClosedSegment;
-pub(crate) use suspense::{ListSuspense, ReadWaiting, Recycle};
+pub(crate) use suspense::{ListSuspense, Listed, ReadWaiting, Recycle};
 pub(crate) use wait::{Halt, Wait};

@@ -4,7 +4,7 @@ use turnpike_account::{Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
 use turnpike_proto::record::{RecordBatch, extra_identity};
-use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord, SuspensePosition};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
 use turnpike_types::{AccountNumber, Suspension};
@@ -21,20 +21,35 @@ const LISTED_MAX: usize = 10_000;
 /// Bytes at which a list is cut off, so that it fits a message.
 const LISTED_BYTES_MAX: usize = 16 << 20;
 
-/// The suspended records that a request selects.
+/// The suspended records that one pass looks at. Other requests wait meanwhile.
+pub(crate) const SCANNED_MAX: usize = 10_000;
+
+/// The segments that one pass loads from the database.
+const LOADS_MAX: usize = 32;
+
+/// One pass over the suspended records, for those that a request selects.
 pub(crate) struct ListSuspense {
     filter: ListRequest,
     /// The selected records; `None` before the first run.
     found: Option<Vec<(WaitingKey, Waiting)>>,
-    listed: Vec<SuspendedRecord>,
+    answer: Listed,
     bytes: usize,
-    /// Whether more records match than were found.
-    is_cut: bool,
+    loads: usize,
+}
+
+/// What a pass found.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    pub(crate) records: Vec<SuspendedRecord>,
+    /// Whether more records match behind the last one.
+    pub(crate) is_cut: bool,
+    /// The position up to which the pass looked, if records behind it may match.
+    pub(crate) scanned_to: Option<SuspensePosition>,
 }
 
 impl ListSuspense {
-    pub(crate) const fn new(filter: ListRequest) -> Self {
-        Self { filter, found: None, listed: Vec::new(), bytes: 0, is_cut: false }
+    pub(crate) fn new(filter: ListRequest) -> Self {
+        Self { filter, found: None, answer: Listed::default(), bytes: 0, loads: 0 }
     }
 
     /// The first records that match. The list is taken once, so that it stays the same while
@@ -45,27 +60,59 @@ impl ListSuspense {
             0 => LISTED_MAX,
             asked => asked.min(LISTED_MAX),
         };
-        let matches = |(key, waiting): &(&WaitingKey, &Waiting)| {
-            (filter.account_number == 0 || key.account.0 == filter.account_number)
-                && (filter.reason.is_empty() || waiting.reason.word() == filter.reason)
-        };
-        let after = filter.after.as_ref().map(|after| WaitingKey {
+        let is_of_account =
+            |key: &WaitingKey| filter.account_number == 0 || key.account.0 == filter.account_number;
+        let mut found = Vec::new();
+        let mut scanned: Option<&WaitingKey> = None;
+        let first = self.first();
+        let behind = core.log.state().suspense().after(first.as_ref());
+        let of_account = behind.take_while(|(key, _)| is_of_account(key));
+        for (count, (key, waiting)) in of_account.enumerate() {
+            if count == SCANNED_MAX {
+                self.answer.scanned_to = scanned.map(|key| position(core, key));
+                break;
+            }
+            scanned = Some(key);
+            if !filter.reason.is_empty() && waiting.reason.word() != filter.reason {
+                continue;
+            }
+            if found.len() == most {
+                self.answer.is_cut = true;
+                break;
+            }
+            found.push((key.clone(), waiting.clone()));
+        }
+        found
+    }
+
+    /// The position behind which the pass begins; `None` for all records.
+    fn first(&self) -> Option<WaitingKey> {
+        let after = self.filter.after.as_ref().map(|after| WaitingKey {
             account: AccountNumber(after.account_number),
             identity: after.identity.clone(),
             record_id: after.record_id.clone(),
         });
-        let behind = core.log.state().suspense().after(after.as_ref()).filter(matches);
-        let mut found: Vec<(WaitingKey, Waiting)> =
-            behind.take(most + 1).map(|(key, waiting)| (key.clone(), waiting.clone())).collect();
-        self.is_cut = found.len() > most;
-        found.truncate(most);
-        found
+        // Before the records of the account: no record id is empty.
+        let account = (self.filter.account_number != 0).then(|| WaitingKey {
+            account: AccountNumber(self.filter.account_number),
+            identity: String::new(),
+            record_id: String::new(),
+        });
+        after.max(account)
+    }
+}
+
+fn position(core: &OwnerCore, key: &WaitingKey) -> SuspensePosition {
+    SuspensePosition {
+        partition: core.partition.id.0,
+        account_number: key.account.0,
+        identity: key.identity.clone(),
+        record_id: key.record_id.clone(),
     }
 }
 
 impl Job for ListSuspense {
-    /// The first records that the filter selects, and whether more match behind them.
-    type Answer = (Vec<SuspendedRecord>, bool);
+    type Answer = Listed;
 
     fn run(&mut self, core: &mut OwnerCore) -> Result<Self::Answer, Halt> {
         let found = match self.found.take() {
@@ -73,17 +120,20 @@ impl Job for ListSuspense {
             None => self.select(core),
         };
         let found = self.found.insert(found);
-        while let Some((key, waiting)) = found.get(self.listed.len()) {
-            if self.bytes >= LISTED_BYTES_MAX {
-                self.is_cut = true;
+        while let Some((key, waiting)) = found.get(self.answer.records.len()) {
+            let row = core.suspended_row(key, waiting);
+            let is_full = self.bytes >= LISTED_BYTES_MAX
+                || (self.loads == LOADS_MAX && matches!(row, Err(Halt::Wait(_))));
+            if is_full {
+                self.answer.is_cut = true;
                 break;
             }
-            let row = core.suspended_row(key, waiting)?;
-            let record = core.suspended_record(key, waiting, &row);
+            self.loads += usize::from(row.is_err());
+            let record = core.suspended_record(key, waiting, &row?);
             self.bytes += 2 * record.record.len() + record.detail.len() + 128;
-            self.listed.push(record);
+            self.answer.records.push(record);
         }
-        Ok((std::mem::take(&mut self.listed), self.is_cut))
+        Ok(std::mem::take(&mut self.answer))
     }
 }
 

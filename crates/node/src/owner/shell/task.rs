@@ -142,6 +142,9 @@ impl Owner {
     }
 
     async fn take(&mut self, queued: Queued) -> Result<(), RoundEnd> {
+        if queued.request.is_abandoned() {
+            return Ok(());
+        }
         self.turns.note(queued.client);
         self.core.begin(surroundings(&self.shared));
         if rates(&queued.request) && self.core.is_stale() {

@@ -23,7 +23,7 @@ use super::history::{
     ACCOUNTS, CYCLES, LATER, NOWHERE, Order, PLANS, START, Sent, Step, Usage, ZONES,
     first_catalogue, publish_next,
 };
-use crate::owner::core::{Apply, ListSuspense, RateSubBatch, Reassign, Recycle, Refusal};
+use crate::owner::core::{Apply, ListSuspense, Listed, RateSubBatch, Reassign, Recycle, Refusal};
 
 /// A request, or a pass of the owner that is repeated like one.
 enum Request {
@@ -346,7 +346,8 @@ fn perform(driver: &mut Driver, request: &Request) -> Result<Answer, OwnerEnded>
             Answer::Reassigned(driver.carry_out(Reassign::new(records.clone(), *is_recycled))?)
         }
         Request::List => {
-            let (records, is_cut) = driver.carry_out(ListSuspense::new(ListRequest::default()))?;
+            let Listed { records, is_cut, .. } =
+                driver.carry_out(ListSuspense::new(ListRequest::default()))?;
             assert!(!is_cut);
             let mut records: Vec<_> = records.into_iter().map(listed).collect();
             records.sort_by_key(|one| format!("{one:?}"));
