@@ -419,8 +419,7 @@ impl AccessService for AccessApi {
             None => Intent::default(),
         };
         let decide = move |context: ChangeContext<'_>| {
-            let (change, count) =
-                changes::revoke_tokens(context, which.clone())?;
+            let (change, count) = changes::revoke_tokens(context, which.clone())?;
             Ok((Planned::Change(change), count))
         };
         let (revoked, _) = self.change(sender, (Action::TokenRevoke, intent), decide).await?;

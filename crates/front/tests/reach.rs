@@ -57,7 +57,8 @@ async fn world() -> World {
 /// Changes the tables of access control as an administrator would.
 async fn change(db: &MemoryDatabase, change: AccessChange) {
     let at = db.access(None).await.unwrap().version;
-    let write = AccessWrite { at, change, forget: AccessForget::default() };
+    let stamp = u128::from(at.number + 1).to_be_bytes();
+    let write = AccessWrite { at, stamp, change, forget: AccessForget::default() };
     db.change_access(&write).await.unwrap().unwrap();
 }
 
