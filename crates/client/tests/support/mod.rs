@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 use turnpike_client::{Batch, BatchBuilder, Fronts};
 use turnpike_proto::feed::v1::feed_service_server::{FeedService, FeedServiceServer};
 use turnpike_proto::feed::v1::{
-    AcknowledgeRequest, AcknowledgeResponse, ChargeLine, Cursor, FeedPage, PullRequest,
-    RegisterRequest, RegisterResponse,
+    AcknowledgeRequest, AcknowledgeResponse, ChargeLine, Cursor, FeedPage, ListConsumersRequest,
+    ListConsumersResponse, PullRequest, RegisterRequest, RegisterResponse, RemoveConsumerRequest,
+    RemoveConsumerResponse,
 };
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_server::{IngestService, IngestServiceServer};
@@ -292,5 +293,19 @@ impl FeedService for FakeFront {
         }
         *cursor = to.unwrap();
         Ok(Response::new(AcknowledgeResponse { cursor: Some(cursor.clone()), was_there }))
+    }
+
+    async fn list_consumers(
+        &self,
+        _: Request<ListConsumersRequest>,
+    ) -> Result<Response<ListConsumersResponse>, Status> {
+        Err(Status::unimplemented("the client lists no consumers"))
+    }
+
+    async fn remove_consumer(
+        &self,
+        _: Request<RemoveConsumerRequest>,
+    ) -> Result<Response<RemoveConsumerResponse>, Status> {
+        Err(Status::unimplemented("the client removes no consumers"))
     }
 }
