@@ -3,40 +3,43 @@
 use std::sync::Arc;
 
 use turnpike_access::Actor;
-use turnpike_access::audit::{Action, ChangeEnd, Intent};
+use turnpike_access::audit::{Action, AuditLog, ChangeEnd, Intent};
 use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::feed::v1::ListConsumersResponse;
-use turnpike_store::StoreResult;
+use turnpike_store::{SharedDatabase, StoreResult};
 use turnpike_types::capped;
 use turnpike_types::limits::CONSUMERS_MAX;
 
 use crate::FeedError;
 use crate::request::check_name;
-use crate::service::FeedService;
 
-impl FeedService {
-    pub(crate) async fn all_consumers(&self) -> Result<ListConsumersResponse, FeedError> {
-        let consumers = self.db.consumers().await?;
-        Ok(ListConsumersResponse { consumers, consumers_max: capped(CONSUMERS_MAX) })
-    }
+/// The names of all consumers.
+pub(crate) async fn listed(db: &dyn SharedDatabase) -> Result<ListConsumersResponse, FeedError> {
+    let consumers = db.consumers().await?;
+    Ok(ListConsumersResponse { consumers, consumers_max: capped(CONSUMERS_MAX) })
+}
 
-    /// Removes a consumer with its cursors.
-    pub(crate) async fn remove(&self, actor: &Actor, name: &str) -> Result<(), FeedError> {
-        check_name(name)?;
-        if self.db.consumer(name).await?.is_empty() {
-            return Err(FeedError::NoConsumer(name.to_owned()));
-        }
-        let intent = Intent::of(format!("consumer {name}"));
-        let (db, name) = (Arc::clone(&self.db), name.to_owned());
-        let change = async move {
-            let done = db.remove_consumer(&name).await;
-            let end = ended(&done);
-            (done, end)
-        };
-        // Another request may have removed it first: then it is removed too.
-        self.audit.change(actor, Action::ConsumerRemove, intent, change).await??;
-        Ok(())
+/// Removes a consumer with its cursors.
+pub(crate) async fn remove(
+    db: &Arc<dyn SharedDatabase>,
+    audit: &AuditLog,
+    actor: &Actor,
+    name: &str,
+) -> Result<(), FeedError> {
+    check_name(name)?;
+    if db.consumer(name).await?.is_empty() {
+        return Err(FeedError::NoConsumer(name.to_owned()));
     }
+    let intent = Intent::of(format!("consumer {name}"));
+    let (db, name) = (Arc::clone(db), name.to_owned());
+    let change = async move {
+        let done = db.remove_consumer(&name).await;
+        let end = ended(&done);
+        (done, end)
+    };
+    // Another request may have removed it first: then it is removed too.
+    audit.change(actor, Action::ConsumerRemove, intent, change).await??;
+    Ok(())
 }
 
 /// How a change of consumers ended, for the audit log.

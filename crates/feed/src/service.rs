@@ -21,7 +21,7 @@ use turnpike_store::{Consumer, CursorAck, Observation, SharedDatabase};
 use turnpike_types::SegmentNumber;
 use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
-use crate::consumers::ended;
+use crate::consumers::{self, ended};
 use crate::log::Log;
 use crate::position::FeedPosition;
 use crate::pull::{Limits, PageRoom, Pages, PullEnd, Puller, SegmentRange};
@@ -32,12 +32,12 @@ use crate::{FeedConfig, FeedError};
 /// The gRPC service. Clones share all state.
 #[derive(Clone)]
 pub struct FeedService {
-    pub(crate) db: Arc<dyn SharedDatabase>,
+    db: Arc<dyn SharedDatabase>,
     log: Log,
     config: FeedConfig,
     budget: Budget,
     slots: PullSlots,
-    pub(crate) audit: AuditLog,
+    audit: AuditLog,
 }
 
 impl FeedService {
@@ -274,7 +274,7 @@ impl FeedServiceTrait for FeedService {
         &self,
         _: Request<ListConsumersRequest>,
     ) -> Result<Response<ListConsumersResponse>, Status> {
-        Ok(Response::new(self.all_consumers().await?))
+        Ok(Response::new(consumers::listed(&*self.db).await?))
     }
 
     async fn remove_consumer(
@@ -282,7 +282,8 @@ impl FeedServiceTrait for FeedService {
         request: Request<RemoveConsumerRequest>,
     ) -> Result<Response<RemoveConsumerResponse>, Status> {
         let actor = Actor::of(&request);
-        self.remove(&actor, &request.into_inner().consumer).await?;
+        let name = request.into_inner().consumer;
+        consumers::remove(&self.db, &self.audit, &actor, &name).await?;
         Ok(Response::new(RemoveConsumerResponse {}))
     }
 }

@@ -18,9 +18,9 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) enum ConsumerCommand {
     /// Lists all consumers
-    List(ListArgs),
+    List(ListConsumersArgs),
     /// Removes a consumer that nobody uses any more, with its cursors
-    Remove(RemoveArgs),
+    Remove(RemoveConsumerArgs),
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ Examples:
 /// Options of `consumer list`.
 #[derive(Debug, Args)]
 #[command(after_help = LIST_EXAMPLES)]
-pub(crate) struct ListArgs {
+pub(crate) struct ListConsumersArgs {
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -45,7 +45,7 @@ Examples:
 /// Options of `consumer remove`.
 #[derive(Debug, Args)]
 #[command(after_help = REMOVE_EXAMPLES)]
-pub(crate) struct RemoveArgs {
+pub(crate) struct RemoveConsumerArgs {
     /// The name of the consumer
     consumer: String,
     #[command(flatten)]
