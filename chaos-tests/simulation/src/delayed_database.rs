@@ -14,7 +14,7 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
     CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
     Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
@@ -246,6 +246,9 @@ impl CatalogueStore for DelayedDatabase {
     ) -> StoreResult<Vec<CatalogueHead>> {
         self.db.catalogue_heads(kind, id, after).await
     }
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals> {
+        self.db.catalogue_totals(kind).await
+    }
 }
 
 #[async_trait]
@@ -285,6 +288,12 @@ impl CursorStore for DelayedDatabase {
         self.db.consumer(name).await
     }
 
+    async fn consumers(&self) -> StoreResult<Vec<String>> {
+        self.db.consumers().await
+    }
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool> {
+        self.db.remove_consumer(name).await
+    }
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.db.acknowledge(from, to).await
     }

@@ -34,6 +34,8 @@ plan.PlanService/GetTable            .        .        +       .        +       
 feed.FeedService/Register            .        +        .       .        .        .         .      .    .    .   . .
 feed.FeedService/Pull                .        +        .       .        .        .         .      .    .    .   . .
 feed.FeedService/Acknowledge         .        +        .       .        .        .         .      .    .    .   . .
+feed.FeedService/ListConsumers       .        .        .       +        .        .         +      .    .    .   . .
+feed.FeedService/RemoveConsumer      .        .        .       +        .        .         .      .    .    .   . .
 cluster.ClusterService/Status        .        .        .       +        +        .         +      .    .    .   . .
 cluster.ClusterService/Handover      .        .        .       +        .        .         .      .    .    .   . .
 cluster.ClusterService/Drain         .        .        .       +        .        .         .      .    .    .   . .

@@ -189,6 +189,18 @@ pub(crate) fn is_unavailable(status: &Status) -> bool {
     }
 }
 
+/// The metadata key under which a front without room says after how many milliseconds to try again.
+const RETRY_AFTER: &str = "grpc-retry-pushback-ms";
+/// The longest wait that a front's answer causes.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// The wait that the front asks for before the next attempt; zero if it asks for none.
+pub(crate) fn retry_after(status: &Status) -> Duration {
+    let told = status.metadata().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let wait = told.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    wait.map_or(Duration::ZERO, |wait| wait.min(RETRY_AFTER_MAX))
+}
+
 /// Whether a retry of the same call can succeed.
 pub(crate) fn is_transient(status: &Status) -> bool {
     match status.code() {

@@ -11,7 +11,7 @@ use turnpike_proto::dial::{Connector, Dial};
 
 use crate::addresses::{Plaintext, check_private, is_secure};
 use crate::channel::{ClientToken, FrontChannel};
-use crate::error::{ClientError, is_transient, is_unavailable};
+use crate::error::{ClientError, is_transient, is_unavailable, retry_after};
 use crate::patience::Patience;
 
 /// HTTP/2 flow-control window of one stream. A smaller window limits throughput on fast links.
@@ -216,13 +216,16 @@ impl Fronts {
         loop {
             match tokio::time::timeout(patience.left(), call(self.channel())).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
+                // A wait beyond the limit would end in the same refusal, without its reason.
+                Ok(Err(status))
+                    if is_transient(&status) && retry_after(&status) < patience.left() =>
+                {
                     if is_unavailable(&status) {
                         let moving = self.move_on();
                         // With or without another front, the call is tried again in the time left.
                         let _ = tokio::time::timeout(patience.left(), moving).await;
                     }
-                    tokio::time::sleep(patience.backoff()).await;
+                    tokio::time::sleep(patience.backoff_after(retry_after(&status))).await;
                 }
                 Ok(Err(status)) => return Err(ClientError::from_status(&self.in_use(), &status)),
                 Err(_) => {

@@ -43,7 +43,12 @@ impl Patience {
 
     /// The wait before the next retry; doubles up to one second.
     pub fn backoff(&mut self) -> Duration {
-        let wait = self.wait.min(self.left());
+        self.backoff_after(Duration::ZERO)
+    }
+
+    /// As [`Self::backoff`], but at least `asked`, if so much time is left.
+    pub fn backoff_after(&mut self, asked: Duration) -> Duration {
+        let wait = self.wait.max(asked).min(self.left());
         self.wait = (self.wait * 2).min(Self::WAIT_MOST);
         wait
     }

@@ -20,7 +20,7 @@ use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 use turnpike_types::limits;
 
 use crate::batch::Batch;
-use crate::error::{ClientError, is_transient};
+use crate::error::{ClientError, is_transient, retry_after};
 use crate::fronts::Fronts;
 use crate::patience::Patience;
 use crate::window::{PushError, SendWindow, UnknownBatch, WINDOW_MAX};
@@ -62,7 +62,8 @@ struct OpenStream {
 
 /// The reason why a stream ended early.
 enum Broken {
-    ForNow(String),
+    /// The reason, and the wait that the front asks for.
+    ForNow(String, Duration),
     ForGood(ClientError),
 }
 
@@ -161,7 +162,7 @@ impl<T> BatchSender<T> {
                     self.stream = None;
                     return Err(error);
                 }
-                Err(Broken::ForNow(reason)) => self.recover(reason).await?,
+                Err(Broken::ForNow(reason, wait)) => self.recover(reason, wait).await?,
             }
         }
     }
@@ -180,12 +181,12 @@ impl<T> BatchSender<T> {
         }
         match tokio::time::timeout(self.patience.left(), stream.acks.message()).await {
             Ok(Ok(Some(ack))) => self.settle(ack),
-            Ok(Ok(None)) => Err(Broken::ForNow("the front ended the stream".to_owned())),
+            Ok(Ok(None)) => Err(for_now("the front ended the stream")),
             Ok(Err(status)) => Err(self.broken(&status)),
             // The reason that the front gave for a wait is more useful than "no answer came".
             Err(_) => {
                 let reason = self.wait_reason.take();
-                Err(Broken::ForNow(reason.unwrap_or_else(|| "no answer came".to_owned())))
+                Err(for_now(reason.as_deref().unwrap_or("no answer came")))
             }
         }
     }
@@ -206,12 +207,12 @@ impl<T> BatchSender<T> {
                 Ok(())
             }
             Ok(Err(status)) => Err(self.broken(&status)),
-            Err(_) => Err(Broken::ForNow("the front did not take the stream".to_owned())),
+            Err(_) => Err(for_now("the front did not take the stream")),
         }
     }
 
     /// After a broken stream: all unanswered batches are to be sent again, on the next front.
-    async fn recover(&mut self, reason: String) -> Result<(), ClientError> {
+    async fn recover(&mut self, reason: String, wait: Duration) -> Result<(), ClientError> {
         self.stream = None;
         if self.patience.is_over() {
             // Another call tries again for as long.
@@ -225,7 +226,7 @@ impl<T> BatchSender<T> {
         let moving = self.fronts.move_on();
         // With or without another front, the batches are sent again in the time left.
         let _ = tokio::time::timeout(self.patience.left(), moving).await;
-        tokio::time::sleep(self.patience.backoff()).await;
+        tokio::time::sleep(self.patience.backoff_after(wait)).await;
         Ok(())
     }
 
@@ -260,13 +261,13 @@ impl<T> BatchSender<T> {
             return Ok(());
         }
         let reason = self.wait_reason.as_deref().unwrap_or("the cluster requests a wait");
-        Err(Broken::ForNow(reason.to_owned()))
+        Err(for_now(reason))
     }
 
     fn broken(&self, status: &Status) -> Broken {
         let error = ClientError::from_status(&self.fronts.in_use(), status);
         if is_transient(status) {
-            Broken::ForNow(error.to_string())
+            Broken::ForNow(error.to_string(), retry_after(status))
         } else {
             Broken::ForGood(error)
         }
@@ -284,6 +285,11 @@ impl<T> PendingBatch<T> {
     }
 }
 
+/// A stream that ended early, without a wait that the front asks for.
+fn for_now(reason: &str) -> Broken {
+    Broken::ForNow(reason.to_owned(), Duration::ZERO)
+}
+
 /// Queues the batches that may be sent now.
 fn send_ready<T>(
     window: &mut SendWindow<PendingBatch<T>>,
@@ -292,7 +298,7 @@ fn send_ready<T>(
     while let Some(pending) = window.next_to_send(Instant::now().into_std()) {
         // The queue holds a whole window, and only batches in flight are in the queue.
         if frames.try_send(pending.batch.frame.clone()).is_err() {
-            return Err(Broken::ForNow("the stream was closed".to_owned()));
+            return Err(for_now("the stream was closed"));
         }
     }
     Ok(())

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use turnpike_client::{BatchSender, ClientError, SendEvent};
+use turnpike_client::{BatchSender, ClientError, SendEvent, feed};
 
-use crate::support::{Faults, World, batches};
+use crate::support::{Faults, ROOM_AFTER, World, batches};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -152,4 +152,34 @@ async fn a_window_that_a_front_does_not_read_is_refused() {
         let error = BatchSender::<()>::new(fronts, size).unwrap_err();
         assert!(error.to_string().starts_with(words), "{error}");
     }
+}
+
+/// A front says when to come back. Earlier attempts would only add to its load.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_want_of_room_is_repeated_after_the_wait_that_it_names() {
+    let world = World::new(1);
+    world.start("a:1", Faults::default());
+    let fronts = world.fronts(&["a:1"], Duration::from_secs(30)).await;
+    for is_call in [true, false] {
+        world.ledger().refuses = 3;
+        let began = tokio::time::Instant::now();
+        if is_call {
+            feed::register(&fronts, "bills").await.unwrap();
+        } else {
+            let (batches, _) = batches(6);
+            let mut batches = batches.into_iter();
+            let mut sender = BatchSender::new(fronts.clone(), 4).unwrap();
+            sender.send_all(|| batches.next(), drop).await.unwrap();
+        }
+        let took = began.elapsed();
+        assert_eq!(world.ledger().refuses, 0);
+        assert!(took >= ROOM_AFTER * 3 && took < ROOM_AFTER * 4, "call {is_call}: {took:?}");
+    }
+    // A wait never exceeds the time that is left for the request.
+    world.ledger().refuses = u32::MAX;
+    let fronts = world.fronts(&["a:1"], Duration::from_secs(4)).await;
+    let began = tokio::time::Instant::now();
+    let refused = feed::register(&fronts, "bills").await.unwrap_err();
+    assert!(matches!(refused, ClientError::Unavailable { .. }), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(5));
 }

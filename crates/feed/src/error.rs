@@ -16,6 +16,9 @@ pub enum FeedError {
     /// The consumer was never registered.
     #[error("no consumer {0:?} is registered: call Register first")]
     UnknownConsumer(String),
+    /// There is no consumer of this name to remove.
+    #[error("no consumer {0:?} is registered: turnpike consumer list shows all")]
+    NoConsumer(String),
     /// The cluster has no partitions.
     #[error("the cluster has no partitions: run turnpike partition init")]
     NoPartitions,
@@ -117,7 +120,9 @@ impl FeedError {
     pub fn code(&self) -> Code {
         match self {
             Self::BadName(_) | Self::Invalid(_) | Self::NoSuchRow { .. } => Code::InvalidArgument,
-            Self::UnknownConsumer(_) | Self::NoCursor { .. } => Code::NotFound,
+            Self::UnknownConsumer(_) | Self::NoConsumer(_) | Self::NoCursor { .. } => {
+                Code::NotFound
+            }
             Self::NoPartitions => Code::FailedPrecondition,
             Self::Diverged { .. } | Self::Gap { .. } | Self::Segment { .. } | Self::Line { .. } => {
                 Code::DataLoss

@@ -13,6 +13,7 @@
 //!
 //!  position.rs   (partition, segment, row) and the segment's hash   line.rs   lines on the wire
 //!  request.rs    checks cursors and names that consumers send       config.rs   limits
+//!  consumers.rs  the list of consumers, and the removal of one
 //!  slots.rs      the number of pulls in progress; the stream of pages
 //! ```
 //!
@@ -33,6 +34,7 @@
 //!   acknowledge.
 
 mod config;
+mod consumers;
 mod error;
 mod line;
 mod log;

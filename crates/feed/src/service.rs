@@ -7,21 +7,21 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
-use turnpike_access::audit::{Action, AuditLog, ChangeEnd, Intent};
+use turnpike_access::audit::{Action, AuditLog, Intent};
 use turnpike_access::{Actor, request_id};
 use turnpike_listen::Budget;
-use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
 use turnpike_proto::feed::v1::{
-    AcknowledgeRequest, AcknowledgeResponse, FeedPage, PullRequest, RegisterRequest,
-    RegisterResponse,
+    AcknowledgeRequest, AcknowledgeResponse, FeedPage, ListConsumersRequest, ListConsumersResponse,
+    PullRequest, RegisterRequest, RegisterResponse, RemoveConsumerRequest, RemoveConsumerResponse,
 };
 use turnpike_store::{Consumer, CursorAck, Observation, SharedDatabase};
 use turnpike_types::SegmentNumber;
 use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
+use crate::consumers::{self, ended};
 use crate::log::Log;
 use crate::position::FeedPosition;
 use crate::pull::{Limits, PageRoom, Pages, PullEnd, Puller, SegmentRange};
@@ -97,12 +97,8 @@ impl FeedService {
             let (db, name) = (Arc::clone(&self.db), name.to_owned());
             let change = async move {
                 let done = db.register_consumer(&name).await;
-                let (outcome, detail) = match &done {
-                    Ok(()) => (AuditOutcome::Applied, String::new()),
-                    Err(error) if error.is_unknown() => (AuditOutcome::Unknown, error.to_string()),
-                    Err(error) => (AuditOutcome::Refused, error.to_string()),
-                };
-                (done, ChangeEnd::of(outcome, detail))
+                let end = ended(&done);
+                (done, end)
             };
             self.audit.change(actor, Action::ConsumerRegister, intent, change).await??;
         }
@@ -272,5 +268,22 @@ impl FeedServiceTrait for FeedService {
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         self.check_reach(&request, &request.get_ref().consumer)?;
         Ok(Response::new(self.move_cursor(request.into_inner()).await?))
+    }
+
+    async fn list_consumers(
+        &self,
+        _: Request<ListConsumersRequest>,
+    ) -> Result<Response<ListConsumersResponse>, Status> {
+        Ok(Response::new(consumers::listed(&*self.db).await?))
+    }
+
+    async fn remove_consumer(
+        &self,
+        request: Request<RemoveConsumerRequest>,
+    ) -> Result<Response<RemoveConsumerResponse>, Status> {
+        let actor = Actor::of(&request);
+        let name = request.into_inner().consumer;
+        consumers::remove(&self.db, &self.audit, &actor, &name).await?;
+        Ok(Response::new(RemoveConsumerResponse {}))
     }
 }

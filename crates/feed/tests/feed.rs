@@ -12,14 +12,15 @@ use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_listen::{Budget, MemoryPart, RETRY_AFTER};
 use turnpike_proto::feed::v1::feed_service_server::FeedService as _;
 use turnpike_proto::feed::v1::{
-    AcknowledgeRequest, ChargeLine, ControlTotals, Cursor, FeedPage, PullRequest, RegisterRequest,
+    AcknowledgeRequest, ChargeLine, ControlTotals, Cursor, FeedPage, ListConsumersRequest,
+    PullRequest, RegisterRequest, RemoveConsumerRequest,
 };
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, Claim, Claimed, LogStore as _, OwnershipStore as _,
-    PartitionSpec, TopologyStore as _,
+    AppendOutcome, AppendSegment, AuditStore as _, Claim, Claimed, LogStore as _,
+    OwnershipStore as _, PartitionSpec, TopologyStore as _,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, ClaimId, Epoch, Incarnation, Money, NodeName, Outcome,
@@ -206,6 +207,39 @@ async fn pages_of_any_size_make_the_same_feed() {
             assert!(page.lines.iter().all(|line| line.partition == partition));
         }
     }
+}
+
+/// A place that nobody uses any more becomes free; who comes back begins again.
+#[tokio::test]
+async fn a_removed_consumer_is_listed_no_more_and_its_removal_is_audited() {
+    let world = World::new(FeedConfig::default()).await;
+    world.append(1, &[2], 0).await;
+    world.register().await;
+    let listed = async || {
+        let listed = world.feed.list_consumers(Request::new(ListConsumersRequest {})).await;
+        listed.unwrap().into_inner()
+    };
+    assert_eq!(listed().await.consumers, ["billing"]);
+    assert_eq!(listed().await.consumers_max, 1_000);
+    let pages = world.pull(request()).await.unwrap();
+    let [from, to] = [Cursor { partition: 1, ..Cursor::default() }, pages[0].next.clone().unwrap()];
+    assert!(!world.acknowledge(&from, &to).await.unwrap());
+    let remove = async |name: &str| {
+        let request = RemoveConsumerRequest { consumer: name.to_owned() };
+        world.feed.remove_consumer(Request::new(request)).await.map(drop)
+    };
+    assert_eq!(remove("nobody").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(remove("two words").await.unwrap_err().code(), Code::InvalidArgument);
+    let before = world.db.audit_head().await.unwrap().next;
+    remove("billing").await.unwrap();
+    assert_eq!(world.db.audit_head().await.unwrap().next, before + 2, "intent and outcome");
+    assert!(listed().await.consumers.is_empty());
+    assert_eq!(remove("billing").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(world.db.audit_head().await.unwrap().next, before + 2);
+    assert_eq!(world.acknowledge(&to, &to).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(world.pull(request()).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(world.register().await, [from]);
+    assert_eq!(world.pull(request()).await.unwrap(), pages, "everything again");
 }
 
 #[tokio::test]

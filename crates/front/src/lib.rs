@@ -44,6 +44,7 @@ mod error;
 mod gauges;
 mod health;
 mod ingest;
+mod quotas;
 mod routing;
 mod services;
 
@@ -174,6 +175,12 @@ impl FrontServer {
     /// The writer of the audit log, for other services of the process.
     pub fn audit_log(&self) -> AuditLog {
         self.core.audit.clone()
+    }
+
+    /// A task that reads the use of quotas and the size of the audit log each minute, for metrics. It
+    /// ends when the front stops.
+    pub fn watch_quotas(&self) -> impl Future<Output = ()> + Send + use<> {
+        quotas::watch(Arc::clone(&self.core.db), self.core.gate.clone())
     }
 
     /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers

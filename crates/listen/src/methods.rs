@@ -58,6 +58,9 @@ pub const METHODS: &[MethodLimits] = &[
     // A cursor for each partition. The pages take room in the budget one by one.
     unary("/turnpike.feed.v1.FeedService/Pull", MIB, 0),
     unary("/turnpike.feed.v1.FeedService/Acknowledge", SMALL, 0),
+    // At most 1,000 names of at most 128 bytes.
+    unary("/turnpike.feed.v1.FeedService/ListConsumers", SMALL, 256 * KIB),
+    unary("/turnpike.feed.v1.FeedService/RemoveConsumer", SMALL, SMALL),
     unary(
         "/turnpike.plan.v1.PlanService/Publish",
         PLAN_XML_BYTES_MAX + EXAMPLES_BYTES_MAX + BESIDE,

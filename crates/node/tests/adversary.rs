@@ -21,7 +21,7 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
     CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member,
     NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish,
@@ -225,6 +225,9 @@ impl CatalogueStore for Bent {
     ) -> StoreResult<Vec<CatalogueHead>> {
         self.inner.catalogue_heads(kind, id, after).await
     }
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals> {
+        self.inner.catalogue_totals(kind).await
+    }
 }
 
 #[async_trait]
@@ -256,6 +259,12 @@ impl CursorStore for Bent {
     }
     async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
         self.inner.consumer(name).await
+    }
+    async fn consumers(&self) -> StoreResult<Vec<String>> {
+        self.inner.consumers().await
+    }
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool> {
+        self.inner.remove_consumer(name).await
     }
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.inner.acknowledge(from, to).await

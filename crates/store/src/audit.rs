@@ -42,6 +42,8 @@ pub trait AuditStore: Send + Sync + 'static {
 pub struct AuditHead {
     /// The sequence number of the next entry; the first entry has number 1.
     pub next: u64,
+    /// The sequence number of the oldest entry that was not trimmed; `next` while there is none.
+    pub oldest: u64,
     /// The hash of the newest entry; zeros while the log is empty.
     pub last_hash: AuditHash,
     /// The time of the newest entry.

@@ -49,6 +49,9 @@ pub trait CatalogueStore: Send + Sync + 'static {
         id: Option<&str>,
         after: u64,
     ) -> StoreResult<Vec<CatalogueHead>>;
+
+    /// What the catalogue holds of one kind.
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals>;
 }
 
 /// The kind of a publication. Ids and versions are separate for each kind; the catalogue's version
@@ -203,11 +206,11 @@ pub enum PublishOutcome {
 
 /// What the catalogue holds of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CatalogueTotals {
+pub struct CatalogueTotals {
     /// The number of plans, or of tables.
-    pub(crate) ids: u64,
+    pub ids: u64,
     /// The size of the bodies of all versions, in bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// The decision on a publication.

@@ -16,6 +16,14 @@ pub trait CursorStore: Send + Sync + 'static {
     /// A consumer's cursors, sorted by partition; empty if the consumer is not registered.
     async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>>;
 
+    /// The names of all consumers, sorted; at most
+    /// [`CONSUMERS_MAX`].
+    async fn consumers(&self) -> StoreResult<Vec<String>>;
+
+    /// Removes a consumer with its cursors. `false` when there is none of this name. If it registers
+    /// again, it begins with the first row again.
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool>;
+
     /// Moves a cursor to `to` if it is exactly at `from` (P38).
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck>;
 }
@@ -71,7 +79,8 @@ pub(crate) fn check_consumers(name: &str, others: u64) -> StoreResult<()> {
     }
     Err(StoreError::Refused(format!(
         "consumer {name} can't be registered: there are {others} consumers, and at most \
-         {CONSUMERS_MAX} are possible; use one of their names"
+         {CONSUMERS_MAX} are possible; use one of their names, or remove one that nobody uses any more \
+         (turnpike consumer remove)"
     )))
 }
 

@@ -15,7 +15,7 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
     CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
     Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
@@ -144,6 +144,7 @@ interposed! {
             id: Option<&str>,
             after: u64
         ) -> Vec<CatalogueHead>,
+        CatalogueTotals = catalogue_totals(kind: CatalogueKind) -> CatalogueTotals,
     }
     IdentityStore {
         BindIdentities = bind_identities(bindings: &[Binding]) -> Vec<BindOutcome>,
@@ -156,6 +157,8 @@ interposed! {
     CursorStore {
         RegisterConsumer = register_consumer(name: &str) -> (),
         Consumer = consumer(name: &str) -> Vec<Consumer>,
+        Consumers = consumers() -> Vec<String>,
+        RemoveConsumer = remove_consumer(name: &str) -> bool,
         Acknowledge = acknowledge(from: &Consumer, to: &Consumer) -> CursorAck,
     }
     AccessStore {

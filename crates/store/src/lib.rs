@@ -75,7 +75,7 @@ pub use audit::{
 };
 pub use catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
-    CatalogueStore, Publish, PublishOutcome,
+    CatalogueStore, CatalogueTotals, Publish, PublishOutcome,
 };
 pub use checkpoints::{CheckpointManifest, CheckpointPart, CheckpointStore};
 pub use cursors::{Consumer, CursorAck, CursorStore};

@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    access, account, audit, cert, collect, database, demo, drill, front, handover, ingest, load,
-    node, partition, plan, pull, rate, status, suspense, table, up,
+    access, account, audit, cert, collect, consumer, database, demo, drill, front, handover,
+    ingest, load, node, partition, plan, pull, rate, status, suspense, table, up,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Finish};
@@ -146,6 +146,9 @@ pub(crate) enum Command {
     Rate(rate::RateArgs),
     /// Pulls rated output into a file
     Pull(pull::PullArgs),
+    /// Lists and removes consumers of rated output
+    #[command(subcommand)]
+    Consumer(consumer::ConsumerCommand),
     /// Lists and recycles records that can't be rated yet
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
@@ -197,6 +200,7 @@ impl Command {
             Self::Collect(command) => collect::run(command, context).await,
             Self::Rate(args) => rate::run(args),
             Self::Pull(args) => pull::run(args.resolve(context)?).await,
+            Self::Consumer(command) => consumer::run(command, context).await,
             Self::Suspense(command) => suspense::run(command, context).await,
             Self::Audit(command) => audit::run(command, context).await,
             Self::Status(args) => status::run(args.resolve(context)?).await,

@@ -17,6 +17,7 @@ use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{ShowRequest, ShowResponse};
 use turnpike_proto::audit::v1::audit_service_client::AuditServiceClient;
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_types::limits;
@@ -214,6 +215,10 @@ impl Front {
 
     pub(crate) fn audit(&self) -> AuditServiceClient<FrontChannel> {
         AuditServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn feed(&self) -> FeedServiceClient<FrontChannel> {
+        FeedServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<FrontChannel> {

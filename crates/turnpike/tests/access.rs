@@ -242,6 +242,8 @@ fn requests() -> Vec<(&'static str, &'static str, Bytes)> {
         (FEED[1], "outside", pull("other")),
         (FEED[2], "inside", acknowledge("own")),
         (FEED[2], "outside", acknowledge("other")),
+        ("/turnpike.feed.v1.FeedService/ListConsumers", "", nothing()),
+        ("/turnpike.feed.v1.FeedService/RemoveConsumer", "", nothing()),
         ("/turnpike.plan.v1.PlanService/Publish", "", bytes(&plan::PublishRequest::default())),
         ("/turnpike.plan.v1.PlanService/PublishTable", "", nothing()),
         ("/turnpike.plan.v1.PlanService/List", "", nothing()),
@@ -296,6 +298,8 @@ Pull inside           own
 Pull outside
 Acknowledge inside    own
 Acknowledge outside
+ListConsumers         operator auditor
+RemoveConsumer        operator
 PlanService/Publish   pricing
 PublishTable          pricing
 PlanService/List      pricing desk chief auditor

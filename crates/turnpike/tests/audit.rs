@@ -119,7 +119,37 @@ fn a_trimmed_log_stays_verifiable() {
     cluster.done(&["audit", "verify"]);
     let again = run(&trim);
     assert_eq!(again.code, 1);
-    assert!(again.err.contains("nothing was trimmed"), "{}", again.err);
+    assert!(again.err.contains("an earlier trimming has deleted them"), "{}", again.err);
+}
+
+/// A file that lacks its end, or whose lines are those of a list, is no export: neither is it verified
+/// as whole, nor is the log trimmed by it.
+#[test]
+fn an_export_that_was_cut_is_found() {
+    let cluster = UpCluster::start(&[]);
+    cluster.done(&["account", "open", "1"]);
+    let export = cluster.dir().join("audit.jsonl").display().to_string();
+    cluster.done(&["audit", "export", "--output", &export]);
+    let whole = std::fs::read_to_string(&export).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let (entries, end) = lines.split_at(lines.len() - 1);
+    let listed = cluster.done(&["audit", "list", "--json"]);
+    let database = format!("sqlite:{}", cluster.dir().join("data/turnpike.db").display());
+    for (what, text) in [
+        ("empty", String::new()),
+        ("without its last line", entries.join("\n")),
+        ("without its last entry", [&entries[..entries.len() - 1], end].concat().join("\n")),
+        ("without its first entry", [&entries[1..], end].concat().join("\n")),
+        ("a list", listed),
+    ] {
+        let file = cluster.write("cut.jsonl", &text);
+        let read = run(&["audit", "verify", "--file", &file]);
+        assert_eq!(read.code, 1, "{what}: {}{}", read.out, read.err);
+        let trimmed = run(&["audit", "trim", "--exported", &file, "--database", &database]);
+        assert_eq!(trimmed.code, 1, "{what}: {}", trimmed.out);
+        assert!(trimmed.err.contains("nothing was trimmed"), "{what}: {}", trimmed.err);
+    }
+    assert_eq!(run(&["audit", "verify", "--file", &export]).code, 0);
 }
 
 /// The id that a command prints with an error is the one of the server's log and of the audit log.
@@ -162,7 +192,7 @@ fn a_time_out_of_a_client_never_leaves_a_change_half_recorded() {
             break all;
         }
         last = all.len();
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(200)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(200)).await });
     };
     let applied = all.iter().filter(|entry| entry["outcome"] == "applied").count();
     assert!(applied >= 10 && applied * 2 == all.len(), "{all:?}");

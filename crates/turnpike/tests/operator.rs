@@ -415,6 +415,42 @@ fn a_client_moves_to_the_next_front_when_the_one_in_use_ends() {
     assert!(other.runs());
 }
 
+/// What only fills is measured before it is full, and a consumer that nobody uses can be removed.
+#[test]
+fn quotas_are_measured_and_a_consumer_can_be_removed() {
+    let (_dir, url) = database();
+    let mut node = node(&url, &[]);
+    node.address();
+    let port = format!("127.0.0.1:{}", free_port());
+    let mut front = front(&url, &["--metrics", &port]);
+    let address = format!("http://{}", front.address());
+    let on = |arguments: &[&str]| run(&[arguments, &["--front", &address]].concat());
+    let dir = tempfile::tempdir().unwrap();
+    let lines = dir.path().join("lines.csv").display().to_string();
+    let pulled = on(&["pull", "--consumer", "old-billing", "--output", &lines]);
+    assert_eq!(pulled.code, 0, "{}", pulled.err);
+    let listed = on(&["consumer", "list"]);
+    assert_eq!((listed.out.as_str(), listed.code), ("old-billing\n", 0), "{}", listed.err);
+    assert!(listed.err.contains("1 consumers of at most 1000"), "{}", listed.err);
+    let removed = on(&["consumer", "remove", "old-billing"]);
+    assert_eq!(removed.code, 0, "{}", removed.err);
+    assert_eq!(on(&["consumer", "list"]).out, "");
+    let again = on(&["consumer", "remove", "old-billing"]);
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("no consumer \"old-billing\" is registered"), "{}", again.err);
+    let measured = [
+        "turnpike_front_quota_max{quota=\"consumers\"} 1000",
+        "turnpike_front_quota_used{quota=\"plan-bytes\"}",
+        "turnpike_front_quota_max{quota=\"plan-bytes\"} 268435456",
+        "turnpike_front_audit_entries",
+    ];
+    let page = || http(&port, "GET", "/metrics").1;
+    while measured.iter().any(|line| !page().contains(line)) {
+        assert!(front.runs(), "{}", page());
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn w7_with_few_file_descriptors_a_front_answers_among_silent_connections() {
     let (_dir, url) = database();

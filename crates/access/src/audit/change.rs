@@ -2,26 +2,12 @@
 //! disconnects nor a time-out that a client chooses stops it half way, or keeps its outcome from the
 //! log.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use turnpike_proto::audit::v1::AuditOutcome;
-use turnpike_shares::{ClientKey, Share, Shares};
 use turnpike_store::{StoreError, StoreResult};
 
 use super::entry::{Action, Intent};
 use super::log::AuditLog;
 use crate::{Actor, request_id};
-
-/// The room of all changes that a process makes at the same time, in bytes of their requests and
-/// entries.
-const CHANGES_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What a change takes at least: its entries, its task.
-const CHANGE_BYTES_MIN: usize = 64 * 1024;
-/// What an account takes in the entries of a change.
-const ACCOUNT_BYTES: usize = 128;
-/// Time limit for the wait until other changes have made room.
-const ROOM_LIMIT: Duration = Duration::from_secs(8);
 
 /// How a change ended, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,31 +24,6 @@ impl ChangeEnd {
     /// The end of a change that names no accounts.
     pub fn of(outcome: AuditOutcome, detail: impl Into<String>) -> Self {
         Self { outcome, detail: detail.into(), accounts: Vec::new() }
-    }
-}
-
-/// The room of changes, divided among principals by equal shares.
-#[derive(Clone, Debug)]
-pub(super) struct ChangeRoom(Arc<Shares>);
-
-impl Default for ChangeRoom {
-    fn default() -> Self {
-        Self(Shares::new(CHANGES_BYTES_MAX))
-    }
-}
-
-impl ChangeRoom {
-    /// Waits until the change fits beside the others.
-    async fn take(&self, actor: &Actor, intent: &Intent) -> StoreResult<Share> {
-        let bytes =
-            intent.bytes.saturating_add(intent.accounts.len().saturating_mul(ACCOUNT_BYTES));
-        let client = ClientKey::of(actor.share_name());
-        let taken = self.0.take(client, bytes.max(CHANGE_BYTES_MIN));
-        tokio::time::timeout(ROOM_LIMIT, taken).await.map_err(|_| StoreError::Unavailable {
-            doing: "append to the audit log",
-            cause: "other changes of the same client wait for the log; nothing was changed"
-                .to_owned(),
-        })
     }
 }
 

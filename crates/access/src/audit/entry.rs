@@ -50,6 +50,8 @@ actions! {
     NodeForget = "node.forget",
     /// A consumer of rated output is registered.
     ConsumerRegister = "consumer.register",
+    /// A consumer of rated output is removed.
+    ConsumerRemove = "consumer.remove",
     /// A role is granted.
     AccessGrant = "access.grant",
     /// A role is revoked.

@@ -49,6 +49,32 @@ pub struct ExportLine {
     pub body: String,
 }
 
+/// The last line of an export: a file without it was cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportEnd {
+    /// The number of entries.
+    pub entries: u64,
+    /// The sequence number of the last entry; 0 without entries.
+    pub last: u64,
+    /// The hash of the last entry, hexadecimal; empty without entries.
+    pub last_hash: String,
+}
+
+impl ExportEnd {
+    /// Counts the next entry.
+    pub fn count(&mut self, row: &Row) {
+        self.entries += 1;
+        self.last = row.sequence;
+        self.last_hash = hexadecimal(&row.hash);
+    }
+
+    /// The last line of an export; `None` if the text is another line.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
 /// The word of a kind.
 pub const fn kind_word(kind: EntryKind) -> &'static str {
     match kind {

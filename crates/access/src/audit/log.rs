@@ -19,8 +19,8 @@ use turnpike_store::{
 use turnpike_types::Timestamp;
 
 use super::chain::hash_of;
-use super::change::ChangeRoom;
 use super::entry::{Action, Intent, intent, outcome, parts};
+use super::room::ChangeRoom;
 use crate::{Actor, request_id};
 
 /// The most entries that wait for the next append.

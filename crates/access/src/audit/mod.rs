@@ -6,7 +6,7 @@
 //!      |  the change      v
 //!      '--Operation::end--'       an operation has an intent and an outcome (entry.rs)
 //!
-//!  change.rs    runs a change to its end, with room for each principal
+//!  change.rs    runs a change to its end             room.rs     its room, by principal
 //!  service.rs   AuditService: pages of the log        verify.rs   checks the chain
 //!  export.rs    the log as JSON lines, and back       trim.rs     deletes entries that were exported
 //! ```
@@ -25,6 +25,7 @@ mod change;
 pub mod entry;
 pub mod export;
 mod log;
+mod room;
 mod service;
 pub mod trim;
 pub mod verify;

@@ -23,12 +23,17 @@ pub async fn trim(
     first: u64,
     (through, hash): (u64, AuditHash),
 ) -> StoreResult<u64> {
-    let oldest = db.read_audit(&AuditSelection::after(0)).await?;
-    if let Some(oldest) = oldest.first().filter(|oldest| oldest.sequence < first) {
+    let oldest = db.audit_head().await?.oldest;
+    if oldest < first {
         return Err(StoreError::Refused(format!(
-            "the audit log begins with entry {}, and the export with entry {first}: export the log \
-             from its beginning; nothing was trimmed",
-            oldest.sequence
+            "the audit log begins with entry {oldest}, and the export with entry {first}: export the \
+             log from its beginning; nothing was trimmed"
+        )));
+    }
+    if oldest > through {
+        return Err(StoreError::Refused(format!(
+            "the entries up to {through} are not in the log any more, which begins with entry {oldest}: \
+             an earlier trimming has deleted them; nothing was trimmed now"
         )));
     }
     let before = AuditSelection::after(through.saturating_sub(1));

@@ -52,6 +52,8 @@ pub const METHODS: &[MethodRule] = &[
     row("/turnpike.feed.v1.FeedService/Register", Roles(&[Consumer])),
     row("/turnpike.feed.v1.FeedService/Pull", Roles(&[Consumer])),
     row("/turnpike.feed.v1.FeedService/Acknowledge", Roles(&[Consumer])),
+    row("/turnpike.feed.v1.FeedService/ListConsumers", Roles(&[Operator, Auditor])),
+    row("/turnpike.feed.v1.FeedService/RemoveConsumer", Roles(&[Operator])),
     row("/turnpike.cluster.v1.ClusterService/Status", Roles(&[Operator, Support, Auditor])),
     row("/turnpike.cluster.v1.ClusterService/Handover", Roles(&[Operator])),
     row("/turnpike.cluster.v1.ClusterService/Drain", Roles(&[Operator])),

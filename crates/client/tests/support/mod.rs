@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 use turnpike_client::{Batch, BatchBuilder, Fronts};
 use turnpike_proto::feed::v1::feed_service_server::{FeedService, FeedServiceServer};
 use turnpike_proto::feed::v1::{
-    AcknowledgeRequest, AcknowledgeResponse, ChargeLine, Cursor, FeedPage, PullRequest,
-    RegisterRequest, RegisterResponse,
+    AcknowledgeRequest, AcknowledgeResponse, ChargeLine, Cursor, FeedPage, ListConsumersRequest,
+    ListConsumersResponse, PullRequest, RegisterRequest, RegisterResponse, RemoveConsumerRequest,
+    RemoveConsumerResponse,
 };
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::ingest_service_server::{IngestService, IngestServiceServer};
@@ -46,6 +47,8 @@ pub(crate) struct Faults {
 pub(crate) struct Ledger {
     /// The ids of the records of each account, in the order in which they were taken.
     pub(crate) taken: IdsByAccount,
+    /// So many requests are refused for want of room, with a wait of [`ROOM_AFTER`].
+    pub(crate) refuses: u32,
     /// The number of batches answered DONE.
     pub(crate) done: u64,
     /// The number of batches answered RETRY, and of broken streams.
@@ -131,7 +134,23 @@ struct StreamState {
     refused: Vec<u64>,
 }
 
+/// The wait that a front without room asks for.
+pub(crate) const ROOM_AFTER: Duration = Duration::from_millis(1_500);
+
 impl FakeFront {
+    /// Refuses a request as a front without room does.
+    fn has_room(&self) -> Result<(), Status> {
+        let mut ledger = self.ledger.lock().unwrap();
+        if ledger.refuses == 0 {
+            return Ok(());
+        }
+        ledger.refuses -= 1;
+        let mut status = Status::resource_exhausted("no room");
+        let wait = ROOM_AFTER.as_millis().to_string().parse().unwrap();
+        status.metadata_mut().insert("grpc-retry-pushback-ms", wait);
+        Err(status)
+    }
+
     fn happens(&self, rate: u32) -> bool {
         self.chance.lock().unwrap().random_range(0..1_000) < rate
     }
@@ -205,6 +224,7 @@ impl IngestService for FakeFront {
         &self,
         request: Request<Streaming<BatchFrame>>,
     ) -> Result<Response<Acks>, Status> {
+        self.has_room()?;
         let (front, mut batches) = (self.clone(), request.into_inner());
         let (acks, answers) = mpsc::channel(64);
         let (queue, mut arrived) = mpsc::channel(64);
@@ -255,6 +275,7 @@ impl FeedService for FakeFront {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
+        self.has_room()?;
         let begin = Cursor { partition: 1, ..Cursor::default() };
         let mut ledger = self.ledger.lock().unwrap();
         let cursor = ledger.cursors.entry(request.into_inner().consumer).or_insert(begin);
@@ -292,5 +313,19 @@ impl FeedService for FakeFront {
         }
         *cursor = to.unwrap();
         Ok(Response::new(AcknowledgeResponse { cursor: Some(cursor.clone()), was_there }))
+    }
+
+    async fn list_consumers(
+        &self,
+        _: Request<ListConsumersRequest>,
+    ) -> Result<Response<ListConsumersResponse>, Status> {
+        Err(Status::unimplemented("the client lists no consumers"))
+    }
+
+    async fn remove_consumer(
+        &self,
+        _: Request<RemoveConsumerRequest>,
+    ) -> Result<Response<RemoveConsumerResponse>, Status> {
+        Err(Status::unimplemented("the client removes no consumers"))
     }
 }

@@ -42,7 +42,7 @@ async fn all(db: &dyn SharedDatabase) -> Vec<AuditRow> {
 pub async fn entries_are_read_as_they_were_appended(s: &TestedStore) {
     let (db, mut dice) = (s.view().await, Dice(71));
     let head = db.audit_head().await.unwrap();
-    assert_eq!((head.next, head.last_hash), (1, [0; 32]));
+    assert_eq!((head.next, head.oldest, head.last_hash), (1, 1, [0; 32]));
     assert!(head.now.micros() > 0, "the clock of the database");
     let first = after(&head, &[body(1), body(2)], &mut dice);
     assert_eq!(db.append_audit(&first).await.unwrap(), AuditAppended::Appended);
@@ -164,7 +164,9 @@ pub async fn trimming_names_the_hash_of_the_last_trimmed_entry(s: &TestedStore) 
         assert_eq!(db.trim_audit(through, hash).await.unwrap(), 0, "up to {through}");
     }
     assert_eq!(all(&*db).await, append.rows);
+    assert_eq!(db.audit_head().await.unwrap().oldest, 1);
     assert_eq!(db.trim_audit(3, hash(3)).await.unwrap(), 3);
+    assert_eq!(db.audit_head().await.unwrap().oldest, 4);
     assert_eq!(all(&*db).await, append.rows[3..]);
     let now = db.audit_head().await.unwrap();
     assert_eq!((now.next, now.last_hash), (head.next, head.last_hash), "the end does not change");

@@ -269,6 +269,25 @@ pub async fn heads_are_listed_without_bodies(s: &TestedStore) {
     assert_eq!(other.catalogue_since(7, 1).await.unwrap()[0].head, heads[0]);
 }
 
+/// The totals of a kind count each id once, and the bodies of all versions.
+pub async fn totals_count_the_ids_and_bytes_of_their_kind(s: &TestedStore) {
+    let db = s.view().await;
+    let none = db.catalogue_totals(CatalogueKind::Plan).await.unwrap();
+    assert_eq!((none.ids, none.bytes), (0, 0));
+    let mut bytes = 0;
+    for (id, version, starts) in
+        [("gold", 1, "2199-01-01"), ("gold", 2, "2199-02-01"), ("silver", 1, "2199-01-01")]
+    {
+        let asked = plan(id, version, starts, None);
+        bytes += asked.body.len() as u64;
+        db.publish(&asked).await.unwrap();
+    }
+    let totals = s.view().await.catalogue_totals(CatalogueKind::Plan).await.unwrap();
+    assert_eq!((totals.ids, totals.bytes), (2, bytes));
+    let tables = db.catalogue_totals(CatalogueKind::Table).await.unwrap();
+    assert_eq!(tables.ids, 0);
+}
+
 /// There are more heads than one answer holds.
 pub async fn a_long_list_of_heads_is_read_in_pages(s: &TestedStore) {
     let db = s.view().await;

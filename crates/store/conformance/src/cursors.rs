@@ -112,4 +112,32 @@ pub async fn the_number_of_consumers_is_bounded_and_known_ones_register_again(s:
     assert!(refused.to_string().contains("at most 1000"), "{refused}");
     assert!(db.consumer("one-more").await.unwrap().is_empty());
     db.register_consumer("c7").await.unwrap();
+    assert!(db.remove_consumer("c7").await.unwrap());
+    db.register_consumer("one-more").await.unwrap();
+}
+
+/// A removed consumer has no cursor any more, and others keep theirs.
+pub async fn a_consumer_that_is_removed_frees_its_place_and_begins_again(s: &TestedStore) {
+    let (db, mut dice) = (s.view().await, Dice(44));
+    db.create_partitions(&[spec(1, 1, 100), spec(2, 101, 200)]).await.unwrap();
+    assert!(db.consumers().await.unwrap().is_empty());
+    for name in ["taxes", "bills"] {
+        db.register_consumer(name).await.unwrap();
+        let start = db.consumer(name).await.unwrap().remove(0);
+        let to = Consumer { segment: SegmentNumber(3), row: 7, hash: dice.hash(), ..start.clone() };
+        assert_eq!(db.acknowledge(&start, &to).await.unwrap(), CursorAck::Moved);
+    }
+    assert_eq!(s.view().await.consumers().await.unwrap(), ["bills", "taxes"]);
+    let (bills, taxes) = (db.consumer("bills").await.unwrap(), db.consumer("taxes").await.unwrap());
+    assert!(s.view().await.remove_consumer("bills").await.unwrap());
+    assert!(!db.remove_consumer("bills").await.unwrap(), "there is none any more");
+    assert!(!db.remove_consumer("bill").await.unwrap());
+    assert_eq!(db.consumers().await.unwrap(), ["taxes"]);
+    assert_eq!(db.consumer("taxes").await.unwrap(), taxes);
+    let late = db.acknowledge(&bills[0], &bills[0]).await.unwrap();
+    assert_eq!(late, CursorAck::Unknown, "an acknowledgement does not bring it back");
+    db.register_consumer("bills").await.unwrap();
+    let again = db.consumer("bills").await.unwrap();
+    assert!(again.iter().all(|cursor| cursor.segment == SegmentNumber(0)), "{again:?}");
+    assert_eq!(again.len(), 2);
 }

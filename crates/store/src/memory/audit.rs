@@ -17,7 +17,8 @@ impl AuditStore for MemoryDatabase {
         let now = self.now();
         let state = self.state();
         let AuditTable { next, last_hash, last_at, .. } = state.audit;
-        Ok(AuditHead { next, last_hash, last_at, now })
+        let oldest = state.audit.rows.first().map_or(next, |row| row.sequence);
+        Ok(AuditHead { next, oldest, last_hash, last_at, now })
     }
 
     async fn append_audit(&self, append: &AuditAppend) -> StoreResult<AuditAppended> {

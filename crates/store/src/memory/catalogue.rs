@@ -34,6 +34,10 @@ impl CatalogueStore for MemoryDatabase {
     ) -> StoreResult<Vec<CatalogueHead>> {
         Ok(self.state().catalogue_heads(kind, id, after))
     }
+
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals> {
+        Ok(self.state().catalogue_totals(kind))
+    }
 }
 
 impl State {
@@ -41,10 +45,7 @@ impl State {
         let known = self.catalogue.iter().map(|entry| &entry.head);
         let known = known.filter(|head| head.kind == publish.kind && head.id == publish.id);
         let heads: Vec<CatalogueHead> = known.cloned().collect();
-        let of_kind = self.catalogue.iter().filter(|entry| entry.head.kind == publish.kind);
-        let ids: BTreeSet<&str> = of_kind.clone().map(|entry| entry.head.id.as_str()).collect();
-        let bytes = of_kind.map(|entry| entry.head.bytes).sum();
-        let totals = CatalogueTotals { ids: ids.len() as u64, bytes };
+        let totals = self.catalogue_totals(publish.kind);
         if let Judgement::Settled(outcome) = judge(&heads, publish, now, totals)? {
             return Ok(outcome);
         }
@@ -52,6 +53,15 @@ impl State {
         let head = publish.head(catalogue_version, now);
         self.catalogue.push(CatalogueEntry { head, body: publish.body.clone() });
         Ok(PublishOutcome::Published(catalogue_version))
+    }
+
+    fn catalogue_totals(&self, kind: CatalogueKind) -> CatalogueTotals {
+        let of_kind = self.catalogue.iter().filter(|entry| entry.head.kind == kind);
+        let ids: BTreeSet<&str> = of_kind.clone().map(|entry| entry.head.id.as_str()).collect();
+        CatalogueTotals {
+            ids: ids.len() as u64,
+            bytes: of_kind.map(|entry| entry.head.bytes).sum(),
+        }
     }
 
     /// The entries after catalogue version `after`. Version `n` has index `n - 1`.

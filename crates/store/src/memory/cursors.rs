@@ -21,6 +21,19 @@ impl CursorStore for MemoryDatabase {
         Ok(self.state().consumer(name))
     }
 
+    async fn consumers(&self) -> StoreResult<Vec<String>> {
+        let state = self.state();
+        let names: BTreeSet<&String> = state.cursors.keys().map(|(name, _)| name).collect();
+        Ok(names.into_iter().cloned().collect())
+    }
+
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool> {
+        let mut state = self.state();
+        let before = state.cursors.len();
+        state.cursors.retain(|(other, _), _| other != name);
+        Ok(state.cursors.len() < before)
+    }
+
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         self.state().acknowledge(from, to)
     }

@@ -18,7 +18,7 @@ const APPEND: &str = "SELECT turnpike_append_audit($1, $2, $3, $4, $5, $6)";
 /// Parameters: sequence, hash.
 const TRIM: &str = "SELECT turnpike_trim_audit($1, $2)";
 /// Returns a [`HeadTuple`].
-const HEAD: &str = "SELECT next_sequence, last_hash, last_at, \
+const HEAD: &str = "SELECT next_sequence, (SELECT min(sequence) FROM audit), last_hash, last_at, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM audit_head";
 
 #[async_trait]

@@ -10,8 +10,8 @@ use crate::sql::catalogue::{self, PUBLISHING};
 use crate::sql::statement::SqlSession;
 use crate::sql::values::loaded;
 use crate::{
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
-    StoreError, StoreResult,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals, Publish,
+    PublishOutcome, StoreError, StoreResult,
 };
 
 const PUBLISH: &str = include_str!("publish.sql");
@@ -56,6 +56,10 @@ impl CatalogueStore for PostgresDatabase {
         after: u64,
     ) -> StoreResult<Vec<CatalogueHead>> {
         catalogue::heads(&mut self.bulk.autocommit(BULK_LIMIT), kind, id, after).await
+    }
+
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals> {
+        catalogue::totals(&mut self.bulk.autocommit(APPEND_LIMIT), kind).await
     }
 }
 

@@ -18,6 +18,14 @@ impl CursorStore for PostgresDatabase {
         cursors::cursors(&mut self.bulk.autocommit(APPEND_LIMIT), name).await
     }
 
+    async fn consumers(&self) -> StoreResult<Vec<String>> {
+        cursors::consumers(&mut self.bulk.autocommit(APPEND_LIMIT)).await
+    }
+
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool> {
+        cursors::remove(&mut self.bulk.autocommit(APPEND_LIMIT), name).await
+    }
+
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
         check_cursors(from, to)?;
         cursors::acknowledge(&mut self.bulk.autocommit(APPEND_LIMIT), from, to).await

@@ -43,7 +43,7 @@ BEGIN
              'store nodes bindings withdrawn_bindings pins access_state access_grants access_keys '
              'access_tokens access_revoked_certificates'),
             ('turnpike_front', 'DELETE',
-             'bindings pins drained access_grants access_keys access_tokens '
+             'bindings pins drained cursors access_grants access_keys access_tokens '
              'access_revoked_certificates'),
             ('turnpike_trim', 'SELECT', 'schema_versions store audit audit_head')
         ) AS rows (role, rights, tables)

@@ -18,19 +18,20 @@ const TRIM: &str = "DELETE FROM audit WHERE sequence <= $1 \
 pub(crate) const APPENDING: &str = "append to the audit log";
 pub(crate) const TRIMMING: &str = "trim the audit log";
 
-/// Columns: next_sequence, last_hash, last_at, the clock.
-pub(crate) type HeadTuple = (i64, Vec<u8>, i64, i64);
+/// Columns: next_sequence, the oldest entry's sequence or null, last_hash, last_at, the clock.
+pub(crate) type HeadTuple = (i64, Option<i64>, Vec<u8>, i64, i64);
 
 /// Columns: sequence, at_us, prev_hash, hash, body.
 type RowTuple = (i64, i64, Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// The end of the chain, from its columns.
 pub(crate) fn head(
-    (next, last_hash, last_at, now): HeadTuple,
+    (next, oldest, last_hash, last_at, now): HeadTuple,
     doing: &'static str,
 ) -> StoreResult<AuditHead> {
     Ok(AuditHead {
         next: loaded(next),
+        oldest: loaded(oldest.unwrap_or(next)),
         last_hash: fixed(&last_hash, doing)?,
         last_at: Timestamp(last_at),
         now: Timestamp(now),

@@ -25,12 +25,19 @@ const CURSORS: &str = "SELECT partition, segment, row_count, hash FROM cursors \
 const CURSOR: &str = "SELECT partition, segment, row_count, hash FROM cursors \
      WHERE consumer = $1 AND partition = $2";
 
+/// Returns the name of each consumer.
+const CONSUMERS: &str = "SELECT DISTINCT consumer FROM cursors ORDER BY consumer";
+
+/// Parameter: consumer.
+const REMOVE: &str = "DELETE FROM cursors WHERE consumer = $1";
+
 /// Parameters: consumer, partition, from (segment, row_count, hash), to (segment, row_count, hash).
 /// Changes a row only if the cursor is exactly at `from` (P38).
 const MOVE_CURSOR: &str = "UPDATE cursors SET segment = $6, row_count = $7, hash = $8 \
      WHERE consumer = $1 AND partition = $2 AND segment = $3 AND row_count = $4 AND hash = $5";
 
 pub(crate) const REGISTER: &str = "register a consumer";
+pub(crate) const REMOVING: &str = "remove a consumer";
 pub(crate) const ACKNOWLEDGE: &str = "acknowledge";
 
 /// Columns: partition, segment, row_count, hash.
@@ -58,6 +65,17 @@ pub(crate) async fn cursors(
     const DOING: &str = "read cursors";
     let rows = session.rows(DOING, SqlStatement::new(CURSORS).bind(name)).await?;
     rows.iter().map(|row| consumer(name, row, DOING)).collect()
+}
+
+/// The names of all consumers.
+pub(crate) async fn consumers(session: &mut impl SqlSession) -> StoreResult<Vec<String>> {
+    let rows = session.rows("list the consumers", SqlStatement::new(CONSUMERS)).await?;
+    Ok(rows.into_iter().map(|(name,): (String,)| name).collect())
+}
+
+/// Removes a consumer with its cursors.
+pub(crate) async fn remove(session: &mut impl SqlSession, name: &str) -> StoreResult<bool> {
+    Ok(session.execute(REMOVING, SqlStatement::new(REMOVE).bind(name)).await? > 0)
 }
 
 /// Moves a cursor to `to` if it is exactly at `from` (P38).

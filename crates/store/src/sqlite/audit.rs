@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Parameter: the clock. Returns a [`HeadTuple`].
-const HEAD: &str = "SELECT next_sequence, last_hash, last_at, $1 FROM audit_head";
+const HEAD: &str = "SELECT next_sequence, (SELECT min(sequence) FROM audit), last_hash, last_at, $1 \
+     FROM audit_head";
 /// Parameters: the first sequence number, the one after the last, the hash before, the last hash, the
 /// last time.
 const MOVE_HEAD: &str = "UPDATE audit_head SET next_sequence = $2, last_hash = $4, last_at = $5 \

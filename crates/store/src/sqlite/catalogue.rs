@@ -14,8 +14,8 @@ use crate::sql::errors::corrupt;
 use crate::sql::statement::{SqlSession, SqlStatement};
 use crate::sql::values::loaded;
 use crate::{
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Publish, PublishOutcome,
-    StoreResult,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals, Publish,
+    PublishOutcome, StoreResult,
 };
 
 /// No parameters.
@@ -55,6 +55,10 @@ impl CatalogueStore for SqliteDatabase {
         after: u64,
     ) -> StoreResult<Vec<CatalogueHead>> {
         catalogue::heads(&mut self.reading(), kind, id, after).await
+    }
+
+    async fn catalogue_totals(&self, kind: CatalogueKind) -> StoreResult<CatalogueTotals> {
+        catalogue::totals(&mut self.reading(), kind).await
     }
 }
 

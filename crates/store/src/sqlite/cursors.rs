@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::database::SqliteDatabase;
 use super::writer::Urgency;
 use crate::cursors::{check_consumer_name, check_cursors};
-use crate::sql::cursors::{self, ACKNOWLEDGE, REGISTER};
+use crate::sql::cursors::{self, ACKNOWLEDGE, REGISTER, REMOVING};
 use crate::{Consumer, CursorAck, CursorStore, StoreResult};
 
 #[async_trait]
@@ -22,6 +22,19 @@ impl CursorStore for SqliteDatabase {
 
     async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
         cursors::cursors(&mut self.reading(), name).await
+    }
+
+    async fn consumers(&self) -> StoreResult<Vec<String>> {
+        cursors::consumers(&mut self.reading()).await
+    }
+
+    async fn remove_consumer(&self, name: &str) -> StoreResult<bool> {
+        let name = name.to_owned();
+        self.writer
+            .write(Urgency::Normal, REMOVING, move |c| {
+                Box::pin(async move { cursors::remove(c, &name).await })
+            })
+            .await
     }
 
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {

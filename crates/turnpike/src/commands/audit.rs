@@ -1,7 +1,7 @@
 //! `turnpike audit`: who changed what.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+mod export_file;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use turnpike_access::audit::{AuditLog, trim};
 use turnpike_proto::audit::v1::{ReadRequest, ReadResponse, Row};
 use turnpike_types::Timestamp;
 
+use self::export_file::ExportWriter;
 use crate::client::{ClientArgs, ClientSettings, Front};
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
@@ -282,29 +283,15 @@ async fn verify(client: &ClientSettings, anchor: Option<Anchor>) -> anyhow::Resu
     report(&verifier.finish(Some(Anchor { sequence: last.last, hash }), false))
 }
 
-/// Reads an export. A line that can't be read is a fault of its own.
-fn read_file(path: &Path, mut each: impl FnMut(&Row)) -> anyhow::Result<Vec<String>> {
-    let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
-    let mut faults = Vec::new();
-    for (line, number) in BufReader::new(file).lines().zip(1..) {
-        let line = line.with_context(|| format!("{} line {number}", path.display()))?;
-        match ExportLine::read(&line) {
-            Ok(row) => each(&row),
-            Err(error) => faults.push(format!("{} line {number}: {error}", path.display())),
-        }
-    }
-    Ok(faults)
-}
-
 fn verify_file(path: &Path, anchor: Option<Anchor>) -> anyhow::Result<Finish> {
     let mut verifier = Verifier::new(anchor);
-    let faults = read_file(path, |row| verifier.row(row))?;
+    let faults = export_file::read(path, |row| verifier.row(row))?;
     faults.iter().for_each(ui::print_stderr);
-    let done = report(&verifier.finish(None, true))?;
+    let done = report(&verifier.finish(None, true));
     if !faults.is_empty() {
-        bail!("{} lines are no entries of an export, or were changed", faults.len());
+        bail!("{} is no whole export, or was changed: {} faults", path.display(), faults.len());
     }
-    Ok(done)
+    done
 }
 
 fn report(report: &AuditReport) -> anyhow::Result<Finish> {
@@ -332,8 +319,10 @@ fn report(report: &AuditReport) -> anyhow::Result<Finish> {
         bail!("{faults_count} faults in {entries} entries of the audit log");
     }
     if *entries == 0 {
-        ui::print("the audit log is empty")?;
-        return Ok(Finish::Done);
+        bail!(
+            "the audit log is empty, so that nothing is verified: each change of a cluster has \
+             entries, and the creation of its partitions too"
+        );
     }
     let hash = hexadecimal(&report.last_hash);
     ui::print(format_args!("{entries} entries, {first} to {last}, form an unbroken chain"))?;
@@ -342,20 +331,10 @@ fn report(report: &AuditReport) -> anyhow::Result<Finish> {
 }
 
 async fn export(client: &ClientSettings, output: &Path) -> anyhow::Result<Finish> {
-    let place = || format!("{} can't be written (--output)", output.display());
-    let file = File::options().write(true).create_new(true).open(output).with_context(place)?;
-    let mut file = BufWriter::new(file);
+    let mut file = ExportWriter::create(output)?;
     let settings = ReadSettings { request: ReadRequest::default(), client: client.clone() };
-    let mut count = 0u64;
-    read_all(&settings, |row| {
-        serde_json::to_writer(&mut file, &ExportLine::of(row)?).with_context(place)?;
-        file.write_all(b"\n").with_context(place)?;
-        count += 1;
-        Ok(())
-    })
-    .await?;
-    let file = file.into_inner().map_err(|error| error.into_error()).with_context(place)?;
-    file.sync_all().with_context(place)?;
+    read_all(&settings, |row| file.add(row)).await?;
+    let count = file.finish()?;
     ui::print(format_args!("{count} entries are in {}", output.display()))?;
     Ok(Finish::Done)
 }
@@ -364,7 +343,7 @@ async fn trim_exported(url: &str, exported: &Path) -> anyhow::Result<Finish> {
     let mut verifier = Verifier::new(None);
     // The last entry of the export stays in the log, so that the log is never empty.
     let mut ends: [Option<Anchor>; 2] = [None, None];
-    let faults = read_file(exported, |row| {
+    let faults = export_file::read(exported, |row| {
         verifier.row(row);
         // A hash of another length is a fault that the verifier reports.
         let hash = row.hash.first_chunk::<32>().filter(|_| row.hash.len() == 32);

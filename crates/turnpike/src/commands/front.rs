@@ -112,6 +112,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     let budget = settings.listen.budget(settings.front.admitted_bytes_max);
     let feed = FeedService::new(Arc::clone(&database), FeedConfig::default(), front.audit_log());
     let feed = feed.with_budget(budget.clone());
+    tokio::spawn(front.watch_quotas());
     let health = front.health();
     probe.set_check(move || health.ready());
     let routes = Routes::new(front.ingest())

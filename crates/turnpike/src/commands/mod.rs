@@ -5,6 +5,7 @@ pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod cert;
 pub(crate) mod collect;
+pub(crate) mod consumer;
 pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod drill;

@@ -16,7 +16,7 @@ use turnpike_types::{AccountNumber, PartitionId};
 
 use crate::FrontError;
 use crate::routing::table::RouteTable;
-use crate::services::accounts::audit::{self, Asked};
+use crate::services::accounts::audit::{self, AskedCommand};
 use crate::services::accounts::bindings::{self, IdentityChange};
 use crate::services::accounts::commands::{binding, check_count, must_be_new, place};
 use crate::services::accounts::results::{already, bound, refused, retry, set};
@@ -37,7 +37,7 @@ struct Checked {
     /// The indexes of the commands whose account must be new.
     only_new: HashSet<usize>,
     /// The commands to carry out, in the order of the request.
-    asked: Vec<Asked>,
+    asked: Vec<AskedCommand>,
     /// The size of the commands to carry out.
     bytes: usize,
 }
@@ -52,7 +52,7 @@ impl Checked {
     ) -> Result<(), String> {
         let partition = place(table, &command)?;
         let change = bindings::change_of(&command, bindings::final_before(table))?;
-        self.asked.push(Asked::of(index, &command));
+        self.asked.push(AskedCommand::of(index, &command));
         self.bytes += command.encoded_len();
         let account = AccountNumber(command.account_number);
         let identities = std::mem::take(&mut command.identities);

@@ -7,7 +7,7 @@ use turnpike_proto::audit::v1::AuditOutcome;
 
 /// A command that is to be carried out.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AskedCommand {
     /// Its index in the request.
     index: usize,
     account: u64,
@@ -15,14 +15,14 @@ pub(crate) struct Asked {
     what: String,
 }
 
-impl Asked {
+impl AskedCommand {
     pub(crate) fn of(index: usize, command: &AccountCommand) -> Self {
         Self { index, account: command.account_number, what: words(command) }
     }
 }
 
 /// What the commands ask, for each account.
-pub(crate) fn intent(commands: &[Asked]) -> Intent {
+pub(crate) fn intent(commands: &[AskedCommand]) -> Intent {
     let target = match commands {
         [one] => format!("account {}", one.account),
         more => format!("{} account commands", more.len()),
@@ -67,12 +67,12 @@ fn words(command: &AccountCommand) -> String {
 /// The outcome of the commands that were carried out, the counts of their results, and the result for
 /// each account. `results` are those of the whole request.
 pub(crate) fn outcome(
-    commands: &[Asked],
+    commands: &[AskedCommand],
     results: &[AccountResult],
 ) -> (AuditOutcome, String, Vec<(u64, String)>) {
     let [mut applied, mut already, mut refused, mut unknown] = [0usize; 4];
     let mut each = Vec::with_capacity(commands.len());
-    for Asked { index, account, .. } in commands {
+    for AskedCommand { index, account, .. } in commands {
         let Some(result) = results.get(*index) else { continue };
         let (count, word) = match result.outcome() {
             AccountOutcome::Applied => (&mut applied, "applied"),
