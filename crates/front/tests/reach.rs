@@ -47,7 +47,7 @@ async fn world() -> World {
 /// Changes the tables of access control as an administrator would.
 async fn change(db: &MemoryDatabase, change: AccessChange) {
     let at = db.access(None).await.unwrap().version;
-    let write = AccessWrite { at, change, forget: AccessForget::default() };
+    let write = AccessWrite { at, stamp: [7; 16], change, forget: AccessForget::default() };
     db.change_access(&write).await.unwrap().unwrap();
 }
 
