@@ -14,11 +14,12 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
-    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
-    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
-    RebindOutcome, Rebinding, SegmentRow, StoreError, StoreIncarnation, StoreResult, TopologyStore,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CatalogueTotals, CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome,
+    Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore,
+    LogStore, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreError, StoreIncarnation,
+    StoreResult, TopologyStore,
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 

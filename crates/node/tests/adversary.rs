@@ -21,11 +21,11 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
-    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, Member,
-    NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish,
-    PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CatalogueTotals, CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome,
+    Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore,
+    LogStore, Member, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
     StoreIncarnation, StoreResult, TopologyStore,
 };
 use turnpike_types::{

@@ -15,12 +15,12 @@ use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, Segme
 use crate::{
     AccessRead, AccessStore, AccessVersion, AccessWrite, AppendOutcome, AppendSegment, AuditAppend,
     AuditAppended, AuditHash, AuditHead, AuditRow, AuditSelection, AuditStore, BindOutcome,
-    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, CatalogueTotals,
-    CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore, LogStore, NodeBeat,
-    Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome, Publish, PublishOutcome,
-    RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
-    StoreResult, TopologyStore,
+    Binding, BindingsMark, CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore,
+    CatalogueTotals, CheckpointManifest, CheckpointPart, CheckpointStore, Claim, ClaimOutcome,
+    Claimed, Consumer, CursorAck, CursorStore, HeartbeatReply, IdentityHistory, IdentityStore,
+    LogStore, NodeBeat, Observation, OwnerToken, OwnershipStore, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult, TopologyStore,
 };
 
 /// A hook that runs before and after each call.

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, raw_sql};
 use turnpike_harness::postgres::{PostgresServer, PostgresSettings};
 use turnpike_store::{
-    AppendOutcome, AuditAppend, AuditAppended, AuditHash, AuditRow, CursorAck, OpenOptions,
-    SharedDatabase, StoreError,
+    AccessChange, AccessForget, AccessWrite, AppendOutcome, AuditAppend, AuditAppended, AuditHash,
+    AuditRow, CursorAck, OpenOptions, RevokedCertificate, SharedDatabase, StoreError,
 };
 use turnpike_store_conformance::{Dice, TestOwner, spec};
 use turnpike_types::{NodeName, Timestamp};
@@ -68,9 +68,14 @@ async fn each_role_does_its_work_and_no_other() {
     assert_eq!(appended, AppendOutcome::Committed);
     assert!(db.barrier(&owner.held()).await.unwrap());
     db.guide(&["user:x".to_owned()]).await.unwrap();
+    assert!(db.access(None).await.unwrap().tables.unwrap().revoked.is_empty());
     denied(
         &node,
         &[
+            "UPDATE access_state SET version = 7",
+            "INSERT INTO access_grants SELECT * FROM access_grants",
+            "INSERT INTO access_revoked_certificates VALUES ('00', 'a', 1)",
+            "DELETE FROM access_revoked_certificates",
             "UPDATE segments SET body = ''",
             "DELETE FROM segments",
             "TRUNCATE segments",
@@ -89,6 +94,19 @@ async fn each_role_does_its_work_and_no_other() {
     db.guide(&["user:x".to_owned()]).await.unwrap();
     assert!(db.advance_guided_through().await.unwrap());
     db.set_drained(&NodeName("a".to_owned()), true).await.unwrap();
+    let revoked = RevokedCertificate {
+        name: "00".to_owned(),
+        revoked_by: "a".to_owned(),
+        revoked_at: Timestamp(1),
+    };
+    for change in [
+        AccessChange::RevokeCertificate(revoked),
+        AccessChange::RestoreCertificate("00".to_owned()),
+    ] {
+        let at = db.access(None).await.unwrap().version;
+        let write = AccessWrite { at, stamp: [7; 16], change, forget: AccessForget::default() };
+        assert_eq!(db.change_access(&write).await.unwrap(), Some(at.number + 1));
+    }
     denied(
         &front,
         &[
@@ -117,6 +135,7 @@ async fn each_role_does_its_work_and_no_other() {
             "DELETE FROM cursors",
             "UPDATE store SET topology = 7",
             "SELECT * FROM bindings",
+            "SELECT * FROM access_revoked_certificates",
         ],
     )
     .await;

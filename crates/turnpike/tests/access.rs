@@ -269,6 +269,9 @@ fn requests() -> Vec<(&'static str, &'static str, Bytes)> {
         ("/turnpike.access.v1.AccessService/AddToken", "", nothing()),
         ("/turnpike.access.v1.AccessService/ListTokens", "", nothing()),
         ("/turnpike.access.v1.AccessService/RevokeToken", "", nothing()),
+        ("/turnpike.access.v1.AccessService/RevokeCertificate", "", nothing()),
+        ("/turnpike.access.v1.AccessService/RestoreCertificate", "", nothing()),
+        ("/turnpike.access.v1.AccessService/ListRevokedCertificates", "", nothing()),
         ("/turnpike.node.v1.NodeService/Show", "", nothing()),
         ("/grpc.health.v1.Health/Check", "", nothing()),
         ("/turnpike.no.v1.NoService/Method", "", nothing()),
@@ -321,6 +324,9 @@ RetireKey             root
 AddToken              root
 ListTokens            root auditor
 RevokeToken           root
+RevokeCertificate     root
+RestoreCertificate    root
+ListRevokedCertificates root auditor
 NodeService/Show
 Health/Check          root desk chief own alice pricing operator auditor collector
 NoService/Method
@@ -504,4 +510,42 @@ fn a_cluster_with_access_control_starts_again() {
     assert_eq!(run(&["access", "list", "--front", &url]).code, 1);
     up.signal("-TERM");
     up.ended();
+}
+
+/// The only token is lost. Who may write to the shared database makes an administrator.
+#[test]
+fn a_cluster_whose_administrators_are_gone_gets_a_new_one_from_the_database() {
+    let guarded = Guarded::start();
+    std::fs::remove_file(&guarded.root).unwrap();
+    let path = |name: &str| guarded.cluster.dir().join(name).display().to_string();
+    let (key, token) = (path("rescue.key"), path("rescue.token"));
+    let database = format!("sqlite:{}", path("data/turnpike.db"));
+    let words = ["access", "recover", "rescue", "--key-file", &key, "--output", &token];
+    let recover = || run(&[&words[..], &["--database", &database]].concat());
+    let ran = recover();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("token:rescue is an administrator"), "{ran:?}");
+    assert_eq!(mode(&token), 0o600);
+    served(|| guarded.cluster.run(&["access", "list", "--token-file", &token]));
+    let audited = guarded.cluster.run(&["audit", "list", "--token-file", &token]);
+    assert!(audited.out.contains("local") && audited.out.contains("role admin of token:rescue"));
+    let again = recover();
+    assert_eq!(again.code, 2, "{again:?}");
+    assert!(again.err.contains("never overwritten"), "{again:?}");
+}
+
+fn mode(file: &str) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+/// Waits until the front has read the change.
+#[expect(clippy::disallowed_methods, reason = "other processes follow no virtual time")]
+#[track_caller]
+fn served(run: impl Fn() -> Ran) {
+    let in_time = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        run().code == 0
+    });
+    assert!(in_time, "{:?}", run());
 }

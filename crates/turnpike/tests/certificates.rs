@@ -349,6 +349,55 @@ fn strangers_are_refused_and_the_log_says_why() {
     assert!(ran.code != 0 && ran.err.contains("who sends this"), "{}{}", ran.out, ran.err);
 }
 
+/// Also that of an administrator, who has its rights without a grant.
+#[test]
+fn a_revoked_certificate_is_refused_within_seconds_until_it_is_restored() {
+    let place = Place::new();
+    for (kind, name) in [("node", "a"), ("node", "b"), ("front", "f1")] {
+        place.issue(kind, name);
+    }
+    for name in ["alice", "ben"] {
+        place.issue("admin", name);
+    }
+    let url = place.database();
+    let (mut nodes, mut front) = servers(&place, &url);
+    let front_url = format!("https://{}", front.address());
+    let command = |who: &str, words: &[&str]| place.command(who, &front_url, words);
+    let certificate = |verb: &str, name: &str| {
+        let ran = command("admin-alice", &["access", "certificate", verb, name]);
+        assert_eq!(ran.code, 0, "{verb} {name}: {}{}", ran.out, ran.err);
+        ran.out
+    };
+    place.grant(&front_url, "spiffe://prod/admin/alice", &["operator", "support"]);
+    served(|| command("admin-alice", &["status"]));
+    let shown = done(&["cert", "show", &place.path("certs/admin-ben.crt")]);
+    let serial = shown.lines().find(|line| line.contains("serial")).unwrap();
+    let serial = serial.split_whitespace().last().unwrap();
+    for name in ["spiffe://prod/admin/ben", serial] {
+        served(|| command("admin-ben", &["access", "list"]));
+        assert!(certificate("revoke", name).contains("is revoked;"));
+        assert!(certificate("revoke", name).contains("already"));
+        let listed = command("admin-alice", &["access", "certificate", "list"]);
+        assert!(listed.out.contains(name), "{}{}", listed.out, listed.err);
+        let refused = command("admin-ben", &["access", "list"]);
+        assert!(refused.code != 0 && refused.err.contains("who sends this"), "{}", refused.err);
+        assert!(certificate("restore", name).contains("no longer revoked"));
+    }
+    let own =
+        command("admin-alice", &["access", "certificate", "revoke", "spiffe://prod/admin/alice"]);
+    assert!(own.code == 1 && own.err.contains("another administrator"), "{}", own.err);
+    // A front that is revoked reaches no node, and the nodes' logs say why.
+    certificate("revoke", "spiffe://prod/front/f1");
+    let told = "revoked-certificate";
+    #[expect(clippy::disallowed_methods, reason = "other processes follow no virtual time")]
+    let in_time = (0..100).any(|_| {
+        command("admin-alice", &["account", "show", "7", "--timeout", "1s"]);
+        std::thread::sleep(Duration::from_millis(100));
+        nodes.iter_mut().any(|node| node.log().contains(told))
+    });
+    assert!(in_time, "{}", nodes[0].log());
+}
+
 #[test]
 fn a_cluster_changes_from_plaintext_to_tls_one_process_at_a_time() {
     let place = Place::new();

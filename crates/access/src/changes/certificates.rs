@@ -21,7 +21,7 @@ pub(crate) fn revocable(name: &str, cluster: &str) -> Result<String, String> {
     let serial: String = name.chars().filter(|char| *char != ':').collect::<String>();
     let serial = serial.to_ascii_lowercase();
     let is_hex = serial.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex && serial.len() % 2 == 0 && (2..=SERIAL_DIGITS_MAX).contains(&serial.len()) {
+    if is_hex && serial.len().is_multiple_of(2) && (2..=SERIAL_DIGITS_MAX).contains(&serial.len()) {
         return Ok(serial);
     }
     Err(format!(
