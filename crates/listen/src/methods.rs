@@ -2,7 +2,7 @@
 
 use turnpike_types::limits::{
     ACCOUNT_COMMANDS_MAX, BATCH_BYTES_MAX, DECIDED_MAX, EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX,
-    RECORD_BYTES_MAX, TABLE_BYTES_MAX,
+    RECORD_BYTES_MAX, SUSPENSE_PAGE_BYTES_MAX, TABLE_BYTES_MAX,
 };
 
 const KIB: usize = 1024;
@@ -20,6 +20,8 @@ const COMMANDS: usize = 16 * MIB;
 const COMMAND_ELEMENTS: usize = 20 * ACCOUNT_COMMANDS_MAX;
 /// Keys or records that are decided, and as many above the limit, which the service refuses.
 const DECIDED_ELEMENTS: usize = 2 * DECIDED_MAX;
+/// A page of records in suspense.
+const SUSPENSE_PAGE: usize = SUSPENSE_PAGE_BYTES_MAX + BESIDE;
 /// A request of health.
 const NAME: usize = KIB;
 
@@ -93,8 +95,10 @@ pub const METHODS: &[MethodLimits] = &[
     unary("/turnpike.plan.v1.PlanService/PublishTable", TABLE_BYTES_MAX + BESIDE, SMALL),
     unary("/turnpike.plan.v1.PlanService/ListTables", SMALL, 4 * MIB),
     unary("/turnpike.plan.v1.PlanService/GetTable", SMALL, TABLE_BYTES_MAX + BESIDE),
+    // The pages take room in the budget one by one.
     unary("/turnpike.suspense.v1.SuspenseService/List", SMALL, 0),
-    unary("/turnpike.suspense.v1.SuspenseService/Recycle", SMALL, SMALL),
+    // A page of records, as received from a node and decoded.
+    unary("/turnpike.suspense.v1.SuspenseService/Recycle", SMALL, 2 * SUSPENSE_PAGE),
     // A page of entries, of about a mebibyte.
     unary("/turnpike.audit.v1.AuditService/Read", SMALL, 2 * MIB),
     // A grant with all its sources.
@@ -114,7 +118,7 @@ pub const METHODS: &[MethodLimits] = &[
     unary("/turnpike.node.v1.NodeService/Apply", COMMANDS + BESIDE, 2 * MIB)
         .elements(COMMAND_ELEMENTS),
     unary("/turnpike.node.v1.NodeService/Show", SMALL, 256 * KIB),
-    unary("/turnpike.node.v1.NodeService/ListSuspense", SMALL, 4 * MIB),
+    unary("/turnpike.node.v1.NodeService/ListSuspense", SMALL, SUSPENSE_PAGE),
     // Keys and refusals, each without the record.
     unary("/turnpike.node.v1.NodeService/Recycle", 2 * MIB, MIB).elements(DECIDED_ELEMENTS),
     unary("/turnpike.node.v1.NodeService/Reassign", DECIDED_MAX * (RECORD_BYTES_MAX + KIB), MIB)
