@@ -4,17 +4,18 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures::future::Either;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tokio::task::futures::TaskLocalFuture;
+use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
-use turnpike_listen::Peer;
-use turnpike_shares::ClientKey;
+use turnpike_listen::{ClientKey, Peer, RequestRoom};
 
 use crate::access::Access;
 use crate::actor::Actor;
 use crate::client;
-use crate::roles::methods::rule_of;
+use crate::permit::Permit;
+use crate::roles::methods::{Allows, rule_of};
 
 /// The layer that puts a [`Guard`] before a service.
 #[derive(Clone, Debug)]
@@ -45,6 +46,17 @@ pub struct Guard<S> {
     inner: S,
 }
 
+/// Assigns a request that needs a role to the client who sends it: the transport gives each client
+/// its share. Without a transport there is nothing to assign.
+fn assign(permit: &Permit, actor: &Actor, extensions: &Extensions) -> Result<(), Status> {
+    let Some(room) = extensions.get::<RequestRoom>() else { return Ok(()) };
+    match permit.allows() {
+        Some(Allows::Roles(_)) => room.assign(ClientKey::of(actor.share_name())),
+        Some(Allows::Members) | None => room.assign(ClientKey::NONE),
+        Some(Allows::Everyone | Allows::Authenticated) => Ok(()),
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for Guard<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -67,6 +79,9 @@ where
                 let mut actor = Actor::of_extensions(request.extensions());
                 actor.principal = permit.principal_name();
                 let responsible = ClientKey::of(actor.share_name());
+                if let Err(refusal) = assign(&permit, &actor, request.extensions()) {
+                    return Either::Left(ready(Ok(refusal.into_http())));
+                }
                 request.extensions_mut().insert(permit);
                 request.extensions_mut().insert(actor);
                 Either::Right(client::scope(responsible, self.inner.call(request)))

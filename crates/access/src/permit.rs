@@ -115,6 +115,11 @@ impl Permit {
         Self { scope, decided: Some(decided) }
     }
 
+    /// Who may call the method of the request; `None` without a guard.
+    pub(crate) fn allows(&self) -> Option<Allows> {
+        self.decided.as_ref().map(|decided| decided.rule.allows)
+    }
+
     /// The name of the principal that sends the request.
     pub(crate) fn principal_name(&self) -> String {
         let decided = self.decided.as_ref();

@@ -23,7 +23,8 @@ const FORWARD: &str = "/turnpike.node.v1.NodeService/Forward";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
 fn cause(world: &World, uris: &[&str]) -> Option<Unauthenticated> {
-    let peer = Peer { address: remote(), certificates: [certificate_of(uris)].into() };
+    let peer =
+        Peer { address: remote(), certificates: [certificate_of(uris)].into(), not_after_s: None };
     match world.access.admit(REFLECTION, &HeaderMap::new(), Some(&peer)).err()?.0 {
         AccessRefusal::Unauthenticated(cause) => Some(cause),
         other => panic!("{other:?}"),
@@ -55,7 +56,8 @@ async fn a_certificate_of_another_cluster_or_with_two_names_is_refused() {
     for (uris, expected) in wrong {
         assert_eq!(cause(&world, uris), Some(expected), "{uris:?}");
     }
-    let peer = Peer { address: remote(), certificates: [vec![1, 2, 3].into()].into() };
+    let peer =
+        Peer { address: remote(), certificates: [vec![1, 2, 3].into()].into(), not_after_s: None };
     let refused = world.access.admit(SHOW, &HeaderMap::new(), Some(&peer)).unwrap_err().0;
     assert_eq!(refused, AccessRefusal::Unauthenticated(Unauthenticated::BadCertificate));
 }

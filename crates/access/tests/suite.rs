@@ -12,6 +12,7 @@ mod changes;
 mod freshness;
 mod handshakes;
 mod loading;
+mod open_connections;
 mod page;
 mod pki;
 mod ranges;

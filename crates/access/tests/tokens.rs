@@ -26,7 +26,7 @@ async fn auditor() -> (World, SigningKey) {
 fn cause(world: &World, token: &str) -> Option<Unauthenticated> {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    let peer = Peer { address: local(), certificates: [].into() };
+    let peer = Peer { address: local(), certificates: [].into(), not_after_s: None };
     let refused = world.access.admit(SHOW, &headers, Some(&peer)).err();
     let answer = world.call(Call::new(SHOW).token(token));
     match refused {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Status;
-use turnpike_listen::{Budget, BudgetShare, MemoryPart};
+use turnpike_listen::{Budget, BudgetShare, ClientKey, MemoryPart};
 use turnpike_proto::feed::v1::{ChargeLine, ControlTotals, FeedPage};
 use turnpike_types::{SegmentHash, SegmentNumber};
 
@@ -27,6 +27,8 @@ const STEP_BYTES: usize = 256 * 1024;
 /// Where pages take room.
 pub(crate) struct PageRoom {
     pub(crate) budget: Budget,
+    /// The client that the pages count for.
+    pub(crate) client: ClientKey,
     /// How long an empty page waits for room.
     pub(crate) wait: Duration,
 }
@@ -187,8 +189,9 @@ impl<'a> Puller<'a> {
                 }
             }
         }
-        let PageRoom { budget, wait } = self.room;
-        let room = budget.reserve_within(MemoryPart::Answers, bytes.max(STEP_BYTES), *wait);
+        let PageRoom { budget, client, wait } = self.room;
+        let step = bytes.max(STEP_BYTES);
+        let room = budget.reserve_within(MemoryPart::Answers, *client, step, *wait);
         self.share = Some(room.await.ok_or(FeedError::NoRoom)?);
         self.share_used = bytes;
         Ok(true)

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use turnpike_access::audit::{Action, AuditLog, Intent};
 use turnpike_access::{Actor, request_id};
-use turnpike_listen::Budget;
+use turnpike_listen::{Budget, ClientKey};
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };
@@ -251,12 +251,13 @@ impl FeedServiceTrait for FeedService {
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
         self.check_reach(&request, &request.get_ref().consumer)?;
+        let client = ClientKey::of(Actor::of(&request).share_name());
         let request = request.into_inner();
         check_name(&request.consumer)?;
         let slot = self.slots.enter(&request.consumer, &self.config)?;
         let (ranges, limits) = self.plan_pull(&request).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        let room = PageRoom { budget: self.budget.clone(), wait: self.config.room_wait };
+        let room = PageRoom { budget: self.budget.clone(), client, wait: self.config.room_wait };
         let pulling = pull_all(self.log.clone(), ranges, limits, pages, room);
         tokio::spawn(request_id::carried(pulling));
         Ok(Response::new(Box::pin(PageStream::new(stream, slot))))

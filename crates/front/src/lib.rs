@@ -53,6 +53,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turnpike_access::audit::{AuditApi, AuditLog};
+use turnpike_listen::Budget;
 use turnpike_proto::account::v1::account_service_server::AccountServiceServer;
 use turnpike_proto::audit::v1::audit_service_server::AuditServiceServer;
 use turnpike_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
@@ -78,12 +79,14 @@ use crate::routing::guiding::Guide;
 use crate::routing::nodes::Nodes;
 use crate::routing::owners::Owners;
 use crate::routing::routes::watch_routes;
+use crate::services::suspense::lists::SuspenseLists;
 
 /// A running front. If it is dropped without [`FrontServer::shutdown`], it abandons outstanding
 /// work and answers its clients RETRY.
 pub struct FrontServer {
     core: Arc<Core>,
     ingest: Ingest,
+    lists: SuspenseLists,
 }
 
 macro_rules! servers {
@@ -134,7 +137,15 @@ impl FrontServer {
         });
         // Not tracked by `tasks`: routes are read for as long as any work is outstanding.
         tokio::spawn(watcher);
-        Ok(Self { ingest: Ingest::new(Arc::clone(&core)), core })
+        let lists = SuspenseLists::new(Budget::unlimited());
+        Ok(Self { ingest: Ingest::new(Arc::clone(&core)), core, lists })
+    }
+
+    /// The same front, whose lists take room in `budget`.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.lists = SuspenseLists::new(budget);
+        self
     }
 
     /// The readiness of this front. The value stays usable after the front has stopped.
@@ -164,7 +175,7 @@ impl FrontServer {
         /// The state of the cluster.
         cluster: ClusterServiceServer<ClusterApi> = ClusterApi::new(Arc::clone(&self.core));
         /// Records in suspense, which can't be rated yet.
-        suspense: SuspenseServiceServer<SuspenseApi> = SuspenseApi::new(self.ingest.clone());
+        suspense: SuspenseServiceServer<SuspenseApi> = SuspenseApi::new(self.ingest.clone(), self.lists.clone());
     }
 
     /// The audit log.

@@ -14,5 +14,6 @@ mod plans;
 mod reach;
 mod reassign;
 mod subscribing;
+mod suspense_lists;
 mod tables;
 mod world;

@@ -1,58 +1,55 @@
 //! The budget of bytes for the requests of a process, in fixed parts, so that one kind of use can't
-//! take the room of another.
+//! take the room of another. Once half of a part is used, each client gets at most its share of it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use turnpike_types::capped;
+use turnpike_shares::ClientKey;
 
+use crate::evictions::{Evict, Evictable, Evictions};
 use crate::locking::lock;
-
-const MIB: usize = 1 << 20;
-/// The smallest budget with which the largest message (a reference table) can be received.
-pub const TRANSPORT_MIN: usize = 96 * MIB;
-/// The smallest memory of a process for requests: the budget of the transport, and what the front or
-/// node itself holds.
-pub const MEMORY_MIN: usize = 128 * MIB;
-const MEMORY_DEFAULT: usize = 1024 * MIB;
 
 /// A part of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryPart {
     /// Receive windows of connections: a quarter.
     Windows,
-    /// A fixed amount for each open request: an eighth.
+    /// A fixed amount for each open request that was assigned to a client: nearly an eighth.
     Requests,
+    /// The same for requests that need no role, such as of health: a sixteenth of an eighth.
+    Unassigned,
     /// Messages that are being received or processed: three eighths.
     Messages,
     /// Answers, and pages of the feed: a quarter.
     Answers,
 }
 
-use MemoryPart::{Answers, Messages, Requests, Windows};
+use MemoryPart::{Answers, Messages, Requests, Unassigned, Windows};
 
 impl MemoryPart {
-    const ALL: [Self; 4] = [Windows, Requests, Messages, Answers];
+    const ALL: [Self; 5] = [Windows, Requests, Unassigned, Messages, Answers];
 
     const fn name(self) -> &'static str {
         match self {
             Windows => "windows",
             Requests => "requests",
+            Unassigned => "unassigned",
             Messages => "messages",
             Answers => "answers",
         }
     }
 
-    const fn eighths(self) -> usize {
+    /// The size of the part, in 128ths of the budget.
+    const fn weight(self) -> usize {
         match self {
-            Windows | Answers => 2,
-            Requests => 1,
-            Messages => 3,
+            Windows | Answers => 32,
+            Requests => 15,
+            Unassigned => 1,
+            Messages => 48,
         }
     }
 }
@@ -62,29 +59,83 @@ impl MemoryPart {
 pub struct Budget(Arc<Parts>);
 
 struct Parts {
-    parts: [PartUse; 4],
+    parts: [PartUse; 5],
     /// Wakes those who wait for room for an answer.
     freed: Notify,
-    incomplete: Mutex<AllIncomplete>,
-}
-
-/// Messages that are being received, by age.
-#[derive(Default)]
-struct AllIncomplete {
-    next_number: u64,
-    by_number: BTreeMap<u64, Arc<dyn Evict>>,
+    /// Messages that are being received.
+    incomplete: Evictions,
+    /// Streams whose clients send nothing.
+    silent: Evictions,
 }
 
 struct PartUse {
-    used: AtomicUsize,
+    taken: Mutex<Taken>,
     max: usize,
     gauge: metrics::Gauge,
 }
 
-/// A message that can be given up to make room.
-pub(crate) trait Evict: Send + Sync {
-    /// Drops the message and its share of the budget.
-    fn evict(&self);
+#[derive(Default)]
+struct Taken {
+    bytes: usize,
+    /// Only clients that hold room. Room that counts for no client is not here.
+    by_client: HashMap<ClientKey, usize>,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The part is used up.
+    Room,
+    /// More than half of the part is used, and the client has its share.
+    Share,
+}
+
+impl Lack {
+    /// Whose room must become free: that of `client`, or anybody's.
+    pub(crate) fn among(self, client: ClientKey) -> Option<ClientKey> {
+        (self == Self::Share).then_some(client)
+    }
+}
+
+impl Taken {
+    /// Takes `bytes` for something of `client` that has `own` bytes already. What is the client's
+    /// only use of the part may exceed its share, so that nothing is too large for ever.
+    fn take(
+        &mut self,
+        client: ClientKey,
+        bytes: usize,
+        own: usize,
+        max: usize,
+    ) -> Result<(), Lack> {
+        let after = self.bytes.checked_add(bytes).filter(|sum| *sum <= max).ok_or(Lack::Room)?;
+        let held = self.by_client.get(&client).copied().unwrap_or(0);
+        if client != ClientKey::NONE && after > max / 2 && held > own {
+            let clients = self.by_client.len();
+            if held + bytes > max / (clients + 1) {
+                return Err(Lack::Share);
+            }
+        }
+        self.add(client, bytes);
+        Ok(())
+    }
+
+    fn add(&mut self, client: ClientKey, bytes: usize) {
+        self.bytes += bytes;
+        if client != ClientKey::NONE && bytes > 0 {
+            *self.by_client.entry(client).or_default() += bytes;
+        }
+    }
+
+    fn give_back(&mut self, client: ClientKey, bytes: usize) {
+        debug_assert!(self.bytes >= bytes, "a share is released once");
+        self.bytes -= bytes;
+        if let Some(held) = self.by_client.get_mut(&client) {
+            *held -= bytes;
+            if *held == 0 {
+                self.by_client.remove(&client);
+            }
+        }
+    }
 }
 
 /// Bytes of the budget, which are free again when the share is dropped.
@@ -92,27 +143,22 @@ pub(crate) trait Evict: Send + Sync {
 pub struct BudgetShare {
     budget: Budget,
     part: MemoryPart,
+    client: ClientKey,
     bytes: usize,
-}
-
-/// An incomplete message in the list of those that can be given up.
-pub(crate) struct Incomplete {
-    budget: Budget,
-    number: u64,
 }
 
 impl Budget {
     /// A budget of `bytes` in all.
     pub fn new(bytes: usize) -> Self {
         let parts = MemoryPart::ALL.map(|part| {
-            let max = bytes / 8 * part.eighths();
+            let max = bytes / 128 * part.weight();
             metrics::gauge!("turnpike_memory_bytes_max", "part" => part.name()).set(max as f64);
             let gauge = metrics::gauge!("turnpike_memory_bytes", "part" => part.name());
             gauge.set(0.0);
-            PartUse { used: AtomicUsize::new(0), max, gauge }
+            PartUse { taken: Mutex::default(), max, gauge }
         });
-        let (freed, incomplete) = (Notify::new(), Mutex::default());
-        Self(Arc::new(Parts { parts, freed, incomplete }))
+        let (incomplete, silent) = (Evictions::default(), Evictions::default());
+        Self(Arc::new(Parts { parts, freed: Notify::new(), incomplete, silent }))
     }
 
     /// A budget without a limit, for tests and for services that another layer limits.
@@ -126,7 +172,7 @@ impl Budget {
 
     /// The bytes of `part` in use.
     pub fn used(&self, part: MemoryPart) -> usize {
-        self.part(part).used.load(Ordering::Acquire)
+        lock(&self.part(part).taken).bytes
     }
 
     /// The limit of `part` in bytes.
@@ -134,15 +180,27 @@ impl Budget {
         self.part(part).max
     }
 
-    /// Reserves `bytes` of `part`, if there is room.
+    /// Reserves `bytes` of `part`, if there is room. They count for no client.
     pub fn reserve(&self, part: MemoryPart, bytes: usize) -> Option<BudgetShare> {
-        self.take(part, bytes).then(|| BudgetShare { budget: self.clone(), part, bytes })
+        self.reserve_for(part, ClientKey::NONE, bytes)
     }
 
-    /// Reserves `bytes` of `part`; waits at most `wait` for room.
+    /// Reserves `bytes` of `part` for `client`, if there is room and the client has less than its
+    /// share.
+    pub fn reserve_for(
+        &self,
+        part: MemoryPart,
+        client: ClientKey,
+        bytes: usize,
+    ) -> Option<BudgetShare> {
+        self.take(part, client, bytes, 0).ok().map(|()| self.share(part, client, bytes))
+    }
+
+    /// As [`Self::reserve_for`]; waits at most `wait` for room.
     pub async fn reserve_within(
         &self,
         part: MemoryPart,
+        client: ClientKey,
         bytes: usize,
         wait: Duration,
     ) -> Option<BudgetShare> {
@@ -151,7 +209,7 @@ impl Budget {
             let mut freed = std::pin::pin!(self.0.freed.notified());
             // From here on, a release is not missed.
             freed.as_mut().enable();
-            if let Some(share) = self.reserve(part, bytes) {
+            if let Some(share) = self.reserve_for(part, client, bytes) {
                 return Some(share);
             }
             if tokio::time::timeout_at(deadline, freed).await.is_err() {
@@ -162,56 +220,67 @@ impl Budget {
 
     /// Counts bytes that exist already, even beyond the limit: later reservations fail until there
     /// is room again.
-    pub(crate) fn charge(&self, part: MemoryPart, bytes: usize) -> BudgetShare {
+    pub(crate) fn charge(&self, part: MemoryPart, client: ClientKey, bytes: usize) -> BudgetShare {
         let own = self.part(part);
-        own.used.fetch_add(bytes, Ordering::AcqRel);
+        lock(&own.taken).add(client, bytes);
         own.gauge.increment(bytes as f64);
-        BudgetShare { budget: self.clone(), part, bytes }
+        self.share(part, client, bytes)
     }
 
-    fn take(&self, part: MemoryPart, bytes: usize) -> bool {
-        let own = self.part(part);
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= own.max);
-        let taken = own.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();
-        if taken {
-            own.gauge.increment(bytes as f64);
-        }
-        taken
+    /// Takes `bytes` for something of `client` that has `own` bytes already.
+    pub(crate) fn take(
+        &self,
+        part: MemoryPart,
+        client: ClientKey,
+        bytes: usize,
+        own: usize,
+    ) -> Result<(), Lack> {
+        let of_part = self.part(part);
+        lock(&of_part.taken).take(client, bytes, own, of_part.max)?;
+        of_part.gauge.increment(bytes as f64);
+        Ok(())
+    }
+
+    /// The share of bytes that were taken.
+    pub(crate) fn share(&self, part: MemoryPart, client: ClientKey, bytes: usize) -> BudgetShare {
+        BudgetShare { budget: self.clone(), part, client, bytes }
     }
 
     /// Enters a message that is being received into the list of those that can be given up.
-    pub(crate) fn enter(&self, message: Arc<dyn Evict>) -> Incomplete {
-        let mut incomplete = lock(&self.0.incomplete);
-        let number = incomplete.next_number;
-        incomplete.next_number += 1;
-        incomplete.by_number.insert(number, message);
-        Incomplete { budget: self.clone(), number }
+    pub(crate) fn enter_incomplete(&self, client: ClientKey, message: Arc<dyn Evict>) -> Evictable {
+        self.0.incomplete.enter(client, message)
     }
-}
 
-impl Incomplete {
-    /// Reserves `bytes` for this message. If there is no room, messages that have been incomplete
-    /// for longer are given up. `false`: this message is the oldest one, and there is no room. The
-    /// caller must not hold a lock that [`Evict::evict`] takes.
-    pub(crate) fn grow(&self, share: &mut BudgetShare, bytes: usize) -> bool {
-        while !self.budget.take(share.part, bytes) {
-            let oldest = {
-                let mut incomplete = lock(&self.budget.0.incomplete);
-                match incomplete.by_number.first_entry() {
-                    Some(oldest) if *oldest.key() < self.number => oldest.remove(),
-                    _ => return false,
-                }
-            };
-            oldest.evict();
+    /// Enters a stream whose client sends nothing into the list of those that can be given up.
+    pub(crate) fn enter_silent(&self, client: ClientKey, stream: Arc<dyn Evict>) -> Evictable {
+        self.0.silent.enter(client, stream)
+    }
+
+    /// Gives up the stream that has been silent longest, for at least `age_min`. Returns whether
+    /// there was one.
+    pub(crate) fn give_up_silent(&self, among: Option<ClientKey>, age_min: Duration) -> bool {
+        self.0.silent.give_up_oldest(among, None, age_min)
+    }
+
+    /// Enlarges the share of a message by `bytes`. If there is no room, messages that have been
+    /// incomplete for longer than `incomplete` are given up; for a complete message, all that are
+    /// incomplete. If the client has its share, only messages of its own are. The caller must not
+    /// hold a lock that [`Evict::evict`] takes.
+    pub(crate) fn grow_message(
+        &self,
+        share: &mut BudgetShare,
+        bytes: usize,
+        incomplete: Option<&Evictable>,
+    ) -> bool {
+        let BudgetShare { part, client, .. } = *share;
+        while let Err(lack) = self.take(part, client, bytes, share.bytes) {
+            let older = &self.0.incomplete;
+            if !older.give_up_oldest(lack.among(client), incomplete, Duration::ZERO) {
+                return false;
+            }
         }
         share.bytes += bytes;
         true
-    }
-}
-
-impl Drop for Incomplete {
-    fn drop(&mut self) {
-        lock(&self.budget.0.incomplete).by_number.remove(&self.number);
     }
 }
 
@@ -223,7 +292,7 @@ impl BudgetShare {
 
     /// Enlarges the share by `bytes`, if there is room.
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let taken = self.budget.take(self.part, bytes);
+        let taken = self.budget.take(self.part, self.client, bytes, self.bytes).is_ok();
         if taken {
             self.bytes += bytes;
         }
@@ -234,8 +303,7 @@ impl BudgetShare {
 impl Drop for BudgetShare {
     fn drop(&mut self) {
         let own = self.budget.part(self.part);
-        let before = own.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        debug_assert!(before >= self.bytes, "a share is released once");
+        lock(&own.taken).give_back(self.client, self.bytes);
         own.gauge.decrement(self.bytes as f64);
         if self.part == Answers && self.bytes > 0 {
             self.budget.0.freed.notify_waiters();
@@ -259,31 +327,6 @@ impl fmt::Debug for BudgetShare {
     }
 }
 
-/// The default budget of a process: 1 GiB, or a quarter of the memory that it may use if that is
-/// less, and at least [`MEMORY_MIN`].
-pub fn default_memory() -> usize {
-    let bounds = [
-        physical(),
-        number_in("/sys/fs/cgroup/memory.max"),
-        number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    ];
-    let available = bounds.into_iter().flatten().min();
-    available.map_or(MEMORY_DEFAULT, |bytes| MEMORY_DEFAULT.min(bytes / 4).max(MEMORY_MIN))
-}
-
-/// The memory of the machine in bytes, on Linux.
-fn physical() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(capped(kilobytes.saturating_mul(1024)))
-}
-
-/// A limit in a file of the cgroup; `None` if the file does not exist or says `max`.
-fn number_in(path: &str) -> Option<usize> {
-    std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok().map(capped)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -291,12 +334,12 @@ mod tests {
 
     #[test]
     fn a_part_never_exceeds_its_limit_and_is_free_again_after_its_shares() {
-        let budget = Budget::new(800);
-        let mut first = budget.reserve(Messages, 200).unwrap();
+        let budget = Budget::new(1_280);
+        let mut first = budget.reserve(Messages, 380).unwrap();
         assert!(budget.reserve(Messages, 101).is_none());
         assert!(first.grow(100) && !first.grow(1));
         // The other parts keep their room.
-        let others = [(Windows, 200), (Requests, 100), (Answers, 200)]
+        let others = [(Windows, 320), (Requests, 150), (Unassigned, 10), (Answers, 320)]
             .map(|(part, bytes)| budget.reserve(part, bytes).unwrap());
         drop((first, others));
         for part in MemoryPart::ALL {
@@ -306,16 +349,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_waits_for_room_for_a_bounded_time() {
-        let budget = Budget::new(800);
-        let first = budget.reserve(Answers, 200).unwrap();
-        let wait = Duration::from_secs(10);
-        assert!(budget.reserve_within(Answers, 1, wait).await.is_none());
-        let waiting = budget.reserve_within(Answers, 200, wait);
+        let budget = Budget::new(1_280);
+        let first = budget.reserve(Answers, 320).unwrap();
+        let (wait, client) = (Duration::from_secs(10), ClientKey(1));
+        assert!(budget.reserve_within(Answers, client, 1, wait).await.is_none());
+        let waiting = budget.reserve_within(Answers, client, 320, wait);
         let release = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(first);
         };
         let (share, ()) = tokio::join!(waiting, release);
-        assert_eq!(share.unwrap().bytes(), 200);
+        assert_eq!(share.unwrap().bytes(), 320);
+    }
+
+    #[test]
+    fn beyond_half_of_a_part_each_client_has_a_share_and_one_use_that_may_exceed_it() {
+        let budget = Budget::new(1_280);
+        let of = |client, bytes| budget.reserve_for(Answers, ClientKey(client), bytes);
+        let heavy: Vec<_> = std::iter::from_fn(|| of(1, 10)).collect();
+        assert_eq!(heavy.len(), 16, "half of 320 bytes");
+        let mut large = of(2, 100).unwrap();
+        assert!(large.grow(20) && of(2, 1).is_none(), "more than a third of 320 bytes");
+        let third = of(3, 30).unwrap();
+        assert!(of(1, 1).is_none());
+        // What counts for no client is limited by the part only.
+        assert!(budget.reserve(Answers, 11).is_none());
+        let member = budget.reserve(Answers, 10).unwrap();
+        drop((heavy, large, third, member));
+        assert_eq!(budget.used(Answers), 0);
+        assert!(lock(&budget.part(Answers).taken).by_client.is_empty());
     }
 }

@@ -22,13 +22,23 @@ pub struct Deadlines {
     pub frame: Duration,
     /// A message of a stream from its first byte to its last; the body of a unary request.
     pub message: Duration,
+    /// The pause between two messages of a stream.
+    pub silence: Duration,
+    /// A stream that was silent for this long may be given up for another request.
+    pub silence_min: Duration,
+    /// The answer to a request that needs no role, such as a stream of health.
+    pub unassigned: Duration,
     /// The client takes no part of an answer for this long.
     pub reading: Duration,
     /// The interval of keep-alive pings, and the time for the answer to one.
     pub ping: Duration,
     /// How long a request waits for room for its answer.
     pub room: Duration,
-    /// Open requests may finish within this time after a stop.
+    /// The age of a connection, after which it takes no new requests. Open ones may finish within a
+    /// 24th of this time.
+    pub age: Duration,
+    /// Open requests may finish within this time after a stop, and after the end of a client's
+    /// certificate.
     pub grace: Duration,
 }
 
@@ -59,9 +69,13 @@ impl Default for Deadlines {
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(20),
             message: Duration::from_secs(60),
+            silence: Duration::from_secs(60 * 60),
+            silence_min: Duration::from_secs(10),
+            unassigned: Duration::from_secs(60),
             reading: Duration::from_secs(60),
             ping: Duration::from_secs(10),
             room: Duration::from_secs(10),
+            age: Duration::from_secs(24 * 60 * 60),
             grace: Duration::from_secs(5),
         }
     }

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,16 +23,18 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 use crate::budget::Budget;
-use crate::config::{ListenConfig, WINDOW_MIN};
+use crate::config::{Deadlines, ListenConfig, WINDOW_MIN};
 use crate::frames::Watched;
 use crate::peer::Peer;
 use crate::request::{RequestContext, handle};
 use crate::table::Admitted;
-use crate::tls::{Handshakes, TlsSource, Transport};
+use crate::tls::{Handshakes, PeerWatch, TlsSource, Transport};
 
 /// The bytes of answers that the HTTP/2 library buffers for a request.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const RESETS_MAX: usize = 100;
+/// Longer than a server runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const HTTP2: &[u8] = b"h2";
 /// The first byte of a TLS handshake (RFC 8446, 5.1). HTTP/2 without TLS begins with `P`.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -78,12 +81,13 @@ pub(crate) async fn run<S>(
     };
     match source {
         None => {
-            let peer = Peer { address, certificates: Arc::from([]) };
-            serve(stream, peer, &admitted, &all).await;
+            let peer = Peer { address, certificates: Arc::from([]), not_after_s: None };
+            serve(stream, peer, std::future::pending(), &admitted, &all).await;
         }
         Some(source) => {
-            if let Some((stream, peer)) = secured(stream, address, source, &admitted, &all).await {
-                serve(stream, peer, &admitted, &all).await;
+            let shaken = secured(stream, address, source, &admitted, &all).await;
+            if let Some((stream, peer, watch)) = shaken {
+                serve(stream, peer, watch.ended(), &admitted, &all).await;
             }
         }
     }
@@ -130,7 +134,7 @@ async fn secured<S>(
     source: &TlsSource,
     admitted: &Admitted,
     all: &Listening<S>,
-) -> Option<(TlsStream<TcpStream>, Peer)> {
+) -> Option<(TlsStream<TcpStream>, Peer, PeerWatch)> {
     let own = all.handshakes.begin();
     let shaking = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
@@ -175,13 +179,71 @@ async fn secured<S>(
     }
     let certificates = session.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned());
-    let certificates = certificates.collect();
-    Some((stream, Peer { address, certificates }))
+    let certificates: Arc<[_]> = certificates.collect();
+    let mut watch = source.watch(Arc::clone(&certificates));
+    // The authorities may have been replaced during the handshake.
+    let not_after_s = match watch.judge() {
+        Ok(not_after_s) => not_after_s,
+        Err(cause) => {
+            closed("certificate");
+            tracing::warn!(%address, cause, "a client's certificate was refused");
+            return None;
+        }
+    };
+    Some((stream, Peer { address, certificates, not_after_s }, watch))
+}
+
+/// Why a connection takes no new requests any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retired {
+    /// The server stops, and cuts what is left.
+    Stop,
+    /// The client's certificate is not valid any more.
+    Certificate,
+    /// The connection has reached its largest age.
+    Age,
+}
+
+impl Retired {
+    /// The time within which open requests may finish.
+    fn grace(self, deadlines: &Deadlines) -> Option<Duration> {
+        match self {
+            Self::Stop => None,
+            Self::Certificate => Some(deadlines.grace),
+            Self::Age => Some(deadlines.age / 24),
+        }
+    }
+}
+
+/// Completes when the connection must take no new requests any more.
+async fn retired<S>(
+    address: SocketAddr,
+    certificate_ended: impl Future<Output = String>,
+    all: &Listening<S>,
+) -> Retired {
+    tokio::select! {
+        () = all.stop.cancelled() => Retired::Stop,
+        cause = certificate_ended => {
+            closed("certificate");
+            tracing::warn!(%address, cause, "the certificate of a connected client is refused now");
+            Retired::Certificate
+        }
+        () = tokio::time::sleep(all.config.deadlines.age) => {
+            closed("age");
+            tracing::debug!(%address, "a connection has reached its largest age");
+            Retired::Age
+        }
+    }
 }
 
 /// Serves HTTP/2 on `stream`.
-async fn serve<I, S>(stream: I, peer: Peer, admitted: &Admitted, all: &Arc<Listening<S>>)
-where
+async fn serve<I, S>(
+    stream: I,
+    peer: Peer,
+    certificate_ended: impl Future<Output = String>,
+    admitted: &Admitted,
+    all: &Arc<Listening<S>>,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -217,7 +279,9 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut watch = tokio::time::interval(watch_interval(&config));
-    let mut is_stopping = false;
+    let mut retiring = pin!(retired(address, certificate_ended, all));
+    let mut is_retired = false;
+    let mut cut = pin!(tokio::time::sleep(NEVER));
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -232,10 +296,14 @@ where
                 return;
             }
             () = all.cut.cancelled() => return,
-            () = all.stop.cancelled(), if !is_stopping => {
-                is_stopping = true;
+            why = retiring.as_mut(), if !is_retired => {
+                is_retired = true;
                 connection.as_mut().graceful_shutdown();
+                if let Some(grace) = why.grace(&config.deadlines) {
+                    cut.as_mut().reset(Instant::now() + grace);
+                }
             }
+            () = cut.as_mut() => return,
             _ = watch.tick() => {
                 if incomplete.age().is_some_and(|age| age >= config.deadlines.frame) {
                     closed("deadline");

@@ -2,87 +2,34 @@
 //! behind this one reserves memory for a length that a client only claims.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::Status;
 
-use crate::budget::{Budget, BudgetShare, Evict, Incomplete, MemoryPart};
+use crate::budget::{BudgetShare, MemoryPart};
 use crate::config::Deadlines;
+use crate::elements::decoded_bytes;
+use crate::evictions::Evictable;
 use crate::locking::lock;
 use crate::methods::MethodLimits;
-use crate::refusal::exhausted;
+use crate::refusal::{exhausted, refused};
+use crate::room::RequestRoom;
+use crate::withheld::{MessageCharge, Partial, Withheld};
 
 /// The prefix of a message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
 /// The first size of a message's buffer, which the share of an open request covers.
 const BUFFER_BYTES_MIN: usize = 4 * 1024;
 
-/// The charges of the message that the service is processing, and of its answer. The request and its
-/// answer hold them.
-#[derive(Debug, Default)]
-pub(crate) struct MessageCharge {
-    message: Mutex<Option<BudgetShare>>,
-    /// Room for the answer, until its bytes are counted themselves.
-    answer: Mutex<Option<BudgetShare>>,
-}
-
-impl MessageCharge {
-    fn replace(&self, share: Option<BudgetShare>) {
-        // The old share is dropped after the lock is released.
-        let old = std::mem::replace(&mut *lock(&self.message), share);
-        drop(old);
-    }
-
-    /// Sets or releases the room for the answer.
-    pub(crate) fn replace_answer(&self, share: Option<BudgetShare>) {
-        let old = std::mem::replace(&mut *lock(&self.answer), share);
-        drop(old);
-    }
-}
-
-/// The received part of a message.
-#[derive(Default)]
-struct Received {
-    buffer: Vec<u8>,
-    share: Option<BudgetShare>,
-    evicted: bool,
-    waker: Option<Waker>,
-}
-
-#[derive(Default)]
-struct Withheld(Mutex<Received>);
-
-impl Evict for Withheld {
-    fn evict(&self) {
-        let mut received = lock(&self.0);
-        received.evicted = true;
-        let dropped = (std::mem::take(&mut received.buffer), received.share.take());
-        let waker = received.waker.take();
-        drop(received);
-        drop(dropped);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// A message of which not all bytes have arrived.
-struct Partial {
-    withheld: Arc<Withheld>,
-    place: Incomplete,
-    /// The size with the prefix; `None` until the prefix is complete.
-    size: Option<usize>,
-}
-
 /// The body of a request, of which whole messages are passed on.
 pub(crate) struct Inbound<B> {
     body: B,
     limits: &'static MethodLimits,
-    budget: Budget,
+    room: RequestRoom,
     charge: Arc<MessageCharge>,
     deadlines: Deadlines,
     /// Runs while a message, or the body of a unary request, is incomplete.
@@ -90,24 +37,48 @@ pub(crate) struct Inbound<B> {
     /// What the last chunk contains after the messages that were taken from it.
     chunk: Bytes,
     partial: Option<Partial>,
+    silence: Option<Silence>,
     /// Reserves room for the answer, once the request is complete: a client that only begins
     /// requests takes none.
-    room: Option<Pin<Box<dyn Future<Output = Option<BudgetShare>> + Send>>>,
+    answer_room: Option<Pin<Box<dyn Future<Output = Option<BudgetShare>> + Send>>>,
+    has_answer_room: bool,
+    /// The client has sent everything.
+    is_ended: bool,
     is_over: bool,
+}
+
+/// A pause between two messages of a stream.
+struct Silence {
+    timer: Pin<Box<Sleep>>,
+    /// Only a stream that was assigned to a client takes room that others need.
+    _place: Option<Evictable>,
 }
 
 impl<B> Inbound<B> {
     pub(crate) fn new(
         body: B,
         limits: &'static MethodLimits,
-        budget: Budget,
+        room: RequestRoom,
         charge: Arc<MessageCharge>,
         deadlines: Deadlines,
     ) -> Self {
         let timer =
             (!limits.client_streams).then(|| Box::pin(tokio::time::sleep(deadlines.message)));
-        let (chunk, partial, room, is_over) = (Bytes::new(), None, None, false);
-        Self { body, limits, budget, charge, deadlines, timer, chunk, partial, room, is_over }
+        Self {
+            body,
+            limits,
+            room,
+            charge,
+            deadlines,
+            timer,
+            chunk: Bytes::new(),
+            partial: None,
+            silence: None,
+            answer_room: None,
+            has_answer_room: false,
+            is_ended: false,
+            is_over: false,
+        }
     }
 
     /// The size of the message, prefix included, that begins with `prefix`.
@@ -133,14 +104,13 @@ impl<B> Inbound<B> {
         Ok(Some(PREFIX_BYTES + length))
     }
 
-    /// A complete message of the present chunk and what was withheld before.
+    /// A complete message of the present chunk and what was withheld before. The message of a unary
+    /// request is withheld until the request ends: its client could leave it open, decoded.
     fn next_message(&mut self) -> Result<Option<Bytes>, Status> {
         if self.partial.is_none() {
             match self.size(&self.chunk)? {
-                Some(size) if size <= self.chunk.len() => {
-                    let share = self.reserve(size)?;
-                    self.charge.replace(Some(share));
-                    return Ok(Some(self.chunk.split_to(size)));
+                Some(size) if size <= self.chunk.len() && self.limits.client_streams => {
+                    return self.whole(size).map(Some);
                 }
                 _ if self.chunk.is_empty() => return Ok(None),
                 size => self.begin(size),
@@ -158,16 +128,33 @@ impl<B> Inbound<B> {
                 partial.size = self.size(&prefix)?;
             }
             if partial.size == Some(received) {
-                return self.complete(partial).map(Some);
+                if self.limits.client_streams {
+                    return self.complete(partial).map(Some);
+                }
+                if !self.chunk.is_empty() {
+                    let why = "a second message: this method takes one";
+                    return Err(Status::invalid_argument(why));
+                }
             }
         }
         self.partial = Some(partial);
         Ok(None)
     }
 
+    /// The message of `size` bytes at the beginning of the chunk.
+    fn whole(&mut self, size: usize) -> Result<Bytes, Status> {
+        let mut share = self.share();
+        let taken = decoded_bytes(self.limits, &self.chunk[PREFIX_BYTES..size])?;
+        if !self.room.budget().grow_message(&mut share, size + taken, None) {
+            return Err(no_memory());
+        }
+        self.charge.replace(Some(share));
+        Ok(self.chunk.split_to(size))
+    }
+
     fn begin(&mut self, size: Option<usize>) {
         let withheld = Arc::new(Withheld::default());
-        let place = self.budget.enter(withheld.clone());
+        let place = self.room.budget().enter_incomplete(self.room.client(), withheld.clone());
         self.partial = Some(Partial { withheld, place, size });
         if self.timer.is_none() {
             self.timer = Some(Box::pin(tokio::time::sleep(self.deadlines.message)));
@@ -185,19 +172,16 @@ impl<B> Inbound<B> {
         };
         let end = partial.size.unwrap_or(PREFIX_BYTES);
         let count = self.chunk.len().min(end - length);
-        let mut share = match share {
-            Some(share) => share,
-            None => self.reserve(0)?,
-        };
+        let mut share = share.unwrap_or_else(|| self.share());
         let mut growth = 0;
         if length + count > capacity {
             // Doubled, so that few bytes are moved; never beyond the message.
             let wanted = (length + count).max(2 * capacity).max(BUFFER_BYTES_MIN);
             growth = wanted.min(partial.size.unwrap_or(BUFFER_BYTES_MIN)) - length;
             let more = (length + growth).saturating_sub(share.bytes());
-            if !partial.place.grow(&mut share, more) {
-                refused("memory");
-                return Err(exhausted("the server's memory for messages is used up"));
+            let budget = self.room.budget();
+            if !budget.grow_message(&mut share, more, Some(&partial.place)) {
+                return Err(no_memory());
             }
         }
         let mut received = lock(&partial.withheld.0);
@@ -214,11 +198,9 @@ impl<B> Inbound<B> {
         Ok(())
     }
 
-    fn reserve(&self, bytes: usize) -> Result<BudgetShare, Status> {
-        self.budget.reserve(MemoryPart::Messages, bytes).ok_or_else(|| {
-            refused("memory");
-            exhausted("the server's memory for messages is used up")
-        })
+    /// A share without bytes.
+    fn share(&self) -> BudgetShare {
+        self.room.budget().share(MemoryPart::Messages, self.room.client(), 0)
     }
 
     fn complete(&mut self, partial: Partial) -> Result<Bytes, Status> {
@@ -231,14 +213,19 @@ impl<B> Inbound<B> {
         }
         let (message, share) = (std::mem::take(&mut received.buffer), received.share.take());
         drop(received);
-        self.charge.replace(share);
+        let mut share = share.unwrap_or_else(|| self.share());
+        let taken = decoded_bytes(self.limits, &message[PREFIX_BYTES..])?;
+        if taken > 0 && !self.room.budget().grow_message(&mut share, taken, None) {
+            return Err(no_memory());
+        }
+        self.charge.replace(Some(share));
         if self.limits.client_streams {
             self.timer = None;
         }
         Ok(message.into())
     }
 
-    /// Fails when the message was given up, or took too long.
+    /// Fails when the message was given up or took too long, or the stream was silent for too long.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         if let Some(partial) = &self.partial {
             let mut received = lock(&partial.withheld.0);
@@ -247,7 +234,7 @@ impl<B> Inbound<B> {
             }
             received.waker = Some(cx.waker().clone());
         }
-        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        let Some(timer) = &mut self.timer else { return self.poll_silence(cx) };
         ready!(timer.as_mut().poll(cx));
         refused("deadline");
         Poll::Ready(Status::deadline_exceeded(format!(
@@ -256,38 +243,93 @@ impl<B> Inbound<B> {
         )))
     }
 
-    /// Ends the body, once there is room for the answer.
-    fn poll_end<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
-        self.timer = None;
-        // A small budget has room for a large answer too, but only for one or two at once.
-        let bytes = self.limits.answer_bytes.min(self.budget.max(MemoryPart::Answers) / 2);
-        if bytes > 0 {
-            let (budget, wait) = (&self.budget, self.deadlines.room);
-            let room = self.room.get_or_insert_with(|| {
-                let budget = budget.clone();
-                Box::pin(
-                    async move { budget.reserve_within(MemoryPart::Answers, bytes, wait).await },
-                )
-            });
-            let share = ready!(room.as_mut().poll(cx));
-            self.room = None;
-            if share.is_none() {
-                refused("answers");
-                return self.fail(exhausted("the server's memory for answers is used up"));
-            }
-            self.charge.replace_answer(share);
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let (room, deadline) = (&self.room, self.deadlines.silence);
+        let silence = self.silence.get_or_insert_with(|| {
+            let enter = || room.budget().enter_silent(room.client(), room.evictable());
+            let place = room.is_assigned().then(enter);
+            Silence { timer: Box::pin(tokio::time::sleep(deadline)), _place: place }
+        });
+        if room.poll_given_up(cx) {
+            refused("evicted");
+            let why =
+                "the server's memory for open requests is used up, and this stream was silent";
+            return Poll::Ready(exhausted(why));
         }
-        self.is_over = true;
-        Poll::Ready(None)
+        ready!(silence.timer.as_mut().poll(cx));
+        refused("silence");
+        Poll::Ready(Status::unavailable(format!(
+            "no message arrived within {deadline:?}: open another stream to send more"
+        )))
+    }
+
+    /// Ends the body, once there is room for the answer. A unary request passes its message on before
+    /// that.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.is_ended = true;
+        self.timer = None;
+        if !self.has_answer_room {
+            let reserved = ready!(self.poll_answer_room(cx));
+            if let Err(status) = reserved {
+                return self.fail(status);
+            }
+            self.has_answer_room = true;
+        }
+        match self.partial.take() {
+            None => {
+                self.is_over = true;
+                Poll::Ready(None)
+            }
+            Some(partial) => match self.complete(partial) {
+                Ok(message) => Poll::Ready(Some(Ok(Frame::data(message)))),
+                Err(status) => self.fail(status),
+            },
+        }
+    }
+
+    fn poll_answer_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // A small budget has room for a large answer too, but only for one or two at once.
+        let budget = self.room.budget();
+        let bytes = self.limits.answer_bytes.min(budget.max(MemoryPart::Answers) / 2);
+        if bytes == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let (room, wait) = (&self.room, self.deadlines.room);
+        let reserving = self.answer_room.get_or_insert_with(|| {
+            let (budget, client) = (room.budget().clone(), room.client());
+            Box::pin(async move {
+                budget.reserve_within(MemoryPart::Answers, client, bytes, wait).await
+            })
+        });
+        let share = ready!(reserving.as_mut().poll(cx));
+        self.answer_room = None;
+        let Some(share) = share else {
+            refused("answers");
+            return Poll::Ready(Err(exhausted("the server's memory for answers is used up")));
+        };
+        self.charge.replace_answer(Some(share));
+        Poll::Ready(Ok(()))
     }
 
     fn fail<T>(&mut self, status: Status) -> Poll<Option<Result<T, Status>>> {
         self.is_over = true;
         self.partial = None;
+        self.silence = None;
         self.timer = None;
         self.chunk = Bytes::new();
         Poll::Ready(Some(Err(status)))
     }
+
+    /// Whether the bytes of the body ended where a request may end.
+    fn ends_whole(&self) -> bool {
+        let Some(partial) = &self.partial else { return true };
+        let received = lock(&partial.withheld.0).buffer.len();
+        !self.limits.client_streams && partial.size == Some(received)
+    }
+}
+
+fn cut() -> Status {
+    Status::internal("the request ended within a message")
 }
 
 fn given_up() -> Status {
@@ -295,8 +337,9 @@ fn given_up() -> Status {
     exhausted("the server's memory for messages is used up, and this message was not complete")
 }
 
-fn refused(cause: &'static str) {
-    metrics::counter!("turnpike_requests_refused_total", "cause" => cause).increment(1);
+fn no_memory() -> Status {
+    refused("memory");
+    exhausted("the server's memory for messages is used up")
 }
 
 impl<B> Body for Inbound<B>
@@ -315,7 +358,7 @@ where
         if this.is_over {
             return Poll::Ready(None);
         }
-        if this.room.is_some() {
+        if this.is_ended {
             return this.poll_end(cx);
         }
         // The service of a stream is done with the message before. The charge of a unary request
@@ -331,22 +374,20 @@ where
             }
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => this.chunk = data,
-                    // No method reads the trailers of a request.
-                    Err(_) if this.partial.is_none() => return this.poll_end(cx),
-                    Err(_) => {
-                        let why = "the request ended within a message";
-                        return this.fail(Status::internal(why));
+                    Ok(data) => {
+                        this.silence = None;
+                        this.chunk = data;
                     }
+                    // No method reads the trailers of a request.
+                    Err(_) if this.ends_whole() => return this.poll_end(cx),
+                    Err(_) => return this.fail(cut()),
                 },
                 Poll::Ready(Some(Err(error))) => {
                     let error: tonic::codegen::StdError = error.into();
                     return this.fail(Status::from_error(error));
                 }
-                Poll::Ready(None) if this.partial.is_some() => {
-                    return this.fail(Status::internal("the request ended within a message"));
-                }
-                Poll::Ready(None) => return this.poll_end(cx),
+                Poll::Ready(None) if this.ends_whole() => return this.poll_end(cx),
+                Poll::Ready(None) => return this.fail(cut()),
                 Poll::Pending => {
                     let status = ready!(this.poll_overdue(cx));
                     return this.fail(status);
@@ -373,8 +414,12 @@ where
 mod tests {
     use http_body_util::{BodyExt as _, StreamBody};
 
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::budget::Budget;
     use crate::methods::method_limits;
+    use crate::progress::Progress;
 
     fn message(length: usize) -> Vec<u8> {
         let mut bytes = vec![0];
@@ -395,8 +440,13 @@ mod tests {
             let body = StreamBody::new(tokio_stream::iter(chunks));
             let (budget, charge) = (Budget::new(1 << 20), Arc::default());
             let deadlines = Deadlines::default();
-            let mut inbound =
-                Inbound::new(body, limits, budget.clone(), Arc::clone(&charge), deadlines);
+            let room = RequestRoom::new(
+                budget.clone(),
+                IpAddr::from([127, 0, 0, 1]),
+                Arc::new(Progress::new()),
+                deadlines.silence_min,
+            );
+            let mut inbound = Inbound::new(body, limits, room, Arc::clone(&charge), deadlines);
             for expected in &messages {
                 let frame = inbound.frame().await.unwrap().unwrap();
                 assert_eq!(frame.into_data().unwrap(), expected, "cut by {size}");

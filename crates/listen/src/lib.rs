@@ -8,15 +8,18 @@
 //!                  connection.rs  TLS handshake (tls.rs), HTTP/2, deadlines (frames.rs, progress.rs)
 //!                     |
 //!                     v
-//!                  request.rs     limits of the method (methods.rs), room in the budget
+//!                  request.rs     limits of the method (methods.rs), room in the budget (room.rs)
 //!                     |
-//!                  inbound.rs     withholds a message until it is complete
+//!                  inbound.rs     withholds a message until it is complete (withheld.rs); counts
+//!                     |           what it takes when it is decoded (elements.rs)
 //!                     v
-//!                  the service, whose answers leave through outbound.rs
+//!                  the service, whose answers leave through outbound.rs. A layer before it
+//!                  assigns each request that needs a role to a client
 //!
-//!  budget.rs   the bytes of the process, in parts    config.rs   limits and deadlines
-//!  peer.rs     who sent a request: address, certificates    refusal.rs   "try again in a second"
-//!  locking.rs  mutexes after a panic
+//!  budget.rs     the bytes of the process, in parts, and each client's share of them
+//!  evictions.rs  what is given up to make room     memory.rs   the default size of the budget
+//!  config.rs     limits and deadlines              peer.rs     who sent a request
+//!  refusal.rs    "try again in a second"           locking.rs  mutexes after a panic
 //! ```
 //!
 //! Invariants:
@@ -26,7 +29,9 @@
 //!   which are charged to the budget at accept.
 //! - A connection or request that is refused gets a reason, or a log line and a counter; the accept
 //!   loop never stops silently.
-//! - Each step of a client has a deadline, except the pause between two messages of a stream.
+//! - Each step of a client has a deadline. Of streams whose clients send nothing, the one that has
+//!   been silent longest is given up when the room for requests is used up.
+//! - Requests that need no role take a small part of the room, and keep no connection open.
 //!
 //! Not guaranteed: that a service takes no memory of its own. The charge of a message lasts until
 //! the service asks for the next one, or the request ends.
@@ -35,22 +40,30 @@ mod accept;
 mod budget;
 mod config;
 mod connection;
+mod elements;
+mod evictions;
 mod frames;
 mod inbound;
 mod locking;
+mod memory;
 mod methods;
 mod outbound;
 mod peer;
 mod progress;
 mod refusal;
 mod request;
+mod room;
 mod table;
 mod tls;
+mod withheld;
 
 pub use accept::serve;
-pub use budget::{Budget, BudgetShare, MEMORY_MIN, MemoryPart, TRANSPORT_MIN, default_memory};
+pub use budget::{Budget, BudgetShare, MemoryPart};
 pub use config::{Deadlines, ListenConfig};
+pub use memory::{MEMORY_MIN, TRANSPORT_MIN, default_memory};
 pub use methods::{METHODS, MethodLimits, method_limits};
 pub use peer::Peer;
 pub use refusal::{RETRY_AFTER, exhausted};
-pub use tls::{Explain, TlsSource, Transport};
+pub use room::RequestRoom;
+pub use tls::{Explain, PeerCheck, TlsSource, Transport};
+pub use turnpike_shares::ClientKey;

@@ -4,33 +4,32 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
 use tonic::Status;
+use tonic::codegen::http::HeaderMap;
 
-use crate::budget::{Budget, BudgetShare, MemoryPart};
-use crate::inbound::MessageCharge;
-use crate::progress::{OpenRequest, Progress};
+use crate::budget::{BudgetShare, MemoryPart};
+use crate::progress::Progress;
+use crate::room::RequestRoom;
+use crate::withheld::MessageCharge;
 
 /// A client must take this many bytes within [`crate::Deadlines::reading`].
 const PIECE_BYTES: usize = 64 * 1024;
 /// Smaller chunks are covered by the share of the open request.
 const COUNTED_BYTES_MIN: usize = 4 * 1024;
 
-/// What a request holds until its answer ends.
-pub(crate) struct Held {
-    pub(crate) request: BudgetShare,
-    pub(crate) message: Arc<MessageCharge>,
-}
-
-/// The body of an answer.
+/// The body of an answer. It holds what the request holds until the answer ends.
 pub(crate) struct Outbound {
     body: tonic::body::Body,
-    budget: Budget,
-    held: Held,
-    open: OpenRequest,
+    room: RequestRoom,
+    message: Arc<MessageCharge>,
     rest: Bytes,
+    /// Runs out when the answer must end.
+    life: Option<Pin<Box<Sleep>>>,
 }
 
 /// The bytes of a chunk, and their share of the budget.
@@ -46,23 +45,40 @@ impl AsRef<[u8]> for Counted {
 }
 
 impl Outbound {
+    /// The answer `body`, which ends after `life` at the latest.
     pub(crate) fn new(
         body: tonic::body::Body,
-        budget: Budget,
-        held: Held,
-        open: OpenRequest,
+        room: RequestRoom,
+        message: Arc<MessageCharge>,
+        life: Option<Duration>,
     ) -> Self {
-        Self { body, budget, held, open, rest: Bytes::new() }
+        let life = life.map(|life| Box::pin(tokio::time::sleep(life)));
+        Self { body, room, message, rest: Bytes::new(), life }
     }
 
     fn counted(&mut self, bytes: Bytes) -> Bytes {
+        // The reservation becomes the charge.
+        self.message.replace_answer(None);
         if bytes.len() < COUNTED_BYTES_MIN {
             return bytes;
         }
-        // The reservation becomes the charge.
-        self.held.message.replace_answer(None);
-        let share = self.budget.charge(MemoryPart::Answers, bytes.len());
+        let (budget, client) = (self.room.budget(), self.room.client());
+        let share = budget.charge(MemoryPart::Answers, client, bytes.len());
         Bytes::from_owner(Counted { bytes, _share: share })
+    }
+
+    /// Ends the answer once its time is over.
+    fn poll_life(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+        let Some(life) = &mut self.life else { return Poll::Pending };
+        ready!(life.as_mut().poll(cx));
+        self.life = None;
+        self.body = tonic::body::Body::empty();
+        let mut trailers = HeaderMap::new();
+        let status = Status::unavailable("this stream has reached its largest age: open another");
+        if let Err(error) = status.add_header(&mut trailers) {
+            tracing::debug!(%error, "the end of a stream has no status");
+        }
+        Poll::Ready(Frame::trailers(trailers))
     }
 }
 
@@ -76,16 +92,17 @@ impl Body for Outbound {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         if this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => this.rest = this.counted(data),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
-                other => return Poll::Ready(other),
+                Poll::Ready(other) => return Poll::Ready(other),
+                Poll::Pending => return this.poll_life(cx).map(|end| Some(Ok(end))),
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
-        Poll::Ready(Some(Ok(Frame::data(Progress::hand_over(this.open.progress(), piece)))))
+        Poll::Ready(Some(Ok(Frame::data(Progress::hand_over(this.room.progress(), piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -94,11 +111,5 @@ impl Body for Outbound {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
-    }
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}, {:?}", self.request, self.message)
     }
 }

@@ -13,4 +13,7 @@ pub struct Peer {
     /// The certificates that the client presented and the handshake verified, its own first; empty
     /// without TLS, or if it presented none.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The last second, since 1970, in which all of these certificates are valid; `None` without
+    /// certificates.
+    pub not_after_s: Option<u64>,
 }

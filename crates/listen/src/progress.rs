@@ -48,6 +48,7 @@ pub(crate) struct Progress {
     unwritten: Mutex<(u64, BTreeMap<u64, Instant>)>,
 }
 
+/// The requests that were assigned to a client. Others don't keep the connection open.
 #[derive(Debug)]
 struct Requests {
     open: usize,
@@ -55,7 +56,7 @@ struct Requests {
     idle_since: Instant,
 }
 
-/// An open request.
+/// An open request that was assigned to a client.
 #[derive(Debug)]
 pub(crate) struct OpenRequest(Arc<Progress>);
 
@@ -99,12 +100,6 @@ impl Progress {
     /// For how long the oldest piece of an answer has not been written.
     pub(crate) fn longest_unread(&self) -> Option<Duration> {
         lock(&self.unwritten).1.first_key_value().map(|(_, since)| since.elapsed())
-    }
-}
-
-impl OpenRequest {
-    pub(crate) const fn progress(&self) -> &Arc<Progress> {
-        &self.0
     }
 }
 

@@ -12,3 +12,8 @@ pub fn exhausted(why: &str) -> Status {
     status.metadata_mut().insert(RETRY_AFTER, MetadataValue::from_static("1000"));
     status
 }
+
+/// Counts a request that the transport refuses.
+pub(crate) fn refused(cause: &'static str) {
+    metrics::counter!("turnpike_requests_refused_total", "cause" => cause).increment(1);
+}

@@ -1,5 +1,6 @@
 //! One request: room in the budget, the limits of its method, its time-out.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +10,15 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
-use crate::budget::{Budget, MemoryPart};
+use crate::budget::Budget;
 use crate::config::Deadlines;
-use crate::inbound::{Inbound, MessageCharge};
+use crate::inbound::Inbound;
 use crate::methods::method_limits;
-use crate::outbound::{Held, Outbound};
+use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::progress::Progress;
-use crate::refusal::exhausted;
-
-/// What an open request takes without its messages: its state in the transport, and its tasks.
-const REQUEST_BYTES: usize = 16 * 1024;
+use crate::room::RequestRoom;
+use crate::withheld::MessageCharge;
 
 /// What the requests of a connection share.
 #[derive(Clone)]
@@ -33,18 +32,14 @@ pub(crate) struct RequestContext<S> {
 
 /// Passes a request to the service, within its limits.
 pub(crate) async fn handle<S>(
-    mut context: RequestContext<S>,
+    context: RequestContext<S>,
     request: Request<Incoming>,
 ) -> Response<Body>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let open = context.progress.open();
+    let RequestContext { mut service, budget, deadlines, peer, progress } = context;
     let limits = method_limits(request.uri().path());
-    let Some(share) = context.budget.reserve(MemoryPart::Requests, REQUEST_BYTES) else {
-        metrics::counter!("turnpike_requests_refused_total", "cause" => "requests").increment(1);
-        return exhausted("the server's memory for open requests is used up").into_http();
-    };
     let timeout = request.headers().get("grpc-timeout").map(|value| timeout_of(value.as_bytes()));
     let timeout = match timeout {
         Some(None) => {
@@ -52,18 +47,21 @@ where
         }
         timeout => timeout.flatten(),
     };
+    let room = RequestRoom::new(budget, peer.address.ip(), progress, deadlines.silence_min);
     let message = Arc::new(MessageCharge::default());
     let (mut parts, body) = request.into_parts();
-    parts.extensions.insert(context.peer);
-    let budget = context.budget;
-    let deadlines = context.deadlines;
-    let inbound = Inbound::new(body, limits, budget.clone(), Arc::clone(&message), deadlines);
+    parts.extensions.insert(peer);
+    parts.extensions.insert(room.clone());
+    let inbound = Inbound::new(body, limits, room.clone(), Arc::clone(&message), deadlines);
     let request = Request::from_parts(parts, Body::new(inbound));
-    let service = &mut context.service;
-    let answered = async {
-        std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await
-    };
+    if let Err(never) = std::future::poll_fn(|cx| service.poll_ready(cx)).await {
+        match never {}
+    }
+    // The layer that authenticates the request assigns it within this call.
+    let answered = service.call(request);
+    if let Err(status) = room.settle() {
+        return status.into_http();
+    }
     let response = match timeout {
         None => answered.await,
         Some(timeout) => match tokio::time::timeout(timeout, answered).await {
@@ -75,8 +73,8 @@ where
         Ok(response) => response,
         Err(never) => match never {},
     };
-    let held = Held { request: share, message };
-    response.map(|body| Body::new(Outbound::new(body, budget, held, open)))
+    let life = (!room.is_assigned()).then_some(deadlines.unassigned);
+    response.map(|body| Body::new(Outbound::new(body, room, message, life)))
 }
 
 /// The time-out in the header `grpc-timeout`: at most eight digits and a unit. `None` if it is not

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::locking::lock;
+
+/// How often the certificates of an open connection are compared with the clock, at least.
+const JUDGED_EVERY: Duration = Duration::from_secs(60);
 
 /// How connections are protected.
 #[derive(Clone, Debug)]
@@ -23,23 +28,55 @@ pub enum Transport {
 /// Finds the reason for which a client's certificate was refused, in the error of a handshake.
 pub type Explain = fn(&std::io::Error) -> Option<String>;
 
+/// Judges the certificates of clients whose handshake is over.
+pub trait PeerCheck: Send + Sync {
+    /// The last second, since 1970, in which all certificates of `chain` are valid; `None` for an
+    /// empty chain.
+    ///
+    /// # Errors
+    /// Why a client with these certificates would be refused now.
+    fn check(&self, chain: &[CertificateDer<'static>]) -> Result<Option<u64>, String>;
+
+    /// The present, in seconds since 1970.
+    fn now_s(&self) -> u64;
+}
+
+/// What new connections use.
+#[derive(Clone)]
+struct InForce {
+    config: Arc<ServerConfig>,
+    /// `None`: connections last for as long as their clients want.
+    check: Option<Arc<dyn PeerCheck>>,
+}
+
 /// A handle on the present TLS configuration, which may be replaced while the server runs. Clones
 /// share it.
 #[derive(Clone)]
 pub struct TlsSource {
-    config: Arc<Mutex<Arc<ServerConfig>>>,
+    in_force: Arc<watch::Sender<InForce>>,
     explain: Explain,
 }
 
+/// Judges the certificates of one connection again and again.
+pub(crate) struct PeerWatch {
+    in_force: watch::Receiver<InForce>,
+    certificates: Arc<[CertificateDer<'static>]>,
+}
+
 impl TlsSource {
-    /// A source that gives `config` until it is replaced.
+    /// A source that gives `config` until it is replaced. Connections outlive certificates.
     pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self::explained(config, |_| None)
+        Self::of(InForce { config, check: None }, |_| None)
     }
 
-    /// As [`Self::new`]. `explain` finds the reason of a refused certificate, for the log.
-    pub fn explained(config: Arc<ServerConfig>, explain: Explain) -> Self {
-        Self { config: Arc::new(Mutex::new(config)), explain }
+    /// A source that gives `config` until it is replaced. `check` judges the clients of open
+    /// connections; `explain` finds the reason of a refused certificate, for the log.
+    pub fn checked(config: Arc<ServerConfig>, check: Arc<dyn PeerCheck>, explain: Explain) -> Self {
+        Self::of(InForce { config, check: Some(check) }, explain)
+    }
+
+    fn of(in_force: InForce, explain: Explain) -> Self {
+        Self { in_force: Arc::new(watch::Sender::new(in_force)), explain }
     }
 
     pub(crate) fn explain(&self, error: &std::io::Error) -> Option<String> {
@@ -48,12 +85,63 @@ impl TlsSource {
 
     /// The configuration for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&lock(&self.config))
+        Arc::clone(&self.in_force.borrow().config)
     }
 
     /// Replaces the configuration. Connections that exist keep the old one.
     pub fn replace(&self, config: Arc<ServerConfig>) {
-        *lock(&self.config) = config;
+        self.in_force.send_modify(|in_force| in_force.config = config);
+    }
+
+    /// Replaces the configuration, and judges the clients of open connections by `check` from now
+    /// on.
+    pub fn replace_checked(&self, config: Arc<ServerConfig>, check: Arc<dyn PeerCheck>) {
+        self.in_force.send_replace(InForce { config, check: Some(check) });
+    }
+
+    /// Judges `certificates`, which a client presented.
+    pub(crate) fn watch(&self, certificates: Arc<[CertificateDer<'static>]>) -> PeerWatch {
+        PeerWatch { in_force: self.in_force.subscribe(), certificates }
+    }
+}
+
+impl PeerWatch {
+    /// As [`PeerCheck::check`], by what is in force now.
+    pub(crate) fn judge(&mut self) -> Result<Option<u64>, String> {
+        let check = self.in_force.borrow_and_update().check.clone();
+        check.map_or(Ok(None), |check| check.check(&self.certificates))
+    }
+
+    /// Completes when the client must be disconnected; with the reason.
+    pub(crate) async fn ended(mut self) -> String {
+        loop {
+            let not_after_s = match self.judge() {
+                Ok(not_after_s) => not_after_s,
+                Err(why) => return why,
+            };
+            let mut changes = self.in_force.clone();
+            let expired = async {
+                let check = self.in_force.borrow().check.clone();
+                match (not_after_s, check) {
+                    (Some(not_after_s), Some(check)) => {
+                        let left_s = (not_after_s + 1).saturating_sub(check.now_s());
+                        // A clock that is set forward is noticed within this time.
+                        let wait = Duration::from_secs(left_s).min(JUDGED_EVERY);
+                        tokio::time::sleep(wait).await;
+                    }
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expired => {}
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        // The source is gone, as when the server stops.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        }
     }
 }
 

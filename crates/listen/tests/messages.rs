@@ -6,7 +6,8 @@ use tonic::Code;
 use turnpike_listen::MemoryPart;
 
 use crate::support::{
-    ANSWER_BYTES, Client, INGEST, MIB, SHOW, Server, claim, config, message, until,
+    ANSWER_BYTES, Client, INGEST, MIB, SHORT_ANSWER_BYTES, SHOW, STATUS, Server, claim, config,
+    message, until,
 };
 
 #[tokio::test]
@@ -22,7 +23,7 @@ async fn w1_a_claimed_length_takes_no_memory_and_others_are_served() {
     // 240 MiB are claimed, and the first 4 KiB of each message are taken.
     let used = || server.budget.used(MemoryPart::Messages);
     until("all prefixes have arrived", || used() == 60 * 4 * 1024).await;
-    let other = Client::connect(server.address).await;
+    let other = Client::connect(server.address).await.named("b");
     let mut call = other.open(INGEST).await;
     call.send(&message(4 * MIB), false).await.unwrap();
     call.answers(1).await;
@@ -32,11 +33,11 @@ async fn w1_a_claimed_length_takes_no_memory_and_others_are_served() {
 
 #[tokio::test]
 async fn w1_open_streams_take_room_and_further_ones_are_refused() {
-    // An eighth of 8 MiB is the room of 64 requests.
+    // Nearly an eighth of 8 MiB is the room of 60 requests, of which one client gets half.
     let server = Server::start(config(), 8 * MIB).await;
     let client = Client::connect(server.address).await;
     let mut calls = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..30 {
         let mut call = client.open(INGEST).await;
         call.send(&message(1), false).await.unwrap();
         call.answers(1).await;
@@ -44,6 +45,10 @@ async fn w1_open_streams_take_room_and_further_ones_are_refused() {
     }
     let end = client.open(INGEST).await.end().await.unwrap();
     assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+    // Another client has its share.
+    let mut call = client.clone().named("b").open(INGEST).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
     // The open ones go on, and one that ends makes room.
     let mut last = calls.pop().unwrap();
     last.send(&message(1), true).await.unwrap();
@@ -52,6 +57,69 @@ async fn w1_open_streams_take_room_and_further_ones_are_refused() {
     let mut call = client.open(INGEST).await;
     call.send(&message(1), true).await.unwrap();
     assert_eq!(call.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn without_room_the_stream_that_is_silent_longest_makes_way_for_a_request() {
+    let mut config = config();
+    config.deadlines.silence_min = Duration::from_millis(50);
+    let server = Server::start(config, 8 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..30 {
+        let mut call = client.open(INGEST).await;
+        call.send(&message(1), false).await.unwrap();
+        call.answers(1).await;
+        calls.push(call);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut first = calls.remove(0);
+    first.send(&message(1), false).await.unwrap();
+    first.answers(1).await;
+    let mut call = client.open(INGEST).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+    let end = calls.remove(0).end().await.unwrap();
+    assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+    // The others are open.
+    first.send(&message(1), true).await.unwrap();
+    first.answers(1).await;
+    assert_eq!(first.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_stream_without_messages_ends_after_its_deadline() {
+    let mut config = config();
+    config.deadlines.silence = Duration::from_millis(100);
+    let server = Server::start(config, 8 * MIB).await;
+    let mut call = Client::connect(server.address).await.open(INGEST).await;
+    call.send(&message(1), false).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(call.end().await.unwrap().code, Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_leaves_room_for_those_of_others() {
+    let server = Server::start(config(), 16 * MIB).await;
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let attacker = Client::on(stream, 0).await.unwrap();
+    let mut calls = Vec::new();
+    for count in 1..=10 {
+        let mut call = attacker.open(SHOW).await;
+        call.send(&message(1), true).await.unwrap();
+        calls.push(call);
+        until("the request has arrived", || server.echo.peers.lock().unwrap().len() == count).await;
+    }
+    until("the answers wait for their reader", || {
+        server.budget.used(MemoryPart::Answers) >= 2 * ANSWER_BYTES
+    })
+    .await;
+    let other = Client::connect(server.address).await.named("b");
+    for _ in 0..10 {
+        let mut call = other.open(SHOW).await;
+        call.send(&message(1), true).await.unwrap();
+        assert_eq!(call.end().await.unwrap().code, Code::Ok);
+    }
 }
 
 #[tokio::test]
@@ -70,6 +138,31 @@ async fn without_room_the_oldest_incomplete_message_makes_way_for_a_complete_one
     let end = oldest.end().await.unwrap();
     assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
     assert!(end.message.contains("not complete"), "{end:?}");
+}
+
+#[tokio::test]
+async fn incomplete_messages_that_fill_the_memory_make_way_for_a_complete_one() {
+    let server = Server::start(config(), 8 * MIB).await;
+    let attacker = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        let mut call = attacker.open(INGEST).await;
+        call.send(&[&claim(512 * 1024)[..], &vec![1; 300 * 1024]].concat(), false).await.unwrap();
+        calls.push(call);
+    }
+    let used = || server.budget.used(MemoryPart::Messages);
+    until("the memory for messages is used up", || {
+        used() > server.budget.max(MemoryPart::Messages) / 4
+    })
+    .await;
+    let other = Client::connect(server.address).await.named("b");
+    for path in [INGEST, SHOW] {
+        for length in [1, 10_000] {
+            let mut call = other.open(path).await;
+            call.send(&message(length), true).await.unwrap();
+            assert_eq!(call.end().await.unwrap().code, Code::Ok, "{path}, {length} bytes");
+        }
+    }
 }
 
 #[tokio::test]
@@ -164,9 +257,11 @@ async fn w3_answers_that_are_not_taken_have_a_bound_and_further_requests_are_ref
     // A quarter of 16 MiB: four answers of a MiB, or the reservations of 256 KiB of some more.
     let server = Server::start(config(), 16 * MIB).await;
     let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let client = Client::on(stream, 0).await.unwrap();
+    let mut client = Client::on(stream, 0).await.unwrap();
     let mut calls = Vec::new();
     for count in 1..=4 {
+        // One client gets half.
+        client = client.named(if count <= 2 { "a" } else { "b" });
         let mut call = client.open(SHOW).await;
         call.send(&message(1), true).await.unwrap();
         calls.push(call);
@@ -177,6 +272,27 @@ async fn w3_answers_that_are_not_taken_have_a_bound_and_further_requests_are_ref
     call.send(&message(1), true).await.unwrap();
     let end = call.end().await.unwrap();
     assert_eq!((end.code, end.retry_after.as_deref()), (Code::ResourceExhausted, Some("1000")));
+}
+
+#[tokio::test]
+async fn a_short_answer_that_is_not_taken_holds_no_room_for_a_long_one() {
+    let server = Server::start(config(), 16 * MIB).await;
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let client = Client::on(stream, 0).await.unwrap();
+    let mut calls = Vec::new();
+    for count in 1..=20 {
+        let mut call = client.open(STATUS).await;
+        call.send(&message(1), true).await.unwrap();
+        calls.push(call);
+        until("the request has arrived", || server.echo.peers.lock().unwrap().len() == count).await;
+    }
+    until("the answers hold what they need", || {
+        server.budget.used(MemoryPart::Answers) <= 20 * SHORT_ANSWER_BYTES
+    })
+    .await;
+    let mut call = Client::connect(server.address).await.open(SHOW).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod connections;
+mod decoding;
 mod messages;
 mod methods;
 mod support;
 mod tls;
+mod unassigned;

@@ -20,12 +20,19 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use turnpike_listen::{Budget, Deadlines, ListenConfig, Peer, Transport, serve};
+use turnpike_listen::{
+    Budget, ClientKey, Deadlines, ListenConfig, Peer, RequestRoom, Transport, serve,
+};
 
 pub(crate) const INGEST: &str = "/turnpike.ingest.v1.IngestService/Ingest";
 /// A unary method, which the test's service answers with [`ANSWER_BYTES`].
 pub(crate) const SHOW: &str = "/turnpike.account.v1.AccountService/Show";
 pub(crate) const ANSWER_BYTES: usize = 1 << 20;
+/// A unary method, which the test's service answers with [`SHORT_ANSWER_BYTES`].
+pub(crate) const STATUS: &str = "/turnpike.cluster.v1.ClusterService/Status";
+pub(crate) const SHORT_ANSWER_BYTES: usize = 200;
+/// A method whose answer never ends.
+pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub(crate) const MIB: usize = 1 << 20;
 
 /// Answers each message of a stream with one of six bytes; answers a unary request at length.
@@ -45,13 +52,26 @@ impl tonic::codegen::Service<Request<Body>> for Echo {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.peers.lock().unwrap().push(request.extensions().get::<Peer>().unwrap().clone());
-        let is_unary = request.uri().path() == SHOW;
+        let path = request.uri().path().to_owned();
+        // As the layer that authenticates requests does.
+        if path.starts_with("/turnpike.") {
+            let client = request.headers().get("client").map_or("", |name| name.to_str().unwrap());
+            let room = request.extensions().get::<RequestRoom>().unwrap();
+            if let Err(refusal) = room.assign(ClientKey::of(client)) {
+                return Box::pin(async move { Ok(refusal.into_http()) });
+            }
+        }
+        let answer_bytes = match path.as_str() {
+            SHOW => Some(ANSWER_BYTES),
+            STATUS => Some(SHORT_ANSWER_BYTES),
+            _ => None,
+        };
         let (answers, stream) = mpsc::channel(1);
         let mut body = request.into_body();
         let answering = async move {
             let status = loop {
                 match body.frame().await {
-                    Some(Ok(_)) if is_unary => {}
+                    Some(Ok(_)) if answer_bytes.is_some() => {}
                     Some(Ok(_)) => {
                         let answer = Frame::data(Bytes::from_static(&[0, 0, 0, 0, 1, 7]));
                         if answers.send(Ok::<_, Status>(answer)).await.is_err() {
@@ -62,8 +82,11 @@ impl tonic::codegen::Service<Request<Body>> for Echo {
                     None => break Status::ok(""),
                 }
             };
-            if is_unary && status.code() == Code::Ok {
-                let answer = Frame::data(Bytes::from(vec![0; ANSWER_BYTES]));
+            if path == WATCH && status.code() == Code::Ok {
+                answers.closed().await;
+            }
+            if let (Some(bytes), Code::Ok) = (answer_bytes, status.code()) {
+                let answer = Frame::data(Bytes::from(vec![0; bytes]));
                 if answers.send(Ok(answer)).await.is_err() {
                     return;
                 }
@@ -121,9 +144,13 @@ pub(crate) fn config() -> ListenConfig {
             handshake: hour,
             frame: hour,
             message: hour,
+            silence: hour,
+            silence_min: hour,
+            unassigned: hour,
             reading: hour,
             ping: hour,
             room: Duration::from_millis(50),
+            age: 24 * hour,
             grace: hour,
         },
     }
@@ -131,7 +158,10 @@ pub(crate) fn config() -> ListenConfig {
 
 /// A raw HTTP/2 client.
 #[derive(Clone)]
-pub(crate) struct Client(SendRequest<Bytes>);
+pub(crate) struct Client {
+    send: SendRequest<Bytes>,
+    name: &'static str,
+}
 
 /// An open request.
 pub(crate) struct Call {
@@ -150,7 +180,11 @@ pub(crate) struct End {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self::on(TcpStream::connect(address).await.unwrap(), 1 << 20).await.unwrap()
+        Self::try_connect(address).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(address: SocketAddr) -> Result<Self, h2::Error> {
+        Self::on(TcpStream::connect(address).await.unwrap(), 1 << 20).await
     }
 
     pub(crate) async fn on(
@@ -160,7 +194,12 @@ impl Client {
         let mut builder = h2::client::Builder::new();
         let (send, connection) = builder.initial_window_size(window).handshake(io).await?;
         tokio::spawn(connection);
-        Ok(Self(send))
+        Ok(Self { send, name: "a" })
+    }
+
+    /// The same connection, whose requests are assigned to the client `name`.
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     pub(crate) async fn open(&self, path: &str) -> Call {
@@ -169,8 +208,9 @@ impl Client {
 
     pub(crate) async fn try_open(&self, path: &str) -> Result<Call, h2::Error> {
         let request = Request::post(format!("http://test{path}"));
-        let request = request.header("content-type", "application/grpc").body(()).unwrap();
-        let (answer, send) = self.0.clone().ready().await?.send_request(request, false)?;
+        let request = request.header("content-type", "application/grpc");
+        let request = request.header("client", self.name).body(()).unwrap();
+        let (answer, send) = self.send.clone().ready().await?.send_request(request, false)?;
         Ok(Call { send, answer: Some(answer), body: None })
     }
 }

@@ -1,6 +1,7 @@
 //! TLS: who the client is, and which certificate the server shows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
@@ -8,11 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
+};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tonic::Code;
-use turnpike_listen::{TlsSource, Transport};
+use turnpike_listen::{PeerCheck, TlsSource, Transport};
 
 use crate::support::{Client, INGEST, MIB, Server, closed, config, message};
 
@@ -122,4 +125,107 @@ async fn the_oldest_handshake_makes_way_for_a_newer_one() {
     for stream in &mut silent[..4] {
         closed(stream).await;
     }
+}
+
+/// Certificates are valid until a second that the test sets.
+struct Until {
+    now_s: AtomicU64,
+    not_after_s: u64,
+}
+
+impl Until {
+    fn new(now_s: u64, not_after_s: u64) -> Arc<Self> {
+        Arc::new(Self { now_s: AtomicU64::new(now_s), not_after_s })
+    }
+}
+
+impl PeerCheck for Until {
+    fn check(&self, chain: &[CertificateDer<'static>]) -> Result<Option<u64>, String> {
+        assert_eq!(chain.len(), 1);
+        // Each look at the clock is a second later.
+        let now_s = self.now_s.fetch_add(1, Ordering::SeqCst);
+        if now_s > self.not_after_s {
+            Err("expired".to_owned())
+        } else {
+            Ok(Some(self.not_after_s))
+        }
+    }
+
+    fn now_s(&self) -> u64 {
+        self.not_after_s
+    }
+}
+
+fn no_reason(_: &std::io::Error) -> Option<String> {
+    None
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_certificate_of_its_client() {
+    let [own, client] = ["server", "client"].map(identity);
+    let mut config = config();
+    config.deadlines.grace = Duration::from_millis(100);
+    let check = Until::new(10, 11);
+    let source = TlsSource::checked(server_config(&own, &client), check, no_reason);
+    let server = Server::over(Transport::Tls(source), config, 64 * MIB).await;
+    let stream = dial(&server, &own, &client, "h2").await.unwrap();
+    let connected = Client::on(stream, 1 << 20).await.unwrap();
+    let mut call = connected.open(INGEST).await;
+    call.send(&message(1), false).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(server.echo.peers.lock().unwrap()[0].not_after_s, Some(11));
+    // The open request is cut after the grace.
+    let ended = tokio::time::timeout(Duration::from_secs(20), call.end()).await;
+    assert!(ended.expect("the connection ends").is_err());
+    assert!(connected.try_open(INGEST).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_client_is_not_trusted_any_more() {
+    let [own, client] = ["server", "client"].map(identity);
+    let source = TlsSource::checked(server_config(&own, &client), Until::new(0, 1_000), no_reason);
+    let server = Server::over(Transport::Tls(source.clone()), config(), 64 * MIB).await;
+    let stream = dial(&server, &own, &client, "h2").await.unwrap();
+    let connected = Client::on(stream, 1 << 20).await.unwrap();
+    let mut call = connected.open(INGEST).await;
+    call.send(&message(1), false).await.unwrap();
+    call.answers(1).await;
+    // Other trust that still holds for the client changes nothing.
+    source.replace_checked(server_config(&own, &client), Until::new(0, 1_000));
+    let mut second = connected.open(INGEST).await;
+    second.send(&message(1), true).await.unwrap();
+    assert_eq!(second.end().await.unwrap().code, Code::Ok);
+    source.replace_checked(server_config(&own, &client), Until::new(1_001, 1_000));
+    let refused = async {
+        while let Ok(mut call) = connected.try_open(INGEST).await {
+            if call.send(&message(1), true).await.is_err() || call.end().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused).await.expect("no new requests");
+    // What is open may finish.
+    call.send(&message(1), true).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_connection_has_a_largest_age() {
+    let mut config = config();
+    config.deadlines.age = Duration::from_millis(2_400);
+    let server = Server::start(config, 64 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut finishes = client.open(INGEST).await;
+    let mut stays = client.open(INGEST).await;
+    for call in [&mut finishes, &mut stays] {
+        call.send(&message(1), false).await.unwrap();
+        call.answers(1).await;
+    }
+    tokio::time::sleep(Duration::from_millis(2_420)).await;
+    assert!(client.try_open(INGEST).await.is_err(), "no new requests");
+    finishes.send(&message(1), true).await.unwrap();
+    finishes.answers(1).await;
+    assert_eq!(finishes.end().await.unwrap().code, Code::Ok);
+    assert!(stays.end().await.is_err(), "cut after a 24th of the age");
 }

@@ -52,6 +52,9 @@ pub const CONSUMERS_MAX: usize = 1_000;
 /// The maximum number of records in suspense of one partition. Each takes some 300 bytes of its
 /// owner's memory, and of each warm replica's.
 pub const SUSPENDED_MAX: usize = 1_000_000;
+/// The bytes, decoded and encoded, at which a node ends a page of records in suspense. The last
+/// record may exceed it.
+pub const SUSPENSE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// The maximum number of plans in the catalogue, and the maximum number of its tables.
 pub const CATALOGUE_IDS_MAX: usize = 10_000;
 /// The maximum size of all published plans, in bytes of XML. Nodes keep all of them.

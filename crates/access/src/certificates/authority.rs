@@ -161,7 +161,8 @@ impl Authority {
             return Err(LoadError::OtherKey { key, certificate }.into());
         }
         let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(failed)?.to_owned();
-        Ok(Self { facts, cluster, file: name, trust: Trust::new(vec![anchor]), common_name, key })
+        let trust = Trust::new(vec![(anchor, facts.not_after_s)]);
+        Ok(Self { facts, cluster, file: name, trust, common_name, key })
     }
 
     /// Issues a certificate with a new key. It ends with the authority's own certificate at the

@@ -17,7 +17,7 @@ use super::load::{
     LoadError, LoadedCertificates, read_bounded,
 };
 use super::uri::{CertificateHolder, CertificateUri};
-use super::verify::{ClientVerifier, ServerVerifier, peer_fault};
+use super::verify::{ClientVerifier, OpenConnections, ServerVerifier, peer_fault};
 
 /// How often the files are read. Changed files are in force after two reads.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -40,8 +40,22 @@ pub fn system_reader() -> CertificateReader {
 }
 
 /// The source of a listener. Its log says why a client's certificate was refused.
-fn source_of(config: Arc<ServerConfig>) -> TlsSource {
-    TlsSource::explained(config, |error| peer_fault(error).map(|fault| fault.to_string()))
+fn source_of(server: ServerSide, clock: &CertificateClock) -> TlsSource {
+    let check = Arc::new(server.check(clock));
+    let explain = |error: &std::io::Error| peer_fault(error).map(|fault| fault.to_string());
+    TlsSource::checked(server.config, check, explain)
+}
+
+/// What a server derives from one set of files.
+struct ServerSide {
+    config: Arc<ServerConfig>,
+    verifier: Arc<ClientVerifier>,
+}
+
+impl ServerSide {
+    fn check(&self, clock: &CertificateClock) -> OpenConnections {
+        OpenConnections { verifier: Arc::clone(&self.verifier), clock: Arc::clone(clock) }
+    }
 }
 
 /// What is derived from one set of files.
@@ -117,7 +131,8 @@ impl Certificates {
         let name = loaded.own.as_ref().map(|own| own.uri.name.clone());
         let expected = CertificateExpectation { cluster, name: expected.name.or(name), ..expected };
         let (in_force, server) = InForce::new(loaded, &files, &expected)?;
-        let (in_force, source) = (RwLock::new(Arc::new(in_force)), server.map(source_of));
+        let (in_force, source) =
+            (RwLock::new(Arc::new(in_force)), server.map(|server| source_of(server, &clock)));
         let seen = Mutex::new(Seen { good, next: None, is_refused: false, changes: 0 });
         Ok(Self(Arc::new(Inner { files, expected, reader, clock, in_force, source, seen })))
     }
@@ -250,9 +265,10 @@ impl Inner {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, in_force: InForce, server: Option<Arc<ServerConfig>>) {
+    fn replace(&self, in_force: InForce, server: Option<ServerSide>) {
         if let (Some(source), Some(server)) = (&self.source, server) {
-            source.replace(server);
+            let check = Arc::new(server.check(&self.clock));
+            source.replace_checked(server.config, check);
         }
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
@@ -264,7 +280,7 @@ impl InForce {
         loaded: LoadedCertificates,
         files: &CertificateFiles,
         expected: &CertificateExpectation,
-    ) -> Result<(Self, Option<Arc<ServerConfig>>), LoadError> {
+    ) -> Result<(Self, Option<ServerSide>), LoadError> {
         // No version or cipher is missing in the provider, so this names a fault of the program.
         let wrong = |error: rustls::Error| LoadError::Damaged {
             file: files.authorities.clone(),
@@ -277,16 +293,17 @@ impl InForce {
             (Some(own), Some(cluster), CertificateUse::Node | CertificateUse::Front) => {
                 let members_only = expected.usage == CertificateUse::Node;
                 let verifier = ClientVerifier::new(trust.clone(), cluster.clone(), members_only);
+                let verifier = Arc::new(verifier);
                 let config = ServerConfig::builder_with_provider(Arc::clone(&crypto));
                 let mut config = config
                     .with_protocol_versions(versions)
                     .map_err(wrong)?
-                    .with_client_cert_verifier(Arc::new(verifier))
+                    .with_client_cert_verifier(verifier.clone())
                     .with_cert_resolver(own.key.clone());
                 config.alpn_protocols = vec![PROTOCOL.to_vec()];
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
-                Some(Arc::new(config))
+                Some(ServerSide { config: Arc::new(config), verifier })
             }
             _ => None,
         };

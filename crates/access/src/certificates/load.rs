@@ -280,20 +280,20 @@ pub(crate) fn key_in(file: &Path, contents: &[u8]) -> Result<PrivateKeyDer<'stat
 
 fn authorities(file: &Path, contents: &[u8], now: UnixTime) -> Result<Trust, LoadError> {
     let damaged = |cause: String| LoadError::Damaged { file: file.into(), cause };
-    let mut anchors: Vec<TrustAnchor<'static>> = Vec::new();
+    let mut anchors: Vec<(TrustAnchor<'static>, u64)> = Vec::new();
     for certificate in certificates_in(file, contents)? {
         let facts = CertificateFacts::read(&certificate).map_err(damaged)?;
         if !facts.is_authority {
             return Err(LoadError::NotAuthority { file: file.into(), subject: facts.subject });
         }
-        // The check of a chain does not look at the dates of its authority.
         if facts.not_after_s < now.as_secs() {
             tracing::warn!(file = %file.display(), authority = facts.subject,
                 "an authority has expired, and is not trusted any more");
             continue;
         }
         let anchor = webpki::anchor_from_trusted_cert(&certificate);
-        anchors.push(anchor.map_err(|error| damaged(error.to_string()))?.to_owned());
+        let anchor = anchor.map_err(|error| damaged(error.to_string()))?.to_owned();
+        anchors.push((anchor, facts.not_after_s));
     }
     if anchors.is_empty() {
         return Err(LoadError::AuthoritiesExpired { file: file.into() });

@@ -1,5 +1,6 @@
 //! Checks the certificate of the other end of a connection.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,8 +11,11 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use turnpike_listen::PeerCheck;
 use webpki::{EndEntityCert, KeyUsage};
 
+use super::facts::CertificateFacts;
+use super::in_force::CertificateClock;
 use super::uri::{CertificateHolder, CertificateUri};
 
 /// Why a certificate is refused. The other end is not told.
@@ -100,6 +104,8 @@ fn refused(fault: PeerFault) -> Error {
 #[derive(Clone)]
 pub(crate) struct Trust {
     anchors: Arc<[TrustAnchor<'static>]>,
+    /// The last second of validity of each.
+    ends_s: Arc<[u64]>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -110,9 +116,21 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    pub(crate) fn new(anchors: Vec<TrustAnchor<'static>>) -> Self {
+    /// Trusts these authorities, each until its last second of validity.
+    pub(crate) fn new(authorities: Vec<(TrustAnchor<'static>, u64)>) -> Self {
         let algorithms = provider::default_provider().signature_verification_algorithms;
-        Self { anchors: anchors.into(), algorithms }
+        let (anchors, ends_s): (Vec<_>, Vec<_>) = authorities.into_iter().unzip();
+        Self { anchors: anchors.into(), ends_s: ends_s.into(), algorithms }
+    }
+
+    /// The authorities that are valid now: the check of a chain does not look at their dates.
+    fn valid(&self, now: UnixTime) -> Cow<'_, [TrustAnchor<'static>]> {
+        let is_valid = |end_s: &u64| *end_s >= now.as_secs();
+        if self.ends_s.iter().all(is_valid) {
+            return Cow::Borrowed(&self.anchors);
+        }
+        let valid = self.anchors.iter().zip(&*self.ends_s).filter(|(_, end_s)| is_valid(end_s));
+        Cow::Owned(valid.map(|(anchor, _)| anchor.clone()).collect())
     }
 
     /// Checks the process's own chain as the other end will.
@@ -130,25 +148,22 @@ impl Trust {
         Ok(())
     }
 
+    /// The last second of validity of the authority that vouches for the certificate.
     fn check(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         usage: KeyUsage,
-    ) -> Result<(), PeerFault> {
+    ) -> Result<u64, PeerFault> {
         let parsed = EndEntityCert::try_from(certificate).map_err(fault)?;
-        let algorithms = self.algorithms.all;
-        let verified = parsed.verify_for_usage(
-            algorithms,
-            &self.anchors,
-            intermediates,
-            now,
-            usage,
-            None,
-            None,
-        );
-        verified.map(drop).map_err(fault)
+        let (algorithms, valid) = (self.algorithms.all, self.valid(now));
+        let path = parsed
+            .verify_for_usage(algorithms, &valid, intermediates, now, usage, None, None)
+            .map_err(fault)?;
+        let same = self.anchors.iter().zip(&*self.ends_s);
+        let ends_s = same.filter(|(anchor, _)| *anchor == path.anchor()).map(|(_, end_s)| *end_s);
+        ends_s.max().ok_or(PeerFault::UnknownAuthority)
     }
 }
 
@@ -200,14 +215,39 @@ impl ClientVerifier {
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), PeerFault> {
-        self.trust.check(certificate, intermediates, now, KeyUsage::client_auth())?;
+    ) -> Result<u64, PeerFault> {
+        let end_s = self.trust.check(certificate, intermediates, now, KeyUsage::client_auth())?;
         let uri = of_cluster(certificate, &self.cluster)?;
         if self.members_only && !uri.holder.is_member() {
             let found = uri.to_string();
             return Err(PeerFault::OtherHolder { found, needed: "node or front" });
         }
-        Ok(())
+        Ok(end_s)
+    }
+}
+
+/// Judges the clients of open connections.
+pub(crate) struct OpenConnections {
+    pub(crate) verifier: Arc<ClientVerifier>,
+    pub(crate) clock: CertificateClock,
+}
+
+impl PeerCheck for OpenConnections {
+    fn check(&self, chain: &[CertificateDer<'static>]) -> Result<Option<u64>, String> {
+        let Some((own, rest)) = chain.split_first() else {
+            let members_only = self.verifier.members_only;
+            return if members_only { Err("it has none".to_owned()) } else { Ok(None) };
+        };
+        let end_s = self.verifier.check(own, rest, (self.clock)());
+        let mut end_s = end_s.map_err(|fault| fault.to_string())?;
+        for certificate in chain {
+            end_s = end_s.min(CertificateFacts::read(certificate)?.not_after_s);
+        }
+        Ok(Some(end_s))
+    }
+
+    fn now_s(&self) -> u64 {
+        (self.clock)().as_secs()
     }
 }
 

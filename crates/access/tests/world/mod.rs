@@ -233,7 +233,11 @@ pub(crate) fn call(access: &Access, call: Call) -> Result<Admitted, Status> {
     }
     let mut request = request.body(()).unwrap();
     let certificates = call.certificates.into();
-    request.extensions_mut().insert(Peer { address: call.address, certificates });
+    request.extensions_mut().insert(Peer {
+        address: call.address,
+        certificates,
+        not_after_s: None,
+    });
     let answer = guard.call(request).now_or_never().unwrap().unwrap();
     let status = Status::from_header_map(answer.headers());
     match (answer.into_body(), status) {

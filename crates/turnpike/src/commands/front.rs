@@ -110,6 +110,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     };
     let access = access::of_front(&database, &listener).await;
     let budget = settings.listen.budget(settings.front.admitted_bytes_max);
+    let front = front.with_budget(budget.clone());
     let feed = FeedService::new(Arc::clone(&database), FeedConfig::default(), front.audit_log());
     let feed = feed.with_budget(budget.clone());
     tokio::spawn(front.watch_quotas());

@@ -69,11 +69,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_connections_refused_total" Counter, Count, ["cause"]
         "Connections refused: `connections`, `address`, `memory`, `files`";
     "turnpike_connections_closed_total" Counter, Count, ["cause"]
-        "Connections closed by the server: `idle` (to make room), `deadline`, `slow-reader`, `handshake`, `handshakes` (too many at once)";
+        "Connections closed by the server: `idle` (to make room), `deadline`, `slow-reader`, `handshake`, `handshakes` (too many at once), `certificate` (not valid any more), `age`";
     "turnpike_requests_refused_total" Counter, Count, ["cause"]
-        "Requests refused by the transport: `requests`, `answers`, `memory`, `evicted` (each: no room in the budget), `size`, `deadline`, `encoding`";
+        "Requests refused by the transport: `requests`, `answers`, `memory`, `evicted` (each: no room in the budget), `size`, `elements`, `deadline`, `silence`, `encoding`";
     "turnpike_memory_bytes" Gauge, Bytes, ["part"]
-        "Use of the budget for requests: `windows`, `requests`, `messages`, `answers`";
+        "Use of the budget for requests: `windows`, `requests`, `unassigned` (requests that need no role), `messages`, `answers`";
     "turnpike_memory_bytes_max" Gauge, Bytes, ["part"]
         "The limit of `turnpike_memory_bytes`; above it connections or requests are refused";
     "turnpike_certificate_expires_seconds" Gauge, Seconds, []

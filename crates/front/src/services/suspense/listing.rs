@@ -10,6 +10,7 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, capped};
 use crate::FrontError;
 use crate::core::Core;
 use crate::routing::table::RouteTable;
+use crate::services::suspense::lists::{SuspenseList, SuspensePage};
 
 /// The number of records listed when the request gives none, and the maximum.
 const RECORDS_DEFAULT: u32 = 10_000;
@@ -120,25 +121,25 @@ pub(crate) async fn list_one(
     Ok((records, more || is_cut))
 }
 
-/// Sends the records that `filter` selects, partition after partition.
+/// Sends the records that `filter` selects, partition after partition. Returns once the client has
+/// disconnected.
 pub(crate) async fn list_into(
     core: &Core,
     table: &RouteTable,
     mut filter: ListRequest,
-    sender: &mpsc::Sender<Result<SuspendedRecord, Status>>,
+    (list, pages): (&SuspenseList, &mpsc::Sender<Result<SuspensePage, Status>>),
     may_go_on: impl Fn(&ListRequest) -> Result<(), Status>,
 ) -> Result<(), Status> {
     for partition in partitions(table, &filter) {
         let mut more = true;
         while more && filter.records_max > 0 {
             may_go_on(&filter)?;
+            let share = list.room().await?;
             let records;
             (records, more) = list_one(core, partition, &filter).await?;
             note_listed(&mut filter, partition, &records);
-            for record in records {
-                if sender.send(Ok(record)).await.is_err() {
-                    return Ok(());
-                }
+            if pages.send(Ok(SuspensePage { records, share })).await.is_err() {
+                return Ok(());
             }
         }
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use turnpike_access::audit::{Action, ChangeEnd, Intent};
 use turnpike_access::{Actor, Permit, request_id};
+use turnpike_listen::ClientKey;
 use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
@@ -21,6 +21,7 @@ use crate::core::Core;
 use crate::ingest::service::Ingest;
 use crate::routing::table::RouteTable;
 use crate::services::suspense::listing::{checked, list_into, list_one, note_listed, partitions};
+use crate::services::suspense::lists::{SuspenseLists, SuspenseStream};
 use crate::services::suspense::recycling::{CHUNK, recycle_chunk};
 
 /// The gRPC service `SuspenseService`.
@@ -29,11 +30,12 @@ pub struct SuspenseApi {
     core: Arc<Core>,
     /// Ingests the records that belong elsewhere now.
     ingest: Ingest,
+    lists: SuspenseLists,
 }
 
 impl SuspenseApi {
-    pub(crate) fn new(ingest: Ingest) -> Self {
-        Self { core: Arc::clone(&ingest.core), ingest }
+    pub(crate) fn new(ingest: Ingest, lists: SuspenseLists) -> Self {
+        Self { core: Arc::clone(&ingest.core), ingest, lists }
     }
 
     async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
@@ -69,19 +71,22 @@ impl SuspenseService for SuspenseApi {
         request: Request<ListRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
         let permit = self.core.permit(&request)?;
+        let client = ClientKey::of(Actor::of(&request).share_name());
         let filter = checked(request.into_inner())?;
         check_reach(&permit, &filter)?;
+        let list = self.lists.enter(client)?;
         let table = self.table().await?;
-        let (sender, records) = mpsc::channel(256);
+        let (sender, pages) = mpsc::channel(1);
         let core = Arc::clone(&self.core);
         self.core.tasks.spawn(request_id::carried(async move {
             let may_go_on = |filter: &ListRequest| check_reach(&permit.renewed()?, filter);
-            if let Err(error) = list_into(&core, &table, filter, &sender, may_go_on).await {
+            let listed = list_into(&core, &table, filter, (&list, &sender), may_go_on).await;
+            if let Err(status) = listed {
                 // A send error means that the client has disconnected: no reason is needed.
-                let _ = sender.send(Err(error)).await;
+                let _ = sender.send(Err(status)).await;
             }
         }));
-        Ok(Response::new(Box::pin(ReceiverStream::new(records))))
+        Ok(Response::new(Box::pin(SuspenseStream::new(pages))))
     }
 
     async fn recycle(

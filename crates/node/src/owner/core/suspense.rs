@@ -1,5 +1,6 @@
 //! Lists and recycles suspended records (P35).
 
+use prost::Message as _;
 use turnpike_account::{Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
@@ -7,6 +8,7 @@ use turnpike_proto::record::{RecordBatch, extra_identity};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord, SuspensePosition};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
+use turnpike_types::limits::SUSPENSE_PAGE_BYTES_MAX;
 use turnpike_types::{AccountNumber, Suspension};
 
 use super::incoming::{Incoming, incoming};
@@ -17,9 +19,6 @@ use super::wait::{Halt, NotRated};
 
 /// The default and the maximum number of listed records.
 const LISTED_MAX: usize = 10_000;
-
-/// Bytes at which a list is cut off, so that it fits a message.
-const LISTED_BYTES_MAX: usize = 16 << 20;
 
 /// The suspended records that one pass looks at. Other requests wait meanwhile.
 pub(crate) const SCANNED_MAX: usize = 10_000;
@@ -122,7 +121,7 @@ impl Job for ListSuspense {
         let found = self.found.insert(found);
         while let Some((key, waiting)) = found.get(self.answer.records.len()) {
             let row = core.suspended_row(key, waiting);
-            let is_full = self.bytes >= LISTED_BYTES_MAX
+            let is_full = self.bytes >= SUSPENSE_PAGE_BYTES_MAX
                 || (self.loads == LOADS_MAX && matches!(row, Err(Halt::Wait(_))));
             if is_full {
                 self.answer.is_cut = true;
@@ -130,7 +129,8 @@ impl Job for ListSuspense {
             }
             self.loads += usize::from(row.is_err());
             let record = core.suspended_record(key, waiting, &row?);
-            self.bytes += 2 * record.record.len() + record.detail.len() + 128;
+            // Decoded and encoded.
+            self.bytes += size_of::<SuspendedRecord>() + 2 * record.encoded_len();
             self.answer.records.push(record);
         }
         Ok(std::mem::take(&mut self.answer))
