@@ -5,7 +5,8 @@
 //!  tests/: one file a subject, one line printed for each attack
 //!     |  opens connections from 127.0.0.66      sends small batches, shows accounts, all the time
 //!     v                                          v
-//!  raw.rs: half messages, zero windows        bystander.rs: the other client, from 127.0.0.1
+//!  raw.rs, flood.rs: half messages, zero      bystander.rs: the other client, from 127.0.0.1
+//!  windows, many requests                       |
 //!     |                                          |
 //!     +------------> front --> nodes a, b <------+       site.rs: the cluster, and the checks
 //!                    memory.rs: each within its bound    form.rs: short for the gate, long for
@@ -24,6 +25,7 @@
 //! form limits it.
 
 pub mod bystander;
+pub mod flood;
 pub mod form;
 pub mod memory;
 pub mod raw;

@@ -62,10 +62,21 @@ impl RawClient {
     /// # Errors
     /// The connection has ended, or the server permits no further request on it.
     pub async fn open(&self, path: &str) -> Result<RawCall> {
-        let request = Request::post(format!("http://test{path}"))
+        self.open_as(path, None).await
+    }
+
+    /// As [`Self::open`], with this token.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_as(&self, path: &str, token: Option<&str>) -> Result<RawCall> {
+        let mut request = Request::post(format!("http://test{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
+            .header("te", "trailers");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(())?;
         let ready = tokio::time::timeout(PATIENCE, self.0.clone().ready()).await;
         let mut sender = ready.context("the server permits no further request")??;
         let (answer, send) = sender.send_request(request, false)?;

@@ -168,7 +168,7 @@ impl Site {
         let effect = attack.await.with_context(|| name.to_owned());
         let effect = effect.map_err(|error| error.context(self.ends()))?;
         tokio::time::sleep((began + self.hold()).saturating_duration_since(Instant::now())).await;
-        let alive = self.alive(name)?;
+        let alive = self.most_used(name)?;
         let (attacked, requests) = bystander.p99().with_context(|| name.to_owned())?;
         let ratio = attacked.as_secs_f64() / self.alone.as_secs_f64().max(1e-9);
         println!(
@@ -186,8 +186,16 @@ impl Site {
         Ok(())
     }
 
-    /// Each process runs and has stayed within its bound. Returns the most that each used.
-    fn alive(&mut self, name: &str) -> Result<String> {
+    /// Each process runs, and has stayed within its bound.
+    ///
+    /// # Errors
+    /// A process has ended or used more memory.
+    pub fn check_processes(&mut self, name: &str) -> Result<()> {
+        self.most_used(name).map(drop)
+    }
+
+    /// As [`Self::check_processes`]. Returns the most that each used.
+    fn most_used(&mut self, name: &str) -> Result<String> {
         let mut used = Vec::new();
         for process in PROCESSES {
             let ended = self.cluster.has_ended(process)?;
@@ -221,6 +229,15 @@ impl Site {
     /// # Errors
     /// The first violation.
     pub async fn finish(mut self) -> Result<()> {
+        self.settle().await?;
+        self.check_processes("at the end")
+    }
+
+    /// Stops the other client, and checks the rated output.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub async fn settle(&mut self) -> Result<()> {
         let bystander = self.bystander.take().context("there is no other client")?;
         let stopped = tokio::task::spawn_blocking(move || bystander.stop()).await?;
         self.sent.extend(stopped?);
@@ -232,7 +249,6 @@ impl Site {
             check_chain(&rows)?;
             check_replay(self.db.as_ref(), partition, &rows).await?;
         }
-        self.alive("at the end")?;
         Ok(())
     }
 }

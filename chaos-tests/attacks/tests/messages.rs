@@ -1,11 +1,11 @@
 //! Half messages, requests that are never finished, answers that are never read, and connections
 //! that are silent.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use attacks::raw::{RawCall, RawClient, claim, connect, message};
+use attacks::flood::{WINDOW, answered, open_all};
+use attacks::raw::{RawClient, claim, connect, message};
 use attacks::site::{Effect, Site};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -17,43 +17,6 @@ const PUBLISH_TABLE: &str = "/turnpike.plan.v1.PlanService/PublishTable";
 const PULL: &str = "/turnpike.feed.v1.FeedService/Pull";
 const FORWARD: &str = "/turnpike.node.v1.NodeService/Forward";
 const MIB: usize = 1 << 20;
-const WINDOW: u32 = 1 << 20;
-/// Requests that one connection opens: fewer than a front permits.
-const A_CONNECTION: usize = 500;
-
-/// Opens `count` requests to `path`, and sends `bytes` on each without ending it. Returns those
-/// that could be opened, and the number of those that could not.
-async fn open_all(to: &str, path: &str, count: usize, bytes: &[u8]) -> (Vec<RawCall>, usize) {
-    let (mut calls, mut failed) = (Vec::new(), 0);
-    while calls.len() + failed < count {
-        let many = A_CONNECTION.min(count - calls.len() - failed);
-        let Ok(client) = RawClient::connect(to, WINDOW).await else {
-            failed += many;
-            continue;
-        };
-        for _ in 0..many {
-            match client.open(path).await {
-                Ok(mut call) => match call.send(bytes.to_vec()).await {
-                    Ok(()) => calls.push(call),
-                    Err(_) => failed += 1,
-                },
-                Err(_) => failed += 1,
-            }
-        }
-    }
-    (calls, failed)
-}
-
-/// How many of `calls` the server has answered with each code.
-async fn answered(calls: Vec<RawCall>) -> BTreeMap<String, usize> {
-    let mut codes = BTreeMap::new();
-    for mut call in calls {
-        let answer = tokio::time::timeout(Duration::from_millis(5), call.code()).await;
-        let code = answer.map_or("open".to_owned(), |code| format!("{code:?}"));
-        *codes.entry(code).or_default() += 1;
-    }
-    codes
-}
 
 /// Streams that each send the head of a large message and one byte of it.
 async fn claims(to: &str, path: &str, count: usize, bytes: u32) -> Result<Effect> {

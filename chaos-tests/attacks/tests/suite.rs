@@ -5,8 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod decoding;
+mod health;
+mod members;
 mod messages;
+mod readers;
 mod shares;
+mod strangers;
+mod tables;
+mod values;
 
 use tokio::sync::{Mutex, MutexGuard};
 
