@@ -26,15 +26,36 @@ pub struct Ran {
     pub err: String,
 }
 
+impl Ran {
+    fn of(output: &std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// The processes of one cluster; dropping it kills them.
 pub struct Cluster {
     binary: PathBuf,
     database: String,
     front: String,
     failpoints: String,
+    bounds: BTreeMap<String, ProcessBounds>,
+    nodes: BTreeMap<String, String>,
     processes: BTreeMap<String, ServerProcess>,
     // This field is the last one, so that the directory is removed after the processes were killed.
     dir: tempfile::TempDir,
+}
+
+/// What the operating system lets a process have. A process that wants more gets an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessBounds {
+    /// The size of its address space, in bytes; `None`: unlimited.
+    pub address_space_bytes: Option<u64>,
+    /// The number of its open files and connections; `None`: as many as this process.
+    pub descriptors: Option<u64>,
 }
 
 /// The configuration of all processes. Checkpoints are frequent, so that takeovers load them.
@@ -49,8 +70,23 @@ impl Cluster {
         let front = format!("127.0.0.1:{}", free_port()?);
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("turnpike.toml"), CONFIG)?;
-        let (binary, failpoints, processes) = (binary()?, String::new(), BTreeMap::new());
-        Ok(Self { binary, database, front, failpoints, processes, dir })
+        let (binary, failpoints) = (binary()?, String::new());
+        let (bounds, nodes, processes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { binary, database, front, failpoints, bounds, nodes, processes, dir })
+    }
+
+    /// Processes that are started from now on also have these lines of `[node]`, and what follows,
+    /// in their configuration file.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn configure(&self, settings: &str) -> Result<()> {
+        Ok(std::fs::write(self.dir.path().join("turnpike.toml"), format!("{CONFIG}{settings}"))?)
+    }
+
+    /// Processes of this name that are started from now on run within these bounds.
+    pub fn bind(&mut self, name: &str, bounds: ProcessBounds) {
+        self.bounds.insert(name.to_owned(), bounds);
     }
 
     /// Runs a command of the program, and returns its standard output.
@@ -68,12 +104,18 @@ impl Cluster {
     /// # Errors
     /// The process can't be started.
     pub fn attempt(&self, arguments: &[&str]) -> Result<Ran> {
-        let output = self.command(arguments).output().context("turnpike")?;
-        Ok(Ran {
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(Ran::of(&self.command(arguments).output().context("turnpike")?))
+    }
+
+    /// As [`Self::attempt`], within these bounds.
+    ///
+    /// # Errors
+    /// The process can't be started.
+    pub fn attempt_within(&self, bounds: ProcessBounds, arguments: &[&str]) -> Result<Ran> {
+        let (program, words) = bounds.command(&self.binary, arguments);
+        let mut command = Command::new(program);
+        without_settings(&mut command).args(words).envs(self.variables()).stdin(Stdio::null());
+        Ok(Ran::of(&command.output().context("turnpike")?))
     }
 
     /// Writes a file into the directory of the cluster, and returns its path.
@@ -130,6 +172,7 @@ impl Cluster {
     pub fn start_node(&mut self, name: &str) -> Result<()> {
         // Each start uses a new port, because the port of the last process may still be in use.
         let listen = format!("127.0.0.1:{}", free_port()?);
+        self.nodes.insert(name.to_owned(), listen.clone());
         self.start(name, &["node", "--name", name, "--listen", &listen])
     }
 
@@ -236,6 +279,14 @@ impl Cluster {
         format!("http://{}", self.front)
     }
 
+    /// The address of a node that was started.
+    ///
+    /// # Errors
+    /// No such node was started.
+    pub fn node(&self, name: &str) -> Result<&str> {
+        Ok(self.nodes.get(name).context("no such node")?)
+    }
+
     /// The standard error of a process.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
@@ -243,10 +294,12 @@ impl Cluster {
 
     /// Starts a server, without waiting until it listens: a failpoint may end it before.
     fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+        let bounds = self.bounds.get(name).copied().unwrap_or_default();
+        let (program, arguments) = bounds.command(&self.binary, arguments);
         let command = ServerCommand {
             name: name.to_owned(),
-            program: self.binary.clone(),
-            arguments: arguments.iter().map(OsString::from).collect(),
+            program,
+            arguments,
             inherits: InheritedSettings::None,
             variables: self.variables().into(),
             log: ServerLog::File(self.dir.path().join(name)),
@@ -270,6 +323,29 @@ impl Cluster {
             ("FAILPOINTS", OsString::from(&self.failpoints)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
+    }
+}
+
+impl ProcessBounds {
+    /// The command that runs `program` with `arguments` within these bounds.
+    fn command(self, program: &Path, arguments: &[&str]) -> (PathBuf, Vec<OsString>) {
+        let arguments = arguments.iter().map(OsString::from);
+        let mut script = String::new();
+        if let Some(bytes) = self.address_space_bytes {
+            // Otherwise the allocators reserve a gibibyte of address space at the start, and 64 MiB
+            // for each thread, so that the bound would say little about the memory in use.
+            script += "export MIMALLOC_ARENA_RESERVE=32768 MALLOC_ARENA_MAX=1; ";
+            script += &format!("ulimit -v {} || exit 1; ", bytes / 1_024);
+        }
+        if let Some(descriptors) = self.descriptors {
+            script += &format!("ulimit -n {descriptors} || exit 1; ");
+        }
+        if script.is_empty() {
+            return (program.to_owned(), arguments.collect());
+        }
+        script += r#"exec "$0" "$@""#;
+        let shell = [OsString::from("-c"), script.into(), program.into()];
+        (PathBuf::from("/bin/sh"), shell.into_iter().chain(arguments).collect())
     }
 }
 

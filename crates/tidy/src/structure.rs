@@ -28,7 +28,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-drill"],
     &["turnpike"],
     &["chaos-tests", "protocol-model", "tidy"],
-    &["simulation"],
+    &["simulation", "attacks"],
 ];
 
 /// The folders and files in `src` of a package, in an order in which each imports only those before
