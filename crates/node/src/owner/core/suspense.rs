@@ -1,7 +1,7 @@
 //! Lists and recycles suspended records (P35).
 
 use prost::Message as _;
-use turnpike_account::{Waiting, WaitingKey};
+use turnpike_account::{Suspense, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_proto::node::v1::{NotedRefusal, RecycleKey, RecycleOutcome};
 use turnpike_proto::record::{RecordBatch, extra_identity};
@@ -21,7 +21,7 @@ use super::wait::{Halt, NotRated};
 const LISTED_MAX: usize = 10_000;
 
 /// The suspended records that one pass looks at. Other requests wait meanwhile.
-pub(crate) const SCANNED_MAX: usize = 10_000;
+pub(super) const SCANNED_MAX: usize = 10_000;
 
 /// The segments that one pass loads from the database.
 const LOADS_MAX: usize = 32;
@@ -54,60 +54,73 @@ impl ListSuspense {
     /// The first records that match. The list is taken once, so that it stays the same while
     /// segments are loaded.
     fn select(&mut self, core: &OwnerCore) -> Vec<(WaitingKey, Waiting)> {
-        let filter = &self.filter;
+        let selected = Selected::of(core.log.state().suspense(), &self.filter);
+        self.answer.is_cut = selected.is_cut;
+        self.answer.scanned_to = selected.scanned_to.map(|key| SuspensePosition {
+            partition: core.partition.id.0,
+            account_number: key.account.0,
+            identity: key.identity,
+            record_id: key.record_id,
+        });
+        selected.found
+    }
+}
+
+/// The suspended records that a pass selects.
+#[derive(Debug, Default)]
+pub(super) struct Selected {
+    pub(super) found: Vec<(WaitingKey, Waiting)>,
+    /// Whether more records match behind the last one.
+    pub(super) is_cut: bool,
+    /// The record up to which the pass looked, if those behind it may match.
+    pub(super) scanned_to: Option<WaitingKey>,
+}
+
+impl Selected {
+    pub(super) fn of(suspense: &Suspense, filter: &ListRequest) -> Self {
         let most = match filter.records_max as usize {
             0 => LISTED_MAX,
             asked => asked.min(LISTED_MAX),
         };
         let is_of_account =
             |key: &WaitingKey| filter.account_number == 0 || key.account.0 == filter.account_number;
-        let mut found = Vec::new();
+        let mut selected = Self::default();
         let mut scanned: Option<&WaitingKey> = None;
-        let first = self.first();
-        let behind = core.log.state().suspense().after(first.as_ref());
-        let of_account = behind.take_while(|(key, _)| is_of_account(key));
-        for (count, (key, waiting)) in of_account.enumerate() {
+        let first = first(filter);
+        let behind = suspense.after(first.as_ref()).take_while(|(key, _)| is_of_account(key));
+        for (count, (key, waiting)) in behind.enumerate() {
             if count == SCANNED_MAX {
-                self.answer.scanned_to = scanned.map(|key| position(core, key));
+                selected.scanned_to = scanned.cloned();
                 break;
             }
             scanned = Some(key);
             if !filter.reason.is_empty() && waiting.reason.word() != filter.reason {
                 continue;
             }
-            if found.len() == most {
-                self.answer.is_cut = true;
+            if selected.found.len() == most {
+                selected.is_cut = true;
                 break;
             }
-            found.push((key.clone(), waiting.clone()));
+            selected.found.push((key.clone(), waiting.clone()));
         }
-        found
-    }
-
-    /// The position behind which the pass begins; `None` for all records.
-    fn first(&self) -> Option<WaitingKey> {
-        let after = self.filter.after.as_ref().map(|after| WaitingKey {
-            account: AccountNumber(after.account_number),
-            identity: after.identity.clone(),
-            record_id: after.record_id.clone(),
-        });
-        // Before the records of the account: no record id is empty.
-        let account = (self.filter.account_number != 0).then(|| WaitingKey {
-            account: AccountNumber(self.filter.account_number),
-            identity: String::new(),
-            record_id: String::new(),
-        });
-        after.max(account)
+        selected
     }
 }
 
-fn position(core: &OwnerCore, key: &WaitingKey) -> SuspensePosition {
-    SuspensePosition {
-        partition: core.partition.id.0,
-        account_number: key.account.0,
-        identity: key.identity.clone(),
-        record_id: key.record_id.clone(),
-    }
+/// The position behind which a pass begins; `None` for all records.
+fn first(filter: &ListRequest) -> Option<WaitingKey> {
+    let after = filter.after.as_ref().map(|after| WaitingKey {
+        account: AccountNumber(after.account_number),
+        identity: after.identity.clone(),
+        record_id: after.record_id.clone(),
+    });
+    // Before the records of the account: no record id is empty.
+    let account = (filter.account_number != 0).then(|| WaitingKey {
+        account: AccountNumber(filter.account_number),
+        identity: String::new(),
+        record_id: String::new(),
+    });
+    after.max(account)
 }
 
 impl Job for ListSuspense {

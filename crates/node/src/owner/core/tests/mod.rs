@@ -8,6 +8,7 @@
 //!        |       checks at each commit that the state equals a replay of the log (I4)
 //!        v
 //!   contents.rs  what the log holds: records, lines, amounts
+//!   listing.rs   how many suspended records a list looks at
 //!                                                 properties.rs   the properties
 //! ```
 //!
@@ -18,5 +19,6 @@ mod answers;
 mod contents;
 mod driver;
 mod history;
+mod listing;
 mod properties;
 mod run;
