@@ -214,7 +214,7 @@ async fn pages_of_any_size_make_the_same_feed() {
 async fn a_removed_consumer_is_listed_no_more_and_its_removal_is_audited() {
     let world = World::new(FeedConfig::default()).await;
     world.append(1, &[2], 0).await;
-    world.register().await;
+    let from = world.register().await.remove(0);
     let listed = async || {
         let listed = world.feed.list_consumers(Request::new(ListConsumersRequest {})).await;
         listed.unwrap().into_inner()
@@ -222,7 +222,7 @@ async fn a_removed_consumer_is_listed_no_more_and_its_removal_is_audited() {
     assert_eq!(listed().await.consumers, ["billing"]);
     assert_eq!(listed().await.consumers_max, 1_000);
     let pages = world.pull(request()).await.unwrap();
-    let [from, to] = [Cursor { partition: 1, ..Cursor::default() }, pages[0].next.clone().unwrap()];
+    let to = pages[0].next.clone().unwrap();
     assert!(!world.acknowledge(&from, &to).await.unwrap());
     let remove = async |name: &str| {
         let request = RemoveConsumerRequest { consumer: name.to_owned() };
