@@ -277,10 +277,7 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RevokeResponse>, Status> {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
-        let decide = |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke(context, &asked)?;
-            Ok((Planned::Change(change), count))
-        };
+        let decide = |context: ChangeContext<'_>| changes::revoke(context, &asked);
         let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
         let (revoked, _) = self.change(&sender, (Action::AccessRevoke, intent), decide).await?;
         Ok(Response::new(RevokeResponse { revoked }))
@@ -357,10 +354,7 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RetireKeyResponse>, Status> {
         let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
-        let decide = |context: ChangeContext<'_>| {
-            let change = changes::retire_key(context, id)?;
-            Ok((Planned::Change(change), ()))
-        };
+        let decide = |context: ChangeContext<'_>| Ok((changes::retire_key(context, id)?, ()));
         self.change(&sender, (Action::KeyRetire, key_intent(id)), decide).await?;
         Ok(Response::new(RetireKeyResponse {}))
     }
@@ -402,10 +396,7 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         let sender = Sender::of(&request)?;
         let which = request.into_inner().which;
-        let decide = |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke_tokens(context, which.clone())?;
-            Ok((Planned::Change(change), count))
-        };
+        let decide = |context: ChangeContext<'_>| changes::revoke_tokens(context, which.clone());
         let intent = match &which {
             Some(Which::TokenId(id)) => Intent::of(format!("token {id}")),
             Some(Which::Subject(subject)) => Intent::of(format!("all tokens of {subject}")),

@@ -53,4 +53,5 @@ pub use config::{Deadlines, ListenConfig};
 pub use methods::{METHODS, MethodLimits, method_limits};
 pub use peer::Peer;
 pub use refusal::{RETRY_AFTER, exhausted};
+pub use table::network;
 pub use tls::{Explain, TlsSource, Transport};
