@@ -177,9 +177,13 @@ impl Access {
         if is_old && self.is_on(&snapshot) {
             return Err(AccessRefusal::Stale);
         }
-        let claims = verified(token, |id| match snapshot.keys.get(&id) {
+        let claims = verified(token, |claims| match snapshot.keys.get(&claims.key) {
             None => Err(Unauthenticated::UnknownKey),
             Some(key) if key.retired_at.is_some() => Err(Unauthenticated::RetiredKey),
+            // A stranger's token ends here, without a check of its signature.
+            Some(_) if !snapshot.tokens.contains_key(&claims.id_text()) => {
+                Err(Unauthenticated::UnregisteredToken)
+            }
             Some(key) => Ok(key.public_key),
         })?;
         let now = self.now();
@@ -237,6 +241,12 @@ impl Access {
             Some(own) if self.now() >= own.expires => Err(Unauthenticated::CertificateExpired),
             _ => Ok(()),
         }
+    }
+
+    /// Whether all certificates of the principal are revoked, as far as is known.
+    pub(crate) fn is_revoked(&self, principal: &Principal) -> bool {
+        let check = |snapshot: &AccessSnapshot| self.check_certificate(snapshot, principal);
+        self.snapshot().is_ok_and(|(snapshot, _)| check(&snapshot).is_err())
     }
 
     /// What the principal may do with the method, at this moment.

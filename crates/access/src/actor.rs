@@ -1,7 +1,10 @@
 //! Who sent a request.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
 use http::Extensions;
-use turnpike_listen::Peer;
+use turnpike_listen::{Peer, network};
 
 use crate::request_id;
 
@@ -40,12 +43,15 @@ impl Actor {
     }
 
     /// The name by which the sender's share is counted: the principal, or without one the address
-    /// without its port.
-    pub fn share_name(&self) -> &str {
+    /// without its port, for IPv6 that of the network.
+    pub fn share_name(&self) -> Cow<'_, str> {
         if self.principal != ANONYMOUS {
-            return &self.principal;
+            return Cow::Borrowed(&self.principal);
         }
-        self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host)
+        match self.address.parse::<SocketAddr>() {
+            Ok(address) => Cow::Owned(network(address.ip()).to_string()),
+            Err(_) => Cow::Borrowed(&self.address),
+        }
     }
 
     /// The user of this machine who runs the program.
@@ -56,5 +62,31 @@ impl Actor {
             address: "local".to_owned(),
             request_id: request_id::made(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(principal: &str, address: &str) -> String {
+        let actor = Actor {
+            principal: principal.to_owned(),
+            address: address.to_owned(),
+            request_id: "r".to_owned(),
+        };
+        actor.share_name().into_owned()
+    }
+
+    /// One host has 2^64 addresses of IPv6.
+    #[test]
+    fn a_client_without_a_name_is_its_address_or_its_ipv6_network() {
+        assert_eq!(share("token:a", "192.0.2.7:4000"), "token:a");
+        assert_eq!(share(ANONYMOUS, "192.0.2.7:4000"), "192.0.2.7");
+        assert_eq!(share(ANONYMOUS, "[::ffff:192.0.2.7]:1"), "192.0.2.7");
+        let hosts = ["[2001:db8:1:2::1]:7", "[2001:db8:1:2:9999::5]:8"];
+        assert_eq!(hosts.map(|host| share(ANONYMOUS, host)), ["2001:db8:1:2::"; 2]);
+        assert_eq!(share(ANONYMOUS, "[2001:db8:1:3::1]:7"), "2001:db8:1:3::");
+        assert_eq!(share(ANONYMOUS, "unknown"), "unknown");
     }
 }

@@ -288,10 +288,7 @@ impl AccessService for AccessApi {
         let sender = Sender::of(&request)?;
         let asked = request.into_inner();
         let intent = Intent::of(format!("role {} of {}", asked.role, asked.principal));
-        let decide = move |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke(context, &asked)?;
-            Ok((Planned::Change(change), count))
-        };
+        let decide = move |context: ChangeContext<'_>| changes::revoke(context, &asked);
         let (revoked, _) = self.change(sender, (Action::AccessRevoke, intent), decide).await?;
         Ok(Response::new(RevokeResponse { revoked }))
     }
@@ -367,10 +364,7 @@ impl AccessService for AccessApi {
     ) -> Result<Response<RetireKeyResponse>, Status> {
         let sender = Sender::of(&request)?;
         let id = request.into_inner().key_id;
-        let decide = move |context: ChangeContext<'_>| {
-            let change = changes::retire_key(context, id)?;
-            Ok((Planned::Change(change), ()))
-        };
+        let decide = move |context: ChangeContext<'_>| Ok((changes::retire_key(context, id)?, ()));
         self.change(sender, (Action::KeyRetire, key_intent(id)), decide).await?;
         Ok(Response::new(RetireKeyResponse {}))
     }
@@ -418,10 +412,8 @@ impl AccessService for AccessApi {
             Some(Which::Subject(subject)) => Intent::of(format!("all tokens of {subject}")),
             None => Intent::default(),
         };
-        let decide = move |context: ChangeContext<'_>| {
-            let (change, count) = changes::revoke_tokens(context, which.clone())?;
-            Ok((Planned::Change(change), count))
-        };
+        let decide =
+            move |context: ChangeContext<'_>| changes::revoke_tokens(context, which.clone());
         let (revoked, _) = self.change(sender, (Action::TokenRevoke, intent), decide).await?;
         Ok(Response::new(RevokeTokenResponse { revoked }))
     }

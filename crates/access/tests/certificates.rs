@@ -164,7 +164,7 @@ async fn a_certificate_that_has_expired_is_refused_on_an_open_connection() {
     );
     assert_eq!(open.renewed().unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(world.code(Call::new(GRANT).certificate(admin)), Code::Unauthenticated);
-    let peer = Peer { address: remote(), certificates: [client].into() };
+    let peer = Peer { address: remote(), certificates: [client].into(), not_after_s: None };
     let logged = world.access.admit(SHOW, &HeaderMap::new(), Some(&peer)).unwrap_err().0;
     assert_eq!(logged.cause(), "certificate-expired");
 }

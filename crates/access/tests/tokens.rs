@@ -119,6 +119,19 @@ async fn a_token_of_another_key_cluster_or_signature_is_refused() {
     assert_eq!(cause(&world, &token), Some(Unauthenticated::RetiredKey));
 }
 
+/// The signature of a token is checked last: a stranger could use up the time that it takes.
+#[tokio::test]
+async fn an_unknown_token_is_refused_before_its_signature_is_checked() {
+    let (world, key) = auditor().await;
+    let (stranger, _) = SigningKey::generate().unwrap();
+    let forged = stranger.sign(&world.claims(&key, "eva")).unwrap();
+    assert_eq!(cause(&world, &forged), Some(Unauthenticated::UnregisteredToken));
+    // Where authentication is not needed, a token is not looked at.
+    let health = Call::new("/grpc.health.v1.Health/Check");
+    let admitted = world.call(health.token(&world.token(&key, "eva").await)).unwrap();
+    assert_eq!(admitted.actor.principal, "anonymous");
+}
+
 /// Keys are replaced without an instant at which no token is valid.
 #[tokio::test]
 async fn two_keys_are_valid_side_by_side_while_one_replaces_the_other() {
@@ -181,6 +194,7 @@ async fn the_longest_token_is_accepted() {
     let token = world.token(&key, &subject).await;
     assert_eq!(cause(&world, &token), None);
     let longest = Claims { audience: "c".repeat(64), ..world.claims(&key, &subject) };
+    world.register(&longest).await;
     let longest = key.sign(&longest).unwrap();
     assert!(longest.len() <= TOKEN_CHARS_MAX && longest.len() + 4 > TOKEN_CHARS_MAX);
     assert_eq!(cause(&world, &longest), Some(Unauthenticated::WrongAudience));

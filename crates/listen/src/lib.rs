@@ -65,5 +65,6 @@ pub use methods::{METHODS, MethodLimits, method_limits};
 pub use peer::Peer;
 pub use refusal::{RETRY_AFTER, exhausted};
 pub use room::RequestRoom;
+pub use table::network;
 pub use tls::{Explain, PeerCheck, TlsSource, Transport};
 pub use turnpike_shares::ClientKey;

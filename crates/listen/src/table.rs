@@ -256,7 +256,7 @@ impl Drop for Admitted {
 
 /// The address by which connections are counted: an IPv6 client can choose among the addresses of
 /// its network.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,

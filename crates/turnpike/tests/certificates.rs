@@ -349,6 +349,18 @@ fn strangers_are_refused_and_the_log_says_why() {
     assert!(ran.code != 0 && ran.err.contains("who sends this"), "{}{}", ran.out, ran.err);
 }
 
+#[test]
+fn an_authority_whose_key_others_can_read_issues_nothing() {
+    let place = Place::new();
+    let key = place.path("ca/ca.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let (ca, out) = (place.path("ca"), place.path("certs"));
+    refused(
+        &["cert", "issue", "node", "a", "--ca-dir", &ca, "--out", &out],
+        &["ca.key", "others can read this key", "chmod 600"],
+    );
+}
+
 /// Also that of an administrator, who has its rights without a grant.
 #[test]
 fn a_revoked_certificate_is_refused_within_seconds_until_it_is_restored() {

@@ -182,8 +182,7 @@ impl Certificates {
     pub async fn watch(self) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told: Option<LoadError> = None;
-        let mut is_kept = false;
+        let mut reported = Reported::default();
         loop {
             ticks.tick().await;
             let this = self.clone();
@@ -195,27 +194,18 @@ impl Certificates {
                     continue;
                 }
             };
-            match outcome {
-                Reloaded::Unchanged | Reloaded::Changing => (is_kept, told) = (false, None),
-                Reloaded::Renewed => {
-                    (is_kept, told) = (false, None);
-                    tracing::info!(
-                        identity = self.uri().map(|uri| uri.to_string()),
-                        expires_s = self.not_after_s(),
-                        "changed certificates are in force"
-                    );
-                }
-                Reloaded::Kept(error) => {
-                    is_kept = true;
-                    if told.as_ref() != Some(&error) {
-                        tracing::error!(%error,
-                            "the changed certificates can't be used; the ones before stay in force");
-                        told = Some(error);
-                    }
-                }
-                Reloaded::StillKept => {}
+            if matches!(outcome, Reloaded::Renewed) {
+                tracing::info!(
+                    identity = self.uri().map(|uri| uri.to_string()),
+                    expires_s = self.not_after_s(),
+                    "changed certificates are in force"
+                );
             }
-            self.measure(is_kept);
+            if let Some(error) = reported.note(outcome) {
+                tracing::error!(%error,
+                    "the changed certificates can't be used; the ones before stay in force");
+            }
+            self.measure(reported.is_kept);
         }
     }
 
@@ -251,6 +241,33 @@ impl Certificates {
     /// What a dial uses.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0.in_force().client)
+    }
+}
+
+/// What was reported of changed files that can't be used.
+#[derive(Default)]
+struct Reported {
+    /// Whether the files that are there are not in force.
+    is_kept: bool,
+    told: Option<LoadError>,
+}
+
+impl Reported {
+    /// Takes note of a read. Returns its error unless it was reported before.
+    fn note(&mut self, outcome: Reloaded) -> Option<LoadError> {
+        match outcome {
+            Reloaded::Unchanged | Reloaded::Renewed => *self = Self::default(),
+            // Files that change from one bad state to another stay refused meanwhile.
+            Reloaded::Changing | Reloaded::StillKept => {}
+            Reloaded::Kept(error) => {
+                self.is_kept = true;
+                if self.told.as_ref() != Some(&error) {
+                    self.told = Some(error.clone());
+                    return Some(error);
+                }
+            }
+        }
+        None
     }
 }
 
@@ -325,5 +342,30 @@ impl InForce {
         client.resumption = Resumption::disabled();
         let (uri, not_after_s) = own.map(|own| (own.uri, own.facts.not_after_s)).unzip();
         Ok((Self { client: Arc::new(client), uri, not_after_s }, server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The metric of refused files does not show them as accepted in between.
+    #[test]
+    fn files_that_change_between_two_bad_states_stay_refused() {
+        let bad = |name: &str| Reloaded::Kept(LoadError::Restless { file: name.into() });
+        let mut reported = Reported::default();
+        assert!(reported.note(Reloaded::Changing).is_none() && !reported.is_kept);
+        for (outcome, is_told) in [
+            (bad("a"), true),
+            (Reloaded::StillKept, false),
+            (Reloaded::Changing, false),
+            (bad("b"), true),
+            (Reloaded::Changing, false),
+            (bad("b"), false),
+        ] {
+            assert_eq!(reported.note(outcome).is_some(), is_told);
+            assert!(reported.is_kept);
+        }
+        assert!(reported.note(Reloaded::Renewed).is_none() && !reported.is_kept);
     }
 }

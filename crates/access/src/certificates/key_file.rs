@@ -1,8 +1,10 @@
 //! Writes keys and certificates.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+};
 use std::path::{Path, PathBuf};
 
 /// A file exists that may not be overwritten.
@@ -37,7 +39,8 @@ pub fn write_new(file: &Path, contents: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Replaces a file at once: a reader finds the old contents or the new, never a part. The new file
-/// has the owner and the mode of the old one; without an old one, it has `mode`.
+/// has the owner and the mode of the old one, but others than the owner and the group have no right that
+/// is not in `mode`; without an old one, it has `mode`.
 ///
 /// # Errors
 /// The file can't be written. The old one is unchanged then.
@@ -57,9 +60,35 @@ pub fn replace_file(file: &Path, contents: &str, mode: u32) -> io::Result<()> {
         if (old.uid(), old.gid()) != (now.uid(), now.gid()) {
             chown(&new, Some(old.uid()), Some(old.gid()))?;
         }
-        std::fs::set_permissions(&new, old.permissions())?;
+        let kept = old.permissions().mode() & (0o770 | mode);
+        std::fs::set_permissions(&new, Permissions::from_mode(kept))?;
     }
     std::fs::rename(&new, file)?;
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A process may read its key by its group. Other users of the machine never may.
+    #[test]
+    fn a_replaced_key_is_not_readable_by_others_though_the_old_one_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let replaced = |old: u32, mode: u32| {
+            std::fs::write(&file, "old").unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(old)).unwrap();
+            replace_file(&file, "new", mode).unwrap();
+            assert_eq!(std::fs::read(&file).unwrap(), b"new");
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!(replaced(0o644, KEY_MODE), 0o640);
+        assert_eq!(replaced(0o640, KEY_MODE), 0o640);
+        assert_eq!(replaced(0o600, KEY_MODE), 0o600);
+        assert_eq!(replaced(0o644, CERTIFICATE_MODE), 0o644);
+        assert_eq!(replaced(0o640, CERTIFICATE_MODE), 0o640);
+    }
 }

@@ -116,22 +116,23 @@ fn check_limits(
     }
 }
 
-/// The change that revokes all grants of a role to a principal.
+/// The change that revokes all grants of a role to a principal, and their number. None is no error: the
+/// answer to an earlier request may have been lost.
 pub(crate) fn revoke(
     context: ChangeContext<'_>,
     request: &RevokeRequest,
-) -> Result<(AccessChange, u32), ChangeRefusal> {
+) -> Result<(Planned, u32), ChangeRefusal> {
     let RevokeRequest { principal, role } = request;
     let role = AccessRole::named(role).map_err(ChangeRefusal::Invalid)?.word();
     let is_meant = |grant: &&AccessGrant| grant.principal == *principal && grant.role == role;
     let meant = context.tables.grants.iter().filter(is_meant);
     let ids: Vec<u64> = meant.map(|grant| grant.id).collect();
     if ids.is_empty() {
-        return Err(ChangeRefusal::NotFound(format!("{principal} does not have the role {role}")));
+        return Ok((Planned::Done(0), 0));
     }
     let count =
         u32::try_from(ids.len()).map_err(|_| ChangeRefusal::Full("too many grants".to_owned()))?;
     let change = AccessChange::Revoke(ids);
     administrators::check_remain(context, &change)?;
-    Ok((change, count))
+    Ok((Planned::Change(change), count))
 }

@@ -45,19 +45,14 @@ pub(crate) fn add_key(
 }
 
 /// The change that retires a key.
-pub(crate) fn retire_key(
-    context: ChangeContext<'_>,
-    id: u64,
-) -> Result<AccessChange, ChangeRefusal> {
+pub(crate) fn retire_key(context: ChangeContext<'_>, id: u64) -> Result<Planned, ChangeRefusal> {
     match context.tables.keys.iter().find(|key| key.id == id) {
         None => Err(ChangeRefusal::NotFound(format!("there is no key {id:016x}"))),
-        Some(key) if key.retired_at.is_some() => {
-            Err(ChangeRefusal::NotFound(format!("key {id:016x} is retired already")))
-        }
+        Some(key) if key.retired_at.is_some() => Ok(Planned::Done(id)),
         Some(_) => {
             let change = AccessChange::RetireKey(id, context.now);
             administrators::check_remain(context, &change)?;
-            Ok(change)
+            Ok(Planned::Change(change))
         }
     }
 }
@@ -117,11 +112,12 @@ pub(crate) fn add_token(
     Ok(Planned::Change(AccessChange::AddToken(token)))
 }
 
-/// The change that revokes tokens.
+/// The change that revokes tokens, and their number. None of those that are known is no error: the
+/// answer to an earlier request may have been lost.
 pub(crate) fn revoke_tokens(
     context: ChangeContext<'_>,
     which: Option<Which>,
-) -> Result<(AccessChange, u32), ChangeRefusal> {
+) -> Result<(Planned, u32), ChangeRefusal> {
     let ChangeContext { tables, now, .. } = context;
     let which = which.ok_or_else(|| {
         ChangeRefusal::Invalid("name a token's id, or the name of its holder".to_owned())
@@ -130,18 +126,22 @@ pub(crate) fn revoke_tokens(
         Which::TokenId(id) => token.id == *id,
         Which::Subject(subject) => token.subject == *subject,
     };
-    let is_valid = |token: &&AccessToken| token.revoked_at.is_none() && now < token.expires;
-    let meant = tables.tokens.iter().filter(is_meant);
-    let ids: Vec<String> = meant.filter(is_valid).map(|token| token.id.clone()).collect();
-    if ids.is_empty() {
+    let meant: Vec<&AccessToken> = tables.tokens.iter().filter(is_meant).collect();
+    if meant.is_empty() {
         let (Which::TokenId(name) | Which::Subject(name)) = &which;
         return Err(ChangeRefusal::NotFound(format!(
-            "{name:?} names no token that is valid: see `turnpike access token list`"
+            "{name:?} names no token: see `turnpike access token list`"
         )));
+    }
+    let is_valid = |token: &&AccessToken| token.revoked_at.is_none() && now < token.expires;
+    let valid = meant.into_iter().filter(is_valid);
+    let ids: Vec<String> = valid.map(|token| token.id.clone()).collect();
+    if ids.is_empty() {
+        return Ok((Planned::Done(0), 0));
     }
     let count =
         u32::try_from(ids.len()).map_err(|_| ChangeRefusal::Full("too many tokens".to_owned()))?;
     let change = AccessChange::RevokeTokens(ids, now);
     administrators::check_remain(context, &change)?;
-    Ok((change, count))
+    Ok((Planned::Change(change), count))
 }

@@ -175,14 +175,15 @@ pub fn new_id() -> Result<[u8; 16], String> {
     Ok(id)
 }
 
-/// The claims of a token whose signature is that of the key which `key_of` returns for its key id.
-/// Times, audience and registration are checked by the caller.
+/// The claims of a token whose signature is that of the key which `key_of` returns for its claims. It
+/// is called before the signature is checked, which takes longer than everything else. Times, audience
+/// and registration are checked by the caller.
 ///
 /// # Errors
 /// The first check that fails.
 pub(crate) fn verified(
     token: &str,
-    key_of: impl FnOnce(u64) -> Result<[u8; 32], Unauthenticated>,
+    key_of: impl FnOnce(&Claims) -> Result<[u8; 32], Unauthenticated>,
 ) -> Result<Claims, Unauthenticated> {
     if token.len() > TOKEN_CHARS_MAX {
         return Err(Unauthenticated::BadHeader);
@@ -192,7 +193,7 @@ pub(crate) fn verified(
     let at = bytes.len().checked_sub(SIGNATURE_BYTES).ok_or(Unauthenticated::MalformedToken)?;
     let (signed, signature) = bytes.split_at_checked(at).ok_or(Unauthenticated::MalformedToken)?;
     let claims = Claims::decoded(signed).ok_or(Unauthenticated::MalformedToken)?;
-    let public_key = key_of(claims.key)?;
+    let public_key = key_of(&claims)?;
     UnparsedPublicKey::new(&ED25519, public_key)
         .verify(&[SIGNED_PREFIX, signed].concat(), signature)
         .map_err(|_| Unauthenticated::BadSignature)?;

@@ -6,6 +6,9 @@ mod recover;
 mod token;
 mod token_file;
 
+use std::cell::Cell;
+
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use turnpike_proto::access::v1::{
@@ -28,7 +31,7 @@ four of these commands.
 
 Examples:
   turnpike access key new --key-file turnpike.key
-  turnpike access token issue root --key-file turnpike.key --for 30d > root.token
+  turnpike access token issue root --key-file turnpike.key --for 30d --output root.token
   turnpike access grant token:root admin
   export TURNPIKE_TOKEN_FILE=root.token
   turnpike access grant token:radius collector --source radius
@@ -264,12 +267,18 @@ async fn grant(settings: GrantSettings) -> anyhow::Result<Finish> {
 async fn revoke(settings: RevokeSettings) -> anyhow::Result<Finish> {
     let RevokeSettings { request, client } = settings;
     let front = client.connect().await?;
+    let attempts = Cell::new(0u32);
     let done = front.call("the role could not be revoked", || {
+        attempts.set(attempts.get().saturating_add(1));
         let (mut access, request) = (front.access(), request.clone());
         async move { access.revoke(request).await }
     });
     let revoked = done.await?.revoked;
     let RevokeRequest { principal, role } = request;
+    // After a lost answer the first attempt may have revoked it.
+    if revoked == 0 && attempts.get() == 1 {
+        bail!("{principal} does not have the role {role}: nothing was revoked");
+    }
     ui::print(format_args!(
         "{principal} no longer has the role {role} ({revoked} grants); every front follows within \
          seconds"

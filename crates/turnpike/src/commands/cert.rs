@@ -1,6 +1,7 @@
 //! `turnpike cert`: certificates for installations without an authority of their own.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -370,6 +371,14 @@ fn read_authority(directory: &Path) -> anyhow::Result<Authority> {
         )));
     }
     let contents = (read(&certificate)?, read(&key)?);
+    let mode = std::fs::metadata(&key).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        return Err(usage(format!(
+            "{}: others can read this key, and issue certificates with it: run chmod 600 on it, and \
+             make another authority if others may have read it",
+            key.display()
+        )));
+    }
     Authority::read((&certificate, &contents.0), (&key, &contents.1)).map_err(told)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use turnpike_access::check_subject;
 use turnpike_access::tokens::form::{Claims, SigningKey, key_id, new_id};
@@ -15,6 +15,7 @@ use turnpike_proto::access::v1::{
 use turnpike_types::{Timestamp, capped};
 
 use super::key::key_file_wrong;
+use super::token_file::NewTokenFile;
 use crate::client::{ClientArgs, ClientSettings};
 use crate::context::Context;
 use crate::exit::{Finish, usage};
@@ -22,10 +23,11 @@ use crate::{ui, values};
 
 const EXAMPLES: &str = "\
 A token is for the principal token:NAME. What it may do is granted to this principal, before or
-after the token is issued. Keep the token secret: who has it may do the same.
+after the token is issued. Keep the token secret: its holder may do the same. --output makes a file that
+only its owner can read; --token-file refuses a file that others can read.
 
 Examples:
-  turnpike access token issue billing --key-file turnpike.key --for 12h > billing.token
+  turnpike access token issue billing --key-file turnpike.key --for 12h --output billing.token
   turnpike access token list
   turnpike access token revoke --name billing
   turnpike pull --consumer billing --output lines.csv --token-file billing.token";
@@ -34,7 +36,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum TokenCommand {
-    /// Issues a token, and writes it to standard output
+    /// Issues a token, and writes it to a new file or to standard output
     #[command(after_help = EXAMPLES)]
     Issue(IssueTokenArgs),
     /// Lists the tokens that were issued; not the tokens themselves, which the cluster does not have
@@ -56,6 +58,9 @@ pub(crate) struct IssueTokenArgs {
     /// How long it is valid, at most 90d
     #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = values::duration)]
     within: Duration,
+    /// The file to create for the token, with mode 0600 [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -85,6 +90,7 @@ struct IssueSettings {
     subject: String,
     key: SigningKey,
     within: Duration,
+    output: Option<PathBuf>,
     client: ClientSettings,
 }
 
@@ -93,7 +99,8 @@ impl IssueTokenArgs {
         check_subject(&self.name).map_err(usage)?;
         let client = self.client.resolve(&context.config)?;
         let key = key_file::load(&self.key_file).map_err(|why| usage(key_file_wrong(&why)))?;
-        Ok(IssueSettings { subject: self.name, key, within: self.within, client })
+        let (subject, output) = (self.name, self.output);
+        Ok(IssueSettings { subject, key, within: self.within, output, client })
     }
 }
 
@@ -116,7 +123,7 @@ pub(super) async fn run(command: TokenCommand, context: &Context) -> anyhow::Res
 }
 
 async fn issue(settings: IssueSettings) -> anyhow::Result<Finish> {
-    let IssueSettings { subject, key, within, client } = settings;
+    let IssueSettings { subject, key, within, output, client } = settings;
     let front = client.connect().await?;
     let asking = front.call("the cluster's name could not be read", || {
         let mut access = front.access();
@@ -141,12 +148,19 @@ async fn issue(settings: IssueSettings) -> anyhow::Result<Finish> {
         not_before_us: claims.not_before.micros(),
         expires_us: claims.expires.micros(),
     };
+    // The file is created first, so that no token is registered that can't be written.
+    let file = output.as_deref().map(NewTokenFile::create).transpose()?;
     let registering = front.call("the token could not be registered", || {
         let (mut access, request) = (front.access(), request.clone());
         async move { access.add_token(request).await }
     });
     registering.await?;
-    ui::print(token)?;
+    match file {
+        Some(file) => {
+            file.write(&token).context("the token was registered, but is lost (--output)")?
+        }
+        None => ui::print(token)?,
+    }
     ui::print_stderr(format_args!(
         "token {} is for token:{}, until {}",
         claims.id_text(),
@@ -186,6 +200,10 @@ async fn revoke(which: Option<Which>, client: &ClientSettings) -> anyhow::Result
         async move { access.revoke_token(request).await }
     });
     let revoked = revoking.await?.revoked;
+    if revoked == 0 {
+        ui::print("no token was valid any more: all had expired, or were revoked before")?;
+        return Ok(Finish::Done);
+    }
     ui::print(format_args!("{revoked} tokens are revoked; every front follows within seconds"))?;
     Ok(Finish::Done)
 }
