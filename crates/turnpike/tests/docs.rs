@@ -13,3 +13,5 @@ mod markdown;
 mod rules;
 #[path = "docs/samples.rs"]
 mod samples;
+#[path = "docs/setting_up.rs"]
+mod setting_up;

@@ -25,3 +25,4 @@ mod rate;
 mod reading;
 mod support;
 mod tables;
+mod units;
