@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::Extensions;
-use turnpike_listen::{Peer, network};
+use turnpike_listen::{ClientKey, Peer, network};
 
 use crate::request_id;
 
@@ -44,7 +44,7 @@ impl Actor {
 
     /// The name by which the sender's share is counted: the principal, or without one the address
     /// without its port, for IPv6 that of the network.
-    pub fn share_name(&self) -> Cow<'_, str> {
+    fn share_name(&self) -> Cow<'_, str> {
         if self.principal != ANONYMOUS {
             return Cow::Borrowed(&self.principal);
         }
@@ -52,6 +52,11 @@ impl Actor {
             Ok(address) => Cow::Owned(network(address.ip()).to_string()),
             Err(_) => Cow::Borrowed(&self.address),
         }
+    }
+
+    /// The key under which the sender's share is counted.
+    pub fn client_key(&self) -> ClientKey {
+        ClientKey::of(&self.share_name())
     }
 
     /// The user of this machine who runs the program.

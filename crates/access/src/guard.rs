@@ -51,7 +51,7 @@ pub struct Guard<S> {
 fn assign(permit: &Permit, actor: &Actor, extensions: &Extensions) -> Result<(), Status> {
     let Some(room) = extensions.get::<RequestRoom>() else { return Ok(()) };
     match permit.allows() {
-        Some(Allows::Roles(_)) => room.assign(ClientKey::of(actor.share_name())),
+        Some(Allows::Roles(_)) => room.assign(actor.client_key()),
         Some(Allows::Members) | None => room.assign(ClientKey::NONE),
         Some(Allows::Everyone | Allows::Authenticated) => Ok(()),
     }
@@ -78,7 +78,7 @@ where
             Ok(permit) => {
                 let mut actor = Actor::of_extensions(request.extensions());
                 actor.principal = permit.principal_name();
-                let responsible = ClientKey::of(actor.share_name());
+                let responsible = actor.client_key();
                 if let Err(refusal) = assign(&permit, &actor, request.extensions()) {
                     return Either::Left(ready(Ok(refusal.into_http())));
                 }

@@ -251,7 +251,7 @@ impl FeedServiceTrait for FeedService {
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
         self.check_reach(&request, &request.get_ref().consumer)?;
-        let client = ClientKey::of(Actor::of(&request).share_name());
+        let client = Actor::of(&request).client_key();
         let request = request.into_inner();
         check_name(&request.consumer)?;
         let slot = self.slots.enter(&request.consumer, &self.config)?;

@@ -16,8 +16,8 @@ use tonic::codegen::Service;
 
 use crate::budget::Budget;
 use crate::config::ListenConfig;
-use crate::connection::{Listening, run};
-use crate::table::{ConnectionRefusal, ConnectionTable};
+use crate::connection::{ConnectionLines, Listening, run};
+use crate::table::{Admitted, ConnectionRefusal, ConnectionTable};
 use crate::tls::{Handshakes, Transport};
 
 /// The pause after a failed accept: the cause, such as used-up file descriptors, lasts.
@@ -49,6 +49,7 @@ where
         budget,
         transport,
         handshakes: Handshakes::new(config.handshakes_max),
+        lines: ConnectionLines::default(),
         service,
         stop: CancellationToken::new(),
         cut: CancellationToken::new(),
@@ -72,7 +73,7 @@ where
         };
         match accepted {
             Ok((stream, address)) => {
-                admit(stream, address, &table, &all, &mut connections).await;
+                admit(stream, address, &table, &all, &mut connections);
             }
             Err(error) => failed(&error, &table).await,
         }
@@ -95,7 +96,9 @@ where
     cut
 }
 
-async fn admit<S>(
+/// Admits or refuses a connection. One that waits for the end of another one doesn't delay those
+/// behind it.
+fn admit<S>(
     stream: TcpStream,
     address: SocketAddr,
     table: &Arc<ConnectionTable>,
@@ -109,12 +112,28 @@ async fn admit<S>(
         + 'static,
     S::Future: Send,
 {
-    match table.admit(address.ip()).await {
+    let (table, all) = (Arc::clone(table), Arc::clone(all));
+    match table.admit_now(address.ip()) {
         Ok(admitted) => {
-            connections.spawn(run(stream, address, admitted, Arc::clone(all)));
+            connections.spawn(run(stream, address, admitted, all));
         }
-        Err(why) => table.refused(why, &address.ip().to_string()),
+        Err(_) => {
+            connections.spawn(async move {
+                if let Some(admitted) = wait_for_room(address, &table).await {
+                    run(stream, address, admitted, all).await;
+                }
+            });
+        }
     }
+}
+
+/// Admits a connection that has to wait for the end of another one.
+async fn wait_for_room(address: SocketAddr, table: &Arc<ConnectionTable>) -> Option<Admitted> {
+    let admitted = match table.wait() {
+        Some(_place) => table.admit(address.ip()).await,
+        None => Err(ConnectionRefusal::Connections),
+    };
+    admitted.map_err(|why| table.refused(why, &address.ip().to_string())).ok()
 }
 
 /// Handles an accept that failed. Only one kind of failure concerns a single connection.

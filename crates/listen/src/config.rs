@@ -92,6 +92,12 @@ impl ListenConfig {
         Self::of(10_000, 32 * MIB, 8 * MIB)
     }
 
+    /// The most connections for which this process has file descriptors.
+    pub fn connections_possible() -> usize {
+        let descriptors = descriptors();
+        descriptors - kept(descriptors)
+    }
+
     fn of(streams: u32, connection_window_bytes: u32, stream_window_bytes: u32) -> Self {
         let connections_max = connections_max(descriptors());
         Self {
@@ -114,8 +120,12 @@ fn descriptors() -> usize {
 
 /// The number of connections that leave enough of `descriptors` for everything else.
 fn connections_max(descriptors: usize) -> usize {
-    let kept = DESCRIPTORS_KEPT.min(descriptors / 4);
-    CONNECTIONS_MAX.min(descriptors - kept).max(1)
+    CONNECTIONS_MAX.min(descriptors - kept(descriptors)).max(1)
+}
+
+/// How many of `descriptors` are kept for everything else.
+fn kept(descriptors: usize) -> usize {
+    DESCRIPTORS_KEPT.min(descriptors / 4)
 }
 
 #[cfg(test)]

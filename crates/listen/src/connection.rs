@@ -27,6 +27,7 @@ use crate::config::{Deadlines, ListenConfig, WINDOW_MIN};
 use crate::frames::Watched;
 use crate::peer::Peer;
 use crate::request::{RequestContext, handle};
+use crate::sparse::SparseLine;
 use crate::table::Admitted;
 use crate::tls::{Handshakes, PeerWatch, TlsSource, Transport};
 
@@ -39,6 +40,14 @@ const HTTP2: &[u8] = b"h2";
 /// The first byte of a TLS handshake (RFC 8446, 5.1). HTTP/2 without TLS begins with `P`.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// The log lines that everybody who connects can cause.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionLines {
+    handshake: SparseLine,
+    protocol: SparseLine,
+    reader: SparseLine,
+}
+
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub(crate) struct Listening<S> {
@@ -46,6 +55,7 @@ pub(crate) struct Listening<S> {
     pub(crate) budget: Budget,
     pub(crate) transport: Transport,
     pub(crate) handshakes: Handshakes,
+    pub(crate) lines: ConnectionLines,
     pub(crate) service: S,
     /// No new requests: open ones may finish.
     pub(crate) stop: CancellationToken,
@@ -161,7 +171,11 @@ async fn secured<S>(
                 Some(cause) => {
                     tracing::warn!(%address, cause, "a client's certificate was refused");
                 }
-                None => tracing::info!(%address, %error, "a TLS handshake failed"),
+                None => {
+                    if let Some(left_out) = all.lines.handshake.next() {
+                        tracing::info!(%address, %error, left_out, "a TLS handshake failed");
+                    }
+                }
             }
             return None;
         }
@@ -174,7 +188,9 @@ async fn secured<S>(
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(HTTP2) {
         closed("handshake");
-        tracing::info!(%address, "a TLS client does not offer HTTP/2 (ALPN h2)");
+        if let Some(left_out) = all.lines.protocol.next() {
+            tracing::info!(%address, left_out, "a TLS client does not offer HTTP/2 (ALPN h2)");
+        }
         return None;
     }
     let certificates = session.peer_certificates().unwrap_or_default();
@@ -313,7 +329,9 @@ async fn serve<I, S>(
                 let unread = admitted.progress.longest_unread();
                 if unread.is_some_and(|age| age >= config.deadlines.reading) {
                     closed("slow-reader");
-                    tracing::info!(%address, "a client did not take an answer in time");
+                    if let Some(left_out) = all.lines.reader.next() {
+                        tracing::info!(%address, left_out, "a client did not take an answer in time");
+                    }
                     return;
                 }
             }

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::Status;
+use turnpike_shares::ClientKey;
 
 use crate::budget::{BudgetShare, MemoryPart};
 use crate::config::Deadlines;
@@ -244,6 +245,10 @@ impl<B> Inbound<B> {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        if self.room.client() == ClientKey::NONE {
+            // Members keep streams open for what clients may send.
+            return Poll::Pending;
+        }
         let (room, deadline) = (&self.room, self.deadlines.silence);
         let silence = self.silence.get_or_insert_with(|| {
             let enter = || room.budget().enter_silent(room.client(), room.evictable());

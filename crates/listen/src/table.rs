@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::progress::Progress;
 
 /// How long a new connection waits for a closed one to be gone.
 const CLOSING: Duration = Duration::from_secs(1);
+/// The most new connections that wait for that at once.
+const WAITING_MAX: usize = 64;
 /// After this time without a refusal, connections count as accepted again.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,18 @@ pub(crate) struct ConnectionTable {
     next: AtomicU64,
     /// A connection ended.
     ended: Notify,
+    /// The number of new connections that wait until another one has ended.
+    waiting: AtomicUsize,
+}
+
+/// The place of a new connection that waits for room.
+#[derive(Debug)]
+pub(crate) struct WaitingPlace<'a>(&'a AtomicUsize);
+
+impl Drop for WaitingPlace<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +110,22 @@ pub(crate) struct Admitted {
 impl ConnectionTable {
     pub(crate) fn new(config: ListenConfig, budget: Budget) -> Self {
         let (present, next, ended) = (Mutex::default(), AtomicU64::new(0), Notify::new());
-        Self { config, budget, present, next, ended }
+        Self { config, budget, present, next, ended, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Admits a connection from `address`, if there is room.
+    pub(crate) fn admit_now(
+        self: &Arc<Self>,
+        address: IpAddr,
+    ) -> Result<Admitted, ConnectionRefusal> {
+        self.try_admit(network(address))
+    }
+
+    /// Enters a connection that waits for room, unless too many do.
+    pub(crate) fn wait(&self) -> Option<WaitingPlace<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let place = WaitingPlace(&self.waiting);
+        (before < WAITING_MAX).then_some(place)
     }
 
     /// Admits a connection from `address`; the one that is idle longest is closed if that makes the
@@ -260,5 +289,36 @@ pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bounded_number_of_connections_waits_for_room_side_by_side() {
+        let config = ListenConfig { connections_max: 1, ..ListenConfig::front() };
+        let table = Arc::new(ConnectionTable::new(config, Budget::new(64 << 20)));
+        let address = IpAddr::from([127, 0, 0, 1]);
+        // It is idle, and slow to close.
+        let _slow = table.admit_now(address).unwrap();
+        assert!(table.admit_now(address).is_err(), "a connection without room does not wait");
+        let begun = Instant::now();
+        let places: Vec<_> = (0..WAITING_MAX).map(|_| table.wait().unwrap()).collect();
+        assert!(table.wait().is_none());
+        let waiting: Vec<_> = (0..WAITING_MAX)
+            .map(|_| {
+                let table = Arc::clone(&table);
+                tokio::spawn(async move { table.admit(address).await.err() })
+            })
+            .collect();
+        for refused in waiting {
+            assert_eq!(refused.await.unwrap(), Some(ConnectionRefusal::Connections));
+        }
+        assert_eq!(begun.elapsed(), CLOSING);
+        drop(places);
+        assert!(table.wait().is_some());
     }
 }

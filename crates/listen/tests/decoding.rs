@@ -20,10 +20,10 @@ async fn more_elements_than_a_method_takes_are_refused_before_they_are_decoded()
     let server = Server::start(config(), 256 * MIB).await;
     let client = Client::connect(server.address).await;
     let attacks = [
-        (APPLY, empty_elements(1, 8 * MIB - 10)),
-        (CHECK, empty_elements(1, 8 * MIB - 10)),
-        (NODE_APPLY, empty_elements(2, 8 * MIB - 10)),
-        (PULL, empty_elements(2, MIB / 2 - 10)),
+        (APPLY, empty_elements(1, 300_000)),
+        (CHECK, empty_elements(1, 300_000)),
+        (NODE_APPLY, empty_elements(2, 300_000)),
+        (PULL, empty_elements(2, 20_000)),
     ];
     for (path, attack) in attacks {
         let mut call = client.open(path).await;

@@ -6,8 +6,8 @@ use tonic::Code;
 use turnpike_listen::MemoryPart;
 
 use crate::support::{
-    ANSWER_BYTES, Client, INGEST, MIB, SHORT_ANSWER_BYTES, SHOW, STATUS, Server, claim, config,
-    message, until,
+    ANSWER_BYTES, Client, INGEST, MEMBER, MIB, SHORT_ANSWER_BYTES, SHOW, STATUS, Server, claim,
+    config, message, until,
 };
 
 #[tokio::test]
@@ -29,6 +29,75 @@ async fn w1_a_claimed_length_takes_no_memory_and_others_are_served() {
     call.answers(1).await;
     drop((calls, call));
     until("everything is released", || used() == 0).await;
+}
+
+#[tokio::test]
+async fn w1_large_messages_that_never_end_stay_within_their_memory_and_others_are_served() {
+    const PUBLISH: &str = "/turnpike.plan.v1.PlanService/PublishTable";
+    let server = Server::start(config(), 16 * MIB).await;
+    let attacker = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let mut call = attacker.open(PUBLISH).await;
+        // An earlier message may be given up meanwhile, and this one refused.
+        drop(call.send(&[&claim(32 * MIB)[..], &vec![1; 600 * 1024]].concat(), false).await);
+        calls.push(call);
+    }
+    let messages = MemoryPart::Messages;
+    assert!(server.budget.used(messages) > MIB);
+    assert!(server.budget.used(messages) <= server.budget.max(messages));
+    let other = Client::connect(server.address).await.named("b");
+    let mut call = other.open(INGEST).await;
+    call.send(&message(2 * MIB), true).await.unwrap();
+    call.answers(1).await;
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+    // A claim above the limit of the method is refused at its prefix.
+    let mut call = other.open(PUBLISH).await;
+    call.send(&claim(60 * MIB), false).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn w1_two_thousand_empty_streams_leave_room_for_others() {
+    let server = Server::start(config(), 8 * MIB).await;
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        let attacker = Client::connect(server.address).await;
+        for _ in 0..1_000 {
+            calls.push(attacker.open(INGEST).await);
+        }
+    }
+    until("all have arrived", || server.echo.peers.lock().unwrap().len() == 2_000).await;
+    assert_eq!(server.budget.used(MemoryPart::Requests), 30 * 16 * 1024);
+    let mut call = Client::connect(server.address).await.named("b").open(INGEST).await;
+    call.send(&message(1), true).await.unwrap();
+    assert_eq!(call.end().await.unwrap().code, Code::Ok);
+    drop(calls);
+}
+
+#[tokio::test]
+async fn w1_requests_that_send_a_byte_at_a_time_end_at_their_deadline() {
+    let mut config = config();
+    config.deadlines.message = Duration::from_millis(300);
+    let server = Server::start(config, 64 * MIB).await;
+    let client = Client::connect(server.address).await;
+    let mut calls = Vec::new();
+    for at in 0..200 {
+        let mut call = client.open(if at % 2 == 0 { INGEST } else { SHOW }).await;
+        call.send(&claim(10_000), false).await.unwrap();
+        calls.push(call);
+    }
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        for call in &mut calls {
+            // Fails once the request was refused.
+            drop(call.send(&[1], false).await);
+        }
+    }
+    for call in calls {
+        assert_eq!(call.end().await.unwrap().code, Code::DeadlineExceeded);
+    }
+    assert_eq!(server.budget.used(MemoryPart::Messages), 0);
 }
 
 #[tokio::test]
@@ -92,10 +161,17 @@ async fn a_stream_without_messages_ends_after_its_deadline() {
     let mut config = config();
     config.deadlines.silence = Duration::from_millis(100);
     let server = Server::start(config, 8 * MIB).await;
-    let mut call = Client::connect(server.address).await.open(INGEST).await;
-    call.send(&message(1), false).await.unwrap();
-    call.answers(1).await;
+    let client = Client::connect(server.address).await;
+    let mut of_member = client.clone().named(MEMBER).open(INGEST).await;
+    let mut call = client.open(INGEST).await;
+    for call in [&mut of_member, &mut call] {
+        call.send(&message(1), false).await.unwrap();
+        call.answers(1).await;
+    }
     assert_eq!(call.end().await.unwrap().code, Code::Unavailable);
+    of_member.send(&message(1), true).await.unwrap();
+    of_member.answers(1).await;
+    assert_eq!(of_member.end().await.unwrap().code, Code::Ok);
 }
 
 #[tokio::test]

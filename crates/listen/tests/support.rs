@@ -30,6 +30,8 @@ pub(crate) const SHOW: &str = "/turnpike.account.v1.AccountService/Show";
 pub(crate) const ANSWER_BYTES: usize = 1 << 20;
 /// A unary method, which the test's service answers with [`SHORT_ANSWER_BYTES`].
 pub(crate) const STATUS: &str = "/turnpike.cluster.v1.ClusterService/Status";
+/// The name of a client that is a member of the cluster.
+pub(crate) const MEMBER: &str = "member";
 pub(crate) const SHORT_ANSWER_BYTES: usize = 200;
 /// A method whose answer never ends.
 pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -57,7 +59,8 @@ impl tonic::codegen::Service<Request<Body>> for Echo {
         if path.starts_with("/turnpike.") {
             let client = request.headers().get("client").map_or("", |name| name.to_str().unwrap());
             let room = request.extensions().get::<RequestRoom>().unwrap();
-            if let Err(refusal) = room.assign(ClientKey::of(client)) {
+            let key = if client == MEMBER { ClientKey::NONE } else { ClientKey::of(client) };
+            if let Err(refusal) = room.assign(key) {
                 return Box::pin(async move { Ok(refusal.into_http()) });
             }
         }

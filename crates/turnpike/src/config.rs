@@ -98,6 +98,10 @@ pub(crate) struct NodeSection {
     pub(crate) warm_standbys: Option<usize>,
     pub(crate) segment_bytes_max: Option<usize>,
     pub(crate) checkpoint_log_bytes: Option<u64>,
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_per_address_max: Option<usize>,
+    pub(crate) streams_per_connection_max: Option<u32>,
+    pub(crate) connection_age_max: Option<String>,
 }
 
 /// Settings of a front.
@@ -108,6 +112,10 @@ pub(crate) struct FrontSection {
     pub(crate) metrics: Option<String>,
     pub(crate) memory: Option<usize>,
     pub(crate) admitted_bytes_max: Option<usize>,
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_per_address_max: Option<usize>,
+    pub(crate) streams_per_connection_max: Option<u32>,
+    pub(crate) connection_age_max: Option<String>,
 }
 
 /// Settings of the embedded cluster.
@@ -139,9 +147,25 @@ pub(crate) const KEYS: [(&str, &[&str]); 7] = [
             "warm-standbys",
             "segment-bytes-max",
             "checkpoint-log-bytes",
+            "connections-max",
+            "connections-per-address-max",
+            "streams-per-connection-max",
+            "connection-age-max",
         ],
     ),
-    ("front", &["listen", "metrics", "memory", "admitted-bytes-max"]),
+    (
+        "front",
+        &[
+            "listen",
+            "metrics",
+            "memory",
+            "admitted-bytes-max",
+            "connections-max",
+            "connections-per-address-max",
+            "streams-per-connection-max",
+            "connection-age-max",
+        ],
+    ),
     ("up", &["data", "listen", "nodes", "partitions"]),
 ];
 

@@ -54,6 +54,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod connection_limits;
 mod context;
 mod data_dir;
 mod database;

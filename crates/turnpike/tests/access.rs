@@ -439,6 +439,29 @@ async fn every_method_is_allowed_for_the_expected_principals_inside_and_outside_
     assert!(allowed > 50 && refused > 250, "{allowed} {refused}");
 }
 
+#[tokio::test]
+async fn streams_of_health_without_a_token_leave_the_front_to_those_who_have_one() {
+    let guarded = tokio::task::spawn_blocking(Guarded::start).await.unwrap();
+    let url = guarded.cluster.url.clone();
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let mut client = tonic::client::Grpc::new(channel);
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for _ in 0..900 {
+        client.ready().await.unwrap();
+        let path = "/grpc.health.v1.Health/Watch".parse().unwrap();
+        match client.server_streaming(Request::new(Bytes::new()), path, RawCodec).await {
+            Ok(stream) => open.push(stream),
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(!open.is_empty() && refused > 0, "{} are open, {refused} were refused", open.len());
+    let listed = tokio::task::spawn_blocking(move || guarded.done(&["access", "list"]));
+    assert!(listed.await.unwrap().contains("token:root"));
+}
+
 #[test]
 fn the_commands_of_access_control_say_what_they_did_and_fail_on_what_does_not_exist() {
     let guarded = Guarded::start();

@@ -35,7 +35,7 @@ impl ChangeRoom {
     pub(super) async fn take(&self, actor: &Actor, intent: &Intent) -> StoreResult<Share> {
         let bytes =
             intent.bytes.saturating_add(intent.accounts.len().saturating_mul(ACCOUNT_BYTES));
-        let client = ClientKey::of(actor.share_name());
+        let client = actor.client_key();
         let taken = self.0.take(client, bytes.max(CHANGE_BYTES_MIN));
         tokio::time::timeout(ROOM_LIMIT, taken).await.map_err(|_| StoreError::Unavailable {
             doing: "append to the audit log",

@@ -93,5 +93,5 @@ impl Ingest {
 
 /// The client that is held responsible for a request.
 pub(crate) fn client_of<T>(request: &Request<T>) -> ClientKey {
-    ClientKey::of(&Actor::of(request).share_name())
+    Actor::of(request).client_key()
 }

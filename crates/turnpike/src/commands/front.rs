@@ -14,6 +14,7 @@ use turnpike_listen::ListenConfig;
 use turnpike_store::{SharedDatabase, metered};
 
 use crate::access;
+use crate::connection_limits::ConnectionKeys;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::FRONT_LISTEN;
@@ -46,6 +47,7 @@ pub(crate) struct FrontArgs {
 pub(crate) struct FrontSettings {
     database: String,
     listen: ListenSettings,
+    connections: ListenConfig,
     front: FrontConfig,
     /// The configuration file and the log filter, for the first line of the log.
     config_shown: String,
@@ -63,11 +65,20 @@ impl FrontArgs {
             tls: &context.config.tls,
         };
         let listen = self.listen.resolve(&keys, FRONT_LISTEN)?;
+        let connections = ConnectionKeys {
+            section: "front",
+            connections_max: file.connections_max,
+            connections_per_address_max: file.connections_per_address_max,
+            streams_per_connection_max: file.streams_per_connection_max,
+            connection_age_max: file.connection_age_max.as_deref(),
+        };
+        let connections = connections.resolve(ListenConfig::front())?;
         let (key, given) = ("front.admitted-bytes-max", file.admitted_bytes_max);
         let admitted_bytes_max = listen.own_bytes(key, given, default.admitted_bytes_max)?;
         Ok(FrontSettings {
             database: self.database.resolve(&context.config)?,
             listen,
+            connections,
             front: FrontConfig { seed: rand::random(), admitted_bytes_max, ..default },
             config_shown: context.config_shown(),
             log_filter: context.log.filter.clone(),
@@ -89,6 +100,10 @@ impl FrontSettings {
             certificate = self.listen.transport_shown(),
             log = self.log_filter,
             memory = self.listen.memory.value,
+            connections_max = self.connections.connections_max,
+            connections_per_address_max = self.connections.connections_per_address_max,
+            streams_per_connection_max = self.connections.streams_per_connection_max,
+            connection_age_max_s = self.connections.deadlines.age.as_secs(),
             admitted_bytes_max = self.front.admitted_bytes_max,
             "front starts"
         );
@@ -124,7 +139,7 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
         .add_service(front.audit())
         .add_service(feed.server())
         .add_service(AccessApi::new(access.clone(), database, front.audit_log()).server());
-    let limits = ServingLimits { config: ListenConfig::front(), budget };
+    let limits = ServingLimits { config: settings.connections, budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.serve("front", routes, access, limits, async move {
         // An error means that the sender is gone, which also ends the server.

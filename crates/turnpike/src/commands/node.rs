@@ -15,6 +15,7 @@ use turnpike_types::{NodeName, capped};
 
 use crate::access;
 use crate::config::NodeSection;
+use crate::connection_limits::ConnectionKeys;
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
 use crate::defaults::NODE_LISTEN;
@@ -58,6 +59,7 @@ pub(crate) struct NodeArgs {
 pub(crate) struct NodeSettings {
     database: String,
     listen: ListenSettings,
+    connections: ListenConfig,
     advertise: Option<String>,
     /// The node's configuration without its address, which is known only once the node listens.
     node: NodeConfig,
@@ -81,12 +83,21 @@ impl NodeArgs {
             tls: &context.config.tls,
         };
         let listen = self.listen.resolve(&keys, NODE_LISTEN)?;
+        let connections = ConnectionKeys {
+            section: "node",
+            connections_max: file.connections_max,
+            connections_per_address_max: file.connections_per_address_max,
+            streams_per_connection_max: file.streams_per_connection_max,
+            connection_age_max: file.connection_age_max.as_deref(),
+        };
+        let connections = connections.resolve(ListenConfig::node())?;
         let mut node = config(name, file);
         let (key, default) = ("node.queue-bytes-max", node.queue_bytes_max);
         node.queue_bytes_max = listen.own_bytes(key, file.queue_bytes_max, default)?;
         Ok(NodeSettings {
             database: self.database.resolve(&context.config)?,
             listen,
+            connections,
             advertise: self.advertise.or_else(|| file.advertise.clone()),
             node,
             config_shown: context.config_shown(),
@@ -112,6 +123,10 @@ impl NodeSettings {
             log = self.log_filter,
             heartbeat_ms = capped::<u64>(self.node.heartbeat.as_millis()),
             memory = self.listen.memory.value,
+            connections_max = self.connections.connections_max,
+            connections_per_address_max = self.connections.connections_per_address_max,
+            streams_per_connection_max = self.connections.streams_per_connection_max,
+            connection_age_max_s = self.connections.deadlines.age.as_secs(),
             queue_bytes_max = self.node.queue_bytes_max,
             keys_max = self.node.keys_max,
             warm_standbys = self.node.warm_standbys,
@@ -163,7 +178,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<Finish> {
     probe.set_check(move || health.ready());
     let routes = Routes::new(node.service());
     let budget = settings.listen.budget(settings.node.queue_bytes_max);
-    let limits = ServingLimits { config: ListenConfig::node(), budget };
+    let limits = ServingLimits { config: settings.connections, budget };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
     let serving = listener.serve(&what, routes, access, limits, async move {

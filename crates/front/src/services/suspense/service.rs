@@ -71,7 +71,7 @@ impl SuspenseService for SuspenseApi {
         request: Request<ListRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
         let permit = self.core.permit(&request)?;
-        let client = ClientKey::of(Actor::of(&request).share_name());
+        let client = Actor::of(&request).client_key();
         let filter = checked(request.into_inner())?;
         check_reach(&permit, &filter)?;
         let list = self.lists.enter(client)?;
