@@ -26,7 +26,7 @@ async fn refused(to: &str, path: &str, body: Vec<u8>, count: usize) -> Result<Ef
         drop(call.finish(message(&body)?).await);
         codes.push(call.code().await);
     }
-    let taken = codes.iter().any(|code| *code == Code::Ok);
+    let taken = codes.contains(&Code::Ok);
     ensure!(!taken, "{path} takes the message: {codes:?}");
     Ok(Effect::of(format!("{count} messages of {bytes} bytes, {codes:?}")))
 }
