@@ -1,7 +1,7 @@
 //! Another client, which sends small batches all the time while an attack goes on.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const RECORDS: usize = 10;
 /// The pause between two batches.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The client opens another connection after this number of batches.
-const BATCHES_A_CONNECTION: u64 = 40;
+pub const BATCHES_A_CONNECTION: u64 = 20;
 /// The client shows an account after this number of batches.
 const BATCHES_A_SHOW: u64 = 8;
 /// It fails if a request is not carried out within this time.
@@ -38,6 +38,7 @@ pub struct Bystander {
 #[derive(Debug, Default)]
 struct Shared {
     stops: AtomicBool,
+    answered: AtomicU64,
     waits: Mutex<Vec<Duration>>,
 }
 
@@ -72,6 +73,28 @@ impl Bystander {
         Ok((waits.get(at).copied().unwrap_or_default(), waits.len()))
     }
 
+    /// Waits until the client has made a whole connection's requests from now on, so that at least
+    /// one connection was opened since.
+    ///
+    /// # Errors
+    /// The client has failed, or this takes longer than `limit`.
+    pub async fn served(&mut self, limit: Duration) -> Result<()> {
+        let answered = || self.shared.answered.load(Ordering::Relaxed);
+        let (before, until) = (answered(), Instant::now() + limit);
+        while answered() < before + 2 * BATCHES_A_CONNECTION {
+            let count = answered() - before;
+            ensure!(Instant::now() < until, "{count} answers to the other client in {limit:?}");
+            if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.end()?;
+        }
+        Ok(())
+    }
+
     /// Stops the client, and returns the records that were acknowledged.
     ///
     /// # Errors
@@ -90,6 +113,7 @@ impl Bystander {
 
 impl Shared {
     fn note(&self, began: Instant) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.push(began.elapsed());
     }

@@ -40,7 +40,7 @@ async fn commands_read_within_bounds_and_notice_when_nothing_can_be_written() ->
     let _alone = crate::alone().await;
     let mut site = Site::start().await?;
     crate::shares::fill(&mut site, 1_000).await?;
-    let megabytes = Form::of_this_run().pick(100, 300);
+    let megabytes = site.form.pick(100, 300);
     let head = "account_number,record_id,usage_type,start_time,quantity\n";
     let long = head.to_owned() + &"9".repeat(megabytes * MIB);
     let long = site.cluster.file("long.csv", &long)?;
@@ -48,22 +48,32 @@ async fn commands_read_within_bounds_and_notice_when_nothing_can_be_written() ->
     let wide: Vec<String> = (0..500_000).map(|n| format!("column{n}")).collect();
     let wide = site.cluster.file("wide.csv", &(wide.join(",") + "\n1\n"))?;
     let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/octets.xml");
+    let form = site.form;
     for file in [&long, &wide, "/dev/zero"] {
         for command in [
-            &["ingest", file, "--format", "csv"][..],
-            &["account", "import", file],
+            &["plan", "publish", file][..],
             &["table", "publish", file],
-            &["plan", "publish", file],
-            &["rate", "--plan", plan, "--usage", file, "--format", "csv"],
             &["rate", "--plan", file, "--usage", &line],
+            &["status", "--token-file", file],
+            &["--config", file, "status"],
         ] {
             ends(&site.cluster, command).await?;
         }
     }
-    for file in [&line, "/dev/zero"] {
+    ends(&site.cluster, &["ingest", "/dev/zero", "--format", "csv"]).await?;
+    // Each reads 4 GiB of a line without an end.
+    let endless: &[&str] = if form == Form::Long { &["/dev/zero"] } else { &[] };
+    for file in [&long, &wide].into_iter().map(String::as_str).chain(endless.iter().copied()) {
+        for command in [
+            &["ingest", file, "--format", "csv"][..],
+            &["account", "import", file],
+            &["rate", "--plan", plan, "--usage", file, "--format", "csv"],
+        ] {
+            ends(&site.cluster, command).await?;
+        }
+    }
+    for file in [line.as_str()].into_iter().chain(endless.iter().copied()) {
         ends(&site.cluster, &["ingest", file, "--format", "jsonl"]).await?;
-        ends(&site.cluster, &["status", "--token-file", file]).await?;
-        ends(&site.cluster, &["--config", file, "status"]).await?;
         ends(&site.cluster, &["collect", "access-log", file]).await?;
     }
     let pull = ["pull", "--consumer", "full", "--output", "/dev/full"];

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use turnpike_access::audit::{Action, AuditLog, Intent};
 use turnpike_access::{Actor, request_id};
-use turnpike_listen::{Budget, ClientKey};
+use turnpike_listen::Budget;
 use turnpike_proto::feed::v1::feed_service_server::{
     FeedService as FeedServiceTrait, FeedServiceServer,
 };

@@ -8,6 +8,7 @@ use arrow_array::{
     StringArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_ipc::reader::StreamReader;
+use arrow_schema::ArrowError;
 use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{
@@ -15,6 +16,7 @@ use turnpike_types::{
     Timestamp,
 };
 
+use crate::claims;
 use crate::columns::{Wide, column, nullable, wide_column};
 use crate::details::Details;
 use crate::error::SegmentError;
@@ -342,9 +344,18 @@ fn take_block<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], SegmentError> {
     Ok(block)
 }
 
+/// arrow panics on some blocks that are not well formed. Bytes of the database must not end a task,
+/// so the panic becomes an error.
 fn read_batch(block: &[u8]) -> Result<RecordBatch, SegmentError> {
-    let mut reader = StreamReader::try_new(Cursor::new(block), None)?;
-    reader.next().ok_or(SegmentError::Truncated)?.map_err(SegmentError::from)
+    claims::check(block)?;
+    let reading = || {
+        let mut reader = StreamReader::try_new(Cursor::new(block), None)?;
+        reader.next().ok_or(SegmentError::Truncated)?.map_err(SegmentError::from)
+    };
+    match std::panic::catch_unwind(reading) {
+        Ok(read) => read,
+        Err(_) => Err(ArrowError::IpcError("it is not well formed".to_owned()).into()),
+    }
 }
 
 fn below(column: &UInt32Array, len: usize, name: &'static str) -> Result<(), SegmentError> {

@@ -30,6 +30,9 @@ pub enum SegmentError {
     /// A row refers to an entry that its table does not have.
     #[error("column {0} points outside of its table")]
     Pointer(&'static str),
+    /// A block states a length that its bytes can't have.
+    #[error("a block of the segment states a length that it can't have")]
+    Claim,
     /// Arrow could not read or write a block.
     #[error("arrow: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),

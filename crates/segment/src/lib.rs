@@ -9,7 +9,7 @@
 //!               | marks (a fourth stream if there are any: format 2)       marks.rs
 //!         head: partition, number, logged time, control totals, tables, entries  head.rs
 //!         rows.rs  the rows of a decoded segment;  columns.rs  vectors <-> Arrow arrays
-//!         details.rs  details of suspense reasons
+//!         details.rs  details of suspense reasons;  claims.rs  no memory on a stated length
 //!         format.rs  the first bytes and the hash;  error.rs  why bytes are no segment
 //! ```
 //!
@@ -33,6 +33,7 @@
 //! Not guaranteed: that a segment that a hostile writer made, with a correct hash, decodes quickly.
 
 mod builder;
+mod claims;
 mod columns;
 mod decode;
 mod details;

@@ -27,7 +27,7 @@ const PACKAGES: &[&[&str]] = &[
     &["turnpike-harness"],
     &["turnpike-drill"],
     &["turnpike"],
-    &["chaos-tests", "protocol-model", "tidy"],
+    &["chaos-tests", "protocol-model", "tidy", "fuzz-entries"],
     &["simulation", "attacks"],
 ];
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnpike_shares::{ClientKey, Share, Shares};
+use turnpike_shares::{Share, Shares};
 use turnpike_store::{StoreError, StoreResult};
 
 use super::entry::Intent;

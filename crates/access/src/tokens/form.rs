@@ -181,7 +181,7 @@ pub fn new_id() -> Result<[u8; 16], String> {
 ///
 /// # Errors
 /// The first check that fails.
-pub(crate) fn verified(
+pub fn verified(
     token: &str,
     key_of: impl FnOnce(&Claims) -> Result<[u8; 32], Unauthenticated>,
 ) -> Result<Claims, Unauthenticated> {

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use turnpike_access::audit::{Action, ChangeEnd, Intent};
 use turnpike_access::{Actor, Permit, request_id};
-use turnpike_listen::ClientKey;
 use turnpike_proto::audit::v1::AuditOutcome;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};

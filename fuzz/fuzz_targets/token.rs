@@ -1,0 +1,8 @@
+//! `token` of `entries` says what must hold.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    fuzz_entries::token(input);
+});
