@@ -189,6 +189,10 @@ pub(crate) const METRICS: &[Metric] = metrics! {
         "Appends to the audit log that were repeated, because another process had appended";
     "turnpike_front_audit_outcomes_missing_total" Counter, Count, []
         "Changes whose outcome could not be written to the audit log; their intents are in it";
+    "turnpike_front_quota_used" Gauge, Count, ["quota"]
+        "Use of a quota: `plans`, `plan-bytes`, `tables`, `table-bytes` and `consumers`, which each front reads every minute; `grants`, `token-keys`, `tokens` and `revoked-certificates` at their last change";
+    "turnpike_front_quota_max" Gauge, Count, ["quota"]
+        "The limit of `turnpike_front_quota_used`; what would exceed it is refused";
     "turnpike_front_request_retries_total" Counter, Count, []
         "Retries of requests to owners";
     "turnpike_front_overloaded_total" Counter, Count, []

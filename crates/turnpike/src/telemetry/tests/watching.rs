@@ -158,6 +158,8 @@ const UNSHOWN: &[&str] = &[
     "turnpike_front_account_commands_total",
     "turnpike_front_audit_overtaken_total",
     "turnpike_front_audit_outcomes_missing_total",
+    "turnpike_front_quota_used",
+    "turnpike_front_quota_max",
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
