@@ -43,7 +43,9 @@ impl Access {
         let since = self.newest(|newest| newest.and_then(|newest| newest.snapshot.enabled));
         let is_lost = since.is_some() && read.enabled.is_none();
         let enabled = read.enabled.or(since);
-        let fresh = read.tables.map(|tables| AccessSnapshot::new(read.version, enabled, tables));
+        let now = self.now();
+        let snapshot = |tables| AccessSnapshot::new(read.version, enabled, tables, now);
+        let fresh = read.tables.map(snapshot);
         if is_lost && fresh.is_some() {
             tracing::error!(
                 version = read.version.number,
@@ -71,7 +73,11 @@ impl Access {
         let mut is_failing = false;
         loop {
             ticks.tick().await;
-            match self.refresh().await {
+            let refreshed = self.refresh().await;
+            if !self.0.is_node {
+                self.measure();
+            }
+            match refreshed {
                 Ok(()) if is_failing => tracing::info!("the grants of roles can be read again"),
                 Ok(()) => {}
                 Err(error) if is_failing => tracing::debug!(%error, "grants can't be read"),
@@ -87,6 +93,15 @@ impl Access {
             is_failing = self.newest(|newest| {
                 newest.is_none_or(|newest| newest.read_at.elapsed() > REFRESH * 2)
             });
+        }
+    }
+
+    /// Sets the metrics of quotas, as they were when the tables last changed.
+    fn measure(&self) {
+        let Ok((snapshot, _)) = self.snapshot() else { return };
+        for (quota, used, most) in snapshot.quotas {
+            metrics::gauge!("turnpike_front_quota_used", "quota" => quota).set(used as f64);
+            metrics::gauge!("turnpike_front_quota_max", "quota" => quota).set(most as f64);
         }
     }
 

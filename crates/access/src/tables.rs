@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use turnpike_store::{AccessKey, AccessTables, AccessToken, AccessVersion};
 use turnpike_types::Timestamp;
 
+use crate::changes::quotas;
 use crate::principal::includes;
 use crate::roles::grant::RoleGrant;
 
@@ -22,6 +23,8 @@ pub(crate) struct AccessSnapshot {
     pub(crate) tokens: HashMap<String, AccessToken>,
     /// The URIs and serial numbers of certificates that were revoked.
     pub(crate) revoked: HashSet<String>,
+    /// The name of each quota, the places that are used, and those that there are.
+    pub(crate) quotas: [(&'static str, usize, usize); 4],
 }
 
 /// The newest read, and when it began.
@@ -36,7 +39,9 @@ impl AccessSnapshot {
         version: AccessVersion,
         enabled: Option<Timestamp>,
         tables: AccessTables,
+        now: Timestamp,
     ) -> Self {
+        let quotas = quotas(&tables, now);
         let mut exact: HashMap<String, Vec<RoleGrant>> = HashMap::new();
         let mut prefixes = Vec::new();
         for grant in tables.grants.into_iter().filter_map(RoleGrant::of) {
@@ -53,6 +58,7 @@ impl AccessSnapshot {
             prefixes,
             keys: tables.keys.into_iter().map(|key| (key.id, key)).collect(),
             tokens: tables.tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
+            quotas,
             revoked: tables.revoked.into_iter().map(|row| row.name).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Tokens, as a request has them.
 
 use turnpike_access::Unauthenticated;
-use turnpike_access::tokens::form::{SigningKey, key_id, verified};
+use turnpike_access::tokens::form::{Claims, SigningKey, key_id, verified};
 
 /// The secret form of the key that signs the tokens of the corpus. It signs nothing else.
 const KEY: &[u8] = include_bytes!("../key.pk8");
@@ -15,7 +15,7 @@ pub fn token(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
     let key = SigningKey::from_secret(KEY).expect("the key of the corpus");
     let public_key = key.public_key().expect("the key of the corpus");
-    let key_of = |id: u64| match id == key_id(&public_key) {
+    let key_of = |claims: &Claims| match claims.key == key_id(&public_key) {
         true => Ok(public_key),
         false => Err(Unauthenticated::UnknownKey),
     };

@@ -5,8 +5,8 @@ use turnpike_store::{AccessChange, AccessGrant};
 use turnpike_types::{AccountRange, Timestamp, limits};
 
 use super::{
-    ChangeContext, ChangeRefusal, GRANTS_MAX, GRANTS_OF_ONE_MAX, Planned, SOURCES_MAX,
-    administrators,
+    ChangeContext, ChangeRefusal, GRANT_KEPT_DAYS, GRANT_ROWS_MAX, GRANTS_MAX, GRANTS_OF_ONE_MAX,
+    Planned, SOURCES_MAX, administrators, is_in_force,
 };
 use crate::principal::check_pattern;
 use crate::roles::role::AccessRole;
@@ -50,22 +50,36 @@ pub(crate) fn grant(
     if let Some(same) = tables.grants.iter().find(is_same) {
         return Ok(Planned::Done(same.id));
     }
-    if !is_recovery && tables.grants.len() >= GRANTS_MAX {
+    if !is_recovery {
+        check_room(context, &row.principal)?;
+    }
+    let change = AccessChange::Grant(row);
+    administrators::check_first(context, &change)?;
+    Ok(Planned::Change(change))
+}
+
+/// Refuses another grant when there are too many. Those that have ended leave their places.
+fn check_room(context: ChangeContext<'_>, principal: &str) -> Result<(), ChangeRefusal> {
+    let ChangeContext { tables, now, .. } = context;
+    let in_force = || tables.grants.iter().filter(|grant| is_in_force(grant, now));
+    if in_force().count() >= GRANTS_MAX {
         return Err(ChangeRefusal::Full(format!(
             "there are {GRANTS_MAX} grants: revoke some, or grant to a prefix such as \
              spiffe://CLUSTER/client/*"
         )));
     }
-    let own = tables.grants.iter().filter(|grant| grant.principal == row.principal);
-    if !is_recovery && own.count() >= GRANTS_OF_ONE_MAX {
+    if in_force().filter(|grant| grant.principal == principal).count() >= GRANTS_OF_ONE_MAX {
         return Err(ChangeRefusal::Full(format!(
-            "{} has {GRANTS_OF_ONE_MAX} grants: revoke some, or grant wider ranges",
-            row.principal
+            "{principal} has {GRANTS_OF_ONE_MAX} grants: revoke some, or grant wider ranges"
         )));
     }
-    let change = AccessChange::Grant(row);
-    administrators::check_first(context, &change)?;
-    Ok(Planned::Change(change))
+    if tables.grants.len() >= GRANT_ROWS_MAX {
+        return Err(ChangeRefusal::Full(format!(
+            "{GRANT_ROWS_MAX} grants are kept, with those that ended within {GRANT_KEPT_DAYS} days: \
+             revoke ended ones too"
+        )));
+    }
+    Ok(())
 }
 
 fn span(span: AccountSpan) -> Result<AccountRange, ChangeRefusal> {

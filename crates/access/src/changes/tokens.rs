@@ -105,8 +105,8 @@ pub(crate) fn add_token(
     let kept = |token: &&AccessToken| !forget(now).has(token);
     if !is_recovery && tables.tokens.iter().filter(kept).count() >= TOKENS_MAX {
         return Err(ChangeRefusal::Full(format!(
-            "there are {TOKENS_MAX} tokens, with those that expired within a day: issue longer ones, \
-             or fewer"
+            "there are {TOKENS_MAX} tokens, with those that expired or were revoked within a day: issue \
+             longer ones, or fewer"
         )));
     }
     Ok(Planned::Change(AccessChange::AddToken(token)))

@@ -192,7 +192,7 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_front_audit_entries" Gauge, Count, []
         "Entries of the audit log that were not trimmed; each front reads the number every minute";
     "turnpike_front_quota_used" Gauge, Count, ["quota"]
-        "Use of a quota that only fills: `plans`, `plan-bytes`, `tables`, `table-bytes`, `consumers`; each front reads it every minute";
+        "Use of a quota: `plans`, `plan-bytes`, `tables`, `table-bytes` and `consumers`, which each front reads every minute; `grants`, `token-keys`, `tokens` and `revoked-certificates` at their last change";
     "turnpike_front_quota_max" Gauge, Count, ["quota"]
         "The limit of `turnpike_front_quota_used`; what would exceed it is refused";
     "turnpike_front_request_retries_total" Counter, Count, []
