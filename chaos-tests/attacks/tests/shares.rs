@@ -88,7 +88,7 @@ pub(crate) async fn fill(site: &mut Site, count: u64) -> Result<()> {
 async fn a_client_with_many_streams_takes_no_more_than_its_share() -> Result<()> {
     let _alone = crate::alone().await;
     let mut site = Site::start().await?;
-    let (url, seconds) = (site.cluster.front(), site.form.pick(4, 60) as u64);
+    let (url, seconds) = (site.cluster.front(), site.form.pick(2, 60) as u64);
     let stops = Arc::new(AtomicBool::new(false));
     let mut streams = JoinSet::new();
     for stream in 1..=12 {
