@@ -2,6 +2,7 @@
 
 use crate::support;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -252,6 +253,19 @@ fn reloaded(servers: &mut [&mut Server], count: usize) {
     }
 }
 
+/// The number of records in pulled lines. Each is in one segment: none was rated twice.
+#[track_caller]
+fn segments_of_records(lines: &str) -> usize {
+    let mut segments = BTreeMap::new();
+    for line in lines.lines().skip(1) {
+        let mut columns = line.split(',');
+        let segment = (columns.next().unwrap(), columns.next().unwrap());
+        let record = columns.nth(1).unwrap();
+        assert_eq!(*segments.entry(record).or_insert(segment), segment, "{record} is rated twice");
+    }
+    segments.len()
+}
+
 #[test]
 fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
     let place = Place::new();
@@ -266,7 +280,9 @@ fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
     place.grant(&address, "spiffe://prod/admin/alice", &roles);
     served(status);
     let load = ["load", "--setup", "--first-account", "1", "--account-count", "100", "--json"];
-    let load = [&load[..], &["--seconds", "30", "--batch", "50", "--window", "2"]].concat();
+    let load =
+        [&load[..], &["--seconds", "40", "--kind", "octets", "--batch", "50", "--window", "2"]]
+            .concat();
     let load = [&load[..], &["--streams", "2", "--front", &address]].concat();
     let load = start(&load, &place.tls("admin-alice"));
     let ca = place.path("ca-2");
@@ -283,6 +299,14 @@ fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
     place.copy("ca-2/ca.crt", "ca.crt");
     reloaded(&mut [&mut a, &mut b, &mut front], 3);
     assert_eq!(status().code, 0);
+    // Certificates alone, again and again.
+    for round in 4..6 {
+        for who in ["node-a", "node-b", "front-f1", "admin-alice"] {
+            done(&["cert", "renew", &place.path(&format!("certs/{who}.crt")), "--ca-dir", &ca]);
+            assert_eq!(status().code, 0, "round {round}, after the renewal of {who}");
+        }
+        reloaded(&mut [&mut a, &mut b, &mut front], round);
+    }
     // New connections between members, too: a new process of node b.
     b.signal("-TERM");
     b.ended();
@@ -294,7 +318,17 @@ fn certificates_and_the_authority_rotate_under_load_without_a_failed_request() {
     assert_eq!(code, Some(0), "{report}");
     let report = &report[report.find('{').unwrap()..=report.rfind('}').unwrap()];
     let report: serde_json::Value = serde_json::from_str(report).unwrap();
-    assert!(report["accepted"].as_u64().unwrap() > 1_000, "{report}");
+    let [accepted, sent] = ["accepted", "sent"].map(|key| report[key].as_u64().unwrap());
+    assert!(accepted > 1_000, "{report}");
+    // A record whose answer was lost is sent again, and is a duplicate then; no other is.
+    let duplicates = report["duplicates"].as_u64().unwrap();
+    assert!(sent == accepted + duplicates && duplicates <= 400, "{report}");
+    // The feed has each record that was acknowledged, once.
+    let consumer = ["access", "grant", "spiffe://prod/admin/alice", "consumer", "--consumer", "c"];
+    let granted = place.command("admin-alice", &address, &consumer);
+    assert_eq!(granted.code, 0, "{}", granted.err);
+    let pulled = place.command("admin-alice", &address, &["pull", "--consumer", "c", "--no-ack"]);
+    assert_eq!(segments_of_records(&pulled.out) as u64, accepted, "{}", pulled.err);
     for server in [&mut a, &mut b, &mut front] {
         assert!(!server.log().contains("was refused"), "{}", server.log());
     }
