@@ -15,7 +15,6 @@ use turnpike_listen::PeerCheck;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::facts::CertificateFacts;
-use super::in_force::CertificateClock;
 use super::uri::{CertificateHolder, CertificateUri};
 
 /// Why a certificate is refused. The other end is not told.
@@ -229,7 +228,8 @@ impl ClientVerifier {
 /// Judges the clients of open connections.
 pub(crate) struct OpenConnections {
     pub(crate) verifier: Arc<ClientVerifier>,
-    pub(crate) clock: CertificateClock,
+    /// The present time.
+    pub(crate) clock: Arc<dyn Fn() -> UnixTime + Send + Sync>,
 }
 
 impl PeerCheck for OpenConnections {
