@@ -41,7 +41,6 @@ async fn kept(to: &str, path: &str, body: Vec<u8>, count: usize) -> Result<Effec
     Ok(Effect::of(format!("{opened} messages of {bytes} bytes, {failed} not taken, {codes:?}")))
 }
 
-#[ignore = "a front does not withstand this yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_takes_no_more_memory_decoded_than_is_reserved_for_it() -> Result<()> {
     let _alone = crate::alone().await;

@@ -17,7 +17,6 @@ async fn held(to: &str, path: &str, count: usize, bytes: &[u8]) -> Result<Effect
     Ok(Effect::of(format!("{opened} requests, {failed} not taken")).keeping(calls))
 }
 
-#[ignore = "a front does not withstand this yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_without_credentials_do_not_use_up_the_room_for_others() -> Result<()> {
     let _alone = crate::alone().await;
@@ -32,7 +31,6 @@ async fn requests_without_credentials_do_not_use_up_the_room_for_others() -> Res
     site.finish().await
 }
 
-#[ignore = "a front does not withstand this yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_on_which_nothing_is_sent_do_not_use_up_the_room_for_others() -> Result<()> {
     let _alone = crate::alone().await;

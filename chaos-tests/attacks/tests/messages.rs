@@ -152,7 +152,6 @@ async fn pages_that_nobody_reads_are_bounded() -> Result<()> {
     site.finish().await
 }
 
-#[ignore = "a front does not withstand this yet: four such pulls take all room for answers"]
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_nobody_reads_do_not_use_up_the_room_for_other_answers() -> Result<()> {
     let _alone = crate::alone().await;
