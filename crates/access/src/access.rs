@@ -17,10 +17,7 @@ use crate::roles::methods::{Allows, MethodRule};
 use crate::roles::role::AccessRole;
 use crate::scope::PermitScope;
 use crate::tables::{AccessSnapshot, Newest};
-use crate::tokens::form::{Claims, TOKEN_CHARS_MAX, verified};
-
-/// A token may be used this long before its first instant, because clocks differ.
-pub(crate) const CLOCK_SKEW_US: i64 = 60_000_000;
+use crate::tokens::form::{CLOCK_SKEW_US, Claims, TOKEN_CHARS_MAX, verified};
 
 /// The settings of access control in one process.
 #[derive(Clone, Debug)]

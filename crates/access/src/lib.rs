@@ -75,4 +75,5 @@ pub use permit::{Guarded, Permit};
 pub use principal::{PresentedCertificate, Principal, SUBJECT_BYTES_MAX, check_subject};
 pub use refusal::{AccessRefusal, Unauthenticated};
 pub use request_layer::RequestIdLayer;
-pub use service::{AccessApi, Recovery};
+pub use service::AccessApi;
+pub use service::recovery::Recovery;

@@ -8,7 +8,7 @@
 //! ```
 
 mod certificates;
-mod recovery;
+pub(crate) mod recovery;
 mod testing;
 
 use std::sync::Arc;
@@ -37,8 +37,6 @@ use crate::audit::{Action, AuditLog, ChangeEnd, Intent};
 use crate::changes::{self, ChangeContext, ChangeRefusal, Planned};
 use crate::permit::Guarded;
 use crate::tokens::form::key_id;
-
-pub use recovery::Recovery;
 
 /// A change is decided again this often if other changes come first.
 const TRIES_MAX: usize = 20;

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use turnpike_store::{AccessChange, AccessTables, AccessToken};
 use turnpike_types::Timestamp;
 
-use super::{ChangeContext, ChangeRefusal};
-use crate::access::CLOCK_SKEW_US;
+use super::context::{ChangeContext, ChangeRefusal};
 use crate::roles::role::AccessRole;
+use crate::tokens::form::CLOCK_SKEW_US;
 
 /// An administrator whose token ends earlier does not count as one that remains: there would be no
 /// time to issue the next token.

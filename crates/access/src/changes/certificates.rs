@@ -2,7 +2,8 @@
 
 use turnpike_store::{AccessChange, RevokedCertificate};
 
-use super::{ChangeContext, ChangeRefusal, Planned, REVOKED_CERTIFICATES_MAX, administrators};
+use super::administrators;
+use super::context::{ChangeContext, ChangeRefusal, Planned, REVOKED_CERTIFICATES_MAX};
 use crate::principal::{check_cluster, parsed_uri};
 
 /// The most hexadecimal digits of a serial number: certificates have at most 20 bytes.

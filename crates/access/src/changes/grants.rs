@@ -4,9 +4,10 @@ use turnpike_proto::access::v1::{AccountSpan, GrantRequest, RevokeRequest};
 use turnpike_store::{AccessChange, AccessGrant};
 use turnpike_types::{AccountRange, Timestamp, limits};
 
-use super::{
+use super::administrators;
+use super::context::{
     ChangeContext, ChangeRefusal, GRANT_KEPT_DAYS, GRANT_ROWS_MAX, GRANTS_MAX, GRANTS_OF_ONE_MAX,
-    Planned, SOURCES_MAX, administrators, is_in_force,
+    Planned, SOURCES_MAX, is_in_force,
 };
 use crate::principal::check_pattern;
 use crate::roles::role::AccessRole;

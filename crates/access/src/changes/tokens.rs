@@ -5,9 +5,9 @@ use turnpike_proto::access::v1::revoke_token_request::Which;
 use turnpike_store::{AccessChange, AccessKey, AccessToken};
 use turnpike_types::Timestamp;
 
-use super::{
-    ChangeContext, ChangeRefusal, DAY_US, KEYS_MAX, Planned, TOKEN_DAYS_MAX, TOKENS_MAX,
-    administrators, forget,
+use super::administrators;
+use super::context::{
+    ChangeContext, ChangeRefusal, DAY_US, KEYS_MAX, Planned, TOKEN_DAYS_MAX, TOKENS_MAX, forget,
 };
 use crate::principal::check_subject;
 use crate::tokens::form::key_id;

@@ -20,6 +20,8 @@ use turnpike_types::Timestamp;
 use crate::principal::{SUBJECT_BYTES_MAX, check_subject};
 use crate::refusal::Unauthenticated;
 
+/// A token may be used this long before its first instant, because clocks differ.
+pub(crate) const CLOCK_SKEW_US: i64 = 60_000_000;
 /// The first characters of a token. Another form gets another number.
 pub const PREFIX: &str = "tpt1.";
 /// The most bytes of a cluster's name.

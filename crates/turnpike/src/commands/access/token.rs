@@ -23,8 +23,8 @@ use crate::{ui, values};
 
 const EXAMPLES: &str = "\
 A token is for the principal token:NAME. What it may do is granted to this principal, before or
-after the token is issued. Keep the token secret: its holder may do the same. --output makes a file that
-only its owner can read; --token-file refuses a file that others can read.
+after the token is issued. Keep the token secret: its holder may do the same. --output makes a file
+that only its owner can read; --token-file refuses a file that others can read.
 
 Examples:
   turnpike access token issue billing --key-file turnpike.key --for 12h --output billing.token
