@@ -12,7 +12,10 @@ tokio::task_local! {
 
 /// The client of the present task; [`ClientKey::NONE`] for work that no client asked for.
 pub fn current() -> ClientKey {
-    CURRENT.try_with(|client| *client).ok().unwrap_or(ClientKey::NONE)
+    match CURRENT.try_with(|client| *client) {
+        Ok(client) => client,
+        Err(_outside_of_a_request) => ClientKey::NONE,
+    }
 }
 
 /// `work`, for a request of `client`.

@@ -10,7 +10,8 @@ const KINDS: [&str; 2] = ["node", "front"];
 const EXPOSURE_MAX: &str = "20";
 
 fn unit(kind: &str) -> String {
-    std::fs::read_to_string(file(&format!("../../cluster/systemd/turnpike-{kind}.service"))).unwrap()
+    std::fs::read_to_string(file(&format!("../../cluster/systemd/turnpike-{kind}.service")))
+        .unwrap()
 }
 
 /// The settings of a unit. Of a repeated key, the last value.
