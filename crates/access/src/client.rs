@@ -14,8 +14,7 @@ tokio::task_local! {
 pub fn current() -> ClientKey {
     match CURRENT.try_with(|client| *client) {
         Ok(client) => client,
-        // The task works on no request.
-        Err(_) => ClientKey::NONE,
+        Err(_outside_of_a_request) => ClientKey::NONE,
     }
 }
 
