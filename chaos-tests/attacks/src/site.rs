@@ -162,27 +162,6 @@ impl Site {
         name: &str,
         attack: impl Future<Output = Result<Effect>>,
     ) -> Result<()> {
-        self.watch(name, attack, true).await
-    }
-
-    /// As [`Self::withstands`], but the other client may have to wait until the attack is over.
-    ///
-    /// # Errors
-    /// The attack had no effect, or a process ended or used too much memory.
-    pub async fn survives(
-        &mut self,
-        name: &str,
-        attack: impl Future<Output = Result<Effect>>,
-    ) -> Result<()> {
-        self.watch(name, attack, false).await
-    }
-
-    async fn watch(
-        &mut self,
-        name: &str,
-        attack: impl Future<Output = Result<Effect>>,
-        serves: bool,
-    ) -> Result<()> {
         for process in PROCESSES {
             forget_peak(self.cluster.pid(process)?)?;
         }
@@ -192,10 +171,8 @@ impl Site {
         let began = Instant::now();
         let effect = attack.await.with_context(|| name.to_owned());
         let effect = effect.map_err(|error| error.context(self.ends()))?;
-        if serves {
-            let served = bystander.served(SERVED_WITHIN).await;
-            served.with_context(|| format!("{name}: {}", effect.what))?;
-        }
+        let served = bystander.served(SERVED_WITHIN).await;
+        served.with_context(|| format!("{name}: {}", effect.what))?;
         tokio::time::sleep((began + self.hold()).saturating_duration_since(Instant::now())).await;
         let alive = self.most_used(name)?;
         let (attacked, requests) = bystander.p99().with_context(|| name.to_owned())?;
@@ -209,9 +186,7 @@ impl Site {
         );
         let now = self.owners().await?;
         ensure!(now == owners, "{name}: owners {owners:?} became {now:?}\n{}", self.ends());
-        if serves {
-            self.form.check(self.alone, attacked).with_context(|| name.to_owned())?;
-        }
+        self.form.check(self.alone, attacked).with_context(|| name.to_owned())?;
         self.bystander = Some(bystander);
         Ok(())
     }

@@ -143,16 +143,6 @@ async fn with_output() -> Result<Site> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_that_nobody_reads_are_bounded() -> Result<()> {
-    let _alone = crate::alone().await;
-    let mut site = with_output().await?;
-    let (front, count) = (site.front(), site.form.pick(40, 100));
-    let attack = unread_pulls(&front, count);
-    site.survives("W3 pulls with window 0", attack).await?;
-    site.finish().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pages_that_nobody_reads_do_not_use_up_the_room_for_other_answers() -> Result<()> {
     let _alone = crate::alone().await;
     let mut site = with_output().await?;

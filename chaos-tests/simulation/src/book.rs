@@ -65,6 +65,8 @@ pub struct Book {
     /// The account of the last acknowledged record, where an outdated answer to a read is most
     /// likely.
     pub last: u64,
+    /// The number of acknowledged batches of each client, by its name.
+    pub done: BTreeMap<String, u64>,
     /// The number of times that clients sent unanswered batches again.
     pub resent: u64,
     /// Number of changes of bindings that were answered.

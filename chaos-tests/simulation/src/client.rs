@@ -294,6 +294,7 @@ impl Sender<'_> {
 
     fn write_down(&self, number: usize, ack: &BatchAck) {
         let mut book = open(&self.client.book);
+        *book.done.entry(self.client.name.clone()).or_default() += 1;
         let mut accepted = 0;
         for (index, (record, kind)) in (0u32..).zip(&self.batches[number].records) {
             let exception = ack.exceptions.iter().find(|result| result.index == index);

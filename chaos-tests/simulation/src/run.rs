@@ -35,8 +35,10 @@ const BEGIN_US: i64 = 1_777_593_600_000_000;
 const OCTETS: &str = include_str!("../../tests/octets.xml");
 /// The time limit for the start of the cluster, without faults.
 const SET_UP_US: u64 = 10_000_000;
-/// The time limit of I7, from the last repair to the last acknowledgement.
+/// The time limit of I7: the longest wait of a client for an acknowledgement after the last repair.
 const HEALED_US: u64 = 5_000_000;
+/// Within this many times `HEALED_US` clients send what waited during faults.
+const BACKLOG_TIMES: u32 = 3;
 /// The time limit for the changes of bindings at the end of a run, and for rating the records that
 /// are suspended until then. A front may use a cached look-up of an identity for the suspicion
 /// time, so each change is in force only after that time.
@@ -136,11 +138,11 @@ impl SimulatedRun {
         self.chaos(self.now_us + chaos_us)?;
         self.heal()?;
         let healed_at = self.now_us;
-        let done = self.until_clients_end(HEALED_US)?;
+        let done = self.until_all_is_acknowledged()?;
         *healed = Duration::from_micros(self.now_us - healed_at);
         self.run_log.log(&format!("all acknowledged, {healed:?} after the last repair"));
         self.no_violations()?;
-        ensure!(done, "I7: not all records are acknowledged within 5 s after the last repair");
+        ensure!(done, "I7: a client is not served for 5 s after the last repair");
         self.settle_wandering()?;
         self.audit()?;
         self.no_violations()?;
@@ -375,6 +377,24 @@ impl SimulatedRun {
                 return Ok(true);
             }
             self.tick()?;
+        }
+        Ok(false)
+    }
+
+    /// Runs until all clients have ended. A client whose batches waited through all faults may have
+    /// more of them than the cluster takes in five seconds. Returns `false` if a client gets no
+    /// acknowledgement within five seconds (I7), or has not ended after `BACKLOG_TIMES` as long.
+    fn until_all_is_acknowledged(&mut self) -> Result<bool> {
+        for _ in 0..BACKLOG_TIMES {
+            let before = open(&self.book).done.clone();
+            if self.until_clients_end(HEALED_US)? {
+                return Ok(true);
+            }
+            let after = open(&self.book).done.clone();
+            let mut clients = self.clients.iter();
+            if !clients.all(|(name, at)| at.has_ended() || after.get(name) > before.get(name)) {
+                return Ok(false);
+            }
         }
         Ok(false)
     }
