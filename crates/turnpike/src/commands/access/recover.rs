@@ -24,9 +24,10 @@ use crate::{ui, values};
 pub(super) const EXAMPLES: &str = "\
 For the case that no administrator can make changes any more: the last token expired, or its file or
 the key is lost. Registers a key and a token in the shared database, and grants the role admin to
-token:NAME. The database's role must be permitted to change access control, as turnpike_front is. Each
-change is in the audit log, as made by the user of this machine. Fronts follow within seconds. Afterwards
-look at the grants, tokens and keys, and revoke what was lost.
+token:NAME. If this is the first grant, it switches access control on, for good. The database's
+role must be permitted to change access control, as turnpike_front is. Each change is in the audit
+log, as made by the user of this machine. Fronts follow within seconds. Afterwards look at the
+grants, tokens and keys, and revoke what was lost.
 
 Examples:
   turnpike access recover rescue --key-file rescue.key --output rescue.token \\
@@ -86,6 +87,7 @@ pub(super) async fn run(settings: RecoverSettings) -> anyhow::Result<Finish> {
     let RecoverSettings { subject, key_file, output, within, cluster, database } = settings;
     // The database is opened first, so that no file is made for one that does not answer.
     let database = database::open(&database).await?;
+    let before = database.access(None).await.context("access control can't be read")?;
     let key = key(&key_file)?;
     let file = NewTokenFile::create(&output)?;
     let public_key = key.public_key().map_err(|why| anyhow!(why))?;
@@ -115,6 +117,11 @@ pub(super) async fn run(settings: RecoverSettings) -> anyhow::Result<Finish> {
         output.display(),
         values::show_instant(claims.expires.micros())
     ))?;
+    if before.enabled.is_none() {
+        ui::print_stderr(
+            "this was the first grant: access control is on, for all fronts and for good",
+        );
+    }
     Ok(Finish::Done)
 }
 
