@@ -46,7 +46,7 @@ pub struct Guard<S> {
     inner: S,
 }
 
-/// Assigns a request that needs a role to the client who sends it: the transport gives each client
+/// Assigns a request that needs a role to its client: the transport gives each client
 /// its share. Without a transport there is nothing to assign.
 fn assign(permit: &Permit, actor: &Actor, extensions: &Extensions) -> Result<(), Status> {
     let Some(room) = extensions.get::<RequestRoom>() else { return Ok(()) };

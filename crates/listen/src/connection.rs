@@ -40,7 +40,7 @@ const HTTP2: &[u8] = b"h2";
 /// The first byte of a TLS handshake (RFC 8446, 5.1). HTTP/2 without TLS begins with `P`.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The log lines that everybody who connects can cause.
+/// The log lines that any client which connects can cause.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionLines {
     handshake: SparseLine,

@@ -20,7 +20,7 @@
 //!  evictions.rs  what is given up to make room     memory.rs   the default size of the budget
 //!  config.rs     limits and deadlines              peer.rs     who sent a request
 //!  refusal.rs    "try again in a second"           locking.rs  mutexes after a panic
-//!  sparse.rs     log lines that everybody can cause
+//!  sparse.rs     log lines that any client can cause
 //! ```
 //!
 //! Invariants:

@@ -1,4 +1,4 @@
-//! Log lines that everybody who connects can cause: one a minute of each kind, with the number of those
+//! Log lines that any client which connects can cause: one a minute of each kind, with the number of those
 //! left out.
 
 use std::sync::Mutex;

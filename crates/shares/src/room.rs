@@ -22,7 +22,7 @@ pub struct Shares {
     state: Mutex<State>,
 }
 
-/// Who holds room: a client, for one partition or for any purpose.
+/// The holder of room: a client, for one partition or for any purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     client: ClientKey,

@@ -67,7 +67,7 @@ pub(crate) enum RequestOrigin {
     Relayed,
 }
 
-/// Who asks: the path by which the request came, and the client that is responsible for it.
+/// The asker: the path by which the request came, and the client that is responsible for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) origin: RequestOrigin,

@@ -63,7 +63,7 @@ enum SubBatchState {
     Relayed(Streaming<SubBatchAnswer>),
 }
 
-/// Who asks, from the metadata of the call.
+/// The asker, from the metadata of the call.
 fn asker_of<T>(call: &Call<T>) -> Asker {
     let client = call.metadata().get(CLIENT).and_then(|key| key.to_str().ok()?.parse().ok());
     Asker { origin: origin_of(call), client: client.map_or(ClientKey::NONE, ClientKey) }
