@@ -152,6 +152,23 @@ fn an_export_that_was_cut_is_found() {
     assert_eq!(run(&["audit", "verify", "--file", &export]).code, 0);
 }
 
+/// A file without line breaks is read up to the length of a line, and a file of empty lines does not fill
+/// the memory with faults.
+#[test]
+fn an_export_that_never_ends_is_refused() {
+    let long = run(&["audit", "verify", "--file", "/dev/zero"]);
+    assert_eq!(long.code, 1, "{}{}", long.out, long.err);
+    assert!(long.err.contains("/dev/zero line 1 has more than "), "{}", long.err);
+
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.jsonl");
+    std::fs::write(&empty, "\n".repeat(100_000)).unwrap();
+    let empty = run(&["audit", "verify", "--file", &empty.display().to_string()]);
+    assert_eq!(empty.code, 1, "{}", empty.out);
+    assert!(empty.err.lines().count() < 200, "{} lines", empty.err.lines().count());
+    assert!(empty.err.contains("100001 faults"), "{}", empty.err);
+}
+
 /// The id that a command prints with an error is the one of the server's log and of the audit log.
 #[test]
 fn an_error_names_the_id_of_its_request() {

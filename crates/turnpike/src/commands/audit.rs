@@ -286,10 +286,10 @@ async fn verify(client: &ClientSettings, anchor: Option<Anchor>) -> anyhow::Resu
 fn verify_file(path: &Path, anchor: Option<Anchor>) -> anyhow::Result<Finish> {
     let mut verifier = Verifier::new(anchor);
     let faults = export_file::read(path, |row| verifier.row(row))?;
-    faults.iter().for_each(ui::print_stderr);
+    faults.named.iter().for_each(ui::print_stderr);
     let done = report(&verifier.finish(None, true));
-    if !faults.is_empty() {
-        bail!("{} is no whole export, or was changed: {} faults", path.display(), faults.len());
+    if faults.count > 0 {
+        bail!("{} is no whole export, or was changed: {} faults", path.display(), faults.count);
     }
     done
 }
@@ -350,7 +350,7 @@ async fn trim_exported(url: &str, exported: &Path) -> anyhow::Result<Finish> {
         ends = [ends[1], hash.map(|hash| Anchor { sequence: row.sequence, hash: *hash })];
     })?;
     let found = verifier.finish(None, true);
-    if !faults.is_empty() || found.faults_count > 0 {
+    if faults.count > 0 || found.faults_count > 0 {
         bail!(
             "{} is no unbroken export: nothing was trimmed; `turnpike audit verify --file` says why",
             exported.display()
