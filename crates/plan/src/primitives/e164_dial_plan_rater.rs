@@ -227,13 +227,13 @@ impl E164DialPlanRater {
             .try_fold(0i128, |sum, span| sum.checked_add(span.count()?))
             .ok_or(SuspenseReason::Overflow)?;
         let row = self.row(run)?;
-        if row.per.unit != self.unit {
-            let (prefix, per) = (&row.prefix, &row.per_text);
+        if row.per.value.unit != self.unit {
+            let (prefix, per) = (row.prefix, &row.per.text);
             let flows = plural(self.unit);
             let about = format_args!("prefix {prefix} is priced per {per}, and {flows} come in");
             return Err(run.refuse(SuspenseReason::MissingInput, about));
         }
-        let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
+        let (amount, setup) = self.amounts(&row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
         run.book(self.out, ChargeLine { quantity, row: of_row, ..line })?;
@@ -246,7 +246,7 @@ impl E164DialPlanRater {
     }
 
     /// The row of the dial plan for the called number.
-    fn row<'a>(&self, run: &mut Evaluation<'a>) -> Result<&'a DialRow, SuspenseReason> {
+    fn row<'a>(&self, run: &mut Evaluation<'a>) -> Result<DialRow<'a>, SuspenseReason> {
         let table = run.table(self.table)?;
         let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
         let number = run.attribute(&self.number)?.ok_or_else(|| run.lacks(&self.number))?;
@@ -262,7 +262,7 @@ impl E164DialPlanRater {
         match (row, service) {
             (Some(row), None) => Ok(row),
             // A service number must be equal to a prefix of the dial plan.
-            (Some(row), Some(_)) if *row.prefix == *digits.as_str() => Ok(row),
+            (Some(row), Some(_)) if row.prefix.is(digits.as_str()) => Ok(row),
             (_, Some(fault)) => Err(self.bad(run, number, fault)),
             (None, None) => {
                 let about = format_args!("+{}", digits.as_str());
@@ -278,10 +278,10 @@ impl E164DialPlanRater {
     }
 
     /// The price of the units, and the setup fee if the row has one; `None` on overflow.
-    fn amounts(&self, row: &DialRow, quantity: i128) -> Option<(Money, Option<Money>)> {
-        let units = Price::new(row.price, row.per.base, self.digits)?.of(quantity)?;
+    fn amounts(&self, row: &DialRow<'_>, quantity: i128) -> Option<(Money, Option<Money>)> {
+        let units = Price::new(row.price.value, row.per.value.base, self.digits)?.of(quantity)?;
         let setup = match row.setup {
-            Some(fee) => Some(fixed(fee, self.digits)?),
+            Some(fee) => Some(fixed(fee.value, self.digits)?),
             None => None,
         };
         Some((units, setup))

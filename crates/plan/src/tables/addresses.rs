@@ -89,7 +89,7 @@ fn bits(address: IpAddr) -> u128 {
 type Placed = (IpNet, u32, u32);
 
 /// The rows in the order of reading.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
     networks: Vec<Placed>,
     locations: HashMap<Box<str>, u32>,
@@ -98,6 +98,10 @@ pub(super) struct Rows {
 impl Kind for Rows {
     const COLUMNS: &'static [Column] = &[required("network"), required("location")];
     type Content = Addresses;
+
+    fn with_room_for(rows: usize) -> Self {
+        Self { networks: Vec::with_capacity(rows), locations: HashMap::new() }
+    }
 
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let network = row.read(NETWORK, network)?;

@@ -49,13 +49,17 @@ impl ExchangeRates {
 }
 
 /// The rows in the order of reading, each with its line in the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows(Vec<(RateRow, u32)>);
 
 impl Kind for Rows {
     const COLUMNS: &'static [Column] =
         &[required("from"), required("to"), required("rate"), optional("since")];
     type Content = ExchangeRates;
+
+    fn with_room_for(rows: usize) -> Self {
+        Self(Vec::with_capacity(rows))
+    }
 
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let currency: fn(&str) -> Result<Currency, String> = match row.is_published {

@@ -58,12 +58,16 @@ impl Holidays {
 }
 
 /// The rows in the order of reading, each with its line in the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows(Vec<(Box<str>, SpecialDay, u32)>);
 
 impl Kind for Rows {
     const COLUMNS: &'static [Column] = &[required("date"), required("name"), optional("place")];
     type Content = Holidays;
+
+    fn with_room_for(rows: usize) -> Self {
+        Self(Vec::with_capacity(rows))
+    }
 
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let day = row.read(DATE, SpecialDay::parse)?;

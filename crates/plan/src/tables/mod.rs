@@ -5,12 +5,14 @@
 //!  text
 //!    |  head.rs      the first line: id, kind, version, start
 //!    |  rows.rs      reads CSV rows with their lines and columns
+//!    |  contents.rs  the content of rows, which is hashed
 //!    |  dial_plan.rs  tax.rs  holidays.rs  exchange_rates.rs  addresses.rs
 //!    v               one file per kind: its columns, its checks, its look-up
 //!  Table             immutable; can be shared in an Arc
 //!
 //!  number.rs  converts telephone numbers to E.164; countries.rs checks their lengths
 //!  place.rs   nested places
+//!  distinct.rs  keeps equal texts once
 //! ```
 //!
 //! Invariants:
@@ -21,8 +23,10 @@
 //! - No look-up allocates memory, except for a list of more than four taxes.
 
 mod addresses;
+mod contents;
 mod countries;
 mod dial_plan;
+mod distinct;
 mod errors;
 mod exchange_rates;
 mod head;
@@ -115,16 +119,15 @@ fn fill<K: Kind>(
     content: fn(K::Content) -> Content,
     faults: &mut Faults,
 ) -> Option<Table> {
-    let (kind, mut canonical) = rows::read::<K>(text, TABLE_ROWS_MAX, faults)?;
-    let built = kind.finish(faults);
-    canonical.sort_unstable();
+    let (kind, contents) = rows::read::<K>(text, TABLE_ROWS_MAX, faults)?;
     let mut hasher = head.hasher();
-    for row in &canonical {
-        hasher.update(row);
-    }
+    contents.hash(&mut hasher);
+    let rows = contents.len();
+    drop(contents);
+    let built = kind.finish(faults);
     Some(Table {
         head,
-        rows: canonical.len(),
+        rows,
         content_hash: *hasher.finalize().as_bytes(),
         content: content(built),
         warnings: Vec::new(),

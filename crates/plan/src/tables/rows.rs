@@ -6,6 +6,7 @@
 
 use turnpike_types::{CsvLine, CsvLineError};
 
+use super::contents::RowContents;
 use super::errors::{TableError, TableErrors};
 use crate::language::nearest::hint;
 
@@ -30,11 +31,14 @@ pub(super) const fn optional(name: &'static str) -> Column {
 }
 
 /// A kind of table, as a reader of its rows.
-pub(super) trait Kind: Default {
+pub(super) trait Kind: Sized {
     /// The columns of this kind.
     const COLUMNS: &'static [Column];
     /// The result of reading the rows.
     type Content;
+
+    /// No rows yet, and room for this number.
+    fn with_room_for(rows: usize) -> Self;
 
     /// Reads a row. Returns the rank of the row among the rows whose order is part of the content;
     /// 0 if the order is not part of the content.
@@ -104,16 +108,6 @@ impl Row<'_> {
         }
         Ok(())
     }
-
-    /// The canonical form of the row, which is hashed.
-    fn canonical(&self, rank: u32) -> Box<[u8]> {
-        let mut bytes = Vec::new();
-        for at in 0..self.columns.len() {
-            hash_text(self.cell(at), &mut bytes);
-        }
-        bytes.extend_from_slice(&rank.to_le_bytes());
-        bytes.into()
-    }
 }
 
 /// Appends a text after its length, so that different lists of texts never give the same bytes.
@@ -122,13 +116,13 @@ pub(super) fn hash_text(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Reads all rows, and returns their canonical forms. Returns `None`, with a fault, if the header
+/// Reads all rows, and returns their content. Returns `None`, with a fault, if the header
 /// is unusable, if there are no rows or more than `rows_max`, or after too many errors.
 pub(super) fn read<K: Kind>(
     text: &str,
     rows_max: usize,
     faults: &mut Faults,
-) -> Option<(K, Vec<Box<[u8]>>)> {
+) -> Option<(K, RowContents)> {
     let mut lines = Lines::of(text, faults.is_published);
     let mut cells = CsvLine::default();
     let first = lines.next(&mut cells);
@@ -147,7 +141,10 @@ pub(super) fn read<K: Kind>(
             return None;
         }
     };
-    let (mut kind, mut canonical, mut any) = (K::default(), Vec::new(), false);
+    let rows = rows_possible(text, K::COLUMNS).min(rows_max);
+    let mut kind = K::with_room_for(rows);
+    let mut contents = RowContents::with_room_for(rows, text.len(), K::COLUMNS.len());
+    let mut any = false;
     while let Some(next) = lines.next(&mut cells) {
         any = true;
         let read = next.and_then(|line| {
@@ -156,7 +153,7 @@ pub(super) fn read<K: Kind>(
                 Row { line, columns: K::COLUMNS, cells: &cells, places: &places, is_published };
             let taken = row.check().and_then(|()| kind.take(&row));
             let rank = taken.map_err(|message| TableError { line, message })?;
-            canonical.push(row.canonical(rank));
+            contents.push((0..K::COLUMNS.len()).map(|column| row.cell(column)), rank);
             Ok(())
         });
         if let Err(error) = read {
@@ -165,7 +162,7 @@ pub(super) fn read<K: Kind>(
                 return None;
             }
         }
-        if canonical.len() > rows_max {
+        if contents.len() > rows_max {
             let message = format!("more than {rows_max} rows: split the table");
             faults.error(lines.line, message);
             return None;
@@ -175,7 +172,15 @@ pub(super) fn read<K: Kind>(
         faults.error(lines.line, "no rows: write at least one row after the header");
         return None;
     }
-    Some((kind, canonical))
+    Some((kind, contents))
+}
+
+/// The number of rows that a text can have at most: each has a line break, and a byte and a separator
+/// for each required column.
+fn rows_possible(text: &str, columns: &[Column]) -> usize {
+    let lines = text.bytes().filter(|&byte| byte == b'\n').count();
+    let required = columns.iter().filter(|column| column.required).count();
+    lines.min(text.len() / (2 * required).max(1))
 }
 
 /// The index of each column in the file, from the header.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 use turnpike_types::Must;
 
+use super::distinct::Distinct;
 use super::place;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
 use crate::language::measure::Decimal;
@@ -23,13 +25,13 @@ const COMPOUND: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaxRow {
     /// The place, outermost name first: `US/CA/Los Angeles`.
-    pub(crate) place: Box<str>,
-    pub(crate) tax: Box<str>,
+    pub(crate) place: Arc<str>,
+    pub(crate) tax: Arc<str>,
     /// The rate in percent, from 0 to 1000.
     pub(crate) rate: Decimal,
-    pub(crate) rate_text: Box<str>,
+    pub(crate) rate_text: Arc<str>,
     /// The category of charges; empty for every category.
-    pub(crate) category: Box<str>,
+    pub(crate) category: Arc<str>,
     /// Whether the tax applies to the net amount plus the taxes before it, not to the net amount
     /// only.
     pub(crate) compound: bool,
@@ -42,7 +44,7 @@ pub(crate) struct TaxRow {
 #[derive(Debug)]
 pub(crate) struct TaxTable {
     rows: Vec<TaxRow>,
-    places: HashMap<Box<str>, Range<usize>>,
+    places: HashMap<Arc<str>, Range<usize>>,
 }
 
 impl TaxTable {
@@ -65,10 +67,11 @@ impl TaxTable {
 
 /// The rows in the order of reading, each with its line, and the number of rows of each place so
 /// far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
     rows: Vec<(TaxRow, u32)>,
-    ranks: HashMap<Box<str>, u32>,
+    texts: Distinct<()>,
+    ranks: HashMap<Arc<str>, u32>,
 }
 
 impl Kind for Rows {
@@ -81,17 +84,22 @@ impl Kind for Rows {
     ];
     type Content = TaxTable;
 
+    fn with_room_for(rows: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), texts: Distinct::default(), ranks: HashMap::new() }
+    }
+
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
+        let place = row.read(PLACE, place::check)?;
         let read = TaxRow {
-            place: row.read(PLACE, place::check)?,
-            tax: row.cell(TAX).into(),
+            place: self.texts.shared(&place),
+            tax: self.texts.shared(row.cell(TAX)),
             rate: row.read(RATE, rate)?,
-            rate_text: row.cell(RATE).into(),
-            category: row.cell(CATEGORY).into(),
+            rate_text: self.texts.shared(row.cell(RATE)),
+            category: self.texts.shared(row.cell(CATEGORY)),
             compound: row.read_optional(COMPOUND, yes_or_no)?.unwrap_or(false),
             index: 0,
         };
-        let next = self.ranks.entry(read.place.clone()).or_default();
+        let next = self.ranks.entry(Arc::clone(&read.place)).or_default();
         let rank = *next;
         *next = next.saturating_add(1);
         self.rows.push((read, row.line));
@@ -103,10 +111,9 @@ impl Kind for Rows {
         lined.sort_by(|(a, a_line), (b, b_line)| {
             (&a.place, &a.tax, &a.category, a_line).cmp(&(&b.place, &b.tax, &b.category, b_line))
         });
-        let tax = |row: &TaxRow| (row.place.clone(), row.tax.clone(), row.category.clone());
         faults.refuse_doubles(
             &lined,
-            |(a, _), (b, _)| tax(a) == tax(b),
+            |(a, _), (b, _)| (&a.place, &a.tax, &a.category) == (&b.place, &b.tax, &b.category),
             |&(_, line)| line,
             |(row, _)| described(row),
         );
@@ -114,7 +121,7 @@ impl Kind for Rows {
         lined.sort_by(|(a, a_line), (b, b_line)| (&a.place, a_line).cmp(&(&b.place, b_line)));
         let mut table = TaxTable { rows: Vec::with_capacity(lined.len()), places: HashMap::new() };
         for (at, (row, _)) in lined.into_iter().enumerate() {
-            let range = table.places.entry(row.place.clone()).or_insert(at..at);
+            let range = table.places.entry(Arc::clone(&row.place)).or_insert(at..at);
             range.end = at + 1;
             let index = u32::try_from(at).must("a table has fewer than 2^32 rows");
             table.rows.push(TaxRow { index, ..row });

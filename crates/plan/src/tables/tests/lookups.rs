@@ -86,7 +86,7 @@ fn the_hash_follows_content_and_not_the_order_of_rows() {
 fn the_longest_prefix_wins() {
     let table = table(TableKind::DialPlan, SAMPLES[0].1);
     let plan = table.dial_plan().unwrap();
-    let destination = |digits: &str| plan.longest(digits).map(|row| &*row.destination);
+    let destination = |digits: &str| plan.longest(digits).map(|row| row.destination);
     assert_eq!(destination("12125550100"), Some("US, Canada"));
     assert_eq!(destination("442079460000"), Some("London"));
     assert_eq!(destination("447700900000"), Some("mobile \"M\""));
@@ -96,12 +96,14 @@ fn the_longest_prefix_wins() {
         assert_eq!(destination(none), None, "{none}");
     }
     let britain = plan.longest("44").unwrap();
-    assert_eq!(britain.price, Decimal { digits: 3, scale: 2 });
-    assert_eq!((britain.per.base, britain.per.unit), (60_000_000, Unit::Microsecond));
-    assert_eq!(britain.setup, Some(Decimal { digits: 1, scale: 1 }));
-    let texts = (&*britain.price_text, &*britain.per_text, britain.setup_text.as_deref());
-    assert_eq!(texts, ("0.03", "1 min", Some("0.10")));
-    assert_eq!((britain.index, plan.longest("447").unwrap().per.unit), (1, Unit::One));
+    let (price, per, setup) = (britain.price, britain.per, britain.setup.unwrap());
+    assert_eq!(price.value, Decimal { digits: 3, scale: 2 });
+    assert_eq!((per.value.base, per.value.unit), (60_000_000, Unit::Microsecond));
+    assert_eq!(setup.value, Decimal { digits: 1, scale: 1 });
+    assert_eq!((&*price.text, &*per.text, &*setup.text), ("0.03", "1 min", "0.10"));
+    assert_eq!((britain.index, britain.prefix.to_string().as_str()), (1, "44"));
+    assert!(britain.prefix.is("44") && !britain.prefix.is("4") && !britain.prefix.is("440"));
+    assert_eq!(plan.longest("447").unwrap().per.value.unit, Unit::One);
 }
 
 /// docs/plan-semantics.md sections 3 and 8: a place has the taxes of all places that contain it,
