@@ -7,60 +7,44 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use turnpike_plan::{Plan, Table};
 use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
 
 use crate::FrontError;
+use crate::services::catalogue::checks::CheckPermit;
 use crate::services::catalogue::versions::message;
 
 /// The time limit for the examples of one plan. They usually take milliseconds.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the examples of one plan at a time, because they compete with ingestion for processor time.
-pub(crate) struct Examples {
-    one_at_a_time: Arc<Semaphore>,
-}
-
-impl Default for Examples {
-    fn default() -> Self {
-        Self { one_at_a_time: Arc::new(Semaphore::new(1)) }
+/// Runs the examples and returns one line of text for each. Fails when an example gives another result.
+pub(crate) async fn run(
+    plan: Plan,
+    files: BTreeMap<String, Bytes>,
+    tables: Vec<Arc<Table>>,
+    permit: CheckPermit,
+) -> Result<Vec<String>, FrontError> {
+    if plan.examples().is_empty() {
+        return Ok(Vec::new());
     }
-}
-
-impl Examples {
-    /// Runs the examples and returns one line of text for each. Fails when an example gives another
-    /// result.
-    pub(crate) async fn run(
-        &self,
-        plan: Plan,
-        files: BTreeMap<String, Bytes>,
-        tables: Vec<Arc<Table>>,
-    ) -> Result<Vec<String>, FrontError> {
-        if plan.examples().is_empty() {
-            return Ok(Vec::new());
+    let name = format!("plan {} version {}", plan.id(), plan.version());
+    // Dropped when this call ends for any reason, so that an abandoned run stops.
+    let stop = StopOnDrop::default();
+    let stopped = Arc::clone(&stop.0);
+    let running = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let file = |name: &str| files.get(name).map(|bytes| bytes.to_vec());
+        let stop = || stopped.load(Ordering::Relaxed);
+        run_examples(&plan, &Inputs::new(&file).with_tables(&tables).stopping_when(&stop))
+    });
+    match tokio::time::timeout(TIME_MAX, running).await {
+        Ok(Ok(report)) => judge(&name, &report),
+        Ok(Err(error)) => {
+            Err(FrontError::Invalid(format!("{name}: its examples could not be run: {error}")))
         }
-        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
-        let permit = permit.map_err(|_| FrontError::ShuttingDown)?;
-        let name = format!("plan {} version {}", plan.id(), plan.version());
-        // Dropped when this call ends for any reason, so that an abandoned run stops.
-        let stop = StopOnDrop::default();
-        let stopped = Arc::clone(&stop.0);
-        let running = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let file = |name: &str| files.get(name).map(|bytes| bytes.to_vec());
-            let stop = || stopped.load(Ordering::Relaxed);
-            run_examples(&plan, &Inputs::new(&file).with_tables(&tables).stopping_when(&stop))
-        });
-        match tokio::time::timeout(TIME_MAX, running).await {
-            Ok(Ok(report)) => judge(&name, &report),
-            Ok(Err(error)) => {
-                Err(FrontError::Invalid(format!("{name}: its examples could not be run: {error}")))
-            }
-            Err(_) => Err(FrontError::Invalid(format!(
-                "{name}: its examples take longer than {TIME_MAX:?}; give them less usage"
-            ))),
-        }
+        Err(_) => Err(FrontError::Invalid(format!(
+            "{name}: its examples take longer than {TIME_MAX:?}; give them less usage"
+        ))),
     }
 }
 

@@ -18,19 +18,20 @@ use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::services::catalogue::examples::Examples;
+use crate::services::catalogue::checks::Checks;
+use crate::services::catalogue::examples;
 use crate::services::catalogue::tables;
 use crate::services::catalogue::versions::{self, Published, hexadecimal, message};
 
 /// The gRPC service `PlanService`.
 pub struct Plans {
     core: Arc<Core>,
-    examples: Examples,
+    checks: Checks,
 }
 
 impl Plans {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, examples: Examples::default() }
+        Self { core, checks: Checks::default() }
     }
 
     async fn publish_xml(
@@ -51,8 +52,9 @@ impl Plans {
             Vec::new()
         } else {
             warnings.extend(self.losses(&plan).await?);
-            let tables = tables::tables_of(&self.core, &plan).await?;
-            self.examples.run(plan, files, tables).await?
+            let permit = self.checks.next().await?;
+            let tables = tables::tables_of(&self.core, &plan, &permit).await?;
+            examples::run(plan, files, tables, permit).await?
         };
         let Published { head, already } = versions::publish(&self.core, actor, publish).await?;
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
@@ -216,7 +218,7 @@ impl PlanService for Plans {
     ) -> Result<Response<PublishTableResponse>, Status> {
         let actor = Actor::of(&request);
         let text = request.into_inner().text;
-        Ok(Response::new(tables::publish_text(&self.core, &actor, text).await?))
+        Ok(Response::new(tables::publish_text(&self.core, &self.checks, &actor, text).await?))
     }
 
     async fn list_tables(

@@ -13,11 +13,13 @@ use turnpike_types::limits::TABLE_BYTES_MAX;
 
 use crate::FrontError;
 use crate::core::Core;
+use crate::services::catalogue::checks::{CheckPermit, Checks};
 use crate::services::catalogue::versions::{self, Published, hexadecimal, message};
 
 /// Publishes a table.
 pub(crate) async fn publish_text(
     core: &Core,
+    checks: &Checks,
     actor: &Actor,
     text: String,
 ) -> Result<PublishTableResponse, FrontError> {
@@ -28,7 +30,7 @@ pub(crate) async fn publish_text(
             "the table has {bytes} bytes of text; at most {TABLE_BYTES_MAX} are taken"
         )));
     }
-    let (publish, warnings) = read(text).await?;
+    let (publish, warnings) = read(text, checks.next().await?).await?;
     let Published { head, already } = versions::publish(core, actor, publish).await?;
     Ok(PublishTableResponse { table: Some(show(head)), already, warnings })
 }
@@ -52,8 +54,12 @@ pub(crate) async fn table(
 
 /// The newest versions of the tables that a plan reads, for its examples. A table that is not
 /// in the catalogue is left out: the examples then report which record waits for it.
-pub(crate) async fn tables_of(core: &Core, plan: &Plan) -> Result<Vec<Arc<Table>>, FrontError> {
-    let mut tables = Vec::new();
+pub(crate) async fn tables_of(
+    core: &Core,
+    plan: &Plan,
+    permit: &CheckPermit,
+) -> Result<Vec<Arc<Table>>, FrontError> {
+    let (mut tables, mut bytes) = (Vec::new(), 0);
     if plan.examples().is_empty() {
         return Ok(tables);
     }
@@ -63,7 +69,15 @@ pub(crate) async fn tables_of(core: &Core, plan: &Plan) -> Result<Vec<Arc<Table>
         for head in heads.iter().rev().take(EXAMPLE_TABLE_VERSIONS_MAX) {
             let kind = CatalogueKind::Table;
             let entry = versions::find(db, kind, &head.id, head.version).await?;
-            tables.push(Arc::new(parse_published(entry.body).await?));
+            bytes += entry.body.len();
+            if bytes > EXAMPLE_TABLES_BYTES_MAX {
+                return Err(FrontError::Invalid(format!(
+                    "the tables that the plan's examples read have more than \
+                     {EXAMPLE_TABLES_BYTES_MAX} bytes of text: let the plan read smaller tables, or \
+                     publish it without examples"
+                )));
+            }
+            tables.push(Arc::new(parse_published(entry.body, permit.clone()).await?));
         }
     }
     Ok(tables)
@@ -94,27 +108,29 @@ pub(crate) async fn missing_tables(core: &Core, plan: &Plan) -> Result<Vec<Strin
 /// How many versions of one table a plan's examples may read, since a table may be large.
 const EXAMPLE_TABLE_VERSIONS_MAX: usize = 3;
 
-/// Parses a table. Returns the publication and the table's warnings.
-async fn read(text: String) -> Result<(Publish, Vec<String>), FrontError> {
-    let (table, text) = parse(text).await?;
-    let warnings = table.warnings().to_vec();
-    Ok((to_publish(&table, text), warnings))
-}
+/// The size in bytes of the texts of the tables that the examples of one plan may read.
+const EXAMPLE_TABLES_BYTES_MAX: usize = 2 * TABLE_BYTES_MAX;
 
-/// Runs on a blocking thread, because checking a large table takes about a second.
-async fn parse(text: String) -> Result<(Table, String), FrontError> {
+/// Checks a table. Returns the publication and the table's warnings. Runs on a blocking thread, because
+/// checking a large table takes about a second. The table is not kept: it can be large.
+async fn read(text: String, permit: CheckPermit) -> Result<(Publish, Vec<String>), FrontError> {
     let checked = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let table = parse_table(&text).map_err(|errors| FrontError::Invalid(message(&errors.0)))?;
-        Ok((table, text))
+        let warnings = table.warnings().to_vec();
+        Ok((to_publish(&table, text), warnings))
     });
     checked
         .await
         .map_err(|error| FrontError::Invalid(format!("the table can't be checked: {error}")))?
 }
 
-/// Parses a table from the catalogue; on a blocking thread, like [`parse`].
-async fn parse_published(text: String) -> Result<Table, FrontError> {
-    let read = tokio::task::spawn_blocking(move || parse_published_table(&text));
+/// Parses a table from the catalogue; on a blocking thread, like [`read`].
+async fn parse_published(text: String, permit: CheckPermit) -> Result<Table, FrontError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        parse_published_table(&text)
+    });
     let table = read
         .await
         .map_err(|error| FrontError::Invalid(format!("the table can't be read: {error}")))?;
