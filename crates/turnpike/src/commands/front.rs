@@ -12,6 +12,7 @@ use turnpike_feed::{FeedConfig, FeedService};
 use turnpike_front::{FrontConfig, FrontServer};
 use turnpike_listen::ListenConfig;
 use turnpike_store::{SharedDatabase, metered};
+use turnpike_types::capped;
 
 use crate::access;
 use crate::connection_limits::ConnectionKeys;
@@ -110,6 +111,12 @@ impl FrontSettings {
     }
 }
 
+/// The cache of segments is at most a quarter of `memory`, the memory for requests.
+fn feed_config(memory: usize) -> FeedConfig {
+    let default = FeedConfig::default();
+    FeedConfig { cache_bytes: default.cache_bytes.min(capped(memory / 4)), ..default }
+}
+
 pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     settings.log_settings();
     let probe = Probe::default();
@@ -126,7 +133,8 @@ pub(crate) async fn run(settings: FrontSettings) -> anyhow::Result<Finish> {
     let access = access::of_front(&database, &listener).await;
     let budget = settings.listen.budget(settings.front.admitted_bytes_max);
     let front = front.with_budget(budget.clone());
-    let feed = FeedService::new(Arc::clone(&database), FeedConfig::default(), front.audit_log());
+    let feed = feed_config(settings.listen.memory.value);
+    let feed = FeedService::new(Arc::clone(&database), feed, front.audit_log());
     let feed = feed.with_budget(budget.clone());
     tokio::spawn(front.watch_quotas());
     let health = front.health();

@@ -94,6 +94,10 @@ impl NodeArgs {
         let mut node = config(name, file);
         let (key, default) = ("node.queue-bytes-max", node.queue_bytes_max);
         node.queue_bytes_max = listen.own_bytes(key, file.queue_bytes_max, default)?;
+        if file.segment_cache_bytes.is_none() {
+            let share = capped(listen.memory.value / 4);
+            node.segment_cache_bytes = node.segment_cache_bytes.min(share);
+        }
         Ok(NodeSettings {
             database: self.database.resolve(&context.config)?,
             listen,
@@ -128,6 +132,7 @@ impl NodeSettings {
             streams_per_connection_max = self.connections.streams_per_connection_max,
             connection_age_max_s = self.connections.deadlines.age.as_secs(),
             queue_bytes_max = self.node.queue_bytes_max,
+            segment_cache_bytes = self.node.segment_cache_bytes,
             keys_max = self.node.keys_max,
             warm_standbys = self.node.warm_standbys,
             segment_bytes_max = self.node.segment_bytes_max,
@@ -246,6 +251,7 @@ fn config(name: String, file: &NodeSection) -> NodeConfig {
         name: NodeName(name),
         segment_bytes_max: file.segment_bytes_max.unwrap_or(default.segment_bytes_max),
         queue_bytes_max: file.queue_bytes_max.unwrap_or(default.queue_bytes_max),
+        segment_cache_bytes: file.segment_cache_bytes.unwrap_or(default.segment_cache_bytes),
         checkpoint_log_bytes: file.checkpoint_log_bytes.unwrap_or(default.checkpoint_log_bytes),
         keys_max: file.keys_max.unwrap_or(default.keys_max),
         warm_standbys: file.warm_standbys.unwrap_or(default.warm_standbys),
@@ -285,5 +291,18 @@ mod tests {
         assert_eq!(settings.node.keys_max, 5);
         assert_eq!(settings.node.queue_bytes_max, NodeConfig::default().queue_bytes_max);
         assert_eq!(settings.listen.listen.value, NODE_LISTEN);
+    }
+
+    /// A node with little memory caches little; a size in the file is taken as it is.
+    #[test]
+    fn the_cache_of_segments_is_at_most_a_quarter_of_the_memory() {
+        let cached = |more: &str| {
+            let file = format!("{FILE}{more}");
+            let settings = options::<NodeArgs>(&[], &[]).resolve(&context(&file)).unwrap();
+            settings.node.segment_cache_bytes
+        };
+        assert_eq!(cached("memory = 134217728\n"), 32 << 20);
+        assert_eq!(cached("memory = 8589934592\n"), NodeConfig::default().segment_cache_bytes);
+        assert_eq!(cached("memory = 134217728\nsegment-cache-bytes = 1000000\n"), 1_000_000);
     }
 }
