@@ -1,4 +1,4 @@
-//! Decides who sends a request, and whether the request is allowed.
+//! Authenticates the sender of a request, and decides whether the request is allowed.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,7 +34,7 @@ pub struct AccessConfig {
 /// Whether access control is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum AccessState {
-    /// Who sends a request has to be authenticated and to have a role.
+    /// The sender of a request has to be authenticated and to have a role.
     #[strum(to_string = "on")]
     On,
     /// Clients on this machine may do everything, others nothing.
@@ -138,7 +138,7 @@ impl Access {
         is_loopback(address) || self.0.config.is_open_to_other_hosts
     }
 
-    /// Who sends the request. A token counts before a certificate, because a client chooses it for
+    /// The sender of the request. A token counts before a certificate, because a client chooses it for
     /// this request; a request with a token that is not valid is refused.
     pub(crate) fn authenticate(
         &self,

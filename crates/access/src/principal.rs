@@ -1,4 +1,4 @@
-//! Who sends a request.
+//! The sender of a request.
 
 use rustls_pki_types::CertificateDer;
 use turnpike_types::{Timestamp, capped};
@@ -10,7 +10,7 @@ use crate::refusal::Unauthenticated;
 /// The most bytes of the name of a token.
 pub const SUBJECT_BYTES_MAX: usize = 64;
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// A certificate, by the URI among its alternative names: `spiffe://CLUSTER/KIND/NAME`.

@@ -11,13 +11,13 @@ use crate::error::ClientError;
 pub enum Plaintext {
     /// To its own machine only.
     OwnMachine,
-    /// To every machine. Who can read or change the traffic in between can do so unnoticed.
+    /// To every machine. An attacker on the network in between can read and change the traffic unnoticed.
     Everywhere,
 }
 
 impl Plaintext {
     /// Refuses addresses that are not those of fronts, or where the requests would be sent without TLS
-    /// although that is not allowed. Addresses with and without TLS are never mixed: else somebody who
+    /// although that is not allowed. Addresses with and without TLS are never mixed: else an attacker that
     /// blocks one front could move the client to a connection without TLS.
     ///
     /// # Errors

@@ -209,7 +209,7 @@ async fn pages_of_any_size_make_the_same_feed() {
     }
 }
 
-/// A place that nobody uses any more becomes free; who comes back begins again.
+/// The place of a removed consumer becomes free; a consumer that returns begins with the first row.
 #[tokio::test]
 async fn a_removed_consumer_is_listed_no_more_and_its_removal_is_audited() {
     let world = World::new(FeedConfig::default()).await;

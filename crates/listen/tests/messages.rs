@@ -322,7 +322,7 @@ async fn w3_an_answer_that_is_not_taken_ends_the_connection_and_frees_its_room()
     }
     until("its room is free", || server.budget.used(MemoryPart::Answers) == 0).await;
     until("its request is over", || server.budget.used(MemoryPart::Requests) == 0).await;
-    // Who reads is served.
+    // A client that reads is served.
     let mut call = Client::connect(server.address).await.open(SHOW).await;
     call.send(&message(1), true).await.unwrap();
     assert_eq!(call.end().await.unwrap().code, Code::Ok);

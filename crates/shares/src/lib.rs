@@ -7,8 +7,8 @@
 //!                          FairQueue   the order in which waiting requests are processed
 //! ```
 //!
-//! A client is whoever a front holds responsible for a request: a certificate, a token, or without
-//! either an address. A front computes the [`ClientKey`], and a node gets it from the front.
+//! A client is the party that a front holds responsible for a request: a certificate, a token, or
+//! without either an address. A front computes the [`ClientKey`], and a node gets it from the front.
 //!
 //! Invariants:
 //! - [`Shares`]: the room in use never exceeds the total. A client that holds nothing gets room at

@@ -18,8 +18,8 @@ pub(crate) const AUDIT_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// A hash of the chain (BLAKE3). The first entry follows a hash of zeros.
 pub type AuditHash = [u8; 32];
 
-/// The entries of the audit log. The store keeps bodies and hashes as they are: who appends makes the
-/// hashes, and who reads checks them.
+/// The entries of the audit log. The store keeps bodies and hashes as they are: the writer computes the
+/// hashes, and the reader checks them.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
     /// The end of the chain, and the clock of the database.

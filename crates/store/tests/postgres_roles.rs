@@ -201,7 +201,7 @@ fn entries(sequences: &str, times: &str, after: &str) -> String {
     )
 }
 
-/// Who may append can append only after the newest entry, and at the present time.
+/// A role that may append can append only after the newest entry, and at the present time.
 #[tokio::test]
 async fn a_forged_piece_of_the_audit_chain_is_denied() {
     let (_server, of) = separated().await;

@@ -580,7 +580,8 @@ fn a_cluster_with_access_control_starts_again() {
     up.ended();
 }
 
-/// The only token is lost. Who may write to the shared database makes an administrator.
+/// The only token is lost. An operator with write access to the shared database makes an
+/// administrator.
 #[test]
 fn a_cluster_whose_administrators_are_gone_gets_a_new_one_from_the_database() {
     let guarded = Guarded::start();

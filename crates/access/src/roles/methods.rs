@@ -7,16 +7,16 @@ use super::role::AccessRole;
 use AccessRole::{Admin, Auditor, Collector, Consumer, Operator, Pricing, Subscriber, Support};
 use Allows::{Authenticated, Everyone, Members, Roles};
 
-/// Who may call a method.
+/// The principals that may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allows {
-    /// Everyone who reaches the port, also without authentication.
+    /// Every client that reaches the port, also without authentication.
     Everyone,
-    /// Everyone who is authenticated.
+    /// Every authenticated principal.
     Authenticated,
     /// Nodes and fronts.
     Members,
-    /// Who has one of these roles.
+    /// Principals with one of these roles.
     Roles(&'static [AccessRole]),
 }
 
@@ -25,7 +25,7 @@ pub enum Allows {
 pub struct MethodRule {
     /// The path of the method: `/PACKAGE.SERVICE/METHOD`.
     pub path: &'static str,
-    /// Who may call it.
+    /// The principals that may call it.
     pub allows: Allows,
 }
 

@@ -6,8 +6,8 @@
 //!                                                           --> the owner of A: is it taken?
 //! ```
 //!
-//! A front, or whoever reaches the port of a node, could otherwise have a record of any age rated,
-//! or have an acknowledged record removed that nobody rates.
+//! A faulty front, or an intruder that reaches the port of a node, could otherwise have a record of
+//! any age rated, or have an acknowledged record removed unrated.
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@
 //! ```
 //!
 //! A new case needs no registration: a function `pub async fn NAME(s: &TestedStore)` in a file of
-//! this package is a test of every store (`build.rs`). Who writes another store passes its
+//! this package is a test of every store (`build.rs`). The author of another store passes its
 //! [`TestedStore`] to [`conformance!`].
 //!
 //! No case measures time. A case waits for events that must happen. Whether an event that must not
