@@ -1,80 +1,139 @@
 //! Reads published plans and tables from the shared database.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Plan, Table};
 use turnpike_store::{
-    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, StoreError, StoreResult,
+    CatalogueEntry, CatalogueHead, CatalogueKind, CatalogueStore, Observation, StoreError,
+    StoreResult,
 };
-use turnpike_tariff::{ACCOUNT_INTERVALS_MAX, Catalogue, Notice, Tell, VersionHead};
+use turnpike_tariff::{ACCOUNT_INTERVALS_MAX, Catalogue, Notice, Tell, UnreadTable, VersionHead};
+use turnpike_types::capped;
 
 /// The maximum number of catalogue entries per read of the database.
 const PAGE_ENTRIES_MAX: usize = 100;
 
-/// Returns `known` with all versions that were published after it was read, read page by page.
+/// Returns `known` with all versions that were published after it was read, read page by page. Of tables
+/// only the heads are read, and then those that a plan in force reads: a table can have a million rows, and
+/// costs nothing until then.
 pub(crate) async fn refreshed(
     known: &Catalogue,
     db: &dyn CatalogueStore,
 ) -> StoreResult<Catalogue> {
     let mut fresh = known.clone();
+    let tables = table_heads(known.version(), db).await?;
     loop {
-        let page = db.catalogue_since(fresh.version(), PAGE_ENTRIES_MAX).await?;
+        if let Some(head) = tables.get(&(fresh.version() + 1)) {
+            add_table(&mut fresh, head)?;
+            continue;
+        }
+        let next_table = tables.range(fresh.version() + 1..).next();
+        let most = next_table.map_or(u64::MAX, |(next, _)| next - fresh.version() - 1);
+        let most = PAGE_ENTRIES_MAX.min(capped(most));
+        let page = db.catalogue_since(fresh.version(), most).await?;
         if page.is_empty() {
             if fresh.version() > known.version() {
-                read_named_tables(&mut fresh, db).await?;
+                read_used_tables(&mut fresh, db).await?;
             }
             return Ok(fresh);
         }
         for CatalogueEntry { head, body } in page {
-            compare_tz_database(&mut fresh, &head);
-            let version = VersionHead {
-                id: &head.id,
-                version: head.version,
-                starts: start_of(&head)?,
-                published: head.catalogue_version,
-            };
             match head.kind {
-                CatalogueKind::Plan => {
-                    let plan = readable(&head, read_plan(&head, &body));
-                    fresh.add_plan(&version, plan);
-                }
-                // A table of a million rows takes some 300 MB, and costs nothing until a plan names it.
-                CatalogueKind::Table if !fresh.is_table_named(version.id) => {
-                    fresh.add_unread_table(&version);
-                }
-                CatalogueKind::Table => {
-                    let table = readable(&head, read_table(body).await);
-                    fresh.add_table(&version, table);
-                }
+                CatalogueKind::Plan => add_plan(&mut fresh, &head, &body)?,
+                // Published since the heads were read.
+                CatalogueKind::Table => add_table(&mut fresh, &head)?,
             }
         }
     }
 }
 
-/// Reads the tables that are in the catalogue since before a plan named them.
-async fn read_named_tables(fresh: &mut Catalogue, db: &dyn CatalogueStore) -> StoreResult<()> {
+/// The heads of the versions of tables that were published after catalogue version `after`.
+async fn table_heads(
+    after: u64,
+    db: &dyn CatalogueStore,
+) -> StoreResult<BTreeMap<u64, CatalogueHead>> {
+    let mut heads = BTreeMap::new();
+    loop {
+        let after = heads.last_key_value().map_or(after, |(published, _)| *published);
+        let page = db.catalogue_heads(CatalogueKind::Table, None, after).await?;
+        if page.is_empty() {
+            return Ok(heads);
+        }
+        heads.extend(page.into_iter().map(|head| (head.catalogue_version, head)));
+    }
+}
+
+fn add_plan(fresh: &mut Catalogue, head: &CatalogueHead, body: &str) -> StoreResult<()> {
+    compare_tz_database(fresh, head);
+    let plan = readable(head, read_plan(head, body));
+    fresh.add_plan(&version_of(head)?, plan);
+    Ok(())
+}
+
+fn add_table(fresh: &mut Catalogue, head: &CatalogueHead) -> StoreResult<()> {
+    compare_tz_database(fresh, head);
+    fresh.add_unread_table(&version_of(head)?);
+    Ok(())
+}
+
+fn version_of(head: &CatalogueHead) -> StoreResult<VersionHead<'_>> {
+    Ok(VersionHead {
+        id: &head.id,
+        version: head.version,
+        starts: start_of(head)?,
+        published: head.catalogue_version,
+    })
+}
+
+/// Reads the tables that plans in force read.
+async fn read_used_tables(fresh: &mut Catalogue, db: &dyn CatalogueStore) -> StoreResult<()> {
     let lacking: Vec<u64> = fresh.lacks().iter().map(|head| head.published).collect();
     for published in lacking {
-        let entry = db.catalogue_since(published.saturating_sub(1), 1).await?.pop();
-        let Some(CatalogueEntry { head, body }) =
-            entry.filter(|entry| entry.head.catalogue_version == published)
-        else {
-            return Err(StoreError::Corrupt {
-                doing: "read the catalogue",
-                cause: format!("the table of catalogue version {published} is not in it any more"),
-            });
-        };
-        let version = VersionHead {
-            id: &head.id,
-            version: head.version,
-            starts: start_of(&head)?,
-            published,
-        };
-        let table = readable(&head, read_table(body).await);
-        fresh.add_table(&version, table);
+        let (head, table) = read_version(UnreadTable { published }, db).await?;
+        fresh.add_table(&version_of(&head)?, table);
     }
     Ok(())
+}
+
+/// Reads a table that no plan in force reads, for a record or charge of an earlier time. `None` if this
+/// program can't read it.
+pub(crate) async fn earlier_table(
+    unread: UnreadTable,
+    db: &dyn CatalogueStore,
+) -> StoreResult<Option<Arc<Table>>> {
+    Ok(read_version(unread, db).await?.1)
+}
+
+async fn read_version(
+    UnreadTable { published }: UnreadTable,
+    db: &dyn CatalogueStore,
+) -> StoreResult<(CatalogueHead, Option<Arc<Table>>)> {
+    let entry = db.catalogue_since(published.saturating_sub(1), 1).await?.pop();
+    let Some(CatalogueEntry { head, body }) =
+        entry.filter(|entry| entry.head.catalogue_version == published)
+    else {
+        return Err(StoreError::Corrupt {
+            doing: "read the catalogue",
+            cause: format!("the table of catalogue version {published} is not in it any more"),
+        });
+    };
+    let table = readable(&head, read_table(body).await);
+    Ok((head, table))
+}
+
+/// How many days before the acceptance horizon a table is still kept: a day for time zones, and one for a
+/// clock that is corrected.
+const KEPT_DAYS: i64 = 2;
+
+/// The first local date whose tables are kept in memory: no record before it is accepted by any partition.
+/// `None` while that is unknown.
+pub(crate) fn kept_from(seen: &Observation) -> Option<Date> {
+    let horizons = seen.partitions.iter().map(|row| row.spec.horizon_us).max()?;
+    let floor = jiff::Timestamp::from_microsecond(seen.now.0.checked_sub(horizons)?).ok()?;
+    let date = floor.to_zoned(jiff::tz::TimeZone::UTC).date();
+    date.checked_sub(jiff::Span::new().days(KEPT_DAYS)).ok()
 }
 
 /// The first day of a version. A start was checked before it was published. One that can't be read

@@ -2,6 +2,11 @@
 //! (docs/plan-semantics.md section 5, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+
 use crate::support;
 
 use support::world::apply;
@@ -14,7 +19,7 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeShowRequest, RecycleKey};
 use turnpike_segment::Segment;
-use turnpike_store::{CatalogueKind, Publish};
+use turnpike_store::{Call, CatalogueKind, Interpose, Interposed, Publish, StoreResult};
 use turnpike_types::{Outcome, Posting, Timestamp, UsageRecord};
 
 const ACCOUNT: u64 = 7;
@@ -426,6 +431,63 @@ async fn p36_a_table_version_takes_effect_at_its_date_and_charges_without_one_wa
     assert_eq!(last.component.currency.to_string(), "USD");
     assert_eq!(lines[last.of.unwrap() as usize].posting, Posting::Replaced);
     assert_eq!(last.row, Some(0));
+    world.assert_checkpoints_match_the_log().await;
+}
+
+/// How often entries of the catalogue were read.
+#[derive(Default)]
+struct CatalogueReads(AtomicUsize);
+
+#[async_trait]
+impl Interpose for CatalogueReads {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::CatalogueSince {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _call: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+/// After the acceptance horizon a node keeps no table that no plan reads any more. What waited since then
+/// is rated by the table of its time all the same: a record that is recycled, and charges that fall due.
+#[tokio::test(start_paused = true)]
+async fn p36_what_waited_longer_than_its_table_was_kept_is_rated_by_that_table() {
+    let mut world = World::at(MAY + DAY).await;
+    let reads = Arc::new(CatalogueReads::default());
+    world.0.db = Arc::new(Interposed::new(Arc::clone(&world.db), Arc::clone(&reads)));
+    publish(world.db.as_ref(), CONVERTED).await;
+    publish_rates(&world, 1, "2020-01-01", "1.5").await;
+    publish_rates(&world, 2, "2024-06-01", "2").await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT)]).await;
+    let answer = node.send(&[at(MAY + DAY, "r1", 1000)]).await;
+    assert_eq!(answer.exceptions[0].reason, "no-plan");
+    // The horizon is 35 days: 50 days after the beginning of July, the rate of May is not kept.
+    world.set(JULY + 50 * DAY);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    let before = reads.0.load(Ordering::Relaxed);
+    let results = apply(&mut node, vec![subscribe("converted", MAY)]).await;
+    assert_eq!(results[0].outcome(), AccountOutcome::Applied, "{results:?}");
+    let key =
+        RecycleKey { account_number: ACCOUNT, record_id: "r1".to_owned(), ..RecycleKey::default() };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key], ..Default::default() };
+    assert!(node.client.recycle(request).await.unwrap().into_inner().outcomes[0].rated);
+    let booked = world.settled(10).await;
+    let converted: Vec<&str> =
+        booked.iter().filter(|line| line.contains("convert")).map(String::as_str).collect();
+    let expected = [
+        "2024-05-01 convert 15",
+        "2024-06-01 convert 20",
+        "2024-07-01 convert 20",
+        "2024-08-01 convert 20",
+        "2024-05-02 convert 1.5",
+    ];
+    assert_eq!(converted, expected);
+    assert!(reads.0.load(Ordering::Relaxed) > before, "the rate of May was in memory all the time");
     world.assert_checkpoints_match_the_log().await;
 }
 

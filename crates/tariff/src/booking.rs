@@ -19,6 +19,7 @@ use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, Due, DueInterval, PlanInForce, Rated, Rater};
 use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
+use crate::catalogue::UnreadTable;
 use crate::dues::{Dues, Next};
 use crate::profiles::{ProfileId, Profiles};
 use crate::tariff::{PlansInForce, Tariff};
@@ -64,6 +65,8 @@ pub enum Stop<W> {
     Wait(W),
     /// Many charges were booked: other work runs before the next ones.
     Turn,
+    /// The charge needs a table that is not in memory.
+    Unread(UnreadTable),
 }
 
 /// The accounts, and where their charges are booked: an owner logs them, a trial applies them to
@@ -204,7 +207,8 @@ impl<B: Books> Sweep<'_, B> {
             };
             let Some(interval) = held.get(due.interval) else { return Ok(()) };
             let tables_at = due.tables_at(interval.from, interval.until);
-            let tariff = self.tariffs.booking(profile, interval, tables_at);
+            let tariff =
+                self.tariffs.booking(profile, interval, tables_at).map_err(Stop::Unread)?;
             let with_tables = tariff.in_force();
             let intervals = with_plans(&intervals, due.interval, &with_tables);
             same = if last.replace(due) == Some(due) { same + 1 } else { 0 };

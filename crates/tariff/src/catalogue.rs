@@ -19,6 +19,8 @@ pub struct Catalogue {
     /// Versions of the time-zone database other than the one of this program, with which versions
     /// of plans and tables were published.
     foreign_tz_databases: BTreeSet<String>,
+    /// Versions of tables that no plan reads on this local date or later are not kept.
+    kept_from: Option<Date>,
 }
 
 /// Versions by id, in the order in which they take effect. Clones of a catalogue share them.
@@ -32,12 +34,22 @@ struct Version<T> {
     /// `None`: this program can't read the version. The version is in force nevertheless, since
     /// rating by the version before it would give a wrong price.
     content: Option<Arc<T>>,
-    /// Whether the content was read. Only that of tables that a plan names is.
+    /// Whether the content was read, and not released since. Only that of tables that a plan in force
+    /// reads is kept.
     is_read: bool,
 }
 
+/// A version of a table whose content is not in the catalogue. It must be read from the database and lent
+/// ([`crate::Tariffs::lend`]) before records that need it are rated: otherwise they would wait as if
+/// there were no such version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UnreadTable {
+    /// The catalogue version by which the version was published.
+    pub published: u64,
+}
+
 /// A version of a plan or table, without its content.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionHead<'a> {
     /// The id of the plan or table.
     pub id: &'a str,
@@ -54,6 +66,8 @@ pub struct VersionHead<'a> {
 pub struct InForce<'a, T> {
     /// `None`: no version has started, or this program can't read the version that has started.
     pub content: Option<&'a Arc<T>>,
+    /// The version of a table that has started, if its content is not in the catalogue.
+    pub unread: Option<UnreadTable>,
     /// When the version in force started. `None`: no version has started.
     pub from: Option<Timestamp>,
     /// When the next version starts. `None`: there is no later one.
@@ -79,21 +93,21 @@ impl Catalogue {
     }
 
     /// Adds a version of a table without reading its content. [`Catalogue::lacks`] names it as soon
-    /// as a plan reads the table.
+    /// as a plan in force reads it.
     pub fn add_unread_table(&mut self, head: &VersionHead<'_>) {
         add(&mut self.tables, head, None, false);
         self.version = self.version.max(head.published);
     }
 
-    /// The versions of tables that were not read although a plan names the table. They must be added
-    /// before the catalogue rates: otherwise records wait as if there were no such version.
+    /// The versions of tables that were not read although a plan in force reads them. To be read now, so
+    /// that records do not wait for them.
     pub fn lacks(&self) -> Vec<VersionHead<'_>> {
         let mut lacking = Vec::new();
         for (id, versions) in &self.tables {
-            if versions.iter().all(|version| version.is_read) || !self.is_table_named(id) {
+            if versions.iter().all(|version| version.is_read) || !self.is_table_used(id) {
                 continue;
             }
-            let unread = versions.iter().filter(|version| !version.is_read);
+            let unread = lasting(versions, self.kept_from).filter(|version| !version.is_read);
             lacking.extend(unread.map(|version| VersionHead {
                 id,
                 version: version.version,
@@ -105,9 +119,37 @@ impl Catalogue {
         lacking
     }
 
-    /// Whether a version of a plan that this program can read names the table.
-    pub fn is_table_named(&self, id: &str) -> bool {
-        self.plans().any(|plan| plan.may_read_table(id))
+    /// Whether a version of a plan that is in force on [`Self::kept_from`] or later, and that this program
+    /// can read, reads the table.
+    pub fn is_table_used(&self, id: &str) -> bool {
+        let plans = self.plans.values().flat_map(|versions| lasting(versions, self.kept_from));
+        plans.filter_map(|version| version.content.as_ref()).any(|plan| plan.may_read_table(id))
+    }
+
+    /// The first local date whose tables are kept; `None`: those of all dates.
+    pub const fn kept_from(&self) -> Option<Date> {
+        self.kept_from
+    }
+
+    /// Releases the content of the versions of tables that no plan reads on `date` or later. Returns
+    /// whether there were such versions.
+    pub fn keep_from(&mut self, date: Date) -> bool {
+        self.kept_from = self.kept_from.max(Some(date));
+        let used: Vec<String> =
+            self.tables.keys().filter(|id| self.is_table_used(id)).cloned().collect();
+        let mut any = false;
+        for (id, versions) in &mut self.tables {
+            let ended = versions.len() - lasting(versions, self.kept_from).count();
+            let released = if used.contains(id) { ended } else { versions.len() };
+            for version in versions.iter_mut().take(released).filter(|version| version.is_read) {
+                let Version { version: number, published, starts, .. } = **version;
+                let unread =
+                    Version { version: number, published, starts, content: None, is_read: false };
+                *version = Arc::new(unread);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Notes the version of the time-zone database with which a version of a plan or table was
@@ -162,9 +204,6 @@ impl Catalogue {
     }
 
     /// The version of table `id` in force at `at` for an account in `zone`, chosen like a plan's.
-    ///
-    /// # Panics
-    /// When the version was not read ([`Catalogue::lacks`]): usage would wait as if there were none.
     pub fn table(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Table> {
         in_force(&self.tables, id, zone, at)
     }
@@ -176,12 +215,25 @@ fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) ->
     let versions = of.get(id).map(Vec::as_slice).unwrap_or_default();
     let begun = versions.partition_point(|version| version.starts_at(zone) <= at);
     let newest = begun.checked_sub(1).and_then(|last| versions.get(last));
-    assert!(newest.is_none_or(|version| version.is_read), "{id} is asked for, but was not read");
+    let unread = newest.filter(|version| !version.is_read);
     InForce {
         content: newest.and_then(|version| version.content.as_ref()),
+        unread: unread.map(|version| UnreadTable { published: version.published }),
         from: newest.map(|version| version.starts_at(zone)),
         until: versions.get(begun).map(|version| version.starts_at(zone)),
     }
+}
+
+/// The versions that are in force on `date` or later, in any time zone; all without a date. They are the
+/// last ones.
+fn lasting<T>(
+    versions: &[Arc<Version<T>>],
+    date: Option<Date>,
+) -> impl Iterator<Item = &Arc<Version<T>>> {
+    let ended = date.map_or(0, |date| {
+        versions.partition_point(|version| version.starts <= date).saturating_sub(1)
+    });
+    versions.iter().skip(ended)
 }
 
 impl<T> Version<T> {

@@ -27,6 +27,8 @@
 //!   it is an alternative: an option can't be compared without one.
 //! - Charges of an account are booked in the order in which they fall due (P34). One that can't be
 //!   booked stops the later ones, and suspends the records that start after it.
+//! - A table that is not in memory is never taken for one that does not exist: the caller reads it, lends
+//!   it (lent.rs), and asks again.
 //! - What a malformed plan can cost is bounded: intervals of an account, charges at one instant,
 //!   charges between two looks at other work.
 //! - Nothing here waits, reads a clock or a database, or logs: [`Books`] and [`Tell`] are given by
@@ -41,6 +43,7 @@ mod booking;
 mod catalogue;
 mod codes;
 mod dues;
+mod lent;
 mod notice;
 mod profiles;
 mod resolve;
@@ -49,11 +52,11 @@ mod tariff;
 mod tariffs;
 
 pub use booking::{AccountEntry, Books, FallingDue, Stop, Sweep, is_swept};
-pub use catalogue::{Catalogue, InForce, VersionHead};
+pub use catalogue::{Catalogue, InForce, UnreadTable, VersionHead};
 pub use codes::{CodeCache, Compilation, parameters_of};
 pub use dues::Dues;
 pub use notice::{ACCOUNT_INTERVALS_MAX, Notice, Tell};
 pub use profiles::{Profile, ProfileId, Profiles};
 pub use settings::{Settings, Subscription};
-pub use tariff::{CodeSlot, DueTariff, PlansInForce, Subscribed, Tariff};
+pub use tariff::{CodeSlot, DueTariff, NoTariff, PlansInForce, Subscribed, Tariff};
 pub use tariffs::Tariffs;

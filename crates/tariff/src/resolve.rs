@@ -13,12 +13,13 @@ use turnpike_plan::{
 };
 use turnpike_types::{Money, Must, SuspenseReason, Suspension, Timestamp};
 
-use crate::catalogue::{Catalogue, InForce};
+use crate::catalogue::{Catalogue, InForce, UnreadTable};
 use crate::codes::{CodeCache, parameters_of};
+use crate::lent::Lent;
 use crate::notice::{ACCOUNT_INTERVALS_MAX, Notice};
 use crate::profiles::Profile;
 use crate::settings::{Settings, Subscription};
-use crate::tariff::{CodeSlot, DueTariff, Offered, Subscribed, Tariff, TariffInterval};
+use crate::tariff::{CodeSlot, DueTariff, NoTariff, Offered, Subscribed, Tariff, TariffInterval};
 
 /// The most compiled plans that are kept alive; beyond this number all are dropped. Small in unit
 /// tests, which exceed it.
@@ -73,11 +74,13 @@ pub(crate) struct Resolver {
     pub(crate) codes: CodeCache,
     /// By address of the compiled plan. The plan is kept alive here, so no address is used twice.
     slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
+    /// Tables that are not in the catalogue.
+    pub(crate) lent: Lent,
 }
 
 impl Resolver {
     pub(crate) fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
-        Self { catalogue, codes, slots: HashMap::new() }
+        Self { catalogue, codes, slots: HashMap::new(), lent: Lent::default() }
     }
 
     /// Drops the compiled plans once there are too many. Returns `true` if slots start from zero
@@ -110,7 +113,8 @@ impl Resolver {
             alive();
             let interval = self.resolve_for(For::Dues, profile, from);
             if let Ok(tariff) = interval.tariff {
-                intervals.push(DueTariff { from, until: interval.until, tariff });
+                let until = interval.until;
+                intervals.push(DueTariff { from, until, tariff, tables_at: None });
             }
             if intervals.len() - credits >= ACCOUNT_INTERVALS_MAX {
                 let plans: BTreeSet<&str> =
@@ -156,7 +160,7 @@ impl Resolver {
     /// All lie at the first instant of the subscription's first date, or earlier if the account has
     /// several zones: the credits must precede the charges of the same dates to another subscription,
     /// because bookings are stored by their first date. Tables are those at the beginning of the
-    /// version.
+    /// version ([`DueTariff::tables_at`]).
     fn resolve_credits(
         &mut self,
         profile: &Profile,
@@ -194,16 +198,13 @@ impl Resolver {
             let mut tariff = Tariff::clone(&found);
             for plan in &mut tariff.plans {
                 plan.until = at;
-                // Not those of the credit's instant: there may be none yet, and the credit would
-                // wait for ever.
-                let mut around = Around { at: from, from, until: interval.until };
-                plan.tables = self.tables(plan, &tariff.context.zone, &mut around);
             }
             // The charge was posted in this currency, also if the account has another one by now.
             if let Some(plan) = tariff.plans.first() {
                 tariff.context.currency = plan.code.posts();
             }
-            credits.push(DueTariff { from: at, until: at, tariff: Arc::new(tariff) });
+            let tariff = Arc::new(tariff);
+            credits.push(DueTariff { from: at, until: at, tariff, tables_at: Some(from) });
         }
     }
 
@@ -267,15 +268,24 @@ impl Resolver {
     }
 
     /// The tariff of an interval with the tables in force at `at`.
-    pub(crate) fn with_tables(&self, interval: &DueTariff, at: Timestamp) -> DueTariff {
+    ///
+    /// # Errors
+    /// A table is not in memory.
+    pub(crate) fn with_tables(
+        &self,
+        interval: &DueTariff,
+        at: Timestamp,
+    ) -> Result<DueTariff, UnreadTable> {
         let mut around = Around { at, from: interval.from, until: interval.until };
         let Tariff { context, plans } = interval.tariff.as_ref();
         let plans = plans.iter().map(|plan| {
-            let tables = self.tables(plan, &context.zone, &mut around);
-            Subscribed { tables, ..plan.clone() }
+            let tables = self.tables(plan, &context.zone, &mut around)?;
+            Ok(Subscribed { tables, ..plan.clone() })
         });
-        let tariff = Tariff { context: context.clone(), plans: plans.collect() };
-        DueTariff { from: around.from, until: around.until, tariff: Arc::new(tariff) }
+        let plans = plans.collect::<Result<_, UnreadTable>>()?;
+        let tariff = Arc::new(Tariff { context: context.clone(), plans });
+        let Around { from, until, .. } = around;
+        Ok(DueTariff { from, until, tariff, tables_at: None })
     }
 
     /// The tables in force that a compiled plan names.
@@ -284,11 +294,15 @@ impl Resolver {
         plan: &Subscribed,
         zone: &Zone,
         around: &mut Around,
-    ) -> Box<[Option<Arc<Table>>]> {
+    ) -> Result<Box<[Option<Arc<Table>>]>, UnreadTable> {
         let look_up = |table: &turnpike_plan::TableName| {
             let found = self.catalogue.table(&table.id, zone, around.at);
             around.cut_by(&found);
-            found.content.filter(|found| found.kind() == table.kind).cloned()
+            let content = match found.unread {
+                None => found.content,
+                Some(unread) => self.lent.get(unread)?,
+            };
+            Ok(content.filter(|content| content.kind() == table.kind).cloned())
         };
         plan.code.tables().iter().map(look_up).collect()
     }
@@ -298,7 +312,7 @@ impl Resolver {
         whom: For,
         profile: &Profile,
         around: &mut Around,
-    ) -> Result<Arc<Tariff>, Suspension> {
+    ) -> Result<Arc<Tariff>, NoTariff> {
         let at = around.at;
         let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
         // The zone and the currency were checked by the command that set them.
@@ -324,12 +338,12 @@ impl Resolver {
             match subscribed {
                 Some(mut plan) => {
                     if whom == For::Usage {
-                        plan.tables = self.tables(&plan, &zone, around);
+                        plan.tables = self.tables(&plan, &zone, around)?;
                     }
                     plans.push(plan);
                 }
                 None if whom == For::Usage => {
-                    return Err(self.unknown_plan(subscription, settings, &zone, at));
+                    return Err(self.unknown_plan(subscription, settings, &zone, at).into());
                 }
                 None if has_begun => {
                     let is_alternative = subscription.is_alternative_at(at.micros());

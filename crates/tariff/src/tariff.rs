@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 use turnpike_plan::{
     AccountContext, ChargeLine, ObjectCode, OfferId, OptionInForce, PlanInForce, Table, VariableId,
 };
-use turnpike_types::{Money, Suspension, Timestamp};
+use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
+
+use crate::catalogue::UnreadTable;
 
 /// The index of a compiled plan in the tables of one [`crate::Tariffs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +93,44 @@ impl Tariff {
 pub(crate) struct TariffInterval {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
-    pub(crate) tariff: Result<Arc<Tariff>, Suspension>,
+    pub(crate) tariff: Result<Arc<Tariff>, NoTariff>,
+}
+
+/// Why there is no tariff, or not yet.
+#[derive(Clone, Debug)]
+pub enum NoTariff {
+    /// Nothing can be rated at this instant.
+    Suspended(Suspension),
+    /// A table is needed that is not in memory.
+    Unread(UnreadTable),
+}
+
+impl NoTariff {
+    /// Why nothing can be rated; `None` if a table is not in memory.
+    pub fn suspension(self) -> Option<Suspension> {
+        match self {
+            Self::Suspended(suspension) => Some(suspension),
+            Self::Unread(_) => None,
+        }
+    }
+}
+
+impl From<Suspension> for NoTariff {
+    fn from(suspension: Suspension) -> Self {
+        Self::Suspended(suspension)
+    }
+}
+
+impl From<SuspenseReason> for NoTariff {
+    fn from(reason: SuspenseReason) -> Self {
+        Self::Suspended(reason.into())
+    }
+}
+
+impl From<UnreadTable> for NoTariff {
+    fn from(unread: UnreadTable) -> Self {
+        Self::Unread(unread)
+    }
 }
 
 impl TariffInterval {
@@ -109,6 +148,9 @@ pub struct DueTariff {
     pub until: Timestamp,
     /// The settings and plans, without tables ([`crate::Tariffs::booking`]).
     pub tariff: Arc<Tariff>,
+    /// The instant whose tables book the charges, if it is not that of the charge: that of a credit can be
+    /// before the first version of a table, and the credit would wait for ever.
+    pub(crate) tables_at: Option<Timestamp>,
 }
 
 impl DueTariff {

@@ -16,15 +16,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use turnpike_mutants::{Check, off};
-use turnpike_plan::{AccountState, Plan};
-use turnpike_types::{SuspenseReason, Suspension, Timestamp};
+use turnpike_plan::{AccountState, Plan, Table};
+use turnpike_types::{SuspenseReason, Timestamp};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, UnreadTable};
 use crate::codes::{CodeCache, parameters_of};
 use crate::profiles::{Profile, ProfileId, Profiles};
 use crate::resolve::Resolver;
 use crate::settings::Subscription;
-use crate::tariff::{DueTariff, Tariff, TariffInterval};
+use crate::tariff::{DueTariff, NoTariff, Tariff, TariffInterval};
 
 /// The tariffs of accounts, by profile.
 #[derive(Debug)]
@@ -71,14 +71,43 @@ impl Tariffs {
         &self.resolver.catalogue
     }
 
-    /// Replaces the catalogue if `catalogue` is newer. Returns whether it was.
+    /// Replaces the catalogue if `catalogue` is newer, or has released tables. Returns whether it was
+    /// newer.
     pub fn update(&mut self, catalogue: &Arc<Catalogue>) -> bool {
-        let is_newer = catalogue.version() > self.catalogue_version();
+        let (known, version) = (self.catalogue_version(), catalogue.version());
+        let is_newer = version > known;
         if is_newer {
             self.resolver.catalogue = Arc::clone(catalogue);
             self.forget();
+        } else if version == known && catalogue.kept_from() > self.catalogue().kept_from() {
+            self.resolver.catalogue = Arc::clone(catalogue);
+            self.forget_tables();
         }
         is_newer
+    }
+
+    /// Takes the content of a table that is not in the catalogue; `None` if this program can't read it.
+    pub fn lend(&mut self, unread: UnreadTable, table: Option<Arc<Table>>) {
+        self.resolver.lent.put(unread, table);
+        if self.resolver.lent.trim() {
+            // Resolved tariffs keep their tables in memory.
+            self.forget_usage();
+            self.booking.clear();
+        }
+    }
+
+    /// Returns lent tables. To be called when the work that needed them has ended.
+    pub fn give_back(&mut self) {
+        if !self.resolver.lent.is_empty() {
+            self.forget_tables();
+        }
+    }
+
+    /// Forgets what refers to tables.
+    fn forget_tables(&mut self) {
+        self.resolver.lent.clear();
+        self.forget_usage();
+        self.booking.clear();
     }
 
     /// Drops the compiled plans once there are too many. Returns `true` if slots start from zero
@@ -116,7 +145,7 @@ impl Tariffs {
         profiles: &Profiles,
         profile: ProfileId,
         at: Timestamp,
-    ) -> Result<Arc<Tariff>, Suspension> {
+    ) -> Result<Arc<Tariff>, NoTariff> {
         let known = self.intervals.get(&profile).and_then(|intervals| {
             let after = intervals.partition_point(|interval| interval.from <= at);
             intervals[..after].last().filter(|interval| interval.holds(at))
@@ -128,6 +157,9 @@ impl Tariffs {
             Some(profile) => self.resolver.resolve(profile, at),
             None => return Err(SuspenseReason::UnknownAccount.into()),
         };
+        if let Err(NoTariff::Unread(unread)) = interval.tariff {
+            return Err(unread.into());
+        }
         if self.interval_count >= INTERVALS_MAX {
             self.forget_usage();
         }
@@ -146,7 +178,7 @@ impl Tariffs {
         profiles: &Profiles,
         profile: ProfileId,
         at: Timestamp,
-    ) -> Result<Arc<Tariff>, Suspension> {
+    ) -> Result<Arc<Tariff>, NoTariff> {
         let profile = profiles.get(profile).ok_or(SuspenseReason::UnknownAccount)?;
         self.resolver.resolve_posting(profile, at).tariff
     }
@@ -208,21 +240,32 @@ impl Tariffs {
     ///
     /// Table versions do not bound the intervals of [`Self::due_intervals`]: only bookings read
     /// tables, and tables of daily rates have many more versions than there are bookings.
-    pub fn booking(&mut self, id: ProfileId, interval: &DueTariff, at: Timestamp) -> Arc<Tariff> {
-        // An empty interval has its tables already. Its instant may be in another interval.
-        let is_empty = interval.until <= interval.from;
-        if is_empty || interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
-            return Arc::clone(&interval.tariff);
+    ///
+    /// # Errors
+    /// A table is not in memory.
+    pub fn booking(
+        &mut self,
+        id: ProfileId,
+        interval: &DueTariff,
+        at: Timestamp,
+    ) -> Result<Arc<Tariff>, UnreadTable> {
+        if interval.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
+            return Ok(Arc::clone(&interval.tariff));
+        }
+        // The instant of an empty interval may be in another interval.
+        if interval.until <= interval.from {
+            let at = interval.tables_at.unwrap_or(at);
+            return Ok(self.resolver.with_tables(interval, at)?.tariff);
         }
         // Charges of one profile mostly fall due at one instant, for thousands of accounts.
         let known = self.booking.get(&id).filter(|known| known.holds(at));
         if let Some(known) = known {
-            return Arc::clone(&known.tariff);
+            return Ok(Arc::clone(&known.tariff));
         }
-        let booking = self.resolver.with_tables(interval, at);
+        let booking = self.resolver.with_tables(interval, at)?;
         let tariff = Arc::clone(&booking.tariff);
         self.booking.insert(id, booking);
-        tariff
+        Ok(tariff)
     }
 
     /// Why a new subscription can't have its start. Charges are booked once for each start of a

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use turnpike_plan::{AccountState, Rater};
 use turnpike_tariff::{Dues, Profile, ProfileId, Stop, Sweep, Tariff, Tariffs, parameters_of};
 use turnpike_types::{
-    AccountNumber, Currency, Money, SuspenseReason, Suspension, Timestamp, UsageRecord, UsageView,
+    AccountNumber, Currency, Money, Must, SuspenseReason, Suspension, Timestamp, UsageRecord,
+    UsageView,
 };
 
 use crate::accounts::TrialAccounts;
@@ -23,6 +24,9 @@ use crate::step::{StepWatcher, Stepper};
 
 /// The default maximum of due charges and closes in one trial.
 pub const DUES_MAX: usize = 10_000_000;
+
+/// Why a tariff lacks no table.
+const ALL_READ: &str = "the catalogue of a trial holds all its tables";
 
 /// Accounts, their state and their plans, in memory.
 #[derive(Debug)]
@@ -216,7 +220,8 @@ impl Trial {
         stepper: Option<&mut dyn Stepper>,
     ) -> Result<Arc<Tariff>, Suspension> {
         let known = self.ledger.entry(number).ok_or(SuspenseReason::UnknownAccount)?;
-        let tariff = self.tariffs.at(&self.ledger.profiles, known.profile, record.start)?;
+        let tariff = self.tariffs.at(&self.ledger.profiles, known.profile, record.start);
+        let tariff = tariff.map_err(|why| why.suspension().must(ALL_READ))?;
         let (plans, settings, now) = (tariff.in_force(), &tariff.context, self.ledger.now);
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
@@ -302,6 +307,7 @@ impl Trial {
                 Err(Stop::Stuck(suspension)) => return Ok(Some(suspension)),
                 Err(Stop::Wait(error)) => return Err(error),
                 Err(Stop::Turn) => {}
+                Err(Stop::Unread(_)) => return None.must(ALL_READ),
             }
         }
     }

@@ -63,7 +63,7 @@ async fn a_table_is_read_when_a_plan_may_read_it_and_not_before() {
     publish(&db, "moon", 1, "2020-01-01", ROWS).await;
     let unused = refreshed(&Catalogue::default(), &db).await.unwrap();
     assert_eq!((unused.version(), unused.lacks().len()), (3, 0));
-    assert!(!unused.is_table_named("world") && !unused.is_table_named("moon"));
+    assert!(!unused.is_table_used("world") && !unused.is_table_used("moon"));
     publish_plan(&db, "calls", "world").await;
     publish(&db, "moon", 2, "2197-01-01", ROWS).await;
     publish(&db, "world", 3, "2198-01-01", ROWS).await;
@@ -75,7 +75,7 @@ async fn a_table_is_read_when_a_plan_may_read_it_and_not_before() {
         let instant = format!("{year}-06-01T00:00:00Z");
         assert_eq!(version(&used, "world", &instant), Some(number), "also a version of before");
     }
-    assert!(!used.is_table_named("moon"), "which no plan reads");
+    assert!(!used.is_table_used("moon"), "which no plan reads");
     // A subscription may name any table as the value of the parameter.
     publish_plan(&db, "any", "$which").await;
     let any = refreshed(&used, &db).await.unwrap();

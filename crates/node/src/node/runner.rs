@@ -17,7 +17,7 @@ use super::health::{NodeHealth, ObservedState};
 use super::measure;
 use super::ownerships::Ownerships;
 use crate::NodeConfig;
-use crate::catalogue::{log_notices, refreshed};
+use crate::catalogue::{kept_from, log_notices, refreshed};
 use crate::membership::{
     Beater, Decision, Liveness, Peers, Reach, Served, StartError, TakeoverCause, ThisNode,
     Vacancies, predecessor,
@@ -53,7 +53,11 @@ impl Node {
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
         predecessor::wait_for_end(&config, db.as_ref(), &dial).await?;
-        let catalogue = refreshed(&Catalogue::default(), db.as_ref()).await?;
+        let mut catalogue = Catalogue::default();
+        if let Some(date) = kept_from(&db.observe().await?) {
+            catalogue.keep_from(date);
+        }
+        let catalogue = refreshed(&catalogue, db.as_ref()).await?;
         let (catalogue_tx, catalogue_rx) = watch::channel(Arc::new(catalogue));
         let (ranges_tx, ranges_rx) = watch::channel(Arc::new(Vec::new()));
         let (outboxes_tx, outboxes_rx) = watch::channel(Arc::default());
@@ -243,6 +247,7 @@ impl Runner {
         self.liveness.complain(self.peers.reach().unreachable(), self.gates.complaints(now));
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
+        self.release_tables(&seen);
         self.ownerships.end_superseded(&seen);
         self.gates.set_quiet(
             seen.nodes.iter().map(|row| &row.beat.node).filter(|node| self.liveness.is_quiet(node)),
@@ -329,6 +334,24 @@ impl Runner {
                 Err(error) => tracing::warn!(%error, "the catalogue could not be read"),
             }
         }));
+    }
+
+    /// Once a day, releases the tables that no plan reads any more within the acceptance horizon.
+    fn release_tables(&self, seen: &Observation) {
+        let is_reading = self.reading.as_ref().is_some_and(|reading| !reading.is_finished());
+        let known = self.catalogue.borrow().kept_from();
+        let Some(date) = kept_from(seen).filter(|date| known.is_none_or(|known| *date > known))
+        else {
+            return;
+        };
+        if is_reading {
+            return;
+        }
+        let mut catalogue = Catalogue::clone(&self.catalogue.borrow());
+        if catalogue.keep_from(date) {
+            tracing::info!(%date, "tables that no plan reads from this date on were released");
+        }
+        self.catalogue.send_replace(Arc::new(catalogue));
     }
 
     fn note_topology(&mut self, seen: &Arc<Observation>) {

@@ -9,6 +9,7 @@ use jiff::civil::date;
 use turnpike_plan::Zone;
 
 use super::*;
+use crate::catalogue::VersionHead;
 use crate::catalogue::tests::{catalogue_of, starts_asked};
 use crate::notice::Tell;
 use crate::resolve::SLOTS_MAX;
@@ -95,7 +96,7 @@ fn due_charges_are_booked_by_the_tables_in_force_at_their_instant() {
     for (day, expected) in [(date(2016, 1, 1), 1), (date(2016, 3, 1), 61), (date(2024, 1, 1), 2923)]
     {
         let at = turnpike_plan::first_instant_of(&zone, day);
-        let booking = tariffs.booking(ProfileId(0), interval, at);
+        let booking = tariffs.booking(ProfileId(0), interval, at).unwrap();
         assert_eq!(version_of(&booking), Some(expected), "{day}");
     }
 }
@@ -107,10 +108,10 @@ fn tables_are_looked_up_once_for_all_accounts_of_a_profile_that_are_charged_at_a
     let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
     let interval = intervals.last().unwrap();
     let at = Timestamp(BEGIN + 100 * DAY);
-    let first = tariffs.booking(ProfileId(0), interval, at);
+    let first = tariffs.booking(ProfileId(0), interval, at).unwrap();
     let asked = starts_asked(|| {
         for _ in 0..1000 {
-            assert!(Arc::ptr_eq(&tariffs.booking(ProfileId(0), interval, at), &first));
+            assert!(Arc::ptr_eq(&tariffs.booking(ProfileId(0), interval, at).unwrap(), &first));
         }
     });
     assert_eq!(asked, 0);
@@ -201,11 +202,75 @@ fn p36_a_newer_catalogue_replaces_the_tables_that_book_due_charges() {
     let at = Timestamp(BEGIN + 10 * DAY);
     let booked_by = |tariffs: &mut Tariffs| {
         let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
-        version_of(&tariffs.booking(ProfileId(0), intervals.last().unwrap(), at))
+        version_of(&tariffs.booking(ProfileId(0), intervals.last().unwrap(), at).unwrap())
     };
     assert_eq!(booked_by(&mut tariffs), Some(1));
     assert!(tariffs.update(&Arc::new(catalogue_of(&[CONVERTED], rates(5)))));
     assert_eq!(booked_by(&mut tariffs), Some(5));
+}
+
+/// Tables that no plan reads any more are not kept in memory. They are asked for when they are needed,
+/// and each instant has the same tables as before.
+#[test]
+fn a_released_table_is_asked_for_and_used_once_it_is_lent() {
+    const KEPT: u32 = 40;
+    let profiles = profiles(1);
+    let whole = catalogue_of(&[CONVERTED], rates(60));
+    // The plan was published by catalogue version 1, and version `n` of the table by `n + 1`.
+    let lent = |unread: UnreadTable| {
+        let text = rates(60).nth(unread.published as usize - 2).unwrap();
+        Some(Arc::new(turnpike_plan::parse_table(&text).unwrap()))
+    };
+    let mut released = whole.clone();
+    assert!(released.keep_from(date(2016, 2, 9)), "the 40th day");
+    assert!(!released.keep_from(date(2016, 2, 9)), "again");
+    assert_eq!(released.lacks(), []);
+    let mut tariffs = tariffs(&[CONVERTED], 60);
+    assert!(!tariffs.update(&Arc::new(released)), "nothing was published");
+    let mut asked = Vec::new();
+    for turn in 0..2 {
+        for day in 1..60 {
+            let at = Timestamp(BEGIN + i64::from(day) * DAY + DAY / 2);
+            let used = match tariffs.at(&profiles, ProfileId(0), at) {
+                Ok(tariff) => tariff,
+                Err(NoTariff::Unread(unread)) => {
+                    asked.push(unread.published - 1);
+                    tariffs.lend(unread, lent(unread));
+                    tariffs.at(&profiles, ProfileId(0), at).unwrap()
+                }
+                Err(NoTariff::Suspended(why)) => panic!("day {day}: {why:?}"),
+            };
+            assert_eq!(version_of(&used), Some(day + 1), "turn {turn}");
+            let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
+            let booking = tariffs.booking(ProfileId(0), intervals.last().unwrap(), at).unwrap();
+            assert_eq!(version_of(&booking), Some(day + 1), "turn {turn}");
+        }
+        tariffs.give_back();
+    }
+    let before: Vec<u64> = (2..u64::from(KEPT)).collect();
+    assert_eq!(
+        asked,
+        [before.clone(), before].concat(),
+        "the versions that ended before the 40th day"
+    );
+}
+
+/// A table that only an ended version of a plan reads is released whole, and read again when a later
+/// version of the plan reads it.
+#[test]
+fn a_table_is_kept_while_a_plan_in_force_reads_it() {
+    let (first, second) = (CONVERTED, usage_only(2, "2016-03-01", "", "2"));
+    let mut catalogue = catalogue_of(&[first, &second], rates(1));
+    assert!(!catalogue.keep_from(date(2016, 2, 29)), "the plan reads it on this day");
+    assert!(catalogue.is_table_used("daily"));
+    assert!(catalogue.keep_from(date(2016, 3, 1)));
+    assert!(!catalogue.is_table_used("daily") && catalogue.lacks().is_empty());
+    let third =
+        CONVERTED.replace("version=\"1\"", "version=\"3\"").replace("2016-01-01", "2016-05-01");
+    let plan = Arc::new(turnpike_plan::parse(&third).unwrap());
+    let head = VersionHead { id: "converted", version: 3, starts: date(2016, 5, 1), published: 9 };
+    catalogue.add_plan(&head, Some(plan));
+    assert_eq!(catalogue.lacks().iter().map(|head| head.version).collect::<Vec<_>>(), [1]);
 }
 
 /// A version is in force from its first instant to just before the next version's, whatever was
@@ -238,7 +303,7 @@ fn a_charge_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     let zone = Zone::parse("America/New_York").unwrap();
     let begins = turnpike_plan::first_instant_of(&zone, date(2016, 3, 1)).0;
     for (at, version) in [(begins - 1, 60), (begins, 61), (begins + 1, 61), (begins - 1, 60)] {
-        let booking = tariffs.booking(ProfileId(0), interval, Timestamp(at));
+        let booking = tariffs.booking(ProfileId(0), interval, Timestamp(at)).unwrap();
         assert_eq!(version_of(&booking), Some(version), "{} us from the start", at - begins);
     }
 }
@@ -337,7 +402,11 @@ fn an_option_whose_stored_fee_can_not_be_read_rates_nothing_and_is_not_free() {
         profile.subscriptions[0].option = "summer".to_owned();
         profile.subscriptions[0].fee = "2.5e0".to_owned();
     });
-    let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+    let refused = tariffs
+        .at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY))
+        .unwrap_err()
+        .suspension()
+        .unwrap();
     assert_eq!(refused.reason, SuspenseReason::UnknownPlan);
     let detail = refused.detail.as_str();
     assert!(detail.contains("fee of option summer can't be read"), "{detail}");
@@ -358,7 +427,11 @@ fn an_option_without_a_fee_is_free() {
 fn a_stored_cycle_day_that_is_no_day_of_a_month_suspends_instead_of_counting_as_the_first() {
     for day in [0, 32, 257, 300] {
         let (mut tariffs, profiles, _) = stored(|profile| profile.settings[0].cycle_day = day);
-        let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+        let refused = tariffs
+            .at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY))
+            .unwrap_err()
+            .suspension()
+            .unwrap();
         assert_eq!(refused.reason, SuspenseReason::UnknownAccount, "{day}");
         assert_eq!(refused.detail.as_str(), format!("cycle day {day}"));
     }
@@ -373,7 +446,11 @@ fn an_unknown_zone_of_the_opening_suspends_instead_of_moving_the_start_of_subscr
         profile.settings[0].from_us = BEGIN;
         profile.settings.insert(0, opened);
     });
-    let refused = tariffs.at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY)).unwrap_err();
+    let refused = tariffs
+        .at(&profiles, ProfileId(0), Timestamp(BEGIN + DAY))
+        .unwrap_err()
+        .suspension()
+        .unwrap();
     assert_eq!(refused.reason, SuspenseReason::UnknownAccount);
     assert!(refused.detail.as_str().contains("Mars/Base"), "{}", refused.detail.as_str());
     assert!(tariffs.due_intervals(&profiles, ProfileId(0), &|| ()).is_empty());

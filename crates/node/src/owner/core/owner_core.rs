@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use turnpike_account::PartitionState;
-use turnpike_plan::Rater;
-use turnpike_tariff::{Catalogue, CodeCache, Dues};
+use turnpike_plan::{Rater, Table};
+use turnpike_tariff::{Catalogue, CodeCache, Dues, UnreadTable};
 
 use super::partition::{Partition, Pulse, Surroundings};
 use super::posting_progress::PostingProgress;
@@ -123,7 +123,13 @@ impl OwnerCore {
     pub(crate) fn begin(&mut self, around: Surroundings) {
         self.renew(around);
         self.log.drop_loaded();
+        self.view.tariffs.give_back();
         self.view.begin();
+    }
+
+    /// Takes a table that a job waits for; `None` if this program can't read it.
+    pub(crate) fn lend(&mut self, unread: UnreadTable, table: Option<Arc<Table>>) {
+        self.view.tariffs.lend(unread, table);
     }
 
     /// A pass over postings begins.

@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 use turnpike_plan::{PostedAmount, StateEntry};
 use turnpike_segment::LineKind;
 use turnpike_segment::head::{ComponentHead, PostingCursor};
-use turnpike_tariff::Profile;
+use turnpike_tariff::{NoTariff, Profile};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     Currency, Money, Must as _, PartitionId, SegmentNumber, SuspenseReason, Suspension, Timestamp,
@@ -174,21 +174,21 @@ impl OwnerCore {
         let Some(known) = self.log.state().account(view.account) else { return nothing() };
         let profiles = self.log.state().profiles();
         let tariff = match self.view.tariffs.at(profiles, known.profile, view.start) {
-            Err(Suspension { reason: SuspenseReason::UnknownPlan, .. })
-                if !self.view.is_asked() =>
-            {
+            Err(NoTariff::Suspended(Suspension {
+                reason: SuspenseReason::UnknownPlan, ..
+            })) if !self.view.is_asked() => {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
-            Err(Suspension { reason: SuspenseReason::NoPlan, .. })
+            Err(NoTariff::Suspended(Suspension { reason: SuspenseReason::NoPlan, .. }))
                 if !known.state.keeps_totals()
                     && !profiles.get(known.profile).is_some_and(|p| lasts(p, view.start)) =>
             {
                 return nothing();
             }
-            Err(Suspension {
+            Err(NoTariff::Suspended(Suspension {
                 reason: SuspenseReason::UnknownPlan | SuspenseReason::NoPlan,
                 ..
-            }) => self.view.tariffs.posted_to(profiles, known.profile, view.start)?,
+            })) => self.view.tariffs.posted_to(profiles, known.profile, view.start)?,
             resolved => resolved?,
         };
         let is_bonus = view.attribute(KIND) == Some(BONUS);

@@ -9,6 +9,7 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::RecordBatch;
 use turnpike_proto::tally::tally;
 use turnpike_segment::{NewRecord, RecordRow};
+use turnpike_tariff::NoTariff;
 use turnpike_types::{
     Detail, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension, Timestamp, limits,
 };
@@ -310,9 +311,9 @@ impl OwnerCore {
         };
         let profiles = self.log.state().profiles();
         let tariff = match self.view.tariffs.at(profiles, known.profile, incoming.view.start) {
-            Err(Suspension { reason: SuspenseReason::UnknownPlan, .. })
-                if !self.view.is_asked() =>
-            {
+            Err(NoTariff::Suspended(Suspension {
+                reason: SuspenseReason::UnknownPlan, ..
+            })) if !self.view.is_asked() => {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
             resolved => resolved?,

@@ -108,7 +108,10 @@ impl OwnerCore {
         let began = self.pulse.now();
         for _ in 0..TURN_ACCOUNTS {
             let now = self.log.now();
-            let Some(account) = self.dues.pop(now) else { return Ok(false) };
+            let Some(account) = self.dues.pop(now) else {
+                self.view.tariffs.give_back();
+                return Ok(false);
+            };
             let booked = self.booking(|sweep| sweep.book_due(account, now));
             match booked.map_err(NotRated::from) {
                 Ok(()) | Err(NotRated::Suspended(_)) => {}

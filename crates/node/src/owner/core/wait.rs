@@ -1,6 +1,6 @@
 //! What the core waits for, and why a record is not rated.
 
-use turnpike_tariff::Stop;
+use turnpike_tariff::{NoTariff, Stop, UnreadTable};
 use turnpike_types::{SegmentNumber, SuspenseReason, Suspension};
 
 /// What the core needs before it can go on. The shell provides it, and runs the job again.
@@ -13,6 +13,8 @@ pub(crate) enum Wait {
     /// A plan is unknown: it may have been published since the last heartbeat, so the newest
     /// catalogue must be read.
     Catalogue,
+    /// A table must be read that no plan in force reads any more.
+    Table(UnreadTable),
     /// Many charges fell due before the record: other work runs in between.
     Turn,
 }
@@ -58,6 +60,15 @@ impl From<Wait> for NotRated {
     }
 }
 
+impl From<NoTariff> for NotRated {
+    fn from(why: NoTariff) -> Self {
+        match why {
+            NoTariff::Suspended(suspension) => Self::Suspended(suspension),
+            NoTariff::Unread(unread) => Self::Wait(Wait::Table(unread)),
+        }
+    }
+}
+
 impl From<NotRated> for Stop<Wait> {
     fn from(why: NotRated) -> Self {
         match why {
@@ -73,6 +84,7 @@ impl From<Stop<Wait>> for NotRated {
             Stop::Stuck(suspension) => Self::Suspended(suspension),
             Stop::Wait(wait) => Self::Wait(wait),
             Stop::Turn => Self::Wait(Wait::Turn),
+            Stop::Unread(unread) => Self::Wait(Wait::Table(unread)),
         }
     }
 }

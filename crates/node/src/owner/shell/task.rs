@@ -16,7 +16,7 @@ use super::append::{Appended, Appends};
 use super::checkpoints::Checkpoints;
 use super::fetch;
 use super::turns::Turns;
-use crate::catalogue::refreshed;
+use crate::catalogue::{earlier_table, refreshed};
 use crate::gauges::Holdings;
 use crate::owner::core::{
     Apply, Confirm, CoreLimits, Fetched, Halt, Job, ListSuspense, OwnerCore, Partition,
@@ -229,6 +229,11 @@ impl Owner {
             Wait::Full => self.cut().await?,
             Wait::Load(segment) => self.load(segment).await?,
             Wait::Catalogue => self.read_catalogue_for_request().await?,
+            Wait::Table(unread) => {
+                self.ticks.tick();
+                let table = earlier_table(unread, self.shared.db.as_ref()).await?;
+                self.core.lend(unread, table);
+            }
             Wait::Turn => {
                 self.ticks.tick();
                 tokio::task::yield_now().await;
@@ -244,9 +249,13 @@ impl Owner {
             return Ok(false);
         }
         self.core.renew(surroundings(&self.shared));
-        match self.core.sweep() {
-            Ok(is_busy) => Ok(is_busy && self.has_slack()),
-            Err(wait) => self.provide(wait).await.map(|()| true),
+        loop {
+            match self.core.sweep() {
+                Ok(is_busy) => return Ok(is_busy && self.has_slack()),
+                // The next request gives lent tables back, so the charge is booked before it.
+                Err(wait @ Wait::Table(_)) => self.provide(wait).await?,
+                Err(wait) => return self.provide(wait).await.map(|()| true),
+            }
         }
     }
 

@@ -288,6 +288,7 @@ impl Driver {
             Wait::Full => self.cut(),
             Wait::Load(number) => self.load(number),
             Wait::Catalogue => self.read_catalogue_for_request(),
+            Wait::Table(unread) => panic!("{unread:?} is in no catalogue of these tests"),
             Wait::Turn => {}
         }
         Ok(())
