@@ -107,13 +107,17 @@ impl Taken {
         own: usize,
         max: usize,
     ) -> Result<(), Lack> {
-        let after = self.bytes.checked_add(bytes).filter(|sum| *sum <= max).ok_or(Lack::Room)?;
+        let after = self.bytes.saturating_add(bytes);
         let held = self.by_client.get(&client).copied().unwrap_or(0);
+        // The share comes first: a client above it never takes the room of another one.
         if client != ClientKey::NONE && after > max / 2 && held > own {
             let clients = self.by_client.len();
-            if held + bytes > max / (clients + 1) {
+            if held.saturating_add(bytes) > max / (clients + 1) {
                 return Err(Lack::Share);
             }
+        }
+        if after > max {
+            return Err(Lack::Room);
         }
         self.add(client, bytes);
         Ok(())
@@ -264,8 +268,8 @@ impl Budget {
 
     /// Enlarges the share of a message by `bytes`. If there is no room, messages that have been
     /// incomplete for longer than `incomplete` are given up; for a complete message, all that are
-    /// incomplete. If the client has its share, only messages of its own are. The caller must not
-    /// hold a lock that [`Evict::evict`] takes.
+    /// incomplete, if they are enough. If the client has its share, only messages of its own are
+    /// given up. The caller must not hold a lock that [`Evict`] takes.
     pub(crate) fn grow_message(
         &self,
         share: &mut BudgetShare,
@@ -273,9 +277,19 @@ impl Budget {
         incomplete: Option<&Evictable>,
     ) -> bool {
         let BudgetShare { part, client, .. } = *share;
+        if share.bytes.saturating_add(bytes) > self.max(part) {
+            return false;
+        }
+        let older = &self.0.incomplete;
         while let Err(lack) = self.take(part, client, bytes, share.bytes) {
-            let older = &self.0.incomplete;
-            if !older.give_up_oldest(lack.among(client), incomplete, Duration::ZERO) {
+            let among = lack.among(client);
+            if lack == Lack::Room && incomplete.is_none() {
+                let free = self.max(part).saturating_sub(self.used(part));
+                if older.bytes().saturating_add(free) < bytes {
+                    return false;
+                }
+            }
+            if !older.give_up_oldest(among, incomplete, Duration::ZERO) {
                 return false;
             }
         }
@@ -360,6 +374,45 @@ mod tests {
         };
         let (share, ()) = tokio::join!(waiting, release);
         assert_eq!(share.unwrap().bytes(), 320);
+    }
+
+    /// An incomplete message of 60 bytes.
+    struct Incomplete(Mutex<Option<BudgetShare>>);
+
+    impl Evict for Incomplete {
+        fn evict(&self) {
+            lock(&self.0).take();
+        }
+
+        fn bytes(&self) -> usize {
+            lock(&self.0).as_ref().map_or(0, BudgetShare::bytes)
+        }
+    }
+
+    /// A complete message takes room by what its lists take when it is decoded. A client that repeats a
+    /// large one made every other client's incomplete messages be given up.
+    #[test]
+    fn a_large_message_gives_up_those_of_others_only_if_it_has_a_share_and_they_are_enough() {
+        let budget = Budget::new(1_280);
+        let max = budget.max(Messages);
+        let receive = |client| {
+            let share = budget.reserve_for(Messages, ClientKey(client), 60).unwrap();
+            let message = Arc::new(Incomplete(Mutex::new(Some(share))));
+            let place = budget.enter_incomplete(ClientKey(client), message.clone());
+            (message, place)
+        };
+        let is_there = |(message, _): &(Arc<Incomplete>, Evictable)| message.bytes() > 0;
+        let (others, own) = (receive(1), receive(2));
+        let complete = |bytes| {
+            let mut share = budget.share(Messages, ClientKey(2), 0);
+            budget.grow_message(&mut share, bytes, None).then_some(share)
+        };
+        assert!(complete(max + 1).is_none() && is_there(&others) && is_there(&own), "never fits");
+        let first = complete(max / 2).unwrap();
+        assert!(is_there(&others) && !is_there(&own), "above its share, its own are given up");
+        assert!(complete(max / 2 - 30).is_none() && is_there(&others), "then it is refused");
+        drop(first);
+        assert!(complete(max - 30).is_some() && !is_there(&others), "the one message of a client");
     }
 
     #[test]

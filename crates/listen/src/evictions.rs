@@ -13,6 +13,9 @@ use crate::locking::lock;
 pub(crate) trait Evict: Send + Sync {
     /// Drops it, and its share of the budget.
     fn evict(&self);
+
+    /// The bytes of the budget that this frees.
+    fn bytes(&self) -> usize;
 }
 
 /// A list of what can be given up, by age. Clones share it.
@@ -46,6 +49,13 @@ impl Evictions {
         all.by_number.insert(number, Entry { client, since: Instant::now(), what });
         drop(all);
         Evictable { list: self.clone(), number }
+    }
+
+    /// The bytes of all entries.
+    pub(crate) fn bytes(&self) -> usize {
+        let entries: Vec<Arc<dyn Evict>> =
+            lock(&self.0).by_number.values().map(|entry| Arc::clone(&entry.what)).collect();
+        entries.iter().map(|what| what.bytes()).sum()
     }
 
     /// Gives up the oldest entry, if it is at least `age_min` old, entered before `before`, and one

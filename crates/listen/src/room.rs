@@ -135,6 +135,10 @@ impl Evict for Inner {
             waker.wake();
         }
     }
+
+    fn bytes(&self) -> usize {
+        lock(&self.state).share.as_ref().map_or(0, BudgetShare::bytes)
+    }
 }
 
 impl std::fmt::Debug for RequestRoom {

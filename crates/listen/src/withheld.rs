@@ -56,6 +56,10 @@ impl Evict for Withheld {
             waker.wake();
         }
     }
+
+    fn bytes(&self) -> usize {
+        lock(&self.0).share.as_ref().map_or(0, BudgetShare::bytes)
+    }
 }
 
 /// A message of which not all bytes have arrived; of a unary request also while its end has not.
