@@ -77,3 +77,4 @@ pub use refusal::{AccessRefusal, Unauthenticated};
 pub use request_layer::RequestIdLayer;
 pub use service::AccessApi;
 pub use service::recovery::Recovery;
+pub use tables::cluster_of;

@@ -1,11 +1,12 @@
 //! The tables of access control in memory, indexed for decisions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::time::Instant;
 use turnpike_store::{AccessKey, AccessTables, AccessToken, AccessVersion};
 use turnpike_types::Timestamp;
 
+use crate::certificates::serial;
 use crate::changes::quotas;
 use crate::principal::includes;
 use crate::roles::grant::RoleGrant;
@@ -34,6 +35,37 @@ pub(crate) struct Newest {
     pub(crate) read_at: Instant,
 }
 
+/// The name of a cluster, if the tables tell it: it is in the URIs of certificates, of which an administrator
+/// with a certificate leaves one with each change.
+///
+/// # Errors
+/// They name several, of which only one can be this cluster.
+pub fn cluster_of(tables: &AccessTables) -> Result<Option<String>, String> {
+    let of = |principal: &str| {
+        let name = principal.strip_prefix("spiffe://")?.split('/').next()?;
+        Some(name.to_owned())
+    };
+    let AccessTables { grants, keys, tokens, revoked } = tables;
+    let grants = grants.iter().flat_map(|row| [of(&row.principal), of(&row.granted_by)]);
+    let others = keys.iter().map(|row| of(&row.added_by));
+    let others = others.chain(tokens.iter().map(|row| of(&row.issued_by)));
+    let revoked = revoked.iter().flat_map(|row| [of(&row.name), of(&row.revoked_by)]);
+    let names: BTreeSet<String> = grants.chain(others).chain(revoked).flatten().collect();
+    let mut names = names.into_iter();
+    match (names.next(), names.next()) {
+        (first, None) => Ok(first),
+        (Some(one), Some(other)) => Err(format!(
+            "the grants name the clusters {one} and {other}: name this one (--cluster)"
+        )),
+        (None, Some(_)) => Ok(None),
+    }
+}
+
+/// The name by which a row revokes certificates. An earlier release kept serial numbers with zero bytes.
+fn revoked_name(name: String) -> String {
+    if name.contains("://") { name } else { serial(&name) }
+}
+
 impl AccessSnapshot {
     pub(crate) fn new(
         version: AccessVersion,
@@ -59,7 +91,7 @@ impl AccessSnapshot {
             keys: tables.keys.into_iter().map(|key| (key.id, key)).collect(),
             tokens: tables.tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
             quotas,
-            revoked: tables.revoked.into_iter().map(|row| row.name).collect(),
+            revoked: tables.revoked.into_iter().map(|row| revoked_name(row.name)).collect(),
         }
     }
 

@@ -54,7 +54,7 @@ impl CertificateFacts {
         Ok(Self {
             subject: parsed.subject.to_string(),
             issuer: parsed.issuer.to_string(),
-            serial: hex(parsed.serial_number.as_bytes()),
+            serial: serial(&hex(parsed.serial_number.as_bytes())),
             not_before_s: parsed.validity.not_before.to_unix_duration().as_secs(),
             not_after_s: parsed.validity.not_after.to_unix_duration().as_secs(),
             uris,
@@ -69,6 +69,14 @@ fn ip(bytes: &[u8]) -> Option<String> {
     let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
     let v6 = || <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
     v4.or_else(v6).map(|address| address.to_string())
+}
+
+/// A serial number without the zero bytes before it: DER puts one before a number whose first bit is set,
+/// and other programs show none.
+pub(crate) fn serial(hex: &str) -> String {
+    let significant = hex.trim_start_matches('0');
+    let digits = significant.len().max(1).next_multiple_of(2);
+    format!("{significant:0>digits$}")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -37,6 +37,7 @@ mod verify;
 
 pub use authority::{Authority, AuthorityError, CertificateRequest, IssuedCertificate};
 pub use facts::CertificateFacts;
+pub(crate) use facts::serial;
 pub use in_force::{CertificateClock, Certificates, POLL, Reloaded, system_clock, system_reader};
 pub use key_file::{
     CERTIFICATE_MODE, FileExists, KEY_MODE, create_directory, replace_file, write_new,

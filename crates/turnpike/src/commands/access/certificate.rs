@@ -1,5 +1,8 @@
 //! `turnpike access certificate`: certificates that are refused before they expire.
 
+use std::cell::Cell;
+
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use turnpike_proto::access::v1::{
     ListRevokedCertificatesRequest, RestoreCertificateRequest, RevokeCertificateRequest,
@@ -74,19 +77,30 @@ async fn revoke(name: &str, client: &ClientSettings) -> anyhow::Result<Finish> {
     ui::print(format_args!(
         "{name} is revoked{before}; every front and node follows within seconds"
     ))?;
+    if !name.contains("://") {
+        ui::print_stderr(
+            "the cluster does not know which serial numbers were issued: compare with `turnpike cert show`",
+        );
+    }
     Ok(Finish::Done)
 }
 
 async fn restore(name: &str, client: &ClientSettings) -> anyhow::Result<Finish> {
     let front = client.connect().await?;
+    let attempts = Cell::new(0u32);
     let restoring = front.call("nothing was restored", || {
+        attempts.set(attempts.get().saturating_add(1));
         let (mut access, name) = (front.access(), name.to_owned());
         async move { access.restore_certificate(RestoreCertificateRequest { name }).await }
     });
-    match restoring.await?.restored {
-        true => ui::print(format_args!("{name} is no longer revoked"))?,
-        false => ui::print(format_args!("{name} is not revoked: nothing was changed"))?,
+    // After a lost answer the first attempt may have restored it.
+    if !restoring.await?.restored && attempts.get() == 1 {
+        bail!(
+            "{name} is not revoked, so nothing was changed; `turnpike access certificate list` shows \
+             the revocations"
+        );
     }
+    ui::print(format_args!("{name} is no longer revoked"))?;
     Ok(Finish::Done)
 }
 
