@@ -603,6 +603,39 @@ fn a_cluster_whose_administrators_are_gone_gets_a_new_one_from_the_database() {
     assert!(again.err.contains("never overwritten"), "{again:?}");
 }
 
+/// A token for another cluster is refused by every front. The command once made one all the same, and with
+/// it the first grant, after which nothing was served.
+#[test]
+fn an_administrator_is_recovered_for_this_cluster_and_only_if_access_control_is_on() {
+    let cluster = UpCluster::start(&[]);
+    let path = |name: &str| cluster.dir().join(name).display().to_string();
+    let (key, token) = (path("rescue.key"), path("rescue.token"));
+    let database = format!("sqlite:{}", path("data/turnpike.db"));
+    let recover = |more: &[&str]| {
+        let words = ["access", "recover", "rescue", "--key-file", &key, "--output", &token];
+        run(&[&words[..], &["--database", &database], more].concat())
+    };
+    let off = recover(&[]);
+    assert_eq!((off.code, off.err.contains("access control is off")), (2, true), "{off:?}");
+    assert!(!std::path::Path::new(&key).exists(), "a file was made");
+    cluster.done(&["access", "list"]);
+
+    let guarded = Guarded::start();
+    let principal = "spiffe://turnpike/client/billing";
+    guarded.done(&["access", "grant", principal, "auditor"]);
+    let database = format!("sqlite:{}", guarded.cluster.dir().join("data/turnpike.db").display());
+    let recover = |cluster: &[&str]| {
+        let words = ["access", "recover", "rescue", "--key-file", &key, "--output", &token];
+        run(&[&words[..], &["--database", &database], cluster].concat())
+    };
+    let wrong = recover(&["--cluster", "prodtypo"]);
+    assert_eq!((wrong.code, wrong.err.contains("of the cluster turnpike")), (2, true), "{wrong:?}");
+    assert!(!std::path::Path::new(&token).exists(), "a token was made");
+    let ran = recover(&[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    served(|| guarded.cluster.run(&["access", "list", "--token-file", &token]));
+}
+
 fn mode(file: &str) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(file).unwrap().permissions().mode() & 0o777

@@ -19,7 +19,7 @@ use self::export_file::ExportWriter;
 use crate::client::{ClientArgs, ClientSettings, Front};
 use crate::context::Context;
 use crate::database::{self, DatabaseArgs};
-use crate::exit::{EXIT_CODES, Finish};
+use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, values};
 
 const EXAMPLES: &str = "\
@@ -165,6 +165,11 @@ struct ReadSettings {
 
 impl ListArgs {
     fn resolve(self, context: &Context) -> anyhow::Result<(ReadSettings, bool)> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(usage("--since is not before --until: no entry can be between them"));
+        }
         let text = |given: Option<String>| given.into_iter().collect::<String>();
         let request = ReadRequest {
             after: 0,
@@ -226,8 +231,9 @@ async fn read_page(front: &Front, request: &ReadRequest) -> anyhow::Result<ReadR
 }
 
 async fn list(settings: ReadSettings, json: bool) -> anyhow::Result<Finish> {
-    let mut rows = Vec::new();
+    let (mut rows, mut count) = (Vec::new(), 0_u64);
     read_all(&settings, |row| {
+        count += 1;
         let line = ExportLine::of(row)?;
         if json {
             return Ok(ui::print(serde_json::to_string(&line)?)?);
@@ -241,6 +247,9 @@ async fn list(settings: ReadSettings, json: bool) -> anyhow::Result<Finish> {
     .await?;
     if !json {
         print_rows(&mut rows)?;
+    }
+    if count == 0 {
+        ui::print_stderr("no entry of the audit log is as asked for");
     }
     Ok(Finish::Done)
 }

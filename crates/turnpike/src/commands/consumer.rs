@@ -1,7 +1,12 @@
 //! `turnpike consumer`: the consumers of rated output, each with a cursor in every partition.
 
+use std::cell::Cell;
+
 use clap::{Args, Subcommand};
-use turnpike_proto::feed::v1::{ListConsumersRequest, RemoveConsumerRequest};
+use tonic::{Code, Response};
+use turnpike_proto::feed::v1::{
+    ListConsumersRequest, RemoveConsumerRequest, RemoveConsumerResponse,
+};
 
 use crate::client::{ClientArgs, ClientSettings};
 use crate::context::Context;
@@ -80,12 +85,22 @@ async fn list(client: &ClientSettings) -> anyhow::Result<Finish> {
 async fn remove(client: &ClientSettings, name: &str) -> anyhow::Result<Finish> {
     let front = client.connect().await?;
     let request = RemoveConsumerRequest { consumer: name.to_owned() };
-    front
-        .call("the consumer could not be removed", || {
-            let (mut feed, request) = (front.feed(), request.clone());
-            async move { feed.remove_consumer(request).await }
-        })
-        .await?;
+    let attempts = Cell::new(0u32);
+    let removed = front.call("the consumer could not be removed", || {
+        attempts.set(attempts.get().saturating_add(1));
+        let is_repeated = attempts.get() > 1;
+        let (mut feed, request) = (front.feed(), request.clone());
+        async move {
+            match feed.remove_consumer(request).await {
+                // After a lost answer the first attempt may have removed it.
+                Err(status) if status.code() == Code::NotFound && is_repeated => {
+                    Ok(Response::new(RemoveConsumerResponse::default()))
+                }
+                answered => answered,
+            }
+        }
+    });
+    removed.await?;
     ui::print(format_args!("consumer {name} is removed"))?;
     Ok(Finish::Done)
 }

@@ -9,7 +9,10 @@ use clap::Args;
 use turnpike_access::audit::AuditLog;
 use turnpike_access::tokens::form::{Claims, SigningKey, check_audience, key_id, new_id};
 use turnpike_access::tokens::key_file;
-use turnpike_access::{Access, AccessApi, AccessConfig, Actor, Recovery, check_subject};
+use turnpike_access::{
+    Access, AccessApi, AccessConfig, Actor, Recovery, check_subject, cluster_of,
+};
+use turnpike_store::AccessRead;
 use turnpike_store::memory::system_clock;
 use turnpike_types::{Timestamp, capped};
 
@@ -24,8 +27,8 @@ use crate::{ui, values};
 pub(super) const EXAMPLES: &str = "\
 For the case that no administrator can make changes any more: the last token expired, or its file or
 the key is lost. Registers a key and a token in the shared database, and grants the role admin to
-token:NAME. If this is the first grant, it switches access control on, for good. The database's
-role must be permitted to change access control, as turnpike_front is. Each change is in the audit
+token:NAME. While access control is off nothing has to be recovered, and --first is needed: the first
+grant switches access control on, for good. The database's role must be permitted to change access control, as turnpike_front is. Each change is in the audit
 log, as made by the user of this machine. Fronts follow within seconds. Afterwards look at the
 grants, tokens and keys, and revoke what was lost.
 
@@ -48,10 +51,13 @@ pub(crate) struct RecoverArgs {
     /// How long the token is valid, at most 90d
     #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = values::duration)]
     within: Duration,
-    /// The cluster's name in the certificates of its fronts [default: that in [tls] of the file, else
-    /// the name of a cluster without certificates]
+    /// The cluster's name in the certificates of its fronts [default: the one that grants name, else
+    /// that in [tls] of the file, else the name of a cluster without certificates]
     #[arg(long, env = "TURNPIKE_CLUSTER", value_name = "NAME")]
     cluster: Option<String>,
+    /// Also if access control is off: switches it on, for good
+    #[arg(long)]
+    first: bool,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -62,32 +68,46 @@ pub(super) struct RecoverSettings {
     key_file: PathBuf,
     output: PathBuf,
     within: Duration,
-    cluster: String,
+    cluster: Option<String>,
+    /// The name in the configuration file.
+    file_cluster: Option<String>,
+    first: bool,
     database: String,
 }
 
 impl RecoverArgs {
     pub(super) fn resolve(self, context: &Context) -> anyhow::Result<RecoverSettings> {
         check_subject(&self.name).map_err(usage)?;
-        let file = context.config.tls.cluster.clone();
-        let cluster = self.cluster.or(file).unwrap_or_else(|| CLUSTER_DEFAULT.to_owned());
-        check_audience(&cluster).map_err(usage)?;
+        let file_cluster = context.config.tls.cluster.clone();
+        for cluster in self.cluster.iter().chain(&file_cluster) {
+            check_audience(cluster).map_err(usage)?;
+        }
         Ok(RecoverSettings {
             subject: self.name,
             key_file: self.key_file,
             output: self.output,
             within: self.within,
-            cluster,
+            cluster: self.cluster,
+            file_cluster,
+            first: self.first,
             database: self.database.resolve(&context.config)?,
         })
     }
 }
 
 pub(super) async fn run(settings: RecoverSettings) -> anyhow::Result<Finish> {
-    let RecoverSettings { subject, key_file, output, within, cluster, database } = settings;
     // The database is opened first, so that no file is made for one that does not answer.
-    let database = database::open(&database).await?;
+    let database = database::open(&settings.database).await?;
     let before = database.access(None).await.context("access control can't be read")?;
+    if before.enabled.is_none() && !settings.first {
+        return Err(usage(
+            "access control is off: nothing has to be recovered. Make the first grant through a front \
+             (turnpike access grant --help), or repeat this with --first, which switches access control \
+             on, for good",
+        ));
+    }
+    let cluster = settings.cluster(&before)?;
+    let RecoverSettings { subject, key_file, output, within, .. } = settings;
     let key = key(&key_file)?;
     let file = NewTokenFile::create(&output)?;
     let public_key = key.public_key().map_err(|why| anyhow!(why))?;
@@ -123,6 +143,27 @@ pub(super) async fn run(settings: RecoverSettings) -> anyhow::Result<Finish> {
         );
     }
     Ok(Finish::Done)
+}
+
+impl RecoverSettings {
+    /// The cluster's name, which the token must have. A token for another one is refused by every front.
+    fn cluster(&self, known: &AccessRead) -> anyhow::Result<String> {
+        let tables = known.tables.as_ref().context("access control has no tables")?;
+        let of_grants = cluster_of(tables);
+        match (&self.cluster, of_grants) {
+            (Some(given), Ok(Some(known))) if *given != known => Err(usage(format!(
+                "--cluster {given}: the grants in this database are those of the cluster {known}; fronts \
+                 would refuse the token"
+            ))),
+            (Some(given), _) => Ok(given.clone()),
+            (None, Err(why)) => Err(usage(why)),
+            (None, Ok(Some(known))) => Ok(known),
+            (None, Ok(None)) => {
+                let name = self.file_cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
+                Ok(name.to_owned())
+            }
+        }
+    }
 }
 
 /// The key in the file, which is made if it does not exist.
