@@ -33,6 +33,8 @@ const SERVED_WITHIN: Duration = Duration::from_secs(15);
 pub struct Effect {
     /// What was sent and what was refused, for people.
     pub what: String,
+    /// Whether the attack used all processors of the machine with requests that are carried out.
+    pub is_saturated: bool,
     /// Open connections and requests, which stay open for as long as the other client is watched.
     pub kept: Vec<Box<dyn Any + Send>>,
 }
@@ -57,7 +59,7 @@ pub struct Site {
 impl Effect {
     /// An effect that is over.
     pub fn of(what: impl Into<String>) -> Self {
-        Self { what: what.into(), kept: Vec::new() }
+        Self { what: what.into(), ..Self::default() }
     }
 
     /// Keeps `connections` open.
@@ -186,7 +188,8 @@ impl Site {
         );
         let now = self.owners().await?;
         ensure!(now == owners, "{name}: owners {owners:?} became {now:?}\n{}", self.ends());
-        self.form.check(self.alone, attacked).with_context(|| name.to_owned())?;
+        let checked = self.form.check(self.alone, attacked, effect.is_saturated);
+        checked.with_context(|| name.to_owned())?;
         self.bystander = Some(bystander);
         Ok(())
     }
