@@ -46,6 +46,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "codes",
             "profiles",
             "catalogue",
+            "lent",
             "tariff",
             "resolve",
             "tariffs",
