@@ -81,6 +81,12 @@ impl MovingIdentities {
     /// the suspended records.
     pub async fn settle(&self) {
         let mut chance = self.chance(90);
+        self.recycle_all(&mut chance).await;
+        self.send(1, 91).await;
+        self.recycle_all(&mut chance).await;
+    }
+
+    async fn bind_all(&self, chance: &mut StdRng) {
         for identity in IDENTITIES {
             let bind = Command::Bind(BindIdentity {
                 identity: identity.to_owned(),
@@ -88,17 +94,20 @@ impl MovingIdentities {
                 until_us: None,
                 r#move: true,
             });
-            while !self.change(&mut chance, bind.clone()).await.unwrap_or(false) {
+            while !self.change(chance, bind.clone()).await.unwrap_or(false) {
                 tokio::time::sleep(PATIENCE).await;
             }
         }
-        self.recycle_all(&mut chance).await;
-        self.send(1, 91).await;
-        self.recycle_all(&mut chance).await;
     }
 
+    /// Binds the identities and recycles, until nothing is suspended. A change that has begun is carried
+    /// out although its client has gone: one from before may take an identity away again meanwhile.
     async fn recycle_all(&self, chance: &mut StdRng) {
-        while !self.recycle_once(chance).await.is_ok_and(|waiting| waiting == 0) {
+        loop {
+            self.bind_all(chance).await;
+            if self.recycle_once(chance).await.is_ok_and(|waiting| waiting == 0) {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
