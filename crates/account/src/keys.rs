@@ -4,8 +4,11 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use turnpike_types::{AccountNumber, SegmentNumber, Timestamp, limits};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::proof::Proof;
 
 /// A 64-bit hash of a record's deduplication key. Equal keys have equal fingerprints; whether equal
 /// fingerprints mean equal keys is checked in the log.
@@ -57,16 +60,33 @@ pub(crate) struct Key {
     pub(crate) location: Location,
 }
 
+/// A key, and the proof of its record if it is known.
+#[derive(Clone, Copy, Debug)]
+struct ProvenKey {
+    key: Key,
+    proof: Option<Proof>,
+}
+
+/// A position at which a record may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The position.
+    pub location: Location,
+    /// The proof of the record there. `None`: the record has to be looked at. It may wait in suspense,
+    /// or nothing has read it since the process began.
+    pub proof: Option<Proof>,
+}
+
 /// The number of hash tables. When one of them grows, only a 64th of the keys moves, so that no
 /// record waits long.
 const SHARDS: usize = 64;
 
-/// The index of deduplication keys, 16 bytes for each key. Keys that have passed the acceptance
+/// The index of deduplication keys, 24 bytes for each key. Keys that have passed the acceptance
 /// horizon are no longer found, because their records are now rejected as too old in any case
 /// (P26).
 #[derive(Debug)]
 pub struct KeyIndex {
-    shards: Vec<HashTable<Key>>,
+    shards: Vec<HashTable<ProvenKey>>,
     /// The keys of segments after `sealed_through`, which no published checkpoint contains yet.
     fresh: Vec<Key>,
     sealed_through: SegmentNumber,
@@ -101,31 +121,54 @@ impl Default for KeyIndex {
 
 impl KeyIndex {
     /// The positions at which a record with this fingerprint may be, oldest first.
-    pub fn find(&self, fingerprint: Fingerprint) -> impl Iterator<Item = Location> {
-        let mut found = smallvec::SmallVec::<[Location; 2]>::new();
+    pub fn find(&self, fingerprint: Fingerprint) -> SmallVec<[Found; 1]> {
+        let mut found = SmallVec::new();
         if let Some(shard) = self.shards.get(shard_of(fingerprint)) {
-            let same = shard.iter_hash(fingerprint.0).filter(|key| {
+            let same = shard.iter_hash(fingerprint.0).filter(|ProvenKey { key, .. }| {
                 key.fingerprint == fingerprint && key.location.segment() > self.forgotten_through
             });
-            found.extend(same.map(|key| key.location));
+            found.extend(
+                same.map(|&ProvenKey { key, proof }| Found { location: key.location, proof }),
+            );
         }
-        found.sort_unstable();
-        found.into_iter()
+        if found.len() > 1 {
+            found.sort_unstable_by_key(|found: &Found| found.location);
+        }
+        found
     }
 
     /// Adds a key that no published checkpoint contains yet.
-    pub fn insert(&mut self, fingerprint: Fingerprint, location: Location) {
+    pub fn insert(&mut self, fingerprint: Fingerprint, location: Location, proof: Option<Proof>) {
         let key = Key { fingerprint, location };
         self.fresh.push(key);
-        self.insert_sealed(key);
+        self.add(key, proof);
     }
 
     /// Adds a key that a published checkpoint contains.
     pub(crate) fn insert_sealed(&mut self, key: Key) {
+        self.add(key, None);
+    }
+
+    fn add(&mut self, key: Key, proof: Option<Proof>) {
         if let Some(shard) = self.shards.get_mut(shard_of(key.fingerprint)) {
-            shard.insert_unique(key.fingerprint.0, key, |key| key.fingerprint.0);
+            let entry = ProvenKey { key, proof };
+            shard.insert_unique(key.fingerprint.0, entry, |entry| entry.key.fingerprint.0);
             self.len += 1;
         }
+    }
+
+    /// Keeps the proof of the record at `location`. Returns whether it was known before; `None` if this
+    /// record has no key.
+    pub(crate) fn prove(
+        &mut self,
+        fingerprint: Fingerprint,
+        location: Location,
+        proof: Proof,
+    ) -> Option<bool> {
+        let shard = self.shards.get_mut(shard_of(fingerprint))?;
+        let is_it = |entry: &ProvenKey| entry.key == Key { fingerprint, location };
+        let entry = shard.find_mut(fingerprint.0, is_it)?;
+        Some(entry.proof.replace(proof).is_some())
     }
 
     /// The number of keys in memory.
@@ -166,14 +209,14 @@ impl KeyIndex {
         self.swept_through = through;
         self.fresh.retain(|key| key.location.segment() > through);
         for shard in &mut self.shards {
-            shard.retain(|key| key.location.segment() > through);
+            shard.retain(|entry| entry.key.location.segment() > through);
         }
         self.len = self.shards.iter().map(HashTable::len).sum();
     }
 
     /// All keys, sorted.
     pub(crate) fn sorted(&self) -> Vec<Key> {
-        self.sort(self.shards.iter().flat_map(|shard| shard.iter()))
+        self.sort(self.shards.iter().flat_map(|shard| shard.iter()).map(|entry| &entry.key))
     }
 
     /// The sorted keys that no published checkpoint contains yet, and the segment after which they
@@ -230,11 +273,12 @@ mod tests {
         let mut index = KeyIndex::default();
         let places = [5, 3, 9].map(|segment| Location::new(SegmentNumber(segment), 7));
         for place in places {
-            index.insert(Fingerprint(1), place);
+            index.insert(Fingerprint(1), place, None);
         }
-        let found: Vec<u64> = index.find(Fingerprint(1)).map(|at| at.segment().0).collect();
+        let found = index.find(Fingerprint(1));
+        let found: Vec<u64> = found.iter().map(|found| found.location.segment().0).collect();
         assert_eq!(found, [3, 5, 9]);
-        assert_eq!(index.find(Fingerprint(2)).count(), 0);
+        assert_eq!(index.find(Fingerprint(2)).len(), 0);
     }
 
     #[test]
@@ -248,16 +292,16 @@ mod tests {
     #[test]
     fn p26_a_key_is_forgotten_only_when_the_floor_has_passed_every_start_it_could_have() {
         let mut index = KeyIndex::default();
-        index.insert(fp("old"), Location::new(SegmentNumber(1), 0));
+        index.insert(fp("old"), Location::new(SegmentNumber(1), 0), None);
         index.note(SegmentNumber(1), Timestamp(0), Timestamp(i64::MIN));
-        index.insert(fp("new"), Location::new(SegmentNumber(2), 0));
+        index.insert(fp("new"), Location::new(SegmentNumber(2), 0), None);
         index.note(SegmentNumber(2), Timestamp(3 * HOUR_US), Timestamp(0));
         let just_inside = HOUR_US + limits::AHEAD_MAX_US - 1;
         index.note(SegmentNumber(3), Timestamp(4 * HOUR_US), Timestamp(just_inside));
-        assert_eq!(index.find(fp("old")).count(), 1);
+        assert_eq!(index.find(fp("old")).len(), 1);
         index.note(SegmentNumber(4), Timestamp(4 * HOUR_US), Timestamp(just_inside + 1));
-        assert_eq!(index.find(fp("old")).count(), 0);
-        assert_eq!(index.find(fp("new")).count(), 1);
+        assert_eq!(index.find(fp("old")).len(), 0);
+        assert_eq!(index.find(fp("new")).len(), 1);
         index.sweep();
         assert_eq!(index.len(), 1);
     }

@@ -7,7 +7,7 @@
 //!  overlap.rs, options.rs,      |  |  +--> suspense.rs   suspended records, by key
 //!            judgement.rs)      |  |
 //!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
-//!       variables
+//!       variables                       proof.rs         by which duplicates are recognised
 //!           +--> turnpike_tariff::Profiles   settings and subscriptions, shared by equal accounts
 //! ```
 //!
@@ -19,12 +19,12 @@
 //!   same code while it logs them: [`PartitionState::change`], [`PartitionState::set_variables`].
 //! - Postings from another partition are booked in the order of that partition's log, each once
 //!   (P33).
-//! - Deduplication is exact: a fingerprint only points to positions in the log, where the full key
-//!   is compared.
+//! - A record counts as a duplicate by its proof (proof.rs), or after the comparison with the record in
+//!   the log; as a conflict only after that comparison.
 //! - Accounts with equal settings and subscriptions share one profile. An account with a typical
 //!   plan takes about 120 bytes.
 //!
-//! Not provided: deduplication keys on disk (each takes 16 bytes of memory until its record is
+//! Not provided: deduplication keys on disk (each takes 24 bytes of memory until its record is
 //! older than the acceptance horizon), and the removal of unused accounts.
 
 mod bytes;
@@ -34,6 +34,7 @@ mod judgement;
 mod keys;
 mod options;
 mod overlap;
+mod proof;
 mod replay;
 mod state;
 mod subscriptions;
@@ -42,8 +43,9 @@ mod suspense;
 pub use bytes::CheckpointError;
 pub use checkpoint::{KeyRun, Snapshot};
 pub use judgement::AccountChange;
-pub use keys::{Fingerprint, KeyIndex, Location, fingerprint};
+pub use keys::{Fingerprint, Found, KeyIndex, Location, fingerprint};
 pub use options::alternatives;
+pub use proof::Proof;
 pub use replay::ReplayError;
 pub use state::{Account, LoggedTime, PartitionState};
 pub use suspense::{Suspense, Waiting, WaitingKey};

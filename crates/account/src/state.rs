@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use turnpike_plan::{AccountState, StateEntry};
-use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
+use turnpike_segment::{RecordRow, Segment};
 use turnpike_tariff::{ProfileId, Profiles};
 use turnpike_types::{
-    AccountNumber, Detail, PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Suspension,
-    Timestamp,
+    AccountNumber, Detail, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
+    Suspension, Timestamp,
 };
 
 use crate::keys::{KeyIndex, Location, fingerprint};
+use crate::proof::{Proof, Prover};
 use crate::suspense::{Suspense, Waiting, WaitingKey};
 
 /// Why an account has a profile.
@@ -71,6 +72,7 @@ pub struct PartitionState {
     pub(crate) profiles: Profiles,
     pub(crate) accounts: HashMap<AccountNumber, Account>,
     pub(crate) keys: KeyIndex,
+    pub(crate) prover: Prover,
     pub(crate) suspense: Suspense,
     /// The position up to which the postings of each sender were taken.
     pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
@@ -80,6 +82,11 @@ pub struct PartitionState {
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
     pub(crate) last_hash: SegmentHash,
+}
+
+/// Whether a retry of the record is a duplicate, if its content is the same.
+const fn is_rated(record: &RecordRow<'_>) -> bool {
+    matches!(record.outcome, Outcome::Rated | Outcome::RatedLate)
 }
 
 /// The requests that opened the latest accounts, at most [`OPENINGS_MAX`].
@@ -180,12 +187,38 @@ impl PartitionState {
     /// Adds the deduplication key of a record that was taken.
     pub fn take_key(&mut self, record: &RecordRow<'_>, identity: &str, location: Location) {
         let print = fingerprint(record.account, identity, record.record_id);
-        self.keys.insert(print, location);
+        let proof = is_rated(record).then(|| self.prover.proof(record));
+        self.keys.insert(print, location, proof);
     }
 
-    /// Adds the fingerprint of a record that was taken.
-    pub fn take_fingerprint(&mut self, print: crate::Fingerprint, location: Location) {
-        self.keys.insert(print, location);
+    /// Adds the fingerprint of a record that was taken, with its proof if it was rated: what a retry of
+    /// another one is answered has to be read.
+    pub fn take_fingerprint(
+        &mut self,
+        print: crate::Fingerprint,
+        location: Location,
+        proof: Option<Proof>,
+    ) {
+        self.keys.insert(print, location, proof);
+    }
+
+    /// The proof of a record.
+    pub fn proof(&self, record: &RecordRow<'_>) -> Proof {
+        self.prover.proof(record)
+    }
+
+    /// Keeps the proofs of all rated records of a segment of the log, so that no retry of them needs the
+    /// segment again.
+    pub fn prove(&mut self, segment: &Segment) {
+        let number = segment.header().segment;
+        for (row, record) in segment.records().filter(|(_, record)| is_rated(record)) {
+            let print = fingerprint(record.account, "", record.record_id);
+            let proof = self.prover.proof(&record);
+            // The records of a segment are proven together.
+            if self.keys.prove(print, Location::new(number, row), proof) == Some(true) {
+                return;
+            }
+        }
     }
 
     /// Puts a record into suspense.

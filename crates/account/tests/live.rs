@@ -79,7 +79,7 @@ impl Owner {
         let row = self.builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
         let location = Location::new(self.number(), row);
         if !matches!(outcome, Outcome::FellDue | Outcome::Posted) {
-            self.state.take_fingerprint(fingerprint(account, "", id), location);
+            self.state.take_fingerprint(fingerprint(account, "", id), location, None);
         }
         if let Outcome::Suspended(reason) = outcome {
             let (identity, record_id) = (String::new(), id.to_owned());
@@ -243,7 +243,7 @@ fn due_charges_and_postings_have_no_key_and_are_never_suspended() {
     }
     owner.seal(HOUR);
     let state = owner.replayed(PartitionState::default());
-    let keys = |id| state.keys().find(fingerprint(account, "", id)).count();
+    let keys = |id| state.keys().find(fingerprint(account, "", id)).len();
     assert_eq!(["due", "posted", "late", "usual"].map(keys), [0, 0, 1, 1]);
     assert!(state.suspense().is_empty());
     let value = state.account(account).unwrap().state.get(VariableId(LEVEL), Period(3));

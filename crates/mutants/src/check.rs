@@ -83,6 +83,9 @@ checks! {
     ListedFirst,
     /// P27: the same key with other content is a conflict.
     Content,
+    /// P27: a duplicate is recognised by its content too, without a look into the log. With the check
+    /// off, by its key alone.
+    ProvenContent,
     /// P30: after a refusal a stream ends. With the check off, later batches on it are accepted.
     StreamStops,
     /// P30: a refusal by the owner ends the stream. With the check off, sub-batches queued after it

@@ -28,7 +28,7 @@ pub struct NodeConfig {
     pub segment_cache_bytes: u64,
     /// The maximum number of compiled plans in the cache.
     pub object_codes_max: u64,
-    /// The maximum number of deduplication keys of one partition in memory, 16 bytes each. When it
+    /// The maximum number of deduplication keys of one partition in memory, 24 bytes each. When it
     /// is reached, new records are refused.
     pub keys_max: usize,
     /// The maximum number of suspended records of one partition. When it is reached, records that

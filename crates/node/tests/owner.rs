@@ -265,6 +265,11 @@ fn mutants_are_caught() {
             "index out of bounds",
         ),
         (
+            Check::ProvenContent,
+            "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
+            "index out of bounds",
+        ),
+        (
             Check::RecycledEntry,
             "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "told.suspense().is_empty()",

@@ -53,9 +53,9 @@ async fn an_owner_that_panics_ends_with_its_reason_and_the_log_is_served_again()
     assert_eq!(node.send(&[octets(7, "r1", 1)]).await.accepted, 1);
     let epoch = async || db.observe().await.unwrap().partitions[0].epoch;
     let before = epoch().await;
-    // The retry is compared with the logged record, whose segment the owner reads.
+    // Other content is compared with the logged record, whose segment the owner reads.
     fault.is_armed.store(true, Ordering::SeqCst);
-    let refused = node.try_send(&[octets(7, "r1", 1)]).await.unwrap().standing.unwrap();
+    let refused = node.try_send(&[octets(7, "r1", 2)]).await.unwrap().standing.unwrap();
     assert!(!fault.is_armed.load(Ordering::SeqCst), "the owner did not read the segment");
     assert_eq!(refused.verdict(), Verdict::NotOwner);
     assert!(refused.message.contains("an invariant of the owner did not hold"), "{refused:?}");

@@ -26,6 +26,7 @@ mod postings;
 mod reach;
 mod reassign;
 mod settings;
+mod shuffled;
 mod story;
 mod subscribing;
 mod support;

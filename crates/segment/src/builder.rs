@@ -344,6 +344,12 @@ impl SegmentBuilder {
         self.entries.pop()
     }
 
+    /// Identity, attributes and measures of the record in `row`, see [`RecordRow::extra`].
+    pub fn extra(&self, row: u32) -> Option<&[u8]> {
+        let at = row as usize;
+        (at < self.accounts.len()).then(|| self.extras.get(at))
+    }
+
     /// The record in `row`, for the comparison with a retry (P5).
     pub fn record(&self, row: u32) -> Option<RecordRow<'_>> {
         let at = row as usize;

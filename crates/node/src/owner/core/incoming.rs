@@ -6,7 +6,10 @@ use turnpike_proto::record::{
     Record, RecordBatch, encode_extra, extra_identity, extra_without_identity,
 };
 use turnpike_segment::RecordRow;
-use turnpike_types::{Identity, UsageView, ZERO_DURATION, text};
+use turnpike_types::{Identity, Outcome, UsageView, ZERO_DURATION, text};
+
+/// Identity, attributes and measures of most records take fewer bytes.
+const EXTRA_BYTES_USUAL: usize = 256;
 
 /// A received record that the owner is about to log, with the text of its identity; the text is
 /// empty if the record has none.
@@ -52,6 +55,31 @@ impl Incoming<'_> {
         row.record_id == self.view.record_id
             && row.account == self.view.account
             && (row.account.0 != 0 || extra_identity(row.extra) == Ok(self.identity))
+    }
+
+    /// Calls `with` with the record in the form that the log would have of it.
+    pub(super) fn with_row<T>(&self, with: impl FnOnce(&RecordRow<'_>) -> T) -> T {
+        let (attributes, measures) = (self.view.attributes.iter(), self.view.measures.iter());
+        let mut extra = Vec::with_capacity(EXTRA_BYTES_USUAL);
+        encode_extra(self.identity, attributes.copied(), measures.copied(), &mut extra);
+        with(&self.row(&extra))
+    }
+
+    /// The record in the form that the log has of it once it is rated, with `extra` as encoded.
+    pub(super) const fn row<'e>(&'e self, extra: &'e [u8]) -> RecordRow<'e> {
+        let UsageView { record_id, account, usage_type, start, duration_us, quantity, .. } =
+            self.view;
+        RecordRow {
+            account,
+            record_id,
+            usage_type,
+            start,
+            duration_us,
+            quantity,
+            extra,
+            outcome: Outcome::Rated,
+            detail: "",
+        }
     }
 
     /// Whether the content is the same in canonical form (P27). Two spellings of one identity are
@@ -114,7 +142,7 @@ pub(super) fn incoming<'b>(batch: &'b RecordBatch<'_>, record: &Record<'b>) -> I
 
 #[cfg(test)]
 mod tests {
-    use turnpike_types::{AccountNumber, Outcome, Timestamp};
+    use turnpike_types::{AccountNumber, Timestamp};
 
     use super::*;
 

@@ -132,7 +132,7 @@ impl OwnerCore {
             };
             let incoming = Incoming { view, identity: "" };
             let print = incoming.fingerprint();
-            let is_taken = self.log.state().keys().find(print).next().is_some()
+            let is_taken = !self.log.state().keys().find(print).is_empty()
                 || self.log.state().suspense().get(&incoming.waiting_key()).is_some();
             if !is_taken {
                 self.suspend(&incoming, print, suspension)?;

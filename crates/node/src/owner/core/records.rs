@@ -1,6 +1,6 @@
 //! Takes records: decodes, finds duplicates, rates, logs.
 
-use turnpike_account::{Fingerprint, Waiting, WaitingKey};
+use turnpike_account::{Fingerprint, Found, Waiting, WaitingKey};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
@@ -157,7 +157,7 @@ impl OwnerCore {
         };
         match rated {
             Ok(row) => {
-                self.log.take_key(print, row);
+                self.log.take_key(incoming, print, row);
                 Ok(Some(Taken::Rated))
             }
             Err(NotRated::Wait(wait)) => Err(wait),
@@ -209,7 +209,11 @@ impl OwnerCore {
         incoming: &Incoming<'_>,
         print: Fingerprint,
     ) -> Result<Option<Taken>, Wait> {
-        for location in self.log.state().keys().find(print) {
+        let found = self.log.state().keys().find(print);
+        if !found.is_empty() && incoming.with_row(|row| self.log.is_proven(row, &found)) {
+            return Ok(Some(Taken::Duplicate));
+        }
+        for Found { location, .. } in found {
             let row = self.log.record_at(location)?;
             let Some(row) = row.filter(|row| incoming.has_key_of(row)) else { continue };
             return Ok(Some(self.again(incoming, &row)));

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use turnpike_account::{
-    AccountChange, Fingerprint, KeyRun, Location, LoggedTime, PartitionState, Waiting, WaitingKey,
+    AccountChange, Fingerprint, Found, KeyRun, Location, LoggedTime, PartitionState, Waiting,
+    WaitingKey,
 };
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{Rated, StateEntry};
@@ -161,6 +162,7 @@ impl StateLog {
         if self.loaded.len() >= LOADED_MAX {
             self.loaded.clear();
         }
+        self.state.prove(&segment);
         self.loaded.insert(number, segment);
     }
 
@@ -193,8 +195,19 @@ impl StateLog {
     }
 
     /// Notes the key of a record whose row in the open segment is `row` (I2).
-    pub(crate) fn take_key(&mut self, print: Fingerprint, row: u32) {
-        self.state.take_fingerprint(print, Location::new(self.open.number, row));
+    pub(crate) fn take_key(&mut self, incoming: &Incoming<'_>, print: Fingerprint, row: u32) {
+        let Some(extra) = self.open.builder.extra(row) else {
+            unreachable!("the record was logged in this row");
+        };
+        let proof = self.state.proof(&incoming.row(extra));
+        self.state.take_fingerprint(print, Location::new(self.open.number, row), Some(proof));
+    }
+
+    /// Whether one of the records that were found was rated, and has the key and the content of `record`,
+    /// as far as that is known without a look into the log.
+    pub(crate) fn is_proven(&self, record: &RecordRow<'_>, found: &[Found]) -> bool {
+        let proof = self.state.proof(record);
+        found.iter().any(|found| found.proof == Some(proof))
     }
 
     /// Logs a record that waits in suspense (P35).
@@ -215,7 +228,7 @@ impl StateLog {
         let row = self.open.builder.push_record(&record).ok_or(Wait::Full)?;
         self.open.builder.push_detail(&suspension.detail);
         let location = Location::new(self.open.number, row);
-        self.state.take_fingerprint(print, location);
+        self.state.take_fingerprint(print, location, None);
         self.state.suspend(incoming.waiting_key(), location, suspension.reason);
         Ok(())
     }
