@@ -27,10 +27,11 @@ use crate::{ui, values};
 pub(super) const EXAMPLES: &str = "\
 For the case that no administrator can make changes any more: the last token expired, or its file or
 the key is lost. Registers a key and a token in the shared database, and grants the role admin to
-token:NAME. While access control is off nothing has to be recovered, and --first is needed: the first
-grant switches access control on, for good. The database's role must be permitted to change access control, as turnpike_front is. Each change is in the audit
-log, as made by the user of this machine. Fronts follow within seconds. Afterwards look at the
-grants, tokens and keys, and revoke what was lost.
+token:NAME. While access control is off nothing has to be recovered, and --first is needed: the
+first grant switches access control on, for good. The database's role must be permitted to change
+access control, as turnpike_front is. Each change is in the audit log, as made by the user of this
+machine. Fronts follow within seconds. Afterwards look at the grants, tokens and keys, and revoke
+what was lost.
 
 Examples:
   turnpike access recover rescue --key-file rescue.key --output rescue.token \\
