@@ -123,13 +123,12 @@ impl KeyIndex {
     /// The positions at which a record with this fingerprint may be, oldest first.
     pub fn find(&self, fingerprint: Fingerprint) -> SmallVec<[Found; 1]> {
         let mut found = SmallVec::new();
-        if let Some(shard) = self.shards.get(shard_of(fingerprint)) {
-            let same = shard.iter_hash(fingerprint.0).filter(|ProvenKey { key, .. }| {
-                key.fingerprint == fingerprint && key.location.segment() > self.forgotten_through
-            });
-            found.extend(
-                same.map(|&ProvenKey { key, proof }| Found { location: key.location, proof }),
-            );
+        let Some(shard) = self.shards.get(shard_of(fingerprint)) else { return found };
+        for &ProvenKey { key, proof } in shard.iter_hash(fingerprint.0) {
+            let is_known = key.location.segment() > self.forgotten_through;
+            if key.fingerprint == fingerprint && is_known {
+                found.push(Found { location: key.location, proof });
+            }
         }
         if found.len() > 1 {
             found.sort_unstable_by_key(|found: &Found| found.location);

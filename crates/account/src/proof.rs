@@ -15,8 +15,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The fixed fields, of eight bytes each.
 const FIELDS: usize = 6;
-/// Most records have no more bytes; a longer one needs an allocation.
-const BYTES_USUAL: usize = 240;
 
 /// The proof of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,27 +49,9 @@ impl Prover {
             place.copy_from_slice(&field.to_le_bytes());
         }
         let extra = if content_counts { record.extra } else { &[] };
-        let hash = self.hash([&fixed, id, usage_type, extra]);
+        // Each part is hashed with the hash of those before it as its seed.
+        let parts = [&fixed, id, usage_type, extra];
+        let hash = parts.into_iter().fold(self.seed, |seed, part| xxh3_64_with_seed(part, seed));
         Proof(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN))
-    }
-
-    fn hash(&self, parts: [&[u8]; 4]) -> u64 {
-        let length = parts.iter().map(|part| part.len()).sum();
-        let mut usual = [0; BYTES_USUAL];
-        let mut longer = Vec::new();
-        let bytes = match usual.get_mut(..length) {
-            Some(bytes) => bytes,
-            None => {
-                longer.resize(length, 0);
-                &mut longer[..]
-            }
-        };
-        let mut rest = &mut *bytes;
-        for part in parts {
-            let (place, after) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = after;
-        }
-        xxh3_64_with_seed(bytes, self.seed)
     }
 }
